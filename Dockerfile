@@ -1,0 +1,27 @@
+FROM node:24-slim
+
+ENV NODE_ENV=production
+WORKDIR /app
+
+# The dependencies are a layer of their own, so that a change of ours does not install them anew.
+# "optional" holds what development needs: a Node and a PostgreSQL from npm.
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci --omit=dev --omit=optional && npm cache clean --force
+
+COPY src ./src
+COPY migrations ./migrations
+COPY views ./views
+
+# The files stay root's: the process can read what it runs, and change none of it.
+USER node
+
+# Inside a container only its own network reaches these; publish the first, never the second.
+ENV HOST=0.0.0.0 PORT=3000 GATEHOUSE_MANAGEMENT_HOST=0.0.0.0 GATEHOUSE_MANAGEMENT_PORT=9000
+EXPOSE 3000 9000
+
+# Alive, not ready: a node that waits for its database must not be restarted for it.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
+  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.GATEHOUSE_MANAGEMENT_PORT}/healthz`).then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
+
+STOPSIGNAL SIGTERM
+CMD ["node", "src/main.ts"]

@@ -1,0 +1,21 @@
+/** Identifiers that can't be guessed or counted, made of letters and digits alone. */
+import { randomBytes } from 'node:crypto';
+
+const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+
+/** The bytes as one big-endian number in base 62, padded so that every value of one size has one length. */
+export function base62(bytes: Buffer): string {
+  const length = Math.ceil((bytes.length * 8) / Math.log2(62));
+  let rest = bytes.length === 0 ? 0n : BigInt(`0x${bytes.toString('hex')}`);
+  let digits = '';
+  for (let i = 0; i < length; i++) {
+    digits = BASE62.charAt(Number(rest % 62n)) + digits;
+    rest /= 62n;
+  }
+  return digits;
+}
+
+/** 128 random bits behind a prefix that says what the identifier names, as in `client_3f…`. */
+export function randomId(prefix: 'client' | 'secret' | 'account' | 'key' | 'request'): string {
+  return `${prefix}_${base62(randomBytes(16))}`;
+}

@@ -1,0 +1,42 @@
+/** A value that must never be printed: however it reaches a log, a template or JSON, it reads `[secret]`. */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { inspect } from 'node:util';
+
+export class Secret {
+  readonly #value: string;
+
+  constructor(value: string) {
+    this.#value = value;
+  }
+
+  /** The value itself. Every call of this is a place where a secret leaves the server on purpose. */
+  reveal(): string {
+    return this.#value;
+  }
+
+  toString(): string {
+    return '[secret]';
+  }
+
+  toJSON(): string {
+    return '[secret]';
+  }
+
+  [inspect.custom](): string {
+    return '[secret]';
+  }
+}
+
+declare const digestOf: unique symbol;
+/** What is stored instead of a bearer value. Branded, so that a raw value can't be stored by mistake. */
+export type Digest = Buffer & { readonly [digestOf]: true };
+
+/** SHA-256 of a value with at least 128 random bits; not for what people choose (see accounts/password.ts). */
+export function sha256(value: string): Digest {
+  return createHash('sha256').update(value).digest() as Digest;
+}
+
+/** Compares in a time that does not depend on where the two differ. Different lengths are unequal. */
+export function equalInConstantTime(a: Buffer, b: Buffer): boolean {
+  return a.length === b.length && timingSafeEqual(a, b);
+}

@@ -1,0 +1,176 @@
+/** Reads the change log's tail and tells this node's caches what to drop. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { sql } from 'kysely';
+import pg from 'pg';
+import type { Clock } from '../base/clock.ts';
+import type { Database } from '../db/connection.ts';
+import { CHANNEL, type Change, type Topic } from './change_log.ts';
+
+export interface FollowerSettings {
+  readonly database: Database;
+  /** For LISTEN, on a connection of its own; without it the poll alone carries the news. */
+  readonly connectionString?: string;
+  readonly pollMilliseconds: number;
+  readonly clock: Clock;
+  readonly onError: (error: unknown) => void;
+}
+
+type Listener = (key: string) => void | Promise<void>;
+
+/**
+ * Sequence numbers are handed out before their transactions commit, so a lower one may appear after a higher one.
+ * The follower therefore remembers the gaps it has seen and asks for them again for as long as a transaction may last.
+ */
+const GAP_LIFETIME_MILLISECONDS = 30_000;
+const GAPS_AT_MOST = 1_000;
+/** After this long without reading, the log may have been trimmed: forget everything rather than trust a cache. */
+const BLIND_LIMIT_MILLISECONDS = 600_000;
+
+export class ChangeFollower {
+  readonly #settings: FollowerSettings;
+  readonly #listeners = new Map<Topic, Listener[]>();
+  readonly #resets: (() => void | Promise<void>)[] = [];
+  readonly #gaps = new Map<number, number>();
+  #position = 0;
+  #readAt = 0;
+  #reading: Promise<void> | undefined;
+  #stopped = new AbortController();
+  #loop: Promise<void> | undefined;
+  #listener: pg.Client | undefined;
+
+  constructor(settings: FollowerSettings) {
+    this.#settings = settings;
+  }
+
+  /** Called with the key of every change of a topic, this node's own ones included. */
+  on(topic: Topic, listener: Listener): void {
+    this.#listeners.set(topic, [...(this.#listeners.get(topic) ?? []), listener]);
+  }
+
+  /** Called when changes may have been missed: whatever is cached must be dropped. */
+  onReset(listener: () => void | Promise<void>): void {
+    this.#resets.push(listener);
+  }
+
+  /** Starts at the log's present end: call it before the caches fill. */
+  async start(): Promise<void> {
+    await this.#begin(this.#settings.clock().getTime());
+    this.#loop = this.#poll();
+    void this.#listen();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped.abort();
+    await this.#loop;
+    await this.#listener?.end().catch(() => {});
+  }
+
+  /** Reads now: after a change of this node's own, so that it is in force here when the change is answered. */
+  async catchUp(): Promise<void> {
+    await this.#reading?.catch(() => {});
+    await this.#read();
+  }
+
+  /** How long ago the log was last read. */
+  ageMilliseconds(): number {
+    return this.#settings.clock().getTime() - this.#readAt;
+  }
+
+  async #poll(): Promise<void> {
+    while (!this.#stopped.signal.aborted) {
+      await this.#read().catch(this.#settings.onError);
+      await delay(this.#settings.pollMilliseconds, undefined, { signal: this.#stopped.signal, ref: false }).catch(
+        () => {},
+      );
+    }
+  }
+
+  #read(): Promise<void> {
+    this.#reading ??= this.#readTail().finally(() => {
+      this.#reading = undefined;
+    });
+    return this.#reading;
+  }
+
+  async #readTail(): Promise<void> {
+    const now = this.#settings.clock().getTime();
+    if (now - this.#readAt > BLIND_LIMIT_MILLISECONDS) return this.#reset(now);
+    for (const [sequence, seenAt] of this.#gaps) {
+      if (Math.abs(now - seenAt) > GAP_LIFETIME_MILLISECONDS) this.#gaps.delete(sequence);
+    }
+    const rows = await this.#settings.database
+      .selectFrom('changes')
+      .select(['sequence', 'topic', 'key'])
+      .where((row) =>
+        row.or([
+          row('sequence', '>', this.#position),
+          row('sequence', '=', sql<number>`any(${[...this.#gaps.keys()]}::bigint[])`),
+        ]),
+      )
+      .orderBy('sequence')
+      .execute();
+    this.#follow(rows, now);
+    for (const row of rows) await this.#tell({ topic: row.topic as Topic, key: row.key });
+    this.#readAt = now;
+  }
+
+  /** Moves the position past the rows, noting which numbers are not there yet. */
+  #follow(rows: readonly { sequence: number }[], now: number): void {
+    for (const { sequence } of rows) {
+      const first = Math.max(this.#position + 1, sequence - GAPS_AT_MOST);
+      for (let missing = first; missing < sequence; missing++) this.#gaps.set(missing, now);
+      this.#gaps.delete(sequence);
+      this.#position = Math.max(this.#position, sequence);
+    }
+  }
+
+  async #reset(now: number): Promise<void> {
+    await this.#begin(now);
+    for (const reset of this.#resets) await reset();
+    this.#readAt = now;
+  }
+
+  async #tell(change: Change): Promise<void> {
+    for (const listener of this.#listeners.get(change.topic) ?? []) await listener(change.key);
+  }
+
+  /** Takes the log's last rows as read: what is missing between them may still be on its way. */
+  async #begin(now: number): Promise<void> {
+    const rows = await this.#settings.database
+      .selectFrom('changes')
+      .select('sequence')
+      .orderBy('sequence', 'desc')
+      .limit(GAPS_AT_MOST)
+      .execute();
+    this.#gaps.clear();
+    this.#position = (rows.at(-1)?.sequence ?? 1) - 1;
+    this.#follow(rows.reverse(), now);
+    this.#readAt = now;
+  }
+
+  /** Wakes the reader at once. Where LISTEN fails or the server has none, the poll goes on alone. */
+  async #listen(): Promise<void> {
+    const { connectionString, onError } = this.#settings;
+    while (connectionString && !this.#stopped.signal.aborted) {
+      const client = new pg.Client({
+        connectionString,
+        application_name: 'gatehouse listener',
+        connectionTimeoutMillis: 2_000,
+      });
+      const ended = new Promise<void>((resolve) => {
+        client.on('end', resolve);
+        client.on('error', () => resolve());
+      });
+      client.on('notification', () => void this.#read().catch(onError));
+      try {
+        await client.connect();
+        this.#listener = client;
+        await client.query(`listen ${CHANNEL}`);
+        await ended;
+      } catch (error) {
+        onError(error);
+      }
+      await delay(1_000, undefined, { signal: this.#stopped.signal, ref: false }).catch(() => {});
+    }
+  }
+}

@@ -1,0 +1,25 @@
+/**
+ * How nodes hear of a change. Whoever changes something that nodes cache appends a row in the same transaction;
+ * every node reads the tail of the log twice a second and drops what is named. NOTIFY only makes that sooner.
+ */
+import { sql } from 'kysely';
+import type { Tx } from '../db/connection.ts';
+
+/** What kind of thing changed; `key` names which one. */
+export type Topic = 'client' | 'resource' | 'signing_keys' | 'revoked_token';
+
+export interface Change {
+  readonly topic: Topic;
+  readonly key: string;
+}
+
+/** The channel that wakes readers. Its payload is empty: the log is what is true. */
+export const CHANNEL = 'gatehouse_changes';
+
+export async function recordChange(tx: Tx, change: Change, now: Date): Promise<void> {
+  await tx
+    .insertInto('changes')
+    .values({ ...change, recorded_at: now })
+    .execute();
+  await sql`select pg_notify(${CHANNEL}, '')`.execute(tx);
+}

@@ -1,0 +1,192 @@
+/**
+ * The one reader of the environment. Every variable is parsed once, by this schema; one message names all that are
+ * bad and what each should look like.
+ */
+import { join, resolve } from 'node:path';
+import { z } from 'zod';
+import { CannotStart } from './base/cannot_start.ts';
+
+export interface Config {
+  readonly production: boolean;
+  /** This server's identifier (RFC 8414): what tokens name as `iss`, with no slash at the end. */
+  readonly issuer: string;
+  readonly host: string;
+  readonly port: number;
+  readonly managementHost: string;
+  /** `undefined`: 9000, or any free port where that is taken (development only). */
+  readonly managementPort: number | undefined;
+  /** `undefined`: the PostgreSQL that npm brought, under `dataDir`. */
+  readonly databaseUrl: string | undefined;
+  readonly databaseMaxConnections: number;
+  readonly dataDir: string;
+  /** The current master key first, then those that may still be read. Empty in development: made under `dataDir`. */
+  readonly masterKeys: readonly Buffer[];
+  /** Addresses and networks (CIDR) whose X-Forwarded-* headers are believed. */
+  readonly trustedProxies: readonly string[];
+  readonly logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
+  readonly keyRotationDays: number;
+  /** How long a verifier may keep our JWKS. A key is published at least this long before it signs. */
+  readonly jwksMaxAgeSeconds: number;
+  readonly refreshGraceSeconds: number;
+  /** How long a refresh token may lie unused. */
+  readonly refreshTtlSeconds: number;
+  /** How long a grant lasts, however often its refresh token is used. */
+  readonly refreshAbsoluteTtlSeconds: number;
+  readonly sessionTtlSeconds: number;
+  readonly changePollMilliseconds: number;
+  readonly shutdownGraceSeconds: number;
+}
+
+/** One sentence per bad variable, ready to print. */
+export class BadConfiguration extends CannotStart {}
+
+const whole = (minimum: number, maximum: number, fallback: number) =>
+  z
+    .string()
+    .regex(/^\d+$/, `must be a whole number from ${minimum} to ${maximum}`)
+    .transform(Number)
+    .refine((n) => n >= minimum && n <= maximum, `must be a whole number from ${minimum} to ${maximum}`)
+    .prefault(String(fallback));
+
+const port = z
+  .string()
+  .regex(/^\d+$/, 'must be a port number from 1 to 65535')
+  .transform(Number)
+  .refine((n) => n >= 1 && n <= 65_535, 'must be a port number from 1 to 65535');
+
+const masterKey = z.string().transform((text, context) => {
+  const bytes = /^[0-9a-f]{64}$/i.test(text) ? Buffer.from(text, 'hex') : Buffer.from(text, 'base64');
+  const canonical = /^[0-9a-f]{64}$/i.test(text) || /^[A-Za-z0-9+/_-]{43}=?$/.test(text);
+  if (bytes.length === 32 && canonical && !bytes.every((byte) => byte === bytes[0])) return bytes;
+  context.addIssue('must be 32 random bytes in base64 or hex; make one with: openssl rand -base64 32');
+  return z.NEVER;
+});
+
+const issuer = z.string().transform((text, context) => {
+  const url = URL.parse(text);
+  const plain = url && !url.search && !url.hash && !url.username && !url.password;
+  if (!plain || !/^https?:$/.test(url.protocol)) {
+    context.addIssue('must be an absolute URL without query, fragment or user, such as https://id.example.com');
+    return z.NEVER;
+  }
+  if (url.protocol === 'http:' && !isLoopback(url.hostname)) {
+    context.addIssue('must use https; plain http is for a loopback address during development only');
+    return z.NEVER;
+  }
+  return url.href.replace(/\/+$/, '');
+});
+
+const databaseUrl = z
+  .string()
+  .refine(
+    (text) => /^postgres(ql)?:$/.test(URL.parse(text)?.protocol ?? ''),
+    'must look like postgres://user:password@host:5432/database',
+  );
+
+const list = z
+  .string()
+  .transform((text) =>
+    text
+      .split(',')
+      .map((item) => item.trim())
+      .filter(Boolean),
+  )
+  .prefault('');
+
+const schema = z.object({
+  NODE_ENV: z
+    .enum(['production', 'development', 'test'], 'must be production, development or test')
+    .default('development'),
+  ISSUER: issuer.optional(),
+  HOST: z.string().min(1).default('127.0.0.1'),
+  PORT: port.prefault('3000'),
+  DATABASE_URL: databaseUrl.optional(),
+  LOG_LEVEL: z
+    .enum(
+      ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
+      'must be fatal, error, warn, info, debug, trace or silent',
+    )
+    .default('info'),
+  GATEHOUSE_MANAGEMENT_HOST: z.string().min(1).default('127.0.0.1'),
+  GATEHOUSE_MANAGEMENT_PORT: port.optional(),
+  GATEHOUSE_DATABASE_MAX_CONNECTIONS: whole(2, 500, 20),
+  GATEHOUSE_DATA_DIR: z.string().min(1).default('.gatehouse'),
+  GATEHOUSE_MASTER_KEY: masterKey.optional(),
+  GATEHOUSE_MASTER_KEY_PREVIOUS: masterKey.optional(),
+  GATEHOUSE_TRUSTED_PROXIES: list,
+  GATEHOUSE_KEY_ROTATION_DAYS: whole(1, 365, 30),
+  GATEHOUSE_JWKS_MAX_AGE_SECONDS: whole(0, 86_400, 300),
+  GATEHOUSE_REFRESH_GRACE_SECONDS: whole(0, 60, 10),
+  GATEHOUSE_REFRESH_TTL_SECONDS: whole(60, 31_536_000, 1_209_600),
+  GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS: whole(60, 157_680_000, 7_776_000),
+  GATEHOUSE_SESSION_TTL_SECONDS: whole(60, 31_536_000, 1_209_600),
+  GATEHOUSE_CHANGE_POLL_MILLISECONDS: whole(50, 900, 500),
+  GATEHOUSE_SHUTDOWN_GRACE_SECONDS: whole(1, 300, 15),
+});
+
+/** Reads the environment; throws `BadConfiguration` that names every bad variable at once. */
+export function readConfig(environment: Readonly<Record<string, string | undefined>> = process.env): Config {
+  // an empty variable is an unset one: that is what `VAR=` in a compose file means
+  const given = Object.fromEntries(
+    Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''),
+  );
+  const unknown = Object.keys(given).filter((name) => name.startsWith('GATEHOUSE_') && !(name in schema.shape));
+  const parsed = schema.safeParse(given);
+  const complaints = [
+    ...unknown.map((name) => `${name} is not a variable that Gatehouse knows.`),
+    ...(parsed.error?.issues ?? []).map((issue) => `${String(issue.path[0])} ${issue.message}.`),
+  ];
+  if (!parsed.success || complaints.length > 0) throw new BadConfiguration(complaints.join('\n'));
+  const env = parsed.data;
+  const production = env.NODE_ENV === 'production';
+  if (production) demandForProduction(env);
+  return Object.freeze({
+    production,
+    issuer: env.ISSUER ?? `http://127.0.0.1:${env.PORT}`,
+    host: env.HOST,
+    port: env.PORT,
+    managementHost: env.GATEHOUSE_MANAGEMENT_HOST,
+    managementPort: env.GATEHOUSE_MANAGEMENT_PORT ?? (production ? 9000 : undefined),
+    databaseUrl: env.DATABASE_URL,
+    databaseMaxConnections: env.GATEHOUSE_DATABASE_MAX_CONNECTIONS,
+    dataDir: resolve(env.GATEHOUSE_DATA_DIR),
+    masterKeys: [env.GATEHOUSE_MASTER_KEY, env.GATEHOUSE_MASTER_KEY_PREVIOUS].filter((key) => key !== undefined),
+    trustedProxies: env.GATEHOUSE_TRUSTED_PROXIES,
+    logLevel: env.LOG_LEVEL,
+    keyRotationDays: env.GATEHOUSE_KEY_ROTATION_DAYS,
+    jwksMaxAgeSeconds: env.GATEHOUSE_JWKS_MAX_AGE_SECONDS,
+    refreshGraceSeconds: env.GATEHOUSE_REFRESH_GRACE_SECONDS,
+    refreshTtlSeconds: env.GATEHOUSE_REFRESH_TTL_SECONDS,
+    refreshAbsoluteTtlSeconds: env.GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS,
+    sessionTtlSeconds: env.GATEHOUSE_SESSION_TTL_SECONDS,
+    changePollMilliseconds: env.GATEHOUSE_CHANGE_POLL_MILLISECONDS,
+    shutdownGraceSeconds: env.GATEHOUSE_SHUTDOWN_GRACE_SECONDS,
+  });
+}
+
+/** Where development keeps what production is given: see bootstrap/. */
+export const masterKeyFile = (config: Config): string => join(config.dataDir, 'master.key');
+export const bootstrapFile = (config: Config): string => join(config.dataDir, 'bootstrap.json');
+
+function demandForProduction(env: z.infer<typeof schema>): void {
+  const complaints: string[] = [];
+  if (!env.DATABASE_URL)
+    complaints.push('DATABASE_URL is required in production, such as postgres://user:password@host:5432/database.');
+  if (!env.ISSUER) complaints.push('ISSUER is required in production, such as https://id.example.com.');
+  else if (!env.ISSUER.startsWith('https:')) complaints.push('ISSUER must use https in production.');
+  if (!env.GATEHOUSE_MASTER_KEY) {
+    complaints.push(
+      'GATEHOUSE_MASTER_KEY is required in production: 32 random bytes; make them with: openssl rand -base64 32.',
+    );
+  }
+  if (env.LOG_LEVEL === 'trace' || env.LOG_LEVEL === 'silent')
+    complaints.push(`LOG_LEVEL=${env.LOG_LEVEL} is not safe in production; use info, or debug for a while.`);
+  if (env.GATEHOUSE_TRUSTED_PROXIES.some((network) => /\/0$|^\*$/.test(network))) {
+    complaints.push('GATEHOUSE_TRUSTED_PROXIES must not trust every address; name your proxies.');
+  }
+  if (complaints.length > 0) throw new BadConfiguration(complaints.join('\n'));
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname);
+}

@@ -1,0 +1,75 @@
+/** The database as every room sees it: Kysely over a bounded pool of connections with time-outs. */
+import { Kysely, PostgresDialect, type Transaction } from 'kysely';
+import pg from 'pg';
+import type { Tables } from './tables.ts';
+
+export type Database = Kysely<Tables>;
+/** Asked for by functions whose statements must be part of their caller's transaction; the caller commits. */
+export type Tx = Transaction<Tables>;
+/** Either: for reads that may stand alone or look at what their caller's transaction has written. */
+export type Reader = Database | Tx;
+
+export interface PoolSettings {
+  readonly connectionString: string;
+  readonly maxConnections: number;
+  /** 5,000 unless told; 0 is no limit, for migrations. */
+  readonly statementTimeoutMilliseconds?: number;
+  /** Hears of connections that break while idle. Without a listener pg would end the process. */
+  readonly onIdleError: (error: Error) => void;
+}
+
+const INT8 = 20;
+/** Sequences and counts fit a double for some hundred thousand years; a string would compare wrongly. */
+const types: pg.CustomTypesConfig = {
+  getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
+    oid === INT8 ? Number : pg.types.getTypeParser(oid, format as 'text')) as typeof pg.types.getTypeParser,
+};
+
+export function createPool(settings: PoolSettings): pg.Pool {
+  const { connectionString, maxConnections, onIdleError, statementTimeoutMilliseconds = 5_000 } = settings;
+  const pool = new pg.Pool({
+    connectionString,
+    max: maxConnections,
+    connectionTimeoutMillis: 2_000,
+    statement_timeout: statementTimeoutMilliseconds,
+    // the client's own limit, for when the server doesn't answer at all
+    ...(statementTimeoutMilliseconds > 0 && { query_timeout: statementTimeoutMilliseconds + 1_000 }),
+    // Bounds how long a change can stay uncommitted, which is what the change log's readers rely on.
+    idle_in_transaction_session_timeout: 10_000,
+    application_name: 'gatehouse',
+    types,
+  });
+  pool.on('error', onIdleError);
+  return pool;
+}
+
+export function createDatabase(pool: pg.Pool): Database {
+  return new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
+}
+
+/** The value as a JSON parameter: pg would write an array as a Postgres array. */
+export function json(value: unknown): string {
+  return JSON.stringify(value);
+}
+
+const CONNECTION_LOST = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EPIPE',
+  'ENOENT',
+  'ETIMEDOUT',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+]);
+const CONNECTION_LOST_MESSAGE = /timeout exceeded|Connection terminated|Query read timeout|not queryable/;
+
+/** Whether an error says that the database can't serve now (gone, restarting, out of connections), not that we asked wrongly. */
+export function isUnavailable(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = (error as { code?: unknown }).code;
+  if (typeof code === 'string') {
+    // 08 connection, 53 resources, 57P shutdown, 57014 statement timeout, 25006 read-only
+    return CONNECTION_LOST.has(code) || /^(08|53|57P|57014|25006)/.test(code);
+  }
+  return CONNECTION_LOST_MESSAGE.test(error.message);
+}

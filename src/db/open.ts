@@ -1,0 +1,89 @@
+/** Opens the database that was configured, or starts the PostgreSQL that npm brought, and brings its tables up to date. */
+import pg from 'pg';
+import { CannotStart } from '../base/cannot_start.ts';
+import { createDatabase, createPool, type Database } from './connection.ts';
+import { startEmbedded, type Embedded } from './embedded.ts';
+import { migrateToLatest } from './migrate.ts';
+
+export interface OpenSettings {
+  /** `undefined`: the embedded PostgreSQL under `dataDir`. */
+  readonly databaseUrl: string | undefined;
+  readonly dataDir: string;
+  readonly maxConnections: number;
+  readonly onIdleError: (error: Error) => void;
+}
+
+export interface OpenDatabase {
+  readonly connectionString: string;
+  readonly pool: pg.Pool;
+  readonly database: Database;
+  /** Resolves if the embedded PostgreSQL ends by itself; never, where the database is somebody else's. */
+  readonly lost: Promise<unknown>;
+  close(): Promise<void>;
+}
+
+/** Throws `CannotStart` with a sentence that says what to do, and never with a password in it. */
+export async function openDatabase(settings: OpenSettings): Promise<OpenDatabase> {
+  const embedded = settings.databaseUrl === undefined ? await start(settings.dataDir) : undefined;
+  const connectionString = settings.databaseUrl ?? embedded!.url;
+  try {
+    if (!embedded) await reach(connectionString);
+    await migrateToLatest(connectionString);
+  } catch (error) {
+    await embedded?.stop();
+    throw error instanceof CannotStart
+      ? error
+      : new CannotStart(`The database's tables can't be brought up to date: ${reason(error)}`, { cause: error });
+  }
+  const { maxConnections, onIdleError } = settings;
+  const pool = createPool({ connectionString, maxConnections, onIdleError });
+  return {
+    connectionString,
+    pool,
+    database: createDatabase(pool),
+    lost: embedded?.exited ?? new Promise(() => {}),
+    async close() {
+      await pool.end();
+      await embedded?.stop();
+    },
+  };
+}
+
+async function start(dataDir: string): Promise<Embedded> {
+  try {
+    return await startEmbedded(dataDir);
+  } catch (error) {
+    throw new CannotStart((error as Error).message, { cause: error });
+  }
+}
+
+async function reach(connectionString: string): Promise<void> {
+  const client = new pg.Client({ connectionString, connectionTimeoutMillis: 5_000 });
+  client.on('error', () => {});
+  try {
+    await client.connect();
+  } catch (error) {
+    const { hostname, port } = new URL(connectionString);
+    throw new CannotStart(
+      `The database at ${hostname}:${port || '5432'} can't be reached: ${reason(error)} Check DATABASE_URL.`,
+      { cause: error },
+    );
+  }
+  try {
+    const { rows } = await client.query<{ version: string }>(`select current_setting('server_version_num') as version`);
+    const version = Number(rows[0]?.version);
+    if (version < 150_000)
+      throw new CannotStart(`The database is PostgreSQL ${Math.floor(version / 10_000)}; Gatehouse needs 15 or later.`);
+  } finally {
+    await client.end().catch(() => {});
+  }
+}
+
+/** What the driver said, as the end of a sentence. Some errors carry their reason inside (a host with two addresses). */
+function reason(error: unknown): string {
+  const inner = error instanceof AggregateError ? (error.errors[0] as unknown) : error;
+  const deepest = inner instanceof Error && inner.cause instanceof Error ? inner.cause : inner;
+  const message =
+    deepest instanceof Error ? deepest.message || String((deepest as { code?: string }).code) : String(deepest);
+  return message.endsWith('.') ? message : `${message}.`;
+}

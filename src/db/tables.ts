@@ -1,0 +1,186 @@
+/** The tables of migrations/, as Kysely sees them. */
+import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+import type { Digest } from '../base/secret.ts';
+
+export interface Tables {
+  data_keys: DataKeys;
+  changes: Changes;
+  audit_events: AuditEvents;
+  resources: Resources;
+  clients: Clients;
+  client_resources: ClientResources;
+  client_introspects: ClientIntrospects;
+  client_secrets: ClientSecrets;
+  accounts: Accounts;
+  consents: Consents;
+  grants: Grants;
+  artifacts: Artifacts;
+  used_once: UsedOnce;
+  revoked_tokens: RevokedTokens;
+  signing_keys: SigningKeys;
+  failed_attempts: FailedAttempts;
+  idempotency_keys: IdempotencyKeys;
+}
+
+/** A JSON object as stored; its reader parses it into a type of its own. */
+export type StoredJson = JSONColumnType<Record<string, unknown>>;
+
+interface DataKeys {
+  data_key_id: string;
+  purpose: 'pepper' | 'cookies' | 'cursors' | 'replies' | 'signing_key';
+  master_key_id: string;
+  wrapped: Buffer;
+  created_at: Date;
+}
+
+interface Changes {
+  sequence: Generated<number>;
+  topic: string;
+  key: string;
+  recorded_at: Date;
+}
+
+interface AuditEvents {
+  stream: string;
+  sequence: number;
+  occurred_at: Date;
+  event: string;
+  outcome: 'success' | 'refused';
+  actor_type: 'client' | 'account' | 'system' | 'anonymous';
+  actor_id: string | null;
+  account_id: string | null;
+  client_id: string | null;
+  address: string | null;
+  request_id: string | null;
+  details: StoredJson;
+}
+
+interface Resources {
+  identifier: string;
+  scopes: JSONColumnType<{ name: string; description: string }[]>;
+  access_token_ttl_seconds: number;
+  signing_alg: 'ES256' | 'RS256';
+  version: Generated<number>;
+  created_at: Date;
+  updated_at: Date;
+}
+
+interface Clients {
+  client_id: string;
+  metadata: StoredJson;
+  secret_rotation_days: number | null;
+  token_generation: Generated<number>;
+  revoked_at: Date | null;
+  revoked_reason: string | null;
+  version: Generated<number>;
+  created_at: Date;
+  updated_at: Date;
+}
+
+interface ClientResources {
+  client_id: string;
+  resource: string;
+  scopes: string[];
+}
+
+interface ClientIntrospects {
+  client_id: string;
+  resource: string;
+}
+
+interface ClientSecrets {
+  secret_id: string;
+  client_id: string;
+  pepper_id: string | null;
+  digest: ColumnType<Buffer | null, Digest | null, never>;
+  argon2id: string | null;
+  hint: string;
+  created_at: Date;
+  expires_at: Date | null;
+  ended_at: Date | null;
+  last_used_at: Date | null;
+}
+
+interface Accounts {
+  account_id: string;
+  email: string;
+  email_verified: boolean;
+  name: string | null;
+  password_hash: string | null;
+  disabled_at: Date | null;
+  version: Generated<number>;
+  created_at: Date;
+  updated_at: Date;
+}
+
+interface Consents {
+  account_id: string;
+  client_id: string;
+  scopes: JSONColumnType<{ openid: string[]; claims: string[]; resources: Record<string, string[]> }>;
+  given_at: Date;
+}
+
+interface Grants {
+  grant_id: ColumnType<Buffer, Digest, never>;
+  account_id: string;
+  client_id: string;
+  payload: StoredJson;
+  created_at: Date;
+  expires_at: Date;
+}
+
+interface Artifacts {
+  kind: string;
+  artifact_id: ColumnType<Buffer, Digest, never>;
+  grant_id: ColumnType<Buffer | null, Digest | null>;
+  account_id: string | null;
+  client_id: string | null;
+  uid: string | null;
+  user_code: string | null;
+  payload: StoredJson;
+  consumed_at: Date | null;
+  created_at: Date;
+  expires_at: Date;
+}
+
+interface UsedOnce {
+  purpose: string;
+  digest: ColumnType<Buffer, Digest, never>;
+  expires_at: Date;
+}
+
+interface RevokedTokens {
+  jti: string;
+  client_id: string;
+  revoked_at: Date;
+  expires_at: Date;
+}
+
+interface SigningKeys {
+  kid: string;
+  alg: 'ES256' | 'RS256';
+  status: 'next' | 'current' | 'previous';
+  public_jwk: StoredJson;
+  data_key_id: string;
+  sealed: Buffer;
+  created_at: Date;
+  published_at: Date;
+  signs_from: Date | null;
+  signed_until: Date | null;
+}
+
+interface FailedAttempts {
+  key: string;
+  points: Generated<number>;
+  expire: number | null;
+}
+
+interface IdempotencyKeys {
+  actor_id: string;
+  idempotency_key: string;
+  request_digest: ColumnType<Buffer, Digest, never>;
+  data_key_id: string | null;
+  status: number | null;
+  reply: Buffer | null;
+  created_at: Date;
+}

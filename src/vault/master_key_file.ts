@@ -1,0 +1,29 @@
+/** Where development keeps its master key. Production is given one and never comes here. */
+import { randomBytes } from 'node:crypto';
+import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { CannotStart } from '../base/cannot_start.ts';
+import { MasterKey } from './master_key.ts';
+
+/** The key in the file; made at its first use, readable by this user alone. */
+export async function masterKeyFromFile(path: string): Promise<MasterKey> {
+  const text = (await readFile(path, 'utf8').catch(() => undefined)) ?? (await create(path));
+  const bytes = Buffer.from(text.trim(), 'base64');
+  if (bytes.length !== 32)
+    throw new CannotStart(
+      `${path} does not hold a master key of 32 bytes in base64. Put the right one back, or set GATEHOUSE_MASTER_KEY.`,
+    );
+  return new MasterKey(bytes);
+}
+
+/** Written whole beside its place and then put there, so that a start that is killed half-way leaves no half a key. */
+async function create(path: string): Promise<string> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const fresh = `${path}.${process.pid}`;
+  await writeFile(fresh, `${randomBytes(32).toString('base64')}\n`, { mode: 0o600 });
+  await link(fresh, path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error;
+  });
+  await rm(fresh);
+  return readFile(path, 'utf8');
+}

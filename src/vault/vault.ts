@@ -1,0 +1,142 @@
+/**
+ * Data keys at rest. Each is 32 random bytes, wrapped by the master key and named by an id that the rows it serves
+ * carry. So changing the master key re-wraps this one small table, and a copy of the database opens nothing.
+ */
+import { createHmac, randomBytes } from 'node:crypto';
+import { sql } from 'kysely';
+import { CannotStart } from '../base/cannot_start.ts';
+import { randomId } from '../base/ids.ts';
+import type { Digest } from '../base/secret.ts';
+import type { Database, Reader, Tx } from '../db/connection.ts';
+import type { MasterKey } from './master_key.ts';
+import { open, seal } from './seal.ts';
+
+export type Purpose = 'pepper' | 'cookies' | 'cursors' | 'replies' | 'signing_key';
+
+/** A data key, unwrapped. Its bytes stay inside: it seals, opens and makes keyed digests. */
+export class DataKey {
+  readonly id: string;
+  readonly #bytes: Buffer;
+
+  constructor(id: string, bytes: Buffer) {
+    this.id = id;
+    this.#bytes = bytes;
+  }
+
+  seal(plaintext: Buffer, bound: string): Buffer {
+    return seal(this.#bytes, plaintext, bound);
+  }
+
+  open(box: Buffer, bound: string): Buffer {
+    return open(this.#bytes, box, bound);
+  }
+
+  /** HMAC-SHA-256, for values whose digest must be useless without this key. */
+  digest(value: string): Digest {
+    return createHmac('sha256', this.#bytes).update(value).digest() as Digest;
+  }
+}
+
+/** The master key given is not the one that this database was sealed with. */
+export class WrongMasterKey extends CannotStart {}
+
+export class Vault {
+  readonly #database: Database;
+  /** The first one wraps; all of them unwrap, so that a change of master key needs no outage. */
+  readonly #masterKeys: readonly MasterKey[];
+  readonly #unwrapped = new Map<string, DataKey>();
+
+  constructor(database: Database, masterKeys: readonly [MasterKey, ...MasterKey[]]) {
+    this.#database = database;
+    this.#masterKeys = masterKeys;
+  }
+
+  /** The newest data key for a purpose that has one at a time; made at its first use, by one node only. */
+  async current(purpose: Exclude<Purpose, 'signing_key'>, now: Date): Promise<DataKey> {
+    const found = (await this.#newest(this.#database, purpose)) ?? (await this.#createFirst(purpose, now));
+    return this.get(found);
+  }
+
+  async create(tx: Tx, purpose: Purpose, now: Date): Promise<DataKey> {
+    const id = randomId('key');
+    const bytes = randomBytes(32);
+    const { id: master_key_id } = this.#wrapping;
+    const wrapped = this.#wrapping.wrap(bytes, id);
+    await tx
+      .insertInto('data_keys')
+      .values({ data_key_id: id, purpose, master_key_id, wrapped, created_at: now })
+      .execute();
+    return new DataKey(id, bytes);
+  }
+
+  async get(dataKeyId: string): Promise<DataKey> {
+    const known = this.#unwrapped.get(dataKeyId);
+    if (known) return known;
+    const row = await this.#database
+      .selectFrom('data_keys')
+      .selectAll()
+      .where('data_key_id', '=', dataKeyId)
+      .executeTakeFirstOrThrow();
+    const key = new DataKey(dataKeyId, this.#unwrap(row));
+    this.#unwrapped.set(dataKeyId, key);
+    return key;
+  }
+
+  /**
+   * Wraps every data key by the first master key given; answers how many were wrapped by another one.
+   * Throws `WrongMasterKey` and changes nothing when one can't be read.
+   */
+  async rewrap(): Promise<number> {
+    return this.#database.transaction().execute(async (tx) => {
+      const rows = await tx.selectFrom('data_keys').selectAll().forUpdate().execute();
+      const outdated = rows.filter((row) => row.master_key_id !== this.#wrapping.id);
+      for (const row of outdated) {
+        const wrapped = this.#wrapping.wrap(this.#unwrap(row), row.data_key_id);
+        await tx
+          .updateTable('data_keys')
+          .set({ wrapped, master_key_id: this.#wrapping.id })
+          .where('data_key_id', '=', row.data_key_id)
+          .execute();
+      }
+      return outdated.length;
+    });
+  }
+
+  /** Throws `WrongMasterKey` unless every data key can be read: better at the start than at the first token. */
+  async verify(): Promise<void> {
+    const rows = await this.#database.selectFrom('data_keys').selectAll().execute();
+    for (const row of rows) this.#unwrap(row);
+  }
+
+  get #wrapping(): MasterKey {
+    return this.#masterKeys[0]!;
+  }
+
+  #unwrap(row: { data_key_id: string; master_key_id: string; wrapped: Buffer }): Buffer {
+    const masterKey = this.#masterKeys.find((key) => key.id === row.master_key_id);
+    if (!masterKey) {
+      throw new WrongMasterKey(
+        'GATEHOUSE_MASTER_KEY is not the key that this database was sealed with. Give that key back, or name it in GATEHOUSE_MASTER_KEY_PREVIOUS while you change to a new one.',
+      );
+    }
+    return masterKey.unwrap(row.wrapped, row.data_key_id);
+  }
+
+  async #newest(reader: Reader, purpose: Purpose): Promise<string | undefined> {
+    const row = await reader
+      .selectFrom('data_keys')
+      .select('data_key_id')
+      .where('purpose', '=', purpose)
+      .orderBy('created_at', 'desc')
+      .limit(1)
+      .executeTakeFirst();
+    return row?.data_key_id;
+  }
+
+  async #createFirst(purpose: Purpose, now: Date): Promise<string> {
+    return this.#database.transaction().execute(async (tx) => {
+      await sql`select pg_advisory_xact_lock(hashtext('gatehouse.data_keys'))`.execute(tx);
+      return (await this.#newest(tx, purpose)) ?? (await this.create(tx, purpose, now)).id;
+    });
+  }
+}

@@ -1,0 +1,171 @@
+/** A Gatehouse in this process, on a database of its own: the real thing but for the port, which is free. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createApp, type App } from '../../src/app.ts';
+import { systemClock, type Clock } from '../../src/base/clock.ts';
+import type { Bootstrap } from '../../src/bootstrap/development.ts';
+import { readConfig } from '../../src/config.ts';
+import { createDatabase, createPool, type Database } from '../../src/db/connection.ts';
+import { createLog } from '../../src/log.ts';
+import { MasterKey } from '../../src/vault/master_key.ts';
+import { cloneDatabase } from './database.ts';
+
+export interface GatehouseOptions {
+  /** Variables of the environment, as in production. */
+  readonly environment?: Readonly<Record<string, string>>;
+  /** Another node of the one given: same database, same issuer, a port of its own. */
+  readonly beside?: Gatehouse;
+  /** The issuer's path. */
+  readonly path?: string;
+  readonly clock?: Clock;
+}
+
+export interface Gatehouse extends Bootstrap {
+  /** Where this node listens; the issuer, but for a second node. */
+  readonly url: string;
+  readonly managementUrl: string;
+  readonly databaseUrl: string;
+  readonly database: Database;
+  /** What the node has logged so far, as JSON lines. */
+  readonly log: readonly string[];
+  /** An access token for the admin API, with all its scopes unless told otherwise. */
+  adminToken(scope?: string): Promise<string>;
+  /** Calls the admin API with a token of all scopes. */
+  adminCall(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers?: Readonly<Record<string, string>>,
+  ): Promise<Response>;
+  stop(): Promise<void>;
+}
+
+export const TEST_MASTER_KEY = 'dGVzdCBtYXN0ZXIga2V5IG9mIDMyIGJ5dGVzISEhISE=';
+
+export async function startGatehouse({
+  environment = {},
+  beside,
+  path = '',
+  clock = systemClock,
+}: GatehouseOptions = {}): Promise<Gatehouse> {
+  const clone = beside ? undefined : await cloneDatabase();
+  const databaseUrl = beside?.databaseUrl ?? clone!.url;
+  const dataDir = await mkdtemp(join(tmpdir(), 'gatehouse-'));
+  const [server, managementServer] = await Promise.all([listening(), listening()]);
+  const url = `${urlOf(server)}${path}`;
+  const issuer = beside?.issuer ?? url;
+  const config = readConfig({
+    NODE_ENV: 'test',
+    ISSUER: issuer,
+    DATABASE_URL: databaseUrl,
+    GATEHOUSE_MASTER_KEY: TEST_MASTER_KEY,
+    GATEHOUSE_DATA_DIR: dataDir,
+    LOG_LEVEL: 'debug',
+    ...environment,
+  });
+  const log: string[] = [];
+  const pool = createPool({ connectionString: databaseUrl, maxConnections: 10, onIdleError: () => {} });
+  const database = createDatabase(pool);
+  const [first, ...rest] = config.masterKeys.map((bytes) => new MasterKey(bytes));
+  const app = await createApp({
+    config,
+    pool,
+    database,
+    connectionString: databaseUrl,
+    masterKeys: [first!, ...rest],
+    log: createLog(config.logLevel, { write: (line) => void log.push(line) }),
+    clock,
+  });
+  const bootstrap = beside ?? (await app.bootstrap());
+  server.on('request', app.public);
+  managementServer.on('request', app.management);
+
+  const gatehouse: Gatehouse = {
+    issuer,
+    admin: bootstrap.admin,
+    demo: bootstrap.demo,
+    account: bootstrap.account,
+    url,
+    managementUrl: urlOf(managementServer),
+    databaseUrl,
+    database,
+    log,
+    adminToken: (scope) => requestToken(url, bootstrap.admin, scope),
+    async adminCall(method, adminPath, body, headers = {}) {
+      const contentType = body === undefined ? {} : { 'content-type': 'application/json' };
+      return fetch(`${url}/admin/v1${adminPath}`, {
+        method,
+        headers: { authorization: `Bearer ${await gatehouse.adminToken()}`, ...contentType, ...headers },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+      });
+    },
+    stop: () => stop([server, managementServer], app, pool, dataDir, clone),
+  };
+  return gatehouse;
+}
+
+/** A token by client credentials; throws with the server's answer when there is none. */
+export async function requestToken(
+  url: string,
+  client: { readonly client_id: string; readonly client_secret: string },
+  scope?: string,
+): Promise<string> {
+  const response = await postForm(
+    `${url}/token`,
+    { grant_type: 'client_credentials', ...(scope !== undefined && { scope }) },
+    client,
+  );
+  const body = (await response.json()) as { access_token?: string };
+  if (!body.access_token) throw new Error(`No token: ${response.status} ${JSON.stringify(body)}`);
+  return body.access_token;
+}
+
+/** Posts a form, with HTTP Basic authentication where a client is given. */
+export function postForm(
+  url: string,
+  form: Readonly<Record<string, string>>,
+  client?: { readonly client_id: string; readonly client_secret: string },
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Response> {
+  const basic =
+    client &&
+    `Basic ${Buffer.from(`${encodeURIComponent(client.client_id)}:${encodeURIComponent(client.client_secret)}`).toString('base64')}`;
+  return fetch(url, {
+    method: 'POST',
+    headers: { ...(basic && { authorization: basic }), ...headers },
+    body: new URLSearchParams(form),
+    redirect: 'manual',
+  });
+}
+
+async function listening(): Promise<Server> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return server;
+}
+
+function urlOf(server: Server): string {
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+async function stop(
+  servers: readonly Server[],
+  app: App,
+  pool: { end(): Promise<void> },
+  dataDir: string,
+  clone: { drop(): Promise<void> } | undefined,
+): Promise<void> {
+  for (const server of servers) {
+    server.close();
+    server.closeAllConnections();
+  }
+  await app.stop();
+  await pool.end();
+  await rm(dataDir, { recursive: true, force: true });
+  await clone?.drop();
+}
