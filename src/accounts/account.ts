@@ -1,0 +1,213 @@
+/**
+ * Accounts: the people who log in. An account is known by an id that never changes and found by its e-mail address,
+ * lower-cased. Disabling one ends its sessions and grants at once; deleting one takes everything that belongs to it.
+ */
+import { z } from 'zod';
+import { randomId } from '../base/ids.ts';
+import { conflict, notFound } from '../base/refusal.ts';
+import type { Change } from '../audit/change.ts';
+import type { EventName } from '../audit/events.ts';
+import type { Reader, Tx } from '../db/connection.ts';
+
+export interface Account {
+  readonly accountId: string;
+  readonly email: string;
+  readonly emailVerified: boolean;
+  readonly name: string | null;
+  readonly passwordHash: string | null;
+  readonly disabledAt: Date | null;
+  readonly version: number;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+export const Email = z
+  .string()
+  .trim()
+  .toLowerCase()
+  .max(254, 'must not be longer than 254 characters')
+  .pipe(z.email('must be an e-mail address'));
+
+/** NIST SP 800-63B: length is what counts, any character may be used, nothing is cut off. */
+export const Password = z
+  .string()
+  .min(12, 'must have at least 12 characters')
+  .max(256, 'must not be longer than 256 characters');
+
+const name = z
+  .string()
+  .trim()
+  .min(1, 'must not be empty')
+  .max(200, 'must not be longer than 200 characters')
+  .regex(/^[^\p{Cc}\p{Cf}]*$/u, 'must not contain control or invisible characters');
+
+export const NewAccount = z.strictObject({
+  email: Email,
+  email_verified: z.boolean().default(false),
+  name: name.optional(),
+  password: Password.optional(),
+});
+/** `null` takes a member away, as in a JSON merge patch. */
+export const AccountChange = z.strictObject({
+  email: Email.optional(),
+  email_verified: z.boolean().optional(),
+  name: name.nullable().optional(),
+  password: Password.optional(),
+});
+
+export interface AccountValues {
+  readonly email: string;
+  readonly email_verified: boolean;
+  readonly name: string | null;
+  readonly password_hash: string | null;
+}
+
+export async function createAccount(change: Change, values: AccountValues): Promise<Account> {
+  const row = await change.tx
+    .insertInto('accounts')
+    .values({
+      account_id: randomId('account'),
+      ...values,
+      disabled_at: null,
+      created_at: change.now,
+      updated_at: change.now,
+    })
+    .onConflict((clash) => clash.doNothing())
+    .returningAll()
+    .executeTakeFirst();
+  if (!row) throw conflict('There is an account with this e-mail address already.');
+  await record(change, row.account_id, 'account.created');
+  return toAccount(row);
+}
+
+/** The account, locked against other changes until the transaction ends. */
+export async function lockAccount(tx: Tx, accountId: string): Promise<Account> {
+  const row = await tx
+    .selectFrom('accounts')
+    .selectAll()
+    .where('account_id', '=', accountId)
+    .forUpdate()
+    .executeTakeFirst();
+  if (!row) throw notFound(`There is no account ${accountId}.`);
+  return toAccount(row);
+}
+
+/** Changes a locked account. A new password ends every session and grant that the old one opened. */
+export async function updateAccount(
+  change: Change,
+  account: Account,
+  values: Partial<AccountValues>,
+): Promise<Account> {
+  const { tx, now } = change;
+  if (values.email !== undefined && values.email !== account.email) {
+    const taken = await tx
+      .selectFrom('accounts')
+      .select('account_id')
+      .where('email', '=', values.email)
+      .executeTakeFirst();
+    if (taken) throw conflict('There is an account with this e-mail address already.');
+  }
+  const row = await tx
+    .updateTable('accounts')
+    .set({ ...values, version: account.version + 1, updated_at: now })
+    .where('account_id', '=', account.accountId)
+    .returningAll()
+    .executeTakeFirstOrThrow();
+  const members = Object.keys(values).filter((member) => member !== 'password_hash');
+  if (members.length > 0) await record(change, account.accountId, 'account.updated', { members });
+  if (values.password_hash !== undefined) {
+    await endEverything(tx, account.accountId);
+    await record(change, account.accountId, 'account.password_changed');
+  }
+  return toAccount(row);
+}
+
+export async function setDisabled(change: Change, account: Account, disabled: boolean): Promise<Account> {
+  const { tx, now } = change;
+  if ((account.disabledAt !== null) === disabled)
+    throw conflict(`${account.accountId} is ${disabled ? 'disabled' : 'enabled'} already.`);
+  const row = await tx
+    .updateTable('accounts')
+    .set({ disabled_at: disabled ? now : null, version: account.version + 1, updated_at: now })
+    .where('account_id', '=', account.accountId)
+    .returningAll()
+    .executeTakeFirstOrThrow();
+  if (disabled) await endEverything(tx, account.accountId);
+  await record(change, account.accountId, disabled ? 'account.disabled' : 'account.enabled');
+  return toAccount(row);
+}
+
+export async function deleteAccount(change: Change, account: Account): Promise<void> {
+  await change.tx.deleteFrom('accounts').where('account_id', '=', account.accountId).execute();
+  await record(change, account.accountId, 'account.deleted');
+}
+
+export async function findAccount(reader: Reader, accountId: string): Promise<Account | undefined> {
+  const row = await reader.selectFrom('accounts').selectAll().where('account_id', '=', accountId).executeTakeFirst();
+  return row && toAccount(row);
+}
+
+export async function findAccountByEmail(reader: Reader, email: string): Promise<Account | undefined> {
+  const row = await reader.selectFrom('accounts').selectAll().where('email', '=', email).executeTakeFirst();
+  return row && toAccount(row);
+}
+
+export interface AccountPage {
+  readonly limit: number;
+  readonly after?: { readonly createdAt: Date; readonly accountId: string } | undefined;
+  /** Part of the address or name, in any case. */
+  readonly search?: string | undefined;
+}
+
+export async function readAccounts(reader: Reader, { limit, after, search }: AccountPage): Promise<Account[]> {
+  let rows = reader.selectFrom('accounts').selectAll().orderBy('created_at').orderBy('account_id').limit(limit);
+  if (after)
+    rows = rows.where(({ eb, refTuple, tuple }) =>
+      eb(refTuple('created_at', 'account_id'), '>', tuple(after.createdAt, after.accountId)),
+    );
+  if (search) {
+    const pattern = `%${search.replaceAll(/[\\%_]/g, (character) => `\\${character}`)}%`;
+    rows = rows.where(({ or, eb }) => or([eb('email', 'ilike', pattern), eb('name', 'ilike', pattern)]));
+  }
+  return (await rows.execute()).map(toAccount);
+}
+
+async function endEverything(tx: Tx, accountId: string): Promise<void> {
+  await tx.deleteFrom('grants').where('account_id', '=', accountId).execute();
+  await tx.deleteFrom('artifacts').where('account_id', '=', accountId).execute();
+}
+
+async function record(
+  { tx, trail, origin }: Change,
+  accountId: string,
+  event: EventName,
+  details: { members?: string[] } = {},
+): Promise<void> {
+  await trail.recordIn(tx, origin, { event, outcome: 'success', accountId, details });
+}
+
+interface AccountRow {
+  account_id: string;
+  email: string;
+  email_verified: boolean;
+  name: string | null;
+  password_hash: string | null;
+  disabled_at: Date | null;
+  version: number;
+  created_at: Date;
+  updated_at: Date;
+}
+
+function toAccount(row: AccountRow): Account {
+  return {
+    accountId: row.account_id,
+    email: row.email,
+    emailVerified: row.email_verified,
+    name: row.name,
+    passwordHash: row.password_hash,
+    disabledAt: row.disabled_at,
+    version: row.version,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+  };
+}

@@ -1,0 +1,92 @@
+/** What people have agreed to, kept until they or an admin take it back. */
+import type { Change } from '../audit/change.ts';
+import { json, type Reader } from '../db/connection.ts';
+
+/** Scopes by where they belong: to OpenID Connect, to single claims, or to a resource. */
+export interface ConsentedScopes {
+  readonly openid: readonly string[];
+  readonly claims: readonly string[];
+  readonly resources: Readonly<Record<string, readonly string[]>>;
+}
+
+export interface Consent {
+  readonly clientId: string;
+  readonly scopes: ConsentedScopes;
+  readonly givenAt: Date;
+}
+
+/** Remembers the scopes, beside those that were agreed to before. */
+export async function rememberConsent(
+  { tx, now }: Change,
+  accountId: string,
+  clientId: string,
+  scopes: ConsentedScopes,
+): Promise<void> {
+  const before = await tx
+    .selectFrom('consents')
+    .select('scopes')
+    .where('account_id', '=', accountId)
+    .where('client_id', '=', clientId)
+    .forUpdate()
+    .executeTakeFirst();
+  const merged = before ? mergeScopes(before.scopes, scopes) : scopes;
+  await tx
+    .insertInto('consents')
+    .values({ account_id: accountId, client_id: clientId, scopes: json(merged), given_at: now })
+    .onConflict((clash) =>
+      clash.columns(['account_id', 'client_id']).doUpdateSet({ scopes: json(merged), given_at: now }),
+    )
+    .execute();
+}
+
+export async function findConsent(reader: Reader, accountId: string, clientId: string): Promise<Consent | undefined> {
+  const row = await reader
+    .selectFrom('consents')
+    .selectAll()
+    .where('account_id', '=', accountId)
+    .where('client_id', '=', clientId)
+    .executeTakeFirst();
+  return row && { clientId, scopes: row.scopes, givenAt: row.given_at };
+}
+
+export async function listConsents(reader: Reader, accountId: string): Promise<Consent[]> {
+  const rows = await reader
+    .selectFrom('consents')
+    .selectAll()
+    .where('account_id', '=', accountId)
+    .orderBy('given_at', 'desc')
+    .execute();
+  return rows.map((row) => ({ clientId: row.client_id, scopes: row.scopes, givenAt: row.given_at }));
+}
+
+/** Takes a consent back, and with it every grant of that client: its tokens end at once. Answers whether there was anything. */
+export async function withdrawConsent(
+  { tx, trail, origin }: Change,
+  accountId: string,
+  clientId: string,
+): Promise<boolean> {
+  const consent = await tx
+    .deleteFrom('consents')
+    .where('account_id', '=', accountId)
+    .where('client_id', '=', clientId)
+    .executeTakeFirst();
+  const grants = await tx
+    .deleteFrom('grants')
+    .where('account_id', '=', accountId)
+    .where('client_id', '=', clientId)
+    .executeTakeFirst();
+  if (consent.numDeletedRows + grants.numDeletedRows === 0n) return false;
+  await trail.recordIn(tx, origin, { event: 'consent.withdrawn', outcome: 'success', accountId, clientId });
+  return true;
+}
+
+/** What is in either. */
+export function mergeScopes(a: ConsentedScopes, b: ConsentedScopes): ConsentedScopes {
+  const union = (x: readonly string[] = [], y: readonly string[] = []): string[] => [...new Set([...x, ...y])];
+  const names = union(Object.keys(a.resources), Object.keys(b.resources));
+  return {
+    openid: union(a.openid, b.openid),
+    claims: union(a.claims, b.claims),
+    resources: Object.fromEntries(names.map((name) => [name, union(a.resources[name], b.resources[name])])),
+  };
+}

@@ -1,0 +1,137 @@
+/** Sessions and grants as an admin or their owner sees them: where someone is logged in, and who holds tokens for them. */
+import { sql } from 'kysely';
+import { sha256, type Digest } from '../base/secret.ts';
+import type { Change } from '../audit/change.ts';
+import type { Reader } from '../db/connection.ts';
+import type { ConsentedScopes } from './consents.ts';
+
+export interface SessionView {
+  /** Names the session here; the value in the cookie is another one. */
+  readonly sessionId: string;
+  readonly createdAt: Date;
+  readonly expiresAt: Date;
+  readonly clients: readonly string[];
+}
+
+export interface GrantView {
+  /** The digest of the grant's id, which is also the `gid` claim of its tokens. */
+  readonly grantId: string;
+  readonly clientId: string;
+  readonly createdAt: Date;
+  readonly expiresAt: Date;
+  readonly scopes: readonly string[];
+  /** The same scopes by where they belong. */
+  readonly granted: ConsentedScopes;
+}
+
+export async function listSessions(reader: Reader, accountId: string, now: Date): Promise<SessionView[]> {
+  const rows = await reader
+    .selectFrom('artifacts')
+    .select(['uid', 'created_at', 'expires_at'])
+    .select(sql<string[]>`array(select jsonb_object_keys(coalesce(payload->'authorizations', '{}')))`.as('clients'))
+    .where('account_id', '=', accountId)
+    .where('kind', '=', 'Session')
+    .where('uid', 'is not', null)
+    .where('expires_at', '>', now)
+    .orderBy('created_at', 'desc')
+    .execute();
+  return rows.map((row) => ({
+    sessionId: row.uid!,
+    createdAt: row.created_at,
+    expiresAt: row.expires_at,
+    clients: row.clients,
+  }));
+}
+
+/**
+ * Ends one session: its cookie is worth nothing from now on, and the grants that were to end with it are gone.
+ * Answers whether it was there.
+ */
+export async function endSession(
+  { tx, trail, origin }: Change,
+  accountId: string,
+  sessionId: string,
+): Promise<boolean> {
+  const ended = await tx
+    .deleteFrom('artifacts')
+    .where('kind', '=', 'Session')
+    .where('account_id', '=', accountId)
+    .where('uid', '=', sessionId)
+    .returning('payload')
+    .executeTakeFirst();
+  if (!ended) return false;
+  const grants = grantsOf(ended.payload);
+  if (grants.length > 0) await tx.deleteFrom('grants').where('grant_id', 'in', grants).execute();
+  await trail.recordIn(tx, origin, {
+    event: 'session.ended',
+    outcome: 'success',
+    accountId,
+    details: { session_id: sessionId },
+  });
+  return true;
+}
+
+export async function listGrants(reader: Reader, accountId: string, now: Date): Promise<GrantView[]> {
+  const rows = await reader
+    .selectFrom('grants')
+    .select(['grant_id', 'client_id', 'created_at', 'expires_at', 'payload'])
+    .where('account_id', '=', accountId)
+    .where('expires_at', '>', now)
+    .orderBy('created_at', 'desc')
+    .execute();
+  return rows.map((row) => ({
+    grantId: row.grant_id.toString('base64url'),
+    clientId: row.client_id,
+    createdAt: row.created_at,
+    expiresAt: row.expires_at,
+    scopes: scopesOf(row.payload),
+    granted: grantedOf(row.payload),
+  }));
+}
+
+/** Ends one grant and every token of it. Answers whether it was there. */
+export async function endGrant({ tx, trail, origin }: Change, accountId: string, grantId: string): Promise<boolean> {
+  const ended = await tx
+    .deleteFrom('grants')
+    .where('account_id', '=', accountId)
+    .where('grant_id', '=', Buffer.from(grantId, 'base64url') as Digest)
+    .returning('client_id')
+    .executeTakeFirst();
+  if (!ended) return false;
+  await trail.recordIn(tx, origin, {
+    event: 'grant.revoked',
+    outcome: 'success',
+    accountId,
+    clientId: ended.client_id,
+    details: { grant_id: grantId },
+  });
+  return true;
+}
+
+/** oidc-provider keeps a grant for each client in the session, and says which of them outlive a logout. */
+function grantsOf(
+  payload: { authorizations?: Record<string, { grantId?: string; persistsLogout?: boolean }> } & object,
+): Digest[] {
+  return Object.values(payload.authorizations ?? {}).flatMap(({ grantId, persistsLogout }) =>
+    grantId && !persistsLogout ? [sha256(grantId)] : [],
+  );
+}
+
+/** A grant as oidc-provider stores it: scopes in strings. */
+interface GrantPayload {
+  readonly openid?: { readonly scope?: string; readonly claims?: readonly string[] };
+  readonly resources?: Readonly<Record<string, string>>;
+}
+
+function scopesOf({ openid, resources }: GrantPayload & object): string[] {
+  return [openid?.scope, ...Object.values(resources ?? {})].flatMap(split);
+}
+
+function grantedOf({ openid, resources = {} }: GrantPayload & object): ConsentedScopes {
+  const byResource = Object.entries(resources).map(([resource, scope]) => [resource, split(scope)] as const);
+  return { openid: split(openid?.scope), claims: openid?.claims ?? [], resources: Object.fromEntries(byResource) };
+}
+
+function split(scope: string | undefined): string[] {
+  return scope?.split(' ').filter(Boolean) ?? [];
+}

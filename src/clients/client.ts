@@ -1,0 +1,47 @@
+/**
+ * Clients: the applications that ask for tokens. A client row carries its metadata (RFC 7591), what it may ask for, and
+ * a token generation that is written into every token of it; revoking the client raises the generation, and from then
+ * on every older token is dead, whatever the clocks say.
+ */
+import type { ClientMetadata } from './metadata.ts';
+
+export interface Client {
+  readonly clientId: string;
+  readonly metadata: ClientMetadata;
+  readonly tokenGeneration: number;
+  readonly revokedAt: Date | null;
+  readonly revokedReason: string | null;
+  readonly version: number;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+/** A secret as stored: what checks it, never the secret. Exactly one of `digest` and `argon2id` is there. */
+export interface StoredSecret {
+  readonly secretId: string;
+  readonly pepperId: string | null;
+  readonly digest: Buffer | null;
+  readonly argon2id: string | null;
+  readonly hint: string;
+  readonly createdAt: Date;
+  readonly expiresAt: Date | null;
+  readonly endedAt: Date | null;
+  readonly lastUsedAt: Date | null;
+}
+
+/** A client with the secrets that may prove it: what the token path needs, and what nodes cache. */
+export interface ClientWithSecrets extends Client {
+  readonly secrets: readonly StoredSecret[];
+}
+
+export function isLive(secret: StoredSecret, now: Date): boolean {
+  return secret.endedAt === null && (secret.expiresAt === null || secret.expiresAt > now);
+}
+
+/** When the newest live secret is due for rotation; `undefined` where no deadline is set or no secret lives. */
+export function rotationDueAt({ metadata, secrets }: ClientWithSecrets, now: Date): Date | undefined {
+  const days = metadata.secret_rotation_days;
+  const newest = secrets.filter((secret) => isLive(secret, now)).map((secret) => secret.createdAt.getTime());
+  if (days === undefined || newest.length === 0) return undefined;
+  return new Date(Math.max(...newest) + days * 86_400_000);
+}

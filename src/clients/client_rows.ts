@@ -1,0 +1,113 @@
+/** Reads clients: one query for a client with all that belongs to it. */
+import { sql, type Expression, type SqlBool } from 'kysely';
+import { jsonArrayFrom } from 'kysely/helpers/postgres';
+import type { Reader } from '../db/connection.ts';
+import type { ClientWithSecrets, StoredSecret } from './client.ts';
+import type { ClientMetadata } from './metadata.ts';
+
+function query(reader: Reader) {
+  return reader
+    .selectFrom('clients')
+    .selectAll('clients')
+    .select((client) => [
+      jsonArrayFrom(
+        client
+          .selectFrom('client_resources')
+          .select(['resource', 'scopes'])
+          .whereRef('client_resources.client_id', '=', 'clients.client_id')
+          .orderBy('resource'),
+      ).as('resources'),
+      jsonArrayFrom(
+        client
+          .selectFrom('client_introspects')
+          .select('resource')
+          .whereRef('client_introspects.client_id', '=', 'clients.client_id')
+          .orderBy('resource'),
+      ).as('introspects'),
+      jsonArrayFrom(
+        client
+          .selectFrom('client_secrets')
+          .select([
+            'secret_id',
+            'pepper_id',
+            'argon2id',
+            'hint',
+            'created_at',
+            'expires_at',
+            'ended_at',
+            'last_used_at',
+          ])
+          .select(sql<string | null>`encode(digest, 'base64')`.as('digest'))
+          .whereRef('client_secrets.client_id', '=', 'clients.client_id')
+          .orderBy('created_at')
+          .orderBy('secret_id'),
+      ).as('secrets'),
+    ]);
+}
+
+type Row = Awaited<ReturnType<ReturnType<typeof query>['executeTakeFirstOrThrow']>>;
+
+export async function readClient(reader: Reader, clientId: string): Promise<ClientWithSecrets | undefined> {
+  const row = await query(reader).where('clients.client_id', '=', clientId).executeTakeFirst();
+  return row && toClient(row);
+}
+
+export interface Page {
+  readonly limit: number;
+  /** Where the page before this one ended. */
+  readonly after?: { readonly createdAt: Date; readonly clientId: string } | undefined;
+  /** Part of a name or a client_id, in any case. */
+  readonly search?: string | undefined;
+}
+
+/** Clients in the order in which they were made. */
+export async function readClients(reader: Reader, { limit, after, search }: Page): Promise<ClientWithSecrets[]> {
+  let rows = query(reader).orderBy('clients.created_at').orderBy('clients.client_id').limit(limit);
+  if (after) {
+    rows = rows.where(({ eb, refTuple, tuple }) =>
+      eb(refTuple('clients.created_at', 'clients.client_id'), '>', tuple(after.createdAt, after.clientId)),
+    );
+  }
+  if (search) {
+    const pattern = `%${search.replaceAll(/[\\%_]/g, (character) => `\\${character}`)}%`;
+    rows = rows.where(({ or, eb }): Expression<SqlBool> =>
+      or([eb('clients.client_id', 'ilike', pattern), eb(sql`clients.metadata->>'client_name'`, 'ilike', pattern)]),
+    );
+  }
+  return (await rows.execute()).map(toClient);
+}
+
+function toClient(row: Row): ClientWithSecrets {
+  const metadata = {
+    ...row.metadata,
+    resources: row.resources,
+    introspects: row.introspects.map((introspected) => introspected.resource),
+    ...(row.secret_rotation_days !== null && { secret_rotation_days: row.secret_rotation_days }),
+  } as unknown as ClientMetadata;
+  return {
+    clientId: row.client_id,
+    metadata,
+    tokenGeneration: row.token_generation,
+    revokedAt: row.revoked_at,
+    revokedReason: row.revoked_reason,
+    version: row.version,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+    secrets: row.secrets.map(toSecret),
+  };
+}
+
+/** Inside JSON, times come as text. */
+function toSecret(row: Row['secrets'][number]): StoredSecret {
+  return {
+    secretId: row.secret_id,
+    pepperId: row.pepper_id,
+    digest: row.digest === null ? null : Buffer.from(row.digest, 'base64'),
+    argon2id: row.argon2id,
+    hint: row.hint,
+    createdAt: new Date(row.created_at),
+    expiresAt: row.expires_at === null ? null : new Date(row.expires_at),
+    endedAt: row.ended_at === null ? null : new Date(row.ended_at),
+    lastUsedAt: row.last_used_at === null ? null : new Date(row.last_used_at),
+  };
+}

@@ -1,0 +1,41 @@
+/**
+ * Redirect URIs, checked when they are registered so that matching can be plain string equality (RFC 9700, 4.1.3).
+ * Whatever two parsers could read in two ways is refused here.
+ */
+const LOOPBACK = /^(localhost|\[::1\]|127(\.\d{1,3}){3})$/;
+const FORBIDDEN_SCHEME = /^(javascript|vbscript|data|blob|file|about|ftp|ws|wss):$/;
+
+export type ApplicationType = 'web' | 'native';
+
+/** Why this can't be a redirect URI, as the end of a sentence that starts with its path; `undefined` when it can. */
+export function objectionToRedirectUri(uri: string, applicationType: ApplicationType): string | undefined {
+  if (uri.length > 2_000) return 'must not be longer than 2000 characters';
+  if (!/^[\x21-\x7e]+$/.test(uri)) return 'must be made of visible ASCII characters; percent-encode all others';
+  if (uri.includes('*')) return 'must not contain a wildcard: every redirect URI is registered in full';
+  if (uri.includes('#')) return 'must not have a fragment (RFC 6749, 3.1.2)';
+  if (uri.includes('\\')) return 'must not contain a backslash';
+  const url = URL.parse(uri);
+  if (!url) return 'must be an absolute URI';
+  if (FORBIDDEN_SCHEME.test(url.protocol)) return `must not use the scheme ${url.protocol.slice(0, -1)}`;
+  if (url.username || url.password || /^[a-z]+:\/\/[^/?]*@/i.test(uri))
+    return 'must not contain a user name or password';
+  if (url.protocol === 'https:' || url.protocol === 'http:') return objectionToWebUri(uri, url);
+  return objectionToPrivateUseUri(url, applicationType);
+}
+
+function objectionToWebUri(uri: string, url: URL): string | undefined {
+  if (url.protocol === 'http:' && !LOOPBACK.test(url.hostname)) {
+    return 'must use https; plain http is for loopback addresses only (RFC 8252, 7.3)';
+  }
+  // covers dot segments, upper-case hosts, default ports and numeric forms of an address
+  if (uri !== url.href && `${uri}/` !== url.href) return `must be written in its normal form, ${url.href}`;
+  return undefined;
+}
+
+function objectionToPrivateUseUri(url: URL, applicationType: ApplicationType): string | undefined {
+  if (applicationType !== 'native') return 'must use https; a scheme of its own is for application_type native';
+  if (!/^[a-z][a-z0-9-]*(\.[a-z0-9-]+)+:$/.test(url.protocol)) {
+    return 'must use a scheme that is a domain name in reverse, such as com.example.app (RFC 8252, 7.1)';
+  }
+  return undefined;
+}

@@ -1,0 +1,213 @@
+/** Makes, changes, revokes, restores and deletes clients. Each function is part of its caller's transaction. */
+import { randomId } from '../base/ids.ts';
+import { conflict, invalid, notFound, Refused } from '../base/refusal.ts';
+import { inPlainWords, violationsOf } from '../base/violations.ts';
+import type { Change } from '../audit/change.ts';
+import { recordChange } from '../changes/change_log.ts';
+import { json, type Tx } from '../db/connection.ts';
+import type { Client, ClientWithSecrets } from './client.ts';
+import { readClient } from './client_rows.ts';
+import { ClientMetadata, usesSecret } from './metadata.ts';
+
+/** Makes a client. `clientId` is for the ones that the house itself makes at its first start. */
+export async function createClient(
+  change: Change,
+  metadata: ClientMetadata,
+  clientId = randomId('client'),
+): Promise<Client> {
+  const { tx, now } = change;
+  const row = await tx
+    .insertInto('clients')
+    .values({ client_id: clientId, ...stored(metadata), created_at: now, updated_at: now })
+    .onConflict((clash) => clash.doNothing())
+    .returning('client_id')
+    .executeTakeFirst();
+  if (!row) throw conflict(`There is a client ${clientId} already.`);
+  await storeAccess(change, clientId, metadata);
+  await changed(change, clientId, 'client.created', access(metadata));
+  return existing(tx, clientId);
+}
+
+/** The client, locked against other changes until the transaction ends. */
+export async function lockClient(tx: Tx, clientId: string): Promise<ClientWithSecrets> {
+  const locked = await tx
+    .selectFrom('clients')
+    .select('client_id')
+    .where('client_id', '=', clientId)
+    .forUpdate()
+    .executeTakeFirst();
+  if (!locked) throw notFound(`There is no client ${clientId}.`);
+  return existing(tx, clientId);
+}
+
+/**
+ * Applies a JSON merge patch (RFC 7396) to a locked client's metadata. The result is validated as a whole; what the
+ * patch does not name stays as it is.
+ */
+export async function updateClient(
+  change: Change,
+  client: ClientWithSecrets,
+  patch: Readonly<Record<string, unknown>>,
+): Promise<Client> {
+  const { tx, now } = change;
+  const metadata = applyPatch(client.metadata, patch);
+  if (usesSecret(client.metadata) && !usesSecret(metadata)) {
+    await tx
+      .updateTable('client_secrets')
+      .set({ ended_at: now })
+      .where('client_id', '=', client.clientId)
+      .where('ended_at', 'is', null)
+      .execute();
+  }
+  await tx
+    .updateTable('clients')
+    .set({ ...stored(metadata), updated_at: now, version: client.version + 1 })
+    .where('client_id', '=', client.clientId)
+    .execute();
+  await tx.deleteFrom('client_resources').where('client_id', '=', client.clientId).execute();
+  await tx.deleteFrom('client_introspects').where('client_id', '=', client.clientId).execute();
+  await storeAccess(change, client.clientId, metadata);
+  await changed(change, client.clientId, 'client.updated', { members: Object.keys(patch), ...access(metadata) });
+  return existing(tx, client.clientId);
+}
+
+/** The metadata with the patch applied; throws `Refused` when the result is not something that could be registered. */
+export function applyPatch(metadata: ClientMetadata, patch: Readonly<Record<string, unknown>>): ClientMetadata {
+  const merged: Record<string, unknown> = { ...metadata };
+  // what was derived from the grant types is derived anew, unless the patch says it
+  if ('grant_types' in patch && !('response_types' in patch)) delete merged['response_types'];
+  for (const [member, value] of Object.entries(patch)) {
+    if (value === null) delete merged[member];
+    else merged[member] = value;
+  }
+  const parsed = ClientMetadata.safeParse(merged, { error: inPlainWords });
+  if (parsed.success) return parsed.data;
+  throw new Refused({ reason: 'invalid', violations: violationsOf(parsed.error) });
+}
+
+/**
+ * Ends everything the client has, at once: new tokens are refused, its grants go (and with them codes, refresh tokens
+ * and opaque tokens), and the raised generation makes its JWTs dead to introspection.
+ */
+export async function revokeClient(change: Change, client: Client, reason: string): Promise<Client> {
+  const { tx, now } = change;
+  if (client.revokedAt) throw conflict(`${client.clientId} was revoked on ${client.revokedAt.toISOString()} already.`);
+  await tx
+    .updateTable('clients')
+    .set({
+      revoked_at: now,
+      revoked_reason: reason,
+      token_generation: client.tokenGeneration + 1,
+      version: client.version + 1,
+      updated_at: now,
+    })
+    .where('client_id', '=', client.clientId)
+    .execute();
+  await endGrants(tx, client.clientId);
+  await changed(change, client.clientId, 'client.revoked', { reason });
+  return existing(tx, client.clientId);
+}
+
+/** Brings the client back with its settings and secrets; its old tokens stay dead. */
+export async function restoreClient(change: Change, client: Client): Promise<Client> {
+  const { tx, now } = change;
+  if (!client.revokedAt) throw conflict(`${client.clientId} is not revoked.`);
+  await tx
+    .updateTable('clients')
+    .set({ revoked_at: null, revoked_reason: null, version: client.version + 1, updated_at: now })
+    .where('client_id', '=', client.clientId)
+    .execute();
+  await changed(change, client.clientId, 'client.restored', {});
+  return existing(tx, client.clientId);
+}
+
+export async function deleteClient(change: Change, client: Client): Promise<void> {
+  const { tx } = change;
+  await tx.deleteFrom('artifacts').where('client_id', '=', client.clientId).execute();
+  await tx.deleteFrom('clients').where('client_id', '=', client.clientId).execute();
+  await changed(change, client.clientId, 'client.deleted', {});
+}
+
+async function endGrants(tx: Tx, clientId: string): Promise<void> {
+  await tx.deleteFrom('grants').where('client_id', '=', clientId).execute();
+  await tx.deleteFrom('artifacts').where('client_id', '=', clientId).execute();
+}
+
+async function existing(tx: Tx, clientId: string): Promise<ClientWithSecrets> {
+  const client = await readClient(tx, clientId);
+  if (!client) throw notFound(`There is no client ${clientId}.`);
+  return client;
+}
+
+async function changed(
+  { tx, trail, origin, now }: Change,
+  clientId: string,
+  event: 'client.created' | 'client.updated' | 'client.deleted' | 'client.revoked' | 'client.restored',
+  details: Readonly<Record<string, string | readonly string[]>>,
+): Promise<void> {
+  await trail.recordIn(tx, origin, { event, outcome: 'success', clientId, details });
+  await recordChange(tx, { topic: 'client', key: clientId }, now);
+}
+
+/** What the trail keeps of a client's rights, so that it tells who could ask for what, and since when. */
+function access(metadata: ClientMetadata): Readonly<Record<string, string | readonly string[]>> {
+  return {
+    grant_types: metadata.grant_types,
+    token_endpoint_auth_method: metadata.token_endpoint_auth_method,
+    redirect_uris: metadata.redirect_uris,
+    resources: metadata.resources.map(({ resource, scopes }) => `${resource} ${scopes.join(' ')}`),
+    introspects: metadata.introspects,
+  };
+}
+
+/** The columns of the metadata: what has a table of its own is not in the document. */
+function stored({ resources: _, introspects: __, secret_rotation_days, ...document }: ClientMetadata) {
+  return { metadata: json(document), secret_rotation_days: secret_rotation_days ?? null };
+}
+
+async function storeAccess(
+  { tx }: Change,
+  clientId: string,
+  { resources, introspects }: ClientMetadata,
+): Promise<void> {
+  await refuseUnknownAccess(tx, resources, introspects);
+  if (resources.length > 0) {
+    await tx
+      .insertInto('client_resources')
+      .values(resources.map((one) => ({ client_id: clientId, ...one })))
+      .execute();
+  }
+  if (introspects.length > 0) {
+    await tx
+      .insertInto('client_introspects')
+      .values(introspects.map((resource) => ({ client_id: clientId, resource })))
+      .execute();
+  }
+}
+
+/** Locks the resources named against change, so that no scope disappears between this check and the commit. */
+async function refuseUnknownAccess(
+  tx: Tx,
+  resources: ClientMetadata['resources'],
+  introspects: readonly string[],
+): Promise<void> {
+  const names = [...resources.map((access) => access.resource), ...introspects];
+  if (names.length === 0) return;
+  const rows = await tx
+    .selectFrom('resources')
+    .select(['identifier', 'scopes'])
+    .where('identifier', 'in', names)
+    .forShare()
+    .execute();
+  const known = new Map(rows.map((row) => [row.identifier, new Set(row.scopes.map((scope) => scope.name))]));
+  resources.forEach(({ resource, scopes }, index) => {
+    const its = known.get(resource);
+    if (!its) throw invalid(`/resources/${index}/resource`, 'names no resource that is registered here');
+    const unknown = scopes.filter((scope) => !its.has(scope));
+    if (unknown.length > 0)
+      throw invalid(`/resources/${index}/scopes`, `names scopes that ${resource} does not have: ${unknown.join(' ')}`);
+  });
+  introspects.forEach((resource, index) => {
+    if (!known.has(resource)) throw invalid(`/introspects/${index}`, 'names no resource that is registered here');
+  });
+}

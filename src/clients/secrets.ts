@@ -1,0 +1,112 @@
+/** Client secrets: several may live at once, so that rotation needs no downtime. Each is shown once, when it is made. */
+import { addSeconds } from '../base/clock.ts';
+import { randomId } from '../base/ids.ts';
+import { conflict, notFound } from '../base/refusal.ts';
+import type { Secret } from '../base/secret.ts';
+import type { Change } from '../audit/change.ts';
+import { recordChange } from '../changes/change_log.ts';
+import type { DataKey } from '../vault/vault.ts';
+import { isLive, type ClientWithSecrets } from './client.ts';
+import { usesSecret } from './metadata.ts';
+import { hintOf } from './server_made_secret.ts';
+
+export const LONGEST_OVERLAP_SECONDS = 30 * 86_400;
+const LIVE_SECRETS_AT_MOST = 10;
+
+/** What checks a secret: a keyed digest for one made here, an argon2id hash for one that an operator chose. */
+export type SecretCheck = { readonly pepper: DataKey; readonly value: Secret } | { readonly argon2id: string };
+
+export interface NewSecret {
+  readonly check: SecretCheck;
+  /** How long the secrets that live now go on: 0 ends them at once. */
+  readonly overlapSeconds: number;
+  readonly expiresInSeconds?: number | undefined;
+}
+
+export interface IssuedSecret {
+  readonly secretId: string;
+  readonly expiresAt: Date | null;
+  readonly previous: readonly { readonly secretId: string; readonly expiresAt: Date | null }[];
+}
+
+/** Adds a secret to a locked client and gives the ones before it their end. */
+export async function addSecret(change: Change, client: ClientWithSecrets, secret: NewSecret): Promise<IssuedSecret> {
+  const { tx, trail, origin, now } = change;
+  if (!usesSecret(client.metadata)) {
+    throw conflict(
+      `${client.clientId} authenticates with ${client.metadata.token_endpoint_auth_method}, not with a secret.`,
+    );
+  }
+  const live = client.secrets.filter((one) => isLive(one, now));
+  if (live.length >= LIVE_SECRETS_AT_MOST && secret.overlapSeconds > 0) {
+    throw conflict(`${client.clientId} has ${live.length} live secrets; end one before you add another.`);
+  }
+  const previous = live.map((one) => ({
+    secretId: one.secretId,
+    expiresAt: earlier(one.expiresAt, addSeconds(now, secret.overlapSeconds)),
+  }));
+  for (const { secretId, expiresAt } of previous) {
+    await tx.updateTable('client_secrets').set({ expires_at: expiresAt }).where('secret_id', '=', secretId).execute();
+  }
+  const secretId = randomId('secret');
+  const expiresAt = secret.expiresInSeconds === undefined ? null : addSeconds(now, secret.expiresInSeconds);
+  await tx
+    .insertInto('client_secrets')
+    .values({
+      secret_id: secretId,
+      client_id: client.clientId,
+      ...columns(secret.check),
+      created_at: now,
+      expires_at: expiresAt,
+      ended_at: null,
+      last_used_at: null,
+    })
+    .execute();
+  await trail.recordIn(tx, origin, {
+    event: 'secret.created',
+    outcome: 'success',
+    clientId: client.clientId,
+    details: {
+      secret_id: secretId,
+      expires_at: expiresAt?.toISOString() ?? null,
+      overlap_seconds: secret.overlapSeconds,
+      previous: previous.map((one) => one.secretId),
+    },
+  });
+  await recordChange(tx, { topic: 'client', key: client.clientId }, now);
+  return { secretId, expiresAt, previous };
+}
+
+/** Ends one secret of a locked client at once. One that has ended already stays as it was. */
+export async function endSecret(
+  { tx, trail, origin, now }: Change,
+  client: ClientWithSecrets,
+  secretId: string,
+): Promise<void> {
+  const secret = client.secrets.find((one) => one.secretId === secretId);
+  if (!secret) throw notFound(`${client.clientId} has no secret ${secretId}.`);
+  if (secret.endedAt) return;
+  await tx.updateTable('client_secrets').set({ ended_at: now }).where('secret_id', '=', secretId).execute();
+  await trail.recordIn(tx, origin, {
+    event: 'secret.ended',
+    outcome: 'success',
+    clientId: client.clientId,
+    details: { secret_id: secretId },
+  });
+  await recordChange(tx, { topic: 'client', key: client.clientId }, now);
+}
+
+function columns(check: SecretCheck) {
+  if ('argon2id' in check)
+    return { argon2id: check.argon2id, digest: null, pepper_id: null, hint: 'chosen by an operator' };
+  return {
+    argon2id: null,
+    digest: check.pepper.digest(check.value.reveal()),
+    pepper_id: check.pepper.id,
+    hint: hintOf(check.value),
+  };
+}
+
+function earlier(a: Date | null, b: Date): Date {
+  return a !== null && a < b ? a : b;
+}

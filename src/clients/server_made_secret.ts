@@ -1,0 +1,36 @@
+/**
+ * Secrets that this server makes: `gatehouse_secret_`, 256 random bits, a checksum. The prefix lets scanners find one
+ * that leaked; the checksum lets a typo or a guess fail before anything is looked up or hashed.
+ */
+import { randomBytes } from 'node:crypto';
+import { crc32 } from 'node:zlib';
+import { base62 } from '../base/ids.ts';
+import { Secret } from '../base/secret.ts';
+
+export const SECRET_PREFIX = 'gatehouse_secret_';
+const RANDOM_LENGTH = 43;
+const CHECKSUM_LENGTH = 6;
+const SHAPE = new RegExp(`^${SECRET_PREFIX}[0-9A-Za-z]{${RANDOM_LENGTH + CHECKSUM_LENGTH}}$`);
+
+export function makeSecret(): Secret {
+  const random = base62(randomBytes(32));
+  return new Secret(SECRET_PREFIX + random + checksum(random));
+}
+
+/** Whether the text could have come from `makeSecret`. */
+export function looksServerMade(text: string): boolean {
+  if (!SHAPE.test(text)) return false;
+  const random = text.slice(SECRET_PREFIX.length, -CHECKSUM_LENGTH);
+  return text.endsWith(checksum(random));
+}
+
+/** Enough for a person to tell two secrets apart, and of no use to anyone else. */
+export function hintOf(secret: Secret): string {
+  return `${secret.reveal().slice(0, SECRET_PREFIX.length + 4)}…`;
+}
+
+function checksum(random: string): string {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(crc32(SECRET_PREFIX + random));
+  return base62(bytes);
+}

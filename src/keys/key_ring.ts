@@ -1,0 +1,45 @@
+/** The signing keys in force on this node: loaded once, swapped whole when the change log says that they changed. */
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import type { JWK } from 'jose';
+import type { Database } from '../db/connection.ts';
+import type { Vault } from '../vault/vault.ts';
+import { loadSigningKeys, type SigningKey } from './signing_key.ts';
+
+export class KeyRing {
+  readonly #database: Database;
+  readonly #vault: Vault;
+  readonly #onSwap: (() => void)[] = [];
+  #keys: readonly SigningKey[] = [];
+  #public = new Map<string, { readonly key: KeyObject; readonly alg: string }>();
+
+  constructor(database: Database, vault: Vault) {
+    this.#database = database;
+    this.#vault = vault;
+  }
+
+  async load(): Promise<void> {
+    const keys = await loadSigningKeys(this.#database, this.#vault);
+    const unchanged =
+      keys.map((key) => key.kid + key.status).join() === this.#keys.map((key) => key.kid + key.status).join();
+    if (unchanged) return;
+    this.#keys = keys;
+    this.#public = new Map(
+      keys.map((key) => [key.kid, { key: createPublicKey({ key: key.publicJwk, format: 'jwk' }), alg: key.alg }]),
+    );
+    for (const listener of this.#onSwap) listener();
+  }
+
+  onSwap(listener: () => void): void {
+    this.#onSwap.push(listener);
+  }
+
+  /** Private keys in the order in which a signer takes the first that fits: current, next, previous. */
+  get privateJwks(): readonly JWK[] {
+    return this.#keys.map((key) => key.privateJwk);
+  }
+
+  /** The published key of that id, if it is still in force. */
+  publicKey(kid: string): { readonly key: KeyObject; readonly alg: string } | undefined {
+    return this.#public.get(kid);
+  }
+}

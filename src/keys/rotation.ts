@@ -1,0 +1,209 @@
+/**
+ * Rotation: `next → current → previous → gone`. A verifier that keeps our JWKS for its allowed time must find every
+ * key that signs in the copy it holds, so a key is published for that long before it signs. Two nodes that rotate at
+ * the same moment make one rotation: the second one waits for the first and then finds the next key too young.
+ */
+import { sql } from 'kysely';
+import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
+import { conflict, Refused } from '../base/refusal.ts';
+import { SYSTEM, type Origin } from '../audit/events.ts';
+import type { AuditTrail } from '../audit/trail.ts';
+import { recordChange } from '../changes/change_log.ts';
+import type { Database, Tx } from '../db/connection.ts';
+import { transact } from '../db/transaction.ts';
+import type { Vault } from '../vault/vault.ts';
+import {
+  generateKeyMaterial,
+  insertKey,
+  listKeys,
+  SIGNING_ALGS,
+  type PublicKey,
+  type SigningAlg,
+} from './signing_key.ts';
+
+/** No token lives longer than this (see resources), so a key that last signed so long ago has nothing left to verify. */
+const LONGEST_TOKEN_SECONDS = DAY_SECONDS;
+
+export interface RotationSettings {
+  readonly database: Database;
+  readonly vault: Vault;
+  readonly trail: AuditTrail;
+  readonly jwksMaxAgeSeconds: number;
+  readonly rotationDays: number;
+}
+
+export interface RotationRequest {
+  readonly alg: SigningAlg;
+  readonly reason: string;
+  /** The old key leaves JWKS at once: what it signed fails to verify as soon as verifiers look again. */
+  readonly emergency: boolean;
+}
+
+export interface Rotated {
+  readonly current: PublicKey;
+  readonly next: PublicKey;
+  /** The key that signed until now: `undefined` after an emergency. */
+  readonly previous: PublicKey | undefined;
+}
+
+export class KeyRotation {
+  readonly #settings: RotationSettings;
+
+  constructor(settings: RotationSettings) {
+    this.#settings = settings;
+  }
+
+  /** Makes a current and a next key for every algorithm that has none: on the first start, and after an upgrade that adds one. */
+  async ensureKeys(now: Date): Promise<void> {
+    const { database, vault, trail } = this.#settings;
+    const present = new Set((await listKeys(database)).filter((key) => key.status === 'current').map((key) => key.alg));
+    for (const alg of SIGNING_ALGS.filter((candidate) => !present.has(candidate))) {
+      const [current, next] = await Promise.all([generateKeyMaterial(alg), generateKeyMaterial(alg)]);
+      await transact(database, async (tx) => {
+        await lock(tx);
+        if (await find(tx, alg, 'current')) return;
+        await insertKey(tx, vault, { material: current, status: 'current' }, now);
+        await insertKey(tx, vault, { material: next, status: 'next' }, now);
+        for (const { kid } of [current, next]) {
+          await trail.recordIn(tx, SYSTEM, { event: 'signing_key.created', outcome: 'success', details: { kid, alg } });
+        }
+        await recordChange(tx, { topic: 'signing_keys', key: alg }, now);
+      });
+    }
+  }
+
+  /** On demand. Refuses with `conflict` while verifiers may not have seen the next key yet, unless it is an emergency. */
+  async rotate(request: RotationRequest, origin: Origin, now: Date): Promise<Rotated> {
+    const material = await generateKeyMaterial(request.alg);
+    return transact(this.#settings.database, async (tx) => {
+      await lock(tx);
+      const keys = await this.#pair(tx, request.alg);
+      if (!request.emergency) this.#refuseUnknownToVerifiers(keys, now);
+      return this.#promote(tx, { ...keys, material, request, origin, now });
+    });
+  }
+
+  /** On schedule: rotates what is due and drops what no living token needs. Call it on any node, as often as you like. */
+  async runSchedule(now: Date): Promise<void> {
+    for (const alg of SIGNING_ALGS) await this.#rotateIfDue(alg, now);
+    await this.#removeExpired(now);
+  }
+
+  async #rotateIfDue(alg: SigningAlg, now: Date): Promise<void> {
+    const { database } = this.#settings;
+    if (!this.#isDue(await find(database, alg, 'current'), now)) return;
+    const material = await generateKeyMaterial(alg);
+    await transact(database, async (tx) => {
+      await lock(tx);
+      const keys = await this.#pair(tx, alg);
+      if (!this.#isDue(keys.current, now) || this.#visibleToAllFrom(keys) > now) return;
+      const request = { alg, reason: 'schedule', emergency: false };
+      await this.#promote(tx, { ...keys, material, request, origin: SYSTEM, now });
+    });
+  }
+
+  async #removeExpired(now: Date): Promise<void> {
+    const { database, trail } = this.#settings;
+    const before = addSeconds(now, -(LONGEST_TOKEN_SECONDS + this.#settings.jwksMaxAgeSeconds));
+    await transact(database, async (tx) => {
+      const removed = await tx
+        .deleteFrom('signing_keys')
+        .where('status', '=', 'previous')
+        .where('signed_until', '<', before)
+        .returning(['kid', 'alg', 'data_key_id'])
+        .execute();
+      for (const { kid, alg, data_key_id } of removed) {
+        await tx.deleteFrom('data_keys').where('data_key_id', '=', data_key_id).execute();
+        await trail.recordIn(tx, SYSTEM, { event: 'signing_key.removed', outcome: 'success', details: { kid, alg } });
+        await recordChange(tx, { topic: 'signing_keys', key: alg }, now);
+      }
+    });
+  }
+
+  #isDue(current: PublicKey | undefined, now: Date): boolean {
+    if (!current?.signsFrom) return false;
+    return addSeconds(current.signsFrom, this.#settings.rotationDays * DAY_SECONDS) <= now;
+  }
+
+  /** From when every cached copy of our JWKS holds the next key. Keys published together were never apart in any copy. */
+  #visibleToAllFrom({ current, next }: KeyPair): Date {
+    if (next.publishedAt <= current.publishedAt) return next.publishedAt;
+    return addSeconds(next.publishedAt, this.#settings.jwksMaxAgeSeconds);
+  }
+
+  #refuseUnknownToVerifiers(keys: KeyPair, now: Date): void {
+    const retryAfterSeconds = Math.ceil((this.#visibleToAllFrom(keys).getTime() - now.getTime()) / 1000);
+    if (retryAfterSeconds <= 0) return;
+    throw new Refused({
+      reason: 'conflict',
+      detail: `The next ${keys.next.alg} key was published a moment ago and verifiers may not have seen it; rotate again in ${retryAfterSeconds} s, or make it an emergency.`,
+      retryAfterSeconds,
+    });
+  }
+
+  async #pair(tx: Tx, alg: SigningAlg): Promise<KeyPair> {
+    const [current, next] = await Promise.all([find(tx, alg, 'current'), find(tx, alg, 'next')]);
+    if (!current || !next) throw conflict(`There is no ${alg} key to rotate.`);
+    return { current, next };
+  }
+
+  async #promote(tx: Tx, { current, next, material, request, origin, now }: Promotion): Promise<Rotated> {
+    const { vault, trail } = this.#settings;
+    const { alg, reason, emergency } = request;
+    if (emergency) {
+      await tx.deleteFrom('signing_keys').where('kid', '=', current.kid).execute();
+    } else {
+      await tx
+        .updateTable('signing_keys')
+        .set({ status: 'previous', signed_until: now })
+        .where('kid', '=', current.kid)
+        .execute();
+    }
+    await tx
+      .updateTable('signing_keys')
+      .set({ status: 'current', signs_from: now })
+      .where('kid', '=', next.kid)
+      .execute();
+    await insertKey(tx, vault, { material, status: 'next' }, now);
+    const details = { kid: next.kid, alg, previous: current.kid, next: material.kid, reason, emergency };
+    await trail.recordIn(tx, origin, { event: 'signing_key.rotated', outcome: 'success', details });
+    await recordChange(tx, { topic: 'signing_keys', key: alg }, now);
+    return {
+      current: { ...next, status: 'current', signsFrom: now },
+      next: {
+        ...material,
+        status: 'next',
+        createdAt: now,
+        publishedAt: now,
+        signsFrom: null,
+        signedUntil: null,
+      },
+      previous: emergency ? undefined : { ...current, status: 'previous', signedUntil: now },
+    };
+  }
+}
+
+interface KeyPair {
+  readonly current: PublicKey;
+  readonly next: PublicKey;
+}
+
+interface Promotion extends KeyPair {
+  readonly material: Awaited<ReturnType<typeof generateKeyMaterial>>;
+  readonly request: RotationRequest;
+  readonly origin: Origin;
+  readonly now: Date;
+}
+
+/** Rotations wait for one another; everything else goes on. */
+async function lock(tx: Tx): Promise<void> {
+  await sql`select pg_advisory_xact_lock(hashtext('gatehouse.signing_keys'))`.execute(tx);
+}
+
+async function find(
+  reader: Database | Tx,
+  alg: SigningAlg,
+  status: 'current' | 'next',
+): Promise<PublicKey | undefined> {
+  return (await listKeys(reader)).find((key) => key.alg === alg && key.status === status);
+}

@@ -1,0 +1,112 @@
+/** Makes signing keys and takes them in and out of the database, where the private half is sealed. */
+import { calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK } from 'jose';
+import { json, type Reader, type Tx } from '../db/connection.ts';
+import type { Vault } from '../vault/vault.ts';
+
+/** JWS algorithms that this server signs with (RFC 7518). */
+export type SigningAlg = 'ES256' | 'RS256';
+export const SIGNING_ALGS: readonly SigningAlg[] = ['ES256', 'RS256'];
+
+/** `next` is published and will sign, `current` signs, `previous` is published until what it signed has expired. */
+export type KeyStatus = 'next' | 'current' | 'previous';
+
+/** A key without its private half: what admins and verifiers see. */
+export interface PublicKey {
+  readonly kid: string;
+  readonly alg: SigningAlg;
+  readonly status: KeyStatus;
+  readonly publicJwk: JWK;
+  readonly createdAt: Date;
+  readonly publishedAt: Date;
+  readonly signsFrom: Date | null;
+  readonly signedUntil: Date | null;
+}
+
+export interface SigningKey extends PublicKey {
+  readonly privateJwk: JWK;
+}
+
+export interface KeyMaterial {
+  readonly kid: string;
+  readonly alg: SigningAlg;
+  readonly publicJwk: JWK;
+  readonly privateJwk: JWK;
+}
+
+/** A fresh key pair whose `kid` is its thumbprint (RFC 7638). Takes up to a second for RSA: call it outside transactions. */
+export async function generateKeyMaterial(alg: SigningAlg): Promise<KeyMaterial> {
+  const { privateKey, publicKey } = await generateKeyPair(alg, { extractable: true, modulusLength: 2048 });
+  const bare = await exportJWK(publicKey);
+  const kid = await calculateJwkThumbprint(bare);
+  const common = { kid, alg, use: 'sig' };
+  return { kid, alg, publicJwk: { ...bare, ...common }, privateJwk: { ...(await exportJWK(privateKey)), ...common } };
+}
+
+export interface Insertion {
+  readonly material: KeyMaterial;
+  readonly status: 'next' | 'current';
+}
+
+export async function insertKey(tx: Tx, vault: Vault, { material, status }: Insertion, now: Date): Promise<void> {
+  const dataKey = await vault.create(tx, 'signing_key', now);
+  const { kid, alg, publicJwk, privateJwk } = material;
+  await tx
+    .insertInto('signing_keys')
+    .values({
+      kid,
+      alg,
+      status,
+      public_jwk: json(publicJwk),
+      data_key_id: dataKey.id,
+      sealed: dataKey.seal(Buffer.from(json(privateJwk)), kid),
+      created_at: now,
+      published_at: now,
+      signs_from: status === 'current' ? now : null,
+      signed_until: null,
+    })
+    .execute();
+}
+
+const ORDER: Record<KeyStatus, number> = { current: 0, next: 1, previous: 2 };
+
+/** All keys in the order in which a signer should choose: the one that signs first. */
+export async function listKeys(reader: Reader): Promise<PublicKey[]> {
+  const rows = await reader.selectFrom('signing_keys').selectAll().orderBy('created_at').execute();
+  return rows.map(toPublicKey).sort((a, b) => ORDER[a.status] - ORDER[b.status]);
+}
+
+export async function loadSigningKeys(reader: Reader, vault: Vault): Promise<SigningKey[]> {
+  const rows = await reader.selectFrom('signing_keys').selectAll().orderBy('created_at').execute();
+  const keys = await Promise.all(
+    rows.map(async (row): Promise<SigningKey> => {
+      const dataKey = await vault.get(row.data_key_id);
+      const privateJwk = JSON.parse(dataKey.open(row.sealed, row.kid).toString()) as JWK;
+      return { ...toPublicKey(row), privateJwk };
+    }),
+  );
+  return keys.sort((a, b) => ORDER[a.status] - ORDER[b.status]);
+}
+
+interface KeyRow {
+  kid: string;
+  alg: SigningAlg;
+  status: KeyStatus;
+  public_jwk: object;
+  created_at: Date;
+  published_at: Date;
+  signs_from: Date | null;
+  signed_until: Date | null;
+}
+
+function toPublicKey(row: KeyRow): PublicKey {
+  return {
+    kid: row.kid,
+    alg: row.alg,
+    status: row.status,
+    publicJwk: row.public_jwk as JWK,
+    createdAt: row.created_at,
+    publishedAt: row.published_at,
+    signsFrom: row.signs_from,
+    signedUntil: row.signed_until,
+  };
+}

@@ -1,0 +1,62 @@
+/** Verifies JWT access tokens (RFC 9068) that this server signed. Whether a token was revoked since is not its business. */
+import { errors, jwtVerify, type JWTPayload } from 'jose';
+import { epochSeconds } from '../base/clock.ts';
+import type { KeyRing } from './key_ring.ts';
+
+/** The claims of an access token that this server made. */
+export interface AccessTokenClaims extends JWTPayload {
+  readonly iss: string;
+  readonly sub: string;
+  readonly aud: string;
+  readonly exp: number;
+  readonly iat: number;
+  readonly jti: string;
+  readonly client_id: string;
+  readonly scope?: string;
+  /** The client's token generation at the time of issue; see oidc/access_tokens.ts. */
+  readonly gen: number;
+  /** The grant that the token came from, where a person gave one. */
+  readonly gid?: string;
+}
+
+/** Far longer than any token of ours: a bound on what is worth parsing. */
+const LONGEST_TOKEN_CHARACTERS = 16_384;
+
+export class TokenVerifier {
+  readonly #ring: KeyRing;
+  readonly #issuer: string;
+
+  constructor(ring: KeyRing, issuer: string) {
+    this.#ring = ring;
+    this.#issuer = issuer;
+  }
+
+  /** The claims, or `undefined` for whatever is not an unexpired access token of ours under a key in force. */
+  async verify(token: string, now: Date): Promise<AccessTokenClaims | undefined> {
+    if (token.length > LONGEST_TOKEN_CHARACTERS) return undefined;
+    try {
+      const { payload } = await jwtVerify(
+        token,
+        ({ kid, alg }) => {
+          const found = kid === undefined ? undefined : this.#ring.publicKey(kid);
+          if (!found || found.alg !== alg) throw new errors.JWKSNoMatchingKey();
+          return found.key;
+        },
+        {
+          issuer: this.#issuer,
+          typ: 'at+jwt',
+          currentDate: now,
+          requiredClaims: ['exp', 'iat', 'jti', 'sub', 'aud', 'client_id', 'gen'],
+        },
+      );
+      return isExpired(payload, now) ? undefined : (payload as AccessTokenClaims);
+    } catch (error) {
+      if (error instanceof errors.JOSEError || error instanceof TypeError) return undefined;
+      throw error;
+    }
+  }
+}
+
+function isExpired({ exp }: JWTPayload, now: Date): boolean {
+  return exp === undefined || exp <= epochSeconds(now);
+}

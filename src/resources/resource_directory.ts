@@ -1,0 +1,21 @@
+/** All resources, held in memory: there are tens of them, and every token asks for one. */
+import type { Database } from '../db/connection.ts';
+import { listResources, type Resource } from './resource.ts';
+
+export class ResourceDirectory {
+  readonly #database: Database;
+  #resources: ReadonlyMap<string, Resource> = new Map();
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  async load(): Promise<void> {
+    const resources = await listResources(this.#database);
+    this.#resources = new Map(resources.map((resource) => [resource.identifier, resource]));
+  }
+
+  get(identifier: string): Resource | undefined {
+    return this.#resources.get(identifier);
+  }
+}
