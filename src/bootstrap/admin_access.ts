@@ -1,0 +1,71 @@
+/** The admin API as a resource of this server, and the clients that may use it. */
+import type { Change } from '../audit/change.ts';
+import { readClient } from '../clients/client_rows.ts';
+import { ClientMetadata } from '../clients/metadata.ts';
+import { createClient, lockClient, updateClient } from '../clients/registration.ts';
+import { addSecret } from '../clients/secrets.ts';
+import { makeSecret } from '../clients/server_made_secret.ts';
+import type { Secret } from '../base/secret.ts';
+import {
+  createResource,
+  listResources,
+  lockResource,
+  NewResource,
+  updateResource,
+  type Scope,
+} from '../resources/resource.ts';
+import type { DataKey } from '../vault/vault.ts';
+
+/** Admin tokens are short-lived: what an admin may do is looked at again every five minutes. */
+const ADMIN_TOKEN_SECONDS = 300;
+
+export interface AdminApi {
+  readonly identifier: string;
+  readonly scopes: readonly Scope[];
+}
+
+/** Registers the admin API, and gives it the scopes that this version has. */
+export async function ensureAdminResource(change: Change, { identifier, scopes }: AdminApi): Promise<void> {
+  const existing = (await listResources(change.tx)).find((resource) => resource.identifier === identifier);
+  const wanted = NewResource.parse({ identifier, scopes, access_token_ttl_seconds: ADMIN_TOKEN_SECONDS });
+  if (!existing) {
+    await createResource(change, wanted);
+  } else if (existing.scopes.map((scope) => scope.name).join() !== scopes.map((scope) => scope.name).join()) {
+    await updateResource(change, await lockResource(change.tx, identifier), { scopes: wanted.scopes });
+  }
+}
+
+export interface Credentials {
+  readonly clientId: string;
+  readonly clientSecret: Secret;
+}
+
+/** Gives a client these settings and a fresh secret, making it where there is none. */
+export async function ensureClient(
+  change: Change,
+  pepper: DataKey,
+  clientId: string | undefined,
+  settings: object,
+): Promise<Credentials> {
+  const existing = clientId === undefined ? undefined : await readClient(change.tx, clientId);
+  const client = existing
+    ? await updateClient(change, await lockClient(change.tx, existing.clientId), { ...settings })
+    : await createClient(change, ClientMetadata.parse(settings), clientId);
+  const value = makeSecret();
+  await addSecret(change, await lockClient(change.tx, client.clientId), {
+    check: { pepper, value },
+    overlapSeconds: 0,
+  });
+  return { clientId: client.clientId, clientSecret: value };
+}
+
+/** A client that may do everything in the admin API. */
+export function adminClientSettings(name: string, { identifier, scopes }: AdminApi): object {
+  return {
+    client_name: name,
+    grant_types: ['client_credentials'],
+    token_endpoint_auth_method: 'client_secret_basic',
+    secret_rotation_days: 90,
+    resources: [{ resource: identifier, scopes: scopes.map((scope) => scope.name) }],
+  };
+}

@@ -1,0 +1,132 @@
+/**
+ * The first start in development: an admin, an API with a client and a person to try things with, and a file that says
+ * how to reach them. A start that finds the file leaves everything as it is.
+ */
+import { randomBytes } from 'node:crypto';
+import { readFile, rename, writeFile } from 'node:fs/promises';
+import { createAccount, findAccountByEmail, lockAccount, updateAccount } from '../accounts/account.ts';
+import type { Change } from '../audit/change.ts';
+import { SYSTEM } from '../audit/events.ts';
+import type { AuditTrail } from '../audit/trail.ts';
+import type { Argon2id } from '../base/argon2id.ts';
+import { base62 } from '../base/ids.ts';
+import type { Database } from '../db/connection.ts';
+import { transact } from '../db/transaction.ts';
+import { createResource, listResources, NewResource } from '../resources/resource.ts';
+import type { Vault } from '../vault/vault.ts';
+import { adminClientSettings, ensureClient, type AdminApi } from './admin_access.ts';
+
+export interface Bootstrap {
+  readonly issuer: string;
+  readonly admin: BootstrapClient;
+  readonly demo: BootstrapClient;
+  readonly account: { readonly email: string; readonly password: string };
+}
+
+export interface BootstrapClient {
+  readonly client_id: string;
+  readonly client_secret: string;
+  readonly resource: string;
+  readonly scope: string;
+}
+
+export interface DevelopmentSettings {
+  readonly issuer: string;
+  readonly file: string;
+  readonly adminApi: AdminApi;
+  readonly database: Database;
+  readonly trail: AuditTrail;
+  readonly vault: Vault;
+  readonly argon2id: Argon2id;
+  readonly now: Date;
+}
+
+const ADMIN = 'gatehouse-admin';
+const DEMO = 'gatehouse-demo';
+const DEMO_EMAIL = 'demo@example.com';
+export const DEMO_REDIRECT_URI = 'http://127.0.0.1:8080/callback';
+const DEMO_API = {
+  identifier: 'https://api.example.com',
+  scopes: [
+    { name: 'notes:read', description: 'Read your notes' },
+    { name: 'notes:write', description: 'Write and delete your notes' },
+  ],
+};
+
+/** What the file says; makes everything in it, and the file, where it is missing or speaks of another issuer. */
+export async function bootstrapDevelopment(settings: DevelopmentSettings): Promise<Bootstrap> {
+  const found = await readBootstrap(settings.file);
+  return found?.issuer === settings.issuer ? found : create(settings);
+}
+
+async function readBootstrap(file: string): Promise<Bootstrap | undefined> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as Bootstrap;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The database first, the file last: a start that is cut short between the two makes fresh secrets the next time. */
+async function create({
+  issuer,
+  file,
+  adminApi,
+  database,
+  trail,
+  vault,
+  argon2id,
+  now,
+}: DevelopmentSettings): Promise<Bootstrap> {
+  const pepper = await vault.current('pepper', now);
+  const password = base62(randomBytes(12));
+  const password_hash = await argon2id.hash(password);
+  const bootstrap = await transact(database, async (tx): Promise<Bootstrap> => {
+    const change: Change = { tx, trail, origin: SYSTEM, now };
+    const admin = await ensureClient(change, pepper, ADMIN, adminClientSettings('Gatehouse admin', adminApi));
+    await ensureDemoResource(change);
+    const demo = await ensureClient(change, pepper, DEMO, demoClientSettings());
+    await ensureDemoAccount(change, password_hash);
+    return {
+      issuer,
+      admin: {
+        client_id: admin.clientId,
+        client_secret: admin.clientSecret.reveal(),
+        resource: adminApi.identifier,
+        scope: adminApi.scopes.map((scope) => scope.name).join(' '),
+      },
+      demo: {
+        client_id: demo.clientId,
+        client_secret: demo.clientSecret.reveal(),
+        resource: DEMO_API.identifier,
+        scope: DEMO_API.scopes.map((scope) => scope.name).join(' '),
+      },
+      account: { email: DEMO_EMAIL, password },
+    };
+  });
+  await writeFile(`${file}.new`, `${JSON.stringify(bootstrap, undefined, 2)}\n`, { mode: 0o600 });
+  await rename(`${file}.new`, file);
+  return bootstrap;
+}
+
+async function ensureDemoResource(change: Change): Promise<void> {
+  const known = (await listResources(change.tx)).some((resource) => resource.identifier === DEMO_API.identifier);
+  if (!known) await createResource(change, NewResource.parse(DEMO_API));
+}
+
+async function ensureDemoAccount(change: Change, password_hash: string): Promise<void> {
+  const known = await findAccountByEmail(change.tx, DEMO_EMAIL);
+  if (known) await updateAccount(change, await lockAccount(change.tx, known.accountId), { password_hash });
+  else await createAccount(change, { email: DEMO_EMAIL, email_verified: true, name: 'Demo Person', password_hash });
+}
+
+function demoClientSettings(): object {
+  return {
+    client_name: 'Gatehouse demo',
+    grant_types: ['client_credentials', 'authorization_code', 'refresh_token'],
+    redirect_uris: [DEMO_REDIRECT_URI],
+    token_endpoint_auth_method: 'client_secret_basic',
+    resources: [{ resource: DEMO_API.identifier, scopes: DEMO_API.scopes.map((scope) => scope.name) }],
+    introspects: [DEMO_API.identifier],
+  };
+}

@@ -1,0 +1,33 @@
+/** The operator's command line: what is done to a server's database from outside the server. */
+import { Command } from 'commander';
+import { CannotStart } from '../base/cannot_start.ts';
+import { createAdminClient } from './create_admin.ts';
+import { migrateDatabase } from './migrate.ts';
+import { rewrapMasterKey } from './rewrap_master_key.ts';
+
+const program = new Command('gatehouse').description(
+  'Operates a Gatehouse installation. Reads the same environment as the server.',
+);
+
+program.command('migrate').description("bring the database's tables to this version").action(migrateDatabase);
+
+program
+  .command('create-admin')
+  .description('register a client that may do everything in the admin API, and print its secret once')
+  .option('--name <name>', 'what to call it', 'Admin')
+  .action(createAdminClient);
+
+program
+  .command('rewrap-master-key')
+  .description(
+    'seal everything that GATEHOUSE_MASTER_KEY_PREVIOUS sealed with GATEHOUSE_MASTER_KEY; servers may go on running',
+  )
+  .action(rewrapMasterKey);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CannotStart) process.stderr.write(`${error.message}\n`);
+  else console.error(error);
+  process.exitCode = 1;
+}

@@ -1,0 +1,14 @@
+import { SYSTEM } from '../audit/events.ts';
+import { inHouse } from './house.ts';
+
+/** Re-wraps every data key. Servers that know both keys go on reading meanwhile; see docs/operating.md for the order. */
+export async function rewrapMasterKey(): Promise<void> {
+  const rewrapped = await inHouse(async ({ vault, trail }) => {
+    const count = await vault.rewrap();
+    await trail.record(SYSTEM, { event: 'master_key.changed', outcome: 'success', details: { rewrapped: count } });
+    return count;
+  });
+  process.stdout.write(
+    `${rewrapped} data keys were sealed anew. GATEHOUSE_MASTER_KEY_PREVIOUS is not needed any more.\n`,
+  );
+}

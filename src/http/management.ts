@@ -1,0 +1,39 @@
+/** Health and metrics, on a port of their own that is not for the public. */
+import type { RequestListener } from 'node:http';
+import type { Metrics } from './metrics.ts';
+
+/** What a probe learns: everything that must hold before this node may get traffic. */
+export interface Readiness {
+  readonly ready: boolean;
+  readonly checks: Readonly<Record<string, string>>;
+}
+
+export interface ManagementSettings {
+  readonly readiness: () => Promise<Readiness>;
+  readonly metrics: Metrics;
+}
+
+export function management({ readiness, metrics }: ManagementSettings): RequestListener {
+  return (request, response) => {
+    void answer(request.method ?? '', request.url?.split('?')[0] ?? '').then(
+      ({ status, type, body }) =>
+        response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body),
+      () => response.writeHead(500).end(),
+    );
+  };
+
+  async function answer(method: string, path: string): Promise<{ status: number; type: string; body: string }> {
+    if (method !== 'GET' && method !== 'HEAD') return json(405, { error: 'Only GET is answered here.' });
+    if (path === '/healthz') return json(200, { status: 'alive' });
+    if (path === '/readyz') {
+      const { ready, checks } = await readiness();
+      return json(ready ? 200 : 503, { status: ready ? 'ready' : 'not ready', checks });
+    }
+    if (path === '/metrics') return { status: 200, type: metrics.contentType, body: await metrics.text() };
+    return json(404, { error: 'Ask for /healthz, /readyz or /metrics.' });
+  }
+}
+
+function json(status: number, body: object) {
+  return { status, type: 'application/json; charset=utf-8', body: JSON.stringify(body) };
+}

@@ -1,0 +1,58 @@
+/** Prometheus metrics of this process. */
+import type Koa from 'koa';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #requests: Counter<'method' | 'route' | 'status'>;
+  readonly #durations: Histogram<'route'>;
+
+  constructor() {
+    collectDefaultMetrics({ register: this.#registry });
+    this.#requests = new Counter({
+      name: 'gatehouse_http_requests_total',
+      help: 'Requests answered, by method, route and status.',
+      labelNames: ['method', 'route', 'status'],
+      registers: [this.#registry],
+    });
+    this.#durations = new Histogram({
+      name: 'gatehouse_http_request_duration_seconds',
+      help: 'Time from the arrival of a request to its answer, by route.',
+      labelNames: ['route'],
+      buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
+      registers: [this.#registry],
+    });
+  }
+
+  /** A value that is read when someone looks. */
+  gauge(name: string, help: string, read: () => number): void {
+    const gauge: Gauge = new Gauge({ name, help, registers: [this.#registry], collect: () => gauge.set(read()) });
+  }
+
+  /** `routes` bound the label: a path that is none of ours counts as `other`, however many there are. */
+  measure(routes: readonly string[]): Koa.Middleware {
+    const known = [...routes].sort((a, b) => b.length - a.length);
+    return async (ctx, next) => {
+      const began = performance.now();
+      try {
+        await next();
+      } finally {
+        const route =
+          known.find((candidate) => ctx.path === candidate || ctx.path.startsWith(`${candidate}/`)) ?? 'other';
+        const method = KNOWN_METHODS.has(ctx.method) ? ctx.method : 'other';
+        this.#requests.inc({ method, route, status: String(ctx.status) });
+        this.#durations.observe({ route }, (performance.now() - began) / 1000);
+      }
+    };
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
+}
+
+const KNOWN_METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);

@@ -1,0 +1,23 @@
+/** Pins a Koa application to its issuer: its host, its scheme and, where the issuer has one, its path. */
+import type Koa from 'koa';
+
+/**
+ * Every URL that the application makes starts with the issuer, whatever Host or X-Forwarded-* say. Requests outside the
+ * issuer's path are not ours, but for the metadata that RFC 8414 (3.1) puts in front of it.
+ */
+export function pinToIssuer(app: Koa, issuer: string): Koa.Middleware {
+  const { protocol, host, pathname } = new URL(issuer);
+  Object.defineProperties(app.request, {
+    protocol: { get: () => protocol.slice(0, -1) },
+    host: { get: () => host },
+  });
+  const prefix = pathname.replace(/\/$/, '');
+  if (prefix === '') return (_ctx, next) => next();
+  const metadata = `/.well-known/oauth-authorization-server${prefix}`;
+  return (ctx, next) => {
+    if (ctx.path === metadata) ctx.path = '/.well-known/oauth-authorization-server';
+    else if (ctx.path === prefix || ctx.path.startsWith(`${prefix}/`)) ctx.path = ctx.path.slice(prefix.length) || '/';
+    else return undefined;
+    return next();
+  };
+}

@@ -1,0 +1,43 @@
+/**
+ * The security headers of whatever a browser may show. Left out on purpose:
+ * - `form-action`: Chromium applies it to every redirect that follows a form, so a login would stop at the
+ *   application's redirect URI, or one redirect later;
+ * - `Cross-Origin-Opener-Policy`: any value but `unsafe-none` cuts the tie to the window that opened us, and
+ *   applications that log people in in a popup would never hear from it.
+ */
+import type { Context, Middleware } from 'koa';
+
+const CONTENT_SECURITY_POLICY = [
+  "default-src 'none'",
+  "style-src 'self'",
+  "img-src 'self'",
+  "base-uri 'none'",
+  "frame-ancestors 'none'",
+  // Empty, which allows nothing. It has to be named all the same: oidc-provider adds the hash of the one script that
+  // submits a form_post or logout form, and only to a directive that is there; beside 'none' a hash would be an error.
+  'script-src',
+].join('; ');
+
+const PAGE_HEADERS = {
+  'Content-Security-Policy': CONTENT_SECURITY_POLICY,
+  // not `no-referrer`: with it browsers send `Origin: null` with our own forms, and where a form came from is checked
+  'Referrer-Policy': 'same-origin',
+  'X-Content-Type-Options': 'nosniff',
+  'X-Frame-Options': 'DENY',
+  'Permissions-Policy': 'camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()',
+} as const;
+
+/** For what comes after it and writes pages of its own, such as oidc-provider's form_post. */
+export const pageHeaders: Middleware = (ctx, next) => {
+  ctx.set(PAGE_HEADERS);
+  return next();
+};
+
+/** Answers with a page, which nobody keeps: neither the browser's cache nor one on the way. */
+export function sendPage(ctx: Context, status: number, html: string): void {
+  ctx.set(PAGE_HEADERS);
+  ctx.set('Cache-Control', 'no-store');
+  ctx.status = status;
+  ctx.type = 'html';
+  ctx.body = html;
+}

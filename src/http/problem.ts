@@ -1,0 +1,98 @@
+/** What a caller did wrong, as an RFC 9457 problem: one exhaustive switch from refusals to the wire. */
+import type { Context } from 'koa';
+import { z } from 'zod';
+import type { Refusal, Violation } from '../base/refusal.ts';
+import { requestOf } from './request_context.ts';
+
+/** The body of every error. `type` is stable and meant for programs, `detail` for people. */
+export const Problem = z
+  .strictObject({
+    type: z.string().describe('Names the kind of problem; stable.'),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string().optional(),
+    request_id: z.string().describe('Finds this request in the server’s log and audit trail.'),
+    errors: z
+      .array(
+        z.strictObject({
+          pointer: z.string().optional().describe('A JSON pointer into the body.'),
+          parameter: z.string().optional().describe('A path or query parameter, or a header.'),
+          detail: z.string(),
+        }),
+      )
+      .optional(),
+  })
+  .meta({ id: 'Problem' });
+export type Problem = z.output<typeof Problem>;
+
+interface Wire {
+  readonly status: number;
+  readonly title: string;
+  readonly detail?: string;
+  readonly errors?: Problem['errors'];
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export function sendRefusal(ctx: Context, refusal: Refusal): void {
+  send(ctx, refusal.reason, wireOf(refusal));
+}
+
+/** For a bug: the caller learns the request's id and nothing else. */
+export function sendInternalError(ctx: Context): void {
+  send(ctx, 'internal_error', { status: 500, title: 'Internal error', detail: 'Something went wrong on our side.' });
+}
+
+export function statusOf(refusal: Refusal): number {
+  return wireOf(refusal).status;
+}
+
+function send(ctx: Context, reason: string, { headers = {}, ...wire }: Wire): void {
+  const problem: Problem = { type: `urn:gatehouse:problem:${reason}`, ...wire, request_id: requestOf(ctx).id };
+  ctx.set(headers);
+  ctx.status = wire.status;
+  ctx.set('Content-Type', 'application/problem+json');
+  ctx.body = JSON.stringify(problem);
+}
+
+function wireOf(refusal: Refusal): Wire {
+  switch (refusal.reason) {
+    case 'invalid':
+      return { status: 400, title: 'Invalid request', detail: sentenceOf(refusal.violations), errors: refusal.violations.map(errorOf) };
+    case 'unauthorized':
+      return { status: 401, title: 'Unauthorized', detail: refusal.detail };
+    case 'forbidden':
+      return { status: 403, title: 'Forbidden', detail: refusal.detail };
+    case 'not_found':
+      return { status: 404, title: 'Not found', detail: refusal.detail };
+    case 'method_not_allowed':
+      return { status: 405, title: 'Method not allowed', headers: { Allow: refusal.allowed.join(', ') } };
+    case 'conflict':
+      return { status: 409, title: 'Conflict', detail: refusal.detail, headers: retryAfter(refusal.retryAfterSeconds) };
+    case 'precondition_failed':
+      return { status: 412, title: 'Precondition failed', detail: refusal.detail };
+    case 'too_large':
+      return { status: 413, title: 'Body too large', detail: `A body may have ${refusal.limitBytes} bytes at most.` };
+    case 'unsupported_media_type':
+      return { status: 415, title: 'Unsupported media type', detail: refusal.detail };
+    case 'key_reused':
+      return { status: 422, title: 'Idempotency key reused', detail: refusal.detail };
+    case 'too_many_requests':
+      return { status: 429, title: 'Too many requests', detail: refusal.detail, headers: retryAfter(refusal.retryAfterSeconds) };
+    case 'unavailable':
+      return { status: 503, title: 'Unavailable', detail: refusal.detail, headers: retryAfter(refusal.retryAfterSeconds) };
+  }
+}
+
+function sentenceOf([first, ...others]: readonly Violation[]): string {
+  if (!first) return 'The request is not as it should be.';
+  const more = others.length === 0 ? '' : `; and ${others.length} more, see errors`;
+  return `${first.path || 'The body'} ${first.detail}${more}.`;
+}
+
+function errorOf({ path, detail }: Violation): { pointer: string; detail: string } | { parameter: string; detail: string } {
+  return path === '' || path.startsWith('/') ? { pointer: path, detail } : { parameter: path, detail };
+}
+
+function retryAfter(seconds: number | undefined): Record<string, string> {
+  return seconds === undefined ? {} : { 'Retry-After': String(seconds) };
+}

@@ -1,0 +1,85 @@
+/** Leads a request to its route: finds it, asks whether the caller may, validates what came, and sends the reply. */
+import Router, { type RouterContext } from '@koa/router';
+import type { Context } from 'koa';
+import type { z } from 'zod';
+import { invalid, notFound, Refused } from '../base/refusal.ts';
+import { inPlainWords, jsonPointer, violationsOf } from '../base/violations.ts';
+import { readJsonBody, type JsonBody } from './json_body.ts';
+import { isStorable } from './json_text.ts';
+import { bodySchema, bodyTypes, paramsSchema, querySchema, type Reply, type Route } from './route.ts';
+
+export interface RouterSettings<Caller, Call> {
+  readonly prefix: string;
+  readonly routes: readonly Route<Call>[];
+  /** Says who asks and throws unless they may ask for this at all, before anything of the body is read. */
+  admit(ctx: Context, route: Route<Call>): Promise<Caller>;
+  /** What the handler gets beside its input. */
+  open(ctx: Context, caller: Caller, body: JsonBody): Call;
+}
+
+/** The handler throws `Refused` for paths and methods that no route has. */
+export function createRouter<Caller, Call>(settings: RouterSettings<Caller, Call>): (ctx: Context) => Promise<void> {
+  const router = new Router({ prefix: settings.prefix, sensitive: true, strict: true });
+  for (const route of settings.routes) {
+    const path = route.path.replaceAll(/\{(\w+)\}/g, ':$1');
+    router.register(path, [route.method], (ctx) => run(settings, route, ctx), { name: route.path });
+  }
+  const dispatch = router.routes();
+  return async (ctx) => {
+    await dispatch(ctx as RouterContext, () => Promise.reject(unmatched(ctx as RouterContext)));
+  };
+}
+
+/** The path that the routes have for a request, with its parameters in braces; `undefined` where none has it. */
+export function pathTemplate(ctx: Context): string | undefined {
+  return (ctx as Partial<RouterContext>).matched?.[0]?.name;
+}
+
+async function run<Caller, Call>(settings: RouterSettings<Caller, Call>, route: Route<Call>, ctx: RouterContext): Promise<void> {
+  const caller = await settings.admit(ctx, route);
+  const params = validate(paramsSchema(route), storable(Object.entries(ctx.params)), nameOf);
+  const query = validate(querySchema(route), storable([...new URLSearchParams(ctx.querystring)]), nameOf);
+  const body = route.method === 'GET' ? { text: '', value: {} } : await readJsonBody(ctx, bodyTypes(route));
+  const input = { params, query, body: validate(bodySchema(route), body.value, jsonPointer) };
+  send(ctx, await route.handle(input, settings.open(ctx, caller, body)));
+}
+
+function unmatched({ matched = [] }: RouterContext): Refused {
+  const allowed = [...new Set(matched.flatMap((layer) => layer.methods))];
+  if (allowed.length > 0) return new Refused({ reason: 'method_not_allowed', allowed });
+  return notFound('There is nothing at this path.');
+}
+
+function storable(pairs: readonly (readonly [string, string])[]): Record<string, string> {
+  const values = new Map<string, string>();
+  for (const [name, value] of pairs) {
+    if (values.has(name)) throw invalid(nameOf([name]), 'is given twice');
+    if (!isStorable(value)) throw invalid(nameOf([name]), 'contains a NUL character or half a surrogate pair');
+    values.set(name, value);
+  }
+  return Object.fromEntries(values);
+}
+
+/** A parameter's name, so bounded that an answer can repeat it. */
+function nameOf([name = '']: readonly PropertyKey[]): string {
+  return String(name).slice(0, 100);
+}
+
+function validate<T extends z.ZodType>(schema: T, value: unknown, name: (path: readonly PropertyKey[]) => string): z.output<T> {
+  const parsed = schema.safeParse(value, { error: inPlainWords });
+  if (parsed.success) return parsed.data;
+  throw new Refused({ reason: 'invalid', violations: violationsOf(parsed.error, name) });
+}
+
+function send(ctx: Context, { status, headers = {}, body, stream }: Reply): void {
+  ctx.status = status;
+  ctx.set(headers);
+  if (stream) {
+    ctx.body = stream;
+  } else if (body === undefined) {
+    ctx.body = null;
+  } else {
+    ctx.set('Content-Type', 'application/json');
+    ctx.body = JSON.stringify(body);
+  }
+}

@@ -1,0 +1,66 @@
+/**
+ * Pages from the templates of views/. Every template is compiled when the process starts, so a broken one is found
+ * then; every value is escaped unless a template says otherwise; styles and icons are served under the hash of their
+ * content, so browsers may keep them for ever.
+ */
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { extname, join } from 'node:path';
+import { Eta } from 'eta';
+import type { Context } from 'koa';
+import { sendPage } from './page_headers.ts';
+
+const VIEWS = join(import.meta.dirname, '../../views');
+const YEAR_SECONDS = 31_536_000;
+
+interface Asset {
+  readonly fileName: string;
+  readonly body: Buffer;
+}
+
+/** `Page` is the union of everything that can be shown; its member `page` names the template. */
+export class Views<Page extends { readonly page: string }> {
+  readonly #issuer: URL;
+  readonly #eta = new Eta({ autoEscape: true, cache: true });
+  readonly #assets: Readonly<Record<string, Asset>>;
+
+  constructor(issuer: string) {
+    this.#issuer = new URL(issuer);
+    const files = readdirSync(VIEWS);
+    for (const file of files.filter((name) => name.endsWith('.eta'))) {
+      this.#eta.loadTemplate(`@${file.slice(0, -'.eta'.length)}`, readFileSync(join(VIEWS, file), 'utf8'));
+    }
+    const assets = files.filter((name) => !name.endsWith('.eta')).map((file) => [file, readAsset(file)] as const);
+    this.#assets = Object.fromEntries(assets);
+  }
+
+  render(page: Page): string {
+    const asset = (file: string): string => this.path(`/assets/${this.#assets[file]?.fileName ?? file}`);
+    return this.#eta.render(`@${page.page}`, { ...page, host: this.#issuer.host, asset });
+  }
+
+  show(ctx: Context, status: number, page: Page): void {
+    sendPage(ctx, status, this.render(page));
+  }
+
+  /** The address of one of our paths, on this host, also where the issuer has a path of its own. */
+  path(path: string): string {
+    return this.#issuer.pathname.replace(/\/$/, '') + path;
+  }
+
+  /** Answers with the asset of this name (`<hash>.css`); says whether there is one. */
+  sendAsset(ctx: Context, fileName: string): boolean {
+    const asset = Object.values(this.#assets).find((candidate) => candidate.fileName === fileName);
+    if (!asset) return false;
+    ctx.set({ 'Cache-Control': `public, max-age=${YEAR_SECONDS}, immutable`, 'X-Content-Type-Options': 'nosniff' });
+    ctx.type = extname(asset.fileName);
+    ctx.body = asset.body;
+    return true;
+  }
+}
+
+function readAsset(file: string): Asset {
+  const body = readFileSync(join(VIEWS, file));
+  const hash = createHash('sha256').update(body).digest('hex').slice(0, 20);
+  return { fileName: hash + extname(file), body };
+}

@@ -1,0 +1,43 @@
+/** Removes what has expired, a small batch at a time, passing over rows that a request or another node is holding. */
+import { sql, type RawBuilder } from 'kysely';
+import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
+import type { Database } from '../db/connection.ts';
+
+const BATCH = 500;
+const BATCHES_AT_ONCE = 20;
+
+/** Longer than a node may be blind before it forgets its caches (see changes/change_follower.ts). */
+const CHANGES_KEPT_SECONDS = 3_600;
+/** So that an admin still sees what a client had. */
+const ENDED_SECRETS_KEPT_SECONDS = 90 * DAY_SECONDS;
+
+/** Answers how many rows went. Safe on any number of nodes at once. */
+export async function removeExpiredRows(database: Database, now: Date): Promise<number> {
+  const before = (seconds: number): Date => addSeconds(now, -seconds);
+  const expired: readonly [table: string, condition: RawBuilder<unknown>][] = [
+    ['artifacts', sql`expires_at < ${before(60)}`],
+    ['grants', sql`expires_at < ${before(60)}`],
+    ['used_once', sql`expires_at < ${before(60)}`],
+    ['revoked_tokens', sql`expires_at < ${before(60)}`],
+    ['changes', sql`recorded_at < ${before(CHANGES_KEPT_SECONDS)}`],
+    ['idempotency_keys', sql`created_at < ${before(DAY_SECONDS)}`],
+    ['failed_attempts', sql`expire < ${now.getTime()}`],
+    ['client_secrets', sql`least(ended_at, expires_at) < ${before(ENDED_SECRETS_KEPT_SECONDS)}`],
+  ];
+  let removed = 0;
+  for (const [table, condition] of expired) removed += await removeFrom(database, table, condition);
+  return removed;
+}
+
+async function removeFrom(database: Database, table: string, condition: RawBuilder<unknown>): Promise<number> {
+  let removed = 0;
+  for (let batch = 0; batch < BATCHES_AT_ONCE; batch++) {
+    const { numAffectedRows = 0n } = await sql`delete from ${sql.table(table)} where ctid = any(array(
+      select ctid from ${sql.table(table)} where ${condition} limit ${BATCH} for update skip locked))`.execute(
+      database,
+    );
+    removed += Number(numAffectedRows);
+    if (numAffectedRows < BATCH) break;
+  }
+  return removed;
+}

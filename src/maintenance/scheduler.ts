@@ -1,0 +1,39 @@
+/** Runs jobs again and again, each on its own, none twice at once; a job that fails is reported and tried again. */
+import { setTimeout as delay } from 'node:timers/promises';
+
+export interface Job {
+  readonly name: string;
+  readonly everyMilliseconds: number;
+  run(): Promise<unknown>;
+}
+
+export class Scheduler {
+  readonly #stopping = new AbortController();
+  readonly #onError: (job: string, error: unknown) => void;
+  #loops: Promise<void>[] = [];
+
+  constructor(onError: (job: string, error: unknown) => void) {
+    this.#onError = onError;
+  }
+
+  start(jobs: readonly Job[]): void {
+    this.#loops = jobs.map((job) => this.#repeat(job));
+  }
+
+  /** Waits for what is running. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await Promise.all(this.#loops);
+  }
+
+  async #repeat(job: Job): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      // spread, so that nodes that started together do not work together
+      const wait = job.everyMilliseconds * (0.75 + Math.random() / 2);
+      await delay(wait, undefined, { signal, ref: false }).catch(() => {});
+      if (signal.aborted) return;
+      await job.run().catch((error: unknown) => this.#onError(job.name, error));
+    }
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * Whether a JWT access token of ours is alive. It is dead when its signature or its time is over, when its client was
+ * revoked or deleted since (the generation says so), when its grant is gone, or when it was revoked by itself.
+ */
+import type { Change } from '../audit/change.ts';
+import { recordChange } from '../changes/change_log.ts';
+import type { ClientDirectory } from '../clients/client_directory.ts';
+import type { Database } from '../db/connection.ts';
+import type { AccessTokenClaims, TokenVerifier } from '../keys/token_verifier.ts';
+import { grantLives } from './artifacts.ts';
+import type { RevokedTokens } from './revoked_tokens.ts';
+
+export interface AccessTokensSettings {
+  readonly database: Database;
+  readonly verifier: TokenVerifier;
+  readonly clients: ClientDirectory;
+  readonly revoked: RevokedTokens;
+}
+
+export class AccessTokens {
+  readonly #settings: AccessTokensSettings;
+
+  constructor(settings: AccessTokensSettings) {
+    this.#settings = settings;
+  }
+
+  /** The claims of a living token of ours, `undefined` for everything else. */
+  async inspect(token: string, now: Date): Promise<AccessTokenClaims | undefined> {
+    const claims = await this.#settings.verifier.verify(token, now);
+    return claims && (await this.#lives(claims, now)) ? claims : undefined;
+  }
+
+  /** Ends one token on every node. Ending it again changes nothing. */
+  async revoke({ tx, trail, origin, now }: Change, { jti, client_id, exp }: AccessTokenClaims): Promise<void> {
+    const { numInsertedOrUpdatedRows } = await tx
+      .insertInto('revoked_tokens')
+      .values({ jti, client_id, revoked_at: now, expires_at: new Date(exp * 1000) })
+      .onConflict((clash) => clash.doNothing())
+      .executeTakeFirst();
+    if (numInsertedOrUpdatedRows === 0n) return;
+    await trail.recordIn(tx, origin, {
+      event: 'token.revoked',
+      outcome: 'success',
+      clientId: client_id,
+      details: { token_type: 'access_token', jti },
+    });
+    await recordChange(tx, { topic: 'revoked_token', key: jti }, now);
+  }
+
+  async #lives({ client_id, gen, jti, gid }: AccessTokenClaims, now: Date): Promise<boolean> {
+    const { clients, revoked, database } = this.#settings;
+    const client = await clients.find(client_id);
+    if (!client || client.revokedAt || client.tokenGeneration !== gen) return false;
+    if (revoked.has(jti)) return false;
+    return gid === undefined || grantLives(database, gid, now);
+  }
+}

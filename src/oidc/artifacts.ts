@@ -1,0 +1,264 @@
+/**
+ * What oidc-provider stores, on Postgres. Bearer values are stored as digests and kinds are kept apart; single use is
+ * one statement; a token can be stored only while its grant row lives, and goes with it (the foreign key sees to both).
+ */
+import { createHash } from 'node:crypto';
+import { errors, Provider, type Adapter, type AdapterPayload } from 'oidc-provider';
+import { sql } from 'kysely';
+import { addSeconds, epochSeconds, type Clock } from '../base/clock.ts';
+import { sha256, type Digest } from '../base/secret.ts';
+import { json, type Database } from '../db/connection.ts';
+import { open, seal } from '../vault/seal.ts';
+
+export interface ArtifactSettings {
+  readonly database: Database;
+  readonly clock: Clock;
+  /** For how long a consumed refresh token presented again still gets a successor, for answers that were lost. */
+  readonly refreshGraceSeconds: number;
+  /** Hears that something single-use was presented again, and that its family is gone. */
+  readonly onReuse: (kind: string, grantId: string | undefined) => void;
+}
+
+/** The kinds whose life hangs on a grant. */
+const UNDER_A_GRANT = new Set([
+  'AccessToken',
+  'AuthorizationCode',
+  'RefreshToken',
+  'DeviceCode',
+  'BackchannelAuthenticationRequest',
+]);
+
+export function createAdapter(settings: ArtifactSettings): (kind: string) => Adapter {
+  return (kind) => (kind === 'Grant' ? new GrantStore(settings) : new ArtifactStore(kind, settings));
+}
+
+class ArtifactStore implements Adapter {
+  readonly #kind: string;
+  readonly #settings: ArtifactSettings;
+
+  constructor(kind: string, settings: ArtifactSettings) {
+    this.#kind = kind;
+    this.#settings = settings;
+  }
+
+  async upsert(id: string, payload: AdapterPayload, expiresIn: number): Promise<void> {
+    const { database, clock } = this.#settings;
+    const now = clock();
+    const values = {
+      payload: json(this.#packed(id, payload)),
+      expires_at: addSeconds(now, expiresIn),
+      account_id: this.#kind === 'Interaction' ? null : (payload.accountId ?? null),
+      uid: this.#kind === 'Session' ? (payload.uid ?? null) : null,
+    };
+    await refuseWithoutGrant(
+      database
+        .insertInto('artifacts')
+        .values({
+          kind: this.#kind,
+          artifact_id: sha256(id),
+          grant_id: UNDER_A_GRANT.has(this.#kind) && payload.grantId ? sha256(payload.grantId) : null,
+          client_id: payload.clientId ?? null,
+          user_code: payload.userCode ?? null,
+          consumed_at: null,
+          created_at: now,
+          ...values,
+        })
+        .onConflict((clash) => clash.columns(['kind', 'artifact_id']).doUpdateSet(values))
+        .execute(),
+    );
+  }
+
+  async find(id: string): Promise<AdapterPayload | undefined> {
+    const row = await this.#select().where('artifact_id', '=', sha256(id)).executeTakeFirst();
+    return row && { ...this.#unpacked(id, row.payload), jti: id, ...this.#consumption(row.consumed_at) };
+  }
+
+  /** Sessions alone are found by uid; what is found this way is read, never saved, so it needs no id. */
+  async findByUid(uid: string): Promise<AdapterPayload | undefined> {
+    const row = await this.#select().where('uid', '=', uid).orderBy('created_at', 'desc').executeTakeFirst();
+    return row && (row.payload as AdapterPayload);
+  }
+
+  async findByUserCode(userCode: string): Promise<AdapterPayload | undefined> {
+    const row = await this.#select().where('user_code', '=', userCode).executeTakeFirst();
+    return row && { ...(row.payload as AdapterPayload), ...this.#consumption(row.consumed_at) };
+  }
+
+  /**
+   * Of any number of requests at once, one finds the row unconsumed. The others have presented something that was
+   * used already: their family ends here, before they could get anything.
+   */
+  async consume(id: string): Promise<void> {
+    const { database, clock } = this.#settings;
+    const now = clock();
+    const { numUpdatedRows } = await database
+      .updateTable('artifacts')
+      .set({ consumed_at: sql<Date>`coalesce(consumed_at, ${now}::timestamptz)` })
+      .where('kind', '=', this.#kind)
+      .where('artifact_id', '=', sha256(id))
+      .where(({ or, eb }) => or([eb('consumed_at', 'is', null), eb('consumed_at', '>', this.#graceBegan(now))]))
+      .executeTakeFirst();
+    if (numUpdatedRows === 0n) await this.#endFamily(id);
+  }
+
+  /** A session that was saved under two ids by two requests at once ends under both. */
+  async destroy(id: string): Promise<void> {
+    const { database } = this.#settings;
+    const artifact_id = sha256(id);
+    await database
+      .deleteFrom('artifacts')
+      .where('kind', '=', this.#kind)
+      .where(({ or, eb, selectFrom }) =>
+        or([
+          eb('artifact_id', '=', artifact_id),
+          eb(
+            'uid',
+            '=',
+            selectFrom('artifacts as same')
+              .select('same.uid')
+              .where('same.kind', '=', this.#kind)
+              .where('same.artifact_id', '=', artifact_id),
+          ),
+        ]),
+      )
+      .execute();
+  }
+
+  /** Whatever the kind: the grant row goes, and everything under it with it. */
+  async revokeByGrantId(grantId: string): Promise<void> {
+    await endGrant(this.#settings.database, grantId);
+  }
+
+  #select() {
+    return this.#settings.database
+      .selectFrom('artifacts')
+      .select(['payload', 'consumed_at'])
+      .where('kind', '=', this.#kind);
+  }
+
+  /** Within its grace a consumed refresh token looks unused, but at the token endpoint only. */
+  #consumption(consumedAt: Date | null): { consumed?: number } {
+    if (!consumedAt) return {};
+    const graceful = consumedAt > this.#graceBegan(this.#settings.clock()) && Provider.ctx?.oidc.route === 'token';
+    return graceful ? {} : { consumed: epochSeconds(consumedAt) };
+  }
+
+  #graceBegan(now: Date): Date {
+    return this.#kind === 'RefreshToken' ? addSeconds(now, -this.#settings.refreshGraceSeconds) : now;
+  }
+
+  async #endFamily(id: string): Promise<never> {
+    const row = await this.#select().where('artifact_id', '=', sha256(id)).executeTakeFirst();
+    const grantId = row && (row.payload as AdapterPayload).grantId;
+    if (grantId) await endGrant(this.#settings.database, grantId);
+    this.#settings.onReuse(this.#kind, grantId);
+    throw new errors.InvalidGrant(`${this.#kind} was used already`);
+  }
+
+  #packed(id: string, { jti: _, ...payload }: AdapterPayload): object {
+    return this.#kind === 'Interaction'
+      ? { sealed: seal(keyFrom(id), Buffer.from(json(payload)), 'Interaction').toString('base64') }
+      : payload;
+  }
+
+  #unpacked(id: string, payload: object): AdapterPayload {
+    if (!('sealed' in payload)) return payload as AdapterPayload;
+    return JSON.parse(
+      open(keyFrom(id), Buffer.from(String(payload.sealed), 'base64'), 'Interaction').toString(),
+    ) as AdapterPayload;
+  }
+}
+
+/**
+ * Grants have a table of their own: the row is what tokens hang on. One is stored only for a client that is not
+ * revoked and an account that is not disabled, and waits for whoever is changing that.
+ */
+class GrantStore implements Adapter {
+  readonly #settings: ArtifactSettings;
+
+  constructor(settings: ArtifactSettings) {
+    this.#settings = settings;
+  }
+
+  async upsert(id: string, { jti: _, ...payload }: AdapterPayload, expiresIn: number): Promise<void> {
+    const now = this.#settings.clock();
+    const expires_at = addSeconds(now, expiresIn);
+    const { numAffectedRows } = await sql`
+      with client as (select client_id from clients where client_id = ${payload.clientId} and revoked_at is null for share),
+      account as (select account_id from accounts where account_id = ${payload.accountId} and disabled_at is null for share)
+      insert into grants (grant_id, account_id, client_id, payload, created_at, expires_at)
+      select ${sha256(id)}, account_id, client_id, ${json(payload)}::jsonb, ${now}, ${expires_at} from client, account
+      on conflict (grant_id) do update set payload = excluded.payload, expires_at = excluded.expires_at`.execute(
+      this.#settings.database,
+    );
+    if (numAffectedRows !== 1n) throw new errors.InvalidGrant('the client was revoked or the account disabled');
+  }
+
+  async find(id: string): Promise<AdapterPayload | undefined> {
+    const row = await this.#settings.database
+      .selectFrom('grants')
+      .select('payload')
+      .where('grant_id', '=', sha256(id))
+      .executeTakeFirst();
+    return row && { ...(row.payload as AdapterPayload), jti: id };
+  }
+
+  async destroy(id: string): Promise<void> {
+    await endGrant(this.#settings.database, id);
+  }
+
+  async revokeByGrantId(id: string): Promise<void> {
+    await endGrant(this.#settings.database, id);
+  }
+
+  findByUid(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
+  findByUserCode(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
+  consume(): Promise<void> {
+    throw new Error('A grant is not consumed.');
+  }
+}
+
+/** How tokens name the grant they came from (`gid`): of no use to anyone who reads it. */
+export function grantReference(grantId: string): string {
+  return sha256(grantId).toString('base64url');
+}
+
+export async function grantLives(database: Database, reference: string, now: Date): Promise<boolean> {
+  const row = await database
+    .selectFrom('grants')
+    .select('client_id')
+    .where('grant_id', '=', Buffer.from(reference, 'base64url') as Digest)
+    .where('expires_at', '>', now)
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+/** One statement ends the grant and all that hangs on it; the second of two at once finds nothing to do. */
+async function endGrant(database: Database, grantId: string): Promise<void> {
+  await database.deleteFrom('grants').where('grant_id', '=', sha256(grantId)).execute();
+}
+
+const FOREIGN_KEY_VIOLATION = '23503';
+
+async function refuseWithoutGrant<T>(saving: Promise<T>): Promise<T> {
+  try {
+    return await saving;
+  } catch (error) {
+    if ((error as { code?: string }).code === FOREIGN_KEY_VIOLATION) throw new errors.InvalidGrant('the grant is gone');
+    throw error;
+  }
+}
+
+/**
+ * An interaction quotes other bearer values (a session's cookie, a device code), so it is sealed under a key that only
+ * its own id, which is not stored, gives.
+ */
+function keyFrom(id: string): Buffer {
+  return createHash('sha256').update(`gatehouse interaction ${id}`).digest();
+}

@@ -1,0 +1,49 @@
+/** Clients and scopes in words, for the pages where people decide about them. */
+import type { ClientDirectory } from '../clients/client_directory.ts';
+import type { ResourceDirectory } from '../resources/resource_directory.ts';
+
+export interface ClientDescription {
+  readonly name: string;
+  readonly clientUri?: string | undefined;
+  readonly policyUri?: string | undefined;
+  readonly tosUri?: string | undefined;
+}
+
+export interface ApiDescription {
+  readonly api: string;
+  readonly scopes: readonly { readonly name: string; readonly description: string }[];
+}
+
+const OPENID_SCOPES_IN_WORDS: Readonly<Record<string, string>> = {
+  openid: 'Know who you are when you come back',
+  profile: 'See your name',
+  email: 'See your e-mail address',
+  offline_access: 'Stay connected while you are not using it, until you take this back',
+};
+
+export function describeClient(clients: ClientDirectory) {
+  return async (clientId: string): Promise<ClientDescription | undefined> => {
+    const client = await clients.find(clientId);
+    if (!client || client.revokedAt) return undefined;
+    const { client_name, client_uri, policy_uri, tos_uri } = client.metadata;
+    return { name: client_name ?? clientId, clientUri: client_uri, policyUri: policy_uri, tosUri: tos_uri };
+  };
+}
+
+export function describeScopes(resources: ResourceDirectory, issuer: string) {
+  const account: (scopes: readonly string[]) => ApiDescription = (scopes) => ({
+    api: `Your account at ${new URL(issuer).host}`,
+    scopes: scopes.map((name) => ({ name, description: OPENID_SCOPES_IN_WORDS[name] ?? name })),
+  });
+  const api = (identifier: string, scopes: readonly string[]): ApiDescription => {
+    const words = new Map(resources.get(identifier)?.scopes.map((scope) => [scope.name, scope.description]));
+    return { api: identifier, scopes: scopes.map((name) => ({ name, description: words.get(name) ?? name })) };
+  };
+  return (request: {
+    readonly openid: readonly string[];
+    readonly resources: Readonly<Record<string, readonly string[]>>;
+  }): ApiDescription[] => [
+    ...(request.openid.length > 0 ? [account(request.openid)] : []),
+    ...Object.entries(request.resources).map(([identifier, scopes]) => api(identifier, scopes)),
+  ];
+}

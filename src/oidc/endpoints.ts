@@ -1,0 +1,100 @@
+/**
+ * The protocol's endpoints: the provider in force, and around it what every answer has to wait for. No answer leaves
+ * before its audit events are on disk; where they can't be written, the answer is 503 and nothing was given away.
+ */
+import { createHash } from 'node:crypto';
+import type Koa from 'koa';
+import compose from 'koa-compose';
+import type { KoaContextWithOIDC, Provider } from 'oidc-provider';
+import type { AuditTrail } from '../audit/trail.ts';
+import { isUnavailable } from '../db/connection.ts';
+import type { Logger } from '../log.ts';
+import { requestOf } from '../http/request_context.ts';
+import { notesOf, originOf } from './notes.ts';
+import { ROUTES, type ProviderPages } from './provider.ts';
+import type { StructuredTokens } from './structured_tokens.ts';
+
+export interface EndpointsSettings {
+  readonly trail: AuditTrail;
+  readonly structured: StructuredTokens;
+  readonly renderError: ProviderPages['renderError'];
+  readonly jwksMaxAgeSeconds: number;
+  readonly log: Logger;
+}
+
+const RETRY_AFTER_SECONDS = '1';
+const UNAVAILABLE = {
+  error: 'temporarily_unavailable',
+  error_description: 'the server can not answer right now; try again in a moment',
+};
+const BROKEN = { error: 'server_error', error_description: 'something went wrong on our side' };
+
+export class Endpoints {
+  readonly #settings: EndpointsSettings;
+  #provider: Provider | undefined;
+  #handle: Koa.Middleware | undefined;
+
+  constructor(settings: EndpointsSettings) {
+    this.#settings = settings;
+  }
+
+  /** Puts a provider in force; requests under way finish with the one before. */
+  use(provider: Provider): void {
+    this.#provider = provider;
+    this.#handle = compose(provider.middleware as Koa.Middleware[]);
+  }
+
+  get provider(): Provider {
+    if (!this.#provider) throw new Error('No provider is in force yet.');
+    return this.#provider;
+  }
+
+  middleware: Koa.Middleware = async (ctx, next) => {
+    await this.#handle!(ctx, next);
+    // what the library's router didn't match has no OIDC context
+    if (!('oidc' in ctx)) return;
+    const context = ctx as unknown as KoaContextWithOIDC;
+    try {
+      if (this.#settings.structured.takesOver(context, notesOf(context).refusal)) await this.#answerStructured(context);
+      await this.#settings.trail.record(originOf(context), ...notesOf(context).events);
+    } catch (error) {
+      notesOf(context).failure = error as Error;
+    }
+    await this.#report(context);
+    if (ctx.path === ROUTES.jwks && ctx.status === 200) this.#cacheable(ctx);
+  };
+
+  async #answerStructured(ctx: KoaContextWithOIDC): Promise<void> {
+    const notes = notesOf(ctx);
+    // the refusal that handed over to us is no refusal to the caller
+    notes.events.length = 0;
+    delete notes.refusal;
+    await this.#settings.structured.answer(ctx);
+  }
+
+  /** A database that can't serve is 503 with Retry-After; anything else that broke is ours to find in the log. */
+  async #report(ctx: KoaContextWithOIDC): Promise<void> {
+    const { failure } = notesOf(ctx);
+    if (!failure) return;
+    const unavailable = isUnavailable(failure);
+    this.#settings.log[unavailable ? 'warn' : 'error'](
+      { error: failure, request_id: requestOf(ctx).id, path: ctx.path },
+      'request.failed',
+    );
+    // whatever was about to be given away (a code in a redirect, a token in the body) is taken back
+    ctx.remove('Location');
+    ctx.remove('Set-Cookie');
+    ctx.status = unavailable ? 503 : 500;
+    if (unavailable) ctx.set('Retry-After', RETRY_AFTER_SECONDS);
+    ctx.set('Cache-Control', 'no-store');
+    const out = unavailable ? UNAVAILABLE : BROKEN;
+    if (ctx.accepts('json', 'html') === 'html') await this.#settings.renderError(ctx, out, failure);
+    else ctx.body = out;
+  }
+
+  #cacheable(ctx: Koa.Context): void {
+    ctx.set('Cache-Control', `public, max-age=${this.#settings.jwksMaxAgeSeconds}`);
+    ctx.set('ETag', `"${createHash('sha256').update(JSON.stringify(ctx.body)).digest('base64url').slice(0, 27)}"`);
+    if (ctx.fresh) ctx.status = 304;
+  }
+}

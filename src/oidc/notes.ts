@@ -1,0 +1,117 @@
+/**
+ * What happened in a request on the protocol's endpoints, as audit events. The library's events are emitted without
+ * waiting for anyone, so they are noted here, and written before the answer leaves (see endpoints.ts).
+ */
+import type { errors, KoaContextWithOIDC, Provider } from 'oidc-provider';
+import type { Actor, AuditEvent, EventName, Origin } from '../audit/events.ts';
+import { requestOf } from '../http/request_context.ts';
+import { grantReference } from './artifacts.ts';
+
+/** The notes of one request. */
+export interface Notes {
+  readonly events: AuditEvent[];
+  /** The refusal that the library is about to answer with. */
+  refusal?: errors.OIDCProviderError;
+  /** What broke, where the library answers with server_error. */
+  failure?: Error;
+}
+
+const notes = new WeakMap<object, Notes>();
+
+export function notesOf(ctx: Pick<KoaContextWithOIDC, 'req'>): Notes {
+  const found = notes.get(ctx.req) ?? { events: [] };
+  notes.set(ctx.req, found);
+  return found;
+}
+
+/** Who asks: a client that has proved itself, the person whose session it is, or nobody that we know. */
+export function originOf(ctx: KoaContextWithOIDC): Origin {
+  const { id, address } = requestOf(ctx);
+  return { actor: actorOf(ctx), address, requestId: id };
+}
+
+/** Listens to a provider. Call it for each one that is built: a rotation of keys builds a new one. */
+export function takeNotes(provider: Provider): void {
+  provider.on('grant.success', (ctx) => note(ctx, issued(ctx)));
+  provider.on('grant.error', (ctx, error) =>
+    refused(ctx, 'token.refused', error, { grant_type: parameter(ctx, 'grant_type') }),
+  );
+  provider.on('authorization.success', (ctx) => note(ctx, granted(ctx)));
+  provider.on('authorization.error', (ctx, error) => refused(ctx, 'authorization.refused', error));
+  provider.on('introspection.error', (ctx, error) => refused(ctx, 'token.introspected', error));
+  provider.on('revocation.error', (ctx, error) => refused(ctx, 'token.revoked', error));
+  provider.on('userinfo.error', (ctx, error) => refused(ctx, 'userinfo.refused', error));
+  provider.on('end_session.success', (ctx) =>
+    note(ctx, { event: 'logout.completed', outcome: 'success', ...whom(ctx) }),
+  );
+  provider.on('grant.revoked', (ctx, grantId) =>
+    note(ctx, {
+      event: 'grant.revoked',
+      outcome: 'success',
+      ...whom(ctx),
+      details: { grant_id: grantReference(grantId) },
+    }),
+  );
+  provider.on('server_error', (ctx, error) => {
+    notesOf(ctx).failure = error;
+  });
+}
+
+export function note(ctx: KoaContextWithOIDC, event: AuditEvent): void {
+  notesOf(ctx).events.push(event);
+}
+
+function refused(
+  ctx: KoaContextWithOIDC,
+  event: EventName,
+  error: errors.OIDCProviderError,
+  details: AuditEvent['details'] = {},
+): void {
+  notesOf(ctx).refusal = error;
+  const reason = error.error_detail ?? error.error_description;
+  note(ctx, { event, outcome: 'refused', ...whom(ctx), details: { ...details, error: error.error, reason } });
+}
+
+function issued(ctx: KoaContextWithOIDC): AuditEvent {
+  const { AccessToken, ClientCredentials, RefreshToken } = ctx.oidc.entities;
+  const token = AccessToken ?? ClientCredentials;
+  const details = {
+    grant_type: parameter(ctx, 'grant_type'),
+    resource: token && typeof token.aud === 'string' ? token.aud : undefined,
+    scope: token?.scope,
+    // the jti of an opaque token is the token itself
+    jti: token && token.aud !== undefined ? token.jti : undefined,
+    expires_in_seconds: token?.expiration,
+    with_refresh_token: RefreshToken !== undefined,
+    grant_id: AccessToken?.grantId === undefined ? undefined : grantReference(AccessToken.grantId),
+  };
+  return { event: 'token.issued', outcome: 'success', ...whom(ctx), details };
+}
+
+function granted(ctx: KoaContextWithOIDC): AuditEvent {
+  const details = {
+    scope: parameter(ctx, 'scope'),
+    resources: [ctx.oidc.params?.['resource']].flat().filter((one) => typeof one === 'string'),
+  };
+  return { event: 'authorization.granted', outcome: 'success', ...whom(ctx), details };
+}
+
+/** Named even where the caller has not proved to be that client: the trail then says `anonymous` as the actor. */
+function whom({ oidc }: KoaContextWithOIDC): Pick<AuditEvent, 'clientId' | 'accountId'> {
+  return { clientId: oidc.client?.clientId, accountId: oidc.account?.accountId ?? oidc.session?.accountId };
+}
+
+const PERSONS_ROUTES = new Set(['authorization', 'resume', 'end_session', 'end_session_confirm', 'userinfo']);
+
+function actorOf(ctx: KoaContextWithOIDC): Actor {
+  const { oidc } = ctx;
+  const accountId = oidc.account?.accountId ?? oidc.session?.accountId;
+  if (PERSONS_ROUTES.has(oidc.route)) return accountId ? { type: 'account', id: accountId } : { type: 'anonymous' };
+  const authenticated = oidc.client !== undefined && notesOf(ctx).refusal?.error !== 'invalid_client';
+  return authenticated ? { type: 'client', id: oidc.client.clientId } : { type: 'anonymous' };
+}
+
+function parameter({ oidc }: KoaContextWithOIDC, name: string): string | undefined {
+  const value = oidc.params?.[name];
+  return typeof value === 'string' ? value.slice(0, 1_000) : undefined;
+}

@@ -1,0 +1,208 @@
+/** oidc-provider as an OAuth 2.1 server: everything that its defaults leave open is closed here, each with its reason. */
+import { Provider, type Account as OidcAccount, type Configuration, type KoaContextWithOIDC } from 'oidc-provider';
+import type { JWK } from 'jose';
+import { findAccount } from '../accounts/account.ts';
+import type { Clock } from '../base/clock.ts';
+import { epochSeconds } from '../base/clock.ts';
+import { AUTH_METHODS, GRANT_TYPES } from '../clients/metadata.ts';
+import type { Database } from '../db/connection.ts';
+import { createAdapter, grantReference } from './artifacts.ts';
+import { loadExistingGrant } from './existing_grant.ts';
+import { note, takeNotes } from './notes.ts';
+import { recordOf, useRegisteredClients, type RegisteredClientsSettings } from './registered_clients.ts';
+import { useOnce } from './replay.ts';
+import type { ResourcePolicy } from './resource_policy.ts';
+import { maySee } from './structured_tokens.ts';
+
+/** Pages that the library asks for while it answers; the login room draws them. */
+export interface ProviderPages {
+  readonly renderError: NonNullable<Configuration['renderError']>;
+  readonly logoutSource: (ctx: KoaContextWithOIDC, form: string) => void | Promise<void>;
+  readonly postLogoutSuccessSource: (ctx: KoaContextWithOIDC) => void | Promise<void>;
+}
+
+export interface ProviderSettings {
+  readonly issuer: string;
+  readonly database: Database;
+  readonly clock: Clock;
+  readonly clients: RegisteredClientsSettings;
+  readonly policy: ResourcePolicy;
+  readonly pages: ProviderPages;
+  /** Signs cookies; the same on every node. */
+  readonly cookieKeys: readonly string[];
+  readonly refreshGraceSeconds: number;
+  readonly refreshTtlSeconds: number;
+  readonly refreshAbsoluteTtlSeconds: number;
+  readonly sessionTtlSeconds: number;
+}
+
+export const ROUTES = {
+  authorization: '/authorize',
+  token: '/token',
+  introspection: '/introspect',
+  revocation: '/revoke',
+  userinfo: '/userinfo',
+  jwks: '/jwks',
+  end_session: '/logout',
+} as const;
+
+const SIGNING_ALGS = ['ES256', 'RS256'] as const;
+const ASSERTION_ALGS = ['ES256', 'RS256', 'PS256', 'EdDSA'] as const;
+const OPAQUE_ACCESS_TOKEN_SECONDS = 600;
+const CODE_SECONDS = 60;
+const ID_TOKEN_SECONDS = 3_600;
+const INTERACTION_SECONDS = 1_800;
+
+export function createProvider(settings: ProviderSettings, jwks: readonly JWK[]): Provider {
+  const provider = new Provider(settings.issuer, configuration(settings, jwks));
+  pinToIssuer(provider);
+  useRegisteredClients(provider, settings.clients);
+  (provider.ReplayDetection as { unique: unknown }).unique = (issuer: string, jti: string, exp: number) =>
+    useOnce(settings.database, issuer, jti, exp);
+  takeNotes(provider);
+  return provider;
+}
+
+function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Configuration {
+  const { policy, database, clock } = settings;
+  const tokenSeconds = (
+    _: unknown,
+    token: { resourceServer?: { accessTokenTTL?: number | undefined } | undefined },
+  ): number => token.resourceServer?.accessTokenTTL ?? OPAQUE_ACCESS_TOKEN_SECONDS;
+  return {
+    adapter: createAdapter({
+      database,
+      clock,
+      refreshGraceSeconds: settings.refreshGraceSeconds,
+      onReuse: noteReuse,
+    }),
+    jwks: { keys: [...jwks] },
+    routes: ROUTES,
+    cookies: cookies(settings),
+    // OAuth 2.1: the code flow alone, and PKCE for every client
+    responseTypes: ['code'],
+    pkce: { required: () => true },
+    clientAuthMethods: [...AUTH_METHODS],
+    enabledJWA: {
+      idTokenSigningAlgValues: [...SIGNING_ALGS],
+      clientAuthSigningAlgValues: [...ASSERTION_ALGS],
+      userinfoSigningAlgValues: [...SIGNING_ALGS],
+    },
+    scopes: ['openid', 'offline_access'],
+    claims: { openid: ['sub'], profile: ['name', 'updated_at'], email: ['email', 'email_verified'] },
+    // a token for an API can't be used at userinfo, so who asked for the claims finds them in the ID token
+    conformIdTokenClaims: false,
+    clientBasedCORS: (_ctx, origin, client) =>
+      client.tokenEndpointAuthMethod === 'none' &&
+      (client.redirectUris ?? []).some((uri) => URL.parse(uri)?.origin === origin),
+    findAccount: async (_ctx, accountId) => {
+      const account = await findAccount(database, accountId);
+      if (!account || account.disabledAt) return undefined;
+      const { email, emailVerified, name, updatedAt } = account;
+      return {
+        accountId,
+        claims: () => ({
+          sub: accountId,
+          email,
+          email_verified: emailVerified,
+          ...(name !== null && { name }),
+          updated_at: epochSeconds(updatedAt),
+        }),
+      } satisfies OidcAccount;
+    },
+    loadExistingGrant: loadExistingGrant(database, clock),
+    // whoever registered for refresh tokens gets them; without offline_access they end with the session
+    issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
+    rotateRefreshToken: () => true,
+    extraTokenClaims: (_ctx, token) => {
+      if (!('aud' in token) || token.aud === undefined || !token.client) return undefined;
+      const { tokenGeneration } = recordOf(token.client);
+      const grantId = 'grantId' in token ? token.grantId : undefined;
+      return { gen: tokenGeneration, ...(typeof grantId === 'string' && { gid: grantReference(grantId) }) };
+    },
+    renderError: settings.pages.renderError,
+    interactions: {
+      url: (_ctx, { uid }) => `${new URL(settings.issuer).pathname.replace(/\/$/, '')}/interaction/${uid}`,
+    },
+    ttl: {
+      AccessToken: tokenSeconds,
+      ClientCredentials: tokenSeconds,
+      AuthorizationCode: CODE_SECONDS,
+      IdToken: ID_TOKEN_SECONDS,
+      Interaction: INTERACTION_SECONDS,
+      RefreshToken: settings.refreshTtlSeconds,
+      Grant: settings.refreshAbsoluteTtlSeconds,
+      Session: settings.sessionTtlSeconds,
+    },
+    features: {
+      devInteractions: { enabled: false },
+      clientCredentials: { enabled: true },
+      dPoP: { enabled: false },
+      pushedAuthorizationRequests: { enabled: false },
+      claimsParameter: { enabled: false },
+      userinfo: { enabled: true },
+      revocation: { enabled: true },
+      introspection: {
+        enabled: true,
+        allowedPolicy: (_ctx, client, token) =>
+          maySee(recordOf(client), { clientId: token.clientId, audience: 'aud' in token ? token.aud : undefined }),
+      },
+      rpInitiatedLogout: {
+        enabled: true,
+        logoutSource: settings.pages.logoutSource,
+        postLogoutSuccessSource: settings.pages.postLogoutSuccessSource,
+      },
+      resourceIndicators: {
+        enabled: true,
+        defaultResource: policy.defaultResource,
+        getResourceServerInfo: policy.resourceServer,
+        // a code or refresh token that was granted for an API yields a token for that API
+        useGrantedResource: () => true,
+      },
+    },
+    discovery: { grant_types_supported: [...GRANT_TYPES] },
+  };
+}
+
+/**
+ * `__Host-` keeps the session cookie to this very host. The two of an interaction live under its own path, so that two
+ * tabs can sign in side by side, and `__Host-` would demand the path `/`.
+ */
+function cookies({ issuer, cookieKeys }: ProviderSettings): Configuration['cookies'] {
+  const secure = issuer.startsWith('https:');
+  const common = { httpOnly: true, sameSite: 'lax', secure, signed: true, overwrite: true } as const;
+  return {
+    keys: [...cookieKeys],
+    names: {
+      session: secure ? '__Host-gatehouse_session' : 'gatehouse_session',
+      interaction: secure ? '__Secure-gatehouse_interaction' : 'gatehouse_interaction',
+      resume: secure ? '__Secure-gatehouse_resume' : 'gatehouse_resume',
+    },
+    long: { ...common, path: '/' },
+    short: common,
+  };
+}
+
+/** Every URL that the library makes starts with the issuer, whatever Host or X-Forwarded-* a request carries. */
+function pinToIssuer(provider: Provider): void {
+  const { protocol, host } = new URL(provider.issuer);
+  Object.defineProperties(provider.request, {
+    protocol: { get: () => protocol.slice(0, -1) },
+    host: { get: () => host },
+  });
+  const contexts = provider.OIDCContext.prototype as { urlFor: (name: string, options?: object) => string };
+  contexts.urlFor = (name, options) =>
+    (provider as unknown as { urlFor: (name: string, options?: object) => string }).urlFor(name, options);
+}
+
+function noteReuse(kind: string, grantId: string | undefined): void {
+  const ctx = Provider.ctx;
+  if (!ctx) return;
+  const event = kind === 'RefreshToken' ? 'refresh_token.reused' : 'code.reused';
+  note(ctx, {
+    event,
+    outcome: 'refused',
+    clientId: ctx.oidc.client?.clientId,
+    details: { grant_id: grantId && grantReference(grantId) },
+  });
+}

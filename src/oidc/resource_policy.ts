@@ -1,0 +1,103 @@
+/**
+ * What a token may be for. A client gets exactly the scopes of exactly the resources it was given; whoever asks for
+ * more is told so (`invalid_scope`, `invalid_target`) and never gets something else instead.
+ */
+import { errors, type Client, type KoaContextWithOIDC, type ResourceServer } from 'oidc-provider';
+import type { ClientWithSecrets } from '../clients/client.ts';
+import { OPENID_SCOPES } from '../resources/resource.ts';
+import type { ResourceDirectory } from '../resources/resource_directory.ts';
+import { recordOf } from './registered_clients.ts';
+
+const openid = new Set<string>(OPENID_SCOPES);
+
+export class ResourcePolicy {
+  readonly #resources: ResourceDirectory;
+
+  constructor(resources: ResourceDirectory) {
+    this.#resources = resources;
+  }
+
+  /** The resource for a request that names none (RFC 8707 leaves it to the server): the only one that can be meant. */
+  defaultResource = (
+    ctx: KoaContextWithOIDC,
+    client: Client,
+    granted?: readonly string[],
+  ): string | string[] | undefined => {
+    // several were granted, and this token is for one: the client must say which
+    if (granted) return [...granted];
+    const record = recordOf(client);
+    const asked = scopesAskedFor(ctx).filter((scope) => !openid.has(scope));
+    if (asked.length === 0 && !isClientCredentials(ctx)) return undefined;
+    const fitting = record.metadata.resources.filter(({ resource }) => {
+      const allowed = this.#allowed(record, resource);
+      return allowed.size > 0 && asked.every((scope) => allowed.has(scope));
+    });
+    if (fitting.length === 1) return fitting[0]!.resource;
+    if (fitting.length > 1)
+      throw new errors.InvalidTarget('this client may use several resources: name one with the resource parameter');
+    if (asked.length === 0) throw new errors.InvalidTarget('this client has been given no resource');
+    throw beyond(
+      asked,
+      new Set(record.metadata.resources.flatMap(({ resource }) => [...this.#allowed(record, resource)])),
+    );
+  };
+
+  /** Called for each resource of a request; refuses what this client was not given. */
+  resourceServer = (ctx: KoaContextWithOIDC, identifier: string, client: Client): ResourceServer => {
+    const record = recordOf(client);
+    const resource = this.#resources.get(identifier);
+    const allowed = this.#allowed(record, identifier);
+    if (!resource || allowed.size === 0) throw new errors.InvalidTarget('this client has not been given the resource');
+    if (isClientCredentials(ctx)) this.#settleClientCredentialsScope(ctx, allowed);
+    else if (isAuthorization(ctx)) this.#refuseBeyondRequested(ctx, record);
+    return {
+      scope: [...allowed].join(' '),
+      audience: resource.identifier,
+      accessTokenTTL: resource.accessTokenTtlSeconds,
+      accessTokenFormat: 'jwt',
+      jwt: { sign: { alg: resource.signingAlg } },
+    };
+  };
+
+  /** What the client has been given of a resource, as far as the resource still has it. */
+  #allowed({ metadata }: ClientWithSecrets, identifier: string): ReadonlySet<string> {
+    const given = metadata.resources.find(({ resource }) => resource === identifier)?.scopes ?? [];
+    const existing = new Set(this.#resources.get(identifier)?.scopes.map((scope) => scope.name));
+    return new Set(given.filter((scope) => existing.has(scope)));
+  }
+
+  /** No scope asked for is all that was given (RFC 6749, 3.3); the answer's `scope` says what that is. */
+  #settleClientCredentialsScope({ oidc }: KoaContextWithOIDC, allowed: ReadonlySet<string>): void {
+    const asked = splitScope(oidc.params?.['scope']);
+    if (asked.length === 0) oidc.params!['scope'] = [...allowed].join(' ');
+    else if (asked.some((scope) => !allowed.has(scope))) throw beyond(asked, allowed);
+  }
+
+  #refuseBeyondRequested(ctx: KoaContextWithOIDC, record: ClientWithSecrets): void {
+    const named = [ctx.oidc.params?.['resource']].flat().filter((value) => typeof value === 'string');
+    const allowed = new Set([...openid, ...named.flatMap((resource) => [...this.#allowed(record, resource)])]);
+    const asked = scopesAskedFor(ctx);
+    if (asked.some((scope) => !allowed.has(scope))) throw beyond(asked, allowed);
+  }
+}
+
+function scopesAskedFor({ oidc }: KoaContextWithOIDC): string[] {
+  return splitScope(oidc.params?.['scope']);
+}
+
+function splitScope(scope: unknown): string[] {
+  return typeof scope === 'string' ? scope.split(' ').filter(Boolean) : [];
+}
+
+function isClientCredentials({ oidc }: KoaContextWithOIDC): boolean {
+  return oidc.params?.['grant_type'] === 'client_credentials';
+}
+
+function isAuthorization({ oidc }: KoaContextWithOIDC): boolean {
+  return oidc.route === 'authorization' || oidc.route === 'pushed_authorization_request';
+}
+
+function beyond(asked: readonly string[], allowed: ReadonlySet<string>): Error {
+  const excess = asked.filter((scope) => !allowed.has(scope)).join(' ');
+  return new errors.InvalidScope('this client has not been given every scope that it asks for', excess);
+}

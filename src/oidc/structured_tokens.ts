@@ -1,0 +1,90 @@
+/**
+ * Introspection (RFC 7662) and revocation (RFC 7009) of JWT access tokens. The library authenticates the caller, finds
+ * that the token is a JWT and refuses it as a type that it does not keep; that is where we answer instead.
+ */
+import type { KoaContextWithOIDC } from 'oidc-provider';
+import type { AuditTrail } from '../audit/trail.ts';
+import type { ChangeFollower } from '../changes/change_follower.ts';
+import type { ClientWithSecrets } from '../clients/client.ts';
+import type { Database } from '../db/connection.ts';
+import { transact } from '../db/transaction.ts';
+import { requestOf } from '../http/request_context.ts';
+import type { AccessTokenClaims } from '../keys/token_verifier.ts';
+import type { AccessTokens } from './access_tokens.ts';
+import { originOf } from './notes.ts';
+import { recordOf } from './registered_clients.ts';
+
+export interface StructuredTokensSettings {
+  readonly tokens: AccessTokens;
+  readonly database: Database;
+  readonly trail: AuditTrail;
+  readonly changes: ChangeFollower;
+}
+
+export class StructuredTokens {
+  readonly #settings: StructuredTokensSettings;
+
+  constructor(settings: StructuredTokensSettings) {
+    this.#settings = settings;
+  }
+
+  /** Whether the library has handed over: it has authenticated the caller, and the token alone is what it refused. */
+  takesOver(ctx: KoaContextWithOIDC, refusal: { error?: string } | undefined): boolean {
+    return refusal?.error === 'unsupported_token_type' && ctx.oidc.client !== undefined && isHandled(ctx.oidc.route);
+  }
+
+  async answer(ctx: KoaContextWithOIDC): Promise<void> {
+    const token = String(ctx.oidc.params?.['token']);
+    const caller = recordOf(ctx.oidc.client!);
+    const claims = await this.#settings.tokens.inspect(token, requestOf(ctx).now);
+    if (ctx.oidc.route === 'introspection') introspect(ctx, caller, claims);
+    else await this.#revoke(ctx, caller, claims);
+  }
+
+  async #revoke(
+    ctx: KoaContextWithOIDC,
+    caller: ClientWithSecrets,
+    claims: AccessTokenClaims | undefined,
+  ): Promise<void> {
+    const { tokens, database, trail, changes } = this.#settings;
+    if (claims && claims.client_id !== caller.clientId) {
+      ctx.status = 400;
+      ctx.body = {
+        error: 'invalid_request',
+        error_description: 'client is not authorized to revoke the presented token',
+      };
+      return;
+    }
+    if (claims) {
+      await transact(database, (tx) =>
+        tokens.revoke({ tx, trail, origin: originOf(ctx), now: requestOf(ctx).now }, claims),
+      );
+      await changes.catchUp();
+    }
+    ctx.status = 200;
+    ctx.body = '';
+  }
+}
+
+/** A resource server sees the tokens that are for it, a client its own; all others learn nothing. */
+export function maySee(
+  caller: ClientWithSecrets,
+  token: { readonly clientId: string | undefined; readonly audience: unknown },
+): boolean {
+  if (token.clientId === caller.clientId) return true;
+  return typeof token.audience === 'string' && caller.metadata.introspects.includes(token.audience);
+}
+
+function introspect(ctx: KoaContextWithOIDC, caller: ClientWithSecrets, claims: AccessTokenClaims | undefined): void {
+  ctx.status = 200;
+  if (!claims || !maySee(caller, { clientId: claims.client_id, audience: claims.aud })) {
+    ctx.body = { active: false };
+    return;
+  }
+  const { gen: _, gid: __, ...told } = claims;
+  ctx.body = { active: true, ...told, token_type: 'Bearer' };
+}
+
+function isHandled(route: string): boolean {
+  return route === 'introspection' || route === 'revocation';
+}
