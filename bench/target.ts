@@ -1,0 +1,50 @@
+/** A server under test: a process of its own, pinned to one core, whose CPU time and memory the kernel tells. */
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+
+const SERVER_CORE = '0';
+const TICKS_PER_SECOND = Number(execFileSync('getconf', ['CLK_TCK']).toString());
+
+export class Target {
+  readonly #child: ChildProcess;
+
+  constructor(script: string, environment: Readonly<Record<string, string>>) {
+    this.#child = spawn('taskset', ['-c', SERVER_CORE, process.execPath, script], {
+      env: { PATH: process.env['PATH'], ...environment },
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+  }
+
+  /** Resolves when the port answers. */
+  async ready(port: number): Promise<void> {
+    for (const end = Date.now() + 30_000; Date.now() < end; await delay(20)) {
+      const answered = await fetch(`http://127.0.0.1:${port}/`).then(
+        () => true,
+        () => false,
+      );
+      if (answered) return;
+      if (this.#child.exitCode !== null) break;
+    }
+    throw new Error('The server under test did not start.');
+  }
+
+  /** User and system time so far, in microseconds. */
+  cpuMicroseconds(): number {
+    const fields = readFileSync(`/proc/${this.#child.pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+    return ((Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND) * 1e6;
+  }
+
+  residentMegabytes(): number {
+    const status = readFileSync(`/proc/${this.#child.pid}/status`, 'utf8');
+    return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#child.exitCode !== null) return;
+    const exited = once(this.#child, 'exit');
+    this.#child.kill('SIGTERM');
+    await exited;
+  }
+}
