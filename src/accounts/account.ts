@@ -49,10 +49,10 @@ export const NewAccount = z.strictObject({
 });
 /** `null` takes a member away, as in a JSON merge patch. */
 export const AccountChange = z.strictObject({
-  email: Email.optional(),
-  email_verified: z.boolean().optional(),
-  name: name.nullable().optional(),
-  password: Password.optional(),
+  email: Email.exactOptional(),
+  email_verified: z.boolean().exactOptional(),
+  name: name.nullable().exactOptional(),
+  password: Password.exactOptional(),
 });
 
 export interface AccountValues {
@@ -112,7 +112,8 @@ export async function updateAccount(
     .set({ ...values, version: account.version + 1, updated_at: now })
     .where('account_id', '=', account.accountId)
     .returningAll()
-    .executeTakeFirstOrThrow();
+    .executeTakeFirstOrThrow()
+    .catch(asConflict);
   const members = Object.keys(values).filter((member) => member !== 'password_hash');
   if (members.length > 0) await record(change, account.accountId, 'account.updated', { members });
   if (values.password_hash !== undefined) {
@@ -170,6 +171,14 @@ export async function readAccounts(reader: Reader, { limit, after, search }: Acc
     rows = rows.where(({ or, eb }) => or([eb('email', 'ilike', pattern), eb('name', 'ilike', pattern)]));
   }
   return (await rows.execute()).map(toAccount);
+}
+
+/** Between our look and our write another change may have taken the address. */
+function asConflict(error: unknown): never {
+  if (error instanceof Error && 'code' in error && error.code === '23505') {
+    throw conflict('There is an account with this e-mail address already.');
+  }
+  throw error;
 }
 
 async function endEverything(tx: Tx, accountId: string): Promise<void> {

@@ -49,13 +49,28 @@ export async function findConsent(reader: Reader, accountId: string, clientId: s
   return row && { clientId, scopes: row.scopes, givenAt: row.given_at };
 }
 
-export async function listConsents(reader: Reader, accountId: string): Promise<Consent[]> {
-  const rows = await reader
+export interface ConsentPage {
+  readonly limit: number;
+  /** Where the page before this one ended. */
+  readonly after?: { readonly givenAt: Date; readonly clientId: string } | undefined;
+}
+
+/** All of an account's consents, newest first, or a page of them. */
+export async function listConsents(reader: Reader, accountId: string, page?: ConsentPage): Promise<Consent[]> {
+  let query = reader
     .selectFrom('consents')
     .selectAll()
     .where('account_id', '=', accountId)
     .orderBy('given_at', 'desc')
-    .execute();
+    .orderBy('client_id', 'desc');
+  if (page) query = query.limit(page.limit);
+  const { after } = page ?? {};
+  if (after) {
+    query = query.where((row) =>
+      row(row.refTuple('given_at', 'client_id'), '<', row.tuple(after.givenAt, after.clientId)),
+    );
+  }
+  const rows = await query.execute();
   return rows.map((row) => ({ clientId: row.client_id, scopes: row.scopes, givenAt: row.given_at }));
 }
 

@@ -24,8 +24,21 @@ export interface GrantView {
   readonly granted: ConsentedScopes;
 }
 
-export async function listSessions(reader: Reader, accountId: string, now: Date): Promise<SessionView[]> {
-  const rows = await reader
+/** A part of a list that has the newest first. */
+export interface NewestFirst {
+  readonly limit: number;
+  /** Where the part before this one ended. */
+  readonly after?: { readonly createdAt: Date; readonly id: string } | undefined;
+}
+
+/** All of an account's sessions, newest first, or a page of them. */
+export async function listSessions(
+  reader: Reader,
+  accountId: string,
+  now: Date,
+  page?: NewestFirst,
+): Promise<SessionView[]> {
+  let query = reader
     .selectFrom('artifacts')
     .select(['uid', 'created_at', 'expires_at'])
     .select(sql<string[]>`array(select jsonb_object_keys(coalesce(payload->'authorizations', '{}')))`.as('clients'))
@@ -34,7 +47,13 @@ export async function listSessions(reader: Reader, accountId: string, now: Date)
     .where('uid', 'is not', null)
     .where('expires_at', '>', now)
     .orderBy('created_at', 'desc')
-    .execute();
+    .orderBy('uid', 'desc');
+  if (page) query = query.limit(page.limit);
+  const { after } = page ?? {};
+  if (after) {
+    query = query.where((row) => row(row.refTuple('created_at', 'uid'), '<', row.tuple(after.createdAt, after.id)));
+  }
+  const rows = await query.execute();
   return rows.map((row) => ({
     sessionId: row.uid!,
     createdAt: row.created_at,
@@ -71,14 +90,27 @@ export async function endSession(
   return true;
 }
 
-export async function listGrants(reader: Reader, accountId: string, now: Date): Promise<GrantView[]> {
-  const rows = await reader
+/** All of an account's grants, newest first, or a page of them. */
+export async function listGrants(
+  reader: Reader,
+  accountId: string,
+  now: Date,
+  page?: NewestFirst,
+): Promise<GrantView[]> {
+  let query = reader
     .selectFrom('grants')
     .select(['grant_id', 'client_id', 'created_at', 'expires_at', 'payload'])
     .where('account_id', '=', accountId)
     .where('expires_at', '>', now)
     .orderBy('created_at', 'desc')
-    .execute();
+    .orderBy('grant_id', 'desc');
+  if (page) query = query.limit(page.limit);
+  const { after } = page ?? {};
+  if (after) {
+    const last = Buffer.from(after.id, 'base64url');
+    query = query.where((row) => row(row.refTuple('created_at', 'grant_id'), '<', row.tuple(after.createdAt, last)));
+  }
+  const rows = await query.execute();
   return rows.map((row) => ({
     grantId: row.grant_id.toString('base64url'),
     clientId: row.client_id,

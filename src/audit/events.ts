@@ -45,7 +45,7 @@ export type EventName =
   | 'signing_key.removed' // kid, alg
   | 'master_key.changed' // rewrapped
   | 'admin_call.refused' // method, path, status, reason
-  | 'audit.exported'; // events
+  | 'audit.exported'; // from, to, and what it was narrowed to
 
 export type Actor =
   | { readonly type: 'client'; readonly id: string }

@@ -6,9 +6,9 @@
 import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import type { Clock } from '../base/clock.ts';
-import { json, type Database, type Tx } from '../db/connection.ts';
+import { json, storable, Unavailable, type Database, type Tx } from '../db/connection.ts';
 import { afterCommit } from '../db/transaction.ts';
-import type { AuditEvent, Origin } from './events.ts';
+import type { AuditEvent, Detail, Origin } from './events.ts';
 
 /** Where the same events go as structured lines; pino's child logger fits. */
 export interface AuditLog {
@@ -72,7 +72,8 @@ export class AuditTrail {
     await tx
       .insertInto('audit_events')
       .values({ ...row, stream: this.stream, details: json(row.details) })
-      .execute();
+      .execute()
+      .catch((error: unknown) => Promise.reject(notWritten(error)));
     afterCommit(tx, () => this.#write(row));
   }
 
@@ -94,7 +95,7 @@ export class AuditTrail {
       client_id: event.clientId ?? null,
       address: origin.address ?? null,
       request_id: origin.requestId ?? null,
-      details: event.details ?? {},
+      details: withStorableText(event.details ?? {}),
     };
   }
 
@@ -116,7 +117,7 @@ export class AuditTrail {
       for (const row of rows) this.#write(row);
       for (const waiting of batch) waiting.resolve();
     } catch (error) {
-      for (const waiting of batch) waiting.reject(error);
+      for (const waiting of batch) waiting.reject(notWritten(error));
     } finally {
       this.#inFlight--;
       this.#flush();
@@ -126,4 +127,18 @@ export class AuditTrail {
   #write({ event, sequence, ...fields }: Row): void {
     this.#settings.log.info({ audit: { stream: this.stream, sequence, event, ...fields } }, event);
   }
+}
+
+/** Whatever the reason, what is not on record is not done; it may work again in a moment. */
+function notWritten(cause: unknown): Unavailable {
+  return new Unavailable('The audit trail can not be written.', { cause });
+}
+
+/** Details may quote a request, and a request may hold anything: nothing in it may keep its event from being written. */
+function withStorableText(details: Readonly<Record<string, Detail>>): object {
+  const entries = Object.entries(details).map(([name, value]) => [
+    name,
+    typeof value === 'string' ? storable(value) : value,
+  ]);
+  return Object.fromEntries(entries) as object;
 }

@@ -7,8 +7,8 @@ import { readClient } from './client_rows.ts';
 const CLIENTS_AT_MOST = 20_000;
 /** What asks for it is no client of ours, so it is kept for less long and apart: guesses must not push clients out. */
 const ABSENT = { max: 5_000, ttl: 60_000 };
-/** Longer than any identifier that this server gives out. */
-const LONGEST_CLIENT_ID = 512;
+/** RFC 6749, appendix A.1, and longer than any that this server gives out. What is no client_id is not looked up. */
+const CLIENT_ID = /^[\x20-\x7e]{1,200}$/;
 
 interface Load {
   readonly found: Promise<ClientWithSecrets | undefined>;
@@ -30,7 +30,7 @@ export class ClientDirectory {
   async find(clientId: string): Promise<ClientWithSecrets | undefined> {
     const cached = this.#clients.get(clientId);
     if (cached) return cached;
-    if (clientId.length > LONGEST_CLIENT_ID || this.#absent.has(clientId)) return undefined;
+    if (!CLIENT_ID.test(clientId) || this.#absent.has(clientId)) return undefined;
     return (this.#loads.get(clientId) ?? this.#load(clientId)).found;
   }
 

@@ -1,5 +1,5 @@
 /** Reads clients: one query for a client with all that belongs to it. */
-import { sql, type Expression, type SqlBool } from 'kysely';
+import { sql, type Expression, type RawBuilder, type SqlBool } from 'kysely';
 import { jsonArrayFrom } from 'kysely/helpers/postgres';
 import type { Reader } from '../db/connection.ts';
 import type { ClientWithSecrets, StoredSecret } from './client.ts';
@@ -58,10 +58,15 @@ export interface Page {
   readonly after?: { readonly createdAt: Date; readonly clientId: string } | undefined;
   /** Part of a name or a client_id, in any case. */
   readonly search?: string | undefined;
+  /** Only clients whose newest live secret is due for rotation at `now`, or only the others (see rotationDueAt). */
+  readonly overdue?: { readonly is: boolean; readonly now: Date } | undefined;
 }
 
 /** Clients in the order in which they were made. */
-export async function readClients(reader: Reader, { limit, after, search }: Page): Promise<ClientWithSecrets[]> {
+export async function readClients(
+  reader: Reader,
+  { limit, after, search, overdue }: Page,
+): Promise<ClientWithSecrets[]> {
   let rows = query(reader).orderBy('clients.created_at').orderBy('clients.client_id').limit(limit);
   if (after) {
     rows = rows.where(({ eb, refTuple, tuple }) =>
@@ -74,7 +79,14 @@ export async function readClients(reader: Reader, { limit, after, search }: Page
       or([eb('clients.client_id', 'ilike', pattern), eb(sql`clients.metadata->>'client_name'`, 'ilike', pattern)]),
     );
   }
+  if (overdue) rows = rows.where(isOverdue(overdue.now), '=', overdue.is);
   return (await rows.execute()).map(toClient);
+}
+
+function isOverdue(now: Date): RawBuilder<boolean> {
+  return sql<boolean>`coalesce((select max(s.created_at) from client_secrets s
+    where s.client_id = clients.client_id and s.ended_at is null and (s.expires_at is null or s.expires_at > ${now})
+    ) + make_interval(secs => clients.secret_rotation_days * 86400) <= ${now}, false)`;
 }
 
 function toClient(row: Row): ClientWithSecrets {

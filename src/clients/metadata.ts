@@ -66,7 +66,7 @@ const members = {
     .enum(AUTH_METHODS, `must be one of ${AUTH_METHODS.join(', ')}`)
     .default('client_secret_basic'),
   token_endpoint_auth_signing_alg: z
-    .enum(['ES256', 'RS256', 'PS256', 'EdDSA'], 'must be ES256, RS256, PS256 or EdDSA')
+    .enum(['ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA'], 'must be ES256, RS256, PS256, Ed25519 or EdDSA')
     .optional(),
   jwks: z
     .strictObject({

@@ -24,7 +24,7 @@ export async function createClient(
     .executeTakeFirst();
   if (!row) throw conflict(`There is a client ${clientId} already.`);
   await storeAccess(change, clientId, metadata);
-  await changed(change, clientId, 'client.created', access(metadata));
+  await changed(change, clientId, 'client.created', rightsOf(metadata));
   return existing(tx, clientId);
 }
 
@@ -67,7 +67,7 @@ export async function updateClient(
   await tx.deleteFrom('client_resources').where('client_id', '=', client.clientId).execute();
   await tx.deleteFrom('client_introspects').where('client_id', '=', client.clientId).execute();
   await storeAccess(change, client.clientId, metadata);
-  await changed(change, client.clientId, 'client.updated', { members: Object.keys(patch), ...access(metadata) });
+  await changed(change, client.clientId, 'client.updated', { members: Object.keys(patch), ...rightsOf(metadata) });
   return existing(tx, client.clientId);
 }
 
@@ -150,7 +150,7 @@ async function changed(
 }
 
 /** What the trail keeps of a client's rights, so that it tells who could ask for what, and since when. */
-function access(metadata: ClientMetadata): Readonly<Record<string, string | readonly string[]>> {
+function rightsOf(metadata: ClientMetadata): Readonly<Record<string, string | readonly string[]>> {
   return {
     grant_types: metadata.grant_types,
     token_endpoint_auth_method: metadata.token_endpoint_auth_method,

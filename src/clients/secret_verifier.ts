@@ -14,12 +14,15 @@ import { looksServerMade } from './server_made_secret.ts';
 export class SecretVerifier {
   readonly #vault: Vault;
   readonly #argon2id: Argon2id;
+  readonly #mayCompare: (clientId: string) => Promise<boolean>;
   readonly #processKey = randomBytes(32);
   readonly #answers = new LRUCache<string, boolean>({ max: 10_000 });
 
-  constructor(vault: Vault, argon2id: Argon2id) {
+  /** `mayCompare` says whether a client may cost another hash; see limits/secret_guesses.ts. */
+  constructor(vault: Vault, argon2id: Argon2id, mayCompare: (clientId: string) => Promise<boolean>) {
     this.#vault = vault;
     this.#argon2id = argon2id;
+    this.#mayCompare = mayCompare;
   }
 
   /** The live secret that the presented one is, or `undefined`. */
@@ -28,7 +31,7 @@ export class SecretVerifier {
     for (const secret of client.secrets) {
       if (!isLive(secret, now)) continue;
       if (secret.digest && serverMade && (await this.#matchesDigest(secret, presented))) return secret;
-      if (secret.argon2id && (await this.#matchesArgon2id(secret, presented))) return secret;
+      if (secret.argon2id && (await this.#matchesArgon2id(client.clientId, secret, presented))) return secret;
     }
     return undefined;
   }
@@ -39,10 +42,11 @@ export class SecretVerifier {
   }
 
   /** Remembers failures too: a client that retries with an old secret must not cost a hash each time. */
-  async #matchesArgon2id({ secretId, argon2id }: StoredSecret, presented: string): Promise<boolean> {
+  async #matchesArgon2id(clientId: string, { secretId, argon2id }: StoredSecret, presented: string): Promise<boolean> {
     const memo = createHmac('sha256', this.#processKey).update(`${secretId} ${presented}`).digest('base64');
     const remembered = this.#answers.get(memo);
     if (remembered !== undefined) return remembered;
+    if (!(await this.#mayCompare(clientId))) return false;
     const matches = await this.#argon2id.verify(argon2id!, presented);
     this.#answers.set(memo, matches);
     return matches;

@@ -21,8 +21,8 @@ export interface PoolSettings {
 const INT8 = 20;
 /** Sequences and counts fit a double for some hundred thousand years; a string would compare wrongly. */
 const types: pg.CustomTypesConfig = {
-  getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
-    oid === INT8 ? Number : pg.types.getTypeParser(oid, format as 'text')) as typeof pg.types.getTypeParser,
+  getTypeParser: ((oid: number, format?: 'text') =>
+    oid === INT8 ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
 };
 
 export function createPool(settings: PoolSettings): pg.Pool {
@@ -40,6 +40,8 @@ export function createPool(settings: PoolSettings): pg.Pool {
     types,
   });
   pool.on('error', onIdleError);
+  // One that breaks in use rejects its query, which is how we hear of it; unheard, its event would end the process.
+  pool.on('connect', (client) => client.on('error', () => {}));
   return pool;
 }
 
@@ -47,10 +49,28 @@ export function createDatabase(pool: pg.Pool): Database {
   return new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
 }
 
-/** The value as a JSON parameter: pg would write an array as a Postgres array. */
+/** Text that Postgres can't hold, such as a NUL in a request's parameter. */
+export class Unstorable extends Error {}
+
+/**
+ * The value as a JSON parameter: pg would write an array as a Postgres array. Throws `Unstorable` for text with a NUL
+ * or half a surrogate pair, which JSON can express and jsonb can't.
+ */
 export function json(value: unknown): string {
-  return JSON.stringify(value);
+  const text = JSON.stringify(value);
+  // JSON.stringify escapes both, and escapes a backslash before a `u` that was there already
+  if (/(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f]..)/.test(text))
+    throw new Unstorable('The text has characters that can not be stored.');
+  return text;
 }
+
+/** The same text with what Postgres can't hold replaced, for what is kept as a record and given back to nobody. */
+export function storable(text: string): string {
+  return text.toWellFormed().replaceAll('\0', '\u{FFFD}');
+}
+
+/** Something can't be done for now, whatever it is that the database objects to: the caller has to come again. */
+export class Unavailable extends Error {}
 
 const CONNECTION_LOST = new Set([
   'ECONNREFUSED',
@@ -66,6 +86,7 @@ const CONNECTION_LOST_MESSAGE = /timeout exceeded|Connection terminated|Query re
 /** Whether an error says that the database can't serve now (gone, restarting, out of connections), not that we asked wrongly. */
 export function isUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
+  if (error instanceof Unavailable) return true;
   const code = (error as { code?: unknown }).code;
   if (typeof code === 'string') {
     // 08 connection, 53 resources, 57P shutdown, 57014 statement timeout, 25006 read-only

@@ -53,21 +53,28 @@ async function start(dataDir: string): Promise<Embedded> {
   try {
     return await startEmbedded(dataDir);
   } catch (error) {
-    throw new CannotStart((error as Error).message, { cause: error });
+    const { code, message } = error as NodeJS.ErrnoException;
+    // what the file system refuses is about the folder; everything else is a sentence already
+    throw new CannotStart(
+      code === undefined
+        ? message
+        : `The data folder ${dataDir} can't be used: ${message}. Set GATEHOUSE_DATA_DIR to one that this user may write to.`,
+      { cause: error },
+    );
   }
 }
 
 async function reach(connectionString: string): Promise<void> {
-  const client = new pg.Client({ connectionString, connectionTimeoutMillis: 5_000 });
+  const client = createClient(connectionString);
   client.on('error', () => {});
   try {
     await client.connect();
   } catch (error) {
-    const { hostname, port } = new URL(connectionString);
-    throw new CannotStart(
-      `The database at ${hostname}:${port || '5432'} can't be reached: ${reason(error)} Check DATABASE_URL.`,
-      { cause: error },
-    );
+    // a host that begins with a slash is the folder of a socket
+    const place = client.host.startsWith('/') ? client.host : `${client.host}:${client.port}`;
+    throw new CannotStart(`The database at ${place} can't be reached: ${reason(error)} Check DATABASE_URL.`, {
+      cause: error,
+    });
   }
   try {
     const { rows } = await client.query<{ version: string }>(`select current_setting('server_version_num') as version`);
@@ -76,6 +83,15 @@ async function reach(connectionString: string): Promise<void> {
       throw new CannotStart(`The database is PostgreSQL ${Math.floor(version / 10_000)}; Gatehouse needs 15 or later.`);
   } finally {
     await client.end().catch(() => {});
+  }
+}
+
+/** The driver reads the URL itself, and the files of certificates that it names. */
+function createClient(connectionString: string): pg.Client {
+  try {
+    return new pg.Client({ connectionString, connectionTimeoutMillis: 5_000 });
+  } catch (error) {
+    throw new CannotStart(`DATABASE_URL can't be used: ${reason(error)}`, { cause: error });
   }
 }
 

@@ -178,7 +178,7 @@ interface FailedAttempts {
 interface IdempotencyKeys {
   actor_id: string;
   idempotency_key: string;
-  request_digest: ColumnType<Buffer, Digest, never>;
+  request_digest: ColumnType<Buffer, Digest>;
   data_key_id: string | null;
   status: number | null;
   reply: Buffer | null;

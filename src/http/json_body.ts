@@ -27,7 +27,8 @@ function announcesBody(ctx: Context): boolean {
 
 function refuseOtherTypes(ctx: Context, contentTypes: readonly string[]): void {
   const refuse = (detail: string): Refused => new Refused({ reason: 'unsupported_media_type', detail });
-  if (!contentTypes.includes(ctx.request.type.toLowerCase())) throw refuse(`Send the body as ${contentTypes.join(' or ')}.`);
+  if (!contentTypes.includes(ctx.request.type.toLowerCase()))
+    throw refuse(`Send the body as ${contentTypes.join(' or ')}.`);
   if (!/^(utf-8)?$/i.test(ctx.request.charset)) throw refuse('Send the body in UTF-8.');
   if (!/^(identity)?$/i.test(ctx.get('Content-Encoding'))) throw refuse('Send the body uncompressed.');
 }

@@ -57,7 +57,12 @@ function send(ctx: Context, reason: string, { headers = {}, ...wire }: Wire): vo
 function wireOf(refusal: Refusal): Wire {
   switch (refusal.reason) {
     case 'invalid':
-      return { status: 400, title: 'Invalid request', detail: sentenceOf(refusal.violations), errors: refusal.violations.map(errorOf) };
+      return {
+        status: 400,
+        title: 'Invalid request',
+        detail: sentenceOf(refusal.violations),
+        errors: refusal.violations.map(errorOf),
+      };
     case 'unauthorized':
       return { status: 401, title: 'Unauthorized', detail: refusal.detail };
     case 'forbidden':
@@ -77,9 +82,19 @@ function wireOf(refusal: Refusal): Wire {
     case 'key_reused':
       return { status: 422, title: 'Idempotency key reused', detail: refusal.detail };
     case 'too_many_requests':
-      return { status: 429, title: 'Too many requests', detail: refusal.detail, headers: retryAfter(refusal.retryAfterSeconds) };
+      return {
+        status: 429,
+        title: 'Too many requests',
+        detail: refusal.detail,
+        headers: retryAfter(refusal.retryAfterSeconds),
+      };
     case 'unavailable':
-      return { status: 503, title: 'Unavailable', detail: refusal.detail, headers: retryAfter(refusal.retryAfterSeconds) };
+      return {
+        status: 503,
+        title: 'Unavailable',
+        detail: refusal.detail,
+        headers: retryAfter(refusal.retryAfterSeconds),
+      };
   }
 }
 
@@ -89,7 +104,10 @@ function sentenceOf([first, ...others]: readonly Violation[]): string {
   return `${first.path || 'The body'} ${first.detail}${more}.`;
 }
 
-function errorOf({ path, detail }: Violation): { pointer: string; detail: string } | { parameter: string; detail: string } {
+function errorOf({
+  path,
+  detail,
+}: Violation): { pointer: string; detail: string } | { parameter: string; detail: string } {
   return path === '' || path.startsWith('/') ? { pointer: path, detail } : { parameter: path, detail };
 }
 

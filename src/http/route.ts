@@ -22,6 +22,9 @@ export interface Reply<Body = unknown> {
   readonly stream?: Readable;
 }
 
+/** Done, and nothing to show for it. */
+export const NO_CONTENT: Reply<undefined> = { status: 204 };
+
 export interface ReplyDescription<Body extends z.ZodType> {
   readonly status: number;
   readonly description: string;
@@ -36,7 +39,13 @@ const Nothing = z.strictObject({});
 type Nothing = typeof Nothing;
 
 /** `Call` is what a handler gets beside its input: who asks, and what it may use. */
-export interface Definition<P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType, R extends z.ZodType, Call> {
+export interface Definition<
+  P extends z.ZodObject,
+  Q extends z.ZodObject,
+  B extends z.ZodType,
+  R extends z.ZodType,
+  Call,
+> {
   readonly method: Method;
   /** With parameters in braces, as in `/clients/{client_id}`. */
   readonly path: string;
@@ -58,9 +67,14 @@ export interface Definition<P extends z.ZodObject, Q extends z.ZodObject, B exte
 /** A route whose own types are behind it: all that the router and the document need. */
 export type Route<Call> = Definition<z.ZodObject, z.ZodObject, z.ZodType, z.ZodType, Call>;
 
-/** Gives a definition's handler the types of its schemas. Partially applied, because `Call` can't be inferred. */
+/** Gives a definition's handler the types of its schemas. Applied in two steps, because `Call` can't be inferred. */
 export function routeOf<Call>() {
-  return <P extends z.ZodObject = Nothing, Q extends z.ZodObject = Nothing, B extends z.ZodType = Nothing, R extends z.ZodType = z.ZodUndefined>(
+  return <
+    P extends z.ZodObject = Nothing,
+    Q extends z.ZodObject = Nothing,
+    B extends z.ZodType = Nothing,
+    R extends z.ZodType = z.ZodUndefined,
+  >(
     definition: Definition<P, Q, B, R, Call>,
   ): Route<Call> => definition;
 }

@@ -17,25 +17,35 @@ export interface RouterSettings<Caller, Call> {
   open(ctx: Context, caller: Caller, body: JsonBody): Call;
 }
 
-/** The handler throws `Refused` for paths and methods that no route has. */
-export function createRouter<Caller, Call>(settings: RouterSettings<Caller, Call>): (ctx: Context) => Promise<void> {
+export interface ApiRouter {
+  /** Answers the request; throws `Refused` for what can't be answered, paths and methods that no route has included. */
+  handle(ctx: Context): Promise<void>;
+  /** The path that the routes have for a request, with its parameters in braces; `undefined` where none has it. */
+  pathTemplate(ctx: Context): string | undefined;
+}
+
+export function createRouter<Caller, Call>(settings: RouterSettings<Caller, Call>): ApiRouter {
   const router = new Router({ prefix: settings.prefix, sensitive: true, strict: true });
   for (const route of settings.routes) {
     const path = route.path.replaceAll(/\{(\w+)\}/g, ':$1');
     router.register(path, [route.method], (ctx) => run(settings, route, ctx), { name: route.path });
   }
   const dispatch = router.routes();
-  return async (ctx) => {
-    await dispatch(ctx as RouterContext, () => Promise.reject(unmatched(ctx as RouterContext)));
+  return {
+    async handle(ctx) {
+      const { path: found, route } = router.match(ctx.path, ctx.method);
+      if (!route) throw unmatched(found.flatMap((layer) => layer.methods));
+      await dispatch(ctx as RouterContext, () => Promise.resolve());
+    },
+    pathTemplate: ({ path, method }) => router.match(path, method).path[0]?.name,
   };
 }
 
-/** The path that the routes have for a request, with its parameters in braces; `undefined` where none has it. */
-export function pathTemplate(ctx: Context): string | undefined {
-  return (ctx as Partial<RouterContext>).matched?.[0]?.name;
-}
-
-async function run<Caller, Call>(settings: RouterSettings<Caller, Call>, route: Route<Call>, ctx: RouterContext): Promise<void> {
+async function run<Caller, Call>(
+  settings: RouterSettings<Caller, Call>,
+  route: Route<Call>,
+  ctx: RouterContext,
+): Promise<void> {
   const caller = await settings.admit(ctx, route);
   const params = validate(paramsSchema(route), storable(Object.entries(ctx.params)), nameOf);
   const query = validate(querySchema(route), storable([...new URLSearchParams(ctx.querystring)]), nameOf);
@@ -44,10 +54,9 @@ async function run<Caller, Call>(settings: RouterSettings<Caller, Call>, route: 
   send(ctx, await route.handle(input, settings.open(ctx, caller, body)));
 }
 
-function unmatched({ matched = [] }: RouterContext): Refused {
-  const allowed = [...new Set(matched.flatMap((layer) => layer.methods))];
-  if (allowed.length > 0) return new Refused({ reason: 'method_not_allowed', allowed });
-  return notFound('There is nothing at this path.');
+function unmatched(methods: readonly string[]): Refused {
+  if (methods.length === 0) return notFound('There is nothing at this path.');
+  return new Refused({ reason: 'method_not_allowed', allowed: [...new Set(methods)] });
 }
 
 function storable(pairs: readonly (readonly [string, string])[]): Record<string, string> {
@@ -65,7 +74,11 @@ function nameOf([name = '']: readonly PropertyKey[]): string {
   return String(name).slice(0, 100);
 }
 
-function validate<T extends z.ZodType>(schema: T, value: unknown, name: (path: readonly PropertyKey[]) => string): z.output<T> {
+function validate<T extends z.ZodType>(
+  schema: T,
+  value: unknown,
+  name: (path: readonly PropertyKey[]) => string,
+): z.output<T> {
   const parsed = schema.safeParse(value, { error: inPlainWords });
   if (parsed.success) return parsed.data;
   throw new Refused({ reason: 'invalid', violations: violationsOf(parsed.error, name) });

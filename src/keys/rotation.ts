@@ -6,6 +6,7 @@
 import { sql } from 'kysely';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
 import { conflict, Refused } from '../base/refusal.ts';
+import type { Change } from '../audit/change.ts';
 import { SYSTEM, type Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import { recordChange } from '../changes/change_log.ts';
@@ -17,6 +18,7 @@ import {
   insertKey,
   listKeys,
   SIGNING_ALGS,
+  type KeyMaterial,
   type PublicKey,
   type SigningAlg,
 } from './signing_key.ts';
@@ -75,12 +77,16 @@ export class KeyRotation {
   /** On demand. Refuses with `conflict` while verifiers may not have seen the next key yet, unless it is an emergency. */
   async rotate(request: RotationRequest, origin: Origin, now: Date): Promise<Rotated> {
     const material = await generateKeyMaterial(request.alg);
-    return transact(this.#settings.database, async (tx) => {
-      await lock(tx);
-      const keys = await this.#pair(tx, request.alg);
-      if (!request.emergency) this.#refuseUnknownToVerifiers(keys, now);
-      return this.#promote(tx, { ...keys, material, request, origin, now });
-    });
+    const { database, trail } = this.#settings;
+    return transact(database, (tx) => this.rotateIn({ tx, trail, origin, now }, request, material));
+  }
+
+  /** The same as part of the caller's transaction; `material` takes a while to make and was made before it. */
+  async rotateIn({ tx, origin, now }: Change, request: RotationRequest, material: KeyMaterial): Promise<Rotated> {
+    await lock(tx);
+    const keys = await this.#pair(tx, request.alg);
+    if (!request.emergency) this.#refuseUnknownToVerifiers(keys, now);
+    return this.#promote(tx, { ...keys, material, request, origin, now });
   }
 
   /** On schedule: rotates what is due and drops what no living token needs. Call it on any node, as often as you like. */
@@ -151,7 +157,12 @@ export class KeyRotation {
     const { vault, trail } = this.#settings;
     const { alg, reason, emergency } = request;
     if (emergency) {
-      await tx.deleteFrom('signing_keys').where('kid', '=', current.kid).execute();
+      const { data_key_id } = await tx
+        .deleteFrom('signing_keys')
+        .where('kid', '=', current.kid)
+        .returning('data_key_id')
+        .executeTakeFirstOrThrow();
+      await tx.deleteFrom('data_keys').where('data_key_id', '=', data_key_id).execute();
     } else {
       await tx
         .updateTable('signing_keys')

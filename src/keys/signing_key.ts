@@ -91,7 +91,7 @@ interface KeyRow {
   kid: string;
   alg: SigningAlg;
   status: KeyStatus;
-  public_jwk: object;
+  public_jwk: JWK;
   created_at: Date;
   published_at: Date;
   signs_from: Date | null;
@@ -103,7 +103,7 @@ function toPublicKey(row: KeyRow): PublicKey {
     kid: row.kid,
     alg: row.alg,
     status: row.status,
-    publicJwk: row.public_jwk as JWK,
+    publicJwk: row.public_jwk,
     createdAt: row.created_at,
     publishedAt: row.published_at,
     signsFrom: row.signs_from,

@@ -24,7 +24,7 @@ const scopeName = z
   .refine((name) => !name.includes('*'), 'must not contain a wildcard: a client gets exactly the scopes it is given')
   .refine((name) => !reserved.has(name), 'is a scope of OpenID Connect and belongs to the server');
 
-const identifier = z
+const resourceIdentifier = z
   .string()
   .max(512, 'must not be longer than 512 characters')
   .refine(
@@ -62,7 +62,7 @@ const settings = {
 };
 
 export const NewResource = z.strictObject({
-  identifier,
+  identifier: resourceIdentifier,
   ...settings,
   access_token_ttl_seconds: settings.access_token_ttl_seconds.default(600),
   signing_alg: settings.signing_alg.default('ES256'),
@@ -163,15 +163,33 @@ export async function deleteResource({ tx, trail, origin, now }: Change, resourc
 }
 
 /** The resource, locked against other changes until the transaction ends. */
-export async function lockResource(tx: Tx, identifierGiven: string): Promise<Resource> {
+export async function lockResource(tx: Tx, identifier: string): Promise<Resource> {
   const row = await tx
     .selectFrom('resources')
     .selectAll()
-    .where('identifier', '=', identifierGiven)
+    .where('identifier', '=', identifier)
     .forUpdate()
     .executeTakeFirst();
-  if (!row) throw notFound(`There is no resource ${identifierGiven}.`);
+  if (!row) throw notFound(`There is no resource ${identifier}.`);
   return toResource(row);
+}
+
+export async function findResource(reader: Reader, identifier: string): Promise<Resource | undefined> {
+  const row = await reader.selectFrom('resources').selectAll().where('identifier', '=', identifier).executeTakeFirst();
+  return row && toResource(row);
+}
+
+export interface ResourcePage {
+  readonly limit: number;
+  /** The identifier that the page before this one ended with. */
+  readonly after?: string | undefined;
+}
+
+/** Resources in the order of their identifiers. */
+export async function readResources(reader: Reader, { limit, after }: ResourcePage): Promise<Resource[]> {
+  let rows = reader.selectFrom('resources').selectAll().orderBy('identifier').limit(limit);
+  if (after !== undefined) rows = rows.where('identifier', '>', after);
+  return (await rows.execute()).map(toResource);
 }
 
 export async function listResources(reader: Reader): Promise<Resource[]> {

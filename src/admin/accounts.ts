@@ -1,0 +1,216 @@
+/** Accounts: the people who log in. Passwords go in and never come out. */
+import { z } from 'zod';
+import type { Change } from '../audit/change.ts';
+import {
+  AccountChange,
+  createAccount,
+  deleteAccount,
+  findAccount,
+  lockAccount,
+  NewAccount,
+  readAccounts,
+  setDisabled,
+  updateAccount,
+  type Account,
+} from '../accounts/account.ts';
+import { notFound } from '../base/refusal.ts';
+import { NO_CONTENT, type Reply } from '../http/route.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { pageOf, paging, type List } from './cursors.ts';
+import { entityTag } from './entity_tag.ts';
+import { AccountParams, search, Timestamp, timestamp, timestampOrNull } from './members.ts';
+import { adminResourceIdentifier } from './scopes.ts';
+
+const AccountView = z
+  .strictObject({
+    account_id: z.string(),
+    email: z.string(),
+    email_verified: z.boolean(),
+    name: z.string().nullable(),
+    has_password: z.boolean().describe('Without one nobody can log in with a password.'),
+    disabled: z.boolean(),
+    disabled_at: Timestamp.nullable(),
+    created_at: Timestamp,
+    updated_at: Timestamp,
+  })
+  .meta({ id: 'Account' });
+type AccountView = z.output<typeof AccountView>;
+
+const ListQuery = z.strictObject({ ...paging, q: search('Part of a name or e-mail address, in any case.') });
+const shown = { status: 200, description: 'The account as it is now.', body: AccountView, headers: ['ETag'] };
+
+export const accountRoutes: readonly AdminRoute[] = [
+  adminRoute({
+    method: 'POST',
+    path: '/accounts',
+    scope: 'accounts:write',
+    tag: 'accounts',
+    summary: 'Create an account',
+    body: NewAccount.meta({ id: 'NewAccount', examples: [{ email: 'ada@example.com', name: 'Ada Lovelace' }] }),
+    reply: { status: 201, description: 'The account.', body: AccountView, headers: ['ETag', 'Location'] },
+    refuses: [409],
+    handle: ({ body }, call) => create(call, body),
+  }),
+  adminRoute({
+    method: 'GET',
+    path: '/accounts',
+    scope: 'accounts:read',
+    tag: 'accounts',
+    summary: 'List accounts in the order in which they were made',
+    query: ListQuery,
+    reply: { status: 200, description: 'A page of accounts.', body: pageOf(AccountView) },
+    handle: ({ query }, call) => list(call, query),
+  }),
+  adminRoute({
+    method: 'GET',
+    path: '/accounts/{account_id}',
+    scope: 'accounts:read',
+    tag: 'accounts',
+    summary: 'Show an account',
+    params: AccountParams,
+    reply: shown,
+    refuses: [404],
+    async handle({ params }, call) {
+      const account = await findAccount(call.dependencies.database, params.account_id);
+      if (!account) throw notFound(`There is no account ${params.account_id}.`);
+      return call.show(entityTag(account.version), accountView(account));
+    },
+  }),
+  adminRoute({
+    method: 'PATCH',
+    path: '/accounts/{account_id}',
+    scope: 'accounts:write',
+    tag: 'accounts',
+    summary: 'Change an account (JSON merge patch)',
+    description:
+      'A new password ends every session and grant. A new address counts as unverified unless the patch says otherwise.',
+    params: AccountParams,
+    body: AccountChange.meta({ id: 'AccountPatch', examples: [{ email_verified: true }] }),
+    reply: shown,
+    refuses: [404, 409, 412],
+    handle: ({ params, body }, call) => update(call, params.account_id, body),
+  }),
+  adminRoute({
+    method: 'DELETE',
+    path: '/accounts/{account_id}',
+    scope: 'accounts:write',
+    tag: 'accounts',
+    summary: 'Delete an account with everything that belongs to it',
+    params: AccountParams,
+    reply: { status: 204, description: 'The account is gone, with its sessions, grants and tokens.' },
+    refuses: [404, 412],
+    handle: ({ params }, call) =>
+      call.write(async (change) => {
+        const account = await lockAccount(change.tx, params.account_id);
+        call.refuseOtherVersion(account.version);
+        await deleteAccount(change, account);
+        return NO_CONTENT;
+      }),
+  }),
+  adminRoute({
+    method: 'POST',
+    path: '/accounts/{account_id}/disable',
+    scope: 'accounts:write',
+    tag: 'accounts',
+    summary: 'Disable an account',
+    description: 'Nobody can log in to it, and its sessions, grants and tokens end at once.',
+    params: AccountParams,
+    reply: shown,
+    refuses: [404, 409],
+    handle: ({ params }, call) =>
+      changed(call, params.account_id, (change, account) => setDisabled(change, account, true)),
+  }),
+  adminRoute({
+    method: 'POST',
+    path: '/accounts/{account_id}/enable',
+    scope: 'accounts:write',
+    tag: 'accounts',
+    summary: 'Enable a disabled account',
+    params: AccountParams,
+    reply: shown,
+    refuses: [404, 409],
+    handle: ({ params }, call) =>
+      changed(call, params.account_id, (change, account) => setDisabled(change, account, false)),
+  }),
+];
+
+async function create(
+  call: AdminCall,
+  { password, name, ...given }: z.output<typeof NewAccount>,
+): Promise<Reply<AccountView>> {
+  const password_hash = password === undefined ? null : await call.dependencies.argon2id.hash(password);
+  return call.write(async (change) => {
+    const account = await createAccount(change, { ...given, name: name ?? null, password_hash });
+    return {
+      status: 201,
+      headers: {
+        ETag: entityTag(account.version),
+        Location: `${adminResourceIdentifier(call.dependencies.issuer)}/accounts/${account.accountId}`,
+      },
+      body: accountView(account),
+    };
+  });
+}
+
+async function update(
+  call: AdminCall,
+  accountId: string,
+  { password, ...given }: z.output<typeof AccountChange>,
+): Promise<Reply<AccountView>> {
+  const password_hash = password === undefined ? undefined : await call.dependencies.argon2id.hash(password);
+  return changed(call, accountId, (change, account) => {
+    call.refuseOtherVersion(account.version);
+    const moved = given.email !== undefined && given.email !== account.email;
+    return updateAccount(change, account, {
+      ...(moved && { email_verified: false }),
+      ...given,
+      ...(password_hash !== undefined && { password_hash }),
+    });
+  });
+}
+
+async function changed(
+  call: AdminCall,
+  accountId: string,
+  apply: (change: Change, account: Account) => Promise<Account>,
+): Promise<Reply<AccountView>> {
+  return call.write(async (change) => {
+    const account = await apply(change, await lockAccount(change.tx, accountId));
+    return { status: 200, headers: { ETag: entityTag(account.version) }, body: accountView(account) };
+  });
+}
+
+type AccountPosition = { readonly created_at: string; readonly account_id: string };
+
+async function list(call: AdminCall, { limit, cursor, q }: z.output<typeof ListQuery>) {
+  const accounts: List = { name: 'accounts', filters: { q } };
+  const after = await call.openCursor<AccountPosition>(accounts, cursor);
+  const rows = await readAccounts(call.dependencies.database, {
+    limit: limit + 1,
+    after: after && { createdAt: new Date(after.created_at), accountId: after.account_id },
+    search: q,
+  });
+  return call.page(accounts, {
+    rows,
+    limit,
+    position: ({ createdAt, accountId }): AccountPosition => ({
+      created_at: createdAt.toISOString(),
+      account_id: accountId,
+    }),
+    view: accountView,
+  });
+}
+
+function accountView(account: Account): AccountView {
+  return {
+    account_id: account.accountId,
+    email: account.email,
+    email_verified: account.emailVerified,
+    name: account.name,
+    has_password: account.passwordHash !== null,
+    disabled: account.disabledAt !== null,
+    disabled_at: timestampOrNull(account.disabledAt),
+    created_at: timestamp(account.createdAt),
+    updated_at: timestamp(account.updatedAt),
+  };
+}

@@ -1,0 +1,80 @@
+/**
+ * The admin API: clients, secrets, resources, keys, accounts and the audit trail over HTTP. It is protected by this
+ * server's own tokens, with a scope for each noun and verb; every route is one object in the file of its noun. A call is
+ * admitted, validated, carried out in one transaction together with its audit entry, and refused calls leave one too.
+ */
+import type { Context, Middleware } from 'koa';
+import type { AuditTrail } from '../audit/trail.ts';
+import type { Argon2id } from '../base/argon2id.ts';
+import type { ChangeFollower } from '../changes/change_follower.ts';
+import type { Database } from '../db/connection.ts';
+import { requestOf } from '../http/request_context.ts';
+import { createRouter } from '../http/router.ts';
+import type { KeyRotation } from '../keys/rotation.ts';
+import type { Logger } from '../log.ts';
+import type { Vault } from '../vault/vault.ts';
+import { accountRoutes } from './accounts.ts';
+import { auditEventRoutes } from './audit_events.ts';
+import { authenticate, requireScope, type Authentication, type Caller } from './authentication.ts';
+import { AdminCall, type AdminRoute } from './call.ts';
+import { clientRoutes } from './clients.ts';
+import { answerFailure } from './failure.ts';
+import { grantRoutes } from './grants.ts';
+import { keyRoutes } from './keys.ts';
+import { documentRoute } from './openapi.ts';
+import { resourceRoutes } from './resources.ts';
+import { revocationRoutes } from './revocation.ts';
+import { ADMIN_PREFIX } from './scopes.ts';
+import { secretRoutes } from './secrets.ts';
+import { sessionRoutes } from './sessions.ts';
+
+export { ADMIN_SCOPES, adminResourceIdentifier } from './scopes.ts';
+
+export interface AdminDependencies extends Authentication {
+  readonly database: Database;
+  readonly vault: Vault;
+  readonly trail: AuditTrail;
+  readonly changes: ChangeFollower;
+  readonly argon2id: Argon2id;
+  readonly rotation: KeyRotation;
+  readonly log: Logger;
+}
+
+const NOUNS: readonly AdminRoute[] = [
+  ...clientRoutes,
+  ...secretRoutes,
+  ...revocationRoutes,
+  ...resourceRoutes,
+  ...keyRoutes,
+  ...accountRoutes,
+  ...sessionRoutes,
+  ...grantRoutes,
+  ...auditEventRoutes,
+];
+
+/** Answers everything under the prefix, errors and unknown paths included; other paths are for whoever comes next. */
+export function createAdmin(dependencies: AdminDependencies): Middleware {
+  const callers = new WeakMap<Context, Caller>();
+  const router = createRouter<Caller | undefined, AdminCall>({
+    prefix: ADMIN_PREFIX,
+    routes: [...NOUNS, documentRoute(dependencies.issuer, NOUNS)],
+    async admit(ctx, { scope }) {
+      if (scope === undefined) return undefined;
+      const caller = await authenticate(ctx, dependencies, requestOf(ctx).now);
+      callers.set(ctx, caller);
+      requireScope(ctx, caller, scope);
+      return caller;
+    },
+    open: (ctx, caller, body) => new AdminCall(dependencies, ctx, caller, body),
+  });
+  return async (ctx, next) => {
+    if (ctx.path !== ADMIN_PREFIX && !ctx.path.startsWith(`${ADMIN_PREFIX}/`)) return next();
+    ctx.set({ 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff' });
+    try {
+      await router.handle(ctx);
+    } catch (error) {
+      const path = router.pathTemplate(ctx);
+      await answerFailure(dependencies, { ctx, caller: callers.get(ctx), path, error });
+    }
+  };
+}

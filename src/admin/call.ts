@@ -1,0 +1,115 @@
+/** One admin call in progress: who makes it, and the ways in which a handler reads, writes and pages. */
+import type { Context } from 'koa';
+import type { Change } from '../audit/change.ts';
+import type { Origin } from '../audit/events.ts';
+import { transact } from '../db/transaction.ts';
+import type { JsonBody } from '../http/json_body.ts';
+import { requestOf } from '../http/request_context.ts';
+import { routeOf, type Reply, type Route } from '../http/route.ts';
+import type { AdminDependencies } from './admin.ts';
+import type { Caller } from './authentication.ts';
+import { Cursors, type List, type Page, type Position, type Rows } from './cursors.ts';
+import { isKnown, refuseOtherVersion } from './entity_tag.ts';
+import { claim, keep, readIdempotencyKey, replay, type Attempt } from './idempotency.ts';
+
+export type AdminRoute = Route<AdminCall>;
+export const adminRoute = routeOf<AdminCall>();
+
+export class AdminCall {
+  readonly dependencies: AdminDependencies;
+  readonly now: Date;
+  readonly #ctx: Context;
+  readonly #caller: Caller | undefined;
+  readonly #body: JsonBody;
+  readonly #cursors: Cursors;
+
+  constructor(dependencies: AdminDependencies, ctx: Context, caller: Caller | undefined, body: JsonBody) {
+    this.dependencies = dependencies;
+    this.now = requestOf(ctx).now;
+    this.#ctx = ctx;
+    this.#caller = caller;
+    this.#body = body;
+    this.#cursors = new Cursors(dependencies.vault);
+  }
+
+  get caller(): Caller {
+    if (!this.#caller) throw new Error('A route without a scope has no caller.');
+    return this.#caller;
+  }
+
+  get origin(): Origin {
+    return originOf(this.#ctx, this.#caller);
+  }
+
+  /** Whether the caller asked for this content type by name. */
+  asksFor(contentType: string): boolean {
+    return this.#ctx.accepts('application/json', contentType) === contentType;
+  }
+
+  /**
+   * Runs `work` in a transaction and answers once its change is in force on this node. Everything that depends on what
+   * is stored belongs inside; what takes long, such as a hash, is done before.
+   */
+  async write<T>(work: (change: Change) => Promise<Reply<T>>): Promise<Reply<T>> {
+    const { database, vault, trail } = this.dependencies;
+    const { origin, now } = this;
+    const attempt = await this.#attempt();
+    const done = await transact(database, async (tx) => {
+      const kept = attempt && (await claim(tx, attempt, now));
+      if (kept) return { kept };
+      const reply = await work({ tx, trail, origin, now });
+      if (attempt) await keep(tx, attempt, reply);
+      return { reply };
+    });
+    // what was kept for this key and this request is a reply of this very route, hence the type
+    if ('kept' in done) return (await replay(vault, attempt!, done.kept)) as Reply<T>;
+    await this.#catchUp();
+    return done.reply;
+  }
+
+  /** Throws when the caller demands another version (If-Match). Ask for it while the row is locked. */
+  refuseOtherVersion(version: number): void {
+    refuseOtherVersion(this.#ctx.get('If-Match'), version);
+  }
+
+  /** One thing with its entity tag, or 304 where the caller has it already. */
+  show<T>(tag: string, body: T): Reply<T> {
+    const headers = { ETag: tag };
+    return isKnown(this.#ctx.get('If-None-Match'), tag) ? { status: 304, headers } : { status: 200, headers, body };
+  }
+
+  openCursor<P extends Position>(list: List, cursor: string | undefined): Promise<P | undefined> {
+    return this.#cursors.open<P>(list, cursor, this.now);
+  }
+
+  async page<Row, View>(list: List, rows: Rows<Row, View>): Promise<Reply<Page<View>>> {
+    return { status: 200, body: await this.#cursors.page(list, rows, this.now) };
+  }
+
+  async #attempt(): Promise<Attempt | undefined> {
+    const key = readIdempotencyKey(this.#ctx.get('Idempotency-Key'));
+    if (key === undefined) return undefined;
+    const { method, path, querystring } = this.#ctx;
+    return {
+      actorId: this.caller.clientId,
+      key,
+      request: `${method} ${path}?${querystring}\n${this.#body.text}`,
+      dataKey: await this.dependencies.vault.current('replies', this.now),
+    };
+  }
+
+  /** The change is committed: when this node can't read the log now, it will, and the caller must not be told otherwise. */
+  async #catchUp(): Promise<void> {
+    const { changes, log } = this.dependencies;
+    await changes
+      .catchUp()
+      .catch((error: unknown) =>
+        log.warn({ error, request_id: requestOf(this.#ctx).id }, 'admin_call.change_not_followed'),
+      );
+  }
+}
+
+export function originOf(ctx: Context, caller: Caller | undefined): Origin {
+  const { id, address } = requestOf(ctx);
+  return { actor: caller ? { type: 'client', id: caller.clientId } : { type: 'anonymous' }, address, requestId: id };
+}

@@ -1,0 +1,64 @@
+/** A client as the admin API shows it: its metadata, and how it stands with its secrets. Never a secret. */
+import { z } from 'zod';
+import { epochSeconds } from '../base/clock.ts';
+import { isLive, rotationDueAt, type ClientWithSecrets } from '../clients/client.ts';
+import { readClient } from '../clients/client_rows.ts';
+import { ClientMetadataShape } from '../clients/metadata.ts';
+import type { Reader } from '../db/connection.ts';
+import { entityTag } from './entity_tag.ts';
+import { Timestamp, timestamp, timestampOrNull } from './members.ts';
+
+export const ClientView = z
+  .strictObject({
+    client_id: z.string(),
+    client_id_issued_at: z.int().describe('Seconds since the epoch (RFC 7591).'),
+    ...ClientMetadataShape.shape,
+    revoked: z.boolean(),
+    revoked_at: Timestamp.nullable(),
+    revoked_reason: z.string().nullable(),
+    live_secrets: z.int().describe('How many secrets the client can prove itself with now.'),
+    secret_rotation_due_at: Timestamp.nullable().describe(
+      'Null without secret_rotation_days or without a live secret.',
+    ),
+    secret_rotation_overdue: z.boolean(),
+    created_at: Timestamp,
+    updated_at: Timestamp,
+  })
+  .meta({ id: 'Client' });
+export type ClientView = z.output<typeof ClientView>;
+
+export function clientView(client: ClientWithSecrets, now: Date): ClientView {
+  const { clientId, metadata, createdAt, updatedAt, revokedAt, revokedReason } = client;
+  return {
+    client_id: clientId,
+    client_id_issued_at: epochSeconds(createdAt),
+    ...metadata,
+    revoked: revokedAt !== null,
+    revoked_at: timestampOrNull(revokedAt),
+    revoked_reason: revokedReason,
+    ...standing(client, now),
+    created_at: timestamp(createdAt),
+    updated_at: timestamp(updatedAt),
+  };
+}
+
+/** How a client stands with its secrets is no part of its version: see entityTag. */
+export function clientTag(client: ClientWithSecrets, now: Date): string {
+  return entityTag(client.version, standing(client, now));
+}
+
+/** The client after a change of it, or of its secrets, in the same transaction. */
+export async function rereadClient(reader: Reader, clientId: string): Promise<ClientWithSecrets> {
+  const client = await readClient(reader, clientId);
+  if (!client) throw new Error('A client is gone while it is locked.');
+  return client;
+}
+
+function standing(client: ClientWithSecrets, now: Date) {
+  const dueAt = rotationDueAt(client, now);
+  return {
+    live_secrets: client.secrets.filter((secret) => isLive(secret, now)).length,
+    secret_rotation_due_at: timestampOrNull(dueAt),
+    secret_rotation_overdue: dueAt !== undefined && dueAt <= now,
+  };
+}

@@ -1,0 +1,58 @@
+/** A call that can't be carried out: a problem for the caller, an entry in the trail, and the error for the log where it is ours. */
+import type { Context } from 'koa';
+import type { AuditTrail } from '../audit/trail.ts';
+import { Refused, type Refusal } from '../base/refusal.ts';
+import { isUnavailable } from '../db/connection.ts';
+import { sendInternalError, sendRefusal, statusOf } from '../http/problem.ts';
+import { requestOf } from '../http/request_context.ts';
+import type { Logger } from '../log.ts';
+import type { Caller } from './authentication.ts';
+import { originOf } from './call.ts';
+
+export interface FailedCall {
+  readonly ctx: Context;
+  /** As far as the call came to be known. */
+  readonly caller: Caller | undefined;
+  /** With its parameters in braces: what a caller writes into a path is not for the trail. */
+  readonly path: string | undefined;
+  readonly error: unknown;
+}
+
+const OUTAGE: Refusal = {
+  reason: 'unavailable',
+  detail: 'The database can’t answer now; try again in a moment.',
+  retryAfterSeconds: 1,
+};
+
+export async function answerFailure(
+  { trail, log }: { readonly trail: AuditTrail; readonly log: Logger },
+  failed: FailedCall,
+): Promise<void> {
+  const { ctx } = failed;
+  try {
+    if (!(failed.error instanceof Refused)) throw failed.error;
+    await recordRefused(trail, failed, failed.error.refusal);
+    sendRefusal(ctx, failed.error.refusal);
+  } catch (error) {
+    const fields = { error, request_id: requestOf(ctx).id };
+    if (isUnavailable(error) || isContention(error)) {
+      log.warn(fields, 'admin_call.not_served');
+      sendRefusal(ctx, OUTAGE);
+    } else {
+      log.error(fields, 'admin_call.failed');
+      sendInternalError(ctx);
+    }
+  }
+}
+
+async function recordRefused(trail: AuditTrail, { ctx, caller, path }: FailedCall, refusal: Refusal): Promise<void> {
+  const status = statusOf(refusal);
+  if (status >= 500) return;
+  const details = { method: ctx.method, path: path ?? null, status, reason: refusal.reason };
+  await trail.record(originOf(ctx, caller), { event: 'admin_call.refused', outcome: 'refused', details });
+}
+
+/** Two changes that met in the wrong order (deadlock, serialization failure): one of them has to come again. */
+function isContention(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === '40P01' || error.code === '40001');
+}

@@ -1,0 +1,212 @@
+/** The OpenAPI 3.1 document, made from the routes: it can't say anything else than what they do. */
+import { z } from 'zod';
+import { Problem } from '../http/problem.ts';
+import { bodyTypes, paramsSchema, querySchema } from '../http/route.ts';
+import { adminRoute, type AdminRoute } from './call.ts';
+import { ADMIN_SCOPES, adminResourceIdentifier } from './scopes.ts';
+
+type Json = { [member: string]: unknown };
+
+/** The errors that there are, by status. Which of them a call has follows from its route. */
+const ERRORS: Readonly<Record<number, { readonly description: string; readonly headers?: readonly string[] }>> = {
+  400: { description: 'The request is not as it should be; `errors` says where.' },
+  401: { description: 'No access token, or none that is valid here.', headers: ['WWW-Authenticate'] },
+  403: {
+    description: 'The token lacks the scope, or the object is out of the caller’s reach.',
+    headers: ['WWW-Authenticate'],
+  },
+  404: { description: 'There is no such thing.' },
+  409: { description: 'It can’t be done as things stand.', headers: ['Retry-After'] },
+  412: { description: 'It has changed since the version in If-Match.' },
+  413: { description: 'The body is too large.' },
+  415: { description: 'The body has the wrong content type.' },
+  422: { description: 'The Idempotency-Key came with another request before.' },
+  503: { description: 'The database can’t answer now.', headers: ['Retry-After'] },
+};
+
+const HEADERS: Readonly<Record<string, Json>> = {
+  ETag: { description: 'The version, for If-Match and If-None-Match.', schema: { type: 'string' }, example: '"3"' },
+  Location: { description: 'Where the new thing is.', schema: { type: 'string', format: 'uri' } },
+  'X-Request-Id': { description: 'Finds this request in the log and the audit trail.', schema: { type: 'string' } },
+  'Idempotency-Replayed': { description: 'Present when the reply was kept from before.', schema: { const: 'true' } },
+  'Retry-After': { description: 'Seconds to wait.', schema: { type: 'integer' } },
+  'WWW-Authenticate': { description: 'What is missing (RFC 6750).', schema: { type: 'string' } },
+};
+
+/** Anyone may read it: it tells nothing that is not in this program's documentation. */
+export function documentRoute(issuer: string, others: readonly AdminRoute[]): AdminRoute {
+  const route: AdminRoute = adminRoute({
+    method: 'GET',
+    path: '/openapi.json',
+    tag: 'document',
+    summary: 'This document',
+    reply: { status: 200, description: 'An OpenAPI 3.1 document.', body: z.record(z.string(), z.unknown()) },
+    handle: () => Promise.resolve({ status: 200, body: document }),
+  });
+  const document = openApiDocument(issuer, [...others, route]);
+  return route;
+}
+
+function openApiDocument(issuer: string, routes: readonly AdminRoute[]): Json {
+  const schemas = new Schemas();
+  const paths: Record<string, Json> = {};
+  for (const route of routes) {
+    paths[route.path] = { ...paths[route.path], [route.method.toLowerCase()]: operation(route, schemas) };
+  }
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Gatehouse admin API',
+      version: '1',
+      description:
+        'Errors are problems (RFC 9457). Writes take an Idempotency-Key. Unknown members and parameters are refused.',
+    },
+    servers: [{ url: adminResourceIdentifier(issuer) }],
+    paths,
+    components: {
+      headers: HEADERS,
+      responses: errorResponses(schemas),
+      schemas: schemas.named,
+      securitySchemes: {
+        oauth2: {
+          type: 'oauth2',
+          description: `Ask for tokens with resource=${adminResourceIdentifier(issuer)}.`,
+          flows: {
+            clientCredentials: {
+              tokenUrl: `${issuer}/token`,
+              scopes: Object.fromEntries(ADMIN_SCOPES.map(({ name, description }) => [name, description])),
+            },
+          },
+        },
+      },
+    },
+  };
+}
+
+function operation(route: AdminRoute, schemas: Schemas): Json {
+  const { method, path, scope, tag, summary, description } = route;
+  return {
+    operationId: operationId(method, path),
+    tags: [tag],
+    summary,
+    ...(description !== undefined && { description }),
+    security: scope === undefined ? [] : [{ oauth2: [scope] }],
+    parameters: parameters(route, schemas),
+    ...(route.body && {
+      requestBody: {
+        required: !accepts(route.body, {}),
+        content: Object.fromEntries(
+          bodyTypes(route).map((type) => [type, { schema: schemas.of(route.body!, 'input') }]),
+        ),
+      },
+    }),
+    responses: { [route.reply.status]: success(route, schemas), ...notModified(route), ...errors(route) },
+  };
+}
+
+function parameters(route: AdminRoute, schemas: Schemas): Json[] {
+  const described = (place: 'path' | 'query', object: z.ZodObject): Json[] =>
+    Object.entries(object.shape).map(([name, member]) => {
+      const { description, ...schema } = schemas.of(member as z.ZodType, 'input');
+      const required = place === 'path' || !accepts(member as z.ZodType, undefined);
+      return { name, in: place, required, ...(description !== undefined && { description }), schema };
+    });
+  const header = (name: string, text: string): Json => ({
+    name,
+    in: 'header',
+    description: text,
+    schema: { type: 'string' },
+  });
+  const refuses = route.refuses ?? [];
+  return [
+    ...described('path', paramsSchema(route)),
+    ...described('query', querySchema(route)),
+    ...(route.method === 'GET'
+      ? []
+      : [
+          header(
+            'Idempotency-Key',
+            'Up to 255 visible ASCII characters; the same key within a day gets the same reply.',
+          ),
+        ]),
+    ...(refuses.includes(412) ? [header('If-Match', 'Only if it still has this version.')] : []),
+    ...(hasTag(route) && route.method === 'GET'
+      ? [header('If-None-Match', 'Only if it has another version by now.')]
+      : []),
+  ];
+}
+
+function success(route: AdminRoute, schemas: Schemas): Json {
+  const { description, body, headers = [], alternatives = [] } = route.reply;
+  const names = ['X-Request-Id', ...headers, ...(route.method === 'GET' ? [] : ['Idempotency-Replayed'])];
+  const others = alternatives.map((type) => [type, { schema: { type: 'string' } }] as const);
+  const content = body && { 'application/json': { schema: schemas.of(body, 'output') }, ...Object.fromEntries(others) };
+  return { description, headers: headerRefs(names), ...(content && { content }) };
+}
+
+function notModified(route: AdminRoute): Json {
+  if (route.method !== 'GET' || !hasTag(route)) return {};
+  return { 304: { description: 'The caller has this version.', headers: headerRefs(['ETag']) } };
+}
+
+function errors(route: AdminRoute): Json {
+  const admission = route.scope === undefined ? [] : [401, 403];
+  const writing = route.method === 'GET' ? [] : [413, 415, 422];
+  const statuses = [400, ...admission, ...(route.refuses ?? []), ...writing, 503];
+  return Object.fromEntries(
+    statuses.map((status) => [status, { $ref: `#/components/responses/${responseName(status)}` }]),
+  );
+}
+
+function errorResponses(schemas: Schemas): Json {
+  const content = { 'application/problem+json': { schema: schemas.of(Problem, 'output') } };
+  const responses = Object.entries(ERRORS).map(([status, { description, headers = [] }]) => [
+    responseName(Number(status)),
+    { description, headers: headerRefs(['X-Request-Id', ...headers]), content },
+  ]);
+  return Object.fromEntries(responses);
+}
+
+function responseName(status: number): string {
+  return `Error${status}`;
+}
+
+function headerRefs(names: readonly string[]): Json {
+  return Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]));
+}
+
+function hasTag(route: AdminRoute): boolean {
+  return route.reply.headers?.includes('ETag') === true;
+}
+
+function accepts(schema: z.ZodType, value: unknown): boolean {
+  return schema.safeParse(value).success;
+}
+
+/** `GET /clients/{client_id}/secrets` becomes `get_clients_secrets`, and with the parameter last `get_clients_by_client_id`. */
+function operationId(method: string, path: string): string {
+  const last = /\{(\w+)\}$/.exec(path)?.[1];
+  const words = path
+    .replaceAll(/\/\{\w+\}/g, '')
+    .split('/')
+    .filter(Boolean);
+  return [
+    method.toLowerCase(),
+    ...words.map((word) => word.replaceAll(/\W/g, '_')),
+    ...(last === undefined ? [] : ['by', last]),
+  ].join('_');
+}
+
+/** Gathers the schemas that have a name, so that each is in the document once. */
+class Schemas {
+  readonly named: Record<string, unknown> = {};
+
+  of(schema: z.ZodType, io: 'input' | 'output'): Json {
+    const { $schema: _, $defs = {}, ...rest } = z.toJSONSchema(schema, { io }) as Json & { $defs?: Json };
+    const { named, root } = JSON.parse(
+      JSON.stringify({ named: $defs, root: rest }).replaceAll('"#/$defs/', '"#/components/schemas/'),
+    ) as { named: Json; root: Json };
+    Object.assign(this.named, named);
+    return root;
+  }
+}

@@ -1,0 +1,151 @@
+/** Resources: the APIs that tokens are for. Their identifiers are URIs, percent-encoded in a path. */
+import { z } from 'zod';
+import { notFound } from '../base/refusal.ts';
+import {
+  createResource,
+  deleteResource,
+  findResource,
+  lockResource,
+  NewResource,
+  readResources,
+  ResourceChange,
+  updateResource,
+  type Resource,
+} from '../resources/resource.ts';
+import { NO_CONTENT } from '../http/route.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { pageOf, paging, type List } from './cursors.ts';
+import { entityTag } from './entity_tag.ts';
+import { Timestamp, timestamp } from './members.ts';
+import { refuseAdminResource } from './reach.ts';
+import { adminResourceIdentifier } from './scopes.ts';
+
+const ResourceView = z
+  .strictObject({
+    identifier: z.string(),
+    scopes: z.array(z.strictObject({ name: z.string(), description: z.string() })),
+    access_token_ttl_seconds: z.int(),
+    signing_alg: z.enum(['ES256', 'RS256']),
+    created_at: Timestamp,
+    updated_at: Timestamp,
+  })
+  .meta({ id: 'Resource' });
+
+const example = {
+  identifier: 'https://api.example.com',
+  scopes: [{ name: 'reports:read', description: 'Read reports' }],
+  access_token_ttl_seconds: 600,
+  signing_alg: 'ES256',
+};
+
+const ResourceParams = z.strictObject({
+  identifier: z.string().max(512).describe('The resource’s identifier, percent-encoded.'),
+});
+const ListQuery = z.strictObject(paging);
+
+export const resourceRoutes: readonly AdminRoute[] = [
+  adminRoute({
+    method: 'POST',
+    path: '/resources',
+    scope: 'resources:write',
+    tag: 'resources',
+    summary: 'Register a resource',
+    body: NewResource.meta({ id: 'NewResource', examples: [example] }),
+    reply: { status: 201, description: 'The resource.', body: ResourceView, headers: ['ETag', 'Location'] },
+    refuses: [409],
+    handle: ({ body }, call) =>
+      call.write(async (change) => {
+        const resource = await createResource(change, body);
+        const path = `/resources/${encodeURIComponent(resource.identifier)}`;
+        return {
+          status: 201,
+          headers: {
+            ETag: entityTag(resource.version),
+            Location: adminResourceIdentifier(call.dependencies.issuer) + path,
+          },
+          body: resourceView(resource),
+        };
+      }),
+  }),
+  adminRoute({
+    method: 'GET',
+    path: '/resources',
+    scope: 'resources:read',
+    tag: 'resources',
+    summary: 'List resources in the order of their identifiers',
+    query: ListQuery,
+    reply: { status: 200, description: 'A page of resources.', body: pageOf(ResourceView) },
+    handle: ({ query }, call) => list(call, query),
+  }),
+  adminRoute({
+    method: 'GET',
+    path: '/resources/{identifier}',
+    scope: 'resources:read',
+    tag: 'resources',
+    summary: 'Show a resource',
+    params: ResourceParams,
+    reply: { status: 200, description: 'The resource.', body: ResourceView, headers: ['ETag'] },
+    refuses: [404],
+    async handle({ params }, call) {
+      const resource = await findResource(call.dependencies.database, params.identifier);
+      if (!resource) throw notFound('There is no resource with this identifier.');
+      return call.show(entityTag(resource.version), resourceView(resource));
+    },
+  }),
+  adminRoute({
+    method: 'PATCH',
+    path: '/resources/{identifier}',
+    scope: 'resources:write',
+    tag: 'resources',
+    summary: 'Change a resource (JSON merge patch)',
+    description: 'A scope that is left out of scopes is taken from every client that had it.',
+    params: ResourceParams,
+    body: ResourceChange.meta({ id: 'ResourcePatch', examples: [{ access_token_ttl_seconds: 300 }] }),
+    reply: { status: 200, description: 'The resource as it is now.', body: ResourceView, headers: ['ETag'] },
+    refuses: [404, 412],
+    handle: ({ params, body }, call) =>
+      call.write(async (change) => {
+        refuseAdminResource(call, params.identifier);
+        const locked = await lockResource(change.tx, params.identifier);
+        call.refuseOtherVersion(locked.version);
+        const resource = await updateResource(change, locked, body);
+        return { status: 200, headers: { ETag: entityTag(resource.version) }, body: resourceView(resource) };
+      }),
+  }),
+  adminRoute({
+    method: 'DELETE',
+    path: '/resources/{identifier}',
+    scope: 'resources:write',
+    tag: 'resources',
+    summary: 'Delete a resource that no client may ask for any more',
+    params: ResourceParams,
+    reply: { status: 204, description: 'The resource is gone.' },
+    refuses: [404, 409, 412],
+    handle: ({ params }, call) =>
+      call.write(async (change) => {
+        refuseAdminResource(call, params.identifier);
+        const resource = await lockResource(change.tx, params.identifier);
+        call.refuseOtherVersion(resource.version);
+        await deleteResource(change, resource);
+        return NO_CONTENT;
+      }),
+  }),
+];
+
+async function list(call: AdminCall, { limit, cursor }: z.output<typeof ListQuery>) {
+  const resources: List = { name: 'resources' };
+  const after = await call.openCursor<{ readonly identifier: string }>(resources, cursor);
+  const rows = await readResources(call.dependencies.database, { limit: limit + 1, after: after?.identifier });
+  return call.page(resources, { rows, limit, position: ({ identifier }) => ({ identifier }), view: resourceView });
+}
+
+function resourceView(resource: Resource): z.output<typeof ResourceView> {
+  return {
+    identifier: resource.identifier,
+    scopes: resource.scopes.map(({ name, description }) => ({ name, description })),
+    access_token_ttl_seconds: resource.accessTokenTtlSeconds,
+    signing_alg: resource.signingAlg,
+    created_at: timestamp(resource.createdAt),
+    updated_at: timestamp(resource.updatedAt),
+  };
+}

@@ -1,0 +1,60 @@
+/** Revocation of a client with everything it has, and its way back. */
+import { z } from 'zod';
+import type { Change } from '../audit/change.ts';
+import type { Client, ClientWithSecrets } from '../clients/client.ts';
+import { lockClient, restoreClient, revokeClient } from '../clients/registration.ts';
+import type { Reply } from '../http/route.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { ClientView, clientTag, clientView, rereadClient } from './client_view.ts';
+import { ClientParams, Reason } from './members.ts';
+import { refuseSelf, refuseToControl } from './reach.ts';
+
+const reply = { status: 200, description: 'The client as it is now.', body: ClientView, headers: ['ETag'] };
+
+export const revocationRoutes: readonly AdminRoute[] = [
+  adminRoute({
+    method: 'POST',
+    path: '/clients/{client_id}/revoke',
+    scope: 'clients:revoke',
+    tag: 'revocation',
+    summary: 'Revoke a client',
+    description: 'It gets no new token, and every token, grant and session of it is dead at once.',
+    params: ClientParams,
+    body: z
+      .strictObject({ reason: Reason })
+      .meta({ id: 'Revocation', examples: [{ reason: 'Its secret was found in a public repository' }] }),
+    reply,
+    refuses: [404, 409],
+    handle: ({ params, body }, call) =>
+      changed(call, params.client_id, (change, client) => {
+        refuseSelf(call, client, 'revoke');
+        return revokeClient(change, client, body.reason);
+      }),
+  }),
+  adminRoute({
+    method: 'POST',
+    path: '/clients/{client_id}/restore',
+    scope: 'clients:revoke',
+    tag: 'revocation',
+    summary: 'Restore a revoked client',
+    description: 'It has its settings and secrets again. Its old tokens stay dead.',
+    params: ClientParams,
+    reply,
+    refuses: [404, 409],
+    handle: ({ params }, call) => changed(call, params.client_id, restoreClient),
+  }),
+];
+
+async function changed(
+  call: AdminCall,
+  clientId: string,
+  apply: (change: Change, client: ClientWithSecrets) => Promise<Client>,
+): Promise<Reply<ClientView>> {
+  return call.write(async (change) => {
+    const locked = await lockClient(change.tx, clientId);
+    refuseToControl(call, locked);
+    await apply(change, locked);
+    const client = await rereadClient(change.tx, clientId);
+    return { status: 200, headers: { ETag: clientTag(client, call.now) }, body: clientView(client, call.now) };
+  });
+}

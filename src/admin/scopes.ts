@@ -1,0 +1,32 @@
+/** The admin API as a resource of this very server: its identifier, and its scopes by noun and verb. */
+export const ADMIN_PREFIX = '/admin/v1';
+
+export interface AdminScope {
+  readonly name: string;
+  readonly description: string;
+}
+
+/** None includes another: who may write still needs the scope to read. */
+export const ADMIN_SCOPES: readonly AdminScope[] = [
+  { name: 'clients:read', description: 'See clients and how they are registered' },
+  { name: 'clients:write', description: 'Register, change and delete clients' },
+  { name: 'clients:revoke', description: 'Revoke clients and restore them' },
+  { name: 'secrets:read', description: 'See which secrets clients have, never their values' },
+  { name: 'secrets:rotate', description: 'Give clients new secrets and end old ones' },
+  { name: 'resources:read', description: 'See resources and their scopes' },
+  { name: 'resources:write', description: 'Register, change and delete resources' },
+  { name: 'keys:read', description: 'See the signing keys, without their private halves' },
+  { name: 'keys:rotate', description: 'Rotate the signing keys' },
+  { name: 'accounts:read', description: 'See accounts' },
+  { name: 'accounts:write', description: 'Create, change, disable and delete accounts' },
+  { name: 'grants:read', description: 'See what people have granted and consented to' },
+  { name: 'grants:revoke', description: 'End grants and withdraw consents' },
+  { name: 'sessions:read', description: 'See where people are logged in' },
+  { name: 'sessions:end', description: 'Log people out' },
+  { name: 'audit:read', description: 'Read and export the audit trail' },
+];
+
+/** What tokens for the admin API name as their audience. */
+export function adminResourceIdentifier(issuer: string): string {
+  return `${issuer}${ADMIN_PREFIX}`;
+}

@@ -1,0 +1,76 @@
+/** Sessions: where an account is logged in, and how to end that. */
+import { z } from 'zod';
+import { findAccount } from '../accounts/account.ts';
+import { endSession, listSessions } from '../accounts/sessions.ts';
+import { notFound } from '../base/refusal.ts';
+import { NO_CONTENT } from '../http/route.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { pageOf, paging, type List } from './cursors.ts';
+import { AccountParams, Timestamp, timestamp } from './members.ts';
+
+const SessionView = z
+  .strictObject({
+    session_id: z.string().describe('Names the session; worth nothing as a cookie.'),
+    clients: z.array(z.string()).describe('The client_ids that were used in it.'),
+    created_at: Timestamp,
+    expires_at: Timestamp,
+  })
+  .meta({ id: 'Session' });
+
+const ListQuery = z.strictObject(paging);
+
+export const sessionRoutes: readonly AdminRoute[] = [
+  adminRoute({
+    method: 'GET',
+    path: '/accounts/{account_id}/sessions',
+    scope: 'sessions:read',
+    tag: 'sessions',
+    summary: 'List where an account is logged in, newest first',
+    params: AccountParams,
+    query: ListQuery,
+    reply: { status: 200, description: 'A page of sessions.', body: pageOf(SessionView) },
+    refuses: [404],
+    handle: ({ params, query }, call) => list(call, params.account_id, query),
+  }),
+  adminRoute({
+    method: 'DELETE',
+    path: '/accounts/{account_id}/sessions/{session_id}',
+    scope: 'sessions:end',
+    tag: 'sessions',
+    summary: 'End a session',
+    description: 'The grants that were to end with it end too.',
+    params: AccountParams.extend({ session_id: z.string().max(512).describe('A session of this account.') }),
+    reply: { status: 204, description: 'The session has ended.' },
+    refuses: [404],
+    handle: ({ params }, call) =>
+      call.write(async (change) => {
+        const ended = await endSession(change, params.account_id, params.session_id);
+        if (!ended) throw notFound('This account has no such session.');
+        return NO_CONTENT;
+      }),
+  }),
+];
+
+type SessionPosition = { readonly created_at: string; readonly id: string };
+
+async function list(call: AdminCall, accountId: string, { limit, cursor }: z.output<typeof ListQuery>) {
+  const { database } = call.dependencies;
+  const sessions: List = { name: 'sessions', filters: { account_id: accountId } };
+  const after = await call.openCursor<SessionPosition>(sessions, cursor);
+  if (!(await findAccount(database, accountId))) throw notFound(`There is no account ${accountId}.`);
+  const rows = await listSessions(database, accountId, call.now, {
+    limit: limit + 1,
+    after: after && { createdAt: new Date(after.created_at), id: after.id },
+  });
+  return call.page(sessions, {
+    rows,
+    limit,
+    position: ({ createdAt, sessionId }): SessionPosition => ({ created_at: createdAt.toISOString(), id: sessionId }),
+    view: ({ sessionId, clients, createdAt, expiresAt }) => ({
+      session_id: sessionId,
+      clients: [...clients],
+      created_at: timestamp(createdAt),
+      expires_at: timestamp(expiresAt),
+    }),
+  });
+}
