@@ -24,10 +24,12 @@ import { Metrics } from './http/metrics.ts';
 import { pinToIssuer } from './http/mount.ts';
 import { pageHeaders } from './http/page_headers.ts';
 import { requestContext } from './http/request_context.ts';
+import { unanswered } from './http/unanswered.ts';
 import { KeyRing } from './keys/key_ring.ts';
 import { KeyRotation } from './keys/rotation.ts';
 import { TokenVerifier } from './keys/token_verifier.ts';
 import { LoginAttempts } from './limits/login_attempts.ts';
+import { SecretGuesses } from './limits/secret_guesses.ts';
 import type { Logger } from './log.ts';
 import { createLogin } from './login/login.ts';
 import { createProviderPages } from './login/provider_pages.ts';
@@ -36,7 +38,7 @@ import { Scheduler } from './maintenance/scheduler.ts';
 import { AccessTokens } from './oidc/access_tokens.ts';
 import { describeClient, describeScopes } from './oidc/descriptions.ts';
 import { Endpoints } from './oidc/endpoints.ts';
-import { createProvider, ROUTES } from './oidc/provider.ts';
+import { createProvider, METHODS } from './oidc/provider.ts';
 import { ResourcePolicy } from './oidc/resource_policy.ts';
 import { RevokedTokens } from './oidc/revoked_tokens.ts';
 import { StructuredTokens } from './oidc/structured_tokens.ts';
@@ -48,7 +50,8 @@ export interface AppSettings {
   readonly config: Config;
   readonly pool: pg.Pool;
   readonly database: Database;
-  readonly connectionString: string;
+  /** For LISTEN, which wakes this node when something changed; without it the poll alone brings the news. */
+  readonly connectionString: string | undefined;
   readonly masterKeys: readonly [MasterKey, ...MasterKey[]];
   readonly log: Logger;
   readonly clock: Clock;
@@ -57,6 +60,8 @@ export interface AppSettings {
 export interface App {
   /** Answers the public: the protocol, the pages, the admin API. */
   readonly public: RequestListener;
+  /** Answers admins, where that was given a port of its own; then `public` doesn't. */
+  readonly admin: RequestListener | undefined;
   /** Answers probes and scrapers. */
   readonly management: RequestListener;
   /** Makes what development starts with, or finds it as it was left. */
@@ -75,7 +80,7 @@ export async function createApp(settings: AppSettings): Promise<App> {
   gauges(metrics, settings, house);
   let draining = false;
   return {
-    public: front(settings, house, metrics).callback(),
+    ...front(settings, house, metrics),
     management: management({ metrics, readiness: () => readiness(settings, house, draining) }),
     bootstrap: () => bootstrap(settings, house),
     beginDraining() {
@@ -96,7 +101,9 @@ async function furnish({ config, database, connectionString, masterKeys, log, cl
   const now = clock();
   const vault = new Vault(database, masterKeys);
   await vault.verify();
-  const trail = new AuditTrail({ database, log: log.child({ stream: 'audit' }), clock });
+  // an audit event's fields are ours and hold no secret: looking for one in each of them would be paid at every token
+  const auditLog = log.child({ stream: 'audit' }, { redact: [] });
+  const trail = new AuditTrail({ database, log: auditLog, clock });
   const argon2id = new Argon2id(2);
   const adminApi: AdminApi = { identifier: adminResourceIdentifier(issuer), scopes: ADMIN_SCOPES };
   await transact(database, (tx) => ensureAdminResource({ tx, trail, origin: SYSTEM, now }, adminApi));
@@ -153,8 +160,9 @@ async function furnish({ config, database, connectionString, masterKeys, log, cl
   };
 }
 
-/** Outermost first: what every request passes, then who answers which path. */
-function front({ config, pool, database, log, clock }: AppSettings, house: House, metrics: Metrics): Koa {
+/** The public's listener, and the admin API's where it has a port of its own. */
+function front(settings: AppSettings, house: House, metrics: Metrics): Pick<App, 'public' | 'admin'> {
+  const { config, pool, database, log, clock } = settings;
   const { issuer } = config;
   const { trail, changes, clients, resources, tokens, vault, argon2id, rotation } = house;
   const cookieKeys = [house.cookieKey];
@@ -166,7 +174,8 @@ function front({ config, pool, database, log, clock }: AppSettings, house: House
     jwksMaxAgeSeconds: config.jwksMaxAgeSeconds,
     log,
   });
-  const verifier = new SecretVerifier(vault, argon2id);
+  const guesses = new SecretGuesses();
+  const verifier = new SecretVerifier(vault, argon2id, (clientId) => guesses.mayCompare(clientId));
   const swap = (): void =>
     endpoints.use(
       createProvider(
@@ -185,44 +194,61 @@ function front({ config, pool, database, log, clock }: AppSettings, house: House
   swap();
   house.ring.onSwap(swap);
 
+  const login = createLogin({
+    provider: () => endpoints.provider,
+    database,
+    trail,
+    passwords: new PasswordCheck(database, argon2id),
+    attempts: new LoginAttempts(pool),
+    describeClient: describeClient(clients),
+    describeScopes: describeScopes(resources, issuer),
+    issuer,
+    log,
+  });
+  const admin = createAdmin({
+    issuer,
+    database,
+    vault,
+    trail,
+    changes,
+    clients,
+    argon2id,
+    rotation,
+    inspectToken: (token, now) => tokens.inspect(token, now),
+    log,
+  });
+  const apart = config.adminPort !== undefined;
+  const last = unanswered({ methods: METHODS, page: pages.unanswered });
+  return {
+    public: listener(settings, house, metrics, [
+      login,
+      ...(apart ? [] : [admin]),
+      pageHeaders,
+      endpoints.middleware,
+      last,
+    ]),
+    admin: apart ? listener(settings, house, metrics, [admin, last]) : undefined,
+  };
+}
+
+/** What every request passes first, then who answers which path. */
+function listener(
+  { config, clock, log }: AppSettings,
+  { cookieKey }: House,
+  metrics: Metrics,
+  answers: readonly Koa.Middleware[],
+): RequestListener {
   const app = new Koa();
-  app.keys = cookieKeys;
+  app.keys = [cookieKey];
   app.on('error', (error: unknown) => log.error({ error }, 'request.failed'));
   app.use(requestContext(clock, clientAddress(config.trustedProxies)));
-  app.use(pinToIssuer(app, issuer));
+  app.use(pinToIssuer(app, config.issuer));
   app.use(
-    metrics.measure([...Object.values(ROUTES), '/admin/v1', '/interaction', '/account', '/assets', '/.well-known']),
+    metrics.measure(['/admin/v1', '/interaction', '/account', '/assets', '/.well-known', ...Object.keys(METHODS)]),
   );
-  app.use(
-    createLogin({
-      provider: () => endpoints.provider,
-      database,
-      trail,
-      passwords: new PasswordCheck(database, argon2id),
-      attempts: new LoginAttempts(pool),
-      describeClient: describeClient(clients),
-      describeScopes: describeScopes(resources, issuer),
-      issuer,
-      log,
-    }),
-  );
-  app.use(
-    createAdmin({
-      issuer,
-      database,
-      vault,
-      trail,
-      changes,
-      clients,
-      argon2id,
-      rotation,
-      inspectToken: (token, now) => tokens.inspect(token, now),
-      log,
-    }),
-  );
-  app.use(pageHeaders);
-  app.use(endpoints.middleware);
-  return app;
+  for (const answer of answers) app.use(answer);
+  const answer = app.callback();
+  return (request, response) => void answer(request, response);
 }
 
 function startJobs({ database, clock, log }: AppSettings, house: House): Scheduler {

@@ -2,6 +2,7 @@
  * The one reader of the environment. Every variable is parsed once, by this schema; one message names all that are
  * bad and what each should look like.
  */
+import { isIP } from 'node:net';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { CannotStart } from './base/cannot_start.ts';
@@ -12,6 +13,8 @@ export interface Config {
   readonly issuer: string;
   readonly host: string;
   readonly port: number;
+  /** `undefined`: the admin API shares the public listener. */
+  readonly adminPort: number | undefined;
   readonly managementHost: string;
   /** `undefined`: 9000, or any free port where that is taken (development only). */
   readonly managementPort: number | undefined;
@@ -34,19 +37,27 @@ export interface Config {
   readonly refreshAbsoluteTtlSeconds: number;
   readonly sessionTtlSeconds: number;
   readonly changePollMilliseconds: number;
+  /** How long `/readyz` says no before the listener closes, so that load balancers look elsewhere first. */
+  readonly shutdownDelaySeconds: number;
+  /** How long requests under way get to finish after that. */
   readonly shutdownGraceSeconds: number;
 }
 
 /** One sentence per bad variable, ready to print. */
 export class BadConfiguration extends CannotStart {}
 
-const whole = (minimum: number, maximum: number, fallback: number) =>
-  z
+const optionalWhole = (minimum: number, maximum: number) => {
+  const sentence = `must be a whole number from ${minimum} to ${maximum}`;
+  return z
     .string()
-    .regex(/^\d+$/, `must be a whole number from ${minimum} to ${maximum}`)
+    .regex(/^\d+$/, sentence)
     .transform(Number)
-    .refine((n) => n >= minimum && n <= maximum, `must be a whole number from ${minimum} to ${maximum}`)
-    .prefault(String(fallback));
+    .refine((n) => n >= minimum && n <= maximum, sentence)
+    .optional();
+};
+
+const whole = (minimum: number, maximum: number, fallback: number) =>
+  optionalWhole(minimum, maximum).transform((given) => given ?? fallback);
 
 const port = z
   .string()
@@ -64,7 +75,8 @@ const masterKey = z.string().transform((text, context) => {
 
 const issuer = z.string().transform((text, context) => {
   const url = URL.parse(text);
-  const plain = url && !url.search && !url.hash && !url.username && !url.password;
+  // a bare `?` or `#` leaves no trace in the parsed URL's parts, but stays in its text
+  const plain = url && !/[?#]/.test(text) && !url.username && !url.password;
   if (!plain || !/^https?:$/.test(url.protocol)) {
     context.addIssue('must be an absolute URL without query, fragment or user, such as https://id.example.com');
     return z.NEVER;
@@ -83,7 +95,7 @@ const databaseUrl = z
     'must look like postgres://user:password@host:5432/database',
   );
 
-const list = z
+const networks = z
   .string()
   .transform((text) =>
     text
@@ -91,6 +103,7 @@ const list = z
       .map((item) => item.trim())
       .filter(Boolean),
   )
+  .refine((all) => all.every(isNetwork), 'must list addresses and networks, such as 10.0.0.7, 10.1.0.0/16')
   .prefault('');
 
 const schema = z.object({
@@ -107,13 +120,14 @@ const schema = z.object({
       'must be fatal, error, warn, info, debug, trace or silent',
     )
     .default('info'),
+  GATEHOUSE_ADMIN_PORT: port.optional(),
   GATEHOUSE_MANAGEMENT_HOST: z.string().min(1).default('127.0.0.1'),
   GATEHOUSE_MANAGEMENT_PORT: port.optional(),
   GATEHOUSE_DATABASE_MAX_CONNECTIONS: whole(2, 500, 20),
   GATEHOUSE_DATA_DIR: z.string().min(1).default('.gatehouse'),
   GATEHOUSE_MASTER_KEY: masterKey.optional(),
   GATEHOUSE_MASTER_KEY_PREVIOUS: masterKey.optional(),
-  GATEHOUSE_TRUSTED_PROXIES: list,
+  GATEHOUSE_TRUSTED_PROXIES: networks,
   GATEHOUSE_KEY_ROTATION_DAYS: whole(1, 365, 30),
   GATEHOUSE_JWKS_MAX_AGE_SECONDS: whole(0, 86_400, 300),
   GATEHOUSE_REFRESH_GRACE_SECONDS: whole(0, 60, 10),
@@ -121,6 +135,7 @@ const schema = z.object({
   GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS: whole(60, 157_680_000, 7_776_000),
   GATEHOUSE_SESSION_TTL_SECONDS: whole(60, 31_536_000, 1_209_600),
   GATEHOUSE_CHANGE_POLL_MILLISECONDS: whole(50, 900, 500),
+  GATEHOUSE_SHUTDOWN_DELAY_SECONDS: optionalWhole(0, 60),
   GATEHOUSE_SHUTDOWN_GRACE_SECONDS: whole(1, 300, 15),
 });
 
@@ -132,19 +147,24 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   );
   const unknown = Object.keys(given).filter((name) => name.startsWith('GATEHOUSE_') && !(name in schema.shape));
   const parsed = schema.safeParse(given);
-  const complaints = [
-    ...unknown.map((name) => `${name} is not a variable that Gatehouse knows.`),
-    ...(parsed.error?.issues ?? []).map((issue) => `${String(issue.path[0])} ${issue.message}.`),
-  ];
-  if (!parsed.success || complaints.length > 0) throw new BadConfiguration(complaints.join('\n'));
+  const production = given['NODE_ENV'] === 'production';
+  // by name: one sentence for each, and what a variable looks like comes before what production makes of it
+  const complaints = new Map([
+    ...(production ? demandsOfProduction(given) : []),
+    ...demandsOnPairs(given),
+    ...(parsed.error?.issues ?? []).map((issue) => [String(issue.path[0]), `${issue.message}.`] as const),
+    ...unknown.map((name) => [name, 'is not a variable that Gatehouse knows.'] as const),
+  ]);
+  if (!parsed.success || complaints.size > 0) {
+    throw new BadConfiguration([...complaints].map(([name, sentence]) => `${name} ${sentence}`).join('\n'));
+  }
   const env = parsed.data;
-  const production = env.NODE_ENV === 'production';
-  if (production) demandForProduction(env);
   return Object.freeze({
     production,
     issuer: env.ISSUER ?? `http://127.0.0.1:${env.PORT}`,
     host: env.HOST,
     port: env.PORT,
+    adminPort: env.GATEHOUSE_ADMIN_PORT,
     managementHost: env.GATEHOUSE_MANAGEMENT_HOST,
     managementPort: env.GATEHOUSE_MANAGEMENT_PORT ?? (production ? 9000 : undefined),
     databaseUrl: env.DATABASE_URL,
@@ -160,6 +180,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     refreshAbsoluteTtlSeconds: env.GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS,
     sessionTtlSeconds: env.GATEHOUSE_SESSION_TTL_SECONDS,
     changePollMilliseconds: env.GATEHOUSE_CHANGE_POLL_MILLISECONDS,
+    shutdownDelaySeconds: env.GATEHOUSE_SHUTDOWN_DELAY_SECONDS ?? (production ? 3 : 0),
     shutdownGraceSeconds: env.GATEHOUSE_SHUTDOWN_GRACE_SECONDS,
   });
 }
@@ -168,23 +189,42 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
 export const masterKeyFile = (config: Config): string => join(config.dataDir, 'master.key');
 export const bootstrapFile = (config: Config): string => join(config.dataDir, 'bootstrap.json');
 
-function demandForProduction(env: z.infer<typeof schema>): void {
-  const complaints: string[] = [];
-  if (!env.DATABASE_URL)
-    complaints.push('DATABASE_URL is required in production, such as postgres://user:password@host:5432/database.');
-  if (!env.ISSUER) complaints.push('ISSUER is required in production, such as https://id.example.com.');
-  else if (!env.ISSUER.startsWith('https:')) complaints.push('ISSUER must use https in production.');
-  if (!env.GATEHOUSE_MASTER_KEY) {
-    complaints.push(
-      'GATEHOUSE_MASTER_KEY is required in production: 32 random bytes; make them with: openssl rand -base64 32.',
-    );
-  }
-  if (env.LOG_LEVEL === 'trace' || env.LOG_LEVEL === 'silent')
-    complaints.push(`LOG_LEVEL=${env.LOG_LEVEL} is not safe in production; use info, or debug for a while.`);
-  if (env.GATEHOUSE_TRUSTED_PROXIES.some((network) => /\/0$|^\*$/.test(network))) {
-    complaints.push('GATEHOUSE_TRUSTED_PROXIES must not trust every address; name your proxies.');
-  }
-  if (complaints.length > 0) throw new BadConfiguration(complaints.join('\n'));
+type Given = Readonly<Record<string, string | undefined>>;
+type Complaint = readonly [name: string, sentence: string];
+
+function demandsOfProduction(given: Given): Complaint[] {
+  const complaints: Complaint[] = [];
+  const { DATABASE_URL, ISSUER, LOG_LEVEL, GATEHOUSE_MASTER_KEY, GATEHOUSE_TRUSTED_PROXIES = '' } = given;
+  if (!DATABASE_URL)
+    complaints.push([
+      'DATABASE_URL',
+      'is required in production, such as postgres://user:password@host:5432/database.',
+    ]);
+  if (!ISSUER) complaints.push(['ISSUER', 'is required in production, such as https://id.example.com.']);
+  else if (!/^https:/i.test(ISSUER)) complaints.push(['ISSUER', 'must use https in production.']);
+  if (!GATEHOUSE_MASTER_KEY)
+    complaints.push([
+      'GATEHOUSE_MASTER_KEY',
+      'is required in production: 32 random bytes; make them with: openssl rand -base64 32.',
+    ]);
+  if (LOG_LEVEL === 'trace' || LOG_LEVEL === 'silent')
+    complaints.push(['LOG_LEVEL', `must not be ${LOG_LEVEL} in production; use info, or debug for a while.`]);
+  if (GATEHOUSE_TRUSTED_PROXIES.split(',').some((network) => /\/0+\s*$/.test(network)))
+    complaints.push(['GATEHOUSE_TRUSTED_PROXIES', 'must not trust every address; name your proxies.']);
+  return complaints;
+}
+
+function demandsOnPairs(given: Given): Complaint[] {
+  // the previous key alone would quietly become the current one
+  const alone = given['GATEHOUSE_MASTER_KEY_PREVIOUS'] && !given['GATEHOUSE_MASTER_KEY'];
+  return alone ? [['GATEHOUSE_MASTER_KEY_PREVIOUS', 'needs GATEHOUSE_MASTER_KEY, the new key, beside it.']] : [];
+}
+
+/** `10.0.0.7`, `10.0.0.0/8`, `fd00::/8`. */
+function isNetwork(text: string): boolean {
+  const [address = '', bits = '0', ...more] = text.split('/');
+  const longest = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
+  return more.length === 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= longest;
 }
 
 function isLoopback(hostname: string): boolean {

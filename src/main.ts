@@ -1,7 +1,8 @@
 /** The process: environment → configuration → database → app → listen → drain. */
-import type { Server } from 'node:http';
+import type { RequestListener, Server } from 'node:http';
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createApp, type App } from './app.ts';
 import { CannotStart } from './base/cannot_start.ts';
 import { systemClock } from './base/clock.ts';
@@ -17,7 +18,9 @@ import { masterKeyFromFile } from './vault/master_key_file.ts';
 interface Running {
   readonly opened: OpenDatabase;
   readonly app: App;
-  readonly servers: readonly Server[];
+  /** Those that answer requests: the public's, and the admin API's where that has its own. */
+  readonly fronts: readonly Server[];
+  readonly management: Server;
 }
 
 try {
@@ -27,7 +30,8 @@ try {
   stopOnSignal(running, config, log);
 } catch (error) {
   report(error);
-  process.exitCode = 1;
+  // what was begun and is not needed now must not keep a process that can't serve
+  process.exit(1);
 }
 
 async function start(config: Config, log: Logger): Promise<Running> {
@@ -38,32 +42,43 @@ async function start(config: Config, log: Logger): Promise<Running> {
     onIdleError: (error) => log.warn({ error }, 'database.connection_lost'),
   });
   let app: App | undefined;
-  const servers: Server[] = [];
+  const fronts: Server[] = [];
+  let health: Server | undefined;
   try {
     const masterKeys = await loadMasterKeys(config);
     app = await createApp({ config, masterKeys, log, clock: systemClock, ...opened });
     const bootstrap = config.production ? undefined : await app.bootstrap();
-    servers.push(createHttpServer(app.public), createHttpServer(app.management));
-    await listen(servers[0]!, config.host, config.port);
-    const managementPort = await listenForManagement(servers[1]!, config, log);
+    health = createHttpServer(app.management);
+    const release = await version();
+    // nothing is waited for between the first answer and the handling of signals
+    fronts.push(await open(app.public, config.host, config.port));
+    if (app.admin) fronts.push(await open(app.admin, config.host, config.adminPort!));
+    const managementPort = await listenForManagement(health, config, log);
     log.info(
       {
         issuer: config.issuer,
         host: config.host,
         port: config.port,
+        admin_port: config.adminPort,
         management_port: managementPort,
-        version: await version(),
+        version: release,
       },
       'gatehouse.started',
     );
     if (bootstrap) welcome(config, bootstrap);
-    return { opened, app, servers };
+    return { opened, app, fronts, management: health };
   } catch (error) {
-    for (const server of servers) server.close();
+    for (const server of [...fronts, health]) server?.close();
     await app?.stop();
     await opened.close();
     throw error;
   }
+}
+
+async function open(answer: RequestListener, host: string, port: number): Promise<Server> {
+  const server = createHttpServer(answer);
+  await listen(server, host, port);
+  return server;
 }
 
 async function loadMasterKeys(config: Config): Promise<[MasterKey, ...MasterKey[]]> {
@@ -85,7 +100,7 @@ async function listenForManagement(server: Server, config: Config, log: Logger):
 }
 
 /** npm passes a signal on that the terminal has sent us already, so all but the first are the same wish. */
-function stopOnSignal({ opened, app, servers }: Running, config: Config, log: Logger): void {
+function stopOnSignal({ opened, app, fronts, management }: Running, config: Config, log: Logger): void {
   let stopping = false;
   const stop = async (reason: string, exitCode: number): Promise<void> => {
     if (stopping) return;
@@ -93,9 +108,10 @@ function stopOnSignal({ opened, app, servers }: Running, config: Config, log: Lo
     log.info({ reason }, 'gatehouse.stopping');
     process.exitCode = exitCode;
     app.beginDraining();
-    await drain(servers[0]!, config.shutdownGraceSeconds * 1000);
+    await delay(config.shutdownDelaySeconds * 1000);
+    await Promise.all(fronts.map((server) => drain(server, config.shutdownGraceSeconds * 1000)));
     await app.stop();
-    await drain(servers[1]!, 1000);
+    await drain(management, 1000);
     await opened.close();
     log.info('gatehouse.stopped');
   };
@@ -110,7 +126,7 @@ function stopOnSignal({ opened, app, servers }: Running, config: Config, log: Lo
 }
 
 function welcome(config: Config, bootstrap: Awaited<ReturnType<App['bootstrap']>>): void {
-  const file = bootstrapFile(config);
+  const file = relative(process.cwd(), bootstrapFile(config));
   const lines = firstCommands(bootstrap, file).map(({ title, command }) => `# ${title}\n${command}\n`);
   process.stdout.write(
     `\nGatehouse is at ${bootstrap.issuer}. Who may log in and which clients there are stands in ${file}.\nPaste these into another terminal, in this folder:\n\n${lines.join('\n')}\n`,

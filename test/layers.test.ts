@@ -15,16 +15,17 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   audit: 'base db log',
   limits: 'base db',
   resources: 'base db audit changes',
-  clients: 'base db audit changes',
+  clients: 'base db audit changes vault',
   accounts: 'base db audit changes',
   keys: 'base db audit changes vault',
-  oidc: 'base db audit changes limits resources clients accounts keys log',
-  login: 'base db http audit limits accounts',
-  admin: 'base db http audit changes limits resources clients accounts keys',
-  bootstrap: 'base config db audit resources clients accounts',
-  app: 'base config log db vault changes http audit limits resources clients accounts keys oidc login admin bootstrap',
-  main: 'base config log db bootstrap app',
-  cli: 'base config log db vault changes http audit limits resources clients accounts keys oidc login admin bootstrap',
+  oidc: 'base db http audit changes vault limits resources clients accounts keys log',
+  login: 'base db http audit limits accounts log',
+  admin: 'base db http audit changes vault log limits resources clients accounts keys',
+  maintenance: 'base db',
+  bootstrap: 'base db audit vault resources clients accounts',
+  app: 'base config log db vault changes http audit limits resources clients accounts keys oidc login admin bootstrap maintenance',
+  main: 'base config log db vault http bootstrap app',
+  cli: 'base config log db vault audit clients admin bootstrap',
 };
 
 interface SourceFile {
@@ -52,7 +53,7 @@ describe('the layers', () => {
     {
       path: 'src/clients/secret.ts',
       text: `import { verify } from '../accounts/password.ts';`,
-      rule: `src/clients/secret.ts imports '../accounts/password.ts': clients may import only base, db, audit, changes.`,
+      rule: `src/clients/secret.ts imports '../accounts/password.ts': clients may import only base, db, audit, changes, vault.`,
     },
     {
       path: 'src/base/ids.ts',
@@ -67,7 +68,7 @@ describe('the layers', () => {
     {
       path: 'src/oidc/several_lines.ts',
       text: `import {\n  page,\n} from '../login/page.ts';`,
-      rule: `src/oidc/several_lines.ts imports '../login/page.ts': oidc may import only base, db, audit, changes, limits, resources, clients, accounts, keys, log.`,
+      rule: `src/oidc/several_lines.ts imports '../login/page.ts': oidc may import only base, db, http, audit, changes, vault, limits, resources, clients, accounts, keys, log.`,
     },
     {
       path: 'src/http/passing_on.ts',

@@ -9,7 +9,7 @@ import { CHANNEL, type Change, type Topic } from './change_log.ts';
 export interface FollowerSettings {
   readonly database: Database;
   /** For LISTEN, on a connection of its own; without it the poll alone carries the news. */
-  readonly connectionString?: string;
+  readonly connectionString: string | undefined;
   readonly pollMilliseconds: number;
   readonly clock: Clock;
   readonly onError: (error: unknown) => void;
@@ -151,7 +151,8 @@ export class ChangeFollower {
   /** Wakes the reader at once. Where LISTEN fails or the server has none, the poll goes on alone. */
   async #listen(): Promise<void> {
     const { connectionString, onError } = this.#settings;
-    while (connectionString && !this.#stopped.signal.aborted) {
+    if (connectionString === undefined) return;
+    while (!this.#stopped.signal.aborted) {
       const client = new pg.Client({
         connectionString,
         application_name: 'gatehouse listener',

@@ -1,6 +1,7 @@
 /** Reads a request's JSON body, with bounds. A request without a body reads as an empty object. */
 import type { Context } from 'koa';
 import { invalid, Refused } from '../base/refusal.ts';
+import { readBody } from './body.ts';
 import { parseJson } from './json_text.ts';
 
 export interface JsonBody {
@@ -10,14 +11,12 @@ export interface JsonBody {
 }
 
 const LIMIT_BYTES = 64 * 1024;
-/** How much of a body that is too large is still taken in, so that its sender gets to read our answer. */
-const DRAIN_BYTES = 1024 * 1024;
 
 /** Refuses other content types than the ones given, compressed and oversized bodies, and what is not plain UTF-8 JSON. */
 export async function readJsonBody(ctx: Context, contentTypes: readonly string[]): Promise<JsonBody> {
   if (!announcesBody(ctx)) return { text: '', value: {} };
   refuseOtherTypes(ctx, contentTypes);
-  const text = decode(await readBytes(ctx));
+  const text = decode(await readBody(ctx, LIMIT_BYTES));
   return { text, value: text === '' ? {} : parseJson(text) };
 }
 
@@ -31,26 +30,6 @@ function refuseOtherTypes(ctx: Context, contentTypes: readonly string[]): void {
     throw refuse(`Send the body as ${contentTypes.join(' or ')}.`);
   if (!/^(utf-8)?$/i.test(ctx.request.charset)) throw refuse('Send the body in UTF-8.');
   if (!/^(identity)?$/i.test(ctx.get('Content-Encoding'))) throw refuse('Send the body uncompressed.');
-}
-
-async function readBytes(ctx: Context): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  try {
-    // leaving the loop must not close the connection: the answer goes out on it
-    for await (const chunk of ctx.req.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      bytes += chunk.length;
-      if (bytes <= LIMIT_BYTES) chunks.push(chunk);
-      if (bytes > DRAIN_BYTES) {
-        ctx.set('Connection', 'close');
-        break;
-      }
-    }
-  } catch {
-    throw invalid('', 'ended before it was complete');
-  }
-  if (bytes > LIMIT_BYTES) throw new Refused({ reason: 'too_large', limitBytes: LIMIT_BYTES });
-  return Buffer.concat(chunks);
 }
 
 function decode(bytes: Buffer): string {

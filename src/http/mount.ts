@@ -12,9 +12,12 @@ export function pinToIssuer(app: Koa, issuer: string): Koa.Middleware {
     host: { get: () => host },
   });
   const prefix = pathname.replace(/\/$/, '');
-  if (prefix === '') return (_ctx, next) => next();
+  const secure = protocol === 'https:';
   const metadata = `/.well-known/oauth-authorization-server${prefix}`;
   return (ctx, next) => {
+    // two years, as browsers ask for before they keep it for good (RFC 6797)
+    if (secure) ctx.set('Strict-Transport-Security', 'max-age=63072000');
+    if (prefix === '') return next();
     if (ctx.path === metadata) ctx.path = '/.well-known/oauth-authorization-server';
     else if (ctx.path === prefix || ctx.path.startsWith(`${prefix}/`)) ctx.path = ctx.path.slice(prefix.length) || '/';
     else return undefined;

@@ -1,6 +1,6 @@
 /** What every request carries through the house: an id, the address it came from, a clock reading. */
+import { randomUUID } from 'node:crypto';
 import type { Context, Middleware } from 'koa';
-import { randomId } from '../base/ids.ts';
 import type { Clock } from '../base/clock.ts';
 import type { AddressOf } from './client_address.ts';
 
@@ -19,7 +19,7 @@ export function requestContext(
   addressOf: AddressOf = (request) => request.socket.remoteAddress ?? '',
 ): Middleware {
   return (ctx, next) => {
-    const request = { id: randomId('request'), address: addressOf(ctx.req), now: clock() };
+    const request = { id: randomUUID(), address: addressOf(ctx.req), now: clock() };
     contexts.set(ctx.req, request);
     ctx.set('X-Request-Id', request.id);
     return next();

@@ -7,7 +7,7 @@ import { errors, Provider, type Adapter, type AdapterPayload } from 'oidc-provid
 import { sql } from 'kysely';
 import { addSeconds, epochSeconds, type Clock } from '../base/clock.ts';
 import { sha256, type Digest } from '../base/secret.ts';
-import { json, type Database } from '../db/connection.ts';
+import { json, Unstorable, type Database } from '../db/connection.ts';
 import { open, seal } from '../vault/seal.ts';
 
 export interface ArtifactSettings {
@@ -45,7 +45,7 @@ class ArtifactStore implements Adapter {
     const { database, clock } = this.#settings;
     const now = clock();
     const values = {
-      payload: json(this.#packed(id, payload)),
+      payload: toJson(this.#packed(id, payload)),
       expires_at: addSeconds(now, expiresIn),
       account_id: this.#kind === 'Interaction' ? null : (payload.accountId ?? null),
       uid: this.#kind === 'Session' ? (payload.uid ?? null) : null,
@@ -76,7 +76,7 @@ class ArtifactStore implements Adapter {
   /** Sessions alone are found by uid; what is found this way is read, never saved, so it needs no id. */
   async findByUid(uid: string): Promise<AdapterPayload | undefined> {
     const row = await this.#select().where('uid', '=', uid).orderBy('created_at', 'desc').executeTakeFirst();
-    return row && (row.payload as AdapterPayload);
+    return row?.payload;
   }
 
   async findByUserCode(userCode: string): Promise<AdapterPayload | undefined> {
@@ -157,7 +157,7 @@ class ArtifactStore implements Adapter {
 
   #packed(id: string, { jti: _, ...payload }: AdapterPayload): object {
     return this.#kind === 'Interaction'
-      ? { sealed: seal(keyFrom(id), Buffer.from(json(payload)), 'Interaction').toString('base64') }
+      ? { sealed: seal(keyFrom(id), Buffer.from(toJson(payload)), 'Interaction').toString('base64') }
       : payload;
   }
 
@@ -242,6 +242,17 @@ export async function grantLives(database: Database, reference: string, now: Dat
 /** One statement ends the grant and all that hangs on it; the second of two at once finds nothing to do. */
 async function endGrant(database: Database, grantId: string): Promise<void> {
   await database.deleteFrom('grants').where('grant_id', '=', sha256(grantId)).execute();
+}
+
+/** A parameter that can't be stored (a nonce with a NUL, say) is the caller's mistake. */
+function toJson(payload: object): string {
+  try {
+    return json(payload);
+  } catch (error) {
+    if (error instanceof Unstorable)
+      throw new errors.InvalidRequest('a parameter contains characters that are not allowed');
+    throw error;
+  }
 }
 
 const FOREIGN_KEY_VIOLATION = '23503';

@@ -41,7 +41,7 @@ export class Endpoints {
   /** Puts a provider in force; requests under way finish with the one before. */
   use(provider: Provider): void {
     this.#provider = provider;
-    this.#handle = compose(provider.middleware as Koa.Middleware[]);
+    this.#handle = compose(provider.middleware);
   }
 
   get provider(): Provider {
@@ -62,6 +62,8 @@ export class Endpoints {
     }
     await this.#report(context);
     if (ctx.path === ROUTES.jwks && ctx.status === 200) this.#cacheable(ctx);
+    // the answer is empty (RFC 7009, 2.2), and some clients refuse one of a type that they don't read
+    if (ctx.path === ROUTES.revocation && ctx.status === 200) ctx.remove('Content-Type');
   };
 
   async #answerStructured(ctx: KoaContextWithOIDC): Promise<void> {

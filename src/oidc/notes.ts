@@ -2,7 +2,7 @@
  * What happened in a request on the protocol's endpoints, as audit events. The library's events are emitted without
  * waiting for anyone, so they are noted here, and written before the answer leaves (see endpoints.ts).
  */
-import type { errors, KoaContextWithOIDC, Provider } from 'oidc-provider';
+import { Provider, type errors, type KoaContextWithOIDC } from 'oidc-provider';
 import type { Actor, AuditEvent, EventName, Origin } from '../audit/events.ts';
 import { requestOf } from '../http/request_context.ts';
 import { grantReference } from './artifacts.ts';
@@ -44,14 +44,19 @@ export function takeNotes(provider: Provider): void {
   provider.on('end_session.success', (ctx) =>
     note(ctx, { event: 'logout.completed', outcome: 'success', ...whom(ctx) }),
   );
-  provider.on('grant.revoked', (ctx, grantId) =>
+  provider.on('access_token.destroyed', ({ accountId }) => ended('access_token', accountId));
+  provider.on('refresh_token.destroyed', ({ accountId }) => ended('refresh_token', accountId));
+  provider.on('grant.revoked', (ctx, grantId) => {
+    // the token endpoint ends a grant for one reason only: what may be used once came again
+    const code = parameter(ctx, 'grant_type') === 'authorization_code';
+    if (ctx.oidc.route === 'token') noteReuse(code ? 'code.reused' : 'refresh_token.reused', grantId);
     note(ctx, {
       event: 'grant.revoked',
       outcome: 'success',
       ...whom(ctx),
       details: { grant_id: grantReference(grantId) },
-    }),
-  );
+    });
+  });
   provider.on('server_error', (ctx, error) => {
     notesOf(ctx).failure = error;
   });
@@ -59,6 +64,27 @@ export function takeNotes(provider: Provider): void {
 
 export function note(ctx: KoaContextWithOIDC, event: AuditEvent): void {
   notesOf(ctx).events.push(event);
+}
+
+/** Something single-use came again, and its family is gone. */
+export function noteReuse(event: 'code.reused' | 'refresh_token.reused', grantId: string | undefined): void {
+  const ctx = Provider.ctx;
+  if (!ctx) return;
+  const details = { grant_id: grantId && grantReference(grantId) };
+  note(ctx, { event, outcome: 'refused', ...whom(ctx), details });
+}
+
+/** A client assertion came again. */
+export function noteReplay(): void {
+  const ctx = Provider.ctx;
+  if (ctx) note(ctx, { event: 'assertion.replayed', outcome: 'refused', ...whom(ctx) });
+}
+
+/** The library destroys tokens for many reasons; here it is because their client asked for it. */
+function ended(token_type: 'access_token' | 'refresh_token', accountId: string | undefined): void {
+  const ctx = Provider.ctx;
+  if (ctx?.oidc.route !== 'revocation') return;
+  note(ctx, { event: 'token.revoked', outcome: 'success', ...whom(ctx), accountId, details: { token_type } });
 }
 
 function refused(

@@ -7,8 +7,9 @@ import { epochSeconds } from '../base/clock.ts';
 import { AUTH_METHODS, GRANT_TYPES } from '../clients/metadata.ts';
 import type { Database } from '../db/connection.ts';
 import { createAdapter, grantReference } from './artifacts.ts';
+import { demandOurAudience } from './client_assertions.ts';
 import { loadExistingGrant } from './existing_grant.ts';
-import { note, takeNotes } from './notes.ts';
+import { noteReplay, noteReuse, takeNotes } from './notes.ts';
 import { recordOf, useRegisteredClients, type RegisteredClientsSettings } from './registered_clients.ts';
 import { useOnce } from './replay.ts';
 import type { ResourcePolicy } from './resource_policy.ts';
@@ -46,8 +47,22 @@ export const ROUTES = {
   end_session: '/logout',
 } as const;
 
+/** The methods that each path takes, for telling those who use another one. */
+export const METHODS: Readonly<Record<string, readonly string[]>> = {
+  [ROUTES.authorization]: ['GET', 'POST'],
+  [ROUTES.token]: ['POST', 'OPTIONS'],
+  [ROUTES.introspection]: ['POST', 'OPTIONS'],
+  [ROUTES.revocation]: ['POST', 'OPTIONS'],
+  [ROUTES.userinfo]: ['GET', 'POST', 'OPTIONS'],
+  [ROUTES.jwks]: ['GET', 'OPTIONS'],
+  [ROUTES.end_session]: ['GET', 'POST'],
+  '/.well-known/openid-configuration': ['GET', 'OPTIONS'],
+  '/.well-known/oauth-authorization-server': ['GET', 'OPTIONS'],
+};
+
 const SIGNING_ALGS = ['ES256', 'RS256'] as const;
-const ASSERTION_ALGS = ['ES256', 'RS256', 'PS256', 'EdDSA'] as const;
+// RFC 9864 renames EdDSA to Ed25519: clients send either
+const ASSERTION_ALGS = ['ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA'] as const;
 const OPAQUE_ACCESS_TOKEN_SECONDS = 600;
 const CODE_SECONDS = 60;
 const ID_TOKEN_SECONDS = 3_600;
@@ -57,8 +72,11 @@ export function createProvider(settings: ProviderSettings, jwks: readonly JWK[])
   const provider = new Provider(settings.issuer, configuration(settings, jwks));
   pinToIssuer(provider);
   useRegisteredClients(provider, settings.clients);
-  (provider.ReplayDetection as { unique: unknown }).unique = (issuer: string, jti: string, exp: number) =>
-    useOnce(settings.database, issuer, jti, exp);
+  (provider.ReplayDetection as { unique: unknown }).unique = async (issuer: string, jti: string, exp: number) => {
+    const first = await useOnce(settings.database, issuer, jti, exp);
+    if (!first) noteReplay();
+    return first;
+  };
   takeNotes(provider);
   return provider;
 }
@@ -74,7 +92,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       database,
       clock,
       refreshGraceSeconds: settings.refreshGraceSeconds,
-      onReuse: noteReuse,
+      onReuse: (kind, grantId) => noteReuse(kind === 'RefreshToken' ? 'refresh_token.reused' : 'code.reused', grantId),
     }),
     jwks: { keys: [...jwks] },
     routes: ROUTES,
@@ -82,7 +100,10 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     // OAuth 2.1: the code flow alone, and PKCE for every client
     responseTypes: ['code'],
     pkce: { required: () => true },
+    // which URI is meant is said in every request (OpenID Connect Core, 3.1.2.1)
+    allowOmittingSingleRegisteredRedirectUri: false,
     clientAuthMethods: [...AUTH_METHODS],
+    assertJwtClientAuthClaimsAndHeader: demandOurAudience(settings.issuer, clock),
     enabledJWA: {
       idTokenSigningAlgValues: [...SIGNING_ALGS],
       clientAuthSigningAlgValues: [...ASSERTION_ALGS],
@@ -193,16 +214,4 @@ function pinToIssuer(provider: Provider): void {
   const contexts = provider.OIDCContext.prototype as { urlFor: (name: string, options?: object) => string };
   contexts.urlFor = (name, options) =>
     (provider as unknown as { urlFor: (name: string, options?: object) => string }).urlFor(name, options);
-}
-
-function noteReuse(kind: string, grantId: string | undefined): void {
-  const ctx = Provider.ctx;
-  if (!ctx) return;
-  const event = kind === 'RefreshToken' ? 'refresh_token.reused' : 'code.reused';
-  note(ctx, {
-    event,
-    outcome: 'refused',
-    clientId: ctx.oidc.client?.clientId,
-    details: { grant_id: grantId && grantReference(grantId) },
-  });
 }

@@ -1,6 +1,6 @@
 /** The library's view of our clients: found in our directory, built once per version of a client, checked by our verifier. */
 import { randomBytes } from 'node:crypto';
-import type { AllClientMetadata, Client, Provider } from 'oidc-provider';
+import { errors, Provider, type AllClientMetadata, type Client } from 'oidc-provider';
 import type { ClientDirectory } from '../clients/client_directory.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
 import { usesSecret } from '../clients/metadata.ts';
@@ -31,7 +31,10 @@ export function recordOf(client: Client): ClientWithSecrets {
 interface ClientClass {
   new (metadata: AllClientMetadata): Client;
   find(id: string): Promise<Client | undefined>;
-  prototype: { compareClientSecret(this: Client, presented: string): Promise<boolean> };
+  prototype: {
+    compareClientSecret(this: Client, presented: string): Promise<boolean>;
+    grantTypeAllowed(this: Client, grantType: string): boolean;
+  };
 }
 
 /** Makes the provider find its clients in our directory. A revoked client is not found. */
@@ -53,11 +56,33 @@ export function useRegisteredClients(provider: Provider, settings: RegisteredCli
   };
 
   RegisteredClient.prototype.compareClientSecret = async function (presented) {
+    refuseOtherMethod(this);
     const now = clock();
     const secret = await verifier.verify(recordOf(this), presented, now);
     if (secret) uses.note(secret.secretId, now);
     return secret !== undefined;
   };
+
+  const { grantTypeAllowed } = RegisteredClient.prototype;
+  RegisteredClient.prototype.grantTypeAllowed = function (grantType) {
+    const allowed = grantTypeAllowed.call(this, grantType);
+    if (!allowed) refuseGrantType(grantType);
+    return allowed;
+  };
+}
+
+/** The library takes Basic and body for one another; a client authenticates as it was registered (RFC 7591, 2). */
+function refuseOtherMethod({ tokenEndpointAuthMethod }: Client): void {
+  const presentedIn = Provider.ctx?.headers.authorization === undefined ? 'client_secret_post' : 'client_secret_basic';
+  if (presentedIn === tokenEndpointAuthMethod) return;
+  throw new errors.InvalidClientAuth(`the secret came as ${presentedIn}, the client is registered for another method`);
+}
+
+/** Where the library would answer `invalid_request`, RFC 6749 (5.2) has a name for it. */
+function refuseGrantType(grantType: string): void {
+  const oidc = Provider.ctx?.oidc;
+  if (oidc?.route !== 'token' || oidc.params?.['grant_type'] !== grantType) return;
+  throw new errors.UnauthorizedClient('the client is not registered for this grant type');
 }
 
 function toLibraryMetadata({ clientId, metadata, createdAt }: ClientWithSecrets): AllClientMetadata {

@@ -11,7 +11,7 @@ import { transact } from '../db/transaction.ts';
 import { requestOf } from '../http/request_context.ts';
 import type { AccessTokenClaims } from '../keys/token_verifier.ts';
 import type { AccessTokens } from './access_tokens.ts';
-import { originOf } from './notes.ts';
+import { note, originOf } from './notes.ts';
 import { recordOf } from './registered_clients.ts';
 
 export interface StructuredTokensSettings {
@@ -48,6 +48,8 @@ export class StructuredTokens {
   ): Promise<void> {
     const { tokens, database, trail, changes } = this.#settings;
     if (claims && claims.client_id !== caller.clientId) {
+      const details = { error: 'invalid_request', reason: 'the token is another client’s', jti: claims.jti };
+      note(ctx, { event: 'token.revoked', outcome: 'refused', clientId: caller.clientId, details });
       ctx.status = 400;
       ctx.body = {
         error: 'invalid_request',
@@ -66,11 +68,15 @@ export class StructuredTokens {
   }
 }
 
-/** A resource server sees the tokens that are for it, a client its own; all others learn nothing. */
+/**
+ * A resource server sees the tokens that are for it, a client its own; all others learn nothing. Neither does a public
+ * client: anybody can name it, and try out tokens that were found somewhere (RFC 7662, 4).
+ */
 export function maySee(
   caller: ClientWithSecrets,
   token: { readonly clientId: string | undefined; readonly audience: unknown },
 ): boolean {
+  if (caller.metadata.token_endpoint_auth_method === 'none') return false;
   if (token.clientId === caller.clientId) return true;
   return typeof token.audience === 'string' && caller.metadata.introspects.includes(token.audience);
 }

@@ -3,13 +3,6 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { SYSTEM } from '../../src/audit/events.ts';
-import { AuditTrail } from '../../src/audit/trail.ts';
-import { systemClock } from '../../src/base/clock.ts';
-import { ClientMetadata } from '../../src/clients/metadata.ts';
-import { createClient } from '../../src/clients/registration.ts';
-import { transact } from '../../src/db/transaction.ts';
-import { createLog } from '../../src/log.ts';
 import type { Gatehouse } from './gatehouse.ts';
 
 export interface Application {
@@ -24,13 +17,17 @@ export interface Application {
   stop(): Promise<void>;
 }
 
-export async function startApplication(gatehouse: Gatehouse, metadata: Readonly<Record<string, unknown>> = {}): Promise<Application> {
+export async function startApplication(
+  gatehouse: Gatehouse,
+  metadata: Readonly<Record<string, unknown>> = {},
+): Promise<Application> {
   const server = createServer((request, response) => {
     const opener = request.url?.startsWith('/opener') ? '<p>Opener</p>' : '<h1>Back at the application</h1>';
     response.setHeader('content-type', 'text/html').end(`<!doctype html><title>Application</title>${opener}`);
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
+  server.unref(); // a test that fails before it stops the application must end all the same
   const origin = `http://localhost:${(server.address() as AddressInfo).port}`;
   const redirectUri = `${origin}/callback`;
   const clientId = await register(gatehouse, {
@@ -52,12 +49,26 @@ export async function startApplication(gatehouse: Gatehouse, metadata: Readonly<
     origin,
     redirectUri,
     authorizationUrl: (parameters = {}) => {
-      const request = { client_id: clientId, response_type: 'code', redirect_uri: redirectUri, scope: 'openid', state: 's', code_challenge: challenge, code_challenge_method: 'S256' };
+      const request = {
+        client_id: clientId,
+        response_type: 'code',
+        redirect_uri: redirectUri,
+        scope: 'openid',
+        state: 's',
+        code_challenge: challenge,
+        code_challenge_method: 'S256',
+      };
       return `${gatehouse.issuer}/authorize?${new URLSearchParams({ ...request, ...parameters })}`;
     },
     async redeem(callback) {
       const code = new URL(callback).searchParams.get('code') ?? '';
-      const form = { grant_type: 'authorization_code', client_id: clientId, redirect_uri: redirectUri, code, code_verifier: verifier };
+      const form = {
+        grant_type: 'authorization_code',
+        client_id: clientId,
+        redirect_uri: redirectUri,
+        code,
+        code_verifier: verifier,
+      };
       const response = await fetch(`${gatehouse.issuer}/token`, { method: 'POST', body: new URLSearchParams(form) });
       return { status: response.status, body: (await response.json()) as Record<string, unknown> };
     },
@@ -69,10 +80,9 @@ export async function startApplication(gatehouse: Gatehouse, metadata: Readonly<
   };
 }
 
-async function register({ database }: Gatehouse, metadata: Readonly<Record<string, unknown>>): Promise<string> {
-  const trail = new AuditTrail({ database, log: createLog('silent'), clock: systemClock });
-  const { clientId } = await transact(database, (tx) =>
-    createClient({ tx, trail, origin: SYSTEM, now: new Date() }, ClientMetadata.parse(metadata)),
-  );
-  return clientId;
+async function register(gatehouse: Gatehouse, metadata: Readonly<Record<string, unknown>>): Promise<string> {
+  const response = await gatehouse.adminCall('POST', '/clients', metadata);
+  const body = (await response.json()) as { client_id?: string };
+  if (!body.client_id) throw new Error(`No client: ${response.status} ${JSON.stringify(body)}`);
+  return body.client_id;
 }

@@ -22,12 +22,16 @@ export interface GatehouseOptions {
   /** The issuer's path. */
   readonly path?: string;
   readonly clock?: Clock;
+  /** As behind a pooler or on a database that has no NOTIFY: the node hears of changes by its poll alone. */
+  readonly withoutNotify?: boolean;
 }
 
 export interface Gatehouse extends Bootstrap {
   /** Where this node listens; the issuer, but for a second node. */
   readonly url: string;
   readonly managementUrl: string;
+  /** Where this node answers admins: `url`, unless GATEHOUSE_ADMIN_PORT is set (a free port is used in its place). */
+  readonly adminUrl: string;
   readonly databaseUrl: string;
   readonly database: Database;
   /** What the node has logged so far, as JSON lines. */
@@ -51,11 +55,12 @@ export async function startGatehouse({
   beside,
   path = '',
   clock = systemClock,
+  withoutNotify = false,
 }: GatehouseOptions = {}): Promise<Gatehouse> {
   const clone = beside ? undefined : await cloneDatabase();
   const databaseUrl = beside?.databaseUrl ?? clone!.url;
   const dataDir = await mkdtemp(join(tmpdir(), 'gatehouse-'));
-  const [server, managementServer] = await Promise.all([listening(), listening()]);
+  const [server, managementServer, adminServer] = await Promise.all([listening(), listening(), listening()]);
   const url = `${urlOf(server)}${path}`;
   const issuer = beside?.issuer ?? url;
   const config = readConfig({
@@ -75,7 +80,7 @@ export async function startGatehouse({
     config,
     pool,
     database,
-    connectionString: databaseUrl,
+    connectionString: withoutNotify ? undefined : databaseUrl,
     masterKeys: [first!, ...rest],
     log: createLog(config.logLevel, { write: (line) => void log.push(line) }),
     clock,
@@ -83,6 +88,7 @@ export async function startGatehouse({
   const bootstrap = beside ?? (await app.bootstrap());
   server.on('request', app.public);
   managementServer.on('request', app.management);
+  if (app.admin) adminServer.on('request', app.admin);
 
   const gatehouse: Gatehouse = {
     issuer,
@@ -91,19 +97,20 @@ export async function startGatehouse({
     account: bootstrap.account,
     url,
     managementUrl: urlOf(managementServer),
+    adminUrl: app.admin ? urlOf(adminServer) : urlOf(server),
     databaseUrl,
     database,
     log,
     adminToken: (scope) => requestToken(url, bootstrap.admin, scope),
     async adminCall(method, adminPath, body, headers = {}) {
       const contentType = body === undefined ? {} : { 'content-type': 'application/json' };
-      return fetch(`${url}/admin/v1${adminPath}`, {
+      return fetch(`${gatehouse.adminUrl}${path}/admin/v1${adminPath}`, {
         method,
         headers: { authorization: `Bearer ${await gatehouse.adminToken()}`, ...contentType, ...headers },
         ...(body !== undefined && { body: JSON.stringify(body) }),
       });
     },
-    stop: () => stop([server, managementServer], app, pool, dataDir, clone),
+    stop: () => stop([server, managementServer, adminServer], app, pool, dataDir, clone),
   };
   return gatehouse;
 }

@@ -1,0 +1,118 @@
+/** Consent: the person sees who asks for what, and what they allow is exactly what they saw. */
+import type { Context } from 'koa';
+import { z } from 'zod';
+import { findAccount } from '../accounts/account.ts';
+import { rememberConsent, type ConsentedScopes } from '../accounts/consents.ts';
+import { invalid } from '../base/refusal.ts';
+import { transact } from '../db/transaction.ts';
+import { readForm } from '../http/form_body.ts';
+import { requestOf } from '../http/request_context.ts';
+import { refuseRequest, resumeWith, stepPath, type Step } from './interaction.ts';
+import { describePermissions } from './permissions.ts';
+import { originOf, type LoginRoom } from './room.ts';
+import { describeDestination } from './wording.ts';
+
+const ConsentForm = z.object({ decision: z.enum(['allow', 'deny']), remember: z.literal('on').optional() });
+
+/** What oidc-provider found missing from the grant; fixed when the interaction began, so page and decision agree. */
+const Missing = z.object({
+  missingOIDCScope: z.array(z.string()).default([]),
+  missingOIDCClaims: z.array(z.string()).default([]),
+  missingResourceScopes: z.record(z.string(), z.array(z.string())).default({}),
+});
+
+export async function showConsent(room: LoginRoom, ctx: Context, step: Step): Promise<void> {
+  const { interaction, application } = step;
+  const account = await findAccount(room.database, accountOf(step));
+  room.views.show(ctx, 200, {
+    page: 'consent',
+    application,
+    action: stepPath(room, interaction.uid, 'consent'),
+    email: account?.email ?? '',
+    destination: describeDestination(interaction.params.redirect_uri),
+    asked: describePermissions(room, askedFor(step)),
+    allowedBefore: describePermissions(room, await allowedBefore(room, step)),
+  });
+}
+
+export async function decideConsent(room: LoginRoom, ctx: Context, step: Step): Promise<void> {
+  const form = ConsentForm.safeParse(await readForm(ctx));
+  if (!form.success) throw invalid('/decision', 'Choose Allow or Deny.');
+  const { decision, remember } = form.data;
+  if (decision === 'allow') return allow(room, ctx, step, remember === 'on');
+
+  const accountId = accountOf(step);
+  const { clientId } = step;
+  await room.trail.record(originOf(ctx, accountId), {
+    event: 'consent.denied',
+    outcome: 'refused',
+    accountId,
+    clientId,
+  });
+  await refuseRequest(room, ctx);
+}
+
+async function allow(room: LoginRoom, ctx: Context, step: Step, remembered: boolean): Promise<void> {
+  const accountId = accountOf(step);
+  const { clientId } = step;
+  const asked = askedFor(step);
+  const grantId = await extendGrant(room, step, asked);
+  const origin = originOf(ctx, accountId);
+  await transact(room.database, async (tx) => {
+    const change = { tx, trail: room.trail, origin, now: requestOf(ctx).now };
+    if (remembered) await rememberConsent(change, accountId, clientId, asked);
+    const details = { scopes: namesOf(asked), remembered };
+    await room.trail.recordIn(tx, origin, { event: 'consent.given', outcome: 'success', accountId, clientId, details });
+  });
+  await resumeWith(room, ctx, { consent: { grantId } });
+}
+
+/** Adds what was allowed to the grant that the application has, or begins one. */
+async function extendGrant(room: LoginRoom, step: Step, asked: ConsentedScopes): Promise<string> {
+  const { Grant } = room.provider();
+  const grant = (await findGrant(room, step)) ?? new Grant({ accountId: accountOf(step), clientId: step.clientId });
+  if (asked.openid.length > 0) grant.addOIDCScope([...asked.openid]);
+  if (asked.claims.length > 0) grant.addOIDCClaims([...asked.claims]);
+  for (const [resource, scopes] of Object.entries(asked.resources)) grant.addResourceScope(resource, [...scopes]);
+  return grant.save();
+}
+
+/** Where nothing is missing (`prompt=consent`, native applications) the page says what will be used again. */
+async function allowedBefore(room: LoginRoom, step: Step): Promise<ConsentedScopes> {
+  const grant = await findGrant(room, step);
+  const { scope } = step.interaction.params;
+  const requested = new Set(typeof scope === 'string' ? scope.split(' ') : []);
+  const filter = (granted: string): string[] => granted.split(' ').filter((name) => requested.has(name));
+  const resources = Object.entries(grant?.resources ?? {}).map(
+    ([resource, granted]) => [resource, filter(granted)] as const,
+  );
+  return {
+    openid: filter(grant?.openid?.scope ?? ''),
+    claims: grant?.openid?.claims ?? [],
+    resources: Object.fromEntries(resources.filter(([, scopes]) => scopes.length > 0)),
+  };
+}
+
+async function findGrant(room: LoginRoom, step: Step) {
+  const { grantId } = step.interaction;
+  const grant = grantId === undefined ? undefined : await room.provider().Grant.find(grantId);
+  return grant?.accountId === accountOf(step) && grant.clientId === step.clientId ? grant : undefined;
+}
+
+function askedFor({ interaction }: Step): ConsentedScopes {
+  const missing = Missing.parse(interaction.prompt.details);
+  return {
+    openid: missing.missingOIDCScope,
+    claims: missing.missingOIDCClaims,
+    resources: missing.missingResourceScopes,
+  };
+}
+
+function namesOf({ openid, claims, resources }: ConsentedScopes): string[] {
+  return [...openid, ...claims, ...Object.values(resources).flat()];
+}
+
+function accountOf({ interaction }: Step): string {
+  if (!interaction.session) throw new Error('Consent is asked of people who are logged in.');
+  return interaction.session.accountId;
+}

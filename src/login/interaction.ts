@@ -1,0 +1,42 @@
+/** One stop of an authorization request on its way: what oidc-provider wants from the person, and the way back to it. */
+import type { Context } from 'koa';
+import { errors, type InteractionResults, type Provider } from 'oidc-provider';
+import type { Application } from './pages.ts';
+import { findApplication, type LoginRoom } from './room.ts';
+
+export type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>;
+
+export interface Step {
+  readonly interaction: Interaction;
+  readonly clientId: string;
+  readonly application: Application;
+}
+
+/** The step that this browser's cookie is for. Refuses an address that was opened in another browser, or too late. */
+export async function openStep(room: LoginRoom, ctx: Context, uid: string): Promise<Step> {
+  const interaction = await room.provider().interactionDetails(ctx.req, ctx.res);
+  if (interaction.uid !== uid) throw new errors.SessionNotFound('the cookie is for another interaction');
+  const clientId = String(interaction.params.client_id);
+  const application = await findApplication(room, clientId);
+  if (!application) throw new errors.SessionNotFound('the client is gone');
+  return { interaction, clientId, application };
+}
+
+/** Where a step is found, and where its forms go. */
+export function stepPath({ views }: LoginRoom, uid: string, action?: 'login' | 'consent' | 'cancel'): string {
+  return views.path(`/interaction/${uid}${action ? `/${action}` : ''}`);
+}
+
+/** Hands the outcome to oidc-provider and sends the browser back to it. 303: a form's fields must not travel on. */
+export async function resumeWith(room: LoginRoom, ctx: Context, result: InteractionResults): Promise<void> {
+  // a consent comes on top of the login before it; a login starts from nothing
+  const mergeWithLastSubmission = 'consent' in result;
+  const back = await room.provider().interactionResult(ctx.req, ctx.res, result, { mergeWithLastSubmission });
+  ctx.status = 303;
+  ctx.redirect(back);
+}
+
+/** The person does not want to: the application is told (RFC 6749 §4.1.2.1). */
+export function refuseRequest(room: LoginRoom, ctx: Context): Promise<void> {
+  return resumeWith(room, ctx, { error: 'access_denied', error_description: 'the end-user denied the request' });
+}

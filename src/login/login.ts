@@ -1,0 +1,66 @@
+/**
+ * The pages where people log in, allow an application to act for them, and look after their own account. oidc-provider
+ * sends a browser here for an interaction (bound to that browser by a cookie) and takes it back with the outcome.
+ * All of it works without JavaScript; whatever changes something is a form that only our own pages can send.
+ */
+import Router from '@koa/router';
+import type { Context, Middleware } from 'koa';
+import { Views } from '../http/views.ts';
+import { endOwnSession, showAccount, takeBackConsent } from './account_page.ts';
+import { decideConsent, showConsent } from './consent_step.ts';
+import { openStep, refuseRequest, stepPath, type Step } from './interaction.ts';
+import { showLogin, submitLogin } from './login_step.ts';
+import type { Page } from './pages.ts';
+import type { LoginDependencies, LoginRoom } from './room.ts';
+import { demandSameOrigin } from './same_origin.ts';
+import { catchTrouble } from './trouble.ts';
+
+type Handler = (room: LoginRoom, ctx: Context, step: Step) => Promise<void>;
+
+/** What can be asked of a person, by the name that oidc-provider gives it. */
+const STEPS: Readonly<Record<string, Handler>> = { login: showLogin, consent: showConsent };
+
+/** Serves /interaction, /account and /assets, paths as they are below the issuer's; the rest is left to what comes next. */
+export function createLogin(dependencies: LoginDependencies): Middleware {
+  const room: LoginRoom = { ...dependencies, views: new Views<Page>(dependencies.issuer) };
+  const router = new Router();
+  router.use(catchTrouble(room));
+  router.use(async (ctx, next) => {
+    if (ctx.method === 'POST') demandSameOrigin(ctx, room.issuer);
+    await next();
+  });
+
+  router.get('/interaction/:uid', onStep(room, showStep));
+  router.post('/interaction/:uid/login', onStep(room, only('login', submitLogin)));
+  router.post('/interaction/:uid/consent', onStep(room, only('consent', decideConsent)));
+  router.post('/interaction/:uid/cancel', onStep(room, only('login', refuseRequest)));
+
+  router.get('/account', (ctx) => showAccount(room, ctx));
+  router.post('/account/sessions/end', (ctx) => endOwnSession(room, ctx));
+  router.post('/account/applications/take-back', (ctx) => takeBackConsent(room, ctx));
+
+  router.get('/assets/:file', (ctx, next) => (room.views.sendAsset(ctx, String(ctx.params.file)) ? undefined : next()));
+  return router.routes() as Middleware;
+}
+
+function onStep(room: LoginRoom, handler: Handler) {
+  return async (ctx: Context & { params: Record<string, string> }): Promise<void> => {
+    await handler(room, ctx, await openStep(room, ctx, String(ctx.params.uid)));
+  };
+}
+
+async function showStep(room: LoginRoom, ctx: Context, step: Step): Promise<void> {
+  const show = STEPS[step.interaction.prompt.name];
+  if (!show) throw new Error(`There is no page for the prompt '${step.interaction.prompt.name}'.`);
+  await show(room, ctx, step);
+}
+
+/** A form that comes late, such as one from the browser's history, is answered with the page of the step at hand. */
+function only(prompt: string, handler: Handler): Handler {
+  return async (room, ctx, step) => {
+    const { uid, prompt: wanted } = step.interaction;
+    if (wanted.name === prompt) return handler(room, ctx, step);
+    ctx.status = 303;
+    ctx.redirect(stepPath(room, uid));
+  };
+}

@@ -1,0 +1,129 @@
+/**
+ * The login itself. An attempt is counted before the password is looked at; a wrong password, an unknown and a
+ * disabled account get the same answer in the same time; the true reason is in the audit trail only.
+ */
+import type { Context } from 'koa';
+import { z } from 'zod';
+import { findAccount, findAccountByEmail } from '../accounts/account.ts';
+import { readForm } from '../http/form_body.ts';
+import { requestOf } from '../http/request_context.ts';
+import { resumeWith, stepPath, type Step } from './interaction.ts';
+import { originOf, type LoginRoom } from './room.ts';
+import { describeWait } from './wording.ts';
+
+const EMAIL_LIMIT = 254;
+
+const LoginForm = z.object({
+  email: z
+    .string()
+    .min(1)
+    .max(EMAIL_LIMIT)
+    .regex(/^[^\p{Cc}]*$/u),
+  password: z.string().min(1).max(256),
+  remember: z.literal('on').optional(),
+});
+
+const INCOMPLETE = 'Enter your e-mail address and your password.';
+const WRONG = 'The e-mail address or the password is not right. Check both and try again.';
+
+interface Shown {
+  readonly email: string;
+  readonly remember: boolean;
+  readonly problem?: string;
+}
+
+export async function showLogin(room: LoginRoom, ctx: Context, step: Step): Promise<void> {
+  const email = ctx.query.account === 'another' ? '' : ((await currentEmail(room, step)) ?? hintedEmail(step));
+  await show(room, ctx, step, 200, { email, remember: false });
+}
+
+export async function submitLogin(room: LoginRoom, ctx: Context, step: Step): Promise<void> {
+  const fields = await readForm(ctx);
+  const form = LoginForm.safeParse(fields);
+  const remember = fields.remember === 'on';
+  if (!form.success) {
+    return show(room, ctx, step, 400, {
+      email: (fields.email ?? '').slice(0, EMAIL_LIMIT),
+      remember,
+      problem: INCOMPLETE,
+    });
+  }
+  const { email, password } = form.data;
+  const admission = await room.attempts.admit(email, requestOf(ctx).address);
+  if (!admission.admitted) return refuseForNow(room, ctx, step, { email, remember }, admission.retryAfterSeconds);
+
+  const outcome = await room.passwords.check(email, password);
+  if (!outcome.account) {
+    const { reason, accountId } = outcome;
+    const { clientId } = step;
+    await room.trail.record(originOf(ctx), {
+      event: 'login.failed',
+      outcome: 'refused',
+      accountId,
+      clientId,
+      details: { reason },
+    });
+    // 401 tells password managers not to keep this one; no WWW-Authenticate, as no HTTP scheme would get anyone in
+    return show(room, ctx, step, 401, { email, remember, problem: WRONG });
+  }
+  await admission.forgive();
+  await finish(room, ctx, step, outcome.account.accountId, remember);
+}
+
+async function finish(room: LoginRoom, ctx: Context, step: Step, accountId: string, remember: boolean): Promise<void> {
+  const { clientId } = step;
+  const amr = ['pwd']; // RFC 8176
+  await room.trail.record(originOf(ctx, accountId), {
+    event: 'login.succeeded',
+    outcome: 'success',
+    accountId,
+    clientId,
+    details: { amr },
+  });
+  await resumeWith(room, ctx, { login: { accountId, amr, remember } });
+}
+
+async function refuseForNow(
+  room: LoginRoom,
+  ctx: Context,
+  step: Step,
+  typed: Shown,
+  retryAfterSeconds: number,
+): Promise<void> {
+  const account = await findAccountByEmail(room.database, typed.email.trim().toLowerCase());
+  await room.trail.record(originOf(ctx), {
+    event: 'login.throttled',
+    outcome: 'refused',
+    accountId: account?.accountId,
+    clientId: step.clientId,
+    details: { retry_after_seconds: retryAfterSeconds },
+  });
+  ctx.set('Retry-After', String(retryAfterSeconds));
+  const problem = `There were too many attempts to log in. Wait ${describeWait(retryAfterSeconds)}, then try again.`;
+  await show(room, ctx, step, 429, { ...typed, problem });
+}
+
+async function show(room: LoginRoom, ctx: Context, step: Step, status: number, shown: Shown): Promise<void> {
+  const { uid } = step.interaction;
+  const confirms = shown.email !== '' && shown.email === (await currentEmail(room, step));
+  room.views.show(ctx, status, {
+    page: 'login',
+    application: step.application,
+    action: stepPath(room, uid, 'login'),
+    cancelAction: stepPath(room, uid, 'cancel'),
+    ...shown,
+    ...(confirms && { otherAccountLink: `${stepPath(room, uid)}?account=another` }),
+  });
+}
+
+/** Who is logged in already and only has to confirm it (`prompt=login`, `max_age`). */
+async function currentEmail(room: LoginRoom, { interaction }: Step): Promise<string | undefined> {
+  if (!interaction.session) return undefined;
+  return (await findAccount(room.database, interaction.session.accountId))?.email;
+}
+
+/** OpenID Connect Core §3.1.2.1: what the application believes the person's address to be. */
+function hintedEmail({ interaction }: Step): string {
+  const hint = interaction.params.login_hint;
+  return typeof hint === 'string' && hint.length <= EMAIL_LIMIT ? hint : '';
+}

@@ -1,0 +1,93 @@
+/** Every page that a person can see, as the data that its template of views/ is given. */
+
+export type Page = LoginPage | ConsentPage | AccountPage | LogoutPage | NoticePage;
+
+/** An application as people are told about it. Links are http or https. */
+export interface Application {
+  readonly name: string;
+  readonly clientUri?: string | undefined;
+  readonly policyUri?: string | undefined;
+  readonly tosUri?: string | undefined;
+}
+
+export interface LoginPage {
+  readonly page: 'login';
+  readonly application: Application;
+  readonly action: string;
+  readonly cancelAction: string;
+  readonly email: string;
+  readonly remember: boolean;
+  /** What went wrong with the last try. */
+  readonly problem?: string | undefined;
+  /** Set where someone is logged in and has to say so again: where to go for logging in as someone else. */
+  readonly otherAccountLink?: string | undefined;
+}
+
+export interface ConsentPage {
+  readonly page: 'consent';
+  readonly application: Application;
+  readonly action: string;
+  readonly email: string;
+  /** Where the person goes from here, in words. */
+  readonly destination: string;
+  /** What is asked for now. */
+  readonly asked: readonly Permissions[];
+  /** What was allowed before and is asked for again. */
+  readonly allowedBefore: readonly Permissions[];
+}
+
+/** What one API, or this server itself, lets an application do. */
+export interface Permissions {
+  readonly api: string;
+  readonly scopes: readonly { readonly name: string; readonly description: string }[];
+}
+
+export interface AccountPage {
+  readonly page: 'account';
+  readonly email: string;
+  readonly name: string | null;
+  /** Proves that a form was on a page of this very session. */
+  readonly formToken: string;
+  readonly done?: string | undefined;
+  readonly endSessionAction: string;
+  readonly takeBackAction: string;
+  readonly logoutLink: string;
+  readonly sessions: readonly {
+    readonly sessionId: string;
+    readonly current: boolean;
+    readonly since: Moment;
+    readonly until: Moment;
+    readonly applications: readonly string[];
+  }[];
+  readonly applications: readonly {
+    readonly clientId: string;
+    readonly name: string;
+    readonly since: Moment;
+    readonly permissions: readonly Permissions[];
+  }[];
+}
+
+/** A time for machines and for people. */
+export interface Moment {
+  readonly iso: string;
+  readonly words: string;
+}
+
+export interface LogoutPage {
+  readonly page: 'logout';
+  /** oidc-provider's form, as HTML: the only value that a template does not escape. */
+  readonly form: string;
+  readonly formId: string;
+  /** The application that asked for the logout, where one did. */
+  readonly application?: string | undefined;
+}
+
+/** A page that only says something: an error, a farewell. */
+export interface NoticePage {
+  readonly page: 'notice';
+  readonly heading: string;
+  readonly sentences: readonly string[];
+  /** What a developer would ask for: an error code with what the server says about it, an id to find in the logs. */
+  readonly error?: { readonly code: string; readonly description?: string | undefined } | undefined;
+  readonly requestId?: string | undefined;
+}

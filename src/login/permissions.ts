@@ -1,0 +1,21 @@
+/** What an application asks for or has, in words. Whatever nobody has words for is shown by its name: nothing stays unseen. */
+import type { ConsentedScopes } from '../accounts/consents.ts';
+import type { Permissions } from './pages.ts';
+import type { LoginRoom } from './room.ts';
+import { describeClaim } from './wording.ts';
+
+export function describePermissions({ describeScopes }: LoginRoom, scopes: ConsentedScopes): Permissions[] {
+  const { openid, claims, resources } = scopes;
+  const described = describeScopes({ openid, resources }).filter((api) => api.scopes.length > 0);
+  const known = new Set(described.flatMap((api) => api.scopes.map(({ name }) => name)));
+  const unknown = [...openid, ...Object.values(resources).flat()].filter((name) => !known.has(name));
+  return [
+    ...described,
+    ...group('Details about you', claims, describeClaim),
+    ...group('Other permissions', unknown, (name) => `Use the permission ‘${name}’.`),
+  ];
+}
+
+function group(api: string, names: readonly string[], describe: (name: string) => string): Permissions[] {
+  return names.length === 0 ? [] : [{ api, scopes: names.map((name) => ({ name, description: describe(name) })) }];
+}

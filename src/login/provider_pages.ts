@@ -1,0 +1,74 @@
+/** The pages that oidc-provider shows by itself, in our own words and looks: errors and logging out. */
+import type { Context } from 'koa';
+import type { ErrorOut, KoaContextWithOIDC } from 'oidc-provider';
+import { requestOf } from '../http/request_context.ts';
+import { Views } from '../http/views.ts';
+import type { NoticePage, Page } from './pages.ts';
+import { EXPIRED } from './trouble.ts';
+
+/** Page sources as oidc-provider's configuration takes them. */
+export interface ProviderPages {
+  renderError(ctx: KoaContextWithOIDC, out: ErrorOut, error: Error): void;
+  logoutSource(ctx: KoaContextWithOIDC, form: string): void;
+  postLogoutSuccessSource(ctx: KoaContextWithOIDC): Promise<void>;
+  /** For a browser at an address that nothing answers. */
+  unanswered(ctx: Context, status: number): void;
+}
+
+export function createProviderPages(issuer: string): ProviderPages {
+  const views = new Views<Page>(issuer);
+  return {
+    renderError: (ctx, { error, error_description: description }, { name }) => {
+      const notice = name === 'SessionNotFound' ? EXPIRED : explain(ctx.status);
+      views.show(ctx, ctx.status, { ...notice, error: { code: error, description }, requestId: requestOf(ctx).id });
+    },
+    logoutSource: (ctx, form) => {
+      views.show(ctx, 200, { page: 'logout', form, formId: 'op.logoutForm', application: applicationOf(ctx) });
+    },
+    unanswered: (ctx, status) => views.show(ctx, status, explain(status)),
+    postLogoutSuccessSource: async (ctx) => {
+      const { accountId } = await ctx.oidc.provider.Session.get(ctx);
+      views.show(ctx, 200, farewell(applicationOf(ctx), accountId !== undefined));
+    },
+  };
+}
+
+function applicationOf({ oidc: { client } }: KoaContextWithOIDC): string | undefined {
+  return client && (client.clientName ?? client.clientId);
+}
+
+function explain(status: number): NoticePage {
+  if (status === 404)
+    return {
+      page: 'notice',
+      heading: 'There is no such page',
+      sentences: ['Check the address, or go back to the application you came from.'],
+    };
+  if (status >= 500) {
+    return {
+      page: 'notice',
+      heading: 'That did not work',
+      sentences: ['Something went wrong on our side. Go back to the application and try again in a moment.'],
+    };
+  }
+  return {
+    page: 'notice',
+    heading: 'This request can’t be completed',
+    sentences: [
+      'The application sent something that this server can’t accept. Go back to the application and try again; if it stays like this, tell the people who run it what it says below.',
+    ],
+  };
+}
+
+/** An application may have asked for a logout that the person wanted from that application alone. */
+function farewell(application: string | undefined, stillLoggedIn: boolean): NoticePage {
+  if (!stillLoggedIn)
+    return { page: 'notice', heading: 'You are logged out', sentences: ['You can close this window.'] };
+  if (application === undefined)
+    return { page: 'notice', heading: 'You are still logged in', sentences: ['Nothing was changed.'] };
+  return {
+    page: 'notice',
+    heading: `You are logged out of ${application}`,
+    sentences: ['Here, and in other applications, you are still logged in.'],
+  };
+}

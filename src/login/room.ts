@@ -1,0 +1,56 @@
+/** What every step of this room works with. */
+import type { Context } from 'koa';
+import type { Provider } from 'oidc-provider';
+import type { PasswordCheck } from '../accounts/password_check.ts';
+import type { Actor, Origin } from '../audit/events.ts';
+import type { AuditTrail } from '../audit/trail.ts';
+import type { Database } from '../db/connection.ts';
+import { requestOf } from '../http/request_context.ts';
+import type { Views } from '../http/views.ts';
+import type { LoginAttempts } from '../limits/login_attempts.ts';
+import type { Logger } from '../log.ts';
+import type { Application, Page, Permissions } from './pages.ts';
+
+export interface LoginDependencies {
+  /** The provider in force: another one after each key rotation, so it is asked for anew at every request. */
+  readonly provider: () => Provider;
+  readonly database: Database;
+  readonly trail: AuditTrail;
+  readonly passwords: PasswordCheck;
+  readonly attempts: LoginAttempts;
+  /** `undefined` where there is no such client (any more). */
+  readonly describeClient: (clientId: string) => Promise<Application | undefined>;
+  /** Scopes in words: every one that is asked about, each under the API it belongs to. */
+  readonly describeScopes: (request: ScopeRequest) => readonly Permissions[];
+  readonly issuer: string;
+  readonly log: Logger;
+}
+
+export interface ScopeRequest {
+  readonly openid: readonly string[];
+  readonly resources: Readonly<Record<string, readonly string[]>>;
+}
+
+export interface LoginRoom extends LoginDependencies {
+  readonly views: Views<Page>;
+}
+
+/** Who did what is recorded below, in words of the audit trail. */
+export function originOf(ctx: Context, accountId?: string): Origin {
+  const { address, id } = requestOf(ctx);
+  const actor: Actor = accountId === undefined ? { type: 'anonymous' } : { type: 'account', id: accountId };
+  return { actor, address, requestId: id };
+}
+
+/** The client as people are told about it; a link that is not one for a browser is left out. */
+export async function findApplication(room: LoginRoom, clientId: string): Promise<Application | undefined> {
+  const found = await room.describeClient(clientId);
+  if (!found) return undefined;
+  const { name, clientUri, policyUri, tosUri } = found;
+  return { name, clientUri: webLink(clientUri), policyUri: webLink(policyUri), tosUri: webLink(tosUri) };
+}
+
+function webLink(uri: string | undefined): string | undefined {
+  const protocol = uri === undefined ? undefined : URL.parse(uri)?.protocol;
+  return protocol === 'https:' || protocol === 'http:' ? uri : undefined;
+}

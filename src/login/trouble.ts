@@ -1,0 +1,56 @@
+/** Whatever goes wrong in this room ends as a page with a plain sentence; what only we can mend goes to the log. */
+import type { Middleware } from 'koa';
+import { errors } from 'oidc-provider';
+import { Refused, type Refusal } from '../base/refusal.ts';
+import { isUnavailable } from '../db/connection.ts';
+import { statusOf } from '../http/problem.ts';
+import { requestOf } from '../http/request_context.ts';
+import type { NoticePage } from './pages.ts';
+import type { LoginRoom } from './room.ts';
+
+export const EXPIRED: NoticePage = {
+  page: 'notice',
+  heading: 'This sign-in can’t go on',
+  sentences: ['This sign-in has expired or was started in another browser. Go back to the application and try again.'],
+};
+
+export function catchTrouble({ views, log }: LoginRoom): Middleware {
+  return async (ctx, next) => {
+    try {
+      await next();
+    } catch (error) {
+      const { id } = requestOf(ctx);
+      const { status, page } = explain(error);
+      if (status >= 500) log.error({ error, request_id: id }, 'page.failed');
+      views.show(ctx, status, { ...page, requestId: id });
+    }
+  };
+}
+
+function explain(error: unknown): { status: number; page: NoticePage } {
+  if (error instanceof errors.SessionNotFound) return { status: 400, page: EXPIRED };
+  if (error instanceof Refused) return { status: statusOf(error.refusal), page: sorry(sentenceOf(error.refusal)) };
+  if (isUnavailable(error))
+    return { status: 503, page: sorry('The server can’t be reached in full just now. Try again in a moment.') };
+  return {
+    status: 500,
+    page: sorry('Something went wrong on our side. Try again, and tell us if it stays like this.'),
+  };
+}
+
+function sorry(sentence: string): NoticePage {
+  return { page: 'notice', heading: 'That did not work', sentences: [sentence] };
+}
+
+function sentenceOf(refusal: Refusal): string {
+  switch (refusal.reason) {
+    case 'invalid':
+      return 'The form was not filled in as it should be. Go back and try again.';
+    case 'too_large':
+      return 'The form holds more than this page can take.';
+    case 'method_not_allowed':
+      return 'This page can’t be used in that way.';
+    default:
+      return refusal.detail;
+  }
+}

@@ -1,0 +1,52 @@
+/** What people read instead of protocol terms. */
+import type { Moment } from './pages.ts';
+
+/** OpenID Connect Core §5.1. */
+const CLAIMS: Readonly<Record<string, string>> = {
+  name: 'your name',
+  given_name: 'your first name',
+  family_name: 'your last name',
+  middle_name: 'your middle name',
+  nickname: 'your nickname',
+  preferred_username: 'your user name',
+  profile: 'the address of your profile page',
+  picture: 'your picture',
+  website: 'your website',
+  email: 'your e-mail address',
+  email_verified: 'whether your e-mail address has been verified',
+  gender: 'your gender',
+  birthdate: 'your birthday',
+  zoneinfo: 'your time zone',
+  locale: 'your language',
+  phone_number: 'your phone number',
+  phone_number_verified: 'whether your phone number has been verified',
+  address: 'your postal address',
+  updated_at: 'when these details last changed',
+};
+
+export function describeClaim(claim: string): string {
+  return `See ${CLAIMS[claim] ?? `the detail ‘${claim}’ about you`}.`;
+}
+
+/** Where a redirect URI leads: the host for a website, the program for an app on the person's own device. */
+export function describeDestination(redirectUri: unknown): string {
+  const url = typeof redirectUri === 'string' ? URL.parse(redirectUri) : null;
+  if (!url) return 'the application';
+  if (url.protocol !== 'https:' && url.protocol !== 'http:')
+    return `an app on this device (${url.protocol.slice(0, -1)})`;
+  if (/^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname)) return `a program on this computer (${url.host})`;
+  return url.host;
+}
+
+/** ‘40 seconds’, ‘3 minutes’: never less than what is left. */
+export function describeWait(seconds: number): string {
+  const [count, unit] = seconds <= 90 ? [seconds, 'second'] : [Math.ceil(seconds / 60), 'minute'];
+  return `${count} ${unit}${count === 1 ? '' : 's'}`;
+}
+
+const moment = new Intl.DateTimeFormat('en-GB', { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' });
+
+/** In UTC and saying so: without a script a page can't know where its reader is. */
+export function describeMoment(time: Date): Moment {
+  return { iso: time.toISOString(), words: `${moment.format(time)} UTC` };
+}
