@@ -48,6 +48,8 @@ const statements = [
     begin raise exception 'audit events are appended to, never changed'; end $$`,
   `create trigger audit_events_append_only before update or delete on audit_events
     for each row execute function refuse_change()`,
+  `create trigger audit_events_never_emptied before truncate on audit_events
+    for each statement execute function refuse_change()`,
 
   `create table resources (
     identifier text primary key,

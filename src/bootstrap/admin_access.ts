@@ -1,7 +1,9 @@
 /** The admin API as a resource of this server, and the clients that may use it. */
+import { sql } from 'kysely';
 import type { Change } from '../audit/change.ts';
+import { CannotStart } from '../base/cannot_start.ts';
 import { readClient } from '../clients/client_rows.ts';
-import { ClientMetadata } from '../clients/metadata.ts';
+import { ClientMetadata, ClientMetadataShape } from '../clients/metadata.ts';
 import { createClient, lockClient, updateClient } from '../clients/registration.ts';
 import { addSecret } from '../clients/secrets.ts';
 import { makeSecret } from '../clients/server_made_secret.ts';
@@ -26,6 +28,8 @@ export interface AdminApi {
 
 /** Registers the admin API, and gives it the scopes that this version has. */
 export async function ensureAdminResource(change: Change, { identifier, scopes }: AdminApi): Promise<void> {
+  // nodes that start together do this together: the second one finds what the first has made
+  await sql`select pg_advisory_xact_lock(hashtext('gatehouse.admin_resource'))`.execute(change.tx);
   const existing = (await listResources(change.tx)).find((resource) => resource.identifier === identifier);
   const wanted = NewResource.parse({ identifier, scopes, access_token_ttl_seconds: ADMIN_TOKEN_SECONDS });
   if (!existing) {
@@ -59,8 +63,10 @@ export async function ensureClient(
   return { clientId: client.clientId, clientSecret: value };
 }
 
-/** A client that may do everything in the admin API. */
+/** A client that may do everything in the admin API. Throws `CannotStart` for a name that no client can have. */
 export function adminClientSettings(name: string, { identifier, scopes }: AdminApi): object {
+  const named = ClientMetadataShape.shape.client_name.safeParse(name);
+  if (!named.success) throw new CannotStart(`The name ${named.error.issues[0]?.message}.`);
   return {
     client_name: name,
     grant_types: ['client_credentials'],

@@ -3,12 +3,14 @@
  * how to reach them. A start that finds the file leaves everything as it is.
  */
 import { randomBytes } from 'node:crypto';
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { createAccount, findAccountByEmail, lockAccount, updateAccount } from '../accounts/account.ts';
 import type { Change } from '../audit/change.ts';
 import { SYSTEM } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import type { Argon2id } from '../base/argon2id.ts';
+import { CannotStart } from '../base/cannot_start.ts';
 import { base62 } from '../base/ids.ts';
 import type { Database } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
@@ -104,9 +106,22 @@ async function create({
       account: { email: DEMO_EMAIL, password },
     };
   });
-  await writeFile(`${file}.new`, `${JSON.stringify(bootstrap, undefined, 2)}\n`, { mode: 0o600 });
-  await rename(`${file}.new`, file);
+  await writeBootstrap(file, bootstrap);
   return bootstrap;
+}
+
+/** Written whole beside its place: nobody ever reads half of it. */
+async function writeBootstrap(file: string, bootstrap: Bootstrap): Promise<void> {
+  try {
+    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+    await writeFile(`${file}.new`, `${JSON.stringify(bootstrap, undefined, 2)}\n`, { mode: 0o600 });
+    await rename(`${file}.new`, file);
+  } catch (error) {
+    throw new CannotStart(
+      `${file} can't be written: ${(error as Error).message}. Set GATEHOUSE_DATA_DIR to a folder that this user may write to.`,
+      { cause: error },
+    );
+  }
 }
 
 async function ensureDemoResource(change: Change): Promise<void> {

@@ -5,10 +5,14 @@ import { inHouse } from './house.ts';
 export async function rewrapMasterKey(): Promise<void> {
   const rewrapped = await inHouse(async ({ vault, trail }) => {
     const count = await vault.rewrap();
-    await trail.record(SYSTEM, { event: 'master_key.changed', outcome: 'success', details: { rewrapped: count } });
+    if (count > 0) {
+      await trail.record(SYSTEM, { event: 'master_key.changed', outcome: 'success', details: { rewrapped: count } });
+    }
     return count;
   });
   process.stdout.write(
-    `${rewrapped} data keys were sealed anew. GATEHOUSE_MASTER_KEY_PREVIOUS is not needed any more.\n`,
+    rewrapped === 0
+      ? 'Nothing to do: GATEHOUSE_MASTER_KEY seals every data key already.\n'
+      : `${rewrapped} data keys were sealed anew. GATEHOUSE_MASTER_KEY_PREVIOUS is not needed any more.\n`,
   );
 }

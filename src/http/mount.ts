@@ -13,12 +13,19 @@ export function pinToIssuer(app: Koa, issuer: string): Koa.Middleware {
   });
   const prefix = pathname.replace(/\/$/, '');
   const secure = protocol === 'https:';
-  const metadata = `/.well-known/oauth-authorization-server${prefix}`;
+  // RFC 8414 puts the name before the issuer's path for both; OpenID Connect Discovery also knows it behind
+  const metadata = new Map(
+    ['oauth-authorization-server', 'openid-configuration'].map((name) => [
+      `/.well-known/${name}${prefix}`,
+      `/.well-known/${name}`,
+    ]),
+  );
   return (ctx, next) => {
     // two years, as browsers ask for before they keep it for good (RFC 6797)
     if (secure) ctx.set('Strict-Transport-Security', 'max-age=63072000');
     if (prefix === '') return next();
-    if (ctx.path === metadata) ctx.path = '/.well-known/oauth-authorization-server';
+    const document = metadata.get(ctx.path);
+    if (document) ctx.path = document;
     else if (ctx.path === prefix || ctx.path.startsWith(`${prefix}/`)) ctx.path = ctx.path.slice(prefix.length) || '/';
     else return undefined;
     return next();

@@ -7,13 +7,27 @@ import { MasterKey } from './master_key.ts';
 
 /** The key in the file; made at its first use, readable by this user alone. */
 export async function masterKeyFromFile(path: string): Promise<MasterKey> {
-  const text = (await readFile(path, 'utf8').catch(() => undefined)) ?? (await create(path));
+  const text = await readOrCreate(path);
   const bytes = Buffer.from(text.trim(), 'base64');
   if (bytes.length !== 32)
     throw new CannotStart(
       `${path} does not hold a master key of 32 bytes in base64. Put the right one back, or set GATEHOUSE_MASTER_KEY.`,
     );
   return new MasterKey(bytes);
+}
+
+async function readOrCreate(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error;
+      return create(path);
+    });
+  } catch (error) {
+    throw new CannotStart(
+      `The master key is kept in ${path}, which can't be used: ${(error as Error).message}. Mend that, or set GATEHOUSE_MASTER_KEY.`,
+      { cause: error },
+    );
+  }
 }
 
 /** Written whole beside its place and then put there, so that a start that is killed half-way leaves no half a key. */

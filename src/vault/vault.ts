@@ -88,7 +88,8 @@ export class Vault {
    */
   async rewrap(): Promise<number> {
     return this.#database.transaction().execute(async (tx) => {
-      const rows = await tx.selectFrom('data_keys').selectAll().forUpdate().execute();
+      // in one order: two that do this at once must not wait for each other
+      const rows = await tx.selectFrom('data_keys').selectAll().orderBy('data_key_id').forUpdate().execute();
       const outdated = rows.filter((row) => row.master_key_id !== this.#wrapping.id);
       for (const row of outdated) {
         const wrapped = this.#wrapping.wrap(this.#unwrap(row), row.data_key_id);

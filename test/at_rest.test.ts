@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import * as openid from 'openid-client';
+import { redeem, REDIRECT_URI, registerApplication, requestCode } from './support/code_flow.ts';
+import { everythingStored, type StoredValue } from './support/everything_stored.ts';
+import { postForm, requestToken, startGatehouse, type Gatehouse } from './support/gatehouse.ts';
+import { bringSecret, registerClient } from './support/operator.ts';
+import { Person } from './support/person.ts';
+
+const BROUGHT_SECRET = 'a secret that an operator brought along';
+const WRONG_PASSWORD = 'not the right password at all';
+
+/** Bearer values by what they are: whoever reads one can use it. */
+type BearerValues = Map<string, string>;
+
+describe('what is kept', () => {
+  let gatehouse: Gatehouse;
+  const bearers: BearerValues = new Map();
+  let stored: StoredValue[];
+  before(async () => {
+    gatehouse = await startGatehouse({ environment: { LOG_LEVEL: 'trace' } });
+    await useEverything();
+    stored = await everythingStored(gatehouse.database);
+  });
+  after(() => gatehouse.stop());
+
+  /** A whole life: login, consent, code, refresh, a code that is still unused, an interaction that is still open. */
+  async function useEverything(): Promise<void> {
+    const { url, demo, admin, account } = gatehouse;
+    bearers.set('the password', account.password);
+    bearers.set('the demo secret', demo.client_secret);
+    bearers.set('the admin secret', admin.client_secret);
+    const client = await registerApplication(gatehouse);
+    bearers.set('a client secret', client.client_secret);
+
+    const person = new Person(gatehouse);
+    const how = { person, scope: 'openid offline_access email', parameters: { prompt: 'consent' } };
+    const request = await requestCode(gatehouse, client, how);
+    bearers.set('a code', request.code);
+    bearers.set('a code verifier', request.verifier);
+    const tokens = await openid.authorizationCodeGrant(request.config, request.callback, request.checks);
+    bearers.set('an opaque access token', tokens.access_token);
+    bearers.set('a refresh token', tokens.refresh_token!);
+    bearers.set('an ID token', tokens.id_token!);
+    const renewed = await openid.refreshTokenGrant(request.config, tokens.refresh_token!);
+    bearers.set('a renewed access token', renewed.access_token);
+    bearers.set('a rotated refresh token', renewed.refresh_token!);
+    await openid.fetchUserInfo(request.config, renewed.access_token, tokens.claims()!.sub);
+
+    const unused = await requestCode(gatehouse, client, { person });
+    bearers.set('an unused code', unused.code);
+    for (const [name, { value }] of person.cookies) bearers.set(`the cookie ${name}`, value);
+
+    const waiting = new Person(gatehouse);
+    const { url: interaction } = await waiting.open(
+      openid.buildAuthorizationUrl(request.config, {
+        redirect_uri: REDIRECT_URI,
+        scope: 'openid',
+        prompt: 'login',
+        code_challenge: await openid.calculatePKCECodeChallenge(request.verifier),
+        code_challenge_method: 'S256',
+      }),
+    );
+    bearers.set('the uid of an interaction', interaction.split('/').at(-1)!);
+    for (const [name, { value }] of waiting.cookies) bearers.set(`the waiting cookie ${name}`, value);
+
+    bearers.set('a JWT', await requestToken(url, demo));
+    const brought = await registerClient(gatehouse);
+    await bringSecret(gatehouse, brought.client_id, BROUGHT_SECRET);
+    bearers.set('a secret that was brought along', BROUGHT_SECRET);
+    await requestToken(url, { ...brought, client_secret: BROUGHT_SECRET });
+    await makeMistakes(client, unused);
+  }
+
+  /** Refusals are written down in more detail than anything else. */
+  async function makeMistakes(
+    client: { client_id: string; client_secret: string },
+    unused: { code: string; verifier: string },
+  ): Promise<void> {
+    const { url, account, demo } = gatehouse;
+    const wrongSecret = demo.client_secret.slice(0, -1);
+    bearers.set('a mistyped secret', wrongSecret);
+    await postForm(`${url}/token`, { grant_type: 'client_credentials' }, { ...demo, client_secret: wrongSecret });
+    const stolen = `${'stolen'.repeat(7)}x`;
+    bearers.set('an unknown refresh token', stolen);
+    await postForm(`${url}/token`, { grant_type: 'refresh_token', refresh_token: stolen }, client);
+    await postForm(`${url}/introspect`, { token: stolen }, client);
+    await postForm(`${url}/revoke`, { token: stolen }, client);
+    await fetch(`${url}/userinfo`, { headers: { authorization: `Bearer ${stolen}` } });
+    await redeem(url, client, unused, { code_verifier: stolen });
+    bearers.set('a wrong password', WRONG_PASSWORD);
+    const person = new Person(gatehouse, { account: { ...account, password: WRONG_PASSWORD } });
+    const query = `client_id=${client.client_id}&response_type=code&scope=openid&redirect_uri=${REDIRECT_URI}`;
+    const challenge = '&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256';
+    const { url: login } = await person.open(`${url}/authorize?${query}${challenge}`);
+    await person.submit(`${login}/login`, { email: account.email, password: WRONG_PASSWORD });
+  }
+
+  /** The value as it is, and as somebody may have thought it hidden. */
+  const disguises = (value: string): string[] => {
+    const bytes = Buffer.from(value);
+    const raw = Buffer.from(value, 'base64url').toString('latin1');
+    return [
+      value,
+      bytes.toString('base64').replace(/=+$/, ''),
+      bytes.toString('base64url'),
+      bytes.toString('hex'),
+      encodeURIComponent(value),
+      ...(raw.length >= 16 ? [raw] : []),
+    ];
+  };
+
+  it('was looked at: the values are there to be found', () => {
+    assert.equal(bearers.size > 20, true, `${bearers.size} values`);
+    assert.equal(
+      [...bearers.values()].every((value) => value.length >= 12),
+      true,
+    );
+    for (const table of ['artifacts', 'grants', 'client_secrets', 'accounts', 'audit_events', 'data_keys']) {
+      assert.equal(
+        stored.some((value) => value.table === table),
+        true,
+        `nothing in ${table}`,
+      );
+    }
+    const kinds = new Set(stored.filter(({ where }) => where === 'artifacts.kind').map(({ text }) => text));
+    for (const kind of ['Session', 'Interaction', 'AuthorizationCode', 'AccessToken', 'RefreshToken']) {
+      assert.equal(kinds.has(kind), true, `no ${kind}`);
+    }
+    assert.equal(gatehouse.log.length > 20, true);
+  });
+
+  it('in the database lets nobody in: no bearer value in any column, in clear or encoded', () => {
+    for (const [what, value] of bearers) {
+      for (const disguise of disguises(value)) {
+        const found = stored.find(({ text }) => text.includes(disguise));
+        assert.equal(found, undefined, `${what} is in ${found?.where}`);
+      }
+    }
+  });
+
+  it('in the log lets nobody in: no bearer value in any line, at the most talkative level', () => {
+    for (const [what, value] of bearers) {
+      for (const disguise of disguises(value)) {
+        const found = gatehouse.log.find((line) => line.includes(disguise));
+        assert.equal(found, undefined, `${what} is in ${found}`);
+      }
+    }
+  });
+
+  it('in the database would be found by this test: it finds what is stored in clear', () => {
+    for (const value of [gatehouse.demo.client_id, gatehouse.account.email]) {
+      assert.equal(
+        stored.some(({ text }) => text.includes(value)),
+        true,
+      );
+      assert.equal(
+        gatehouse.log.some((line) => line.includes(gatehouse.demo.client_id)),
+        true,
+      );
+    }
+  });
+
+  it('of passwords and brought secrets is argon2id and nothing faster', () => {
+    const hashes = stored.filter(({ where }) => ['accounts.password_hash', 'client_secrets.argon2id'].includes(where));
+    assert.equal(hashes.length >= 2, true);
+    for (const { where, text } of hashes) assert.match(text, /^\$argon2id\$v=19\$m=19456,(t=2,p=1|p=1,t=2)\$/, where);
+  });
+});

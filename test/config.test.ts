@@ -1,0 +1,309 @@
+import assert from 'node:assert/strict';
+import { resolve } from 'node:path';
+import { describe, it } from 'node:test';
+import { BadConfiguration, bootstrapFile, masterKeyFile, readConfig, type Config } from '../src/config.ts';
+
+const HEX = '00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff';
+const KEY = Buffer.from(HEX, 'hex');
+const PRODUCTION = {
+  NODE_ENV: 'production',
+  DATABASE_URL: 'postgres://gatehouse@database/gatehouse',
+  ISSUER: 'https://id.example.com',
+  GATEHOUSE_MASTER_KEY: HEX,
+};
+
+/** Everything that may be set: what each good value becomes, and what is said of each bad one. */
+interface Variable {
+  readonly name: string;
+  readonly good: readonly [given: string, member: keyof Config, becomes: unknown][];
+  readonly bad: readonly string[];
+  readonly sentence: string;
+  /** Set beside it, where it does not stand alone. */
+  readonly beside?: Readonly<Record<string, string>>;
+}
+
+const whole = (name: string, member: keyof Config, minimum: number, maximum: number): Variable => ({
+  name,
+  good: [
+    [String(minimum), member, minimum],
+    [String(maximum), member, maximum],
+  ],
+  bad: [String(minimum - 1), String(maximum + 1), '1.5', '1e1', '0x10', ' 5', '5s', 'many', '9'.repeat(400)],
+  sentence: `must be a whole number from ${minimum} to ${maximum}.`,
+});
+
+const PORT_SENTENCE = 'must be a port number from 1 to 65535.';
+const ISSUER_SENTENCE = 'must be an absolute URL without query, fragment or user, such as https://id.example.com.';
+const MASTER_KEY_SENTENCE = 'must be 32 random bytes in base64 or hex; make one with: openssl rand -base64 32.';
+const badPorts = ['0', '65536', '-1', '80.5', 'http', '3000 ', '0x50'];
+const badKeys = [
+  HEX.slice(2),
+  `${HEX}00`,
+  KEY.subarray(1).toString('base64'),
+  'password',
+  'g'.repeat(64),
+  'A'.repeat(43),
+];
+
+const VARIABLES: readonly Variable[] = [
+  {
+    name: 'NODE_ENV',
+    good: [
+      ['development', 'production', false],
+      ['test', 'production', false],
+    ],
+    bad: ['Production', 'prod', 'staging'],
+    sentence: 'must be production, development or test.',
+  },
+  {
+    name: 'ISSUER',
+    good: [
+      ['https://id.example.com', 'issuer', 'https://id.example.com'],
+      ['https://ID.example.com:443/', 'issuer', 'https://id.example.com'],
+      ['https://example.com/id/', 'issuer', 'https://example.com/id'],
+      ['http://localhost:3000', 'issuer', 'http://localhost:3000'],
+      ['http://127.0.0.2:3000', 'issuer', 'http://127.0.0.2:3000'],
+      ['http://[::1]:3000', 'issuer', 'http://[::1]:3000'],
+    ],
+    bad: [
+      'id.example.com',
+      '/id',
+      'ftp://id.example.com',
+      'https://id.example.com?',
+      'https://id.example.com?a=b',
+      'https://id.example.com#',
+      'https://id.example.com/#top',
+      'https://user@id.example.com',
+      'https://user:pass@id.example.com',
+      'javascript:alert(1)',
+    ],
+    sentence: ISSUER_SENTENCE,
+  },
+  {
+    name: 'ISSUER',
+    good: [],
+    bad: ['http://id.example.com', 'http://127.0.0.1.example.com', 'http://localhost.example.com', 'http://0.0.0.0'],
+    sentence: 'must use https; plain http is for a loopback address during development only.',
+  },
+  { name: 'HOST', good: [['0.0.0.0', 'host', '0.0.0.0']], bad: [], sentence: '' },
+  {
+    name: 'PORT',
+    good: [
+      ['1', 'port', 1],
+      ['65535', 'port', 65_535],
+    ],
+    bad: badPorts,
+    sentence: PORT_SENTENCE,
+  },
+  {
+    name: 'DATABASE_URL',
+    good: [
+      ['postgres://u:p@h:5432/d', 'databaseUrl', 'postgres://u:p@h:5432/d'],
+      ['postgresql:///d?host=/run/postgresql', 'databaseUrl', 'postgresql:///d?host=/run/postgresql'],
+    ],
+    bad: ['mysql://h/d', 'localhost:5432', 'h', 'postgres://u:a#b@h/d'],
+    sentence: 'must look like postgres://user:password@host:5432/database.',
+  },
+  {
+    name: 'LOG_LEVEL',
+    good: [
+      ['fatal', 'logLevel', 'fatal'],
+      ['silent', 'logLevel', 'silent'],
+    ],
+    bad: ['INFO', 'verbose', '30'],
+    sentence: 'must be fatal, error, warn, info, debug, trace or silent.',
+  },
+  { name: 'GATEHOUSE_MANAGEMENT_HOST', good: [['::', 'managementHost', '::']], bad: [], sentence: '' },
+  {
+    name: 'GATEHOUSE_MANAGEMENT_PORT',
+    good: [['9100', 'managementPort', 9100]],
+    bad: badPorts,
+    sentence: PORT_SENTENCE,
+  },
+  {
+    name: 'GATEHOUSE_ADMIN_PORT',
+    good: [['3001', 'adminPort', 3001]],
+    bad: badPorts,
+    sentence: PORT_SENTENCE,
+  },
+  whole('GATEHOUSE_DATABASE_MAX_CONNECTIONS', 'databaseMaxConnections', 2, 500),
+  { name: 'GATEHOUSE_DATA_DIR', good: [['data', 'dataDir', resolve('data')]], bad: [], sentence: '' },
+  {
+    name: 'GATEHOUSE_MASTER_KEY',
+    good: [HEX, HEX.toUpperCase(), KEY.toString('base64'), KEY.toString('base64url')].map((given) => [
+      given,
+      'masterKeys',
+      [KEY],
+    ]),
+    bad: [...badKeys, '00'.repeat(32)],
+    sentence: MASTER_KEY_SENTENCE,
+  },
+  {
+    name: 'GATEHOUSE_MASTER_KEY_PREVIOUS',
+    good: [[HEX, 'masterKeys', [KEY.toReversed(), KEY].map((key) => Buffer.from(key))]],
+    bad: badKeys,
+    sentence: MASTER_KEY_SENTENCE,
+    beside: { GATEHOUSE_MASTER_KEY: Buffer.from(KEY.toReversed()).toString('hex') },
+  },
+  {
+    name: 'GATEHOUSE_MASTER_KEY_PREVIOUS',
+    good: [],
+    bad: [HEX],
+    sentence: 'needs GATEHOUSE_MASTER_KEY, the new key, beside it.',
+  },
+  {
+    name: 'GATEHOUSE_TRUSTED_PROXIES',
+    good: [
+      ['10.0.0.7', 'trustedProxies', ['10.0.0.7']],
+      [' 10.0.0.0/8 ,fd00::/8, ', 'trustedProxies', ['10.0.0.0/8', 'fd00::/8']],
+      ['0.0.0.0/0', 'trustedProxies', ['0.0.0.0/0']],
+    ],
+    bad: [
+      '*',
+      'proxy.internal',
+      '10.0.0.0/33',
+      'fd00::/129',
+      '10.0.0.0/8/8',
+      '10.0.0/8',
+      '10.0.0.7 10.0.0.8',
+      '10.0.0.0/',
+    ],
+    sentence: 'must list addresses and networks, such as 10.0.0.7, 10.1.0.0/16.',
+  },
+  whole('GATEHOUSE_KEY_ROTATION_DAYS', 'keyRotationDays', 1, 365),
+  whole('GATEHOUSE_JWKS_MAX_AGE_SECONDS', 'jwksMaxAgeSeconds', 0, 86_400),
+  whole('GATEHOUSE_REFRESH_GRACE_SECONDS', 'refreshGraceSeconds', 0, 60),
+  whole('GATEHOUSE_REFRESH_TTL_SECONDS', 'refreshTtlSeconds', 60, 31_536_000),
+  whole('GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS', 'refreshAbsoluteTtlSeconds', 60, 157_680_000),
+  whole('GATEHOUSE_SESSION_TTL_SECONDS', 'sessionTtlSeconds', 60, 31_536_000),
+  whole('GATEHOUSE_CHANGE_POLL_MILLISECONDS', 'changePollMilliseconds', 50, 900),
+  whole('GATEHOUSE_SHUTDOWN_DELAY_SECONDS', 'shutdownDelaySeconds', 0, 60),
+  whole('GATEHOUSE_SHUTDOWN_GRACE_SECONDS', 'shutdownGraceSeconds', 1, 300),
+];
+
+describe('the configuration', () => {
+  for (const { name, good, bad, sentence, beside } of VARIABLES) {
+    for (const [given, member, becomes] of good) {
+      it(`takes ${name}=${given}`, () => assert.deepEqual(readConfig({ ...beside, [name]: given })[member], becomes));
+    }
+    for (const given of bad) {
+      it(`refuses ${name}=${given.slice(0, 70)} with one sentence`, () => {
+        assert.deepEqual(complaints({ ...beside, [name]: given }), [`${name} ${sentence}`]);
+      });
+    }
+  }
+
+  it('has a default for everything, fit for development', () => {
+    assert.deepEqual(readConfig({}), {
+      production: false,
+      issuer: 'http://127.0.0.1:3000',
+      host: '127.0.0.1',
+      port: 3000,
+      adminPort: undefined,
+      managementHost: '127.0.0.1',
+      managementPort: undefined,
+      databaseUrl: undefined,
+      databaseMaxConnections: 20,
+      dataDir: resolve('.gatehouse'),
+      masterKeys: [],
+      trustedProxies: [],
+      logLevel: 'info',
+      keyRotationDays: 30,
+      jwksMaxAgeSeconds: 300,
+      refreshGraceSeconds: 10,
+      refreshTtlSeconds: 1_209_600,
+      refreshAbsoluteTtlSeconds: 7_776_000,
+      sessionTtlSeconds: 1_209_600,
+      changePollMilliseconds: 500,
+      shutdownDelaySeconds: 0,
+      shutdownGraceSeconds: 15,
+    });
+  });
+
+  it('names its issuer after its port where none is set', () => {
+    assert.equal(readConfig({ PORT: '4000' }).issuer, 'http://127.0.0.1:4000');
+  });
+
+  it('takes an empty variable for one that is not set', () => {
+    const names = new Set([...VARIABLES.map(({ name }) => name), 'GATEHOUSE_OF_A_LATER_VERSION']);
+    assert.deepEqual(readConfig(Object.fromEntries([...names].map((name) => [name, '']))), readConfig({}));
+  });
+
+  it('can not be changed by whoever holds it', () => {
+    assert.ok(Object.isFrozen(readConfig({})));
+  });
+
+  it('is told about a variable of ours that it does not know, and leaves those of others alone', () => {
+    assert.deepEqual(complaints({ GATEHOUSE_TRUSTED_PROXY: '10.0.0.1', PORTS: '1', toString: '1' }), [
+      'GATEHOUSE_TRUSTED_PROXY is not a variable that Gatehouse knows.',
+    ]);
+  });
+
+  it('names every bad variable in one message, once', () => {
+    const firstBad = VARIABLES.flatMap(({ name, bad }) => (bad[0] === undefined ? [] : [[name, bad[0]] as const]));
+    const all = Object.fromEntries(firstBad.toReversed());
+    const named = complaints({ ...all, GATEHOUSE_X: '1' }).map((line) => String(line.split(' ')[0]));
+    assert.deepEqual(named.toSorted(), [...Object.keys(all), 'GATEHOUSE_X'].toSorted());
+  });
+
+  it('never quotes a value: it may be a secret in the wrong place', () => {
+    const secret = 'hunter2-hunter2-hunter2';
+    const names = [...new Set(VARIABLES.map(({ name }) => name)), 'GATEHOUSE_SECRET'];
+    for (const name of names.filter((one) => !/HOST|DATA_DIR/.test(one))) {
+      const said = complaints({ [name]: secret });
+      assert.ok(said.length > 0, name);
+      assert.ok(said.every((line) => !line.includes(secret)));
+    }
+  });
+
+  it('keeps the files of development in the data folder', () => {
+    const config = readConfig({ GATEHOUSE_DATA_DIR: '/var/lib/gatehouse' });
+    assert.equal(masterKeyFile(config), '/var/lib/gatehouse/master.key');
+    assert.equal(bootstrapFile(config), '/var/lib/gatehouse/bootstrap.json');
+  });
+});
+
+describe('the configuration in production', () => {
+  it('is complete with a database, an issuer and a master key', () => {
+    const { production, issuer, managementPort, shutdownDelaySeconds } = readConfig(PRODUCTION);
+    assert.deepEqual(
+      { production, issuer, managementPort, shutdownDelaySeconds },
+      { production: true, issuer: 'https://id.example.com', managementPort: 9000, shutdownDelaySeconds: 3 },
+    );
+  });
+
+  it('demands what development does without, together with whatever else is bad', () => {
+    assert.deepEqual(complaints({ NODE_ENV: 'production', PORT: 'http' }), [
+      'DATABASE_URL is required in production, such as postgres://user:password@host:5432/database.',
+      'ISSUER is required in production, such as https://id.example.com.',
+      'GATEHOUSE_MASTER_KEY is required in production: 32 random bytes; make them with: openssl rand -base64 32.',
+      'PORT must be a port number from 1 to 65535.',
+    ]);
+  });
+
+  const unsafe: readonly [setting: Readonly<Record<string, string>>, complaint: string][] = [
+    [{ ISSUER: 'http://localhost:3000' }, 'ISSUER must use https in production.'],
+    [{ ISSUER: 'nonsense' }, `ISSUER ${ISSUER_SENTENCE}`],
+    [{ LOG_LEVEL: 'trace' }, 'LOG_LEVEL must not be trace in production; use info, or debug for a while.'],
+    [{ LOG_LEVEL: 'silent' }, 'LOG_LEVEL must not be silent in production; use info, or debug for a while.'],
+    ...['0.0.0.0/0', '10.0.0.0/8, ::/0', '0.0.0.0/00 '].map((GATEHOUSE_TRUSTED_PROXIES): (typeof unsafe)[number] => [
+      { GATEHOUSE_TRUSTED_PROXIES },
+      'GATEHOUSE_TRUSTED_PROXIES must not trust every address; name your proxies.',
+    ]),
+  ];
+  for (const [setting, complaint] of unsafe) {
+    it(`refuses ${Object.entries(setting).flat().join('=')}`, () => {
+      assert.deepEqual(complaints({ ...PRODUCTION, ...setting }), [complaint]);
+    });
+  }
+});
+
+function complaints(environment: Readonly<Record<string, string>>): string[] {
+  try {
+    readConfig(environment);
+  } catch (error) {
+    if (error instanceof BadConfiguration) return error.message.split('\n');
+    throw error;
+  }
+  return [];
+}

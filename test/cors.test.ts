@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import {
+  basic,
+  REDIRECT_URI,
+  registerApplication,
+  registerPublicApplication,
+  requestCode,
+} from './support/code_flow.ts';
+import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
+import type { RegisteredClient } from './support/operator.ts';
+
+describe('the token endpoint, asked by pages of other origins (CORS),', () => {
+  let gatehouse: Gatehouse;
+  before(async () => {
+    gatehouse = await startGatehouse();
+  });
+  after(() => gatehouse.stop());
+
+  const preflight = (origin: string) =>
+    fetch(`${gatehouse.url}/token`, {
+      method: 'OPTIONS',
+      headers: { origin, 'access-control-request-method': 'POST' },
+    });
+  const allowed = async (who: RegisteredClient, origin: string): Promise<string | null> => {
+    const request = await requestCode(gatehouse, who);
+    const { client_id } = who;
+    const body = new URLSearchParams({
+      grant_type: 'authorization_code',
+      client_id,
+      code: request.code,
+      code_verifier: request.verifier,
+      redirect_uri: REDIRECT_URI,
+    });
+    const response = await fetch(`${gatehouse.url}/token`, { method: 'POST', headers: { origin }, body });
+    await response.body?.cancel();
+    assert.equal(response.headers.get('access-control-allow-credentials'), null);
+    return response.headers.get('access-control-allow-origin');
+  };
+
+  it('lets a public client read its tokens at the origin of its redirect URI, and nowhere else', async () => {
+    const spa = await registerPublicApplication(gatehouse);
+    const { origin } = new URL(REDIRECT_URI);
+    assert.equal(await allowed(spa, origin), origin);
+    assert.equal(await allowed(spa, 'https://evil.example'), null);
+    assert.equal(await allowed(spa, 'https://app.example.com.evil.example'), null);
+    assert.equal(await allowed(spa, 'null'), null);
+  });
+
+  it('answers the preflight without credentials', async () => {
+    const response = await preflight('https://app.example.com');
+    assert.equal(response.status, 204);
+    assert.equal(response.headers.get('access-control-allow-credentials'), null);
+  });
+
+  it('lets no page read the tokens of a confidential client', async () => {
+    const { origin } = new URL(REDIRECT_URI);
+    const client = await registerApplication(gatehouse);
+    const request = await requestCode(gatehouse, client);
+    const response = await fetch(`${gatehouse.url}/token`, {
+      method: 'POST',
+      headers: { origin, authorization: basic(client.client_id, client.client_secret) },
+      body: new URLSearchParams({
+        grant_type: 'authorization_code',
+        code: request.code,
+        code_verifier: request.verifier,
+        redirect_uri: REDIRECT_URI,
+      }),
+    });
+    await response.body?.cancel();
+    assert.equal(response.headers.get('access-control-allow-origin'), null);
+  });
+});

@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { registerApplication, registerPublicApplication, REDIRECT_URI } from './support/code_flow.ts';
+import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
+import type { RegisteredClient } from './support/operator.ts';
+
+const CHALLENGE = 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM';
+const EVIL = 'https://evil.example';
+
+describe('redirect URIs: authorization requests', () => {
+  let gatehouse: Gatehouse;
+  let client: RegisteredClient;
+  let native: RegisteredClient;
+  before(async () => {
+    gatehouse = await startGatehouse();
+    client = await registerApplication(gatehouse, { redirect_uris: [REDIRECT_URI, 'http://127.0.0.1:9560/cb'] });
+    native = await registerPublicApplication(gatehouse, {
+      application_type: 'native',
+      redirect_uris: ['http://127.0.0.1/callback', 'com.example.app:/callback'],
+    });
+  });
+  after(() => gatehouse.stop());
+
+  /** A member that is `undefined` is left out. */
+  const query = (changed: Record<string, string | undefined> = {}, who = client): URLSearchParams => {
+    const parameters = {
+      client_id: who.client_id,
+      response_type: 'code',
+      redirect_uri: REDIRECT_URI,
+      scope: 'openid',
+      state: 'a-state',
+      code_challenge: CHALLENGE,
+      code_challenge_method: 'S256',
+      ...changed,
+    };
+    const given = Object.entries(parameters).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]));
+    return new URLSearchParams(Object.fromEntries(given));
+  };
+  const send = (parameters: URLSearchParams | string) =>
+    fetch(`${gatehouse.url}/authorize?${parameters}`, { redirect: 'manual', headers: { accept: 'text/html' } });
+  const reachesLogin = async (parameters: URLSearchParams): Promise<void> => {
+    const response = await send(parameters);
+    assert.match(response.headers.get('location') ?? '', /\/interaction\//, await response.text());
+  };
+  /** An error page of our own: nobody is sent anywhere. */
+  const staysHere = async (parameters: URLSearchParams | string): Promise<string> => {
+    const response = await send(parameters);
+    const page = await response.text();
+    assert.equal(response.headers.get('location'), null, `sent to ${response.headers.get('location')}`);
+    assert.equal(response.status >= 400 && response.status < 500, true, `status ${response.status}`);
+    return page;
+  };
+
+  describe('send nobody to a redirect URI', () => {
+    for (const [what, redirect_uri] of Object.entries({
+      'of a stranger': `${EVIL}/callback`,
+      'with a query added': `${REDIRECT_URI}?x=1`,
+      'with a fragment added': `${REDIRECT_URI}#x`,
+      'with an empty fragment': `${REDIRECT_URI}#`,
+      'with a path added': `${REDIRECT_URI}/x`,
+      'with a slash added': `${REDIRECT_URI}/`,
+      'with dot segments': 'https://app.example.com/x/../callback',
+      'with encoded dot segments': 'https://app.example.com/x/%2e%2e/callback',
+      'with a double-encoded slash': 'https://app.example.com/%252f../callback',
+      'whose path is percent-encoded': 'https://app.example.com/%63allback',
+      'whose host starts like the registered one': 'https://app.example.com.evil.example/callback',
+      'whose host ends like the registered one': 'https://evil-app.example.com/callback',
+      'in a folder below': 'https://sub.app.example.com/callback',
+      'with the registered host as a user name': 'https://app.example.com@evil.example/callback',
+      'with a port in the user name (CVE-2024-8883)': 'https://app.example.com:80@evil.example/callback',
+      'with a user name': 'https://user@app.example.com/callback',
+      'with a backslash': 'https://app.example.com\\@evil.example/callback',
+      'with another port': 'https://app.example.com:8443/callback',
+      'with the default port written out': 'https://app.example.com:443/callback',
+      'over plain http': 'http://app.example.com/callback',
+      'in upper case': 'HTTPS://APP.EXAMPLE.COM/callback',
+      'with a space at the end': `${REDIRECT_URI} `,
+      'with a line break': `${REDIRECT_URI}\r\nset-cookie: x=1`,
+      'with a NUL': `${REDIRECT_URI}\0`,
+      'without a scheme': '//app.example.com/callback',
+      'that is a path': '/callback',
+      'that is a script': 'javascript:alert(1)',
+      'that is data': 'data:text/html,x',
+      'that is empty': '',
+      'of a loopback port that a web client did not register': 'http://127.0.0.1:9561/cb',
+      'of loopback by another name': 'http://localhost:9560/cb',
+    })) {
+      it(what, async () => {
+        const page = await staysHere(query({ redirect_uri }));
+        assert.equal(page.includes('evil.example'), false, 'the page repeats the address');
+      });
+    }
+
+    it('that they leave out', async () => {
+      await staysHere(query({ redirect_uri: undefined }));
+    });
+    it('of another client', async () => {
+      await staysHere(query({ redirect_uri: 'com.example.app:/callback' }));
+    });
+    it('for an unknown client', async () => {
+      await staysHere(query({ client_id: 'no-such-client' }));
+    });
+    it('without a client', async () => {
+      await staysHere(query({ client_id: undefined }));
+    });
+    it('that comes twice, once right', async () => {
+      const twice = query();
+      twice.append('redirect_uri', `${EVIL}/callback`);
+      await staysHere(twice);
+    });
+    it('that comes as an array', async () => {
+      await staysHere(`${query({ redirect_uri: undefined })}&redirect_uri[]=${EVIL}`);
+    });
+  });
+
+  describe('of native applications (RFC 8252)', () => {
+    it('may come back to any port of loopback', () =>
+      reachesLogin(query({ redirect_uri: 'http://127.0.0.1:54321/callback' }, native)));
+    it('may come back to a scheme of their own', () =>
+      reachesLogin(query({ redirect_uri: 'com.example.app:/callback' }, native)));
+    for (const redirect_uri of [
+      'http://127.0.0.1:54321/other',
+      'http://127.0.0.1:54321/callback?x=1',
+      'http://127.0.0.1.evil.example:54321/callback',
+      'http://127.0.0.1:80@evil.example/callback',
+      'http://127.0.0.2:54321/callback',
+      'http://localhost:54321/callback',
+      'http://[::1]:54321/callback',
+      'https://127.0.0.1:54321/callback',
+      'com.example.app:/callback/x',
+      'com.example.app:/callback?x=1',
+    ]) {
+      it(`may not come back to ${redirect_uri}`, async () => {
+        await staysHere(query({ redirect_uri }, native));
+      });
+    }
+  });
+});
