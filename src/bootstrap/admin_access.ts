@@ -26,17 +26,23 @@ export interface AdminApi {
   readonly scopes: readonly Scope[];
 }
 
-/** Registers the admin API, and gives it the scopes that this version has. */
+/**
+ * Registers the admin API, and gives it the scopes that this version has. None is ever taken away here: a node of a
+ * newer version may run beside this one, and clients would lose what they were given for good.
+ */
 export async function ensureAdminResource(change: Change, { identifier, scopes }: AdminApi): Promise<void> {
   // nodes that start together do this together: the second one finds what the first has made
   await sql`select pg_advisory_xact_lock(hashtext('gatehouse.admin_resource'))`.execute(change.tx);
   const existing = (await listResources(change.tx)).find((resource) => resource.identifier === identifier);
-  const wanted = NewResource.parse({ identifier, scopes, access_token_ttl_seconds: ADMIN_TOKEN_SECONDS });
   if (!existing) {
-    await createResource(change, wanted);
-  } else if (existing.scopes.map((scope) => scope.name).join() !== scopes.map((scope) => scope.name).join()) {
-    await updateResource(change, await lockResource(change.tx, identifier), { scopes: wanted.scopes });
+    const made = { identifier, scopes, access_token_ttl_seconds: ADMIN_TOKEN_SECONDS };
+    await createResource(change, NewResource.parse(made));
+    return;
   }
+  const known = new Set(existing.scopes.map((scope) => scope.name));
+  const added = scopes.filter((scope) => !known.has(scope.name));
+  if (added.length === 0) return;
+  await updateResource(change, await lockResource(change.tx, identifier), { scopes: [...existing.scopes, ...added] });
 }
 
 export interface Credentials {

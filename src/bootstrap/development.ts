@@ -55,10 +55,18 @@ const DEMO_API = {
   ],
 };
 
-/** What the file says; makes everything in it, and the file, where it is missing or speaks of another issuer. */
+/**
+ * What the file says; makes everything in it, and the file, where it is missing, speaks of another issuer, or comes from
+ * a version whose admin could do less.
+ */
 export async function bootstrapDevelopment(settings: DevelopmentSettings): Promise<Bootstrap> {
   const found = await readBootstrap(settings.file);
-  return found?.issuer === settings.issuer ? found : create(settings);
+  const fits = found?.issuer === settings.issuer && found.admin.scope === scopeOf(settings.adminApi);
+  return fits ? found : create(settings);
+}
+
+function scopeOf({ scopes }: AdminApi): string {
+  return scopes.map((scope) => scope.name).join(' ');
 }
 
 async function readBootstrap(file: string): Promise<Bootstrap | undefined> {
@@ -95,7 +103,7 @@ async function create({
         client_id: admin.clientId,
         client_secret: admin.clientSecret.reveal(),
         resource: adminApi.identifier,
-        scope: adminApi.scopes.map((scope) => scope.name).join(' '),
+        scope: scopeOf(adminApi),
       },
       demo: {
         client_id: demo.clientId,
