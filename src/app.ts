@@ -9,6 +9,7 @@ import { SYSTEM } from './audit/events.ts';
 import { AuditTrail } from './audit/trail.ts';
 import { Argon2id } from './base/argon2id.ts';
 import type { Clock } from './base/clock.ts';
+import type { Digest } from './base/secret.ts';
 import { ensureAdminResource, type AdminApi } from './bootstrap/admin_access.ts';
 import { bootstrapDevelopment, type Bootstrap } from './bootstrap/development.ts';
 import { ChangeFollower } from './changes/change_follower.ts';
@@ -30,6 +31,7 @@ import { KeyRotation } from './keys/rotation.ts';
 import { TokenVerifier } from './keys/token_verifier.ts';
 import { LoginAttempts } from './limits/login_attempts.ts';
 import { SecretGuesses } from './limits/secret_guesses.ts';
+import { UserCodeGuesses } from './limits/user_code_guesses.ts';
 import type { Logger } from './log.ts';
 import { createLogin } from './login/login.ts';
 import { createProviderPages } from './login/provider_pages.ts';
@@ -140,12 +142,15 @@ async function furnish({ config, database, connectionString, masterKeys, log, cl
   await changes.start();
   await Promise.all([resources.load(), ring.load(), revoked.load(now)]);
 
-  const cookieKey = (await vault.current('cookies', now)).digest('signs cookies').toString('base64url');
+  const dataKey = await vault.current('cookies', now);
+  const cookieKey = dataKey.digest('signs cookies').toString('base64url');
+  const digestUserCode = (userCode: string): Digest => dataKey.digest(`user code ${userCode}`);
   const tokens = new AccessTokens({ database, verifier: new TokenVerifier(ring, issuer), clients, revoked });
   const uses = new SecretUses(database);
   return {
     vault,
     cookieKey,
+    digestUserCode,
     trail,
     argon2id,
     adminApi,
@@ -166,7 +171,7 @@ function front(settings: AppSettings, house: House, metrics: Metrics): Pick<App,
   const { issuer } = config;
   const { trail, changes, clients, resources, tokens, vault, argon2id, rotation } = house;
   const cookieKeys = [house.cookieKey];
-  const pages = createProviderPages(issuer);
+  const pages = createProviderPages({ issuer, describeScopes: describeScopes(resources, issuer) });
   const endpoints = new Endpoints({
     trail,
     structured: new StructuredTokens({ tokens, database, trail, changes }),
@@ -176,6 +181,7 @@ function front(settings: AppSettings, house: House, metrics: Metrics): Pick<App,
   });
   const guesses = new SecretGuesses();
   const verifier = new SecretVerifier(vault, argon2id, (clientId) => guesses.mayCompare(clientId));
+  const userCodeGuesses = new UserCodeGuesses(pool);
   const swap = (): void =>
     endpoints.use(
       createProvider(
@@ -184,7 +190,10 @@ function front(settings: AppSettings, house: House, metrics: Metrics): Pick<App,
           database,
           clock,
           clients: { directory: clients, verifier, uses: house.uses, clock },
+          trail,
           policy: new ResourcePolicy(resources),
+          userCodeGuesses,
+          digestUserCode: house.digestUserCode,
           pages,
           cookieKeys,
         },

@@ -19,7 +19,7 @@ describe('what an account has open, in the admin API', () => {
   /** As a login and a consent leave them. */
   const open = async (accountId: string, number: number): Promise<void> => {
     const created_at = new Date(now - number * 1_000);
-    const artifact = { account_id: accountId, created_at, expires_at: later, consumed_at: null, user_code: null };
+    const artifact = { account_id: accountId, created_at, expires_at: later, consumed_at: null };
     const client_id = gatehouse.demo.client_id;
     const grant_id = Buffer.alloc(32, number) as never;
     await gatehouse.database

@@ -33,6 +33,7 @@ describe('discovery', () => {
     const endpoints = Object.entries(metadata).filter(([name]) => /_(endpoint|uri)$/.test(name));
     assert.deepEqual(endpoints.map(([name]) => name).sort(), [
       'authorization_endpoint',
+      'device_authorization_endpoint',
       'end_session_endpoint',
       'introspection_endpoint',
       'jwks_uri',
@@ -53,7 +54,12 @@ describe('discovery', () => {
     const metadata = await read(gatehouse.url + OPENID);
     assert.deepEqual(metadata['response_types_supported'], ['code']);
     assert.deepEqual(metadata['code_challenge_methods_supported'], ['S256']);
-    assert.deepEqual(metadata['grant_types_supported'], ['authorization_code', 'refresh_token', 'client_credentials']);
+    assert.deepEqual(metadata['grant_types_supported'], [
+      'authorization_code',
+      'refresh_token',
+      'client_credentials',
+      'urn:ietf:params:oauth:grant-type:device_code',
+    ]);
     assert.deepEqual(metadata['token_endpoint_auth_methods_supported'], [
       'client_secret_basic',
       'client_secret_post',
@@ -65,7 +71,7 @@ describe('discovery', () => {
     assert.equal(metadata['claims_parameter_supported'], false);
     const algorithms = Object.entries(metadata).filter(([name]) => name.includes('alg_values'));
     for (const [name, values] of algorithms) assert.doesNotMatch(JSON.stringify(values), /none|HS/, name);
-    const off = /registration_endpoint|pushed|device|backchannel|dpop|mtls|check_session|request_object/;
+    const off = /registration_endpoint|pushed|backchannel|dpop|mtls|check_session|request_object/;
     assert.deepEqual(
       Object.keys(metadata).filter((name) => off.test(name)),
       [],

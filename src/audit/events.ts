@@ -8,9 +8,16 @@ export type EventName =
   | 'token.introspected' // only where refused: error, reason
   | 'refresh_token.reused' // grace: whether within the grace window
   | 'code.reused'
+  | 'device_code.reused'
   | 'assertion.replayed'
   | 'authorization.granted' // scope, resources
   | 'authorization.refused' // error, reason
+  // devices without a browser; polls that find nothing decided yet are in no trail: nothing was decided
+  | 'device.requested' // scope, resources
+  | 'device.confirmed' // scope, resources
+  | 'device.denied' // error, reason
+  | 'device.guessed' // a code was entered that nobody waits with: unknown, used or expired
+  | 'device.throttled' // retry_after_seconds
   | 'userinfo.refused' // error, reason
   | 'grant.revoked'
   // people

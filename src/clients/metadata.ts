@@ -5,7 +5,9 @@
 import { z } from 'zod';
 import { objectionToRedirectUri } from './redirect_uri.ts';
 
-export const GRANT_TYPES = ['authorization_code', 'refresh_token', 'client_credentials'] as const;
+/** For devices without a browser (RFC 8628). */
+export const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
+export const GRANT_TYPES = ['authorization_code', 'refresh_token', 'client_credentials', DEVICE_CODE] as const;
 export const AUTH_METHODS = ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'] as const;
 
 const text = (most: number) =>
@@ -141,8 +143,8 @@ function checkWhole(
       'must not contain client_credentials for a client that does not authenticate (token_endpoint_auth_method none)',
     );
   }
-  if (grants.has('refresh_token') && !grants.has('authorization_code')) {
-    object(['grant_types'], 'must contain authorization_code where it contains refresh_token');
+  if (grants.has('refresh_token') && !grants.has('authorization_code') && !grants.has(DEVICE_CODE)) {
+    object(['grant_types'], `must contain authorization_code or ${DEVICE_CODE} where it contains refresh_token`);
   }
   if (grants.has('authorization_code') !== client.response_types.includes('code')) {
     object(['response_types'], 'must be ["code"] with the grant type authorization_code, and empty without');

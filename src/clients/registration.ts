@@ -131,6 +131,7 @@ export async function deleteClient(change: Change, client: Client): Promise<void
 async function endGrants(tx: Tx, clientId: string): Promise<void> {
   await tx.deleteFrom('grants').where('client_id', '=', clientId).execute();
   await tx.deleteFrom('artifacts').where('client_id', '=', clientId).execute();
+  await tx.deleteFrom('device_codes').where('client_id', '=', clientId).execute();
 }
 
 async function existing(tx: Tx, clientId: string): Promise<ClientWithSecrets> {

@@ -15,6 +15,7 @@ export interface Tables {
   consents: Consents;
   grants: Grants;
   artifacts: Artifacts;
+  device_codes: DeviceCodes;
   used_once: UsedOnce;
   revoked_tokens: RevokedTokens;
   signing_keys: SigningKeys;
@@ -136,8 +137,24 @@ interface Artifacts {
   account_id: string | null;
   client_id: string | null;
   uid: string | null;
-  user_code: string | null;
   payload: StoredJson;
+  consumed_at: Date | null;
+  created_at: Date;
+  expires_at: Date;
+}
+
+interface DeviceCodes {
+  device_code: ColumnType<Buffer, Digest, never>;
+  user_code: ColumnType<Buffer, Digest, never>;
+  client_id: string;
+  status: 'pending' | 'claimed' | 'approved' | 'denied';
+  claimed_by: ColumnType<Buffer | null, Digest | null>;
+  account_id: string | null;
+  grant_id: ColumnType<Buffer | null, Digest | null>;
+  payload: StoredJson;
+  interval_seconds: number;
+  polled_at: Date | null;
+  polled_too_soon: Generated<boolean>;
   consumed_at: Date | null;
   created_at: Date;
   expires_at: Date;

@@ -29,7 +29,7 @@ export async function showConsent(room: LoginRoom, ctx: Context, step: Step): Pr
     application,
     action: stepPath(room, interaction.uid, 'consent'),
     email: account?.email ?? '',
-    destination: describeDestination(interaction.params.redirect_uri),
+    destination: interaction.deviceCode ? undefined : describeDestination(interaction.params.redirect_uri),
     asked: describePermissions(room, askedFor(step)),
     allowedBefore: describePermissions(room, await allowedBefore(room, step)),
   });

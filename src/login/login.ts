@@ -39,6 +39,9 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
   router.post('/account/sessions/end', (ctx) => endOwnSession(room, ctx));
   router.post('/account/applications/take-back', (ctx) => takeBackConsent(room, ctx));
 
+  // the page is the library's; where its forms come from is looked at here
+  router.post('/device', (_ctx, next) => next());
+
   router.get('/assets/:file', (ctx, next) => (room.views.sendAsset(ctx, String(ctx.params.file)) ? undefined : next()));
   return router.routes() as Middleware;
 }

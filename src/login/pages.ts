@@ -1,6 +1,6 @@
 /** Every page that a person can see, as the data that its template of views/ is given. */
 
-export type Page = LoginPage | ConsentPage | AccountPage | LogoutPage | NoticePage;
+export type Page = LoginPage | ConsentPage | DevicePage | DeviceConfirmPage | AccountPage | LogoutPage | NoticePage;
 
 /** An application as people are told about it. Links are http or https. */
 export interface Application {
@@ -28,12 +28,33 @@ export interface ConsentPage {
   readonly application: Application;
   readonly action: string;
   readonly email: string;
-  /** Where the person goes from here, in words. */
-  readonly destination: string;
+  /** Where the person goes from here, in words; nowhere, where it is a device that waits. */
+  readonly destination: string | undefined;
   /** What is asked for now. */
   readonly asked: readonly Permissions[];
   /** What was allowed before and is asked for again. */
   readonly allowedBefore: readonly Permissions[];
+}
+
+/** Where the code that a device shows is entered. */
+export interface DevicePage {
+  readonly page: 'device';
+  readonly action: string;
+  readonly xsrf: string;
+  /** What was typed, or what the link filled in. */
+  readonly code: string;
+  readonly problem?: string | undefined;
+}
+
+/** Whether the device is the person's own: asked before anything else, whoever they are. */
+export interface DeviceConfirmPage {
+  readonly page: 'device_confirm';
+  readonly application: string;
+  readonly action: string;
+  readonly xsrf: string;
+  readonly code: string;
+  readonly confirmation: string;
+  readonly asked: readonly Permissions[];
 }
 
 /** What one API, or this server itself, lets an application do. */

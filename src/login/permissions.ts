@@ -4,7 +4,10 @@ import type { Permissions } from './pages.ts';
 import type { LoginRoom } from './room.ts';
 import { describeClaim } from './wording.ts';
 
-export function describePermissions({ describeScopes }: LoginRoom, scopes: ConsentedScopes): Permissions[] {
+export function describePermissions(
+  { describeScopes }: Pick<LoginRoom, 'describeScopes'>,
+  scopes: ConsentedScopes,
+): Permissions[] {
   const { openid, claims, resources } = scopes;
   const described = describeScopes({ openid, resources }).filter((api) => api.scopes.length > 0);
   const known = new Set(described.flatMap((api) => api.scopes.map(({ name }) => name)));

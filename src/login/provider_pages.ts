@@ -1,13 +1,15 @@
-/** The pages that oidc-provider shows by itself, in our own words and looks: errors and logging out. */
+/** The pages that oidc-provider shows by itself, in our own words and looks: errors, devices, logging out. */
 import type { Context } from 'koa';
 import type { ErrorOut, KoaContextWithOIDC } from 'oidc-provider';
 import { requestOf } from '../http/request_context.ts';
 import { Views } from '../http/views.ts';
+import { createDevicePages, type DevicePages } from './device_pages.ts';
 import type { NoticePage, Page } from './pages.ts';
+import type { LoginDependencies } from './room.ts';
 import { EXPIRED } from './trouble.ts';
 
 /** Page sources as oidc-provider's configuration takes them. */
-export interface ProviderPages {
+export interface ProviderPages extends DevicePages {
   renderError(ctx: KoaContextWithOIDC, out: ErrorOut, error: Error): void;
   logoutSource(ctx: KoaContextWithOIDC, form: string): void;
   postLogoutSuccessSource(ctx: KoaContextWithOIDC): Promise<void>;
@@ -15,9 +17,13 @@ export interface ProviderPages {
   unanswered(ctx: Context, status: number): void;
 }
 
-export function createProviderPages(issuer: string): ProviderPages {
+export function createProviderPages({
+  issuer,
+  describeScopes,
+}: Pick<LoginDependencies, 'issuer' | 'describeScopes'>): ProviderPages {
   const views = new Views<Page>(issuer);
   return {
+    ...createDevicePages(views, describeScopes),
     renderError: (ctx, { error, error_description: description }, { name }) => {
       const notice = name === 'SessionNotFound' ? EXPIRED : explain(ctx.status);
       views.show(ctx, ctx.status, { ...notice, error: { code: error, description }, requestId: requestOf(ctx).id });

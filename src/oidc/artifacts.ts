@@ -20,13 +20,7 @@ export interface ArtifactSettings {
 }
 
 /** The kinds whose life hangs on a grant. */
-const UNDER_A_GRANT = new Set([
-  'AccessToken',
-  'AuthorizationCode',
-  'RefreshToken',
-  'DeviceCode',
-  'BackchannelAuthenticationRequest',
-]);
+const UNDER_A_GRANT = new Set(['AccessToken', 'AuthorizationCode', 'RefreshToken', 'BackchannelAuthenticationRequest']);
 
 export function createAdapter(settings: ArtifactSettings): (kind: string) => Adapter {
   return (kind) => (kind === 'Grant' ? new GrantStore(settings) : new ArtifactStore(kind, settings));
@@ -58,7 +52,6 @@ class ArtifactStore implements Adapter {
           artifact_id: sha256(id),
           grant_id: UNDER_A_GRANT.has(this.#kind) && payload.grantId ? sha256(payload.grantId) : null,
           client_id: payload.clientId ?? null,
-          user_code: payload.userCode ?? null,
           consumed_at: null,
           created_at: now,
           ...values,
@@ -79,9 +72,9 @@ class ArtifactStore implements Adapter {
     return row?.payload;
   }
 
-  async findByUserCode(userCode: string): Promise<AdapterPayload | undefined> {
-    const row = await this.#select().where('user_code', '=', userCode).executeTakeFirst();
-    return row && { ...(row.payload as AdapterPayload), ...this.#consumption(row.consumed_at) };
+  /** Device codes have a store of their own (device_codes.ts). */
+  findByUserCode(): Promise<undefined> {
+    return Promise.resolve(undefined);
   }
 
   /**
@@ -240,12 +233,12 @@ export async function grantLives(database: Database, reference: string, now: Dat
 }
 
 /** One statement ends the grant and all that hangs on it; the second of two at once finds nothing to do. */
-async function endGrant(database: Database, grantId: string): Promise<void> {
+export async function endGrant(database: Database, grantId: string): Promise<void> {
   await database.deleteFrom('grants').where('grant_id', '=', sha256(grantId)).execute();
 }
 
 /** A parameter that can't be stored (a nonce with a NUL, say) is the caller's mistake. */
-function toJson(payload: object): string {
+export function toJson(payload: object): string {
   try {
     return json(payload);
   } catch (error) {
@@ -257,7 +250,8 @@ function toJson(payload: object): string {
 
 const FOREIGN_KEY_VIOLATION = '23503';
 
-async function refuseWithoutGrant<T>(saving: Promise<T>): Promise<T> {
+/** A token or code whose grant, client or account went away while it was being stored. */
+export async function refuseWithoutGrant<T>(saving: Promise<T>): Promise<T> {
   try {
     return await saving;
   } catch (error) {

@@ -4,6 +4,7 @@
  */
 import { Provider, type errors, type KoaContextWithOIDC } from 'oidc-provider';
 import type { Actor, AuditEvent, EventName, Origin } from '../audit/events.ts';
+import { DEVICE_CODE } from '../clients/metadata.ts';
 import { requestOf } from '../http/request_context.ts';
 import { grantReference } from './artifacts.ts';
 
@@ -15,6 +16,13 @@ export interface Notes {
   /** What broke, where the library answers with server_error. */
   failure?: Error;
 }
+
+type Reuse = 'code.reused' | 'refresh_token.reused' | 'device_code.reused';
+
+const REUSED: Readonly<Record<string, Reuse>> = {
+  refresh_token: 'refresh_token.reused',
+  [DEVICE_CODE]: 'device_code.reused',
+};
 
 const notes = new WeakMap<object, Notes>();
 
@@ -33,10 +41,22 @@ export function originOf(ctx: KoaContextWithOIDC): Origin {
 /** Listens to a provider. Call it for each one that is built: a rotation of keys builds a new one. */
 export function takeNotes(provider: Provider): void {
   provider.on('grant.success', (ctx) => note(ctx, issued(ctx)));
-  provider.on('grant.error', (ctx, error) =>
-    refused(ctx, 'token.refused', error, { grant_type: parameter(ctx, 'grant_type') }),
-  );
-  provider.on('authorization.success', (ctx) => note(ctx, granted(ctx)));
+  provider.on('grant.error', (ctx, error) => {
+    if (stillWaits(error)) notesOf(ctx).refusal = error;
+    else refused(ctx, 'token.refused', error, { grant_type: parameter(ctx, 'grant_type') });
+  });
+  provider.on('authorization.success', (ctx) => {
+    // what was decided about a device is on record with the decision itself (device_codes.ts)
+    if (!DEVICE_PAGES.has(ctx.oidc.route)) note(ctx, granted(ctx, 'authorization.granted'));
+  });
+  provider.on('device_authorization.success', (ctx) => note(ctx, granted(ctx, 'device.requested')));
+  provider.on('device_authorization.error', (ctx, error) => refused(ctx, 'authorization.refused', error));
+  for (const event of ['code_verification.error', 'device_resume.error'] as const) {
+    provider.on(event, (ctx, error) => {
+      // too many guesses are on record as that
+      if (error.statusCode !== 429) refused(ctx, 'authorization.refused', error);
+    });
+  }
   provider.on('authorization.error', (ctx, error) => refused(ctx, 'authorization.refused', error));
   provider.on('introspection.error', (ctx, error) => refused(ctx, 'token.introspected', error));
   provider.on('revocation.error', (ctx, error) => refused(ctx, 'token.revoked', error));
@@ -48,8 +68,7 @@ export function takeNotes(provider: Provider): void {
   provider.on('refresh_token.destroyed', ({ accountId }) => ended('refresh_token', accountId));
   provider.on('grant.revoked', (ctx, grantId) => {
     // the token endpoint ends a grant for one reason only: what may be used once came again
-    const code = parameter(ctx, 'grant_type') === 'authorization_code';
-    if (ctx.oidc.route === 'token') noteReuse(code ? 'code.reused' : 'refresh_token.reused', grantId);
+    if (ctx.oidc.route === 'token') noteReuse(REUSED[parameter(ctx, 'grant_type') ?? ''] ?? 'code.reused', grantId);
     note(ctx, {
       event: 'grant.revoked',
       outcome: 'success',
@@ -67,7 +86,7 @@ export function note(ctx: KoaContextWithOIDC, event: AuditEvent): void {
 }
 
 /** Something single-use came again, and its family is gone. */
-export function noteReuse(event: 'code.reused' | 'refresh_token.reused', grantId: string | undefined): void {
+export function noteReuse(event: Reuse, grantId: string | undefined): void {
   const ctx = Provider.ctx;
   if (!ctx) return;
   const details = { grant_id: grantId && grantReference(grantId) };
@@ -114,12 +133,12 @@ function issued(ctx: KoaContextWithOIDC): AuditEvent {
   return { event: 'token.issued', outcome: 'success', ...whom(ctx), details };
 }
 
-function granted(ctx: KoaContextWithOIDC): AuditEvent {
+function granted(ctx: KoaContextWithOIDC, event: 'authorization.granted' | 'device.requested'): AuditEvent {
   const details = {
     scope: parameter(ctx, 'scope'),
     resources: [ctx.oidc.params?.['resource']].flat().filter((one) => typeof one === 'string'),
   };
-  return { event: 'authorization.granted', outcome: 'success', ...whom(ctx), details };
+  return { event, outcome: 'success', ...whom(ctx), details };
 }
 
 /** Named even where the caller has not proved to be that client: the trail then says `anonymous` as the actor. */
@@ -127,7 +146,20 @@ function whom({ oidc }: KoaContextWithOIDC): Pick<AuditEvent, 'clientId' | 'acco
   return { clientId: oidc.client?.clientId, accountId: oidc.account?.accountId ?? oidc.session?.accountId };
 }
 
-const PERSONS_ROUTES = new Set(['authorization', 'resume', 'end_session', 'end_session_confirm', 'userinfo']);
+const DEVICE_PAGES = new Set(['code_verification', 'device_resume']);
+const PERSONS_ROUTES = new Set([
+  'authorization',
+  'resume',
+  'end_session',
+  'end_session_confirm',
+  'userinfo',
+  ...DEVICE_PAGES,
+]);
+
+/** A device asks every few seconds: that nothing has been decided yet, or that it asks too often, is no event. */
+function stillWaits({ error }: errors.OIDCProviderError): boolean {
+  return error === 'authorization_pending' || error === 'slow_down';
+}
 
 function actorOf(ctx: KoaContextWithOIDC): Actor {
   const { oidc } = ctx;

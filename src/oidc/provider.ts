@@ -4,10 +4,15 @@ import type { JWK } from 'jose';
 import { findAccount } from '../accounts/account.ts';
 import type { Clock } from '../base/clock.ts';
 import { epochSeconds } from '../base/clock.ts';
+import type { AuditTrail } from '../audit/trail.ts';
+import type { Digest } from '../base/secret.ts';
 import { AUTH_METHODS, GRANT_TYPES } from '../clients/metadata.ts';
 import type { Database } from '../db/connection.ts';
+import type { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import { createAdapter, grantReference } from './artifacts.ts';
 import { demandOurAudience } from './client_assertions.ts';
+import { DeviceCodeStore } from './device_codes.ts';
+import { deviceFlow, guardDeviceFlow, type DevicePages } from './device_flow.ts';
 import { loadExistingGrant } from './existing_grant.ts';
 import { noteReplay, noteReuse, takeNotes } from './notes.ts';
 import { recordOf, useRegisteredClients, type RegisteredClientsSettings } from './registered_clients.ts';
@@ -16,8 +21,7 @@ import type { ResourcePolicy } from './resource_policy.ts';
 import { maySee } from './structured_tokens.ts';
 
 /** Pages that the library asks for while it answers; the login room draws them. */
-export interface ProviderPages {
-  readonly renderError: NonNullable<Configuration['renderError']>;
+export interface ProviderPages extends DevicePages {
   readonly logoutSource: (ctx: KoaContextWithOIDC, form: string) => void | Promise<void>;
   readonly postLogoutSuccessSource: (ctx: KoaContextWithOIDC) => void | Promise<void>;
 }
@@ -27,7 +31,11 @@ export interface ProviderSettings {
   readonly database: Database;
   readonly clock: Clock;
   readonly clients: RegisteredClientsSettings;
+  readonly trail: AuditTrail;
   readonly policy: ResourcePolicy;
+  readonly userCodeGuesses: UserCodeGuesses;
+  /** Digests a user code under a key; the same on every node. */
+  readonly digestUserCode: (userCode: string) => Digest;
   readonly pages: ProviderPages;
   /** Signs cookies; the same on every node. */
   readonly cookieKeys: readonly string[];
@@ -45,6 +53,8 @@ export const ROUTES = {
   userinfo: '/userinfo',
   jwks: '/jwks',
   end_session: '/logout',
+  device_authorization: '/device_authorization',
+  code_verification: '/device',
 } as const;
 
 /** The methods that each path takes, for telling those who use another one. */
@@ -56,6 +66,8 @@ export const METHODS: Readonly<Record<string, readonly string[]>> = {
   [ROUTES.userinfo]: ['GET', 'POST', 'OPTIONS'],
   [ROUTES.jwks]: ['GET', 'OPTIONS'],
   [ROUTES.end_session]: ['GET', 'POST'],
+  [ROUTES.device_authorization]: ['POST', 'OPTIONS'],
+  [ROUTES.code_verification]: ['GET', 'POST'],
   '/.well-known/openid-configuration': ['GET', 'OPTIONS'],
   '/.well-known/oauth-authorization-server': ['GET', 'OPTIONS'],
 };
@@ -65,6 +77,7 @@ const SIGNING_ALGS = ['ES256', 'RS256'] as const;
 const ASSERTION_ALGS = ['ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA'] as const;
 const OPAQUE_ACCESS_TOKEN_SECONDS = 600;
 const CODE_SECONDS = 60;
+const DEVICE_CODE_SECONDS = 600;
 const ID_TOKEN_SECONDS = 3_600;
 const INTERACTION_SECONDS = 1_800;
 
@@ -77,6 +90,7 @@ export function createProvider(settings: ProviderSettings, jwks: readonly JWK[])
     if (!first) noteReplay();
     return first;
   };
+  guardDeviceFlow(provider, ROUTES.code_verification, settings.userCodeGuesses);
   takeNotes(provider);
   return provider;
 }
@@ -87,13 +101,14 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     _: unknown,
     token: { resourceServer?: { accessTokenTTL?: number | undefined } | undefined },
   ): number => token.resourceServer?.accessTokenTTL ?? OPAQUE_ACCESS_TOKEN_SECONDS;
+  const artifacts = createAdapter({
+    database,
+    clock,
+    refreshGraceSeconds: settings.refreshGraceSeconds,
+    onReuse: (kind, grantId) => noteReuse(kind === 'RefreshToken' ? 'refresh_token.reused' : 'code.reused', grantId),
+  });
   return {
-    adapter: createAdapter({
-      database,
-      clock,
-      refreshGraceSeconds: settings.refreshGraceSeconds,
-      onReuse: (kind, grantId) => noteReuse(kind === 'RefreshToken' ? 'refresh_token.reused' : 'code.reused', grantId),
-    }),
+    adapter: (kind) => (kind === 'DeviceCode' ? new DeviceCodeStore(settings) : artifacts(kind)),
     jwks: { keys: [...jwks] },
     routes: ROUTES,
     cookies: cookies(settings),
@@ -149,6 +164,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       AccessToken: tokenSeconds,
       ClientCredentials: tokenSeconds,
       AuthorizationCode: CODE_SECONDS,
+      DeviceCode: DEVICE_CODE_SECONDS,
       IdToken: ID_TOKEN_SECONDS,
       Interaction: INTERACTION_SECONDS,
       RefreshToken: settings.refreshTtlSeconds,
@@ -158,6 +174,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
+      deviceFlow: deviceFlow({ pages: settings.pages, policy }),
       dPoP: { enabled: false },
       pushedAuthorizationRequests: { enabled: false },
       claimsParameter: { enabled: false },

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { errors, Provider, type AllClientMetadata, type Client } from 'oidc-provider';
 import type { ClientDirectory } from '../clients/client_directory.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
-import { usesSecret } from '../clients/metadata.ts';
+import { DEVICE_CODE, usesSecret } from '../clients/metadata.ts';
 import type { SecretUses } from '../clients/secret_uses.ts';
 import type { SecretVerifier } from '../clients/secret_verifier.ts';
 import type { Clock } from '../base/clock.ts';
@@ -81,7 +81,8 @@ function refuseOtherMethod({ tokenEndpointAuthMethod }: Client): void {
 /** Where the library would answer `invalid_request`, RFC 6749 (5.2) has a name for it. */
 function refuseGrantType(grantType: string): void {
   const oidc = Provider.ctx?.oidc;
-  if (oidc?.route !== 'token' || oidc.params?.['grant_type'] !== grantType) return;
+  const asked = oidc?.route === 'device_authorization' ? DEVICE_CODE : oidc?.params?.['grant_type'];
+  if ((oidc?.route !== 'token' && oidc?.route !== 'device_authorization') || asked !== grantType) return;
   throw new errors.UnauthorizedClient('the client is not registered for this grant type');
 }
 

@@ -10,6 +10,13 @@ import { recordOf } from './registered_clients.ts';
 
 const openid = new Set<string>(OPENID_SCOPES);
 
+const AUTHORIZATION_ROUTES = new Set(['authorization', 'pushed_authorization_request', 'device_authorization']);
+
+export interface SortedScopes {
+  readonly openid: readonly string[];
+  readonly resources: Readonly<Record<string, readonly string[]>>;
+}
+
 export class ResourcePolicy {
   readonly #resources: ResourceDirectory;
 
@@ -26,6 +33,7 @@ export class ResourcePolicy {
     // several were granted, and this token is for one: the client must say which
     if (granted) return [...granted];
     const record = recordOf(client);
+    demandScope(ctx);
     const asked = scopesAskedFor(ctx).filter((scope) => !openid.has(scope));
     if (asked.length === 0 && !isClientCredentials(ctx)) return undefined;
     const fitting = record.metadata.resources.filter(({ resource }) => {
@@ -42,12 +50,28 @@ export class ResourcePolicy {
     );
   };
 
+  /** The scopes of a request, each where it belongs, as far as the client has been given them. */
+  sort(client: Client, params: Readonly<Record<string, unknown>>): SortedScopes {
+    const record = recordOf(client);
+    const asked = splitScope(params['scope']);
+    const named = [params['resource']].flat().filter((value) => typeof value === 'string');
+    const ofResource = (resource: string): string[] => {
+      const allowed = this.#allowed(record, resource);
+      return asked.filter((scope) => allowed.has(scope));
+    };
+    return {
+      openid: asked.filter((scope) => openid.has(scope)),
+      resources: Object.fromEntries(named.map((resource) => [resource, ofResource(resource)])),
+    };
+  }
+
   /** Called for each resource of a request; refuses what this client was not given. */
   resourceServer = (ctx: KoaContextWithOIDC, identifier: string, client: Client): ResourceServer => {
     const record = recordOf(client);
     const resource = this.#resources.get(identifier);
     const allowed = this.#allowed(record, identifier);
     if (!resource || allowed.size === 0) throw new errors.InvalidTarget('this client has not been given the resource');
+    demandScope(ctx);
     if (isClientCredentials(ctx)) this.#settleClientCredentialsScope(ctx, allowed);
     else if (isAuthorization(ctx)) this.#refuseBeyondRequested(ctx, record);
     return {
@@ -94,7 +118,13 @@ function isClientCredentials({ oidc }: KoaContextWithOIDC): boolean {
 }
 
 function isAuthorization({ oidc }: KoaContextWithOIDC): boolean {
-  return oidc.route === 'authorization' || oidc.route === 'pushed_authorization_request';
+  return AUTHORIZATION_ROUTES.has(oidc.route);
+}
+
+/** A browser can show an error; a device would show a code, and its person would find out at the end. */
+function demandScope({ oidc }: KoaContextWithOIDC): void {
+  if (oidc.route !== 'device_authorization' || splitScope(oidc.params?.['scope']).length > 0) return;
+  throw new errors.InvalidScope('ask for at least one scope', '');
 }
 
 function beyond(asked: readonly string[], allowed: ReadonlySet<string>): Error {

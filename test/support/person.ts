@@ -67,7 +67,12 @@ export class Person {
 
   /** Logs in and decides about the consent wherever that is asked, and answers where it all ended. */
   async walk(authorizationUrl: string | URL): Promise<Arrival> {
-    let arrival = await this.open(authorizationUrl);
+    return this.finish(await this.open(authorizationUrl));
+  }
+
+  /** The same from a page that was reached in another way. */
+  async finish(reached: Arrival): Promise<Arrival> {
+    let arrival = reached;
     for (let pages = 0; pages < PAGES_AT_MOST; pages++) {
       const form = formOf(arrival.page);
       if (!this.#isOurs(arrival.url) || !form) return arrival;

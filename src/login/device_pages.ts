@@ -1,0 +1,91 @@
+/**
+ * The pages of a device without a browser (RFC 8628): where its code is entered, where a person confirms that the device
+ * is theirs, and how it ended.
+ */
+import type { KoaContextWithOIDC } from 'oidc-provider';
+import type { Views } from '../http/views.ts';
+import type { NoticePage, Page } from './pages.ts';
+import { describePermissions } from './permissions.ts';
+import type { LoginRoom, ScopeRequest } from './room.ts';
+import { describeWait } from './wording.ts';
+
+export interface DevicePages {
+  enterCode(ctx: KoaContextWithOIDC, form: DeviceForm, problem: CodeProblem | undefined): void;
+  confirmCode(ctx: KoaContextWithOIDC, form: DeviceForm & { confirmation: string; scopes: ScopeRequest }): void;
+  deviceDone(ctx: KoaContextWithOIDC, outcome: 'connected' | 'denied' | 'over'): void;
+}
+
+interface DeviceForm {
+  readonly action: string;
+  readonly xsrf: string;
+  readonly code: string;
+}
+
+type CodeProblem =
+  | { readonly reason: 'missing' | 'wrong' | 'stale' }
+  | { readonly reason: 'throttled'; readonly retryAfterSeconds: number };
+
+export function createDevicePages(views: Views<Page>, describeScopes: LoginRoom['describeScopes']): DevicePages {
+  return {
+    enterCode: (ctx, { action, xsrf, code }, problem) => {
+      if (problem?.reason === 'throttled') ctx.set('Retry-After', String(problem.retryAfterSeconds));
+      const sentence = problem && sentenceOf(problem);
+      views.show(ctx, problem ? statusOf(problem) : 200, { page: 'device', action, xsrf, code, problem: sentence });
+    },
+    confirmCode: (ctx, { action, xsrf, code, confirmation, scopes }) => {
+      views.show(ctx, 200, {
+        page: 'device_confirm',
+        application: applicationOf(ctx),
+        action,
+        xsrf,
+        code,
+        confirmation,
+        asked: describePermissions({ describeScopes }, { ...scopes, claims: [] }),
+      });
+    },
+    deviceDone: (ctx, outcome) => views.show(ctx, outcome === 'over' ? 400 : 200, endings[outcome](applicationOf(ctx))),
+  };
+}
+
+function applicationOf({ oidc: { client } }: KoaContextWithOIDC): string {
+  return client?.clientName ?? client?.clientId ?? 'the application';
+}
+
+function statusOf({ reason }: CodeProblem): number {
+  return reason === 'throttled' ? 429 : 400;
+}
+
+/** One sentence for a code that is unknown, used or expired: which of them it was is nobody's business. */
+function sentenceOf(problem: CodeProblem): string {
+  switch (problem.reason) {
+    case 'missing':
+      return 'Enter the code that your device shows.';
+    case 'wrong':
+      return 'No device waits with this code. Check it; if it is right, it has expired or was used: get a new one on your device.';
+    case 'stale':
+      return 'The page was out of date, so nothing was done. Enter the code again.';
+    case 'throttled':
+      return `There were too many tries with codes. Wait ${describeWait(problem.retryAfterSeconds)}, then try again.`;
+  }
+}
+
+const endings: Readonly<Record<'connected' | 'denied' | 'over', (application: string) => NoticePage>> = {
+  connected: (application) => ({
+    page: 'notice',
+    heading: 'Your device is connected',
+    sentences: [
+      `${application} goes on by itself in a moment. You can close this window.`,
+      'You can take the access back at any time on your account page.',
+    ],
+  }),
+  denied: () => ({
+    page: 'notice',
+    heading: 'The device was not connected',
+    sentences: ['It gets no access. You can close this window.'],
+  }),
+  over: () => ({
+    page: 'notice',
+    heading: 'This code can’t be used any more',
+    sentences: ['It has expired, or it was used in another window. Get a new code on your device and start again.'],
+  }),
+};

@@ -1,0 +1,242 @@
+/**
+ * Device codes (RFC 8628) on Postgres. A code goes `pending → claimed → approved`, or to `denied`; every step is one
+ * statement that names the step before, so of two browsers, or two nodes, one goes on and the other is told so. Neither
+ * code is stored: the device's is kept as SHA-256, the person's, which is short, as a digest under a key.
+ */
+import { errors, Provider, type Adapter, type AdapterPayload, type KoaContextWithOIDC } from 'oidc-provider';
+import { sql, type ExpressionBuilder, type RawBuilder } from 'kysely';
+import type { AuditEvent } from '../audit/events.ts';
+import type { AuditTrail } from '../audit/trail.ts';
+import { addSeconds, epochSeconds, type Clock } from '../base/clock.ts';
+import { sha256, type Digest } from '../base/secret.ts';
+import { Unavailable, type Database } from '../db/connection.ts';
+import type { Tables } from '../db/tables.ts';
+import { transact } from '../db/transaction.ts';
+import { endGrant, refuseWithoutGrant, toJson } from './artifacts.ts';
+import { originOf } from './notes.ts';
+
+export interface DeviceCodeSettings {
+  readonly database: Database;
+  readonly trail: AuditTrail;
+  readonly clock: Clock;
+  /** Digests a user code under a key: it is too short for a plain hash to hide it. The same on every node. */
+  readonly digestUserCode: (userCode: string) => Digest;
+}
+
+/** How long a device waits between two polls (RFC 8628, 3.5), and how much longer after each that came too soon. */
+export const INTERVAL_SECONDS = 5;
+const LONGER_SECONDS = 5;
+/** A device that was told to wait longer so often is not helped by more. */
+const LONGEST_INTERVAL_SECONDS = 60;
+/** Networks are not clocks: a poll may be that much early. */
+const TOLERANCE_SECONDS = 1;
+
+/** How the person's pages name a code, whose value they never learn. */
+const BY_DIGEST = 'device code by digest ';
+const PERSONS_ROUTES = new Set(['code_verification', 'device_resume']);
+const UNIQUE_VIOLATION = '23505';
+
+/** The code went on without this browser: another one, or another tab, was faster. */
+export class CodeTaken extends errors.InvalidRequest {
+  constructor() {
+    super('the code has been used in the meantime');
+  }
+}
+
+export class DeviceCodeStore implements Adapter {
+  readonly #settings: DeviceCodeSettings;
+
+  constructor(settings: DeviceCodeSettings) {
+    this.#settings = settings;
+  }
+
+  async upsert(id: string, payload: AdapterPayload, expiresIn: number): Promise<void> {
+    const known = digestIn(id);
+    if (known) await this.#advance(known, payload);
+    else await this.#begin(id, payload, expiresIn);
+  }
+
+  /** At the token endpoint this is a poll; on the person's pages it is a look. */
+  async find(id: string): Promise<AdapterPayload | undefined> {
+    const ctx = Provider.ctx;
+    const row = ctx?.oidc.route === 'token' ? await this.#poll(ctx, id) : await this.#look(digestIn(id) ?? sha256(id));
+    if (!row) return undefined;
+    const consumed = row.consumed_at ? { consumed: epochSeconds(row.consumed_at) } : {};
+    return { ...(row.payload as AdapterPayload), jti: id, ...consumed };
+  }
+
+  /** A code that still waits for its person, or that this very browser has confirmed and not finished with. */
+  async findByUserCode(userCode: string): Promise<AdapterPayload | undefined> {
+    const { database, clock, digestUserCode } = this.#settings;
+    const row = await database
+      .selectFrom('device_codes')
+      .select(['device_code', 'payload'])
+      .where('user_code', '=', digestUserCode(userCode))
+      .where('expires_at', '>', clock())
+      .where(({ or, eb }) => or([eb('status', '=', 'pending'), eb.and(claimedHere(eb))]))
+      .executeTakeFirst();
+    if (!row) return undefined;
+    const { inFlight: _, ...payload } = row.payload as AdapterPayload;
+    return { ...payload, userCode, jti: BY_DIGEST + row.device_code.toString('base64url') };
+  }
+
+  /** Of any number of polls at once one gets the tokens. A refusal is not used up: it is repeated. */
+  async consume(id: string): Promise<void> {
+    const { database, clock } = this.#settings;
+    const { numUpdatedRows } = await database
+      .updateTable('device_codes')
+      .set({ consumed_at: sql<Date | null>`case when status = 'approved' then ${clock()}::timestamptz end` })
+      .where('device_code', '=', sha256(id))
+      .where('consumed_at', 'is', null)
+      .executeTakeFirst();
+    if (numUpdatedRows === 0n) throw new errors.InvalidGrant('the device code was used already');
+  }
+
+  async destroy(id: string): Promise<void> {
+    await this.#settings.database.deleteFrom('device_codes').where('device_code', '=', sha256(id)).execute();
+  }
+
+  async revokeByGrantId(grantId: string): Promise<void> {
+    await endGrant(this.#settings.database, grantId);
+  }
+
+  findByUid(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
+  async #begin(id: string, { userCode, ...payload }: AdapterPayload, expiresIn: number): Promise<void> {
+    const { database, clock, digestUserCode } = this.#settings;
+    const now = clock();
+    const storing = database
+      .insertInto('device_codes')
+      .values({
+        device_code: sha256(id),
+        user_code: digestUserCode(userCode!),
+        client_id: payload.clientId!,
+        status: 'pending',
+        claimed_by: null,
+        account_id: null,
+        grant_id: null,
+        payload: toJson(packed(payload)),
+        interval_seconds: INTERVAL_SECONDS,
+        polled_at: null,
+        consumed_at: null,
+        created_at: now,
+        expires_at: addSeconds(now, expiresIn),
+      })
+      .execute();
+    await refuseWithoutGrant(storing).catch(asUnavailable);
+  }
+
+  /** What the person decided and the record of it are on disk together, or neither is. */
+  async #advance(deviceCode: Digest, payload: AdapterPayload): Promise<void> {
+    const { database, trail } = this.#settings;
+    const ctx = Provider.ctx!;
+    const { status, event } = decisionIn(payload);
+    const afterClaim = payload.inFlight === true && status !== 'claimed';
+    const advancing = transact(database, async (tx) => {
+      const { numUpdatedRows } = await tx
+        .updateTable('device_codes')
+        .set({
+          status,
+          payload: toJson(packed(payload)),
+          ...(status === 'claimed' && { claimed_by: browserOf(ctx) }),
+          ...(status === 'approved' && { account_id: payload.accountId!, grant_id: sha256(payload.grantId!) }),
+        })
+        .where('device_code', '=', deviceCode)
+        .where(({ or, eb }) => or([eb('status', '=', afterClaim ? 'claimed' : 'pending'), eb.and(claimedHere(eb))]))
+        .executeTakeFirst();
+      if (numUpdatedRows === 0n) throw new CodeTaken();
+      if (event) await trail.recordIn(tx, originOf(ctx), event);
+    });
+    await refuseWithoutGrant(advancing);
+  }
+
+  #look(deviceCode: Digest) {
+    return this.#settings.database
+      .selectFrom('device_codes')
+      .select(['payload', 'consumed_at'])
+      .where('device_code', '=', deviceCode)
+      .executeTakeFirst();
+  }
+
+  /**
+   * One statement finds the code, counts the poll and says whether it came too soon, whichever node it came to. Polls at
+   * the same moment are polls too soon but for one. Another client's poll finds nothing and counts for nothing.
+   */
+  async #poll({ oidc }: KoaContextWithOIDC, deviceCode: string) {
+    const { database, clock } = this.#settings;
+    const now = clock();
+    const tooSoon = sql<boolean>`coalesce(expires_at > ${now}::timestamptz
+      and polled_at + make_interval(secs => interval_seconds - ${TOLERANCE_SECONDS}::int) > ${now}::timestamptz, false)`;
+    const either = <T>(soon: RawBuilder<T>, well: RawBuilder<T>) =>
+      sql<T>`case when ${tooSoon} then ${soon} else ${well} end`;
+    const row = await database
+      .updateTable('device_codes')
+      .set({
+        polled_too_soon: tooSoon,
+        polled_at: either(sql<Date>`polled_at`, sql<Date>`${now}::timestamptz`),
+        interval_seconds: either(
+          sql<number>`least(interval_seconds + ${LONGER_SECONDS}::int, ${LONGEST_INTERVAL_SECONDS}::int)`,
+          sql<number>`interval_seconds`,
+        ),
+      })
+      .where('device_code', '=', sha256(deviceCode))
+      .where('client_id', '=', oidc.client!.clientId)
+      .returning(['payload', 'consumed_at', 'polled_too_soon'])
+      .executeTakeFirst();
+    if (row?.polled_too_soon) throw new errors.SlowDown();
+    return row;
+  }
+}
+
+/**
+ * The digest in a name that `findByUserCode` gave out. The pages get such names from the database or from a sealed
+ * interaction; at the token endpoint, where callers bring their own, none is one.
+ */
+function digestIn(id: string): Digest | undefined {
+  if (!id.startsWith(BY_DIGEST) || !PERSONS_ROUTES.has(Provider.ctx?.oidc.route ?? '')) return undefined;
+  return Buffer.from(id.slice(BY_DIGEST.length), 'base64url') as Digest;
+}
+
+/** Whoever opens the link again after confirming is not somebody else. */
+function claimedHere(eb: ExpressionBuilder<Tables, 'device_codes'>) {
+  return [eb('status', '=', 'claimed'), eb('claimed_by', '=', browserOf(Provider.ctx!))];
+}
+
+/** The session's name, which stays the same through a login. */
+function browserOf({ oidc }: KoaContextWithOIDC): Digest {
+  return sha256(`browser ${oidc.session!.uid}`);
+}
+
+interface Decision {
+  readonly status: 'claimed' | 'approved' | 'denied';
+  readonly event?: AuditEvent;
+}
+
+function decisionIn({ accountId, clientId, error, errorDescription, scope, resource }: AdapterPayload): Decision {
+  if (error) {
+    const details = { error, reason: errorDescription };
+    const who = Provider.ctx?.oidc.session?.accountId;
+    return {
+      status: 'denied',
+      event: { event: 'device.denied', outcome: 'refused', clientId, accountId: who, details },
+    };
+  }
+  if (!accountId) return { status: 'claimed' };
+  const resources = [resource].flat().filter((one) => one !== undefined);
+  const details = { scope, resources };
+  return { status: 'approved', event: { event: 'device.confirmed', outcome: 'success', clientId, accountId, details } };
+}
+
+/** Without the two codes, and without a hint that nobody looks at again and that may be a token. */
+function packed({ jti: _, userCode: __, params, ...payload }: AdapterPayload): object {
+  const { id_token_hint: ___, ...kept } = params ?? {};
+  return { ...payload, params: kept };
+}
+
+/** Two codes alike, which some billions of codes make unlikely: the next try gets another one. */
+function asUnavailable(error: unknown): never {
+  if ((error as { code?: unknown }).code !== UNIQUE_VIOLATION) throw error;
+  throw new Unavailable('The user code is taken.', { cause: error });
+}
