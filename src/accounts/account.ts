@@ -21,7 +21,7 @@ export interface Account {
   readonly updatedAt: Date;
 }
 
-export const Email = z
+const Email = z
   .string()
   .trim()
   .toLowerCase()
@@ -29,7 +29,7 @@ export const Email = z
   .pipe(z.email('must be an e-mail address'));
 
 /** NIST SP 800-63B: length is what counts, any character may be used, nothing is cut off. */
-export const Password = z
+const Password = z
   .string()
   .min(12, 'must have at least 12 characters')
   .max(256, 'must not be longer than 256 characters');

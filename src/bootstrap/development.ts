@@ -46,7 +46,7 @@ export interface DevelopmentSettings {
 const ADMIN = 'gatehouse-admin';
 const DEMO = 'gatehouse-demo';
 const DEMO_EMAIL = 'demo@example.com';
-export const DEMO_REDIRECT_URI = 'http://127.0.0.1:8080/callback';
+const DEMO_REDIRECT_URI = 'http://127.0.0.1:8080/callback';
 const DEMO_API = {
   identifier: 'https://api.example.com',
   scopes: [

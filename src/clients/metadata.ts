@@ -21,10 +21,21 @@ const httpsUrl = z
   .max(2_000, 'must not be longer than 2000 characters')
   .refine((value) => URL.parse(value)?.protocol === 'https:' && !URL.parse(value)?.username, 'must be an https URL');
 
+/** Loopback needs no TLS; that this server fetches from there at all is the operator's word (see egress/). */
+const keysUrl = z
+  .string()
+  .max(2_000, 'must not be longer than 2000 characters')
+  .refine((value) => {
+    const url = URL.parse(value);
+    if (!url || url.username || url.password) return false;
+    return url.protocol === 'https:' || (url.protocol === 'http:' && /^(127(\.\d+){3}|\[::1\])$/.test(url.hostname));
+  }, 'must be an https URL');
+
 const uris = z.array(z.string()).max(50, 'must not name more than 50 URIs');
 
 const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k'];
-const publicJwk = z
+/** A public key in the shape of RFC 7517 that this server can verify with. */
+export const PublicJwk = z
   .looseObject({
     kty: z.enum(['EC', 'RSA', 'OKP'], 'must be EC, RSA or OKP: only public keys are registered'),
     kid: z.string().max(200).optional(),
@@ -35,7 +46,7 @@ const publicJwk = z
   )
   .refine((jwk) => JSON.stringify(jwk).length <= 8_000, 'must not be longer than 8000 characters');
 
-export const ResourceAccess = z.strictObject({
+const ResourceAccess = z.strictObject({
   resource: z.string().max(512),
   scopes: z
     .array(z.string().max(128))
@@ -70,10 +81,10 @@ const members = {
     .optional(),
   jwks: z
     .strictObject({
-      keys: z.array(publicJwk).min(1, 'must hold at least one key').max(10, 'must not hold more than 10 keys'),
+      keys: z.array(PublicJwk).min(1, 'must hold at least one key').max(10, 'must not hold more than 10 keys'),
     })
     .optional(),
-  jwks_uri: httpsUrl.optional(),
+  jwks_uri: keysUrl.optional(),
   scope: z
     .string()
     .max(200)

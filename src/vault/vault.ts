@@ -38,7 +38,7 @@ export class DataKey {
 }
 
 /** The master key given is not the one that this database was sealed with. */
-export class WrongMasterKey extends CannotStart {}
+class WrongMasterKey extends CannotStart {}
 
 export class Vault {
   readonly #database: Database;
