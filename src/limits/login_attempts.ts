@@ -1,7 +1,8 @@
 /**
  * Slows down guessing of passwords, per account and per address, on all nodes together. Attempts are counted before
  * the password is looked at, so a hundred parallel guesses are a hundred counted guesses; a success takes its count
- * back. A limit always runs out by itself: nobody can lock an owner out for good.
+ * back. Nobody can lock an owner out: a limit runs out by itself, and an address from which the owner has logged in
+ * before is not held to what others have guessed at the account.
  */
 import { RateLimiterPostgres, RateLimiterRes } from 'rate-limiter-flexible';
 import type pg from 'pg';
@@ -11,53 +12,62 @@ export type Admission =
   | { readonly admitted: true; /** Call it when the password was right. */ forgive(): Promise<void> }
   | { readonly admitted: false; readonly retryAfterSeconds: number };
 
+interface Limit {
+  readonly points: number;
+  readonly duration: number;
+}
+
 /** A person mistypes a few times; a program guesses for ever. */
-const PER_ACCOUNT_AND_ADDRESS = { points: 5, duration: 60 };
-const PER_ACCOUNT = { points: 30, duration: 900 };
-const PER_ADDRESS = { points: 60, duration: 900 };
+const PER_ACCOUNT_AND_ADDRESS: Limit = { points: 5, duration: 60 };
+const PER_ACCOUNT: Limit = { points: 30, duration: 900 };
+const PER_ADDRESS: Limit = { points: 60, duration: 900 };
+const KNOWN_FOR_SECONDS = 30 * 86_400;
 
 export class LoginAttempts {
-  readonly #limits: readonly {
-    readonly limiter: RateLimiterPostgres;
-    readonly key: (email: string, address: string) => string;
-  }[];
+  readonly #perAccountAndAddress: RateLimiterPostgres;
+  readonly #perAccount: RateLimiterPostgres;
+  readonly #perAddress: RateLimiterPostgres;
+  /** Not a limit: the addresses from which an account was logged in to. */
+  readonly #known: RateLimiterPostgres;
 
   constructor(pool: pg.Pool) {
-    const limiter = (name: string, { points, duration }: { points: number; duration: number }): RateLimiterPostgres =>
+    const counter = (keyPrefix: string, { points, duration }: Limit): RateLimiterPostgres =>
       new RateLimiterPostgres({
         storeClient: pool,
         storeType: 'pool',
         tableName: 'failed_attempts',
         tableCreated: true,
         clearExpiredByTimeout: false,
-        keyPrefix: name,
+        keyPrefix,
         points,
         duration,
       });
-    this.#limits = [
-      {
-        limiter: limiter('login_account_address', PER_ACCOUNT_AND_ADDRESS),
-        key: (email, address) => digest(`${email} ${address}`),
-      },
-      { limiter: limiter('login_account', PER_ACCOUNT), key: (email) => digest(email) },
-      { limiter: limiter('login_address', PER_ADDRESS), key: (_, address) => digest(address) },
-    ];
+    this.#perAccountAndAddress = counter('login_account_address', PER_ACCOUNT_AND_ADDRESS);
+    this.#perAccount = counter('login_account', PER_ACCOUNT);
+    this.#perAddress = counter('login_address', PER_ADDRESS);
+    this.#known = counter('login_known', { points: 1, duration: KNOWN_FOR_SECONDS });
   }
 
-  /** Counts an attempt for the address that was typed, whether there is such an account or not. */
+  /** Counts an attempt for the account that was typed, whether there is such an account or not. */
   async admit(email: string, address: string): Promise<Admission> {
-    const typed = email.trim().toLowerCase();
+    const account = digest(email.trim().toLowerCase());
+    const both = digest(`${account} ${address}`);
+    const counted: readonly (readonly [RateLimiterPostgres, string])[] = [
+      [this.#perAccountAndAddress, both],
+      ...((await this.#known.get(both)) ? [] : [[this.#perAccount, account] as const]),
+      [this.#perAddress, digest(address)],
+    ];
     try {
-      for (const { limiter, key } of this.#limits) await limiter.consume(key(typed, address));
+      for (const [counter, key] of counted) await counter.consume(key);
     } catch (refused) {
-      if (refused instanceof RateLimiterRes)
-        return { admitted: false, retryAfterSeconds: Math.max(1, Math.ceil(refused.msBeforeNext / 1000)) };
-      throw refused;
+      if (!(refused instanceof RateLimiterRes)) throw refused;
+      return { admitted: false, retryAfterSeconds: Math.max(1, Math.ceil(refused.msBeforeNext / 1000)) };
     }
     return {
       admitted: true,
       forgive: async () => {
-        await Promise.all(this.#limits.map(({ limiter, key }) => limiter.reward(key(typed, address))));
+        await Promise.all(counted.map(([counter, key]) => counter.reward(key)));
+        await this.#known.set(both, 1, KNOWN_FOR_SECONDS);
       },
     };
   }
