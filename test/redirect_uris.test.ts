@@ -4,6 +4,7 @@ import { authorizationRequest, reachesLogin, staysHere } from './support/authori
 import { registerApplication, registerPublicApplication, REDIRECT_URI } from './support/code_flow.ts';
 import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 import type { RegisteredClient } from './support/operator.ts';
+import { Person } from './support/person.ts';
 
 const EVIL = 'https://evil.example';
 
@@ -80,6 +81,19 @@ describe('redirect URIs: authorization requests', () => {
       const twice = query();
       twice.append('redirect_uri', `${EVIL}/callback`);
       await staysHere(gatehouse, twice);
+    });
+    it('that was taken away while the person logged in', async () => {
+      const former = await registerApplication(gatehouse);
+      const person = new Person(gatehouse);
+      const { url } = await person.open(
+        `${gatehouse.issuer}/authorize?${query({ redirect_uri: REDIRECT_URI }, former)}`,
+      );
+      const path = `/clients/${former.client_id}`;
+      const taken = await gatehouse.adminCall('PATCH', path, { redirect_uris: ['https://new.example.com/callback'] });
+      assert.equal(taken.status, 200);
+      const arrival = await person.walk(url);
+      assert.equal(arrival.response.status, 400);
+      assert.match(arrival.page, /invalid_redirect_uri/);
     });
     it('that comes as an array', async () => {
       await staysHere(gatehouse, `${query({ redirect_uri: undefined })}&redirect_uri[]=${EVIL}`);

@@ -7,8 +7,10 @@ import { errors, Provider, type Adapter, type AdapterPayload } from 'oidc-provid
 import { sql } from 'kysely';
 import { addSeconds, epochSeconds, type Clock } from '../base/clock.ts';
 import { sha256, type Digest } from '../base/secret.ts';
-import { json, Unstorable, type Database } from '../db/connection.ts';
+import { json, type Database } from '../db/connection.ts';
 import { open, seal } from '../vault/seal.ts';
+import { payloadJson } from './payload_json.ts';
+import { SessionStore } from './session_store.ts';
 
 export interface ArtifactSettings {
   readonly database: Database;
@@ -29,7 +31,11 @@ const UNDER_A_GRANT = new Set([
 ]);
 
 export function createAdapter(settings: ArtifactSettings): (kind: string) => Adapter {
-  return (kind) => (kind === 'Grant' ? new GrantStore(settings) : new ArtifactStore(kind, settings));
+  return (kind) => {
+    if (kind === 'Grant') return new GrantStore(settings);
+    const artifacts = new ArtifactStore(kind, settings);
+    return kind === 'Session' ? new SessionStore({ ...settings, artifacts }) : artifacts;
+  };
 }
 
 class ArtifactStore implements Adapter {
@@ -45,9 +51,9 @@ class ArtifactStore implements Adapter {
     const { database, clock } = this.#settings;
     const now = clock();
     const values = {
-      payload: toJson(this.#packed(id, payload)),
+      payload: payloadJson(this.#packed(id, payload)),
       expires_at: addSeconds(now, expiresIn),
-      account_id: this.#kind === 'Interaction' ? null : (payload.accountId ?? null),
+      account_id: (this.#kind === 'Interaction' ? loggedInTo(payload) : payload.accountId) ?? null,
       uid: this.#kind === 'Session' ? (payload.uid ?? null) : null,
     };
     await refuseWithoutGrant(
@@ -75,7 +81,7 @@ class ArtifactStore implements Adapter {
 
   /** Sessions alone are found by uid; what is found this way is read, never saved, so it needs no id. */
   async findByUid(uid: string): Promise<AdapterPayload | undefined> {
-    const row = await this.#select().where('uid', '=', uid).orderBy('created_at', 'desc').executeTakeFirst();
+    const row = await this.#select().where('uid', '=', uid).executeTakeFirst();
     return row?.payload;
   }
 
@@ -91,36 +97,24 @@ class ArtifactStore implements Adapter {
   async consume(id: string): Promise<void> {
     const { database, clock } = this.#settings;
     const now = clock();
+    const graceBegan = this.#graceBegan(now);
     const { numUpdatedRows } = await database
       .updateTable('artifacts')
       .set({ consumed_at: sql<Date>`coalesce(consumed_at, ${now}::timestamptz)` })
       .where('kind', '=', this.#kind)
       .where('artifact_id', '=', sha256(id))
-      .where(({ or, eb }) => or([eb('consumed_at', 'is', null), eb('consumed_at', '>', this.#graceBegan(now))]))
+      .where(({ or, eb }) =>
+        or([eb('consumed_at', 'is', null), ...(graceBegan ? [eb('consumed_at', '>', graceBegan)] : [])]),
+      )
       .executeTakeFirst();
     if (numUpdatedRows === 0n) await this.#endFamily(id);
   }
 
-  /** A session that was saved under two ids by two requests at once ends under both. */
   async destroy(id: string): Promise<void> {
-    const { database } = this.#settings;
-    const artifact_id = sha256(id);
-    await database
+    await this.#settings.database
       .deleteFrom('artifacts')
       .where('kind', '=', this.#kind)
-      .where(({ or, eb, selectFrom }) =>
-        or([
-          eb('artifact_id', '=', artifact_id),
-          eb(
-            'uid',
-            '=',
-            selectFrom('artifacts as same')
-              .select('same.uid')
-              .where('same.kind', '=', this.#kind)
-              .where('same.artifact_id', '=', artifact_id),
-          ),
-        ]),
-      )
+      .where('artifact_id', '=', sha256(id))
       .execute();
   }
 
@@ -139,12 +133,16 @@ class ArtifactStore implements Adapter {
   /** Within its grace a consumed refresh token looks unused, but at the token endpoint only. */
   #consumption(consumedAt: Date | null): { consumed?: number } {
     if (!consumedAt) return {};
-    const graceful = consumedAt > this.#graceBegan(this.#settings.clock()) && Provider.ctx?.oidc.route === 'token';
+    const graceBegan = this.#graceBegan(this.#settings.clock());
+    const graceful = graceBegan && consumedAt > graceBegan && Provider.ctx?.oidc.route === 'token';
     return graceful ? {} : { consumed: epochSeconds(consumedAt) };
   }
 
-  #graceBegan(now: Date): Date {
-    return this.#kind === 'RefreshToken' ? addSeconds(now, -this.#settings.refreshGraceSeconds) : now;
+  /** `undefined` where there is no grace: then no clock has a say, for the one that wrote the time may be ahead of ours. */
+  #graceBegan(now: Date): Date | undefined {
+    const { refreshGraceSeconds } = this.#settings;
+    if (this.#kind !== 'RefreshToken' || refreshGraceSeconds === 0) return undefined;
+    return addSeconds(now, -refreshGraceSeconds);
   }
 
   async #endFamily(id: string): Promise<never> {
@@ -157,7 +155,7 @@ class ArtifactStore implements Adapter {
 
   #packed(id: string, { jti: _, ...payload }: AdapterPayload): object {
     return this.#kind === 'Interaction'
-      ? { sealed: seal(keyFrom(id), Buffer.from(toJson(payload)), 'Interaction').toString('base64') }
+      ? { sealed: seal(keyFrom(id), Buffer.from(payloadJson(payload)), 'Interaction').toString('base64') }
       : payload;
   }
 
@@ -224,6 +222,14 @@ class GrantStore implements Adapter {
   }
 }
 
+/**
+ * Whose password was given in an interaction that the browser has yet to take back to its request. It is theirs from
+ * then on, so that it ends with their sessions: a login with a password that was changed since opens nothing.
+ */
+function loggedInTo({ result }: AdapterPayload): string | undefined {
+  return result?.login?.accountId;
+}
+
 /** How tokens name the grant they came from (`gid`): of no use to anyone who reads it. */
 export function grantReference(grantId: string): string {
   return sha256(grantId).toString('base64url');
@@ -242,17 +248,6 @@ export async function grantLives(database: Database, reference: string, now: Dat
 /** One statement ends the grant and all that hangs on it; the second of two at once finds nothing to do. */
 async function endGrant(database: Database, grantId: string): Promise<void> {
   await database.deleteFrom('grants').where('grant_id', '=', sha256(grantId)).execute();
-}
-
-/** A parameter that can't be stored (a nonce with a NUL, say) is the caller's mistake. */
-function toJson(payload: object): string {
-  try {
-    return json(payload);
-  } catch (error) {
-    if (error instanceof Unstorable)
-      throw new errors.InvalidRequest('a parameter contains characters that are not allowed');
-    throw error;
-  }
 }
 
 const FOREIGN_KEY_VIOLATION = '23503';

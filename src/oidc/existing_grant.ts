@@ -1,5 +1,5 @@
 /** The grant that an authorization request continues: of this sign-in, of this session, or made from what the person agreed to before. */
-import type { Grant, KoaContextWithOIDC } from 'oidc-provider';
+import { errors, type Grant, type KoaContextWithOIDC } from 'oidc-provider';
 import { findConsent } from '../accounts/consents.ts';
 import type { Clock } from '../base/clock.ts';
 import { epochSeconds } from '../base/clock.ts';
@@ -8,6 +8,8 @@ import type { Database } from '../db/connection.ts';
 export function loadExistingGrant(database: Database, clock: Clock) {
   return async (ctx: KoaContextWithOIDC): Promise<Grant | undefined> => {
     const { oidc } = ctx;
+    // looked at when the request came; since then the person has logged in, and an admin may have taken the URI away
+    if (!oidc.client!.redirectUriAllowed(String(oidc.params?.['redirect_uri']))) throw new errors.InvalidRedirectUri();
     const grantId = oidc.result?.consent?.grantId ?? oidc.session?.grantIdFor(oidc.client!.clientId);
     const grant = grantId ? await oidc.provider.Grant.find(grantId) : undefined;
     if (grant && (grant.exp ?? 0) > epochSeconds(clock())) return grant;
