@@ -1,4 +1,5 @@
 /** Where the parts meet, and nowhere else. */
+import { lookup } from 'node:dns/promises';
 import type { RequestListener } from 'node:http';
 import Koa from 'koa';
 import { sql } from 'kysely';
@@ -18,6 +19,8 @@ import { SecretVerifier } from './clients/secret_verifier.ts';
 import { bootstrapFile, type Config } from './config.ts';
 import type { Database } from './db/connection.ts';
 import { transact } from './db/transaction.ts';
+import type { Resolve } from './egress/addresses.ts';
+import { Egress } from './egress/egress.ts';
 import { clientAddress } from './http/client_address.ts';
 import { management, type Readiness } from './http/management.ts';
 import { Metrics } from './http/metrics.ts';
@@ -55,6 +58,8 @@ export interface AppSettings {
   readonly masterKeys: readonly [MasterKey, ...MasterKey[]];
   readonly log: Logger;
   readonly clock: Clock;
+  /** Stands for `dns.lookup` in tests. */
+  readonly resolve?: Resolve;
 }
 
 export interface App {
@@ -96,7 +101,7 @@ export async function createApp(settings: AppSettings): Promise<App> {
 
 type House = Awaited<ReturnType<typeof furnish>>;
 
-async function furnish({ config, database, connectionString, masterKeys, log, clock }: AppSettings) {
+async function furnish({ config, database, connectionString, masterKeys, log, clock, resolve = lookup }: AppSettings) {
   const { issuer } = config;
   const now = clock();
   const vault = new Vault(database, masterKeys);
@@ -143,6 +148,7 @@ async function furnish({ config, database, connectionString, masterKeys, log, cl
   const cookieKey = (await vault.current('cookies', now)).digest('signs cookies').toString('base64url');
   const tokens = new AccessTokens({ database, verifier: new TokenVerifier(ring, issuer), clients, revoked });
   const uses = new SecretUses(database);
+  const egress = new Egress({ allow: config.egressAllow, resolve, clock, log });
   return {
     vault,
     cookieKey,
@@ -157,6 +163,7 @@ async function furnish({ config, database, connectionString, masterKeys, log, cl
     changes,
     tokens,
     uses,
+    egress,
   };
 }
 
@@ -164,7 +171,7 @@ async function furnish({ config, database, connectionString, masterKeys, log, cl
 function front(settings: AppSettings, house: House, metrics: Metrics): Pick<App, 'public' | 'admin'> {
   const { config, pool, database, log, clock } = settings;
   const { issuer } = config;
-  const { trail, changes, clients, resources, tokens, vault, argon2id, rotation } = house;
+  const { trail, changes, clients, resources, tokens, vault, argon2id, rotation, egress } = house;
   const cookieKeys = [house.cookieKey];
   const pages = createProviderPages(issuer);
   const endpoints = new Endpoints({
@@ -183,7 +190,8 @@ function front(settings: AppSettings, house: House, metrics: Metrics): Pick<App,
           ...config,
           database,
           clock,
-          clients: { directory: clients, verifier, uses: house.uses, clock },
+          egress,
+          clients: { directory: clients, verifier, uses: house.uses, clock, keys: { egress, clock, log } },
           policy: new ResourcePolicy(resources),
           pages,
           cookieKeys,

@@ -2,6 +2,7 @@
  * What a client is registered with: the members of RFC 7591 that this server speaks, each bounded, none unknown.
  * The whole is validated again after every change, so no sequence of changes can reach a state that could not be made.
  */
+import { createPublicKey, type JsonWebKey } from 'node:crypto';
 import { z } from 'zod';
 import { objectionToRedirectUri } from './redirect_uri.ts';
 
@@ -38,13 +39,17 @@ const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k'];
 export const PublicJwk = z
   .looseObject({
     kty: z.enum(['EC', 'RSA', 'OKP'], 'must be EC, RSA or OKP: only public keys are registered'),
-    kid: z.string().max(200).optional(),
+    kid: z.string().min(1, 'must not be empty').max(200).optional(),
+    alg: z.string().min(1, 'must not be empty').optional(),
+    use: z.string().min(1, 'must not be empty').optional(),
+    x5c: z.array(z.string().min(1, 'must not be empty')).optional(),
   })
   .refine(
     (jwk) => PRIVATE_MEMBERS.every((member) => !(member in jwk)),
     'must not contain a private key; register the public half',
   )
-  .refine((jwk) => JSON.stringify(jwk).length <= 8_000, 'must not be longer than 8000 characters');
+  .refine((jwk) => JSON.stringify(jwk).length <= 8_000, 'must not be longer than 8000 characters')
+  .refine(isUsableKey, 'must be a whole public key, and an RSA key must have 2048 bits or more');
 
 const ResourceAccess = z.strictObject({
   resource: z.string().max(512),
@@ -89,7 +94,7 @@ const members = {
     .string()
     .max(200)
     .regex(
-      /^((openid|profile|email|offline_access)( |$))+$/,
+      /^(openid|profile|email|offline_access)( (openid|profile|email|offline_access))*$/,
       'must list scopes of OpenID Connect; name those of an API in resources',
     )
     .optional(),
@@ -174,6 +179,9 @@ function checkWhole(
   if (method === 'private_key_jwt' && !client.jwks && !client.jwks_uri) {
     object(['jwks'], 'must hold the public keys for private_key_jwt, or jwks_uri must say where they are');
   }
+  if (client.token_endpoint_auth_signing_alg && method !== 'private_key_jwt') {
+    object(['token_endpoint_auth_signing_alg'], 'is for clients that authenticate with private_key_jwt');
+  }
   const names = client.resources.map((access) => access.resource);
   if (new Set(names).size !== names.length) object(['resources'], 'must not name a resource twice');
   if (new Set(client.introspects).size !== client.introspects.length)
@@ -183,5 +191,15 @@ function checkWhole(
   }
   if (client.secret_rotation_days !== undefined && !usesSecret(client)) {
     object(['secret_rotation_days'], 'is for clients that authenticate with a secret');
+  }
+}
+
+/** A client whose keys can't be read is registered and works nowhere. */
+function isUsableKey(jwk: JsonWebKey): boolean {
+  try {
+    const { asymmetricKeyType, asymmetricKeyDetails } = createPublicKey({ key: jwk, format: 'jwk' });
+    return asymmetricKeyType !== 'rsa' || (asymmetricKeyDetails?.modulusLength ?? 0) >= 2_048;
+  } catch {
+    return false;
   }
 }

@@ -6,6 +6,8 @@ import type { Clock } from '../base/clock.ts';
 import { epochSeconds } from '../base/clock.ts';
 import { AUTH_METHODS, GRANT_TYPES } from '../clients/metadata.ts';
 import type { Database } from '../db/connection.ts';
+import type { Egress } from '../egress/egress.ts';
+import { fetchThrough } from '../egress/fetch.ts';
 import { createAdapter, grantReference } from './artifacts.ts';
 import { demandOurAudience } from './client_assertions.ts';
 import { loadExistingGrant } from './existing_grant.ts';
@@ -26,6 +28,7 @@ export interface ProviderSettings {
   readonly issuer: string;
   readonly database: Database;
   readonly clock: Clock;
+  readonly egress: Egress;
   readonly clients: RegisteredClientsSettings;
   readonly policy: ResourcePolicy;
   readonly pages: ProviderPages;
@@ -95,6 +98,8 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       onReuse: (kind, grantId) => noteReuse(kind === 'RefreshToken' ? 'refresh_token.reused' : 'code.reused', grantId),
     }),
     jwks: { keys: [...jwks] },
+    // whatever the library wants from outside, it gets through the guarded way
+    fetch: fetchThrough(settings.egress),
     routes: ROUTES,
     cookies: cookies(settings),
     // OAuth 2.1: the code flow alone, and PKCE for every client
@@ -115,6 +120,8 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     conformIdTokenClaims: false,
     clientBasedCORS: (_ctx, origin, client) =>
       client.tokenEndpointAuthMethod === 'none' &&
+      // `null` is what every sandboxed page sends, and what a redirect URI of a scheme of its own has for an origin
+      origin !== 'null' &&
       (client.redirectUris ?? []).some((uri) => URL.parse(uri)?.origin === origin),
     findAccount: async (_ctx, accountId) => {
       const account = await findAccount(database, accountId);
