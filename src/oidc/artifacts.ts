@@ -96,7 +96,10 @@ class ArtifactStore implements Adapter {
       .set({ consumed_at: sql<Date>`coalesce(consumed_at, ${now}::timestamptz)` })
       .where('kind', '=', this.#kind)
       .where('artifact_id', '=', sha256(id))
-      .where(({ or, eb }) => or([eb('consumed_at', 'is', null), eb('consumed_at', '>', this.#graceBegan(now))]))
+      .where(({ or, eb }) => {
+        const began = this.#graceBegan(now);
+        return or([eb('consumed_at', 'is', null), ...(began ? [eb('consumed_at', '>', began)] : [])]);
+      })
       .executeTakeFirst();
     if (numUpdatedRows === 0n) await this.#endFamily(id);
   }
@@ -139,12 +142,15 @@ class ArtifactStore implements Adapter {
   /** Within its grace a consumed refresh token looks unused, but at the token endpoint only. */
   #consumption(consumedAt: Date | null): { consumed?: number } {
     if (!consumedAt) return {};
-    const graceful = consumedAt > this.#graceBegan(this.#settings.clock()) && Provider.ctx?.oidc.route === 'token';
+    const began = this.#graceBegan(this.#settings.clock());
+    const graceful = began !== undefined && consumedAt > began && Provider.ctx?.oidc.route === 'token';
     return graceful ? {} : { consumed: epochSeconds(consumedAt) };
   }
 
-  #graceBegan(now: Date): Date {
-    return this.#kind === 'RefreshToken' ? addSeconds(now, -this.#settings.refreshGraceSeconds) : now;
+  /** `undefined` for what has no grace. Comparing times would give it one on a node whose clock is behind. */
+  #graceBegan(now: Date): Date | undefined {
+    const { refreshGraceSeconds } = this.#settings;
+    return this.#kind === 'RefreshToken' && refreshGraceSeconds > 0 ? addSeconds(now, -refreshGraceSeconds) : undefined;
   }
 
   async #endFamily(id: string): Promise<never> {
