@@ -65,7 +65,8 @@ describe('discovery', () => {
     assert.equal(metadata['claims_parameter_supported'], false);
     const algorithms = Object.entries(metadata).filter(([name]) => name.includes('alg_values'));
     for (const [name, values] of algorithms) assert.doesNotMatch(JSON.stringify(values), /none|HS/, name);
-    const off = /registration_endpoint|pushed|device|backchannel|dpop|mtls|check_session|request_object/;
+    assert.deepEqual(metadata['dpop_signing_alg_values_supported'], ['ES256', 'Ed25519', 'EdDSA']);
+    const off = /registration_endpoint|pushed|device|backchannel|mtls|check_session|request_object/;
     assert.deepEqual(
       Object.keys(metadata).filter((name) => off.test(name)),
       [],

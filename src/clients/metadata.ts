@@ -94,6 +94,10 @@ const members = {
     )
     .optional(),
   id_token_signed_response_alg: z.enum(['ES256', 'RS256'], 'must be ES256 or RS256').optional(),
+  dpop_bound_access_tokens: z
+    .boolean()
+    .optional()
+    .describe('Whether every token of the client is bound to a key: without a DPoP proof it gets none (RFC 9449).'),
   default_max_age: z.int().min(0).max(31_536_000).optional(),
   require_auth_time: z.boolean().optional(),
   resources: z

@@ -74,10 +74,10 @@ export function noteReuse(event: 'code.reused' | 'refresh_token.reused', grantId
   note(ctx, { event, outcome: 'refused', ...whom(ctx), details });
 }
 
-/** A client assertion came again. */
-export function noteReplay(): void {
+/** Something that a client signed for one use came again. */
+export function noteReplay(event: 'assertion.replayed' | 'dpop_proof.replayed'): void {
   const ctx = Provider.ctx;
-  if (ctx) note(ctx, { event: 'assertion.replayed', outcome: 'refused', ...whom(ctx) });
+  if (ctx) note(ctx, { event, outcome: 'refused', ...whom(ctx) });
 }
 
 /** The library destroys tokens for many reasons; here it is because their client asked for it. */
@@ -109,6 +109,7 @@ function issued(ctx: KoaContextWithOIDC): AuditEvent {
     jti: token && token.aud !== undefined ? token.jti : undefined,
     expires_in_seconds: token?.expiration,
     with_refresh_token: RefreshToken !== undefined,
+    jkt: token?.jkt,
     grant_id: AccessToken?.grantId === undefined ? undefined : grantReference(AccessToken.grantId),
   };
   return { event: 'token.issued', outcome: 'success', ...whom(ctx), details };

@@ -8,6 +8,7 @@ import { AUTH_METHODS, GRANT_TYPES } from '../clients/metadata.ts';
 import type { Database } from '../db/connection.ts';
 import { createAdapter, grantReference } from './artifacts.ts';
 import { demandOurAudience } from './client_assertions.ts';
+import { demandProofOfBound, DPOP_ALGS, examineProof, isAboutProof, useProof } from './dpop.ts';
 import { loadExistingGrant } from './existing_grant.ts';
 import { noteReplay, noteReuse, takeNotes } from './notes.ts';
 import { recordOf, useRegisteredClients, type RegisteredClientsSettings } from './registered_clients.ts';
@@ -31,6 +32,8 @@ export interface ProviderSettings {
   readonly pages: ProviderPages;
   /** Signs cookies; the same on every node. */
   readonly cookieKeys: readonly string[];
+  /** What DPoP nonces are made from, 32 bytes; the same on every node. */
+  readonly dpopNonceSecret: Buffer;
   readonly refreshGraceSeconds: number;
   readonly refreshTtlSeconds: number;
   readonly refreshAbsoluteTtlSeconds: number;
@@ -72,13 +75,24 @@ export function createProvider(settings: ProviderSettings, jwks: readonly JWK[])
   const provider = new Provider(settings.issuer, configuration(settings, jwks));
   pinToIssuer(provider);
   useRegisteredClients(provider, settings.clients);
-  (provider.ReplayDetection as { unique: unknown }).unique = async (issuer: string, jti: string, exp: number) => {
-    const first = await useOnce(settings.database, issuer, jti, exp);
-    if (!first) noteReplay();
-    return first;
-  };
+  demandProofOfBound(provider);
+  (provider.ReplayDetection as { unique: unknown }).unique = useOnceOnAllNodes(settings.database);
   takeNotes(provider);
   return provider;
+}
+
+/** In the place of the library's own, which reads and then writes. */
+function useOnceOnAllNodes(database: Database) {
+  return async (issuer: string, jti: string, until: number): Promise<boolean> => {
+    const ctx = Provider.ctx;
+    if (ctx && isAboutProof(ctx)) {
+      await useProof(database, ctx);
+      return true;
+    }
+    const first = await useOnce(database, 'client_assertion', { issuer, jti, until });
+    if (!first) noteReplay('assertion.replayed');
+    return first;
+  };
 }
 
 function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Configuration {
@@ -108,6 +122,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       idTokenSigningAlgValues: [...SIGNING_ALGS],
       clientAuthSigningAlgValues: [...ASSERTION_ALGS],
       userinfoSigningAlgValues: [...SIGNING_ALGS],
+      dPoPSigningAlgValues: [...DPOP_ALGS],
     },
     scopes: ['openid', 'offline_access'],
     claims: { openid: ['sub'], profile: ['name', 'updated_at'], email: ['email', 'email_verified'] },
@@ -158,7 +173,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
-      dPoP: { enabled: false },
+      dPoP: { enabled: true, nonceSecret: settings.dpopNonceSecret, requireNonce: examineProof(clock) },
       pushedAuthorizationRequests: { enabled: false },
       claimsParameter: { enabled: false },
       userinfo: { enabled: true },
