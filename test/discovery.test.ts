@@ -36,6 +36,7 @@ describe('discovery', () => {
       'end_session_endpoint',
       'introspection_endpoint',
       'jwks_uri',
+      'pushed_authorization_request_endpoint',
       'revocation_endpoint',
       'token_endpoint',
       'userinfo_endpoint',
@@ -66,7 +67,7 @@ describe('discovery', () => {
     const algorithms = Object.entries(metadata).filter(([name]) => name.includes('alg_values'));
     for (const [name, values] of algorithms) assert.doesNotMatch(JSON.stringify(values), /none|HS/, name);
     assert.deepEqual(metadata['dpop_signing_alg_values_supported'], ['ES256', 'Ed25519', 'EdDSA']);
-    const off = /registration_endpoint|pushed|device|backchannel|mtls|check_session|request_object/;
+    const off = /registration_endpoint|device|backchannel|mtls|check_session|request_object/;
     assert.deepEqual(
       Object.keys(metadata).filter((name) => off.test(name)),
       [],

@@ -10,6 +10,8 @@ export type EventName =
   | 'code.reused'
   | 'assertion.replayed'
   | 'dpop_proof.replayed'
+  | 'authorization_request.pushed' // scope, resources; where refused: error, reason
+  | 'request_uri.reused'
   | 'authorization.granted' // scope, resources
   | 'authorization.refused' // error, reason
   | 'userinfo.refused' // error, reason

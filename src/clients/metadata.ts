@@ -98,6 +98,10 @@ const members = {
     .boolean()
     .optional()
     .describe('Whether every token of the client is bound to a key: without a DPoP proof it gets none (RFC 9449).'),
+  require_pushed_authorization_requests: z
+    .boolean()
+    .optional()
+    .describe('Whether every authorization request of the client must have been pushed before (RFC 9126).'),
   default_max_age: z.int().min(0).max(31_536_000).optional(),
   require_auth_time: z.boolean().optional(),
   resources: z
@@ -129,6 +133,8 @@ export const ClientMetadataShape = z.strictObject(members);
 export function usesSecret(metadata: Pick<ClientMetadata, 'token_endpoint_auth_method'>): boolean {
   return metadata.token_endpoint_auth_method.startsWith('client_secret_');
 }
+
+const OF_AUTHORIZATION_REQUESTS = ['require_pushed_authorization_requests'] as const;
 
 type Given = z.output<z.ZodObject<typeof members>>;
 
@@ -164,6 +170,11 @@ function checkWhole(
   }
   if (grants.has('authorization_code') && client.redirect_uris.length === 0) {
     object(['redirect_uris'], 'must name at least one URI for the grant type authorization_code');
+  }
+  for (const member of OF_AUTHORIZATION_REQUESTS) {
+    if (client[member] && !grants.has('authorization_code')) {
+      object([member], 'is for clients with the grant type authorization_code');
+    }
   }
   if (!grants.has('authorization_code') && client.redirect_uris.length > 0) {
     object(['redirect_uris'], 'must be empty without the grant type authorization_code');

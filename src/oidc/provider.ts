@@ -11,6 +11,7 @@ import { demandOurAudience } from './client_assertions.ts';
 import { demandProofOfBound, DPOP_ALGS, examineProof, isAboutProof, useProof } from './dpop.ts';
 import { loadExistingGrant } from './existing_grant.ts';
 import { noteReplay, noteReuse, takeNotes } from './notes.ts';
+import { demandPushedRequest } from './pushed_requests.ts';
 import { recordOf, useRegisteredClients, type RegisteredClientsSettings } from './registered_clients.ts';
 import { useOnce } from './replay.ts';
 import type { ResourcePolicy } from './resource_policy.ts';
@@ -42,6 +43,7 @@ export interface ProviderSettings {
 
 export const ROUTES = {
   authorization: '/authorize',
+  pushed_authorization_request: '/par',
   token: '/token',
   introspection: '/introspect',
   revocation: '/revoke',
@@ -53,6 +55,7 @@ export const ROUTES = {
 /** The methods that each path takes, for telling those who use another one. */
 export const METHODS: Readonly<Record<string, readonly string[]>> = {
   [ROUTES.authorization]: ['GET', 'POST'],
+  [ROUTES.pushed_authorization_request]: ['POST', 'OPTIONS'],
   [ROUTES.token]: ['POST', 'OPTIONS'],
   [ROUTES.introspection]: ['POST', 'OPTIONS'],
   [ROUTES.revocation]: ['POST', 'OPTIONS'],
@@ -66,6 +69,10 @@ export const METHODS: Readonly<Record<string, readonly string[]>> = {
 const SIGNING_ALGS = ['ES256', 'RS256'] as const;
 // RFC 9864 renames EdDSA to Ed25519: clients send either
 const ASSERTION_ALGS = ['ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA'] as const;
+const REUSE_EVENTS: Readonly<Record<string, Parameters<typeof noteReuse>[0]>> = {
+  RefreshToken: 'refresh_token.reused',
+  PushedAuthorizationRequest: 'request_uri.reused',
+};
 const OPAQUE_ACCESS_TOKEN_SECONDS = 600;
 const CODE_SECONDS = 60;
 const ID_TOKEN_SECONDS = 3_600;
@@ -76,6 +83,7 @@ export function createProvider(settings: ProviderSettings, jwks: readonly JWK[])
   pinToIssuer(provider);
   useRegisteredClients(provider, settings.clients);
   demandProofOfBound(provider);
+  demandPushedRequest(provider);
   (provider.ReplayDetection as { unique: unknown }).unique = useOnceOnAllNodes(settings.database);
   takeNotes(provider);
   return provider;
@@ -106,7 +114,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       database,
       clock,
       refreshGraceSeconds: settings.refreshGraceSeconds,
-      onReuse: (kind, grantId) => noteReuse(kind === 'RefreshToken' ? 'refresh_token.reused' : 'code.reused', grantId),
+      onReuse: (kind, grantId) => noteReuse(REUSE_EVENTS[kind] ?? 'code.reused', grantId),
     }),
     jwks: { keys: [...jwks] },
     routes: ROUTES,
@@ -174,7 +182,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
       dPoP: { enabled: true, nonceSecret: settings.dpopNonceSecret, requireNonce: examineProof(clock) },
-      pushedAuthorizationRequests: { enabled: false },
+      pushedAuthorizationRequests: { enabled: true },
       claimsParameter: { enabled: false },
       userinfo: { enabled: true },
       revocation: { enabled: true },
