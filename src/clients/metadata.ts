@@ -7,6 +7,9 @@ import { objectionToRedirectUri } from './redirect_uri.ts';
 
 export const GRANT_TYPES = ['authorization_code', 'refresh_token', 'client_credentials'] as const;
 export const AUTH_METHODS = ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'] as const;
+/** What clients sign with: assertions and request objects. RFC 9864 renames EdDSA to Ed25519: clients send either. */
+export const CLIENT_ALGS = ['ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA'] as const;
+const clientAlg = z.enum(CLIENT_ALGS, 'must be ES256, RS256, PS256, Ed25519 or EdDSA');
 
 const text = (most: number) =>
   z
@@ -76,9 +79,7 @@ const members = {
   token_endpoint_auth_method: z
     .enum(AUTH_METHODS, `must be one of ${AUTH_METHODS.join(', ')}`)
     .default('client_secret_basic'),
-  token_endpoint_auth_signing_alg: z
-    .enum(['ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA'], 'must be ES256, RS256, PS256, Ed25519 or EdDSA')
-    .optional(),
+  token_endpoint_auth_signing_alg: clientAlg.optional(),
   jwks: z
     .strictObject({
       keys: z.array(PublicJwk).min(1, 'must hold at least one key').max(10, 'must not hold more than 10 keys'),
@@ -102,6 +103,13 @@ const members = {
     .boolean()
     .optional()
     .describe('Whether every authorization request of the client must have been pushed before (RFC 9126).'),
+  request_object_signing_alg: clientAlg
+    .optional()
+    .describe('The one algorithm that request objects of the client are signed with (RFC 9101).'),
+  require_signed_request_object: z
+    .boolean()
+    .optional()
+    .describe('Whether every authorization request of the client must be signed (RFC 9101).'),
   default_max_age: z.int().min(0).max(31_536_000).optional(),
   require_auth_time: z.boolean().optional(),
   resources: z
@@ -134,7 +142,11 @@ export function usesSecret(metadata: Pick<ClientMetadata, 'token_endpoint_auth_m
   return metadata.token_endpoint_auth_method.startsWith('client_secret_');
 }
 
-const OF_AUTHORIZATION_REQUESTS = ['require_pushed_authorization_requests'] as const;
+const OF_AUTHORIZATION_REQUESTS = [
+  'require_pushed_authorization_requests',
+  'request_object_signing_alg',
+  'require_signed_request_object',
+] as const;
 
 type Given = z.output<z.ZodObject<typeof members>>;
 
@@ -188,6 +200,11 @@ function checkWhole(
   if (client.jwks && client.jwks_uri) object(['jwks_uri'], 'must be left out where jwks is given');
   if (method === 'private_key_jwt' && !client.jwks && !client.jwks_uri) {
     object(['jwks'], 'must hold the public keys for private_key_jwt, or jwks_uri must say where they are');
+  }
+  for (const member of ['request_object_signing_alg', 'require_signed_request_object'] as const) {
+    if (client[member] && !client.jwks && !client.jwks_uri) {
+      object(['jwks'], `must hold the public keys for ${member}, or jwks_uri must say where they are`);
+    }
   }
   const names = client.resources.map((access) => access.resource);
   if (new Set(names).size !== names.length) object(['resources'], 'must not name a resource twice');

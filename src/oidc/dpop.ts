@@ -16,7 +16,7 @@ import { useOnce } from './replay.ts';
 export const DPOP_ALGS = ['ES256', 'Ed25519', 'EdDSA'] as const;
 
 const OLDEST_PROOF_SECONDS = 300;
-/** FAPI 2.0 (5.3.2.1): a clock may be a few seconds ahead, never more than a minute. */
+/** FAPI 2.0: a clock may be a few seconds ahead, never more than a minute. */
 const FURTHEST_AHEAD_SECONDS = 60;
 
 /** Requests whose proof the library is verifying or has verified. */

@@ -4,7 +4,7 @@ import type { JWK } from 'jose';
 import { findAccount } from '../accounts/account.ts';
 import type { Clock } from '../base/clock.ts';
 import { epochSeconds } from '../base/clock.ts';
-import { AUTH_METHODS, GRANT_TYPES } from '../clients/metadata.ts';
+import { AUTH_METHODS, CLIENT_ALGS, GRANT_TYPES } from '../clients/metadata.ts';
 import type { Database } from '../db/connection.ts';
 import { createAdapter, grantReference } from './artifacts.ts';
 import { demandOurAudience } from './client_assertions.ts';
@@ -14,6 +14,7 @@ import { noteReplay, noteReuse, takeNotes } from './notes.ts';
 import { demandPushedRequest } from './pushed_requests.ts';
 import { recordOf, useRegisteredClients, type RegisteredClientsSettings } from './registered_clients.ts';
 import { useOnce } from './replay.ts';
+import { demandRequestObject } from './request_objects.ts';
 import type { ResourcePolicy } from './resource_policy.ts';
 import { maySee } from './structured_tokens.ts';
 
@@ -67,8 +68,6 @@ export const METHODS: Readonly<Record<string, readonly string[]>> = {
 };
 
 const SIGNING_ALGS = ['ES256', 'RS256'] as const;
-// RFC 9864 renames EdDSA to Ed25519: clients send either
-const ASSERTION_ALGS = ['ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA'] as const;
 const REUSE_EVENTS: Readonly<Record<string, Parameters<typeof noteReuse>[0]>> = {
   RefreshToken: 'refresh_token.reused',
   PushedAuthorizationRequest: 'request_uri.reused',
@@ -128,9 +127,10 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     assertJwtClientAuthClaimsAndHeader: demandOurAudience(settings.issuer, clock),
     enabledJWA: {
       idTokenSigningAlgValues: [...SIGNING_ALGS],
-      clientAuthSigningAlgValues: [...ASSERTION_ALGS],
+      clientAuthSigningAlgValues: [...CLIENT_ALGS],
       userinfoSigningAlgValues: [...SIGNING_ALGS],
       dPoPSigningAlgValues: [...DPOP_ALGS],
+      requestObjectSigningAlgValues: [...CLIENT_ALGS],
     },
     scopes: ['openid', 'offline_access'],
     claims: { openid: ['sub'], profile: ['name', 'updated_at'], email: ['email', 'email_verified'] },
@@ -183,6 +183,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       clientCredentials: { enabled: true },
       dPoP: { enabled: true, nonceSecret: settings.dpopNonceSecret, requireNonce: examineProof(clock) },
       pushedAuthorizationRequests: { enabled: true },
+      requestObjects: { enabled: true, assertJwtClaimsAndHeader: demandRequestObject(clock) },
       claimsParameter: { enabled: false },
       userinfo: { enabled: true },
       revocation: { enabled: true },

@@ -1,7 +1,7 @@
 /**
  * Pushed authorization requests (PAR, RFC 9126). A request_uri may be opened again until somebody has logged in with
- * it (FAPI 2.0, 5.3.2.2); then one statement decides who is answered (see artifacts.ts). Its row outlives every
- * interaction that began with it, however long the person takes.
+ * it, because browsers reload and virus checkers look ahead (FAPI 2.0); then one statement decides who is answered (see
+ * artifacts.ts). Its row outlives every interaction that began with it, however long the person takes.
  */
 import { errors, Provider } from 'oidc-provider';
 
