@@ -10,6 +10,8 @@ export const AUTH_METHODS = ['client_secret_basic', 'client_secret_post', 'priva
 /** What clients sign with: assertions and request objects. RFC 9864 renames EdDSA to Ed25519: clients send either. */
 export const CLIENT_ALGS = ['ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA'] as const;
 const clientAlg = z.enum(CLIENT_ALGS, 'must be ES256, RS256, PS256, Ed25519 or EdDSA');
+/** What this server signs with: the keys that it has. */
+const serverAlg = z.enum(['ES256', 'RS256'], 'must be ES256 or RS256');
 
 const text = (most: number) =>
   z
@@ -94,7 +96,10 @@ const members = {
       'must list scopes of OpenID Connect; name those of an API in resources',
     )
     .optional(),
-  id_token_signed_response_alg: z.enum(['ES256', 'RS256'], 'must be ES256 or RS256').optional(),
+  id_token_signed_response_alg: serverAlg.optional(),
+  authorization_signed_response_alg: serverAlg
+    .optional()
+    .describe('What authorization responses are signed with that the client asks for as JWT (JARM). Left out: RS256.'),
   dpop_bound_access_tokens: z
     .boolean()
     .optional()
@@ -146,6 +151,7 @@ const OF_AUTHORIZATION_REQUESTS = [
   'require_pushed_authorization_requests',
   'request_object_signing_alg',
   'require_signed_request_object',
+  'authorization_signed_response_alg',
 ] as const;
 
 type Given = z.output<z.ZodObject<typeof members>>;
