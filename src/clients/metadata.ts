@@ -147,6 +147,7 @@ export function usesSecret(metadata: Pick<ClientMetadata, 'token_endpoint_auth_m
   return metadata.token_endpoint_auth_method.startsWith('client_secret_');
 }
 
+/** What says something about authorization requests, and nothing about a client that makes none. */
 const OF_AUTHORIZATION_REQUESTS = [
   'require_pushed_authorization_requests',
   'request_object_signing_alg',

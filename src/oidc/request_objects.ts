@@ -6,7 +6,7 @@ import { epochSeconds, type Clock } from '../base/clock.ts';
 const LONGEST_REQUEST_SECONDS = 3_600;
 const FURTHEST_AHEAD_SECONDS = 60;
 
-/** The library, and what is made for other purposes, put other types there (RFC 9101, 10.8). */
+/** Many clients leave the type out; one of another kind was signed for another purpose (RFC 9101, 10.8). */
 const TYPES: readonly unknown[] = [undefined, 'JWT', 'oauth-authz-req+jwt', 'application/oauth-authz-req+jwt'];
 
 type Claims = Readonly<Record<string, unknown>>;
