@@ -146,12 +146,14 @@ async function furnish({ config, database, connectionString, masterKeys, log, cl
   await Promise.all([resources.load(), ring.load(), revoked.load(now)]);
 
   const cookieKey = (await vault.current('cookies', now)).digest('signs cookies').toString('base64url');
+  const dpopNonceSecret = (await vault.current('dpop_nonces', now)).digest('makes DPoP nonces');
   const tokens = new AccessTokens({ database, verifier: new TokenVerifier(ring, issuer), clients, revoked });
   const uses = new SecretUses(database);
   const egress = new Egress({ allow: config.egressAllow, resolve, clock, log });
   return {
     vault,
     cookieKey,
+    dpopNonceSecret,
     trail,
     argon2id,
     adminApi,
@@ -195,6 +197,7 @@ function front(settings: AppSettings, house: House, metrics: Metrics): Pick<App,
           policy: new ResourcePolicy(resources),
           pages,
           cookieKeys,
+          dpopNonceSecret: house.dpopNonceSecret,
         },
         house.ring.privateJwks,
       ),

@@ -46,6 +46,7 @@ async function providerWithWayOutTo(origin: string): Promise<Provider> {
     policy: new ResourcePolicy(new ResourceDirectory(database)),
     pages: createProviderPages(issuer),
     cookieKeys: ['x'.repeat(32)],
+    dpopNonceSecret: Buffer.alloc(32, 'x'),
     refreshGraceSeconds: 10,
     refreshTtlSeconds: 60,
     refreshAbsoluteTtlSeconds: 60,

@@ -5,7 +5,8 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { requestToken, startGatehouse, type Gatehouse } from './support/gatehouse.ts';
+import { makeProofKey, prove } from './support/dpop.ts';
+import { postForm, requestToken, startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 const EXAMPLE = join(ROOT, 'examples/node/authorize.js');
@@ -65,6 +66,15 @@ describe("the API of the documentation's example", () => {
     assert.equal((await ask(`Bearer ${writer}`)).status, 403);
     assert.equal((await ask(`Bearer ${await gatehouse.adminToken()}`)).status, 401);
     assert.equal((await ask(`Bearer ${writer.slice(0, -4)}AAAA`)).status, 401);
+  });
+
+  it('refuses a token that is bound to a key (DPoP) as a bearer token', async () => {
+    const proof = await prove(await makeProofKey(), ['POST', `${gatehouse.issuer}/token`]);
+    const form = { grant_type: 'client_credentials', scope: 'notes:read' };
+    const answer = await postForm(`${gatehouse.url}/token`, form, gatehouse.demo, { DPoP: proof });
+    const { access_token, token_type } = (await answer.json()) as { access_token: string; token_type: string };
+    assert.equal(token_type, 'DPoP');
+    assert.equal((await ask(`Bearer ${access_token}`)).status, 401);
   });
 
   it('goes on without a failure when the signing key is rotated', async () => {

@@ -10,6 +10,7 @@ export function createAuthorize({ issuer, audience }) {
     if (scheme?.toLowerCase() !== 'bearer' || !token) return { status: 401 };
     try {
       const { payload } = await jwtVerify(token, keys, { issuer, audience, typ: 'at+jwt', algorithms: ['ES256'] });
+      if (payload.cnf) return { status: 401 }; // bound to a key: no bearer token
       const granted = String(payload.scope ?? '').split(' ');
       return granted.includes(scope) ? { status: 200, claims: payload } : { status: 403 };
     } catch {

@@ -8,6 +8,11 @@ import { objectionToRedirectUri } from './redirect_uri.ts';
 
 export const GRANT_TYPES = ['authorization_code', 'refresh_token', 'client_credentials'] as const;
 export const AUTH_METHODS = ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'] as const;
+/** What clients sign with: assertions and request objects. RFC 9864 renames EdDSA to Ed25519: clients send either. */
+export const CLIENT_ALGS = ['ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA'] as const;
+const clientAlg = z.enum(CLIENT_ALGS, 'must be ES256, RS256, PS256, Ed25519 or EdDSA');
+/** What this server signs with: the keys that it has. */
+const serverAlg = z.enum(['ES256', 'RS256'], 'must be ES256 or RS256');
 
 const text = (most: number) =>
   z
@@ -81,9 +86,7 @@ const members = {
   token_endpoint_auth_method: z
     .enum(AUTH_METHODS, `must be one of ${AUTH_METHODS.join(', ')}`)
     .default('client_secret_basic'),
-  token_endpoint_auth_signing_alg: z
-    .enum(['ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA'], 'must be ES256, RS256, PS256, Ed25519 or EdDSA')
-    .optional(),
+  token_endpoint_auth_signing_alg: clientAlg.optional(),
   jwks: z
     .strictObject({
       keys: z.array(PublicJwk).min(1, 'must hold at least one key').max(10, 'must not hold more than 10 keys'),
@@ -98,7 +101,25 @@ const members = {
       'must list scopes of OpenID Connect; name those of an API in resources',
     )
     .optional(),
-  id_token_signed_response_alg: z.enum(['ES256', 'RS256'], 'must be ES256 or RS256').optional(),
+  id_token_signed_response_alg: serverAlg.optional(),
+  authorization_signed_response_alg: serverAlg
+    .optional()
+    .describe('What authorization responses are signed with that the client asks for as JWT (JARM). Left out: RS256.'),
+  dpop_bound_access_tokens: z
+    .boolean()
+    .optional()
+    .describe('Whether every token of the client is bound to a key: without a DPoP proof it gets none (RFC 9449).'),
+  require_pushed_authorization_requests: z
+    .boolean()
+    .optional()
+    .describe('Whether every authorization request of the client must have been pushed before (RFC 9126).'),
+  request_object_signing_alg: clientAlg
+    .optional()
+    .describe('The one algorithm that request objects of the client are signed with (RFC 9101).'),
+  require_signed_request_object: z
+    .boolean()
+    .optional()
+    .describe('Whether every authorization request of the client must be signed (RFC 9101).'),
   default_max_age: z.int().min(0).max(31_536_000).optional(),
   require_auth_time: z.boolean().optional(),
   resources: z
@@ -130,6 +151,14 @@ export const ClientMetadataShape = z.strictObject(members);
 export function usesSecret(metadata: Pick<ClientMetadata, 'token_endpoint_auth_method'>): boolean {
   return metadata.token_endpoint_auth_method.startsWith('client_secret_');
 }
+
+/** What says something about authorization requests, and nothing about a client that makes none. */
+const OF_AUTHORIZATION_REQUESTS = [
+  'require_pushed_authorization_requests',
+  'request_object_signing_alg',
+  'require_signed_request_object',
+  'authorization_signed_response_alg',
+] as const;
 
 type Given = z.output<z.ZodObject<typeof members>>;
 
@@ -166,6 +195,11 @@ function checkWhole(
   if (grants.has('authorization_code') && client.redirect_uris.length === 0) {
     object(['redirect_uris'], 'must name at least one URI for the grant type authorization_code');
   }
+  for (const member of OF_AUTHORIZATION_REQUESTS) {
+    if (client[member] && !grants.has('authorization_code')) {
+      object([member], 'is for clients with the grant type authorization_code');
+    }
+  }
   if (!grants.has('authorization_code') && client.redirect_uris.length > 0) {
     object(['redirect_uris'], 'must be empty without the grant type authorization_code');
   }
@@ -181,6 +215,11 @@ function checkWhole(
   }
   if (client.token_endpoint_auth_signing_alg && method !== 'private_key_jwt') {
     object(['token_endpoint_auth_signing_alg'], 'is for clients that authenticate with private_key_jwt');
+  }
+  for (const member of ['request_object_signing_alg', 'require_signed_request_object'] as const) {
+    if (client[member] && !client.jwks && !client.jwks_uri) {
+      object(['jwks'], `must hold the public keys for ${member}, or jwks_uri must say where they are`);
+    }
   }
   const names = client.resources.map((access) => access.resource);
   if (new Set(names).size !== names.length) object(['resources'], 'must not name a resource twice');

@@ -30,6 +30,12 @@ const UNDER_A_GRANT = new Set([
   'BackchannelAuthenticationRequest',
 ]);
 
+/**
+ * The kinds that quote other bearer values (a session's cookie, an ID token as a hint): sealed under a key that only
+ * their own id, which is not stored, gives.
+ */
+const SEALED = new Set(['Interaction', 'PushedAuthorizationRequest']);
+
 export function createAdapter(settings: ArtifactSettings): (kind: string) => Adapter {
   return (kind) => {
     if (kind === 'Grant') return new GrantStore(settings);
@@ -56,6 +62,7 @@ class ArtifactStore implements Adapter {
       account_id: (this.#kind === 'Interaction' ? loggedInTo(payload) : payload.accountId) ?? null,
       uid: this.#kind === 'Session' ? (payload.uid ?? null) : null,
     };
+    if (payload.parJti !== undefined) await this.#keepPushedRequest(payload.parJti, values.expires_at);
     await refuseWithoutGrant(
       database
         .insertInto('artifacts')
@@ -107,7 +114,9 @@ class ArtifactStore implements Adapter {
         or([eb('consumed_at', 'is', null), ...(graceBegan ? [eb('consumed_at', '>', graceBegan)] : [])]),
       )
       .executeTakeFirst();
-    if (numUpdatedRows === 0n) await this.#endFamily(id);
+    if (numUpdatedRows > 0n) return;
+    if (this.#kind === 'PushedAuthorizationRequest') this.#refuseUsedRequest();
+    await this.#endFamily(id);
   }
 
   async destroy(id: string): Promise<void> {
@@ -145,6 +154,21 @@ class ArtifactStore implements Adapter {
     return addSeconds(now, -refreshGraceSeconds);
   }
 
+  /** For as long as the interaction may end in an answer, the row must be there to say that there was one already. */
+  async #keepPushedRequest(id: string, until: Date): Promise<void> {
+    await this.#settings.database
+      .updateTable('artifacts')
+      .set({ expires_at: sql<Date>`greatest(expires_at, ${until}::timestamptz)` })
+      .where('kind', '=', 'PushedAuthorizationRequest')
+      .where('artifact_id', '=', sha256(id))
+      .execute();
+  }
+
+  #refuseUsedRequest(): never {
+    this.#settings.onReuse(this.#kind, undefined);
+    throw new errors.InvalidRequestUri('request_uri was used already');
+  }
+
   async #endFamily(id: string): Promise<never> {
     const row = await this.#select().where('artifact_id', '=', sha256(id)).executeTakeFirst();
     const grantId = row && (row.payload as AdapterPayload).grantId;
@@ -154,16 +178,15 @@ class ArtifactStore implements Adapter {
   }
 
   #packed(id: string, { jti: _, ...payload }: AdapterPayload): object {
-    return this.#kind === 'Interaction'
-      ? { sealed: seal(keyFrom(id), Buffer.from(payloadJson(payload)), 'Interaction').toString('base64') }
-      : payload;
+    if (!SEALED.has(this.#kind)) return payload;
+    const box = seal(keyFrom(this.#kind, id), Buffer.from(payloadJson(payload)), this.#kind);
+    return { sealed: box.toString('base64') };
   }
 
   #unpacked(id: string, payload: object): AdapterPayload {
     if (!('sealed' in payload)) return payload as AdapterPayload;
-    return JSON.parse(
-      open(keyFrom(id), Buffer.from(String(payload.sealed), 'base64'), 'Interaction').toString(),
-    ) as AdapterPayload;
+    const box = Buffer.from(String(payload.sealed), 'base64');
+    return JSON.parse(open(keyFrom(this.#kind, id), box, this.#kind).toString()) as AdapterPayload;
   }
 }
 
@@ -261,10 +284,7 @@ async function refuseWithoutGrant<T>(saving: Promise<T>): Promise<T> {
   }
 }
 
-/**
- * An interaction quotes other bearer values (a session's cookie, a device code), so it is sealed under a key that only
- * its own id, which is not stored, gives.
- */
-function keyFrom(id: string): Buffer {
-  return createHash('sha256').update(`gatehouse interaction ${id}`).digest();
+/** From the id itself, of which only another digest is stored. */
+function keyFrom(kind: string, id: string): Buffer {
+  return createHash('sha256').update(`gatehouse ${kind.toLowerCase()} ${id}`).digest();
 }

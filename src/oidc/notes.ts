@@ -38,6 +38,12 @@ export function takeNotes(provider: Provider): void {
   );
   provider.on('authorization.success', (ctx) => note(ctx, granted(ctx)));
   provider.on('authorization.error', (ctx, error) => refused(ctx, 'authorization.refused', error));
+  provider.on('pushed_authorization_request.success', (ctx) =>
+    note(ctx, { event: 'authorization_request.pushed', outcome: 'success', ...whom(ctx), details: asked(ctx) }),
+  );
+  provider.on('pushed_authorization_request.error', (ctx, error) =>
+    refused(ctx, 'authorization_request.pushed', error),
+  );
   provider.on('introspection.error', (ctx, error) => refused(ctx, 'token.introspected', error));
   provider.on('revocation.error', (ctx, error) => refused(ctx, 'token.revoked', error));
   provider.on('userinfo.error', (ctx, error) => refused(ctx, 'userinfo.refused', error));
@@ -66,18 +72,20 @@ export function note(ctx: KoaContextWithOIDC, event: AuditEvent): void {
   notesOf(ctx).events.push(event);
 }
 
+type ReuseEvent = 'code.reused' | 'refresh_token.reused' | 'request_uri.reused';
+
 /** Something single-use came again, and its family is gone. */
-export function noteReuse(event: 'code.reused' | 'refresh_token.reused', grantId: string | undefined): void {
+export function noteReuse(event: ReuseEvent, grantId: string | undefined): void {
   const ctx = Provider.ctx;
   if (!ctx) return;
   const details = { grant_id: grantId && grantReference(grantId) };
   note(ctx, { event, outcome: 'refused', ...whom(ctx), details });
 }
 
-/** A client assertion came again. */
-export function noteReplay(): void {
+/** Something that a client signed for one use came again. */
+export function noteReplay(event: 'assertion.replayed' | 'dpop_proof.replayed'): void {
   const ctx = Provider.ctx;
-  if (ctx) note(ctx, { event: 'assertion.replayed', outcome: 'refused', ...whom(ctx) });
+  if (ctx) note(ctx, { event, outcome: 'refused', ...whom(ctx) });
 }
 
 /** The library destroys tokens for many reasons; here it is because their client asked for it. */
@@ -109,17 +117,19 @@ function issued(ctx: KoaContextWithOIDC): AuditEvent {
     jti: token && token.aud !== undefined ? token.jti : undefined,
     expires_in_seconds: token?.expiration,
     with_refresh_token: RefreshToken !== undefined,
+    jkt: token?.jkt,
     grant_id: AccessToken?.grantId === undefined ? undefined : grantReference(AccessToken.grantId),
   };
   return { event: 'token.issued', outcome: 'success', ...whom(ctx), details };
 }
 
 function granted(ctx: KoaContextWithOIDC): AuditEvent {
-  const details = {
-    scope: parameter(ctx, 'scope'),
-    resources: [ctx.oidc.params?.['resource']].flat().filter((one) => typeof one === 'string'),
-  };
-  return { event: 'authorization.granted', outcome: 'success', ...whom(ctx), details };
+  return { event: 'authorization.granted', outcome: 'success', ...whom(ctx), details: asked(ctx) };
+}
+
+function asked(ctx: KoaContextWithOIDC): NonNullable<AuditEvent['details']> {
+  const resources = [ctx.oidc.params?.['resource']].flat().filter((one) => typeof one === 'string');
+  return { scope: parameter(ctx, 'scope'), resources };
 }
 
 /** Named even where the caller has not proved to be that client: the trail then says `anonymous` as the actor. */

@@ -8,6 +8,7 @@ import type { SecretUses } from '../clients/secret_uses.ts';
 import type { SecretVerifier } from '../clients/secret_verifier.ts';
 import type { Clock } from '../base/clock.ts';
 import { readKeysThrough, type ClientKeysSettings } from './client_keys.ts';
+import { demandProof } from './dpop.ts';
 
 export interface RegisteredClientsSettings {
   readonly directory: ClientDirectory;
@@ -70,6 +71,7 @@ export function useRegisteredClients(provider: Provider, settings: RegisteredCli
   RegisteredClient.prototype.grantTypeAllowed = function (grantType) {
     const allowed = grantTypeAllowed.call(this, grantType);
     if (!allowed) refuseGrantType(grantType);
+    demandProof(this);
     return allowed;
   };
 }
