@@ -1,5 +1,12 @@
 /** oidc-provider as an OAuth 2.1 server: everything that its defaults leave open is closed here, each with its reason. */
-import { Provider, type Account as OidcAccount, type Configuration, type KoaContextWithOIDC } from 'oidc-provider';
+import {
+  errors,
+  Provider,
+  type Account as OidcAccount,
+  type Client,
+  type Configuration,
+  type KoaContextWithOIDC,
+} from 'oidc-provider';
 import type { JWK } from 'jose';
 import { findAccount } from '../accounts/account.ts';
 import type { Clock } from '../base/clock.ts';
@@ -195,7 +202,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       requestObjects: { enabled: true, assertJwtClaimsAndHeader: demandRequestObject(clock) },
       claimsParameter: { enabled: false },
       userinfo: { enabled: true },
-      revocation: { enabled: true },
+      revocation: { enabled: true, allowedPolicy: mayRevoke },
       introspection: {
         enabled: true,
         allowedPolicy: (_ctx, client, token) =>
@@ -216,6 +223,17 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     },
     discovery: { grant_types_supported: [...GRANT_TYPES] },
   };
+}
+
+/** Its own tokens only. Who has not proved to be that client is not even told that this one is another's. */
+function mayRevoke(
+  _ctx: KoaContextWithOIDC,
+  client: Client,
+  token: { readonly clientId?: string | undefined },
+): boolean {
+  if (token.clientId === client.clientId) return true;
+  if (client.tokenEndpointAuthMethod === 'none') return false;
+  throw new errors.InvalidRequest('client is not authorized to revoke the presented token');
 }
 
 /**
