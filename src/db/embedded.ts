@@ -185,7 +185,8 @@ async function createCluster({ initdb }: Binaries, places: Places, settings: rea
 /** Only called by whoever holds the cluster: what is half-made then will not be needed. */
 async function removeHalfMadeClusters({ dataDir }: Places): Promise<void> {
   const left = (await readdir(dataDir)).filter((name) => name.startsWith('postgres.new-'));
-  await Promise.all(left.map((name) => rm(join(dataDir, name), { recursive: true, force: true })));
+  // another first start may still be writing into its own, and will clear it away itself when it finds ours
+  await Promise.allSettled(left.map((name) => rm(join(dataDir, name), { recursive: true, force: true })));
 }
 
 type Attempt = { readonly embedded: Embedded } | { readonly embedded?: never; readonly said: string };
