@@ -68,7 +68,7 @@ describe('authorization requests', () => {
       ['with a resource that does not exist', { resource: 'https://nowhere.example.com' }, /^invalid_target$/],
       ['with a resource that has a fragment', { resource: 'https://api.example.com#x' }, /^invalid_target$/],
       ['with a resource that is no URI', { resource: 'api' }, /^invalid_target$/],
-      ['with a request object', { request: 'e30.e30.' }, /^request_not_supported$/],
+      ['with a request object that nobody signed', { request: 'e30.e30.' }, /^invalid_request_object$/],
       ['with a request_uri', { request_uri: `${EVIL}/request` }, /^request_uri_not_supported$/],
       ['with a registration', { registration: '{}' }, /^registration_not_supported$/],
     ] as const) {
