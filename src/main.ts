@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { createApp, type App } from './app.ts';
+import { createApp, type App } from './app/app.ts';
 import { CannotStart } from './base/cannot_start.ts';
 import { systemClock } from './base/clock.ts';
 import { firstCommands } from './bootstrap/first_commands.ts';
