@@ -174,8 +174,9 @@ describe('a name', () => {
   });
 
   it('is looked up once and connected where it was checked, however it resolves later (DNS rebinding)', async () => {
-    const checked = await startOutside((_, response) => response.end('"checked"'));
-    const rebound = await startOutside((_, response) => response.end('"rebound"'), { ...checked, address: PRIVATE });
+    // both on one port, which the address that everybody uses chooses
+    const rebound = await startOutside((_, response) => response.end('"rebound"'), { address: PRIVATE });
+    const checked = await startOutside((_, response) => response.end('"checked"'), { port: rebound.port });
     let lookUps = 0;
     const resolve: EgressSettings['resolve'] = async () => [{ address: lookUps++ === 0 ? PUBLIC : PRIVATE, family: 4 }];
     const { egress } = egressTo([checked], { resolve });

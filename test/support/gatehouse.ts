@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createApp, type App } from '../../src/app.ts';
+import { createApp, type App } from '../../src/app/app.ts';
 import { systemClock, type Clock } from '../../src/base/clock.ts';
 import type { Bootstrap } from '../../src/bootstrap/development.ts';
 import { readConfig } from '../../src/config.ts';
