@@ -507,7 +507,14 @@ describe('DPoP (RFC 9449)', () => {
   });
 
   it('leaves a client that brings no proof alone: a bearer token, without a read or a write but the audit event', async () => {
-    const plain = await registerClient(gatehouse);
+    // through the admin API: when it answers, the node has heard of the change and won't drop the client again
+    const { resource, scope } = gatehouse.demo;
+    const resources = [{ resource, scopes: scope.split(' ') }];
+    const registered = await gatehouse.adminCall('POST', '/clients', {
+      grant_types: ['client_credentials'],
+      resources,
+    });
+    const plain = (await registered.json()) as { client_id: string; client_secret: string };
     await requestToken(gatehouse.url, plain);
     const tables = await sql<{ name: string }>`select table_name as name from information_schema.tables
       where table_schema = 'public' and table_type = 'BASE TABLE' and table_name <> 'audit_events'`.execute(
