@@ -26,6 +26,8 @@ export interface Config {
   readonly masterKeys: readonly Buffer[];
   /** Addresses and networks (CIDR) whose X-Forwarded-* headers are believed. */
   readonly trustedProxies: readonly string[];
+  /** Origins that this server may fetch from on a client's behalf although they are not public https. */
+  readonly egressAllow: readonly string[];
   readonly logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
   readonly keyRotationDays: number;
   /** How long a verifier may keep our JWKS. A key is published at least this long before it signs. */
@@ -97,13 +99,18 @@ const databaseUrl = z
 
 const networks = z
   .string()
-  .transform((text) =>
-    text
-      .split(',')
-      .map((item) => item.trim())
-      .filter(Boolean),
-  )
+  .transform(listed)
   .refine((all) => all.every(isNetwork), 'must list addresses and networks, such as 10.0.0.7, 10.1.0.0/16')
+  .prefault('');
+
+const origins = z
+  .string()
+  .transform(listed)
+  .refine(
+    (all) => all.every(isOrigin),
+    'must list scheme, host and port, such as https://keys.internal.example:8443, http://127.0.0.1:9400',
+  )
+  .transform((all) => all.map((text) => new URL(text).origin))
   .prefault('');
 
 const schema = z.object({
@@ -128,6 +135,7 @@ const schema = z.object({
   GATEHOUSE_MASTER_KEY: masterKey.optional(),
   GATEHOUSE_MASTER_KEY_PREVIOUS: masterKey.optional(),
   GATEHOUSE_TRUSTED_PROXIES: networks,
+  GATEHOUSE_EGRESS_ALLOW: origins,
   GATEHOUSE_KEY_ROTATION_DAYS: whole(1, 365, 30),
   GATEHOUSE_JWKS_MAX_AGE_SECONDS: whole(0, 86_400, 300),
   GATEHOUSE_REFRESH_GRACE_SECONDS: whole(0, 60, 10),
@@ -172,6 +180,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     dataDir: resolve(env.GATEHOUSE_DATA_DIR),
     masterKeys: [env.GATEHOUSE_MASTER_KEY, env.GATEHOUSE_MASTER_KEY_PREVIOUS].filter((key) => key !== undefined),
     trustedProxies: env.GATEHOUSE_TRUSTED_PROXIES,
+    egressAllow: env.GATEHOUSE_EGRESS_ALLOW,
     logLevel: env.LOG_LEVEL,
     keyRotationDays: env.GATEHOUSE_KEY_ROTATION_DAYS,
     jwksMaxAgeSeconds: env.GATEHOUSE_JWKS_MAX_AGE_SECONDS,
@@ -218,6 +227,18 @@ function demandsOnPairs(given: Given): Complaint[] {
   // the previous key alone would quietly become the current one
   const alone = given['GATEHOUSE_MASTER_KEY_PREVIOUS'] && !given['GATEHOUSE_MASTER_KEY'];
   return alone ? [['GATEHOUSE_MASTER_KEY_PREVIOUS', 'needs GATEHOUSE_MASTER_KEY, the new key, beside it.']] : [];
+}
+
+function listed(text: string): string[] {
+  return text
+    .split(',')
+    .map((item) => item.trim())
+    .filter(Boolean);
+}
+
+/** Scheme, host and port, and nothing that a reader might take for more: no path, no user, no wildcard. */
+function isOrigin(text: string): boolean {
+  return /^https?:\/\/[^\s/\\?#@*%]+\/?$/i.test(text) && URL.canParse(text);
 }
 
 /** `10.0.0.7`, `10.0.0.0/8`, `fd00::/8`. */

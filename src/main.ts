@@ -1,15 +1,14 @@
 /** The process: environment → configuration → database → app → listen → drain. */
-import type { RequestListener, Server } from 'node:http';
 import { readFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { createApp, type App } from './app.ts';
+import { createApp, type App } from './app/app.ts';
 import { CannotStart } from './base/cannot_start.ts';
 import { systemClock } from './base/clock.ts';
 import { firstCommands } from './bootstrap/first_commands.ts';
 import { bootstrapFile, masterKeyFile, readConfig, type Config } from './config.ts';
 import { openDatabase, type OpenDatabase } from './db/open.ts';
-import { CannotListen, createHttpServer, drain, listen } from './http/server.ts';
+import { CannotListen, HttpServer } from './http/server.ts';
 import { createLog, type Logger } from './log.ts';
 import { MasterKey } from './vault/master_key.ts';
 import { masterKeyFromFile } from './vault/master_key_file.ts';
@@ -19,8 +18,8 @@ interface Running {
   readonly opened: OpenDatabase;
   readonly app: App;
   /** Those that answer requests: the public's, and the admin API's where that has its own. */
-  readonly fronts: readonly Server[];
-  readonly management: Server;
+  readonly fronts: readonly HttpServer[];
+  readonly management: HttpServer;
 }
 
 try {
@@ -42,18 +41,21 @@ async function start(config: Config, log: Logger): Promise<Running> {
     onIdleError: (error) => log.warn({ error }, 'database.connection_lost'),
   });
   let app: App | undefined;
-  const fronts: Server[] = [];
-  let health: Server | undefined;
+  const fronts: HttpServer[] = [];
   try {
     const masterKeys = await loadMasterKeys(config);
     app = await createApp({ config, masterKeys, log, clock: systemClock, ...opened });
     const bootstrap = config.production ? undefined : await app.bootstrap();
-    health = createHttpServer(app.management);
+    const management = new HttpServer(app.management);
     const release = await version();
     // nothing is waited for between the first answer and the handling of signals
-    fronts.push(await open(app.public, config.host, config.port));
-    if (app.admin) fronts.push(await open(app.admin, config.host, config.adminPort!));
-    const managementPort = await listenForManagement(health, config, log);
+    for (const [listener, port] of [[app.public, config.port] as const, [app.admin, config.adminPort] as const]) {
+      if (!listener || port === undefined) continue;
+      const front = new HttpServer(listener);
+      await front.listen(config.host, port);
+      fronts.push(front);
+    }
+    const managementPort = await listenForManagement(management, config, log);
     log.info(
       {
         issuer: config.issuer,
@@ -66,19 +68,13 @@ async function start(config: Config, log: Logger): Promise<Running> {
       'gatehouse.started',
     );
     if (bootstrap) welcome(config, bootstrap);
-    return { opened, app, fronts, management: health };
+    return { opened, app, fronts, management };
   } catch (error) {
-    for (const server of [...fronts, health]) server?.close();
+    await Promise.all(fronts.map((front) => front.drain(0)));
     await app?.stop();
     await opened.close();
     throw error;
   }
-}
-
-async function open(answer: RequestListener, host: string, port: number): Promise<Server> {
-  const server = createHttpServer(answer);
-  await listen(server, host, port);
-  return server;
 }
 
 async function loadMasterKeys(config: Config): Promise<[MasterKey, ...MasterKey[]]> {
@@ -87,16 +83,14 @@ async function loadMasterKeys(config: Config): Promise<[MasterKey, ...MasterKey[
 }
 
 /** In development two servers may run side by side without anyone having chosen a port for each. */
-async function listenForManagement(server: Server, config: Config, log: Logger): Promise<number> {
+async function listenForManagement(server: HttpServer, config: Config, log: Logger): Promise<number> {
   try {
-    await listen(server, config.managementHost, config.managementPort ?? 9000);
+    return await server.listen(config.managementHost, config.managementPort ?? 9000);
   } catch (error) {
     if (config.managementPort !== undefined || !(error instanceof CannotListen)) throw error;
-    await listen(server, config.managementHost, 0);
     log.warn('Port 9000 is taken; health and metrics are on a free port. Set GATEHOUSE_MANAGEMENT_PORT to choose one.');
+    return server.listen(config.managementHost, 0);
   }
-  const address = server.address();
-  return typeof address === 'object' && address ? address.port : 0;
 }
 
 /** npm passes a signal on that the terminal has sent us already, so all but the first are the same wish. */
@@ -109,9 +103,9 @@ function stopOnSignal({ opened, app, fronts, management }: Running, config: Conf
     process.exitCode = exitCode;
     app.beginDraining();
     await delay(config.shutdownDelaySeconds * 1000);
-    await Promise.all(fronts.map((server) => drain(server, config.shutdownGraceSeconds * 1000)));
+    await Promise.all(fronts.map((front) => front.drain(config.shutdownGraceSeconds * 1000)));
     await app.stop();
-    await drain(management, 1000);
+    await management.drain(1000);
     await opened.close();
     log.info('gatehouse.stopped');
   };

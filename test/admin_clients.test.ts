@@ -143,6 +143,34 @@ describe('clients in the admin API', () => {
       pointer: '/jwks/keys/0',
       detail: /private key/,
     },
+    // each of these would be registered and work nowhere
+    {
+      it: 'a key that is not whole',
+      body: { token_endpoint_auth_method: 'private_key_jwt', jwks: { keys: [{ kty: 'EC', crv: 'P-256' }] } },
+      pointer: '/jwks/keys/0',
+      detail: /whole public key/,
+    },
+    {
+      it: 'an RSA key that is too short',
+      body: {
+        token_endpoint_auth_method: 'private_key_jwt',
+        jwks: { keys: [{ kty: 'RSA', e: 'AQAB', n: Buffer.alloc(128, 0xff).toString('base64url') }] },
+      },
+      pointer: '/jwks/keys/0',
+      detail: /2048 bits/,
+    },
+    {
+      it: 'an algorithm for assertions where there are none',
+      body: { token_endpoint_auth_signing_alg: 'ES256' },
+      pointer: '/token_endpoint_auth_signing_alg',
+      detail: /private_key_jwt/,
+    },
+    {
+      it: 'a list of scopes that ends with a space',
+      body: { redirect_uris: [CALLBACK], scope: 'openid email ' },
+      pointer: '/scope',
+      detail: /must list scopes/,
+    },
     {
       it: 'a secret that is too short',
       body: { client_secret: 'x'.repeat(31) },

@@ -29,9 +29,9 @@ describe('the admin API as a resource', () => {
   }
 
   it('keeps its scopes, and admins theirs, when an older version starts beside this one', async () => {
-    const before = await scopesOfResource();
+    const known = await scopesOfResource();
     await startAnotherVersion(['clients:read']);
-    assert.deepEqual(await scopesOfResource(), before);
+    assert.deepEqual(await scopesOfResource(), known);
     assert.equal((await gatehouse.adminCall('GET', '/keys')).status, 200);
   });
 

@@ -4,7 +4,7 @@ import * as openid from 'openid-client';
 import { redeem, REDIRECT_URI, registerApplication, requestCode } from './support/code_flow.ts';
 import { everythingStored, type StoredValue } from './support/everything_stored.ts';
 import { postForm, requestToken, startGatehouse, type Gatehouse } from './support/gatehouse.ts';
-import { bringSecret, registerClient } from './support/operator.ts';
+import { bringSecret, registerClient, type RegisteredClient } from './support/operator.ts';
 import { Person } from './support/person.ts';
 
 const BROUGHT_SECRET = 'a secret that an operator brought along';
@@ -64,12 +64,30 @@ describe('what is kept', () => {
     bearers.set('the uid of an interaction', interaction.split('/').at(-1)!);
     for (const [name, { value }] of waiting.cookies) bearers.set(`the waiting cookie ${name}`, value);
 
+    bearers.set('a request_uri', await pushRequest(client));
     bearers.set('a JWT', await requestToken(url, demo));
     const brought = await registerClient(gatehouse);
     await bringSecret(gatehouse, brought.client_id, BROUGHT_SECRET);
     bearers.set('a secret that was brought along', BROUGHT_SECRET);
     await requestToken(url, { ...brought, client_secret: BROUGHT_SECRET });
     await makeMistakes(client, unused);
+  }
+
+  /** What was pushed waits, and so does the login that began with it. */
+  async function pushRequest(client: RegisteredClient): Promise<string> {
+    const { url } = gatehouse;
+    const { client_id } = client;
+    const form = {
+      client_id,
+      response_type: 'code',
+      redirect_uri: REDIRECT_URI,
+      scope: 'openid',
+      code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM',
+      code_challenge_method: 'S256',
+    };
+    const { request_uri } = (await (await postForm(`${url}/par`, form, client)).json()) as { request_uri: string };
+    await new Person(gatehouse).open(`${url}/authorize?${new URLSearchParams({ client_id, request_uri })}`);
+    return request_uri.split(':').at(-1)!;
   }
 
   /** Refusals are written down in more detail than anything else. */
@@ -124,7 +142,14 @@ describe('what is kept', () => {
       );
     }
     const kinds = new Set(stored.filter(({ where }) => where === 'artifacts.kind').map(({ text }) => text));
-    for (const kind of ['Session', 'Interaction', 'AuthorizationCode', 'AccessToken', 'RefreshToken']) {
+    for (const kind of [
+      'Session',
+      'Interaction',
+      'AuthorizationCode',
+      'AccessToken',
+      'RefreshToken',
+      'PushedAuthorizationRequest',
+    ]) {
       assert.equal(kinds.has(kind), true, `no ${kind}`);
     }
     assert.equal(gatehouse.log.length > 20, true);

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { generateKeyPair, SignJWT } from 'jose';
+import { authorizationRequest, CHALLENGE, reachesLogin, send, staysHere } from './support/authorization_request.ts';
 import { registerApplication, REDIRECT_URI, requestCode } from './support/code_flow.ts';
 import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 import type { RegisteredClient } from './support/operator.ts';
 import { Person } from './support/person.ts';
 
-const CHALLENGE = 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM';
 const EVIL = 'https://evil.example';
 
 describe('authorization requests', () => {
@@ -18,38 +18,11 @@ describe('authorization requests', () => {
   });
   after(() => gatehouse.stop());
 
-  /** A member that is `undefined` is left out. */
-  const query = (changed: Record<string, string | undefined> = {}, who = client): URLSearchParams => {
-    const parameters = {
-      client_id: who.client_id,
-      response_type: 'code',
-      redirect_uri: REDIRECT_URI,
-      scope: 'openid',
-      state: 'a-state',
-      code_challenge: CHALLENGE,
-      code_challenge_method: 'S256',
-      ...changed,
-    };
-    const given = Object.entries(parameters).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]));
-    return new URLSearchParams(Object.fromEntries(given));
-  };
-  const send = (parameters: URLSearchParams | string) =>
-    fetch(`${gatehouse.url}/authorize?${parameters}`, { redirect: 'manual', headers: { accept: 'text/html' } });
-  const reachesLogin = async (parameters: URLSearchParams): Promise<void> => {
-    const response = await send(parameters);
-    assert.match(response.headers.get('location') ?? '', /\/interaction\//, await response.text());
-  };
-  /** An error page of our own: nobody is sent anywhere. */
-  const staysHere = async (parameters: URLSearchParams | string): Promise<string> => {
-    const response = await send(parameters);
-    const page = await response.text();
-    assert.equal(response.headers.get('location'), null, `sent to ${response.headers.get('location')}`);
-    assert.equal(response.status >= 400 && response.status < 500, true, `status ${response.status}`);
-    return page;
-  };
+  const query = (changed: Record<string, string | undefined> = {}, who = client): URLSearchParams =>
+    authorizationRequest(who, changed);
   /** The application is told, at its own redirect URI, with its own state and our iss. */
   const isTold = async (parameters: URLSearchParams, error: RegExp): Promise<void> => {
-    const location = (await send(parameters)).headers.get('location') ?? '';
+    const location = (await send(gatehouse, parameters)).headers.get('location') ?? '';
     // response types that we don't have would be answered in the fragment, so that is where their refusal goes
     const [address, answer] = location.split(/[?#]/);
     assert.equal(address, REDIRECT_URI, `sent to ${location}`);
@@ -59,7 +32,7 @@ describe('authorization requests', () => {
     assert.equal(told.get('code'), null);
   };
 
-  it('reach the login page when nothing is wrong with them', () => reachesLogin(query()));
+  it('reach the login page when nothing is wrong with them', () => reachesLogin(gatehouse, query()));
 
   describe('tell the application what is wrong', () => {
     for (const [what, changed, error] of [
@@ -95,7 +68,7 @@ describe('authorization requests', () => {
       ['with a resource that does not exist', { resource: 'https://nowhere.example.com' }, /^invalid_target$/],
       ['with a resource that has a fragment', { resource: 'https://api.example.com#x' }, /^invalid_target$/],
       ['with a resource that is no URI', { resource: 'api' }, /^invalid_target$/],
-      ['with a request object', { request: 'e30.e30.' }, /^request_not_supported$/],
+      ['with a request object that nobody signed', { request: 'e30.e30.' }, /^invalid_request_object$/],
       ['with a request_uri', { request_uri: `${EVIL}/request` }, /^request_uri_not_supported$/],
       ['with a registration', { registration: '{}' }, /^registration_not_supported$/],
     ] as const) {
@@ -118,7 +91,7 @@ describe('authorization requests', () => {
       it(`with ${name} twice, or refuse it here`, async () => {
         const twice = query({ nonce: 'n' });
         twice.append(name, 'second');
-        const response = await send(twice);
+        const response = await send(gatehouse, twice);
         const location = response.headers.get('location');
         if (location === null) assert.equal(response.status, 400);
         else assert.equal(new URL(location).searchParams.get('error'), 'invalid_request');
@@ -127,7 +100,7 @@ describe('authorization requests', () => {
   });
 
   it('answer an unknown response_mode with an error and no code', async () => {
-    const response = await send(query({ response_mode: 'evil' }));
+    const response = await send(gatehouse, query({ response_mode: 'evil' }));
     const location = response.headers.get('location');
     if (location) assert.equal(new URL(location).searchParams.get('error'), 'unsupported_response_mode');
     else assert.equal(response.status, 400);
@@ -135,7 +108,7 @@ describe('authorization requests', () => {
 
   it('repeat the state exactly, whatever is in it', async () => {
     const state = '<script>alert(1)</script>\r\nset-cookie: x=1 "\'&=%';
-    const response = await send(query({ state, prompt: 'none' }));
+    const response = await send(gatehouse, query({ state, prompt: 'none' }));
     assert.equal(response.headers.get('set-cookie')?.includes('x=1') ?? false, false);
     assert.equal(new URL(response.headers.get('location')!).searchParams.get('state'), state);
   });
@@ -148,7 +121,7 @@ describe('authorization requests', () => {
       query({ redirect_uri: script }),
       query({ client_id: undefined, error: script, error_description: script }),
     ]) {
-      assert.equal((await staysHere(parameters)).includes('<script>alert'), false);
+      assert.equal((await staysHere(gatehouse, parameters)).includes('<script>alert'), false);
     }
   });
 
@@ -161,7 +134,7 @@ describe('authorization requests', () => {
     nothing: '',
   })) {
     it(`do not break the server with ${what}`, async () => {
-      await staysHere(parameters);
+      await staysHere(gatehouse, parameters);
     });
   }
 
@@ -179,7 +152,7 @@ describe('authorization requests', () => {
       'max_age',
     ]) {
       for (const value of ['\0', 'x'.repeat(8_000), '%00', '{"a":', '[]', '-0', '1e999']) {
-        const response = await send(query({ [name]: value }));
+        const response = await send(gatehouse, query({ [name]: value }));
         await response.body?.cancel();
         assert.equal(
           response.status < 500,

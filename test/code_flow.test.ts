@@ -229,6 +229,17 @@ describe('the authorization code flow', () => {
     assert.deepEqual(await errorOf(refreshed), [400, 'invalid_grant']);
   });
 
+  it('a code redeemed on one node is used up on another whose clock is behind', async () => {
+    const behind = await startGatehouse({ beside: gatehouse, clock: () => new Date(Date.now() - 5_000) });
+    try {
+      const request = await requestCode(gatehouse, client);
+      assert.equal((await redeem(gatehouse.url, client, request)).status, 200);
+      assert.deepEqual(await errorOf(await redeem(behind.url, client, request)), [400, 'invalid_grant']);
+    } finally {
+      await behind.stop();
+    }
+  });
+
   it('a code that a thief tried with a wrong verifier still works for its owner, once', async () => {
     const request = await requestCode(gatehouse, client);
     assert.equal((await redeem(gatehouse.url, client, request, { code_verifier: 'y'.repeat(43) })).status, 400);

@@ -47,6 +47,14 @@ describe('the token endpoint, asked by pages of other origins (CORS),', () => {
     assert.equal(await allowed(spa, 'null'), null);
   });
 
+  it('lets no sandboxed page read the tokens of an app, whose redirect URI has no origin either', async () => {
+    const app = await registerPublicApplication(gatehouse, {
+      application_type: 'native',
+      redirect_uris: [REDIRECT_URI, 'com.example.app:/callback'],
+    });
+    assert.equal(await allowed(app, 'null'), null);
+  });
+
   it('answers the preflight without credentials', async () => {
     const response = await preflight('https://app.example.com');
     assert.equal(response.status, 204);

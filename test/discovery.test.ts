@@ -37,6 +37,7 @@ describe('discovery', () => {
       'end_session_endpoint',
       'introspection_endpoint',
       'jwks_uri',
+      'pushed_authorization_request_endpoint',
       'revocation_endpoint',
       'token_endpoint',
       'userinfo_endpoint',
@@ -67,11 +68,15 @@ describe('discovery', () => {
       'none',
     ]);
     assert.equal(metadata['authorization_response_iss_parameter_supported'], true);
+    assert.equal(metadata['request_parameter_supported'], true);
     assert.equal(metadata['request_uri_parameter_supported'], false);
+    const signed = ['ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA'];
+    assert.deepEqual(metadata['request_object_signing_alg_values_supported'], signed);
     assert.equal(metadata['claims_parameter_supported'], false);
     const algorithms = Object.entries(metadata).filter(([name]) => name.includes('alg_values'));
     for (const [name, values] of algorithms) assert.doesNotMatch(JSON.stringify(values), /none|HS/, name);
-    const off = /registration_endpoint|pushed|backchannel|dpop|mtls|check_session|request_object/;
+    assert.deepEqual(metadata['dpop_signing_alg_values_supported'], ['ES256', 'Ed25519', 'EdDSA']);
+    const off = /registration_endpoint|backchannel|mtls|check_session|request_object_encryption/;
     assert.deepEqual(
       Object.keys(metadata).filter((name) => off.test(name)),
       [],

@@ -10,6 +10,7 @@ import { after, before, describe, it, type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { startEmbedded, type Embedded } from '../src/db/embedded.ts';
+import { removeFolder } from './support/folder.ts';
 
 const FAST = ['fsync=off'];
 
@@ -19,7 +20,7 @@ describe('the embedded Postgres', () => {
   before(async () => {
     dataDir = await mkdtemp(join(tmpdir(), 'gatehouse-embedded-'));
   });
-  after(() => rm(dataDir, { recursive: true, force: true }));
+  after(() => removeFolder(dataDir));
 
   it('keeps what was written across a stop and a start', async (t) => {
     const first = await start(t, dataDir);

@@ -25,7 +25,8 @@ describe('the login page', () => {
     await page.goto(
       scene.application.authorizationUrl({ scope: 'openid notes:read', resource: scene.gatehouse.demo.resource }),
     );
-    await page.keyboard.type(scene.gatehouse.account.email); // the first empty field has the focus
+    await page.locator('#email:focus').waitFor(); // the first empty field gets the focus, a moment after the page came
+    await page.keyboard.type(scene.gatehouse.account.email);
     await page.keyboard.press('Tab');
     await page.keyboard.type(scene.gatehouse.account.password);
     await page.keyboard.press('Enter');

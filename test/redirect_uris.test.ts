@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { authorizationRequest, reachesLogin, staysHere } from './support/authorization_request.ts';
 import { registerApplication, registerPublicApplication, REDIRECT_URI } from './support/code_flow.ts';
 import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 import type { RegisteredClient } from './support/operator.ts';
+import { Person } from './support/person.ts';
 
-const CHALLENGE = 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM';
 const EVIL = 'https://evil.example';
 
 describe('redirect URIs: authorization requests', () => {
@@ -21,35 +22,8 @@ describe('redirect URIs: authorization requests', () => {
   });
   after(() => gatehouse.stop());
 
-  /** A member that is `undefined` is left out. */
-  const query = (changed: Record<string, string | undefined> = {}, who = client): URLSearchParams => {
-    const parameters = {
-      client_id: who.client_id,
-      response_type: 'code',
-      redirect_uri: REDIRECT_URI,
-      scope: 'openid',
-      state: 'a-state',
-      code_challenge: CHALLENGE,
-      code_challenge_method: 'S256',
-      ...changed,
-    };
-    const given = Object.entries(parameters).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]));
-    return new URLSearchParams(Object.fromEntries(given));
-  };
-  const send = (parameters: URLSearchParams | string) =>
-    fetch(`${gatehouse.url}/authorize?${parameters}`, { redirect: 'manual', headers: { accept: 'text/html' } });
-  const reachesLogin = async (parameters: URLSearchParams): Promise<void> => {
-    const response = await send(parameters);
-    assert.match(response.headers.get('location') ?? '', /\/interaction\//, await response.text());
-  };
-  /** An error page of our own: nobody is sent anywhere. */
-  const staysHere = async (parameters: URLSearchParams | string): Promise<string> => {
-    const response = await send(parameters);
-    const page = await response.text();
-    assert.equal(response.headers.get('location'), null, `sent to ${response.headers.get('location')}`);
-    assert.equal(response.status >= 400 && response.status < 500, true, `status ${response.status}`);
-    return page;
-  };
+  const query = (changed: Record<string, string | undefined> = {}, who = client): URLSearchParams =>
+    authorizationRequest(who, changed);
 
   describe('send nobody to a redirect URI', () => {
     for (const [what, redirect_uri] of Object.entries({
@@ -86,38 +60,51 @@ describe('redirect URIs: authorization requests', () => {
       'of loopback by another name': 'http://localhost:9560/cb',
     })) {
       it(what, async () => {
-        const page = await staysHere(query({ redirect_uri }));
+        const page = await staysHere(gatehouse, query({ redirect_uri }));
         assert.equal(page.includes('evil.example'), false, 'the page repeats the address');
       });
     }
 
     it('that they leave out', async () => {
-      await staysHere(query({ redirect_uri: undefined }));
+      await staysHere(gatehouse, query({ redirect_uri: undefined }));
     });
     it('of another client', async () => {
-      await staysHere(query({ redirect_uri: 'com.example.app:/callback' }));
+      await staysHere(gatehouse, query({ redirect_uri: 'com.example.app:/callback' }));
     });
     it('for an unknown client', async () => {
-      await staysHere(query({ client_id: 'no-such-client' }));
+      await staysHere(gatehouse, query({ client_id: 'no-such-client' }));
     });
     it('without a client', async () => {
-      await staysHere(query({ client_id: undefined }));
+      await staysHere(gatehouse, query({ client_id: undefined }));
     });
     it('that comes twice, once right', async () => {
       const twice = query();
       twice.append('redirect_uri', `${EVIL}/callback`);
-      await staysHere(twice);
+      await staysHere(gatehouse, twice);
+    });
+    it('that was taken away while the person logged in', async () => {
+      const former = await registerApplication(gatehouse);
+      const person = new Person(gatehouse);
+      const { url } = await person.open(
+        `${gatehouse.issuer}/authorize?${query({ redirect_uri: REDIRECT_URI }, former)}`,
+      );
+      const path = `/clients/${former.client_id}`;
+      const taken = await gatehouse.adminCall('PATCH', path, { redirect_uris: ['https://new.example.com/callback'] });
+      assert.equal(taken.status, 200);
+      const arrival = await person.walk(url);
+      assert.equal(arrival.response.status, 400);
+      assert.match(arrival.page, /invalid_redirect_uri/);
     });
     it('that comes as an array', async () => {
-      await staysHere(`${query({ redirect_uri: undefined })}&redirect_uri[]=${EVIL}`);
+      await staysHere(gatehouse, `${query({ redirect_uri: undefined })}&redirect_uri[]=${EVIL}`);
     });
   });
 
   describe('of native applications (RFC 8252)', () => {
     it('may come back to any port of loopback', () =>
-      reachesLogin(query({ redirect_uri: 'http://127.0.0.1:54321/callback' }, native)));
+      reachesLogin(gatehouse, query({ redirect_uri: 'http://127.0.0.1:54321/callback' }, native)));
     it('may come back to a scheme of their own', () =>
-      reachesLogin(query({ redirect_uri: 'com.example.app:/callback' }, native)));
+      reachesLogin(gatehouse, query({ redirect_uri: 'com.example.app:/callback' }, native)));
     for (const redirect_uri of [
       'http://127.0.0.1:54321/other',
       'http://127.0.0.1:54321/callback?x=1',
@@ -131,7 +118,7 @@ describe('redirect URIs: authorization requests', () => {
       'com.example.app:/callback?x=1',
     ]) {
       it(`may not come back to ${redirect_uri}`, async () => {
-        await staysHere(query({ redirect_uri }, native));
+        await staysHere(gatehouse, query({ redirect_uri }, native));
       });
     }
   });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +11,7 @@ import pg from 'pg';
 import type { Bootstrap } from '../src/bootstrap/development.ts';
 import { startEmbedded, type Embedded } from '../src/db/embedded.ts';
 import { cloneDatabase, type TestDatabase } from './support/database.ts';
+import { removeFolder } from './support/folder.ts';
 import { requestToken } from './support/gatehouse.ts';
 import { freeAddresses, MAIN, NODE, Processes, type Ending, type Environment } from './support/process.ts';
 
@@ -44,7 +45,7 @@ describe('a server that can not start says why in one sentence', () => {
     relay.close();
     await withPassword.stop();
     await database.drop();
-    await rm(folder, { recursive: true, force: true });
+    await removeFolder(folder);
   });
 
   /** What a server with this environment says as it gives up; `sentence` is all of it. */

@@ -7,6 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 import type { Bootstrap } from '../src/bootstrap/development.ts';
+import { removeFolder } from './support/folder.ts';
 import { requestToken } from './support/gatehouse.ts';
 import { freeAddresses, isAlive, isGone, MAIN, NODE, Processes, type Server } from './support/process.ts';
 
@@ -36,7 +37,7 @@ describe('the first start, with nothing configured', () => {
   });
   after(async () => {
     await processes.end();
-    await rm(dataDir, { recursive: true, force: true });
+    await removeFolder(dataDir);
   });
 
   it('brings a Postgres of its own and hands out a token within seconds', async (t) => {
@@ -195,7 +196,7 @@ describe('a first start that is killed half-way', () => {
   const folders: string[] = [];
   after(async () => {
     await processes.end();
-    for (const folder of folders) await rm(folder, { recursive: true, force: true });
+    for (const folder of folders) await removeFolder(folder);
   });
 
   const moments: readonly [what: string, reached: (files: readonly string[], stdout: string) => boolean][] = [

@@ -21,7 +21,7 @@ export interface Account {
   readonly updatedAt: Date;
 }
 
-export const Email = z
+const Email = z
   .string()
   .trim()
   .toLowerCase()
@@ -29,7 +29,7 @@ export const Email = z
   .pipe(z.email('must be an e-mail address'));
 
 /** NIST SP 800-63B: length is what counts, any character may be used, nothing is cut off. */
-export const Password = z
+const Password = z
   .string()
   .min(12, 'must have at least 12 characters')
   .max(256, 'must not be longer than 256 characters');
@@ -80,13 +80,16 @@ export async function createAccount(change: Change, values: AccountValues): Prom
   return toAccount(row);
 }
 
-/** The account, locked against other changes until the transaction ends. */
+/**
+ * The account, locked against other changes until the transaction ends. Not against being referred to: a token that is
+ * just being stored for it holds its grant and wants the account, while we hold the account and want its grants.
+ */
 export async function lockAccount(tx: Tx, accountId: string): Promise<Account> {
   const row = await tx
     .selectFrom('accounts')
     .selectAll()
     .where('account_id', '=', accountId)
-    .forUpdate()
+    .forNoKeyUpdate()
     .executeTakeFirst();
   if (!row) throw notFound(`There is no account ${accountId}.`);
   return toAccount(row);
@@ -107,6 +110,8 @@ export async function updateAccount(
       .executeTakeFirst();
     if (taken) throw conflict('There is an account with this e-mail address already.');
   }
+  // first what hangs on the account, then the account itself: a new address locks it against being referred to
+  if (values.password_hash !== undefined) await endEverything(tx, account.accountId);
   const row = await tx
     .updateTable('accounts')
     .set({ ...values, version: account.version + 1, updated_at: now })
@@ -116,10 +121,7 @@ export async function updateAccount(
     .catch(asConflict);
   const members = Object.keys(values).filter((member) => member !== 'password_hash');
   if (members.length > 0) await record(change, account.accountId, 'account.updated', { members });
-  if (values.password_hash !== undefined) {
-    await endEverything(tx, account.accountId);
-    await record(change, account.accountId, 'account.password_changed');
-  }
+  if (values.password_hash !== undefined) await record(change, account.accountId, 'account.password_changed');
   return toAccount(row);
 }
 
@@ -139,6 +141,7 @@ export async function setDisabled(change: Change, account: Account, disabled: bo
 }
 
 export async function deleteAccount(change: Change, account: Account): Promise<void> {
+  await endEverything(change.tx, account.accountId);
   await change.tx.deleteFrom('accounts').where('account_id', '=', account.accountId).execute();
   await record(change, account.accountId, 'account.deleted');
 }

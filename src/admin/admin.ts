@@ -4,20 +4,14 @@
  * admitted, validated, carried out in one transaction together with its audit entry, and refused calls leave one too.
  */
 import type { Context, Middleware } from 'koa';
-import type { AuditTrail } from '../audit/trail.ts';
-import type { Argon2id } from '../base/argon2id.ts';
-import type { ChangeFollower } from '../changes/change_follower.ts';
-import type { Database } from '../db/connection.ts';
 import { requestOf } from '../http/request_context.ts';
 import { createRouter } from '../http/router.ts';
-import type { KeyRotation } from '../keys/rotation.ts';
-import type { Logger } from '../log.ts';
-import type { Vault } from '../vault/vault.ts';
 import { accountRoutes } from './accounts.ts';
 import { auditEventRoutes } from './audit_events.ts';
-import { authenticate, requireScope, type Authentication, type Caller } from './authentication.ts';
+import { authenticate, requireScope, type Caller } from './authentication.ts';
 import { AdminCall, type AdminRoute } from './call.ts';
 import { clientRoutes } from './clients.ts';
+import type { AdminDependencies } from './dependencies.ts';
 import { answerFailure } from './failure.ts';
 import { grantRoutes } from './grants.ts';
 import { keyRoutes } from './keys.ts';
@@ -29,16 +23,6 @@ import { secretRoutes } from './secrets.ts';
 import { sessionRoutes } from './sessions.ts';
 
 export { ADMIN_SCOPES, adminResourceIdentifier } from './scopes.ts';
-
-export interface AdminDependencies extends Authentication {
-  readonly database: Database;
-  readonly vault: Vault;
-  readonly trail: AuditTrail;
-  readonly changes: ChangeFollower;
-  readonly argon2id: Argon2id;
-  readonly rotation: KeyRotation;
-  readonly log: Logger;
-}
 
 const NOUNS: readonly AdminRoute[] = [
   ...clientRoutes,

@@ -56,7 +56,7 @@ export function requireScope(ctx: Context, caller: Caller, scope: string): void 
 
 /** A token with a confirmation (RFC 9449, 8705) is worth nothing as a plain bearer token. */
 function isBoundToKey(claims: AccessTokenClaims): boolean {
-  return claims['cnf'] !== undefined;
+  return claims.cnf !== undefined;
 }
 
 /**

@@ -6,7 +6,7 @@ import { transact } from '../db/transaction.ts';
 import type { JsonBody } from '../http/json_body.ts';
 import { requestOf } from '../http/request_context.ts';
 import { routeOf, type Reply, type Route } from '../http/route.ts';
-import type { AdminDependencies } from './admin.ts';
+import type { AdminDependencies } from './dependencies.ts';
 import type { Caller } from './authentication.ts';
 import { Cursors, type List, type Page, type Position, type Rows } from './cursors.ts';
 import { isKnown, refuseOtherVersion } from './entity_tag.ts';

@@ -35,7 +35,7 @@ export async function answerFailure(
     sendRefusal(ctx, failed.error.refusal);
   } catch (error) {
     const fields = { error, request_id: requestOf(ctx).id };
-    if (isUnavailable(error) || isContention(error)) {
+    if (isUnavailable(error)) {
       log.warn(fields, 'admin_call.not_served');
       sendRefusal(ctx, OUTAGE);
     } else {
@@ -50,9 +50,4 @@ async function recordRefused(trail: AuditTrail, { ctx, caller, path }: FailedCal
   if (status >= 500) return;
   const details = { method: ctx.method, path: path ?? null, status, reason: refusal.reason };
   await trail.record(originOf(ctx, caller), { event: 'admin_call.refused', outcome: 'refused', details });
-}
-
-/** Two changes that met in the wrong order (deadlock, serialization failure): one of them has to come again. */
-function isContention(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === '40P01' || error.code === '40001');
 }

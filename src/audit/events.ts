@@ -2,7 +2,7 @@
 
 export type EventName =
   // tokens and grants
-  | 'token.issued' // grant_type, resource, scope, jti, kid, expires_at
+  | 'token.issued' // grant_type, resource, scope, jti, jkt, expires_in_seconds, with_refresh_token, grant_id
   | 'token.refused' // grant_type, error, reason
   | 'token.revoked' // token_type, jti
   | 'token.introspected' // only where refused: error, reason
@@ -10,6 +10,9 @@ export type EventName =
   | 'code.reused'
   | 'device_code.reused'
   | 'assertion.replayed'
+  | 'dpop_proof.replayed'
+  | 'authorization_request.pushed' // scope, resources; where refused: error, reason
+  | 'request_uri.reused'
   | 'authorization.granted' // scope, resources
   | 'authorization.refused' // error, reason
   // devices without a browser; polls that find nothing decided yet are in no trail: nothing was decided

@@ -3,7 +3,7 @@
  * how to reach them. A start that finds the file leaves everything as it is.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { createAccount, findAccountByEmail, lockAccount, updateAccount } from '../accounts/account.ts';
 import type { Change } from '../audit/change.ts';
@@ -46,7 +46,7 @@ export interface DevelopmentSettings {
 const ADMIN = 'gatehouse-admin';
 const DEMO = 'gatehouse-demo';
 const DEMO_EMAIL = 'demo@example.com';
-export const DEMO_REDIRECT_URI = 'http://127.0.0.1:8080/callback';
+const DEMO_REDIRECT_URI = 'http://127.0.0.1:8080/callback';
 const DEMO_API = {
   identifier: 'https://api.example.com',
   scopes: [
@@ -122,7 +122,9 @@ async function create({
 async function writeBootstrap(file: string, bootstrap: Bootstrap): Promise<void> {
   try {
     await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-    await writeFile(`${file}.new`, `${JSON.stringify(bootstrap, undefined, 2)}\n`, { mode: 0o600 });
+    // what lies there is half a file of a start that was cut short, or a trap: neither is written through
+    await rm(`${file}.new`, { force: true });
+    await writeFile(`${file}.new`, `${JSON.stringify(bootstrap, undefined, 2)}\n`, { mode: 0o600, flag: 'wx' });
     await rename(`${file}.new`, file);
   } catch (error) {
     throw new CannotStart(

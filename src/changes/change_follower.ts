@@ -22,7 +22,8 @@ type Listener = (key: string) => void | Promise<void>;
  * The follower therefore remembers the gaps it has seen and asks for them again for as long as a transaction may last.
  */
 const GAP_LIFETIME_MILLISECONDS = 30_000;
-const GAPS_AT_MOST = 1_000;
+/** One transaction can name thousands of clients: those that a scope is taken from. */
+const GAPS_AT_MOST = 20_000;
 /** After this long without reading, the log may have been trimmed: forget everything rather than trust a cache. */
 const BLIND_LIMIT_MILLISECONDS = 600_000;
 
@@ -33,6 +34,8 @@ export class ChangeFollower {
   readonly #gaps = new Map<number, number>();
   #position = 0;
   #readAt = 0;
+  /** Not every listener has heard of all that was read. */
+  #behind = false;
   #reading: Promise<void> | undefined;
   #stopped = new AbortController();
   #loop: Promise<void> | undefined;
@@ -54,7 +57,9 @@ export class ChangeFollower {
 
   /** Starts at the log's present end: call it before the caches fill. */
   async start(): Promise<void> {
-    await this.#begin(this.#settings.clock().getTime());
+    const now = this.#settings.clock().getTime();
+    await this.#begin(now);
+    this.#readAt = now;
     this.#loop = this.#poll();
     void this.#listen();
   }
@@ -94,7 +99,7 @@ export class ChangeFollower {
 
   async #readTail(): Promise<void> {
     const now = this.#settings.clock().getTime();
-    if (now - this.#readAt > BLIND_LIMIT_MILLISECONDS) return this.#reset(now);
+    if (this.#behind || now - this.#readAt > BLIND_LIMIT_MILLISECONDS) return this.#reset(now);
     for (const [sequence, seenAt] of this.#gaps) {
       if (Math.abs(now - seenAt) > GAP_LIFETIME_MILLISECONDS) this.#gaps.delete(sequence);
     }
@@ -110,7 +115,10 @@ export class ChangeFollower {
       .orderBy('sequence')
       .execute();
     this.#follow(rows, now);
+    // a listener that fails, because it can't read what changed, must hear of it again
+    this.#behind = true;
     for (const row of rows) await this.#tell({ topic: row.topic as Topic, key: row.key });
+    this.#behind = false;
     this.#readAt = now;
   }
 
@@ -122,11 +130,17 @@ export class ChangeFollower {
       this.#gaps.delete(sequence);
       this.#position = Math.max(this.#position, sequence);
     }
+    // the oldest are the least likely to be filled
+    for (const sequence of this.#gaps.keys()) {
+      if (this.#gaps.size <= GAPS_AT_MOST) break;
+      this.#gaps.delete(sequence);
+    }
   }
 
   async #reset(now: number): Promise<void> {
     await this.#begin(now);
     for (const reset of this.#resets) await reset();
+    this.#behind = false;
     this.#readAt = now;
   }
 
@@ -143,9 +157,9 @@ export class ChangeFollower {
       .limit(GAPS_AT_MOST)
       .execute();
     this.#gaps.clear();
-    this.#position = (rows.at(-1)?.sequence ?? 1) - 1;
+    // below the first row, too: it may have overtaken one that is still on its way
+    this.#position = Math.max(0, (rows[0]?.sequence ?? 0) - GAPS_AT_MOST);
     this.#follow(rows.reverse(), now);
-    this.#readAt = now;
   }
 
   /** Wakes the reader at once. Where LISTEN fails or the server has none, the poll goes on alone. */
@@ -165,11 +179,15 @@ export class ChangeFollower {
       client.on('notification', () => void this.#read().catch(onError));
       try {
         await client.connect();
+        if (this.#stopped.signal.aborted) return;
         this.#listener = client;
         await client.query(`listen ${CHANNEL}`);
         await ended;
       } catch (error) {
         onError(error);
+      } finally {
+        // a server that knows no LISTEN has answered so on a connection that is still open
+        void client.end().catch(() => {});
       }
       await delay(1_000, undefined, { signal: this.#stopped.signal, ref: false }).catch(() => {});
     }

@@ -2,6 +2,7 @@
  * What a client is registered with: the members of RFC 7591 that this server speaks, each bounded, none unknown.
  * The whole is validated again after every change, so no sequence of changes can reach a state that could not be made.
  */
+import { createPublicKey, type JsonWebKey } from 'node:crypto';
 import { z } from 'zod';
 import { objectionToRedirectUri } from './redirect_uri.ts';
 
@@ -9,6 +10,11 @@ import { objectionToRedirectUri } from './redirect_uri.ts';
 export const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
 export const GRANT_TYPES = ['authorization_code', 'refresh_token', 'client_credentials', DEVICE_CODE] as const;
 export const AUTH_METHODS = ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'] as const;
+/** What clients sign with: assertions and request objects. RFC 9864 renames EdDSA to Ed25519: clients send either. */
+export const CLIENT_ALGS = ['ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA'] as const;
+const clientAlg = z.enum(CLIENT_ALGS, 'must be ES256, RS256, PS256, Ed25519 or EdDSA');
+/** What this server signs with: the keys that it has. */
+const serverAlg = z.enum(['ES256', 'RS256'], 'must be ES256 or RS256');
 
 const text = (most: number) =>
   z
@@ -23,21 +29,36 @@ const httpsUrl = z
   .max(2_000, 'must not be longer than 2000 characters')
   .refine((value) => URL.parse(value)?.protocol === 'https:' && !URL.parse(value)?.username, 'must be an https URL');
 
+/** Loopback needs no TLS; that this server fetches from there at all is the operator's word (see egress/). */
+const keysUrl = z
+  .string()
+  .max(2_000, 'must not be longer than 2000 characters')
+  .refine((value) => {
+    const url = URL.parse(value);
+    if (!url || url.username || url.password) return false;
+    return url.protocol === 'https:' || (url.protocol === 'http:' && /^(127(\.\d+){3}|\[::1\])$/.test(url.hostname));
+  }, 'must be an https URL');
+
 const uris = z.array(z.string()).max(50, 'must not name more than 50 URIs');
 
 const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k'];
-const publicJwk = z
+/** A public key in the shape of RFC 7517 that this server can verify with. */
+export const PublicJwk = z
   .looseObject({
     kty: z.enum(['EC', 'RSA', 'OKP'], 'must be EC, RSA or OKP: only public keys are registered'),
-    kid: z.string().max(200).optional(),
+    kid: z.string().min(1, 'must not be empty').max(200).optional(),
+    alg: z.string().min(1, 'must not be empty').optional(),
+    use: z.string().min(1, 'must not be empty').optional(),
+    x5c: z.array(z.string().min(1, 'must not be empty')).optional(),
   })
   .refine(
     (jwk) => PRIVATE_MEMBERS.every((member) => !(member in jwk)),
     'must not contain a private key; register the public half',
   )
-  .refine((jwk) => JSON.stringify(jwk).length <= 8_000, 'must not be longer than 8000 characters');
+  .refine((jwk) => JSON.stringify(jwk).length <= 8_000, 'must not be longer than 8000 characters')
+  .refine(isUsableKey, 'must be a whole public key, and an RSA key must have 2048 bits or more');
 
-export const ResourceAccess = z.strictObject({
+const ResourceAccess = z.strictObject({
   resource: z.string().max(512),
   scopes: z
     .array(z.string().max(128))
@@ -67,24 +88,40 @@ const members = {
   token_endpoint_auth_method: z
     .enum(AUTH_METHODS, `must be one of ${AUTH_METHODS.join(', ')}`)
     .default('client_secret_basic'),
-  token_endpoint_auth_signing_alg: z
-    .enum(['ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA'], 'must be ES256, RS256, PS256, Ed25519 or EdDSA')
-    .optional(),
+  token_endpoint_auth_signing_alg: clientAlg.optional(),
   jwks: z
     .strictObject({
-      keys: z.array(publicJwk).min(1, 'must hold at least one key').max(10, 'must not hold more than 10 keys'),
+      keys: z.array(PublicJwk).min(1, 'must hold at least one key').max(10, 'must not hold more than 10 keys'),
     })
     .optional(),
-  jwks_uri: httpsUrl.optional(),
+  jwks_uri: keysUrl.optional(),
   scope: z
     .string()
     .max(200)
     .regex(
-      /^((openid|profile|email|offline_access)( |$))+$/,
+      /^(openid|profile|email|offline_access)( (openid|profile|email|offline_access))*$/,
       'must list scopes of OpenID Connect; name those of an API in resources',
     )
     .optional(),
-  id_token_signed_response_alg: z.enum(['ES256', 'RS256'], 'must be ES256 or RS256').optional(),
+  id_token_signed_response_alg: serverAlg.optional(),
+  authorization_signed_response_alg: serverAlg
+    .optional()
+    .describe('What authorization responses are signed with that the client asks for as JWT (JARM). Left out: RS256.'),
+  dpop_bound_access_tokens: z
+    .boolean()
+    .optional()
+    .describe('Whether every token of the client is bound to a key: without a DPoP proof it gets none (RFC 9449).'),
+  require_pushed_authorization_requests: z
+    .boolean()
+    .optional()
+    .describe('Whether every authorization request of the client must have been pushed before (RFC 9126).'),
+  request_object_signing_alg: clientAlg
+    .optional()
+    .describe('The one algorithm that request objects of the client are signed with (RFC 9101).'),
+  require_signed_request_object: z
+    .boolean()
+    .optional()
+    .describe('Whether every authorization request of the client must be signed (RFC 9101).'),
   default_max_age: z.int().min(0).max(31_536_000).optional(),
   require_auth_time: z.boolean().optional(),
   resources: z
@@ -116,6 +153,14 @@ export const ClientMetadataShape = z.strictObject(members);
 export function usesSecret(metadata: Pick<ClientMetadata, 'token_endpoint_auth_method'>): boolean {
   return metadata.token_endpoint_auth_method.startsWith('client_secret_');
 }
+
+/** What says something about authorization requests, and nothing about a client that makes none. */
+const OF_AUTHORIZATION_REQUESTS = [
+  'require_pushed_authorization_requests',
+  'request_object_signing_alg',
+  'require_signed_request_object',
+  'authorization_signed_response_alg',
+] as const;
 
 type Given = z.output<z.ZodObject<typeof members>>;
 
@@ -152,6 +197,11 @@ function checkWhole(
   if (grants.has('authorization_code') && client.redirect_uris.length === 0) {
     object(['redirect_uris'], 'must name at least one URI for the grant type authorization_code');
   }
+  for (const member of OF_AUTHORIZATION_REQUESTS) {
+    if (client[member] && !grants.has('authorization_code')) {
+      object([member], 'is for clients with the grant type authorization_code');
+    }
+  }
   if (!grants.has('authorization_code') && client.redirect_uris.length > 0) {
     object(['redirect_uris'], 'must be empty without the grant type authorization_code');
   }
@@ -165,6 +215,14 @@ function checkWhole(
   if (method === 'private_key_jwt' && !client.jwks && !client.jwks_uri) {
     object(['jwks'], 'must hold the public keys for private_key_jwt, or jwks_uri must say where they are');
   }
+  if (client.token_endpoint_auth_signing_alg && method !== 'private_key_jwt') {
+    object(['token_endpoint_auth_signing_alg'], 'is for clients that authenticate with private_key_jwt');
+  }
+  for (const member of ['request_object_signing_alg', 'require_signed_request_object'] as const) {
+    if (client[member] && !client.jwks && !client.jwks_uri) {
+      object(['jwks'], `must hold the public keys for ${member}, or jwks_uri must say where they are`);
+    }
+  }
   const names = client.resources.map((access) => access.resource);
   if (new Set(names).size !== names.length) object(['resources'], 'must not name a resource twice');
   if (new Set(client.introspects).size !== client.introspects.length)
@@ -174,5 +232,15 @@ function checkWhole(
   }
   if (client.secret_rotation_days !== undefined && !usesSecret(client)) {
     object(['secret_rotation_days'], 'is for clients that authenticate with a secret');
+  }
+}
+
+/** A client whose keys can't be read is registered and works nowhere. */
+function isUsableKey(jwk: JsonWebKey): boolean {
+  try {
+    const { asymmetricKeyType, asymmetricKeyDetails } = createPublicKey({ key: jwk, format: 'jwk' });
+    return asymmetricKeyType !== 'rsa' || (asymmetricKeyDetails?.modulusLength ?? 0) >= 2_048;
+  } catch {
+    return false;
   }
 }

@@ -72,7 +72,7 @@ export async function updateClient(
 }
 
 /** The metadata with the patch applied; throws `Refused` when the result is not something that could be registered. */
-export function applyPatch(metadata: ClientMetadata, patch: Readonly<Record<string, unknown>>): ClientMetadata {
+function applyPatch(metadata: ClientMetadata, patch: Readonly<Record<string, unknown>>): ClientMetadata {
   const merged: Record<string, unknown> = { ...metadata };
   // what was derived from the grant types is derived anew, unless the patch says it
   if ('grant_types' in patch && !('response_types' in patch)) delete merged['response_types'];

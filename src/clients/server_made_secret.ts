@@ -7,7 +7,7 @@ import { crc32 } from 'node:zlib';
 import { base62 } from '../base/ids.ts';
 import { Secret } from '../base/secret.ts';
 
-export const SECRET_PREFIX = 'gatehouse_secret_';
+const SECRET_PREFIX = 'gatehouse_secret_';
 const RANDOM_LENGTH = 43;
 const CHECKSUM_LENGTH = 6;
 const SHAPE = new RegExp(`^${SECRET_PREFIX}[0-9A-Za-z]{${RANDOM_LENGTH + CHECKSUM_LENGTH}}$`);

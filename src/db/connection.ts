@@ -89,8 +89,9 @@ export function isUnavailable(error: unknown): boolean {
   if (error instanceof Unavailable) return true;
   const code = (error as { code?: unknown }).code;
   if (typeof code === 'string') {
-    // 08 connection, 53 resources, 57P shutdown, 57014 statement timeout, 25006 read-only
-    return CONNECTION_LOST.has(code) || /^(08|53|57P|57014|25006)/.test(code);
+    // 08 connection, 53 resources, 57P shutdown, 57014 statement timeout, 25006 read-only, and two changes that met in
+    // the wrong order, of which one has to come again: 40001 serialization failure, 40P01 deadlock
+    return CONNECTION_LOST.has(code) || /^(08|53|57P|57014|25006|40001|40P01)/.test(code);
   }
   return CONNECTION_LOST_MESSAGE.test(error.message);
 }

@@ -85,13 +85,13 @@ export async function startEmbedded(dataDir: string, settings: readonly string[]
       await removeHalfMadeClusters(places);
       return attempt.embedded;
     }
-    if (!isLocked(attempt.why)) throw new Error(`Postgres did not start: ${attempt.why}`);
+    if (!isLocked(attempt.said)) throw new Error(`Postgres did not start: ${lastLines(attempt.said)}`);
     const living = await accepts(places.url);
     if (performance.now() - startedAt > (living ? LIVING_PATIENCE_MS : DYING_PATIENCE_MS)) {
       throw new Error(
         living
           ? `Another Gatehouse is running on ${dataDir}: stop it, or set GATEHOUSE_DATA_DIR to another folder.`
-          : `Postgres did not start: ${attempt.why}`,
+          : `Postgres did not start: ${lastLines(attempt.said)}`,
       );
     }
     await delay(RETRY_MS);
@@ -185,12 +185,13 @@ async function createCluster({ initdb }: Binaries, places: Places, settings: rea
 /** Only called by whoever holds the cluster: what is half-made then will not be needed. */
 async function removeHalfMadeClusters({ dataDir }: Places): Promise<void> {
   const left = (await readdir(dataDir)).filter((name) => name.startsWith('postgres.new-'));
-  await Promise.all(left.map((name) => rm(join(dataDir, name), { recursive: true, force: true })));
+  // another first start may still be writing into its own, and will clear it away itself when it finds ours
+  await Promise.allSettled(left.map((name) => rm(join(dataDir, name), { recursive: true, force: true })));
 }
 
-type Attempt = { readonly embedded: Embedded } | { readonly embedded?: never; readonly why: string };
+type Attempt = { readonly embedded: Embedded } | { readonly embedded?: never; readonly said: string };
 
-/** One start: Postgres that serves, or why it went away again. */
+/** One start: Postgres that serves, or what was written to the log meanwhile, by another Postgres on the folder too. */
 async function launch({ postgres }: Binaries, places: Places, settings: readonly string[]): Promise<Attempt> {
   const log = await open(places.log, 'a');
   const { size: logStart } = await log.stat();
@@ -215,8 +216,8 @@ async function launch({ postgres }: Binaries, places: Places, settings: readonly
     }
     await delay(POLL_MS);
   }
-  const said = lastLines((await readFile(places.log)).subarray(logStart).toString());
-  return { why: said || `it ended with ${child.signalCode ?? child.exitCode}.` };
+  const said = (await readFile(places.log)).subarray(logStart).toString();
+  return { said: said || `it ended with ${child.signalCode ?? child.exitCode}.` };
 
   async function stop(): Promise<void> {
     child.ref();
@@ -248,8 +249,8 @@ async function accepts(url: string): Promise<boolean> {
 }
 
 /** The lock file of a living or just killed postmaster, or the memory that its last workers still hold. */
-function isLocked(why: string): boolean {
-  return /lock file ".*" already exists|shared memory block .* is still in use/.test(why);
+function isLocked(said: string): boolean {
+  return /lock file ".*" already exists|shared memory block .* is still in use/.test(said);
 }
 
 function lastLines(text: string): string {

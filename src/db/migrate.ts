@@ -20,7 +20,7 @@ const migrations: MigrationProvider = {
 };
 
 /** Runs what has not run yet and returns the names of what it ran; throws with the failed migration's name. */
-export async function migrate(database: Database): Promise<readonly string[]> {
+async function migrate(database: Database): Promise<readonly string[]> {
   const { error, results = [] } = await new Migrator({ db: database, provider: migrations }).migrateToLatest();
   if (error !== undefined) {
     const failed = results.find((result) => result.status === 'Error')?.migrationName;

@@ -28,7 +28,7 @@ export type StoredJson = JSONColumnType<Record<string, unknown>>;
 
 interface DataKeys {
   data_key_id: string;
-  purpose: 'pepper' | 'cookies' | 'cursors' | 'replies' | 'signing_key';
+  purpose: 'pepper' | 'cookies' | 'cursors' | 'replies' | 'dpop_nonces' | 'signing_key';
   master_key_id: string;
   wrapped: Buffer;
   created_at: Date;

@@ -17,9 +17,10 @@ export function clientAddress(trusted: readonly string[]): AddressOf {
       .flat()
       .join(',')
       .split(',')
-      .map((hop) => plain(hop.trim()));
-    const client = chain.reverse().find((hop) => isIP(hop) !== 0 && !isProxy(hop));
-    return client ?? peer;
+      .map((hop) => plain(withoutPort(hop.trim())));
+    const client = chain.reverse().find((hop) => !isProxy(hop));
+    // what is not an address hides who was there; what stands before it is only what somebody said
+    return client !== undefined && isIP(client) !== 0 ? client : peer;
   };
 }
 
@@ -32,6 +33,11 @@ function blockList(networks: readonly string[]): BlockList {
     else list.addSubnet(address, Number(bits), family);
   }
   return list;
+}
+
+/** Some proxies write down the port, too: `203.0.113.7:54321`, `[2001:db8::7]:54321`. */
+function withoutPort(hop: string): string {
+  return hop.replace(/^(\d+(?:\.\d+){3}):\d+$/, '$1').replace(/^\[([^\]]*)\](?::\d+)?$/, '$1');
 }
 
 /** An IPv4 address that came over an IPv6 socket, as IPv4. */

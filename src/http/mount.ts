@@ -21,6 +21,10 @@ export function pinToIssuer(app: Koa, issuer: string): Koa.Middleware {
     ]),
   );
   return (ctx, next) => {
+    if (!hasPath(ctx)) {
+      ctx.status = 400;
+      return undefined;
+    }
     // two years, as browsers ask for before they keep it for good (RFC 6797)
     if (secure) ctx.set('Strict-Transport-Security', 'max-age=63072000');
     if (prefix === '') return next();
@@ -30,4 +34,13 @@ export function pinToIssuer(app: Koa, issuer: string): Koa.Middleware {
     else return undefined;
     return next();
   };
+}
+
+/** A request may name its target by a whole URL (RFC 9112, 3.2.2), and that one may not be one: `GET http://[/`. */
+function hasPath(ctx: Koa.Context): boolean {
+  try {
+    return Boolean(ctx.path);
+  } catch {
+    return false;
+  }
 }

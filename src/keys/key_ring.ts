@@ -10,6 +10,8 @@ export class KeyRing {
   readonly #vault: Vault;
   readonly #onSwap: (() => void)[] = [];
   #keys: readonly SigningKey[] = [];
+  #begun = 0;
+  #inForce = 0;
   #public = new Map<string, { readonly key: KeyObject; readonly alg: string }>();
 
   constructor(database: Database, vault: Vault) {
@@ -18,7 +20,11 @@ export class KeyRing {
   }
 
   async load(): Promise<void> {
+    const mine = ++this.#begun;
     const keys = await loadSigningKeys(this.#database, this.#vault);
+    // whoever began later has read what is newer, and may have been quicker
+    if (mine < this.#inForce) return;
+    this.#inForce = mine;
     const unchanged =
       keys.map((key) => key.kid + key.status).join() === this.#keys.map((key) => key.kid + key.status).join();
     if (unchanged) return;

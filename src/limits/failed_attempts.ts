@@ -12,50 +12,43 @@ export type Admission =
   | { readonly admitted: false; readonly retryAfterSeconds: number };
 
 export interface Limit {
-  readonly name: string;
-  readonly attempts: number;
-  readonly seconds: number;
+  readonly points: number;
+  /** In seconds. */
+  readonly duration: number;
 }
 
-export class FailedAttempts {
-  readonly #limiters: readonly RateLimiterPostgres[];
+export type Counted = readonly [counter: RateLimiterPostgres, key: string];
 
-  constructor(pool: pg.Pool, limits: readonly Limit[]) {
-    this.#limiters = limits.map(
-      ({ name, attempts, seconds }) =>
-        new RateLimiterPostgres({
-          storeClient: pool,
-          storeType: 'pool',
-          tableName: 'failed_attempts',
-          tableCreated: true,
-          clearExpiredByTimeout: false,
-          keyPrefix: name,
-          points: attempts,
-          duration: seconds,
-        }),
-    );
-  }
+export function createCounter(pool: pg.Pool, keyPrefix: string, { points, duration }: Limit): RateLimiterPostgres {
+  return new RateLimiterPostgres({
+    storeClient: pool,
+    storeType: 'pool',
+    tableName: 'failed_attempts',
+    tableCreated: true,
+    clearExpiredByTimeout: false,
+    keyPrefix,
+    points,
+    duration,
+  });
+}
 
-  /** Counts an attempt against each limit, in their order, by what each one counts; stops at the first that is reached. */
-  async admit(counted: readonly string[]): Promise<Admission> {
-    const keys = counted.map(digest);
-    try {
-      for (const [index, limiter] of this.#limiters.entries()) await limiter.consume(keys[index]!);
-    } catch (refused) {
-      if (refused instanceof RateLimiterRes)
-        return { admitted: false, retryAfterSeconds: Math.max(1, Math.ceil(refused.msBeforeNext / 1000)) };
-      throw refused;
-    }
-    return {
-      admitted: true,
-      forgive: async () => {
-        await Promise.all(this.#limiters.map((limiter, index) => limiter.reward(keys[index]!)));
-      },
-    };
+/** Counts one attempt in each, in their order, up to the first whose limit is reached. */
+export async function countAttempt(counted: readonly Counted[]): Promise<Admission> {
+  try {
+    for (const [counter, key] of counted) await counter.consume(key);
+  } catch (refused) {
+    if (!(refused instanceof RateLimiterRes)) throw refused;
+    return { admitted: false, retryAfterSeconds: Math.max(1, Math.ceil(refused.msBeforeNext / 1000)) };
   }
+  return {
+    admitted: true,
+    forgive: async () => {
+      await Promise.all(counted.map(([counter, key]) => counter.reward(key)));
+    },
+  };
 }
 
 /** What people type is theirs: the table keeps digests. */
-function digest(value: string): string {
+export function keyFor(value: string): string {
   return sha256(value).toString('base64url');
 }

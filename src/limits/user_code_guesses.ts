@@ -3,24 +3,31 @@
  * code is one of 20^8 and lives ten minutes. With 1,000 guesses in that time, and as many devices that wait, somebody
  * finds any code at all once in some 25,000 such spans.
  */
+import type { RateLimiterPostgres } from 'rate-limiter-flexible';
 import type pg from 'pg';
-import { FailedAttempts, type Admission } from './failed_attempts.ts';
+import { countAttempt, createCounter, keyFor, type Admission, type Limit } from './failed_attempts.ts';
 
-const LIMITS = [
-  { name: 'user_code_session', attempts: 10, seconds: 600 },
-  { name: 'user_code_address', attempts: 50, seconds: 600 },
-  { name: 'user_code_all', attempts: 1_000, seconds: 600 },
-];
+const PER_SESSION: Limit = { points: 10, duration: 600 };
+const PER_ADDRESS: Limit = { points: 50, duration: 600 };
+const ALL: Limit = { points: 1_000, duration: 600 };
 
 export class UserCodeGuesses {
-  readonly #attempts: FailedAttempts;
+  readonly #perSession: RateLimiterPostgres;
+  readonly #perAddress: RateLimiterPostgres;
+  readonly #all: RateLimiterPostgres;
 
   constructor(pool: pg.Pool) {
-    this.#attempts = new FailedAttempts(pool, LIMITS);
+    this.#perSession = createCounter(pool, 'user_code_session', PER_SESSION);
+    this.#perAddress = createCounter(pool, 'user_code_address', PER_ADDRESS);
+    this.#all = createCounter(pool, 'user_code_all', ALL);
   }
 
   /** Counts a guess before anything is looked up; forgive one that was right. */
   admit(session: string, address: string): Promise<Admission> {
-    return this.#attempts.admit([session, address, 'all']);
+    return countAttempt([
+      [this.#perSession, keyFor(session)],
+      [this.#perAddress, keyFor(address)],
+      [this.#all, 'all'],
+    ]);
   }
 }

@@ -29,10 +29,10 @@ const id = z.string().regex(/^[\x21-\x7e]{1,2048}$/);
 const EndSessionForm = z.object({ form_token: z.string(), session_id: id });
 const TakeBackForm = z.object({ form_token: z.string(), client_id: id });
 
-const DONE: Readonly<Record<string, string>> = {
-  session: 'The session has been ended.',
-  application: 'The access has been taken back. The application’s tokens no longer work.',
-};
+const DONE: ReadonlyMap<string, string> = new Map([
+  ['session', 'The session has been ended.'],
+  ['application', 'The access has been taken back. The application’s tokens no longer work.'],
+]);
 
 export async function showAccount(room: LoginRoom, ctx: Context): Promise<void> {
   const visitor = await findVisitor(room, ctx);
@@ -43,7 +43,7 @@ export async function showAccount(room: LoginRoom, ctx: Context): Promise<void> 
     email: account.email,
     name: account.name,
     formToken: formToken(session),
-    done: DONE[String(ctx.query.done)],
+    done: DONE.get(String(ctx.query.done)),
     endSessionAction: room.views.path('/account/sessions/end'),
     takeBackAction: room.views.path('/account/applications/take-back'),
     logoutLink: room.provider().pathFor('end_session', { mountPath: room.views.path('') }),

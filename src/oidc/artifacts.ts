@@ -7,8 +7,10 @@ import { errors, Provider, type Adapter, type AdapterPayload } from 'oidc-provid
 import { sql } from 'kysely';
 import { addSeconds, epochSeconds, type Clock } from '../base/clock.ts';
 import { sha256, type Digest } from '../base/secret.ts';
-import { json, Unstorable, type Database } from '../db/connection.ts';
+import { json, type Database } from '../db/connection.ts';
 import { open, seal } from '../vault/seal.ts';
+import { payloadJson } from './payload_json.ts';
+import { SessionStore } from './session_store.ts';
 
 export interface ArtifactSettings {
   readonly database: Database;
@@ -22,8 +24,18 @@ export interface ArtifactSettings {
 /** The kinds whose life hangs on a grant. */
 const UNDER_A_GRANT = new Set(['AccessToken', 'AuthorizationCode', 'RefreshToken', 'BackchannelAuthenticationRequest']);
 
+/**
+ * The kinds that quote other bearer values (a session's cookie, an ID token as a hint): sealed under a key that only
+ * their own id, which is not stored, gives.
+ */
+const SEALED = new Set(['Interaction', 'PushedAuthorizationRequest']);
+
 export function createAdapter(settings: ArtifactSettings): (kind: string) => Adapter {
-  return (kind) => (kind === 'Grant' ? new GrantStore(settings) : new ArtifactStore(kind, settings));
+  return (kind) => {
+    if (kind === 'Grant') return new GrantStore(settings);
+    const artifacts = new ArtifactStore(kind, settings);
+    return kind === 'Session' ? new SessionStore({ ...settings, artifacts }) : artifacts;
+  };
 }
 
 class ArtifactStore implements Adapter {
@@ -39,11 +51,12 @@ class ArtifactStore implements Adapter {
     const { database, clock } = this.#settings;
     const now = clock();
     const values = {
-      payload: toJson(this.#packed(id, payload)),
+      payload: payloadJson(this.#packed(id, payload)),
       expires_at: addSeconds(now, expiresIn),
-      account_id: this.#kind === 'Interaction' ? null : (payload.accountId ?? null),
+      account_id: (this.#kind === 'Interaction' ? loggedInTo(payload) : payload.accountId) ?? null,
       uid: this.#kind === 'Session' ? (payload.uid ?? null) : null,
     };
+    if (payload.parJti !== undefined) await this.#keepPushedRequest(payload.parJti, values.expires_at);
     await refuseWithoutGrant(
       database
         .insertInto('artifacts')
@@ -68,7 +81,7 @@ class ArtifactStore implements Adapter {
 
   /** Sessions alone are found by uid; what is found this way is read, never saved, so it needs no id. */
   async findByUid(uid: string): Promise<AdapterPayload | undefined> {
-    const row = await this.#select().where('uid', '=', uid).orderBy('created_at', 'desc').executeTakeFirst();
+    const row = await this.#select().where('uid', '=', uid).executeTakeFirst();
     return row?.payload;
   }
 
@@ -84,36 +97,26 @@ class ArtifactStore implements Adapter {
   async consume(id: string): Promise<void> {
     const { database, clock } = this.#settings;
     const now = clock();
+    const graceBegan = this.#graceBegan(now);
     const { numUpdatedRows } = await database
       .updateTable('artifacts')
       .set({ consumed_at: sql<Date>`coalesce(consumed_at, ${now}::timestamptz)` })
       .where('kind', '=', this.#kind)
       .where('artifact_id', '=', sha256(id))
-      .where(({ or, eb }) => or([eb('consumed_at', 'is', null), eb('consumed_at', '>', this.#graceBegan(now))]))
+      .where(({ or, eb }) =>
+        or([eb('consumed_at', 'is', null), ...(graceBegan ? [eb('consumed_at', '>', graceBegan)] : [])]),
+      )
       .executeTakeFirst();
-    if (numUpdatedRows === 0n) await this.#endFamily(id);
+    if (numUpdatedRows > 0n) return;
+    if (this.#kind === 'PushedAuthorizationRequest') this.#refuseUsedRequest();
+    await this.#endFamily(id);
   }
 
-  /** A session that was saved under two ids by two requests at once ends under both. */
   async destroy(id: string): Promise<void> {
-    const { database } = this.#settings;
-    const artifact_id = sha256(id);
-    await database
+    await this.#settings.database
       .deleteFrom('artifacts')
       .where('kind', '=', this.#kind)
-      .where(({ or, eb, selectFrom }) =>
-        or([
-          eb('artifact_id', '=', artifact_id),
-          eb(
-            'uid',
-            '=',
-            selectFrom('artifacts as same')
-              .select('same.uid')
-              .where('same.kind', '=', this.#kind)
-              .where('same.artifact_id', '=', artifact_id),
-          ),
-        ]),
-      )
+      .where('artifact_id', '=', sha256(id))
       .execute();
   }
 
@@ -132,12 +135,31 @@ class ArtifactStore implements Adapter {
   /** Within its grace a consumed refresh token looks unused, but at the token endpoint only. */
   #consumption(consumedAt: Date | null): { consumed?: number } {
     if (!consumedAt) return {};
-    const graceful = consumedAt > this.#graceBegan(this.#settings.clock()) && Provider.ctx?.oidc.route === 'token';
+    const graceBegan = this.#graceBegan(this.#settings.clock());
+    const graceful = graceBegan && consumedAt > graceBegan && Provider.ctx?.oidc.route === 'token';
     return graceful ? {} : { consumed: epochSeconds(consumedAt) };
   }
 
-  #graceBegan(now: Date): Date {
-    return this.#kind === 'RefreshToken' ? addSeconds(now, -this.#settings.refreshGraceSeconds) : now;
+  /** `undefined` where there is no grace: then no clock has a say, for the one that wrote the time may be ahead of ours. */
+  #graceBegan(now: Date): Date | undefined {
+    const { refreshGraceSeconds } = this.#settings;
+    if (this.#kind !== 'RefreshToken' || refreshGraceSeconds === 0) return undefined;
+    return addSeconds(now, -refreshGraceSeconds);
+  }
+
+  /** For as long as the interaction may end in an answer, the row must be there to say that there was one already. */
+  async #keepPushedRequest(id: string, until: Date): Promise<void> {
+    await this.#settings.database
+      .updateTable('artifacts')
+      .set({ expires_at: sql<Date>`greatest(expires_at, ${until}::timestamptz)` })
+      .where('kind', '=', 'PushedAuthorizationRequest')
+      .where('artifact_id', '=', sha256(id))
+      .execute();
+  }
+
+  #refuseUsedRequest(): never {
+    this.#settings.onReuse(this.#kind, undefined);
+    throw new errors.InvalidRequestUri('request_uri was used already');
   }
 
   async #endFamily(id: string): Promise<never> {
@@ -149,16 +171,15 @@ class ArtifactStore implements Adapter {
   }
 
   #packed(id: string, { jti: _, ...payload }: AdapterPayload): object {
-    return this.#kind === 'Interaction'
-      ? { sealed: seal(keyFrom(id), Buffer.from(toJson(payload)), 'Interaction').toString('base64') }
-      : payload;
+    if (!SEALED.has(this.#kind)) return payload;
+    const box = seal(keyFrom(this.#kind, id), Buffer.from(payloadJson(payload)), this.#kind);
+    return { sealed: box.toString('base64') };
   }
 
   #unpacked(id: string, payload: object): AdapterPayload {
     if (!('sealed' in payload)) return payload as AdapterPayload;
-    return JSON.parse(
-      open(keyFrom(id), Buffer.from(String(payload.sealed), 'base64'), 'Interaction').toString(),
-    ) as AdapterPayload;
+    const box = Buffer.from(String(payload.sealed), 'base64');
+    return JSON.parse(open(keyFrom(this.#kind, id), box, this.#kind).toString()) as AdapterPayload;
   }
 }
 
@@ -217,6 +238,14 @@ class GrantStore implements Adapter {
   }
 }
 
+/**
+ * Whose password was given in an interaction that the browser has yet to take back to its request. It is theirs from
+ * then on, so that it ends with their sessions: a login with a password that was changed since opens nothing.
+ */
+function loggedInTo({ result }: AdapterPayload): string | undefined {
+  return result?.login?.accountId;
+}
+
 /** How tokens name the grant they came from (`gid`): of no use to anyone who reads it. */
 export function grantReference(grantId: string): string {
   return sha256(grantId).toString('base64url');
@@ -237,17 +266,6 @@ export async function endGrant(database: Database, grantId: string): Promise<voi
   await database.deleteFrom('grants').where('grant_id', '=', sha256(grantId)).execute();
 }
 
-/** A parameter that can't be stored (a nonce with a NUL, say) is the caller's mistake. */
-export function toJson(payload: object): string {
-  try {
-    return json(payload);
-  } catch (error) {
-    if (error instanceof Unstorable)
-      throw new errors.InvalidRequest('a parameter contains characters that are not allowed');
-    throw error;
-  }
-}
-
 const FOREIGN_KEY_VIOLATION = '23503';
 
 /** A token or code whose grant, client or account went away while it was being stored. */
@@ -260,10 +278,7 @@ export async function refuseWithoutGrant<T>(saving: Promise<T>): Promise<T> {
   }
 }
 
-/**
- * An interaction quotes other bearer values (a session's cookie, a device code), so it is sealed under a key that only
- * its own id, which is not stored, gives.
- */
-function keyFrom(id: string): Buffer {
-  return createHash('sha256').update(`gatehouse interaction ${id}`).digest();
+/** From the id itself, of which only another digest is stored. */
+function keyFrom(kind: string, id: string): Buffer {
+  return createHash('sha256').update(`gatehouse ${kind.toLowerCase()} ${id}`).digest();
 }

@@ -12,8 +12,9 @@ import { sha256, type Digest } from '../base/secret.ts';
 import { Unavailable, type Database } from '../db/connection.ts';
 import type { Tables } from '../db/tables.ts';
 import { transact } from '../db/transaction.ts';
-import { endGrant, refuseWithoutGrant, toJson } from './artifacts.ts';
-import { originOf } from './notes.ts';
+import { endGrant, refuseWithoutGrant } from './artifacts.ts';
+import { DEVICE_PAGES, originOf } from './notes.ts';
+import { payloadJson } from './payload_json.ts';
 
 export interface DeviceCodeSettings {
   readonly database: Database;
@@ -33,7 +34,6 @@ const TOLERANCE_SECONDS = 1;
 
 /** How the person's pages name a code, whose value they never learn. */
 const BY_DIGEST = 'device code by digest ';
-const PERSONS_ROUTES = new Set(['code_verification', 'device_resume']);
 const UNIQUE_VIOLATION = '23505';
 
 /** The code went on without this browser: another one, or another tab, was faster. */
@@ -117,7 +117,7 @@ export class DeviceCodeStore implements Adapter {
         claimed_by: null,
         account_id: null,
         grant_id: null,
-        payload: toJson(packed(payload)),
+        payload: payloadJson(packed(payload)),
         interval_seconds: INTERVAL_SECONDS,
         polled_at: null,
         consumed_at: null,
@@ -139,7 +139,7 @@ export class DeviceCodeStore implements Adapter {
         .updateTable('device_codes')
         .set({
           status,
-          payload: toJson(packed(payload)),
+          payload: payloadJson(packed(payload)),
           ...(status === 'claimed' && { claimed_by: browserOf(ctx) }),
           ...(status === 'approved' && { account_id: payload.accountId!, grant_id: sha256(payload.grantId!) }),
         })
@@ -195,7 +195,7 @@ export class DeviceCodeStore implements Adapter {
  * interaction; at the token endpoint, where callers bring their own, none is one.
  */
 function digestIn(id: string): Digest | undefined {
-  if (!id.startsWith(BY_DIGEST) || !PERSONS_ROUTES.has(Provider.ctx?.oidc.route ?? '')) return undefined;
+  if (!id.startsWith(BY_DIGEST) || !DEVICE_PAGES.has(Provider.ctx?.oidc.route ?? '')) return undefined;
   return Buffer.from(id.slice(BY_DIGEST.length), 'base64url') as Digest;
 }
 

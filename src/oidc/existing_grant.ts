@@ -1,18 +1,29 @@
 /** The grant that an authorization request continues: of this sign-in, of this session, or made from what the person agreed to before. */
-import type { Grant, KoaContextWithOIDC } from 'oidc-provider';
+import { errors, type Grant, type KoaContextWithOIDC } from 'oidc-provider';
 import { findConsent } from '../accounts/consents.ts';
 import type { Clock } from '../base/clock.ts';
 import { epochSeconds } from '../base/clock.ts';
+import { DEVICE_CODE } from '../clients/metadata.ts';
 import type { Database } from '../db/connection.ts';
+import { DEVICE_PAGES } from './notes.ts';
 
 export function loadExistingGrant(database: Database, clock: Clock) {
   return async (ctx: KoaContextWithOIDC): Promise<Grant | undefined> => {
     const { oidc } = ctx;
+    demandStillRegistered(ctx);
     const grantId = oidc.result?.consent?.grantId ?? oidc.session?.grantIdFor(oidc.client!.clientId);
     const grant = grantId ? await oidc.provider.Grant.find(grantId) : undefined;
     if (grant && (grant.exp ?? 0) > epochSeconds(clock())) return grant;
     return grantFromConsent(ctx, database);
   };
+}
+
+/** Looked at when the request came; since then the person has logged in, and an admin may have taken it away. */
+function demandStillRegistered({ oidc }: KoaContextWithOIDC): void {
+  const client = oidc.client!;
+  if (DEVICE_PAGES.has(oidc.route)) {
+    if (!client.grantTypeAllowed(DEVICE_CODE)) throw new errors.UnauthorizedClient();
+  } else if (!client.redirectUriAllowed(String(oidc.params?.['redirect_uri']))) throw new errors.InvalidRedirectUri();
 }
 
 /** Only what this request asks for is granted anew, however much was agreed to before. */

@@ -17,9 +17,7 @@ export interface Notes {
   failure?: Error;
 }
 
-type Reuse = 'code.reused' | 'refresh_token.reused' | 'device_code.reused';
-
-const REUSED: Readonly<Record<string, Reuse>> = {
+const REUSED: Readonly<Record<string, ReuseEvent>> = {
   refresh_token: 'refresh_token.reused',
   [DEVICE_CODE]: 'device_code.reused',
 };
@@ -58,6 +56,12 @@ export function takeNotes(provider: Provider): void {
     });
   }
   provider.on('authorization.error', (ctx, error) => refused(ctx, 'authorization.refused', error));
+  provider.on('pushed_authorization_request.success', (ctx) =>
+    note(ctx, { event: 'authorization_request.pushed', outcome: 'success', ...whom(ctx), details: asked(ctx) }),
+  );
+  provider.on('pushed_authorization_request.error', (ctx, error) =>
+    refused(ctx, 'authorization_request.pushed', error),
+  );
   provider.on('introspection.error', (ctx, error) => refused(ctx, 'token.introspected', error));
   provider.on('revocation.error', (ctx, error) => refused(ctx, 'token.revoked', error));
   provider.on('userinfo.error', (ctx, error) => refused(ctx, 'userinfo.refused', error));
@@ -85,18 +89,20 @@ export function note(ctx: KoaContextWithOIDC, event: AuditEvent): void {
   notesOf(ctx).events.push(event);
 }
 
+type ReuseEvent = 'code.reused' | 'refresh_token.reused' | 'device_code.reused' | 'request_uri.reused';
+
 /** Something single-use came again, and its family is gone. */
-export function noteReuse(event: Reuse, grantId: string | undefined): void {
+export function noteReuse(event: ReuseEvent, grantId: string | undefined): void {
   const ctx = Provider.ctx;
   if (!ctx) return;
   const details = { grant_id: grantId && grantReference(grantId) };
   note(ctx, { event, outcome: 'refused', ...whom(ctx), details });
 }
 
-/** A client assertion came again. */
-export function noteReplay(): void {
+/** Something that a client signed for one use came again. */
+export function noteReplay(event: 'assertion.replayed' | 'dpop_proof.replayed'): void {
   const ctx = Provider.ctx;
-  if (ctx) note(ctx, { event: 'assertion.replayed', outcome: 'refused', ...whom(ctx) });
+  if (ctx) note(ctx, { event, outcome: 'refused', ...whom(ctx) });
 }
 
 /** The library destroys tokens for many reasons; here it is because their client asked for it. */
@@ -128,17 +134,19 @@ function issued(ctx: KoaContextWithOIDC): AuditEvent {
     jti: token && token.aud !== undefined ? token.jti : undefined,
     expires_in_seconds: token?.expiration,
     with_refresh_token: RefreshToken !== undefined,
+    jkt: token?.jkt,
     grant_id: AccessToken?.grantId === undefined ? undefined : grantReference(AccessToken.grantId),
   };
   return { event: 'token.issued', outcome: 'success', ...whom(ctx), details };
 }
 
 function granted(ctx: KoaContextWithOIDC, event: 'authorization.granted' | 'device.requested'): AuditEvent {
-  const details = {
-    scope: parameter(ctx, 'scope'),
-    resources: [ctx.oidc.params?.['resource']].flat().filter((one) => typeof one === 'string'),
-  };
-  return { event, outcome: 'success', ...whom(ctx), details };
+  return { event, outcome: 'success', ...whom(ctx), details: asked(ctx) };
+}
+
+function asked(ctx: KoaContextWithOIDC): NonNullable<AuditEvent['details']> {
+  const resources = [ctx.oidc.params?.['resource']].flat().filter((one) => typeof one === 'string');
+  return { scope: parameter(ctx, 'scope'), resources };
 }
 
 /** Named even where the caller has not proved to be that client: the trail then says `anonymous` as the actor. */
@@ -146,7 +154,8 @@ function whom({ oidc }: KoaContextWithOIDC): Pick<AuditEvent, 'clientId' | 'acco
   return { clientId: oidc.client?.clientId, accountId: oidc.account?.accountId ?? oidc.session?.accountId };
 }
 
-const DEVICE_PAGES = new Set(['code_verification', 'device_resume']);
+/** Where a person decides about a device: no redirect URI leads there, and none away. */
+export const DEVICE_PAGES: ReadonlySet<string> = new Set(['code_verification', 'device_resume']);
 const PERSONS_ROUTES = new Set([
   'authorization',
   'resume',

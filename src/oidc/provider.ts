@@ -1,22 +1,34 @@
 /** oidc-provider as an OAuth 2.1 server: everything that its defaults leave open is closed here, each with its reason. */
-import { Provider, type Account as OidcAccount, type Configuration, type KoaContextWithOIDC } from 'oidc-provider';
+import {
+  errors,
+  Provider,
+  type Account as OidcAccount,
+  type Client,
+  type Configuration,
+  type KoaContextWithOIDC,
+} from 'oidc-provider';
 import type { JWK } from 'jose';
 import { findAccount } from '../accounts/account.ts';
 import type { Clock } from '../base/clock.ts';
 import { epochSeconds } from '../base/clock.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import type { Digest } from '../base/secret.ts';
-import { AUTH_METHODS, GRANT_TYPES } from '../clients/metadata.ts';
+import { AUTH_METHODS, CLIENT_ALGS, GRANT_TYPES } from '../clients/metadata.ts';
 import type { Database } from '../db/connection.ts';
+import type { Egress } from '../egress/egress.ts';
+import { fetchThrough } from '../egress/fetch.ts';
 import type { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import { createAdapter, grantReference } from './artifacts.ts';
 import { demandOurAudience } from './client_assertions.ts';
 import { DeviceCodeStore } from './device_codes.ts';
 import { deviceFlow, guardDeviceFlow, type DevicePages } from './device_flow.ts';
+import { demandProofOfBound, DPOP_ALGS, examineProof, isAboutProof, useProof } from './dpop.ts';
 import { loadExistingGrant } from './existing_grant.ts';
 import { noteReplay, noteReuse, takeNotes } from './notes.ts';
+import { demandPushedRequest } from './pushed_requests.ts';
 import { recordOf, useRegisteredClients, type RegisteredClientsSettings } from './registered_clients.ts';
 import { useOnce } from './replay.ts';
+import { demandRequestObject } from './request_objects.ts';
 import type { ResourcePolicy } from './resource_policy.ts';
 import { maySee } from './structured_tokens.ts';
 
@@ -30,6 +42,7 @@ export interface ProviderSettings {
   readonly issuer: string;
   readonly database: Database;
   readonly clock: Clock;
+  readonly egress: Egress;
   readonly clients: RegisteredClientsSettings;
   readonly trail: AuditTrail;
   readonly policy: ResourcePolicy;
@@ -39,6 +52,8 @@ export interface ProviderSettings {
   readonly pages: ProviderPages;
   /** Signs cookies; the same on every node. */
   readonly cookieKeys: readonly string[];
+  /** What DPoP nonces are made from, 32 bytes; the same on every node. */
+  readonly dpopNonceSecret: Buffer;
   readonly refreshGraceSeconds: number;
   readonly refreshTtlSeconds: number;
   readonly refreshAbsoluteTtlSeconds: number;
@@ -47,6 +62,7 @@ export interface ProviderSettings {
 
 export const ROUTES = {
   authorization: '/authorize',
+  pushed_authorization_request: '/par',
   token: '/token',
   introspection: '/introspect',
   revocation: '/revoke',
@@ -60,6 +76,7 @@ export const ROUTES = {
 /** The methods that each path takes, for telling those who use another one. */
 export const METHODS: Readonly<Record<string, readonly string[]>> = {
   [ROUTES.authorization]: ['GET', 'POST'],
+  [ROUTES.pushed_authorization_request]: ['POST', 'OPTIONS'],
   [ROUTES.token]: ['POST', 'OPTIONS'],
   [ROUTES.introspection]: ['POST', 'OPTIONS'],
   [ROUTES.revocation]: ['POST', 'OPTIONS'],
@@ -73,8 +90,10 @@ export const METHODS: Readonly<Record<string, readonly string[]>> = {
 };
 
 const SIGNING_ALGS = ['ES256', 'RS256'] as const;
-// RFC 9864 renames EdDSA to Ed25519: clients send either
-const ASSERTION_ALGS = ['ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA'] as const;
+const REUSE_EVENTS: Readonly<Record<string, Parameters<typeof noteReuse>[0]>> = {
+  RefreshToken: 'refresh_token.reused',
+  PushedAuthorizationRequest: 'request_uri.reused',
+};
 const OPAQUE_ACCESS_TOKEN_SECONDS = 600;
 const CODE_SECONDS = 60;
 const DEVICE_CODE_SECONDS = 600;
@@ -85,14 +104,26 @@ export function createProvider(settings: ProviderSettings, jwks: readonly JWK[])
   const provider = new Provider(settings.issuer, configuration(settings, jwks));
   pinToIssuer(provider);
   useRegisteredClients(provider, settings.clients);
-  (provider.ReplayDetection as { unique: unknown }).unique = async (issuer: string, jti: string, exp: number) => {
-    const first = await useOnce(settings.database, issuer, jti, exp);
-    if (!first) noteReplay();
-    return first;
-  };
+  demandProofOfBound(provider);
+  demandPushedRequest(provider);
+  (provider.ReplayDetection as { unique: unknown }).unique = useOnceOnAllNodes(settings.database);
   guardDeviceFlow(provider, ROUTES.code_verification, settings.userCodeGuesses);
   takeNotes(provider);
   return provider;
+}
+
+/** In the place of the library's own, which reads and then writes. */
+function useOnceOnAllNodes(database: Database) {
+  return async (issuer: string, jti: string, until: number): Promise<boolean> => {
+    const ctx = Provider.ctx;
+    if (ctx && isAboutProof(ctx)) {
+      await useProof(database, ctx);
+      return true;
+    }
+    const first = await useOnce(database, 'client_assertion', { issuer, jti, until });
+    if (!first) noteReplay('assertion.replayed');
+    return first;
+  };
 }
 
 function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Configuration {
@@ -105,11 +136,13 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     database,
     clock,
     refreshGraceSeconds: settings.refreshGraceSeconds,
-    onReuse: (kind, grantId) => noteReuse(kind === 'RefreshToken' ? 'refresh_token.reused' : 'code.reused', grantId),
+    onReuse: (kind, grantId) => noteReuse(REUSE_EVENTS[kind] ?? 'code.reused', grantId),
   });
   return {
     adapter: (kind) => (kind === 'DeviceCode' ? new DeviceCodeStore(settings) : artifacts(kind)),
     jwks: { keys: [...jwks] },
+    // whatever the library wants from outside, it gets through the guarded way
+    fetch: fetchThrough(settings.egress),
     routes: ROUTES,
     cookies: cookies(settings),
     // OAuth 2.1: the code flow alone, and PKCE for every client
@@ -121,8 +154,11 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     assertJwtClientAuthClaimsAndHeader: demandOurAudience(settings.issuer, clock),
     enabledJWA: {
       idTokenSigningAlgValues: [...SIGNING_ALGS],
-      clientAuthSigningAlgValues: [...ASSERTION_ALGS],
+      clientAuthSigningAlgValues: [...CLIENT_ALGS],
       userinfoSigningAlgValues: [...SIGNING_ALGS],
+      authorizationSigningAlgValues: [...SIGNING_ALGS],
+      dPoPSigningAlgValues: [...DPOP_ALGS],
+      requestObjectSigningAlgValues: [...CLIENT_ALGS],
     },
     scopes: ['openid', 'offline_access'],
     claims: { openid: ['sub'], profile: ['name', 'updated_at'], email: ['email', 'email_verified'] },
@@ -130,6 +166,8 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     conformIdTokenClaims: false,
     clientBasedCORS: (_ctx, origin, client) =>
       client.tokenEndpointAuthMethod === 'none' &&
+      // `null` is what every sandboxed page sends, and what a redirect URI of a scheme of its own has for an origin
+      origin !== 'null' &&
       (client.redirectUris ?? []).some((uri) => URL.parse(uri)?.origin === origin),
     findAccount: async (_ctx, accountId) => {
       const account = await findAccount(database, accountId);
@@ -175,11 +213,13 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
       deviceFlow: deviceFlow({ pages: settings.pages, policy }),
-      dPoP: { enabled: false },
-      pushedAuthorizationRequests: { enabled: false },
+      dPoP: { enabled: true, nonceSecret: settings.dpopNonceSecret, requireNonce: examineProof(clock) },
+      pushedAuthorizationRequests: { enabled: true },
+      jwtResponseModes: { enabled: true },
+      requestObjects: { enabled: true, assertJwtClaimsAndHeader: demandRequestObject(clock) },
       claimsParameter: { enabled: false },
       userinfo: { enabled: true },
-      revocation: { enabled: true },
+      revocation: { enabled: true, allowedPolicy: mayRevoke },
       introspection: {
         enabled: true,
         allowedPolicy: (_ctx, client, token) =>
@@ -200,6 +240,17 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     },
     discovery: { grant_types_supported: [...GRANT_TYPES] },
   };
+}
+
+/** Its own tokens only. Who has not proved to be that client is not even told that this one is another's. */
+function mayRevoke(
+  _ctx: KoaContextWithOIDC,
+  client: Client,
+  token: { readonly clientId?: string | undefined },
+): boolean {
+  if (token.clientId === client.clientId) return true;
+  if (client.tokenEndpointAuthMethod === 'none') return false;
+  throw new errors.InvalidRequest('client is not authorized to revoke the presented token');
 }
 
 /**

@@ -7,12 +7,15 @@ import { DEVICE_CODE, usesSecret } from '../clients/metadata.ts';
 import type { SecretUses } from '../clients/secret_uses.ts';
 import type { SecretVerifier } from '../clients/secret_verifier.ts';
 import type { Clock } from '../base/clock.ts';
+import { readKeysThrough, type ClientKeysSettings } from './client_keys.ts';
+import { demandProof } from './dpop.ts';
 
 export interface RegisteredClientsSettings {
   readonly directory: ClientDirectory;
   readonly verifier: SecretVerifier;
   readonly uses: SecretUses;
   readonly clock: Clock;
+  readonly keys: ClientKeysSettings;
 }
 
 /** The library wants every confidential client to have a secret; no one knows this one, and it is compared with nothing. */
@@ -39,7 +42,7 @@ interface ClientClass {
 
 /** Makes the provider find its clients in our directory. A revoked client is not found. */
 export function useRegisteredClients(provider: Provider, settings: RegisteredClientsSettings): void {
-  const { directory, verifier, uses, clock } = settings;
+  const { directory, verifier, uses, clock, keys } = settings;
   const RegisteredClient = provider.Client as unknown as ClientClass;
   // an instance lives as long as the record it was built from: a changed client has a new record
   const instances = new WeakMap<ClientWithSecrets, Client>();
@@ -50,6 +53,7 @@ export function useRegisteredClients(provider: Provider, settings: RegisteredCli
     const known = instances.get(record);
     if (known) return known;
     const client = new RegisteredClient(toLibraryMetadata(record));
+    readKeysThrough(keys, client);
     instances.set(record, client);
     records.set(client, record);
     return client;
@@ -67,6 +71,7 @@ export function useRegisteredClients(provider: Provider, settings: RegisteredCli
   RegisteredClient.prototype.grantTypeAllowed = function (grantType) {
     const allowed = grantTypeAllowed.call(this, grantType);
     if (!allowed) refuseGrantType(grantType);
+    demandProof(this);
     return allowed;
   };
 }

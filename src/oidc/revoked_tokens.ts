@@ -6,7 +6,7 @@ const LONGEST_TOKEN_MILLISECONDS = 86_400_000;
 
 export class RevokedTokens {
   readonly #database: Database;
-  #until = new Map<string, number>();
+  readonly #until = new Map<string, number>();
 
   constructor(database: Database) {
     this.#database = database;
@@ -18,7 +18,8 @@ export class RevokedTokens {
       .select(['jti', 'expires_at'])
       .where('expires_at', '>', now)
       .execute();
-    this.#until = new Map(rows.map((row) => [row.jti, row.expires_at.getTime()]));
+    // added to what is there: a revocation that was heard of while we read is not among the rows
+    for (const row of rows) this.#until.set(row.jti, row.expires_at.getTime());
   }
 
   add(jti: string, now: Date): void {

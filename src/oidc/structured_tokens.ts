@@ -88,7 +88,7 @@ function introspect(ctx: KoaContextWithOIDC, caller: ClientWithSecrets, claims: 
     return;
   }
   const { gen: _, gid: __, ...told } = claims;
-  ctx.body = { active: true, ...told, token_type: 'Bearer' };
+  ctx.body = { active: true, ...told, token_type: told.cnf?.jkt === undefined ? 'Bearer' : 'DPoP' };
 }
 
 function isHandled(route: string): boolean {

@@ -33,8 +33,9 @@ async function readOrCreate(path: string): Promise<string> {
 /** Written whole beside its place and then put there, so that a start that is killed half-way leaves no half a key. */
 async function create(path: string): Promise<string> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const fresh = `${path}.${process.pid}`;
-  await writeFile(fresh, `${randomBytes(32).toString('base64')}\n`, { mode: 0o600 });
+  // a name that nobody can have taken before us, with a file of theirs or a link to one
+  const fresh = `${path}.${randomBytes(8).toString('hex')}`;
+  await writeFile(fresh, `${randomBytes(32).toString('base64')}\n`, { mode: 0o600, flag: 'wx' });
   await link(fresh, path).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'EEXIST') throw error;
   });

@@ -11,7 +11,7 @@ import type { Database, Reader, Tx } from '../db/connection.ts';
 import type { MasterKey } from './master_key.ts';
 import { open, seal } from './seal.ts';
 
-export type Purpose = 'pepper' | 'cookies' | 'cursors' | 'replies' | 'signing_key';
+export type Purpose = 'pepper' | 'cookies' | 'cursors' | 'replies' | 'dpop_nonces' | 'signing_key';
 
 /** A data key, unwrapped. Its bytes stay inside: it seals, opens and makes keyed digests. */
 export class DataKey {
@@ -38,7 +38,7 @@ export class DataKey {
 }
 
 /** The master key given is not the one that this database was sealed with. */
-export class WrongMasterKey extends CannotStart {}
+class WrongMasterKey extends CannotStart {}
 
 export class Vault {
   readonly #database: Database;

@@ -5,10 +5,11 @@ import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createApp, type App } from '../../src/app.ts';
+import { createApp, type App } from '../../src/app/app.ts';
 import { systemClock, type Clock } from '../../src/base/clock.ts';
 import type { Bootstrap } from '../../src/bootstrap/development.ts';
 import { readConfig } from '../../src/config.ts';
+import type { Resolve } from '../../src/egress/addresses.ts';
 import { createDatabase, createPool, type Database } from '../../src/db/connection.ts';
 import { createLog } from '../../src/log.ts';
 import { MasterKey } from '../../src/vault/master_key.ts';
@@ -24,6 +25,8 @@ export interface GatehouseOptions {
   readonly clock?: Clock;
   /** As behind a pooler or on a database that has no NOTIFY: the node hears of changes by its poll alone. */
   readonly withoutNotify?: boolean;
+  /** Answers for DNS. */
+  readonly resolve?: Resolve;
 }
 
 export interface Gatehouse extends Bootstrap {
@@ -56,6 +59,7 @@ export async function startGatehouse({
   path = '',
   clock = systemClock,
   withoutNotify = false,
+  resolve,
 }: GatehouseOptions = {}): Promise<Gatehouse> {
   const clone = beside ? undefined : await cloneDatabase();
   const databaseUrl = beside?.databaseUrl ?? clone!.url;
@@ -84,6 +88,7 @@ export async function startGatehouse({
     masterKeys: [first!, ...rest],
     log: createLog(config.logLevel, { write: (line) => void log.push(line) }),
     clock,
+    ...(resolve && { resolve }),
   });
   const bootstrap = beside ?? (await app.bootstrap());
   server.on('request', app.public);

@@ -32,7 +32,7 @@ export async function setScene(options: SceneOptions = {}): Promise<Scene> {
     application,
     async visit(contextOptions = {}) {
       const context = await browser.newContext(contextOptions);
-      context.setDefaultTimeout(5_000);
+      context.setDefaultTimeout(15_000);
       context.on('console', (message) => void (isFault(message.text()) && complaints.push(message.text())));
       return context.newPage();
     },

@@ -1,0 +1,19 @@
+/** What the admin API works with; app.ts hands it over. */
+import type { AuditTrail } from '../audit/trail.ts';
+import type { Argon2id } from '../base/argon2id.ts';
+import type { ChangeFollower } from '../changes/change_follower.ts';
+import type { Database } from '../db/connection.ts';
+import type { KeyRotation } from '../keys/rotation.ts';
+import type { Logger } from '../log.ts';
+import type { Vault } from '../vault/vault.ts';
+import type { Authentication } from './authentication.ts';
+
+export interface AdminDependencies extends Authentication {
+  readonly database: Database;
+  readonly vault: Vault;
+  readonly trail: AuditTrail;
+  readonly changes: ChangeFollower;
+  readonly argon2id: Argon2id;
+  readonly rotation: KeyRotation;
+  readonly log: Logger;
+}

@@ -1,0 +1,61 @@
+/** A node as its process sees it. This folder is where the parts meet, and nowhere else. */
+import type { RequestListener } from 'node:http';
+import { bootstrapDevelopment, type Bootstrap } from '../bootstrap/development.ts';
+import { bootstrapFile } from '../config.ts';
+import { management } from '../http/management.ts';
+import { Metrics } from '../http/metrics.ts';
+import { openFront, type Front } from './front.ts';
+import { furnish, type AppSettings, type House } from './house.ts';
+import { readiness, showGauges, startJobs } from './upkeep.ts';
+
+export interface App extends Front {
+  /** Answers probes and scrapers. */
+  readonly management: RequestListener;
+  /** Makes what development starts with, or finds it as it was left. */
+  bootstrap(): Promise<Bootstrap>;
+  /** From now on `/readyz` says no, so that a load balancer looks elsewhere. */
+  beginDraining(): void;
+  /** After the last request: writes what waits and lets go of everything. */
+  stop(): Promise<void>;
+}
+
+/** Builds a node on an open, migrated database: when this resolves it can answer. */
+export async function createApp(settings: AppSettings): Promise<App> {
+  const house = await furnish(settings);
+  const scheduler = startJobs(settings, house);
+  const metrics = new Metrics();
+  showGauges(metrics, settings, house);
+  let draining = false;
+  return {
+    ...openFront(settings, house, metrics),
+    management: management({ metrics, readiness: () => readiness(settings, house, draining) }),
+    bootstrap: () => bootstrap(settings, house),
+    beginDraining() {
+      draining = true;
+    },
+    async stop() {
+      await scheduler.stop();
+      await house.changes.stop();
+      await house.uses.write().catch((error: unknown) => settings.log.warn({ error }, 'secret_uses.lost'));
+    },
+  };
+}
+
+async function bootstrap(
+  { config, database, clock }: AppSettings,
+  { trail, vault, argon2id, adminApi, changes }: House,
+): Promise<Bootstrap> {
+  const settings = {
+    issuer: config.issuer,
+    file: bootstrapFile(config),
+    adminApi,
+    database,
+    trail,
+    vault,
+    argon2id,
+    now: clock(),
+  };
+  const made = await bootstrapDevelopment(settings);
+  await changes.catchUp();
+  return made;
+}

@@ -1,0 +1,54 @@
+/** What keeps a node well, and shows how it is: jobs, gauges, readiness. */
+import { sql } from 'kysely';
+import type { Readiness } from '../http/management.ts';
+import type { Metrics } from '../http/metrics.ts';
+import { removeExpiredRows } from '../maintenance/expired_rows.ts';
+import { Scheduler } from '../maintenance/scheduler.ts';
+import type { AppSettings, House } from './house.ts';
+
+/** What this node does again and again, whether anyone asks or not. */
+export function startJobs({ database, clock, log }: AppSettings, house: House): Scheduler {
+  const scheduler = new Scheduler((job, error) => log.warn({ job, error }, 'job.failed'));
+  scheduler.start([
+    { name: 'key_rotation', everyMilliseconds: 60_000, run: () => house.rotation.runSchedule(clock()) },
+    { name: 'expired_rows', everyMilliseconds: 60_000, run: () => removeExpiredRows(database, clock()) },
+    { name: 'secret_uses', everyMilliseconds: 20_000, run: () => house.uses.write() },
+    { name: 'revoked_tokens', everyMilliseconds: 300_000, run: async () => house.revoked.forgetExpired(clock()) },
+  ]);
+  return scheduler;
+}
+
+export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House): void {
+  metrics.gauge(
+    'gatehouse_audit_events_waiting',
+    'Requests whose audit events are not written yet.',
+    () => house.trail.waiting,
+  );
+  metrics.gauge(
+    'gatehouse_change_log_age_seconds',
+    'How long ago this node last read the change log.',
+    () => house.changes.ageMilliseconds() / 1000,
+  );
+  metrics.gauge('gatehouse_database_connections', 'Connections open to the database.', () => pool.totalCount);
+  metrics.gauge('gatehouse_database_connections_idle', 'Connections that wait for work.', () => pool.idleCount);
+  metrics.gauge('gatehouse_database_requests_waiting', 'Queries that wait for a connection.', () => pool.waitingCount);
+}
+
+/** A node that hasn't read the change log for this long may not know who was revoked. */
+const CHANGE_LOG_STALE_MILLISECONDS = 5_000;
+
+export async function readiness({ database }: AppSettings, house: House, draining: boolean): Promise<Readiness> {
+  const reachable = await sql`select 1`.execute(database).then(
+    () => true,
+    () => false,
+  );
+  const fresh = house.changes.ageMilliseconds() < CHANGE_LOG_STALE_MILLISECONDS;
+  return {
+    ready: reachable && fresh && !draining,
+    checks: {
+      database: reachable ? 'ok' : 'not reachable',
+      change_log: fresh ? 'ok' : 'not read for a while',
+      shutdown: draining ? 'draining' : 'ok',
+    },
+  };
+}

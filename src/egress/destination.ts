@@ -1,0 +1,45 @@
+/** Where a URL leads, as far as its text tells. */
+import { isIP } from 'node:net';
+import { EgressFailed } from './failure.ts';
+
+export interface Destination {
+  readonly url: URL;
+  /** With the port where it is not the usual one: for the log and for counting. */
+  readonly host: string;
+  /** A name, or an address without brackets. */
+  readonly hostname: string;
+  /** The operator named this very scheme, host and port. */
+  readonly allowed: boolean;
+}
+
+export interface Rules {
+  /** Origins (`https://keys.internal.example:8443`) that are let through wherever they are. */
+  readonly allow: readonly string[];
+  readonly ports: readonly number[];
+}
+
+const URL_CHARACTERS_AT_MOST = 2_048;
+/** Two labels at least, and none empty: a single one is looked up in the machine's own search domains. */
+const PUBLIC_NAME = /^[a-z0-9_-]+(\.[a-z0-9_-]+)+$/;
+/** Names that no public server answers to (RFC 6761, 6762, 7686, 8375, and ICANN's `internal`). */
+const LOCAL_NAME = /(^|\.)(localhost|localdomain|local|internal|home\.arpa|onion)$/;
+
+/**
+ * Reads the URL as the WHATWG standard does, which turns every spelling of an IPv4 address (decimal, octal, hex, short)
+ * into the dotted one, and refuses what is not https on a usual port of a public host.
+ */
+export function destinationOf(text: string, { allow, ports }: Rules): Destination {
+  const url = text.length <= URL_CHARACTERS_AT_MOST ? URL.parse(text) : null;
+  if (!url) throw new EgressFailed({ reason: 'url_invalid', host: '' });
+  const { host, hostname } = url;
+  const refuse = (reason: 'scheme_refused' | 'userinfo_refused' | 'port_refused' | 'name_refused'): never => {
+    throw new EgressFailed({ reason, host });
+  };
+  if (url.username || url.password) refuse('userinfo_refused');
+  const bare = hostname.replace(/^\[|\]$/g, '');
+  if (allow.includes(url.origin)) return { url, host, hostname: bare, allowed: true };
+  if (url.protocol !== 'https:') refuse('scheme_refused');
+  if (!ports.includes(Number(url.port || 443))) refuse('port_refused');
+  if (isIP(bare) === 0 && (!PUBLIC_NAME.test(bare) || LOCAL_NAME.test(bare))) refuse('name_refused');
+  return { url, host, hostname: bare, allowed: false };
+}

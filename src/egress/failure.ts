@@ -1,0 +1,24 @@
+/** Why a URL that a client supplied was not fetched, as data: for the log and for tests, never for the client. */
+export type EgressFailure = { readonly host: string } & (
+  | { readonly reason: 'url_invalid' | 'scheme_refused' | 'userinfo_refused' | 'port_refused' | 'name_refused' }
+  | { readonly reason: 'name_unknown'; readonly errorCode: string }
+  /** One of the addresses that the name stands for is not a public one. */
+  | { readonly reason: 'address_refused'; readonly address: string }
+  /** This server has too much under way itself; the only reason that says nothing about the URL. */
+  | { readonly reason: 'busy' }
+  | { readonly reason: 'timed_out'; readonly limitMilliseconds: number }
+  | { readonly reason: 'connection_failed' | 'certificate_refused'; readonly errorCode: string }
+  | { readonly reason: 'redirect_refused' | 'status_refused'; readonly status: number }
+  | { readonly reason: 'encoding_refused' }
+  | { readonly reason: 'headers_too_large' | 'body_too_large'; readonly limitBytes: number }
+);
+
+export class EgressFailed extends Error {
+  readonly failure: EgressFailure;
+
+  constructor(failure: EgressFailure, options?: ErrorOptions) {
+    super(`${failure.reason}: ${failure.host}`, options);
+    this.name = 'EgressFailed';
+    this.failure = failure;
+  }
+}

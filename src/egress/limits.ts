@@ -1,0 +1,33 @@
+/** What one request, and all of them together, may cost this server and the one it asks. */
+export interface Limits {
+  /** For everything: waiting for a turn, the name, the connection, the whole answer. */
+  readonly totalMilliseconds: number;
+  readonly headerBytes: number;
+  readonly bodyBytes: number;
+  readonly atOnce: number;
+  readonly atOncePerHost: number;
+  /** Requests that wait for their turn; more are refused. */
+  readonly waiting: number;
+  /** How long an answer is reused: what its max-age says, within these two. */
+  readonly reuseSecondsLeast: number;
+  readonly reuseSecondsMost: number;
+  readonly failureReuseSeconds: number;
+  readonly rememberedAnswers: number;
+  readonly rememberedBytes: number;
+  readonly rememberedFailures: number;
+}
+
+export const LIMITS: Limits = {
+  totalMilliseconds: 2_500,
+  headerBytes: 16 * 1024,
+  bodyBytes: 256 * 1024,
+  atOnce: 20,
+  atOncePerHost: 2,
+  waiting: 100,
+  reuseSecondsLeast: 60,
+  reuseSecondsMost: 3_600,
+  failureReuseSeconds: 10,
+  rememberedAnswers: 1_000,
+  rememberedBytes: 16 * 1024 * 1024,
+  rememberedFailures: 1_000,
+};

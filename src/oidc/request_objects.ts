@@ -1,0 +1,41 @@
+/** What a signed authorization request (JAR, RFC 9101) must be beyond what the library demands. By value only: none is fetched. */
+import { errors, type Client, type KoaContextWithOIDC } from 'oidc-provider';
+import { epochSeconds, type Clock } from '../base/clock.ts';
+
+/** Of its life, and of its past where it says since when it is valid: signed links must not lie around for ever. */
+const LONGEST_REQUEST_SECONDS = 3_600;
+const FURTHEST_AHEAD_SECONDS = 60;
+
+/** Many clients leave the type out; one of another kind was signed for another purpose (RFC 9101, 10.8). */
+const TYPES: readonly unknown[] = [undefined, 'JWT', 'oauth-authz-req+jwt', 'application/oauth-authz-req+jwt'];
+
+type Claims = Readonly<Record<string, unknown>>;
+
+/**
+ * Called before the signature is checked, so whatever it refuses may come from anybody. That the issuer is the client
+ * and the audience is us, the library has seen to.
+ */
+export function demandRequestObject(clock: Clock) {
+  return (ctx: KoaContextWithOIDC, claims: Claims, header: Claims, client: Client): void => {
+    // one that was pushed was looked at when it was pushed
+    if (ctx.oidc.entities.PushedAuthorizationRequest) return;
+    if (!TYPES.includes(header['typ'])) refuse('typ must be oauth-authz-req+jwt');
+    // else it would do as a client assertion, which anybody who sees the address could use (RFC 9101, 10.8)
+    if (claims['sub'] === client.clientId) refuse('sub must not be the client_id');
+    demandTimes(claims, epochSeconds(clock()));
+  };
+}
+
+function demandTimes({ exp, nbf, iat }: Claims, now: number): void {
+  if (typeof exp !== 'number' || !(exp > now && exp <= now + LONGEST_REQUEST_SECONDS)) {
+    refuse(`exp must be at most ${LONGEST_REQUEST_SECONDS} s ahead`);
+  }
+  if (typeof nbf === 'number' && nbf < now - LONGEST_REQUEST_SECONDS) {
+    refuse(`nbf must be at most ${LONGEST_REQUEST_SECONDS} s ago`);
+  }
+  if (typeof iat === 'number' && iat > now + FURTHEST_AHEAD_SECONDS) refuse('iat is ahead of time');
+}
+
+function refuse(reason: string): never {
+  throw new errors.InvalidRequestObject(reason);
+}

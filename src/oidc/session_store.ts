@@ -1,0 +1,102 @@
+/**
+ * Sessions on Postgres. Several requests of one browser save the same session at once, each as it was when that request
+ * began: so only what a request has changed is written, and a session that has ended meanwhile stays ended.
+ */
+import { Provider, type Adapter, type AdapterPayload } from 'oidc-provider';
+import { sql } from 'kysely';
+import { addSeconds, type Clock } from '../base/clock.ts';
+import { sha256 } from '../base/secret.ts';
+import type { Database } from '../db/connection.ts';
+import { payloadJson } from './payload_json.ts';
+
+export interface SessionSettings {
+  readonly database: Database;
+  readonly clock: Clock;
+  /** Where a session is looked up, and stored the first time. */
+  readonly artifacts: Adapter;
+}
+
+type Members = Readonly<Record<string, unknown>>;
+
+export class SessionStore implements Adapter {
+  readonly #settings: SessionSettings;
+  /** The session of each request under way, as that request found it. */
+  readonly #found = new WeakMap<object, AdapterPayload>();
+
+  constructor(settings: SessionSettings) {
+    this.#settings = settings;
+  }
+
+  async find(id: string): Promise<AdapterPayload | undefined> {
+    const payload = await this.#settings.artifacts.find(id);
+    // a copy: the library works on what it is given
+    if (payload && Provider.ctx) this.#found.set(Provider.ctx, structuredClone(payload));
+    return payload ?? undefined;
+  }
+
+  async upsert(id: string, payload: AdapterPayload, expiresIn: number): Promise<void> {
+    const before = this.#before(payload.uid);
+    if (!before) return this.#settings.artifacts.upsert(id, payload, expiresIn);
+    // the id is a bearer value: the row has its digest alone
+    const members = changes(before, { ...payload, jti: undefined, authorizations: undefined });
+    const clients = changes(before.authorizations ?? {}, payload.authorizations ?? {});
+    // the id moves where this request gave the session a new one, and is left alone where another request did
+    const artifact_id = before.jti === id ? sql`artifact_id` : sha256(id);
+    const now = this.#settings.clock();
+    // what its owner is told it began with is the login
+    const created_at = 'loginTs' in members.set ? now : sql`created_at`;
+    // two people who log in at once in one browser: the later one takes the session over, with nothing of the other's
+    const login = 'accountId' in members.set;
+    const whose = login ? payload.accountId : before.accountId;
+    const theirs = sql`payload->>'accountId' is not distinct from ${whose ?? null}`;
+    const others = sql`case when ${theirs} then payload->'authorizations' end`;
+    await sql`update artifacts set artifact_id = ${artifact_id},
+      account_id = coalesce(${payload.accountId ?? null}, account_id),
+      created_at = ${created_at}, expires_at = ${addSeconds(now, expiresIn)},
+      payload = (payload - ${members.gone}::text[]) || ${payloadJson(members.set)}::jsonb || jsonb_build_object('authorizations',
+        (coalesce(${others}, '{}') - ${clients.gone}::text[]) || ${payloadJson(clients.set)}::jsonb)
+      where kind = 'Session' and uid = ${before.uid!} and (${login} or ${theirs})`.execute(this.#settings.database);
+  }
+
+  /** The library destroys the old id before it saves under the new one: there the row is not removed, it moves. */
+  async destroy(id: string): Promise<void> {
+    const session = Provider.ctx?.oidc.session as { oldId?: string; uid?: string } | undefined;
+    if (session?.oldId === id) return;
+    const uid = this.#before(session?.uid)?.uid ?? null;
+    await this.#settings.database
+      .deleteFrom('artifacts')
+      .where('kind', '=', 'Session')
+      .where(({ or, eb }) => or([eb('artifact_id', '=', sha256(id)), eb('uid', '=', uid)]))
+      .execute();
+  }
+
+  findByUid(uid: string): ReturnType<Adapter['findByUid']> {
+    return this.#settings.artifacts.findByUid(uid);
+  }
+
+  findByUserCode(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
+  consume(): Promise<void> {
+    throw new Error('A session is not consumed.');
+  }
+
+  revokeByGrantId(): Promise<void> {
+    throw new Error('A session does not hang on a grant.');
+  }
+
+  #before(uid: string | undefined): AdapterPayload | undefined {
+    const found = Provider.ctx && this.#found.get(Provider.ctx);
+    return found?.uid === uid ? found : undefined;
+  }
+}
+
+/** What has to be set and what has to go to make the one the other. */
+function changes(before: Members, after: Members): { readonly set: Members; readonly gone: string[] } {
+  const set = Object.entries(after).filter(
+    ([name, value]) => value !== undefined && JSON.stringify(value) !== JSON.stringify(before[name]),
+  );
+  const gone = Object.keys(before).filter((name) => after[name] === undefined && name !== 'authorizations');
+  return { set: Object.fromEntries(set), gone };
+}

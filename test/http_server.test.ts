@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { HttpServer } from '../src/http/server.ts';
+
+describe('the HTTP server', () => {
+  let server: HttpServer;
+  let port: number;
+  let release: () => void;
+  let arrived: Promise<void>;
+
+  beforeEach(async () => {
+    const released = new Promise<void>((resolve) => (release = resolve));
+    let arrive: () => void;
+    arrived = new Promise((resolve) => (arrive = resolve));
+    server = new HttpServer((request, response) => {
+      arrive();
+      if (request.url === '/slow') void released.then(() => response.end('done'));
+      else response.end('done');
+    });
+    port = await server.listen('127.0.0.1', 0);
+  });
+  afterEach(() => server.drain(0));
+
+  const url = (path: string): string => `http://127.0.0.1:${port}${path}`;
+
+  async function open(): Promise<Socket> {
+    const socket = connect(port, '127.0.0.1');
+    // to be cut off is what some of these sockets are here for
+    socket.on('error', () => {});
+    await once(socket, 'connect');
+    return socket;
+  }
+
+  it('refuses 64 kB of headers with 431', async () => {
+    const response = await fetch(url('/'), { headers: { 'x-much': 'a'.repeat(65_536) } });
+    assert.equal(response.status, 431);
+  });
+
+  it('refuses more headers than anyone needs, instead of keeping them all', async () => {
+    const socket = await open();
+    const many = Array.from({ length: 3_000 }, (_, index) => `x${index}: y`).join('\r\n');
+    socket.write(`GET / HTTP/1.1\r\nHost: x\r\n${many}\r\n\r\n`);
+    const [answer] = (await once(socket, 'data')) as [Buffer];
+    assert.match(answer.toString(), /^HTTP\/1\.1 431 /);
+    socket.destroy();
+  });
+
+  it('lets a request under way finish before it stops, and takes no other', async () => {
+    const slow = fetch(url('/slow'));
+    await arrived;
+    const drained = server.drain(5_000);
+    await assert.rejects(fetch(url('/')));
+    release();
+    assert.equal(await (await slow).text(), 'done');
+    await drained;
+  });
+
+  it('stops at once while connections are open that nobody speaks on', async () => {
+    const sockets = await Promise.all([open(), open()]);
+    const began = performance.now();
+    await server.drain(60_000);
+    assert.ok(performance.now() - began < 5_000, 'it waited for those who said nothing');
+    for (const socket of sockets) socket.destroy();
+  });
+
+  it('cuts a request that outlasts the grace', async () => {
+    const slow = fetch(url('/slow')).then(
+      () => 'answered',
+      () => 'cut',
+    );
+    await arrived;
+    await server.drain(20);
+    assert.equal(await slow, 'cut');
+  });
+});
