@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import * as openid from 'openid-client';
 import { redeem, REDIRECT_URI, registerApplication, requestCode } from './support/code_flow.ts';
+import { connectDevice, enterCode, fieldsOf, poll, registerDevice, requestDevice } from './support/device_flow.ts';
 import { everythingStored, type StoredValue } from './support/everything_stored.ts';
 import { postForm, requestToken, startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 import { bringSecret, registerClient, type RegisteredClient } from './support/operator.ts';
@@ -70,7 +71,41 @@ describe('what is kept', () => {
     await bringSecret(gatehouse, brought.client_id, BROUGHT_SECRET);
     bearers.set('a secret that was brought along', BROUGHT_SECRET);
     await requestToken(url, { ...brought, client_secret: BROUGHT_SECRET });
+    await connectDevices();
     await makeMistakes(client, unused);
+  }
+
+  /** Devices at every stop of their way: asked, confirmed, allowed, with tokens, refused; and a code that is a guess. */
+  async function connectDevices(): Promise<void> {
+    const tv = await registerDevice(gatehouse, { token_endpoint_auth_method: 'client_secret_basic' });
+    bearers.set('the secret of a television', tv.client_secret);
+    const begin = async (what: string, hint: Record<string, string> = {}) => {
+      const answer = await requestDevice(gatehouse, tv, { scope: 'openid email', ...hint });
+      bearers.set(`the device code ${what}`, answer.device_code);
+      bearers.set(`the user code ${what}`, answer.user_code);
+      bearers.set(`the user code ${what}, bare`, answer.user_code.replace('-', ''));
+      return answer;
+    };
+    const used = await begin('that is used');
+    await connectDevice(gatehouse, used.user_code);
+    const tokens = await poll(gatehouse, tv, used.device_code);
+    bearers.set('an access token of a device', tokens.access_token!);
+    bearers.set('a refresh token of a device', tokens.refresh_token!);
+    bearers.set('an ID token of a device', tokens.id_token!);
+    await begin('that waits', { id_token_hint: tokens.id_token! });
+    const person = new Person(gatehouse);
+    const claimed = await enterCode(gatehouse, person, (await begin('that is confirmed')).user_code);
+    const { url: interaction } = await person.submit(`${gatehouse.issuer}/device`, fieldsOf(claimed.page));
+    bearers.set('the uid of an interaction about a device', interaction.split('/').at(-1)!);
+    bearers.set('a confirmation', fieldsOf(claimed.page)['confirm']!);
+    for (const [name, { value }] of person.cookies) bearers.set(`the cookie ${name} beside a device`, value);
+    await connectDevice(gatehouse, (await begin('that is allowed')).user_code);
+    const denied = new Person(gatehouse, { decision: 'deny' });
+    await connectDevice(gatehouse, (await begin('that is refused')).user_code, denied);
+    bearers.set('a guessed user code', 'BCDF-GHJK');
+    await enterCode(gatehouse, new Person(gatehouse), 'BCDF-GHJK');
+    bearers.set('an unknown device code', 'unknown'.repeat(7));
+    await poll(gatehouse, tv, 'unknown'.repeat(7));
   }
 
   /** What was pushed waits, and so does the login that began with it. */
@@ -131,10 +166,18 @@ describe('what is kept', () => {
   it('was looked at: the values are there to be found', () => {
     assert.equal(bearers.size > 20, true, `${bearers.size} values`);
     assert.equal(
-      [...bearers.values()].every((value) => value.length >= 12),
+      [...bearers.values()].every((value) => value.length >= 8),
       true,
     );
-    for (const table of ['artifacts', 'grants', 'client_secrets', 'accounts', 'audit_events', 'data_keys']) {
+    for (const table of [
+      'artifacts',
+      'grants',
+      'client_secrets',
+      'accounts',
+      'audit_events',
+      'data_keys',
+      'device_codes',
+    ]) {
       assert.equal(
         stored.some((value) => value.table === table),
         true,

@@ -8,6 +8,15 @@ import { redeem, REDIRECT_URI, registerApplication, requestCode, signIn } from '
 import { ADMIN_SCOPES } from '../src/admin/scopes.ts';
 import { ensureAdminResource } from '../src/bootstrap/admin_access.ts';
 import { createDatabase, createPool } from '../src/db/connection.ts';
+import {
+  connectDevice,
+  enterCode,
+  fieldsOf,
+  poll,
+  post,
+  registerDevice,
+  requestDevice,
+} from './support/device_flow.ts';
 import { cloneDatabase, emptyDatabase } from './support/database.ts';
 import { postForm, requestToken, TEST_MASTER_KEY, type Gatehouse } from './support/gatehouse.ts';
 import { change, eventually, registerClient, type RegisteredClient } from './support/operator.ts';
@@ -58,6 +67,50 @@ describe('what is single-use, asked for by many at once on two nodes', () => {
       for (const family of [first, ...winners]) await assertDead(pair, application, family);
     }
     t.diagnostic(`5 refresh tokens, ${5 * CROWD} uses: ${won} answers with tokens`);
+  });
+
+  it('a device code gives tokens to one poll, and the others are told to slow down', async () => {
+    const tv = await registerDevice(pair.a);
+    for (let round = 0; round < 3; round++) {
+      const { device_code, user_code } = await requestDevice(pair.a, tv, { scope: 'openid notes:read' });
+      await connectDevice(pair.a, user_code);
+      const answers = await atOnce(CROWD, pair, (node) => poll(node, tv, device_code));
+      const [winner, ...others] = answers.filter(({ status }) => status === 200);
+      assert.equal(others.length, 0);
+      assert.equal(answers.filter(({ error }) => error === 'slow_down').length, CROWD - 1);
+      const again = { grant_type: 'refresh_token', refresh_token: winner!.refresh_token! };
+      const renewed = await post(`${pair.b.url}/token`, tv, again);
+      assert.equal(renewed.status, 200);
+    }
+  });
+
+  it('a device code gives tokens once at most, even to polls that no interval holds back', async () => {
+    const tv = await registerDevice(pair.a);
+    const { device_code, user_code } = await requestDevice(pair.a, tv);
+    await connectDevice(pair.a, user_code);
+    const forgetPolls = sql`update device_codes set polled_at = null`;
+    const restless = setInterval(() => void forgetPolls.execute(pair.a.database).catch(() => {}), 1);
+    const answers = await atOnce(CROWD, pair, (node) => poll(node, tv, device_code));
+    clearInterval(restless);
+    // one that comes after the tokens may end them before they are out
+    assert.ok(answers.filter(({ status }) => status === 200).length <= 1);
+    for (const { status, error } of answers) if (status !== 200) assert.match(error!, /^(slow_down|invalid_grant)$/);
+  });
+
+  it('a user code is confirmed by one browser, whoever else has it on the screen', async () => {
+    const tv = await registerDevice(pair.a);
+    const { device_code, user_code } = await requestDevice(pair.a, tv);
+    // all at the issuer: the pages' forms lead nowhere else
+    const people = Array.from({ length: 8 }, () => new Person(pair.a));
+    const shown = await Promise.all(people.map((person) => enterCode(pair.a, person, user_code)));
+    const confirmed = await Promise.all(
+      people.map((person, index) => person.submit(`${pair.a.issuer}/device`, fieldsOf(shown[index]!.page))),
+    );
+    const ahead = confirmed.flatMap((arrival, index) => (/Log in/.test(arrival.page) ? [{ arrival, index }] : []));
+    assert.equal(ahead.length, 1);
+    const { page } = await people[ahead[0]!.index]!.finish(ahead[0]!.arrival);
+    assert.match(page, /Your device is connected/);
+    assert.equal((await poll(pair.b, tv, device_code)).status, 200);
   });
 
   it('a client assertion authenticates exactly once', async () => {

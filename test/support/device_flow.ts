@@ -38,6 +38,7 @@ export interface PollAnswer {
   readonly error?: string;
   readonly access_token?: string;
   readonly refresh_token?: string;
+  readonly id_token?: string;
   readonly scope?: string;
 }
 
