@@ -1,7 +1,7 @@
 /** Puts clients with hashed secrets straight into a Gatehouse's database, many at a time. */
 import { AuditTrail } from '../src/audit/trail.ts';
 import { SYSTEM } from '../src/audit/events.ts';
-import { ClientMetadata } from '../src/clients/metadata.ts';
+import { ClientMetadata } from '../src/clients/metadata/client_metadata.ts';
 import { createClient, lockClient } from '../src/clients/registration.ts';
 import { addSecret } from '../src/clients/secrets.ts';
 import { makeSecret } from '../src/clients/server_made_secret.ts';

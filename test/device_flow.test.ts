@@ -3,7 +3,8 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 import * as oauth from 'oauth4webapi';
 import * as openid from 'openid-client';
-import { ClientMetadata, DEVICE_CODE } from '../src/clients/metadata.ts';
+import { ClientMetadata } from '../src/clients/metadata/client_metadata.ts';
+import { DEVICE_CODE } from '../src/clients/metadata/flows.ts';
 import { moveClock, resetClock } from './support/clock.ts';
 import { configure, registerApplication, signIn } from './support/code_flow.ts';
 import {

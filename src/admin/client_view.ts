@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { epochSeconds } from '../base/clock.ts';
 import { isLive, rotationDueAt, type ClientWithSecrets } from '../clients/client.ts';
 import { readClient } from '../clients/client_rows.ts';
-import { ClientMetadataShape } from '../clients/metadata.ts';
+import { ClientMetadataShape } from '../clients/metadata/client_metadata.ts';
 import type { Reader } from '../db/connection.ts';
 import { entityTag } from './entity_tag.ts';
 import { Timestamp, timestamp, timestampOrNull } from './members.ts';

@@ -5,7 +5,7 @@
  */
 import { conflict, Refused } from '../base/refusal.ts';
 import type { Client } from '../clients/client.ts';
-import type { ClientMetadata } from '../clients/metadata.ts';
+import type { ClientMetadata } from '../clients/metadata/client_metadata.ts';
 import type { AdminCall } from './call.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 

@@ -3,7 +3,7 @@ import { sql } from 'kysely';
 import type { Change } from '../audit/change.ts';
 import { CannotStart } from '../base/cannot_start.ts';
 import { readClient } from '../clients/client_rows.ts';
-import { ClientMetadata, ClientMetadataShape } from '../clients/metadata.ts';
+import { ClientMetadata, ClientMetadataShape } from '../clients/metadata/client_metadata.ts';
 import { createClient, lockClient, updateClient } from '../clients/registration.ts';
 import { addSecret } from '../clients/secrets.ts';
 import { makeSecret } from '../clients/server_made_secret.ts';

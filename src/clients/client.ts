@@ -3,7 +3,7 @@
  * a token generation that is written into every token of it; revoking the client raises the generation, and from then
  * on every older token is dead, whatever the clocks say.
  */
-import type { ClientMetadata } from './metadata.ts';
+import type { ClientMetadata } from './metadata/client_metadata.ts';
 
 export interface Client {
   readonly clientId: string;

@@ -3,7 +3,7 @@ import { sql, type Expression, type RawBuilder, type SqlBool } from 'kysely';
 import { jsonArrayFrom } from 'kysely/helpers/postgres';
 import type { Reader } from '../db/connection.ts';
 import type { ClientWithSecrets, StoredSecret } from './client.ts';
-import type { ClientMetadata } from './metadata.ts';
+import type { ClientMetadata } from './metadata/client_metadata.ts';
 
 function query(reader: Reader) {
   return reader

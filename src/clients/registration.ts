@@ -7,7 +7,8 @@ import { recordChange } from '../changes/change_log.ts';
 import { json, type Tx } from '../db/connection.ts';
 import type { Client, ClientWithSecrets } from './client.ts';
 import { readClient } from './client_rows.ts';
-import { ClientMetadata, usesSecret } from './metadata.ts';
+import { usesSecret } from './metadata/authentication.ts';
+import { ClientMetadata } from './metadata/client_metadata.ts';
 
 /** Makes a client. `clientId` is for the ones that the house itself makes at its first start. */
 export async function createClient(

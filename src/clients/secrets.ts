@@ -7,7 +7,7 @@ import type { Change } from '../audit/change.ts';
 import { recordChange } from '../changes/change_log.ts';
 import type { DataKey } from '../vault/vault.ts';
 import { isLive, type ClientWithSecrets } from './client.ts';
-import { usesSecret } from './metadata.ts';
+import { usesSecret } from './metadata/authentication.ts';
 import { hintOf } from './server_made_secret.ts';
 
 export const LONGEST_OVERLAP_SECONDS = 30 * 86_400;

@@ -7,7 +7,7 @@
 import type { Client } from 'oidc-provider';
 import { z } from 'zod';
 import { addSeconds, type Clock } from '../base/clock.ts';
-import { PublicJwk } from '../clients/metadata.ts';
+import { PublicJwk } from '../clients/metadata/public_jwk.ts';
 import type { Egress } from '../egress/egress.ts';
 import { EgressFailed } from '../egress/failure.ts';
 import type { Answer } from '../egress/memory.ts';

@@ -3,7 +3,7 @@ import { errors, type Grant, type KoaContextWithOIDC } from 'oidc-provider';
 import { findConsent } from '../accounts/consents.ts';
 import type { Clock } from '../base/clock.ts';
 import { epochSeconds } from '../base/clock.ts';
-import { DEVICE_CODE } from '../clients/metadata.ts';
+import { DEVICE_CODE } from '../clients/metadata/flows.ts';
 import type { Database } from '../db/connection.ts';
 import { DEVICE_PAGES } from './notes.ts';
 

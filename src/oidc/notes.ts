@@ -4,7 +4,7 @@
  */
 import { Provider, type errors, type KoaContextWithOIDC } from 'oidc-provider';
 import type { Actor, AuditEvent, EventName, Origin } from '../audit/events.ts';
-import { DEVICE_CODE } from '../clients/metadata.ts';
+import { DEVICE_CODE } from '../clients/metadata/flows.ts';
 import { requestOf } from '../http/request_context.ts';
 import { grantReference } from './artifacts.ts';
 

@@ -1,6 +1,6 @@
 /** The device flow (RFC 8628) as a device does it, and the person at its pages without a browser. */
 import type * as openid from 'openid-client';
-import { DEVICE_CODE } from '../../src/clients/metadata.ts';
+import { DEVICE_CODE } from '../../src/clients/metadata/flows.ts';
 import { postForm, type Gatehouse } from './gatehouse.ts';
 import { registerClient, type RegisteredClient } from './operator.ts';
 import { Person, type Arrival } from './person.ts';

@@ -1,0 +1,37 @@
+/** What a client may ask for, and ask about. */
+import { z } from 'zod';
+import type { Check } from './client_metadata.ts';
+
+const ResourceAccess = z.strictObject({
+  resource: z.string().max(512),
+  scopes: z
+    .array(z.string().max(128))
+    .min(1, 'must name at least one scope')
+    .max(200, 'must not name more than 200 scopes')
+    .refine((all) => new Set(all).size === all.length, 'must not name a scope twice')
+    .refine((all) => !all.some((scope) => scope.includes('*')), 'must not contain a wildcard: name each scope'),
+});
+export type ResourceAccess = z.output<typeof ResourceAccess>;
+
+export const access = {
+  resources: z
+    .array(ResourceAccess)
+    .max(100, 'must not name more than 100 resources')
+    .default([])
+    .describe('What the client may ask for.'),
+  introspects: z
+    .array(z.string().max(512))
+    .max(100)
+    .default([])
+    .describe('Resources whose tokens this client may introspect.'),
+};
+
+export const checkAccess: Check = (client, object) => {
+  const names = client.resources.map((one) => one.resource);
+  if (new Set(names).size !== names.length) object(['resources'], 'must not name a resource twice');
+  if (new Set(client.introspects).size !== client.introspects.length)
+    object(['introspects'], 'must not name a resource twice');
+  if (client.introspects.length > 0 && client.token_endpoint_auth_method === 'none') {
+    object(['introspects'], 'must be empty for a client that does not authenticate');
+  }
+};

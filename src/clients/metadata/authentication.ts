@@ -1,0 +1,45 @@
+/** How a client proves that it is itself. */
+import { z } from 'zod';
+import { clientAlg, keysUrl } from './pieces.ts';
+import { PublicJwk } from './public_jwk.ts';
+import type { Check, ClientMetadata } from './client_metadata.ts';
+
+export const AUTH_METHODS = ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'] as const;
+
+export const authentication = {
+  token_endpoint_auth_method: z
+    .enum(AUTH_METHODS, `must be one of ${AUTH_METHODS.join(', ')}`)
+    .default('client_secret_basic'),
+  token_endpoint_auth_signing_alg: clientAlg.optional(),
+  jwks: z
+    .strictObject({
+      keys: z.array(PublicJwk).min(1, 'must hold at least one key').max(10, 'must not hold more than 10 keys'),
+    })
+    .optional(),
+  jwks_uri: keysUrl.optional(),
+  secret_rotation_days: z
+    .int('must be a whole number of days')
+    .min(1, 'must be at least 1 day')
+    .max(365, 'must be at most 365 days')
+    .optional()
+    .describe('How old the newest secret may get before the client counts as overdue.'),
+};
+
+/** Whether the client proves itself with a shared secret. */
+export function usesSecret(metadata: Pick<ClientMetadata, 'token_endpoint_auth_method'>): boolean {
+  return metadata.token_endpoint_auth_method.startsWith('client_secret_');
+}
+
+export const checkAuthentication: Check = (client, object) => {
+  const method = client.token_endpoint_auth_method;
+  if (client.jwks && client.jwks_uri) object(['jwks_uri'], 'must be left out where jwks is given');
+  if (method === 'private_key_jwt' && !client.jwks && !client.jwks_uri) {
+    object(['jwks'], 'must hold the public keys for private_key_jwt, or jwks_uri must say where they are');
+  }
+  if (client.token_endpoint_auth_signing_alg && method !== 'private_key_jwt') {
+    object(['token_endpoint_auth_signing_alg'], 'is for clients that authenticate with private_key_jwt');
+  }
+  if (client.secret_rotation_days !== undefined && !usesSecret(client)) {
+    object(['secret_rotation_days'], 'is for clients that authenticate with a secret');
+  }
+};

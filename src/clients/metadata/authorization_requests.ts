@@ -1,0 +1,44 @@
+/** What a client's authorization requests must be like, and the responses to them. */
+import { z } from 'zod';
+import { clientAlg, serverAlg } from './pieces.ts';
+import type { Check } from './client_metadata.ts';
+
+export const authorizationRequests = {
+  require_pushed_authorization_requests: z
+    .boolean()
+    .optional()
+    .describe('Whether every authorization request of the client must have been pushed before (RFC 9126).'),
+  request_object_signing_alg: clientAlg
+    .optional()
+    .describe('The one algorithm that request objects of the client are signed with (RFC 9101).'),
+  require_signed_request_object: z
+    .boolean()
+    .optional()
+    .describe('Whether every authorization request of the client must be signed (RFC 9101).'),
+  authorization_signed_response_alg: serverAlg
+    .optional()
+    .describe('What authorization responses are signed with that the client asks for as JWT (JARM). Left out: RS256.'),
+  default_max_age: z.int().min(0).max(31_536_000).optional(),
+  require_auth_time: z.boolean().optional(),
+};
+
+/** What says nothing about a client that makes no such request. */
+const OF_REQUESTS_ALONE = [
+  'require_pushed_authorization_requests',
+  'request_object_signing_alg',
+  'require_signed_request_object',
+  'authorization_signed_response_alg',
+] as const;
+
+export const checkAuthorizationRequests: Check = (client, object) => {
+  for (const member of OF_REQUESTS_ALONE) {
+    if (client[member] && !client.grant_types.includes('authorization_code')) {
+      object([member], 'is for clients with the grant type authorization_code');
+    }
+  }
+  for (const member of ['request_object_signing_alg', 'require_signed_request_object'] as const) {
+    if (client[member] && !client.jwks && !client.jwks_uri) {
+      object(['jwks'], `must hold the public keys for ${member}, or jwks_uri must say where they are`);
+    }
+  }
+};

@@ -1,0 +1,53 @@
+/**
+ * What a client is registered with: the members of RFC 7591 that this server speaks, each bounded, none unknown.
+ * The whole is validated again after every change, so no sequence of changes can reach a state that could not be made.
+ */
+import { z } from 'zod';
+import { access, checkAccess } from './access.ts';
+import { authentication, checkAuthentication } from './authentication.ts';
+import { authorizationRequests, checkAuthorizationRequests } from './authorization_requests.ts';
+import { checkFlows, flows } from './flows.ts';
+import { presentation } from './presentation.ts';
+import { tokens } from './tokens.ts';
+
+const members = {
+  ...presentation,
+  ...flows,
+  ...authentication,
+  ...authorizationRequests,
+  ...tokens,
+  ...access,
+};
+
+type Given = z.output<z.ZodObject<typeof members>>;
+
+/** Says what is wrong with a member, by its path. */
+export type Objection = (path: readonly (string | number)[], message: string) => void;
+/** What the members of one file demand of one another and of the rest. */
+export type Check = (client: ClientMetadata, object: Objection) => void;
+
+const CHECKS: readonly Check[] = [checkFlows, checkAuthentication, checkAuthorizationRequests, checkAccess];
+
+/** With what follows from the rest filled in. */
+export type ClientMetadata = ReturnType<typeof withDefaults>;
+
+/** Everything a client is registered with, validated as a whole. */
+export const ClientMetadata = z
+  .strictObject(members)
+  .transform(withDefaults)
+  .superRefine((client, context) => {
+    for (const check of CHECKS) {
+      check(client, (path, message) => context.addIssue({ code: 'custom', path: [...path], message }));
+    }
+  });
+
+/** The shape alone, for the OpenAPI document. */
+export const ClientMetadataShape = z.strictObject(members);
+
+function withDefaults(given: Given) {
+  const grant_types = given.grant_types ?? [
+    given.redirect_uris.length > 0 ? 'authorization_code' : 'client_credentials',
+  ];
+  const response_types: 'code'[] = given.response_types ?? (grant_types.includes('authorization_code') ? ['code'] : []);
+  return { ...given, grant_types, response_types };
+}

@@ -1,0 +1,52 @@
+/** How a client gets tokens, and where people come back to it. */
+import { z } from 'zod';
+import { objectionToRedirectUri } from '../redirect_uri.ts';
+import type { Check } from './client_metadata.ts';
+
+/** For devices without a browser (RFC 8628). */
+export const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
+export const GRANT_TYPES = ['authorization_code', 'refresh_token', 'client_credentials', DEVICE_CODE] as const;
+
+const uris = z.array(z.string()).max(50, 'must not name more than 50 URIs');
+
+export const flows = {
+  application_type: z.enum(['web', 'native'], 'must be web or native').default('web'),
+  redirect_uris: uris.default([]),
+  post_logout_redirect_uris: uris.default([]),
+  grant_types: z
+    .array(z.enum(GRANT_TYPES, `must be one of ${GRANT_TYPES.join(', ')}`))
+    .max(GRANT_TYPES.length)
+    .optional()
+    .describe('Left out: authorization_code with redirect_uris, client_credentials without.'),
+  response_types: z.array(z.literal('code', 'must be code')).max(1).optional(),
+};
+
+export const checkFlows: Check = (client, object) => {
+  const grants = new Set<string>(client.grant_types);
+  if (grants.size === 0) object(['grant_types'], 'must name at least one grant type');
+  if (grants.size !== client.grant_types.length) object(['grant_types'], 'must not name a grant type twice');
+  if (grants.has('client_credentials') && client.token_endpoint_auth_method === 'none') {
+    object(
+      ['grant_types'],
+      'must not contain client_credentials for a client that does not authenticate (token_endpoint_auth_method none)',
+    );
+  }
+  if (grants.has('refresh_token') && !grants.has('authorization_code') && !grants.has(DEVICE_CODE)) {
+    object(['grant_types'], `must contain authorization_code or ${DEVICE_CODE} where it contains refresh_token`);
+  }
+  if (grants.has('authorization_code') !== client.response_types.includes('code')) {
+    object(['response_types'], 'must be ["code"] with the grant type authorization_code, and empty without');
+  }
+  if (grants.has('authorization_code') && client.redirect_uris.length === 0) {
+    object(['redirect_uris'], 'must name at least one URI for the grant type authorization_code');
+  }
+  if (!grants.has('authorization_code') && client.redirect_uris.length > 0) {
+    object(['redirect_uris'], 'must be empty without the grant type authorization_code');
+  }
+  for (const member of ['redirect_uris', 'post_logout_redirect_uris'] as const) {
+    client[member].forEach((uri, index) => {
+      const objection = objectionToRedirectUri(uri, client.application_type);
+      if (objection) object([member, index], objection);
+    });
+  }
+};

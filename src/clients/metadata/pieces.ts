@@ -1,0 +1,31 @@
+/** What members are made of. */
+import { z } from 'zod';
+
+/** What clients sign with: assertions and request objects. RFC 9864 renames EdDSA to Ed25519: clients send either. */
+export const CLIENT_ALGS = ['ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA'] as const;
+export const clientAlg = z.enum(CLIENT_ALGS, 'must be ES256, RS256, PS256, Ed25519 or EdDSA');
+/** What this server signs with: the keys that it has. */
+export const serverAlg = z.enum(['ES256', 'RS256'], 'must be ES256 or RS256');
+
+export const text = (most: number) =>
+  z
+    .string()
+    .trim()
+    .min(1, 'must not be empty')
+    .max(most, `must not be longer than ${most} characters`)
+    .regex(/^[^\p{Cc}\p{Cf}]*$/u, 'must not contain control or invisible characters');
+
+export const httpsUrl = z
+  .string()
+  .max(2_000, 'must not be longer than 2000 characters')
+  .refine((value) => URL.parse(value)?.protocol === 'https:' && !URL.parse(value)?.username, 'must be an https URL');
+
+/** Loopback needs no TLS; that this server fetches from there at all is the operator's word (see egress/). */
+export const keysUrl = z
+  .string()
+  .max(2_000, 'must not be longer than 2000 characters')
+  .refine((value) => {
+    const url = URL.parse(value);
+    if (!url || url.username || url.password) return false;
+    return url.protocol === 'https:' || (url.protocol === 'http:' && /^(127(\.\d+){3}|\[::1\])$/.test(url.hostname));
+  }, 'must be an https URL');

@@ -1,0 +1,12 @@
+/** How people are told about a client. */
+import { z } from 'zod';
+import { httpsUrl, text } from './pieces.ts';
+
+export const presentation = {
+  client_name: text(200).optional().describe('Shown to people at login and consent.'),
+  client_uri: httpsUrl.optional(),
+  logo_uri: httpsUrl.optional(),
+  policy_uri: httpsUrl.optional(),
+  tos_uri: httpsUrl.optional(),
+  contacts: z.array(z.email('must be an e-mail address').max(254)).max(20).optional(),
+};
