@@ -92,7 +92,7 @@ describe('access to the admin API', () => {
     assert.equal((await lesser.get('/keys')).status, 403);
   });
 
-  it('needs the scope of each call, none of which includes another', async () => {
+  it('needs the scope of each call, none of which includes another (ADM-02)', async () => {
     const calls: readonly [method: string, path: string, scope: string][] = [
       ['GET', '/clients', 'clients:read'],
       ['POST', '/clients', 'clients:write'],
@@ -231,7 +231,7 @@ describe('access to the admin API', () => {
   });
 
   describe('when it is refused', () => {
-    it('leaves an entry that tells who, from where, what and why', async () => {
+    it('leaves an entry that tells who, from where, what and why (ADM-10)', async () => {
       const lesser = await admin.lesser('clients:read');
       const answer = await lesser.post('/clients/some-client/revoke?because=no', { reason: 'x' });
       assert.equal(answer.status, 403);

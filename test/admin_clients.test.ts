@@ -28,7 +28,7 @@ describe('clients in the admin API', () => {
     assert.equal(await tokenStatus(body), 200);
   });
 
-  it('show their secret once: not when read, listed, changed or audited', async () => {
+  it('show their secret once: not when read, listed, changed or audited (ADM-04)', async () => {
     const { body: client } = await admin.post('/clients', { client_name: 'Shown once' });
     const path = `/clients/${client.client_id}`;
     const answers = [
@@ -48,7 +48,7 @@ describe('clients in the admin API', () => {
     assert.ok(!gatehouse.log.join('').includes(client.client_secret), 'The secret is in the log.');
   });
 
-  it('have ids that can’t be guessed from one another', async () => {
+  it('have ids that can’t be guessed from one another (ADM-06)', async () => {
     const made = await Promise.all(
       Array.from({ length: 10 }, () => admin.post('/clients', { client_name: 'One of ten' })),
     );
@@ -248,7 +248,7 @@ describe('clients in the admin API', () => {
     assert.deepEqual((await admin.get(`/clients/${person.client_id}`)).body['grant_types'], ['authorization_code']);
   });
 
-  it('can’t be given what only the server decides (mass assignment)', async () => {
+  it('can’t be given what only the server decides (mass assignment, CVE-2026-41427)', async () => {
     const { body: client } = await admin.post('/clients', {});
     const decided = [
       'client_id',
@@ -273,7 +273,7 @@ describe('clients in the admin API', () => {
     assert.equal(secret.status, 400);
   });
 
-  it('keep what a patch does not name', async () => {
+  it('keep what a patch does not name (CVE-2026-107623)', async () => {
     const { body: registered } = await admin.post('/clients', {
       client_name: 'Before',
       redirect_uris: [CALLBACK],
