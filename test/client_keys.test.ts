@@ -235,7 +235,7 @@ describe('a client that publishes its keys (jwks_uri)', () => {
     await accepts(first);
   });
 
-  describe('is refused, and nothing is connected, when its jwks_uri', () => {
+  describe('is refused, and nothing is connected (CVE-2026-1180), when its jwks_uri', () => {
     for (const [what, jwks_uri, reason] of [
       [
         'is the metadata service of a cloud',

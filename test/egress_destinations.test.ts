@@ -173,7 +173,7 @@ describe('a name', () => {
     assert.equal(outside.connections(), 0);
   });
 
-  it('is looked up once and connected where it was checked, however it resolves later (DNS rebinding)', async () => {
+  it('is looked up once and connected where it was checked, however it resolves later (DNS rebinding, ADM-08)', async () => {
     // both on one port, which the address that everybody uses chooses
     const rebound = await startOutside((_, response) => response.end('"rebound"'), { address: PRIVATE });
     const checked = await startOutside((_, response) => response.end('"checked"'), { port: rebound.port });
