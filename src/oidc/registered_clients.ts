@@ -93,7 +93,8 @@ function refuseGrantType(grantType: string): void {
 }
 
 function toLibraryMetadata({ clientId, metadata, createdAt }: ClientWithSecrets): AllClientMetadata {
-  const { resources: _, introspects: __, secret_rotation_days: ___, ...spoken } = metadata;
+  // the library would refuse a scope that we leave out instead (resource_policy.ts)
+  const { resources: _, introspects: __, secret_rotation_days: ___, scope: ____, ...spoken } = metadata;
   return {
     ...(spoken as AllClientMetadata),
     client_id: clientId,

@@ -33,6 +33,7 @@ export class ResourcePolicy {
     // several were granted, and this token is for one: the client must say which
     if (granted) return [...granted];
     const record = recordOf(client);
+    narrowOpenid(ctx, record);
     demandScope(ctx);
     const asked = scopesAskedFor(ctx).filter((scope) => !openid.has(scope));
     if (asked.length === 0 && !isClientCredentials(ctx)) return undefined;
@@ -71,6 +72,7 @@ export class ResourcePolicy {
     const resource = this.#resources.get(identifier);
     const allowed = this.#allowed(record, identifier);
     if (!resource || allowed.size === 0) throw new errors.InvalidTarget('this client has not been given the resource');
+    narrowOpenid(ctx, record);
     demandScope(ctx);
     if (isClientCredentials(ctx)) this.#settleClientCredentialsScope(ctx, allowed);
     else if (isAuthorization(ctx)) this.#refuseBeyondRequested(ctx, record);
@@ -103,6 +105,18 @@ export class ResourcePolicy {
     const asked = scopesAskedFor(ctx);
     if (asked.some((scope) => !allowed.has(scope))) throw beyond(asked, allowed);
   }
+}
+
+/**
+ * Clients ask for every scope that discovery lists, whatever they may have (sssd's does). Of the scopes that are about a
+ * person this server gives what the client is registered for (RFC 6749, 3.3), and the answer's `scope` says what it gave.
+ */
+function narrowOpenid(ctx: KoaContextWithOIDC, { metadata }: ClientWithSecrets): void {
+  const asked = scopesAskedFor(ctx);
+  if (metadata.scope === undefined || asked.length === 0 || !isAuthorization(ctx)) return;
+  const registered = new Set(metadata.scope.split(' '));
+  if (asked.includes('openid') && !registered.has('openid')) throw beyond(asked, registered);
+  ctx.oidc.params!['scope'] = asked.filter((scope) => registered.has(scope) || !openid.has(scope)).join(' ');
 }
 
 function scopesAskedFor({ oidc }: KoaContextWithOIDC): string[] {
