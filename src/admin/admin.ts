@@ -21,6 +21,7 @@ import { revocationRoutes } from './revocation.ts';
 import { ADMIN_PREFIX } from './scopes.ts';
 import { secretRoutes } from './secrets.ts';
 import { sessionRoutes } from './sessions.ts';
+import { trustedIssuerRoutes } from './trusted_issuers.ts';
 
 export { ADMIN_SCOPES, adminResourceIdentifier } from './scopes.ts';
 
@@ -29,6 +30,7 @@ const NOUNS: readonly AdminRoute[] = [
   ...secretRoutes,
   ...revocationRoutes,
   ...resourceRoutes,
+  ...trustedIssuerRoutes,
   ...keyRoutes,
   ...accountRoutes,
   ...sessionRoutes,

@@ -17,6 +17,8 @@ export const ADMIN_SCOPES: readonly AdminScope[] = [
   { name: 'resources:write', description: 'Register, change and delete resources' },
   { name: 'keys:read', description: 'See the signing keys, without their private halves' },
   { name: 'keys:rotate', description: 'Rotate the signing keys' },
+  { name: 'trust:read', description: 'See which issuers are trusted, and for what' },
+  { name: 'trust:write', description: 'Trust issuers, change, disable and delete them' },
   { name: 'accounts:read', description: 'See accounts' },
   { name: 'accounts:write', description: 'Create, change, disable and delete accounts' },
   { name: 'grants:read', description: 'See what people have granted and consented to' },

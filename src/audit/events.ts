@@ -49,6 +49,12 @@ export type EventName =
   | 'resource.created'
   | 'resource.updated' // members
   | 'resource.deleted'
+  // others whose statements count here
+  | 'trusted_issuer.created' // issuer, algs, purposes
+  | 'trusted_issuer.updated' // issuer, members, algs, purposes
+  | 'trusted_issuer.disabled' // issuer
+  | 'trusted_issuer.enabled' // issuer
+  | 'trusted_issuer.deleted' // issuer
   // the house
   | 'signing_key.created' // kid, alg
   | 'signing_key.rotated' // kid, alg, previous, reason, emergency

@@ -19,6 +19,7 @@ export interface Tables {
   used_once: UsedOnce;
   revoked_tokens: RevokedTokens;
   signing_keys: SigningKeys;
+  trusted_issuers: TrustedIssuers;
   failed_attempts: FailedAttempts;
   idempotency_keys: IdempotencyKeys;
 }
@@ -184,6 +185,19 @@ interface SigningKeys {
   published_at: Date;
   signs_from: Date | null;
   signed_until: Date | null;
+}
+
+interface TrustedIssuers {
+  issuer: string;
+  display_name: string;
+  jwks: StoredJson | null;
+  jwks_uri: string | null;
+  algs: string[];
+  purposes: string[];
+  disabled_at: Date | null;
+  version: Generated<number>;
+  created_at: Date;
+  updated_at: Date;
 }
 
 interface FailedAttempts {
