@@ -116,10 +116,10 @@ export async function updateTrustedIssuer(
     .where('issuer', '=', issuer)
     .returningAll()
     .executeTakeFirstOrThrow();
-  const members = Object.keys(patch);
-  if (members.length > 0 || disables === wasDisabled) {
+  const patched = Object.keys(patch);
+  if (patched.length > 0 || disables === wasDisabled) {
     const { algs, purposes } = given;
-    await changed(change, issuer, 'trusted_issuer.updated', { members, algs, purposes });
+    await changed(change, issuer, 'trusted_issuer.updated', { members: patched, algs, purposes });
   }
   if (disables !== wasDisabled) {
     await changed(change, issuer, disables ? 'trusted_issuer.disabled' : 'trusted_issuer.enabled', {});
