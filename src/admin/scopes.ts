@@ -19,6 +19,8 @@ export const ADMIN_SCOPES: readonly AdminScope[] = [
   { name: 'keys:rotate', description: 'Rotate the signing keys' },
   { name: 'trust:read', description: 'See which issuers are trusted, and for what' },
   { name: 'trust:write', description: 'Trust issuers, change, disable and delete them' },
+  { name: 'policies:read', description: 'See what clients may ask for beyond what they were given' },
+  { name: 'policies:write', description: 'Make, change and delete such policies' },
   { name: 'accounts:read', description: 'See accounts' },
   { name: 'accounts:write', description: 'Create, change, disable and delete accounts' },
   { name: 'grants:read', description: 'See what people have granted and consented to' },

@@ -117,9 +117,10 @@ export const trustedIssuerRoutes: readonly AdminRoute[] = [
     scope: 'trust:write',
     tag: 'trusted issuers',
     summary: 'Trust an issuer no longer, and forget it',
+    description: 'Its links to accounts go with it. To take its word away for a while, disable it.',
     params: IssuerParams,
     reply: { status: 204, description: 'The issuer is gone.' },
-    refuses: [404, 412],
+    refuses: [404, 409, 412],
     handle: ({ params }, call) =>
       call.write(async (change) => {
         const locked = await lockTrustedIssuer(change.tx, params.issuer);

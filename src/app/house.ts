@@ -103,7 +103,13 @@ export async function furnish({
   const cookieKey = browserKey.digest('signs cookies').toString('base64url');
   const digestUserCode = (userCode: string): Digest => browserKey.digest(`user code ${userCode}`);
   const dpopNonceSecret = (await vault.current('dpop_nonces', now)).digest('makes DPoP nonces');
-  const tokens = new AccessTokens({ database, verifier: new TokenVerifier(ring, issuer), clients, revoked });
+  const tokens = new AccessTokens({
+    database,
+    verifier: new TokenVerifier(ring, issuer),
+    clients,
+    revoked,
+    isTrusted: (name) => issuers.isTrusted(name),
+  });
   const uses = new SecretUses(database);
   return {
     vault,

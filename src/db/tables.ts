@@ -20,6 +20,9 @@ export interface Tables {
   revoked_tokens: RevokedTokens;
   signing_keys: SigningKeys;
   trusted_issuers: TrustedIssuers;
+  grant_policies: GrantPolicies;
+  grant_policy_scopes: GrantPolicyScopes;
+  subject_links: SubjectLinks;
   failed_attempts: FailedAttempts;
   idempotency_keys: IdempotencyKeys;
 }
@@ -198,6 +201,37 @@ interface TrustedIssuers {
   version: Generated<number>;
   created_at: Date;
   updated_at: Date;
+}
+
+interface GrantPolicies {
+  policy_id: string;
+  grant_type: string;
+  client_id: string;
+  subject_resource: string | null;
+  subject_issuer: string | null;
+  subject_account: string | null;
+  email_domains: string[];
+  subjects: string[] | null;
+  resource: string;
+  mode: string | null;
+  max_ttl_seconds: number;
+  version: Generated<number>;
+  created_at: Date;
+  updated_at: Date;
+}
+
+interface GrantPolicyScopes {
+  policy_id: string;
+  scope: string;
+  from_scope: string | null;
+}
+
+interface SubjectLinks {
+  link_id: string;
+  issuer: string;
+  subject: string;
+  account_id: string;
+  created_at: Date;
 }
 
 interface FailedAttempts {

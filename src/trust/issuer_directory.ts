@@ -42,6 +42,11 @@ export class IssuerDirectory {
     return this.#issuers.get(issuer);
   }
 
+  /** Whether its word counts, whatever for. */
+  isTrusted(issuer: string): boolean {
+    return this.#issuers.get(issuer)?.trusted.disabledAt === null;
+  }
+
   #keysOf({ issuer, jwks, jwksUri }: TrustedIssuer): IssuerKeys {
     if (jwksUri === undefined) return new IssuerKeys(jwks?.keys ?? []);
     const { egress, log } = this.#settings;

@@ -127,7 +127,16 @@ export async function updateTrustedIssuer(
   return toTrustedIssuer(row);
 }
 
+/** Its links to accounts go with it. Refuses with `conflict` while a policy names it: delete those first, or disable it. */
 export async function deleteTrustedIssuer(change: Change, { issuer }: TrustedIssuer): Promise<void> {
+  const policy = await change.tx
+    .selectFrom('grant_policies')
+    .select('policy_id')
+    .where('subject_issuer', '=', issuer)
+    .limit(1)
+    .executeTakeFirst();
+  if (policy)
+    throw conflict(`Policies still name this issuer (${policy.policy_id}); delete them first, or disable it.`);
   await change.tx.deleteFrom('trusted_issuers').where('issuer', '=', issuer).execute();
   await changed(change, issuer, 'trusted_issuer.deleted', {});
 }
