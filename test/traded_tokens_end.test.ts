@@ -5,6 +5,7 @@ import { Admin } from './support/admin.ts';
 import { basic, registerApplication, signIn } from './support/code_flow.ts';
 import { requestToken, startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 import { change, eventually, registerClient, registerResource, type RegisteredClient } from './support/operator.ts';
+import { Person } from './support/person.ts';
 import { ACCESS_TOKEN, claimsOf, exchange, introspect, makePolicy, TOKEN_EXCHANGE } from './support/traded_tokens.ts';
 
 const orders = 'https://orders.example.com';
@@ -129,7 +130,6 @@ describe('a token that another one was exchanged for', () => {
   it('is dead when its account is disabled (CVE-2026-1609)', async () => {
     const { body: made } = await admin.post('/accounts', { email: 'one@example.com', password: 'a long password' });
     const shop = await registerApplication(gatehouse, { resources: [{ resource: orders, scopes: ['orders:read'] }] });
-    const { Person } = await import('./support/person.ts');
     const person = new Person(gatehouse, { account: { email: 'one@example.com', password: 'a long password' } });
     const how = { scope: 'orders:read', parameters: { resource: orders }, person };
     const { tokens } = await signIn(gatehouse, shop, how);
