@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import * as openid from 'openid-client';
+import { Admin } from './support/admin.ts';
 import { redeem, REDIRECT_URI, registerApplication, requestCode } from './support/code_flow.ts';
 import { connectDevice, enterCode, fieldsOf, poll, registerDevice, requestDevice } from './support/device_flow.ts';
 import { everythingStored, type StoredValue } from './support/everything_stored.ts';
 import { postForm, requestToken, startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 import { bringSecret, registerClient, type RegisteredClient } from './support/operator.ts';
+import { makeIssuer, trust } from './support/outside_issuer.ts';
 import { Person } from './support/person.ts';
+import { exchange, JWT_BEARER, makePolicy, present, TOKEN_EXCHANGE } from './support/traded_tokens.ts';
 
 const BROUGHT_SECRET = 'a secret that an operator brought along';
 const WRONG_PASSWORD = 'not the right password at all';
@@ -71,8 +74,33 @@ describe('what is kept', () => {
     await bringSecret(gatehouse, brought.client_id, BROUGHT_SECRET);
     bearers.set('a secret that was brought along', BROUGHT_SECRET);
     await requestToken(url, { ...brought, client_secret: BROUGHT_SECRET });
+    await tradeTokens(await requestToken(url, demo));
     await connectDevices();
     await makeMistakes(client, unused);
+  }
+
+  /** A token for a token, and one for an assertion. */
+  async function tradeTokens(subject: string): Promise<void> {
+    const { demo, issuer: ourselves } = gatehouse;
+    const admin = await Admin.of(gatehouse);
+    const issuer = await makeIssuer(ourselves);
+    await trust(admin, issuer);
+    const trader = await registerClient(gatehouse, { grant_types: [TOKEN_EXCHANGE, JWT_BEARER], resources: [] });
+    const [scope] = demo.scope.split(' ');
+    const common = { client_id: trader.client_id, resource: demo.resource };
+    const own = { subject_resource: demo.resource, scopes: [{ scope }], mode: 'delegation' };
+    await makePolicy(admin, 'exchange-policies', { ...common, ...own });
+    const outside = { issuer: issuer.issuer, subject_account: 'external', scopes: [scope] };
+    await makePolicy(admin, 'assertion-policies', { ...common, ...outside });
+    const assertion = await issuer.assert();
+    bearers.set('a subject token', subject);
+    bearers.set('an exchanged token', (await exchange(gatehouse, trader, subject)).body.access_token);
+    bearers.set('an assertion', assertion);
+    bearers.set('a token for an assertion', (await present(gatehouse, trader, assertion)).body.access_token);
+    const refused = await issuer.assert({ claims: { aud: 'https://other.example' } });
+    bearers.set('a refused assertion', refused);
+    await present(gatehouse, trader, refused);
+    await exchange(gatehouse, trader, refused);
   }
 
   /** Devices at every stop of their way: asked, confirmed, allowed, with tokens, refused; and a code that is a guess. */

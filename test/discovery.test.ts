@@ -60,6 +60,8 @@ describe('discovery', () => {
       'refresh_token',
       'client_credentials',
       'urn:ietf:params:oauth:grant-type:device_code',
+      'urn:ietf:params:oauth:grant-type:token-exchange',
+      'urn:ietf:params:oauth:grant-type:jwt-bearer',
     ]);
     assert.deepEqual(metadata['token_endpoint_auth_methods_supported'], [
       'client_secret_basic',

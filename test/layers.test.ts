@@ -19,12 +19,14 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   clients: 'base db audit changes vault',
   accounts: 'base db audit changes',
   keys: 'base db audit changes vault',
-  oidc: 'base db http audit changes vault limits resources clients accounts keys egress log',
+  trust: 'base db audit changes clients egress log',
+  exchange: 'base db audit keys',
+  oidc: 'base db http audit changes vault limits resources clients accounts keys egress trust exchange log',
   login: 'base db http audit limits accounts log',
-  admin: 'base db http audit changes vault log limits resources clients accounts keys',
+  admin: 'base db http audit changes vault log limits resources clients accounts keys trust exchange',
   maintenance: 'base db',
   bootstrap: 'base db audit vault resources clients accounts',
-  app: 'base config log db vault changes http egress audit limits resources clients accounts keys oidc login admin bootstrap maintenance',
+  app: 'base config log db vault changes http egress audit limits resources clients accounts keys trust exchange oidc login admin bootstrap maintenance',
   main: 'base config log db vault http bootstrap app',
   cli: 'base config log db vault audit clients admin bootstrap',
 };
@@ -69,7 +71,7 @@ describe('the layers', () => {
     {
       path: 'src/oidc/several_lines.ts',
       text: `import {\n  page,\n} from '../login/page.ts';`,
-      rule: `src/oidc/several_lines.ts imports '../login/page.ts': oidc may import only base, db, http, audit, changes, vault, limits, resources, clients, accounts, keys, egress, log.`,
+      rule: `src/oidc/several_lines.ts imports '../login/page.ts': oidc may import only base, db, http, audit, changes, vault, limits, resources, clients, accounts, keys, egress, trust, exchange, log.`,
     },
     {
       path: 'src/http/passing_on.ts',

@@ -12,11 +12,17 @@ import { SecretVerifier } from '../src/clients/secret_verifier.ts';
 import { createDatabase, createPool } from '../src/db/connection.ts';
 import { EgressFailed } from '../src/egress/failure.ts';
 import { UserCodeGuesses } from '../src/limits/user_code_guesses.ts';
+import { KeyRing } from '../src/keys/key_ring.ts';
+import { TokenVerifier } from '../src/keys/token_verifier.ts';
 import { createLog } from '../src/log.ts';
 import { createProviderPages } from '../src/login/provider_pages.ts';
+import { AccessTokens } from '../src/oidc/access_tokens.ts';
 import { createProvider } from '../src/oidc/provider.ts';
 import { ResourcePolicy } from '../src/oidc/resource_policy.ts';
+import { RevokedTokens } from '../src/oidc/revoked_tokens.ts';
 import { ResourceDirectory } from '../src/resources/resource_directory.ts';
+import { IssuerDirectory } from '../src/trust/issuer_directory.ts';
+import { StatementVerifier } from '../src/trust/statement_verifier.ts';
 import { Vault } from '../src/vault/vault.ts';
 import { MasterKey } from '../src/vault/master_key.ts';
 import { closeOutside, egressTo, PRIVATE, startOutside } from './support/outside.ts';
@@ -28,9 +34,9 @@ async function providerWithWayOutTo(origin: string): Promise<Provider> {
   const pool = createPool({ connectionString: 'postgres:///', maxConnections: 1, onIdleError() {} });
   const database = createDatabase(pool);
   const { egress } = egressTo([], { allow: [origin] });
-  const verifier = new SecretVerifier(new Vault(database, [new MasterKey(Buffer.alloc(32, 7))]), new Argon2id(1), () =>
-    Promise.resolve(true),
-  );
+  const vault = new Vault(database, [new MasterKey(Buffer.alloc(32, 7))]);
+  const verifier = new SecretVerifier(vault, new Argon2id(1), () => Promise.resolve(true));
+  const directory = new ClientDirectory(database);
   const { privateKey } = await generateKeyPair('ES256', { extractable: true });
   const [issuer, log, clock] = ['https://id.example.com', createLog('silent'), systemClock];
   const settings = {
@@ -39,7 +45,7 @@ async function providerWithWayOutTo(origin: string): Promise<Provider> {
     clock,
     egress,
     clients: {
-      directory: new ClientDirectory(database),
+      directory,
       verifier,
       uses: new SecretUses(database),
       clock,
@@ -47,6 +53,14 @@ async function providerWithWayOutTo(origin: string): Promise<Provider> {
     },
     trail: new AuditTrail({ database, log, clock }),
     policy: new ResourcePolicy(new ResourceDirectory(database)),
+    tokens: new AccessTokens({
+      database,
+      verifier: new TokenVerifier(new KeyRing(database, vault), issuer),
+      clients: directory,
+      revoked: new RevokedTokens(database),
+      isTrusted: () => false,
+    }),
+    statements: new StatementVerifier(new IssuerDirectory({ database, egress, log })),
     userCodeGuesses: new UserCodeGuesses(pool),
     digestUserCode: sha256,
     pages: createProviderPages({ issuer, describeScopes: () => [] }),

@@ -13,6 +13,7 @@ import { AdminCall, type AdminRoute } from './call.ts';
 import { clientRoutes } from './clients.ts';
 import type { AdminDependencies } from './dependencies.ts';
 import { answerFailure } from './failure.ts';
+import { grantPolicyRoutes } from './grant_policies.ts';
 import { grantRoutes } from './grants.ts';
 import { keyRoutes } from './keys.ts';
 import { documentRoute } from './openapi.ts';
@@ -21,6 +22,8 @@ import { revocationRoutes } from './revocation.ts';
 import { ADMIN_PREFIX } from './scopes.ts';
 import { secretRoutes } from './secrets.ts';
 import { sessionRoutes } from './sessions.ts';
+import { subjectLinkRoutes } from './subject_links.ts';
+import { trustedIssuerRoutes } from './trusted_issuers.ts';
 
 export { ADMIN_SCOPES, adminResourceIdentifier } from './scopes.ts';
 
@@ -29,6 +32,9 @@ const NOUNS: readonly AdminRoute[] = [
   ...secretRoutes,
   ...revocationRoutes,
   ...resourceRoutes,
+  ...trustedIssuerRoutes,
+  ...subjectLinkRoutes,
+  ...grantPolicyRoutes,
   ...keyRoutes,
   ...accountRoutes,
   ...sessionRoutes,

@@ -64,7 +64,7 @@ function isBoundToKey(claims: AccessTokenClaims): boolean {
  * make an admin of everyone who can log in.
  */
 function refuseDelegated(claims: AccessTokenClaims): void {
-  if (claims.sub === claims.client_id && claims.gid === undefined) return;
+  if (claims.sub === claims.client_id && claims.gid === undefined && claims.parents === undefined) return;
   throw new Refused({
     reason: 'forbidden',
     detail: 'Admin calls are made by clients on their own behalf: use the client_credentials grant.',

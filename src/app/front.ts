@@ -57,6 +57,8 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
           clients: { directory: clients, verifier, uses: house.uses, clock, keys: { egress, clock, log } },
           trail,
           policy: new ResourcePolicy(resources),
+          tokens,
+          statements: house.statements,
           userCodeGuesses,
           digestUserCode: house.digestUserCode,
           pages,

@@ -23,6 +23,8 @@ import type { Logger } from '../log.ts';
 import { AccessTokens } from '../oidc/access_tokens.ts';
 import { RevokedTokens } from '../oidc/revoked_tokens.ts';
 import { ResourceDirectory } from '../resources/resource_directory.ts';
+import { IssuerDirectory } from '../trust/issuer_directory.ts';
+import { StatementVerifier } from '../trust/statement_verifier.ts';
 import type { MasterKey } from '../vault/master_key.ts';
 import { Vault } from '../vault/vault.ts';
 
@@ -66,6 +68,8 @@ export async function furnish({
   const resources = new ResourceDirectory(database);
   const ring = new KeyRing(database, vault);
   const revoked = new RevokedTokens(database);
+  const egress = new Egress({ allow: config.egressAllow, resolve, clock, log });
+  const issuers = new IssuerDirectory({ database, egress, log });
   const rotation = new KeyRotation({
     database,
     vault,
@@ -84,23 +88,29 @@ export async function furnish({
   });
   changes.on('client', (clientId) => clients.drop(clientId));
   changes.on('resource', () => resources.load());
+  changes.on('trusted_issuer', () => issuers.load());
   changes.on('signing_keys', () => ring.load());
   changes.on('revoked_token', (jti) => revoked.add(jti, clock()));
   changes.onReset(async () => {
     clients.dropAll();
-    await Promise.all([resources.load(), ring.load(), revoked.load(clock())]);
+    await Promise.all([resources.load(), ring.load(), issuers.load(), revoked.load(clock())]);
   });
   // first the log, then what it keeps fresh: no change can fall between the two
   await changes.start();
-  await Promise.all([resources.load(), ring.load(), revoked.load(now)]);
+  await Promise.all([resources.load(), ring.load(), issuers.load(), revoked.load(now)]);
 
   const browserKey = await vault.current('cookies', now);
   const cookieKey = browserKey.digest('signs cookies').toString('base64url');
   const digestUserCode = (userCode: string): Digest => browserKey.digest(`user code ${userCode}`);
   const dpopNonceSecret = (await vault.current('dpop_nonces', now)).digest('makes DPoP nonces');
-  const tokens = new AccessTokens({ database, verifier: new TokenVerifier(ring, issuer), clients, revoked });
+  const tokens = new AccessTokens({
+    database,
+    verifier: new TokenVerifier(ring, issuer),
+    clients,
+    revoked,
+    isTrusted: (name) => issuers.isTrusted(name),
+  });
   const uses = new SecretUses(database);
-  const egress = new Egress({ allow: config.egressAllow, resolve, clock, log });
   return {
     vault,
     cookieKey,
@@ -118,5 +128,6 @@ export async function furnish({
     tokens,
     uses,
     egress,
+    statements: new StatementVerifier(issuers),
   };
 }

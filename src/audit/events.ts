@@ -2,7 +2,7 @@
 
 export type EventName =
   // tokens and grants
-  | 'token.issued' // grant_type, resource, scope, jti, jkt, expires_in_seconds, with_refresh_token, grant_id
+  | 'token.issued' // grant_type, resource, scope, jti, jkt, expires_in_seconds, with_refresh_token, grant_id; traded: policy_id, subject, issuer, actor, from_jti
   | 'token.refused' // grant_type, error, reason
   | 'token.revoked' // token_type, jti
   | 'token.introspected' // only where refused: error, reason
@@ -49,6 +49,20 @@ export type EventName =
   | 'resource.created'
   | 'resource.updated' // members
   | 'resource.deleted'
+  // others whose statements count here
+  | 'trusted_issuer.created' // issuer, algs, purposes
+  | 'trusted_issuer.updated' // issuer, members, algs, purposes
+  | 'trusted_issuer.disabled' // issuer
+  | 'trusted_issuer.enabled' // issuer
+  | 'trusted_issuer.deleted' // issuer
+  | 'subject.linked' // link_id, issuer, subject
+  | 'subject.unlinked' // link_id, issuer, subject
+  | 'exchange_policy.created' // policy_id, subject_resource or subject_issuer and subject_account, resource, scopes, mode
+  | 'exchange_policy.updated' // the same, and members
+  | 'exchange_policy.deleted'
+  | 'assertion_policy.created' // policy_id, subject_issuer, subject_account, resource, scopes
+  | 'assertion_policy.updated' // the same, and members
+  | 'assertion_policy.deleted'
   // the house
   | 'signing_key.created' // kid, alg
   | 'signing_key.rotated' // kid, alg, previous, reason, emergency

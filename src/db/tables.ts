@@ -19,6 +19,10 @@ export interface Tables {
   used_once: UsedOnce;
   revoked_tokens: RevokedTokens;
   signing_keys: SigningKeys;
+  trusted_issuers: TrustedIssuers;
+  grant_policies: GrantPolicies;
+  grant_policy_scopes: GrantPolicyScopes;
+  subject_links: SubjectLinks;
   failed_attempts: FailedAttempts;
   idempotency_keys: IdempotencyKeys;
 }
@@ -184,6 +188,50 @@ interface SigningKeys {
   published_at: Date;
   signs_from: Date | null;
   signed_until: Date | null;
+}
+
+interface TrustedIssuers {
+  issuer: string;
+  display_name: string;
+  jwks: StoredJson | null;
+  jwks_uri: string | null;
+  algs: string[];
+  purposes: string[];
+  disabled_at: Date | null;
+  version: Generated<number>;
+  created_at: Date;
+  updated_at: Date;
+}
+
+interface GrantPolicies {
+  policy_id: string;
+  grant_type: string;
+  client_id: string;
+  subject_resource: string | null;
+  subject_issuer: string | null;
+  subject_account: string | null;
+  email_domains: string[];
+  subjects: string[] | null;
+  resource: string;
+  mode: string | null;
+  max_ttl_seconds: number;
+  version: Generated<number>;
+  created_at: Date;
+  updated_at: Date;
+}
+
+interface GrantPolicyScopes {
+  policy_id: string;
+  scope: string;
+  from_scope: string | null;
+}
+
+interface SubjectLinks {
+  link_id: string;
+  issuer: string;
+  subject: string;
+  account_id: string;
+  created_at: Date;
 }
 
 interface FailedAttempts {

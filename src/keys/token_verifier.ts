@@ -19,6 +19,28 @@ export interface AccessTokenClaims extends JWTPayload {
   readonly gid?: string;
   /** The key that the token is bound to (RFC 9449, 6.1). */
   readonly cnf?: { readonly jkt?: string };
+  /** Who acts for the subject (RFC 8693, 4.1). */
+  readonly act?: Act;
+  /** A subject that is no account of ours (RFC 9493, 3.2.4). */
+  readonly sub_id?: { readonly format: 'iss_sub'; readonly iss: string; readonly sub: string };
+  /** The trusted issuer on whose word the token was made. */
+  readonly asserted_by?: string;
+  /** The tokens that this one was made from: it is dead as soon as one of them is. */
+  readonly parents?: readonly ParentToken[];
+}
+
+/** Who acts, and inside it who acted before: the newest is outermost. */
+export interface Act {
+  readonly sub: string;
+  readonly act?: Act;
+}
+
+/** What says whether a token still stands; see oidc/access_tokens.ts. */
+export interface ParentToken {
+  readonly jti: string;
+  readonly client_id: string;
+  readonly gen: number;
+  readonly gid?: string;
 }
 
 /** Far longer than any token of ours: a bound on what is worth parsing. */

@@ -1,12 +1,13 @@
 /**
  * Whether a JWT access token of ours is alive. It is dead when its signature or its time is over, when its client was
- * revoked or deleted since (the generation says so), when its grant is gone, or when it was revoked by itself.
+ * revoked or deleted since (the generation says so), when its grant is gone, or when it was revoked by itself. A token
+ * that was made from others is dead when one of those is, or when the issuer on whose word it was made is trusted no more.
  */
 import type { Change } from '../audit/change.ts';
 import { recordChange } from '../changes/change_log.ts';
 import type { ClientDirectory } from '../clients/client_directory.ts';
 import type { Database } from '../db/connection.ts';
-import type { AccessTokenClaims, TokenVerifier } from '../keys/token_verifier.ts';
+import type { AccessTokenClaims, ParentToken, TokenVerifier } from '../keys/token_verifier.ts';
 import { grantLives } from './artifacts.ts';
 import type { RevokedTokens } from './revoked_tokens.ts';
 
@@ -15,6 +16,7 @@ export interface AccessTokensSettings {
   readonly verifier: TokenVerifier;
   readonly clients: ClientDirectory;
   readonly revoked: RevokedTokens;
+  readonly isTrusted: (issuer: string) => boolean;
 }
 
 export class AccessTokens {
@@ -47,7 +49,14 @@ export class AccessTokens {
     await recordChange(tx, { topic: 'revoked_token', key: jti }, now);
   }
 
-  async #lives({ client_id, gen, jti, gid }: AccessTokenClaims, now: Date): Promise<boolean> {
+  async #lives(claims: AccessTokenClaims, now: Date): Promise<boolean> {
+    const { parents = [], asserted_by: issuer } = claims;
+    if (issuer !== undefined && !this.#settings.isTrusted(issuer)) return false;
+    for (const token of [claims, ...parents]) if (!(await this.#stands(token, now))) return false;
+    return true;
+  }
+
+  async #stands({ client_id, gen, jti, gid }: ParentToken, now: Date): Promise<boolean> {
     const { clients, revoked, database } = this.#settings;
     const client = await clients.find(client_id);
     if (!client || client.revokedAt || client.tokenGeneration !== gen) return false;

@@ -15,6 +15,8 @@ export interface Notes {
   refusal?: errors.OIDCProviderError;
   /** What broke, where the library answers with server_error. */
   failure?: Error;
+  /** On whose behalf and by what right a token is made, where the grant itself does not say. */
+  trade?: { readonly accountId?: string | undefined; readonly details: NonNullable<AuditEvent['details']> };
 }
 
 const REUSED: Readonly<Record<string, ReuseEvent>> = {
@@ -137,7 +139,15 @@ function issued(ctx: KoaContextWithOIDC): AuditEvent {
     jkt: token?.jkt,
     grant_id: AccessToken?.grantId === undefined ? undefined : grantReference(AccessToken.grantId),
   };
-  return { event: 'token.issued', outcome: 'success', ...whom(ctx), details };
+  const { trade } = notesOf(ctx);
+  const { clientId, accountId } = whom(ctx);
+  return {
+    event: 'token.issued',
+    outcome: 'success',
+    clientId,
+    accountId: trade?.accountId ?? accountId,
+    details: { ...details, ...trade?.details },
+  };
 }
 
 function granted(ctx: KoaContextWithOIDC, event: 'authorization.granted' | 'device.requested'): AuditEvent {

@@ -20,6 +20,8 @@ import type { Database } from '../db/connection.ts';
 import type { Egress } from '../egress/egress.ts';
 import { fetchThrough } from '../egress/fetch.ts';
 import type { UserCodeGuesses } from '../limits/user_code_guesses.ts';
+import type { StatementVerifier } from '../trust/statement_verifier.ts';
+import type { AccessTokens } from './access_tokens.ts';
 import { createAdapter, grantReference } from './artifacts.ts';
 import { demandOurAudience } from './client_assertions.ts';
 import { DeviceCodeStore } from './device_codes.ts';
@@ -31,6 +33,9 @@ import { demandPushedRequest } from './pushed_requests.ts';
 import { recordOf, useRegisteredClients, type RegisteredClientsSettings } from './registered_clients.ts';
 import { useOnce } from './replay.ts';
 import { demandRequestObject } from './request_objects.ts';
+import { carriedClaims } from './traded_tokens.ts';
+import { offerJwtBearer } from './jwt_bearer.ts';
+import { offerTokenExchange } from './token_exchange.ts';
 import type { ResourcePolicy } from './resource_policy.ts';
 import { maySee } from './structured_tokens.ts';
 
@@ -48,6 +53,8 @@ export interface ProviderSettings {
   readonly clients: RegisteredClientsSettings;
   readonly trail: AuditTrail;
   readonly policy: ResourcePolicy;
+  readonly tokens: AccessTokens;
+  readonly statements: StatementVerifier;
   readonly userCodeGuesses: UserCodeGuesses;
   /** Digests a user code under a key; the same on every node. */
   readonly digestUserCode: (userCode: string) => Digest;
@@ -109,6 +116,8 @@ export function createProvider(settings: ProviderSettings, jwks: readonly JWK[])
   demandProofOfBound(provider);
   demandPushedRequest(provider);
   (provider.ReplayDetection as { unique: unknown }).unique = useOnceOnAllNodes(settings.database);
+  offerTokenExchange(provider, settings);
+  offerJwtBearer(provider, settings);
   guardDeviceFlow(provider, ROUTES.code_verification, settings.userCodeGuesses);
   takeNotes(provider);
   return provider;
@@ -194,7 +203,11 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       if (!('aud' in token) || token.aud === undefined || !token.client) return undefined;
       const { tokenGeneration } = recordOf(token.client);
       const grantId = 'grantId' in token ? token.grantId : undefined;
-      return { gen: tokenGeneration, ...(typeof grantId === 'string' && { gid: grantReference(grantId) }) };
+      return {
+        gen: tokenGeneration,
+        ...(typeof grantId === 'string' && { gid: grantReference(grantId) }),
+        ...carriedClaims(token),
+      };
     },
     renderError: settings.pages.renderError,
     interactions: {

@@ -4,7 +4,7 @@ import type { Digest } from '../base/secret.ts';
 import type { Database } from '../db/connection.ts';
 
 /** What is used once; the same identifier for two purposes is two things. */
-export type Purpose = 'client_assertion' | 'dpop_proof';
+export type Purpose = 'client_assertion' | 'grant_assertion' | 'dpop_proof';
 
 /**
  * Whether this is the first use of the `jti` by its issuer: a client, or the thumbprint of a key. `until` is when it

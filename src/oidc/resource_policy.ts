@@ -4,7 +4,7 @@
  */
 import { errors, type Client, type KoaContextWithOIDC, type ResourceServer } from 'oidc-provider';
 import type { ClientWithSecrets } from '../clients/client.ts';
-import { OPENID_SCOPES } from '../resources/resource.ts';
+import { OPENID_SCOPES, type Resource } from '../resources/resource.ts';
 import type { ResourceDirectory } from '../resources/resource_directory.ts';
 import { recordOf } from './registered_clients.ts';
 
@@ -76,14 +76,16 @@ export class ResourcePolicy {
     demandScope(ctx);
     if (isClientCredentials(ctx)) this.#settleClientCredentialsScope(ctx, allowed);
     else if (isAuthorization(ctx)) this.#refuseBeyondRequested(ctx, record);
-    return {
-      scope: [...allowed].join(' '),
-      audience: resource.identifier,
-      accessTokenTTL: resource.accessTokenTtlSeconds,
-      accessTokenFormat: 'jwt',
-      jwt: { sign: { alg: resource.signingAlg } },
-    };
+    return asServer(resource, allowed);
   };
+
+  /** A resource with these scopes, as far as it still has them: for grants whose own policy says what a client may have. */
+  serverFor(identifier: string, scopes: ReadonlySet<string>): ResourceServer | undefined {
+    const resource = this.#resources.get(identifier);
+    if (!resource) return undefined;
+    const existing = resource.scopes.map((scope) => scope.name);
+    return asServer(resource, new Set(existing.filter((scope) => scopes.has(scope))));
+  }
 
   /** What the client has been given of a resource, as far as the resource still has it. */
   #allowed({ metadata }: ClientWithSecrets, identifier: string): ReadonlySet<string> {
@@ -119,11 +121,21 @@ function narrowOpenid(ctx: KoaContextWithOIDC, { metadata }: ClientWithSecrets):
   ctx.oidc.params!['scope'] = asked.filter((scope) => registered.has(scope) || !openid.has(scope)).join(' ');
 }
 
+function asServer(resource: Resource, scopes: ReadonlySet<string>): ResourceServer {
+  return {
+    scope: [...scopes].join(' '),
+    audience: resource.identifier,
+    accessTokenTTL: resource.accessTokenTtlSeconds,
+    accessTokenFormat: 'jwt',
+    jwt: { sign: { alg: resource.signingAlg } },
+  };
+}
+
 function scopesAskedFor({ oidc }: KoaContextWithOIDC): string[] {
   return splitScope(oidc.params?.['scope']);
 }
 
-function splitScope(scope: unknown): string[] {
+export function splitScope(scope: unknown): string[] {
   return typeof scope === 'string' ? scope.split(' ').filter(Boolean) : [];
 }
 

@@ -87,7 +87,7 @@ function introspect(ctx: KoaContextWithOIDC, caller: ClientWithSecrets, claims: 
     ctx.body = { active: false };
     return;
   }
-  const { gen: _, gid: __, ...told } = claims;
+  const { gen: _, gid: __, parents: ___, asserted_by: ____, ...told } = claims;
   ctx.body = { active: true, ...told, token_type: told.cnf?.jkt === undefined ? 'Bearer' : 'DPoP' };
 }
 

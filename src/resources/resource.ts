@@ -2,6 +2,7 @@
  * Resources: the APIs that tokens are for (RFC 8707), each with the scopes that it understands. A scope exists only
  * inside its resource, is spelled out in words for the person who consents, and never contains a wildcard.
  */
+import { sql } from 'kysely';
 import { z } from 'zod';
 import { json, type Reader, type Tx } from '../db/connection.ts';
 import { conflict, notFound } from '../base/refusal.ts';
@@ -106,7 +107,7 @@ export async function createResource(
 
 /**
  * Changes a resource that its caller has locked with `lockResource`. A scope that goes away is taken from every
- * client that had it, so that a scope of the same name made later is not theirs.
+ * client and policy that had it, so that a scope of the same name made later is not theirs.
  */
 export async function updateResource(
   { tx, trail, origin, now }: Change,
@@ -120,7 +121,11 @@ export async function updateResource(
     .where('identifier', '=', resource.identifier)
     .returningAll()
     .executeTakeFirstOrThrow();
-  if (newScopes) await takeFromClients(tx, resource, new Set(newScopes.map((scope) => scope.name)), now);
+  if (newScopes) {
+    const remaining = new Set(newScopes.map((scope) => scope.name));
+    await takeFromClients(tx, resource, remaining, now);
+    await takeFromPolicies(tx, resource, remaining);
+  }
   await trail.recordIn(tx, origin, {
     event: 'resource.updated',
     outcome: 'success',
@@ -134,7 +139,7 @@ export async function updateResource(
   return toResource(row);
 }
 
-/** Refuses with `conflict` while a client may still ask for it: take it from them first. */
+/** Refuses with `conflict` while a client or a policy still names it: take it from them first. */
 export async function deleteResource({ tx, trail, origin, now }: Change, resource: Resource): Promise<void> {
   const { identifier } = resource;
   const holders = await tx
@@ -147,6 +152,13 @@ export async function deleteResource({ tx, trail, origin, now }: Change, resourc
     const names = holders.map((holder) => holder.client_id).join(', ');
     throw conflict(`Clients may still ask for ${identifier} (${names}); take it from them first.`);
   }
+  const policy = await tx
+    .selectFrom('grant_policies')
+    .select('policy_id')
+    .where(({ or, eb }) => or([eb('resource', '=', identifier), eb('subject_resource', '=', identifier)]))
+    .limit(1)
+    .executeTakeFirst();
+  if (policy) throw conflict(`Policies still name ${identifier} (${policy.policy_id}); delete them first.`);
   const readers = await tx
     .selectFrom('client_introspects')
     .select('client_id')
@@ -223,6 +235,19 @@ async function takeFromClients(tx: Tx, resource: Resource, remaining: ReadonlySe
     }
     await recordChange(tx, { topic: 'client', key: holder.client_id }, now);
   }
+}
+
+async function takeFromPolicies(
+  tx: Tx,
+  { identifier, scopes: before }: Resource,
+  remaining: ReadonlySet<string>,
+): Promise<void> {
+  const gone = before.map((scope) => scope.name).filter((name) => !remaining.has(name));
+  if (gone.length === 0) return;
+  await sql`delete from grant_policy_scopes as rule using grant_policies as policy
+    where rule.policy_id = policy.policy_id
+      and (policy.resource = ${identifier} and rule.scope = any(${gone}::text[])
+        or policy.subject_resource = ${identifier} and rule.from_scope = any(${gone}::text[]))`.execute(tx);
 }
 
 interface ResourceRow {

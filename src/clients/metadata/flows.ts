@@ -5,7 +5,21 @@ import type { Check } from './client_metadata.ts';
 
 /** For devices without a browser (RFC 8628). */
 export const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
-export const GRANT_TYPES = ['authorization_code', 'refresh_token', 'client_credentials', DEVICE_CODE] as const;
+/** A token for another token (RFC 8693). */
+export const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+/** A token for an assertion of a trusted issuer (RFC 7523, 2.1). */
+export const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
+export const GRANT_TYPES = [
+  'authorization_code',
+  'refresh_token',
+  'client_credentials',
+  DEVICE_CODE,
+  TOKEN_EXCHANGE,
+  JWT_BEARER,
+] as const;
+
+/** The grant types where nothing but the client's authentication says who asks. */
+const CONFIDENTIAL_ALONE = ['client_credentials', TOKEN_EXCHANGE, JWT_BEARER] as const;
 
 const uris = z.array(z.string()).max(50, 'must not name more than 50 URIs');
 
@@ -25,10 +39,11 @@ export const checkFlows: Check = (client, object) => {
   const grants = new Set<string>(client.grant_types);
   if (grants.size === 0) object(['grant_types'], 'must name at least one grant type');
   if (grants.size !== client.grant_types.length) object(['grant_types'], 'must not name a grant type twice');
-  if (grants.has('client_credentials') && client.token_endpoint_auth_method === 'none') {
+  for (const grant of CONFIDENTIAL_ALONE) {
+    if (!grants.has(grant) || client.token_endpoint_auth_method !== 'none') continue;
     object(
       ['grant_types'],
-      'must not contain client_credentials for a client that does not authenticate (token_endpoint_auth_method none)',
+      `must not contain ${grant} for a client that does not authenticate (token_endpoint_auth_method none)`,
     );
   }
   if (grants.has('refresh_token') && !grants.has('authorization_code') && !grants.has(DEVICE_CODE)) {

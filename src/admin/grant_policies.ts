@@ -1,0 +1,216 @@
+/** Policies of token exchange and of the JWT bearer grant: two nouns, told apart by what their members are. */
+import { z } from 'zod';
+import { invalid } from '../base/refusal.ts';
+import { isOutside, type Grant, type Policy, type PolicyTerms } from '../exchange/policy.ts';
+import {
+  AssertionPolicyChangeShape,
+  assertionPolicyMembers,
+  AssertionPolicyShape,
+  ExchangePolicyChangeShape,
+  exchangePolicyMembers,
+  ExchangePolicyShape,
+  NewAssertionPolicy,
+  NewExchangePolicy,
+} from '../exchange/policy_members.ts';
+import {
+  createPolicy,
+  deletePolicy,
+  findPolicy,
+  lockPolicy,
+  noSuchPolicy,
+  readPolicies,
+  updatePolicy,
+} from '../exchange/policy_rows.ts';
+import { NO_CONTENT } from '../http/route.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { pageOf, paging, type List } from './cursors.ts';
+import { entityTag } from './entity_tag.ts';
+import { mergePatchOf, Timestamp, timestamp } from './members.ts';
+import { adminResourceIdentifier } from './scopes.ts';
+
+interface Noun {
+  readonly grant: Grant;
+  readonly path: '/exchange-policies' | '/assertion-policies';
+  readonly tag: string;
+  /** What the document calls one. */
+  readonly id: string;
+  readonly one: string;
+  readonly shape: z.ZodObject;
+  readonly changeShape: z.ZodObject;
+  readonly schema: z.ZodType<PolicyTerms>;
+  readonly members: (terms: PolicyTerms) => object;
+  readonly example: object;
+}
+
+const EXCHANGE: Noun = {
+  grant: 'token_exchange',
+  path: '/exchange-policies',
+  tag: 'exchange policies',
+  id: 'ExchangePolicy',
+  one: 'an exchange policy',
+  shape: ExchangePolicyShape,
+  changeShape: ExchangePolicyChangeShape,
+  schema: NewExchangePolicy,
+  members: exchangePolicyMembers,
+  example: {
+    client_id: 'client_orders',
+    subject_resource: 'https://orders.example.com',
+    resource: 'https://billing.example.com',
+    scopes: [{ scope: 'invoices:read', from: 'orders:read' }],
+    mode: 'delegation',
+    max_ttl_seconds: 120,
+  },
+};
+
+const ASSERTION: Noun = {
+  grant: 'jwt_bearer',
+  path: '/assertion-policies',
+  tag: 'assertion policies',
+  id: 'AssertionPolicy',
+  one: 'an assertion policy',
+  shape: AssertionPolicyShape,
+  changeShape: AssertionPolicyChangeShape,
+  schema: NewAssertionPolicy,
+  members: assertionPolicyMembers,
+  example: {
+    client_id: 'client_partner',
+    issuer: 'https://id.partner.example',
+    subject_account: 'verified_email',
+    email_domains: ['partner.example'],
+    resource: 'https://api.example.com',
+    scopes: ['reports:read'],
+    max_ttl_seconds: 300,
+  },
+};
+
+const PolicyParams = z.strictObject({ policy_id: z.string().min(1).max(512).describe('The policy.') });
+const ListQuery = z.strictObject({
+  ...paging,
+  client_id: z.string().min(1).max(512).optional().describe('Only policies of this client.'),
+});
+
+export const grantPolicyRoutes: readonly AdminRoute[] = [EXCHANGE, ASSERTION].flatMap(routesOf);
+
+function routesOf(noun: Noun): readonly AdminRoute[] {
+  const { grant, path, tag, id, one, shape, changeShape, schema, members, example } = noun;
+  const view = z
+    .strictObject({ policy_id: z.string(), ...shape.shape, created_at: Timestamp, updated_at: Timestamp })
+    .meta({ id });
+  const show = (policy: Policy): z.output<typeof view> => ({
+    policy_id: policy.policyId,
+    ...members(policy),
+    created_at: timestamp(policy.createdAt),
+    updated_at: timestamp(policy.updatedAt),
+  });
+  return [
+    adminRoute({
+      method: 'POST',
+      path,
+      scope: 'policies:write',
+      tag,
+      summary: `Make ${one}`,
+      body: schema.meta({ id: `New${id}`, examples: [example] }),
+      reply: { status: 201, description: 'The policy.', body: view, headers: ['ETag', 'Location'] },
+      refuses: [409],
+      handle: ({ body }, call) =>
+        call.write(async (change) => {
+          refuseAdminApi(call, body);
+          const policy = await createPolicy(change, body);
+          const location = `${adminResourceIdentifier(call.dependencies.issuer)}${path}/${policy.policyId}`;
+          return { status: 201, headers: { ETag: entityTag(policy.version), Location: location }, body: show(policy) };
+        }),
+    }),
+    adminRoute({
+      method: 'GET',
+      path,
+      scope: 'policies:read',
+      tag,
+      summary: `List ${tag} in the order in which they were made`,
+      query: ListQuery,
+      reply: { status: 200, description: 'A page of policies.', body: pageOf(view) },
+      handle: ({ query }, call) => list(call, noun, query, show),
+    }),
+    adminRoute({
+      method: 'GET',
+      path: `${path}/{policy_id}`,
+      scope: 'policies:read',
+      tag,
+      summary: `Show ${one}`,
+      params: PolicyParams,
+      reply: { status: 200, description: 'The policy.', body: view, headers: ['ETag'] },
+      refuses: [404],
+      async handle({ params }, call) {
+        const policy = await findPolicy(call.dependencies.database, grant, params.policy_id);
+        if (!policy) throw noSuchPolicy();
+        return call.show(entityTag(policy.version), show(policy));
+      },
+    }),
+    adminRoute({
+      method: 'PATCH',
+      path: `${path}/{policy_id}`,
+      scope: 'policies:write',
+      tag,
+      summary: `Change ${one} (JSON merge patch)`,
+      description: 'Whom and what it is for stays: make another one. Tokens that were made already are not changed.',
+      params: PolicyParams,
+      body: mergePatchOf(changeShape).meta({ id: `${id}Patch`, examples: [{ max_ttl_seconds: 60 }] }),
+      reply: { status: 200, description: 'The policy as it is now.', body: view, headers: ['ETag'] },
+      refuses: [404, 412],
+      handle: ({ params, body }, call) =>
+        call.write(async (change) => {
+          const locked = await lockPolicy(change.tx, grant, params.policy_id);
+          call.refuseOtherVersion(locked.version);
+          const policy = await updatePolicy(change, locked, members(locked), body, schema);
+          return { status: 200, headers: { ETag: entityTag(policy.version) }, body: show(policy) };
+        }),
+    }),
+    adminRoute({
+      method: 'DELETE',
+      path: `${path}/{policy_id}`,
+      scope: 'policies:write',
+      tag,
+      summary: `Delete ${one}`,
+      params: PolicyParams,
+      reply: { status: 204, description: 'The policy is gone.' },
+      refuses: [404, 412],
+      handle: ({ params }, call) =>
+        call.write(async (change) => {
+          const locked = await lockPolicy(change.tx, grant, params.policy_id);
+          call.refuseOtherVersion(locked.version);
+          await deletePolicy(change, locked);
+          return NO_CONTENT;
+        }),
+    }),
+  ];
+}
+
+type PolicyPosition = { readonly created_at: string; readonly policy_id: string };
+
+async function list<View>(
+  call: AdminCall,
+  { grant, path }: Noun,
+  { limit, cursor, client_id }: z.output<typeof ListQuery>,
+  view: (policy: Policy) => View,
+) {
+  const policies: List = { name: path, filters: { client_id } };
+  const after = await call.openCursor<PolicyPosition>(policies, cursor);
+  const rows = await readPolicies(call.dependencies.database, grant, {
+    limit: limit + 1,
+    after: after && { createdAt: new Date(after.created_at), policyId: after.policy_id },
+    clientId: client_id,
+  });
+  const position = ({ createdAt, policyId }: Policy): PolicyPosition => ({
+    created_at: createdAt.toISOString(),
+    policy_id: policyId,
+  });
+  return call.page(policies, { rows, limit, position, view });
+}
+
+/** Who administers does it with tokens of its own, and no other way leads to them or from them. */
+function refuseAdminApi({ dependencies }: AdminCall, { resource, subject }: PolicyTerms): void {
+  const admin = adminResourceIdentifier(dependencies.issuer);
+  if (resource === admin) throw invalid('/resource', 'must not be the admin API');
+  if (!isOutside(subject) && subject.resource === admin) {
+    throw invalid('/subject_resource', 'must not be the admin API');
+  }
+}

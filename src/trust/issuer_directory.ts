@@ -1,0 +1,92 @@
+/** All trusted issuers, held in memory with their keys until the change log names one. */
+import { createLocalJWKSet, type JSONWebKeySet } from 'jose';
+import type { Database } from '../db/connection.ts';
+import type { Egress } from '../egress/egress.ts';
+import type { Logger } from '../log.ts';
+import { PublishedKeys, type Keys } from './published_keys.ts';
+import { readTrustedIssuers, type TrustedIssuer } from './trusted_issuer.ts';
+
+export interface IssuerDirectorySettings {
+  readonly database: Database;
+  readonly egress: Pick<Egress, 'get' | 'last'>;
+  readonly log: Logger;
+}
+
+export type KeySet = ReturnType<typeof createLocalJWKSet>;
+
+export interface KnownIssuer {
+  readonly trusted: TrustedIssuer;
+  readonly keys: IssuerKeys;
+}
+
+export class IssuerDirectory {
+  readonly #settings: IssuerDirectorySettings;
+  #issuers: ReadonlyMap<string, KnownIssuer> = new Map();
+  #begun = 0;
+  #inForce = 0;
+
+  constructor(settings: IssuerDirectorySettings) {
+    this.#settings = settings;
+  }
+
+  async load(): Promise<void> {
+    const mine = ++this.#begun;
+    const issuers = await readTrustedIssuers(this.#settings.database);
+    // whoever began later has read what is newer, and may have been quicker
+    if (mine < this.#inForce) return;
+    this.#inForce = mine;
+    this.#issuers = new Map(issuers.map((trusted) => [trusted.issuer, { trusted, keys: this.#keysOf(trusted) }]));
+  }
+
+  get(issuer: string): KnownIssuer | undefined {
+    return this.#issuers.get(issuer);
+  }
+
+  /** Whether its word counts, whatever for. */
+  isTrusted(issuer: string): boolean {
+    return this.#issuers.get(issuer)?.trusted.disabledAt === null;
+  }
+
+  #keysOf({ issuer, jwks, jwksUri }: TrustedIssuer): IssuerKeys {
+    if (jwksUri === undefined) return new IssuerKeys(jwks?.keys ?? []);
+    const { egress, log } = this.#settings;
+    return new IssuerKeys(
+      new PublishedKeys(jwksUri, egress, (error) => log.warn({ issuer, error }, 'issuer_keys.unreadable')),
+    );
+  }
+}
+
+/** The keys of one issuer: registered here, or published by it. */
+export class IssuerKeys {
+  readonly #source: Keys | PublishedKeys;
+  #keys: Keys = [];
+  #set: KeySet | undefined;
+
+  constructor(source: Keys | PublishedKeys) {
+    this.#source = source;
+  }
+
+  /** `undefined` where none can be had now. */
+  async current(now: Date): Promise<KeySet | undefined> {
+    const source = this.#source;
+    if (!(source instanceof PublishedKeys)) return this.#setOf(source);
+    if (!source.areUsable(now) && !source.wereTried(now)) await source.refresh(now);
+    return source.areUsable(now) ? this.#setOf(source.keys) : undefined;
+  }
+
+  /** After a signature that these keys don't explain: newer ones, if there may be any. */
+  async newer(now: Date): Promise<KeySet | undefined> {
+    const source = this.#source;
+    if (!(source instanceof PublishedKeys) || source.wereTried(now)) return undefined;
+    await source.refresh(now);
+    return source.areUsable(now) ? this.#setOf(source.keys) : undefined;
+  }
+
+  #setOf(keys: Keys): KeySet {
+    if (!this.#set || this.#keys !== keys) {
+      this.#keys = keys;
+      this.#set = createLocalJWKSet({ keys: [...keys] } as JSONWebKeySet);
+    }
+    return this.#set;
+  }
+}

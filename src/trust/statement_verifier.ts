@@ -1,0 +1,173 @@
+/**
+ * Verifies statements (JWTs) that trusted issuers signed: assertions about subjects (RFC 7523, RFC 8693), software
+ * statements (RFC 7591, 2.3). Keys come from what an admin registered and from nowhere else: whatever a header embeds
+ * or points to (`jwk`, `jku`, `x5u`, `x5c`) is never looked at.
+ */
+import {
+  compactVerify,
+  decodeJwt,
+  decodeProtectedHeader,
+  errors,
+  type JWTPayload,
+  type ProtectedHeaderParameters,
+} from 'jose';
+import { DAY_SECONDS, epochSeconds } from '../base/clock.ts';
+import type { IssuerDirectory, KeySet, KnownIssuer } from './issuer_directory.ts';
+import type { Purpose, TrustedIssuer } from './trusted_issuer.ts';
+
+export interface Demand {
+  readonly purpose: Purpose;
+  /** What `aud` must name, and name alone. A software statement may leave `aud` out. */
+  readonly audience: string;
+  readonly now: Date;
+}
+
+/** Why a statement does not count, for the trail and for the developer who sent it. */
+export type Distrust =
+  | 'too_large'
+  | 'malformed'
+  | 'header_refused'
+  | 'typ_refused'
+  | 'issuer_unknown'
+  | 'issuer_disabled'
+  | 'purpose_refused'
+  | 'alg_refused'
+  | 'keys_unavailable'
+  | 'key_unknown'
+  | 'signature_invalid'
+  | 'audience_refused'
+  | 'expired'
+  | 'lifetime_refused'
+  | 'not_yet_valid'
+  | 'claims_invalid';
+
+export type Verdict =
+  | { readonly trusted: true; readonly issuer: TrustedIssuer; readonly claims: StatementClaims }
+  | { readonly trusted: false; readonly reason: Distrust };
+
+export interface StatementClaims extends JWTPayload {
+  readonly iss: string;
+  readonly exp: number;
+}
+
+const LONGEST_STATEMENT_CHARACTERS = 16_384;
+/** For clocks that differ: an issuer's may be a little ahead of ours. What has expired has expired. */
+const AHEAD_SECONDS = 30;
+
+interface Rules {
+  /** In lower case and without `application/` (RFC 7515, 4.1.9); a header without `typ` is always taken. */
+  readonly types: readonly string[];
+  readonly audienceRequired: boolean;
+  /** How far ahead `exp` may be. */
+  readonly longestSeconds: number;
+}
+
+/** A token of another kind says so in its `typ` (`at+jwt`, `logout+jwt`, `secevent+jwt`, …) and is no statement. */
+const RULES: Readonly<Record<Purpose, Rules>> = {
+  jwt_bearer: { types: ['jwt'], audienceRequired: true, longestSeconds: 3_600 },
+  token_exchange: { types: ['jwt'], audienceRequired: true, longestSeconds: DAY_SECONDS },
+  software_statement: {
+    types: ['jwt', 'software-statement+jwt'],
+    audienceRequired: false,
+    longestSeconds: 366 * DAY_SECONDS,
+  },
+};
+
+export class StatementVerifier {
+  readonly #directory: IssuerDirectory;
+
+  constructor(directory: IssuerDirectory) {
+    this.#directory = directory;
+  }
+
+  async verify(jwt: string, demand: Demand): Promise<Verdict> {
+    if (jwt.length > LONGEST_STATEMENT_CHARACTERS) return refused('too_large');
+    const parsed = parse(jwt);
+    if (!parsed) return refused('malformed');
+    const { header, claims } = parsed;
+    const known = typeof claims.iss === 'string' ? this.#directory.get(claims.iss) : undefined;
+    if (!known) return refused('issuer_unknown');
+    const reason =
+      objectionToIssuer(known.trusted, demand.purpose) ??
+      objectionToHeader(header, known.trusted, demand.purpose) ??
+      (await objectionToSignature(jwt, known, demand.now)) ??
+      objectionToClaims(claims, demand);
+    if (reason) return refused(reason);
+    return { trusted: true, issuer: known.trusted, claims: claims as StatementClaims };
+  }
+}
+
+function parse(jwt: string): { header: ProtectedHeaderParameters; claims: JWTPayload } | undefined {
+  try {
+    return { header: decodeProtectedHeader(jwt), claims: decodeJwt(jwt) };
+  } catch {
+    return undefined;
+  }
+}
+
+function objectionToIssuer({ disabledAt, purposes }: TrustedIssuer, purpose: Purpose): Distrust | undefined {
+  if (disabledAt) return 'issuer_disabled';
+  return purposes.includes(purpose) ? undefined : 'purpose_refused';
+}
+
+function objectionToHeader(
+  { alg, crit, typ }: ProtectedHeaderParameters,
+  { algs }: TrustedIssuer,
+  purpose: Purpose,
+): Distrust | undefined {
+  if (!algs.some((allowed) => allowed === alg)) return 'alg_refused';
+  // there is no extension that we understand
+  if (crit !== undefined) return 'header_refused';
+  if (typ === undefined) return undefined;
+  if (typeof typ !== 'string') return 'header_refused';
+  const type = typ.toLowerCase().replace(/^application\//, '');
+  return RULES[purpose].types.includes(type) ? undefined : 'typ_refused';
+}
+
+async function objectionToSignature(
+  jwt: string,
+  { trusted, keys }: KnownIssuer,
+  now: Date,
+): Promise<Distrust | undefined> {
+  const current = await keys.current(now);
+  if (!current) return 'keys_unavailable';
+  const objection = await objectionUnder(current, jwt, trusted);
+  if (!objection) return undefined;
+  const newer = await keys.newer(now);
+  return newer ? objectionUnder(newer, jwt, trusted) : objection;
+}
+
+/** Of several keys that fit, the header's `kid` says which one: none is tried out. */
+async function objectionUnder(keys: KeySet, jwt: string, { algs }: TrustedIssuer): Promise<Distrust | undefined> {
+  try {
+    await compactVerify(jwt, keys, { algorithms: [...algs] });
+    return undefined;
+  } catch (error) {
+    if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) {
+      return 'key_unknown';
+    }
+    if (error instanceof errors.JOSEError || error instanceof TypeError) return 'signature_invalid';
+    throw error;
+  }
+}
+
+function objectionToClaims(claims: JWTPayload, { purpose, audience, now }: Demand): Distrust | undefined {
+  const { aud, exp, nbf, iat } = claims as Readonly<Record<string, unknown>>;
+  const { audienceRequired, longestSeconds } = RULES[purpose];
+  const seconds = epochSeconds(now);
+  if (!isTime(exp) || ![nbf, iat].every((time) => time === undefined || isTime(time))) return 'claims_invalid';
+  if (exp <= seconds) return 'expired';
+  if (exp > seconds + longestSeconds) return 'lifetime_refused';
+  if ([nbf, iat].some((time) => isTime(time) && time > seconds + AHEAD_SECONDS)) return 'not_yet_valid';
+  if (aud === undefined) return audienceRequired ? 'audience_refused' : undefined;
+  const audiences = [aud].flat();
+  return audiences.length === 1 && audiences[0] === audience ? undefined : 'audience_refused';
+}
+
+function isTime(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value);
+}
+
+function refused(reason: Distrust): Verdict {
+  return { trusted: false, reason };
+}

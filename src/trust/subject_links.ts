@@ -1,0 +1,117 @@
+/** Links: which account a trusted issuer's subject is here. Made by admins; nothing is linked by itself. */
+import { z } from 'zod';
+import type { Change } from '../audit/change.ts';
+import { randomId } from '../base/ids.ts';
+import { conflict, invalid, notFound } from '../base/refusal.ts';
+import type { Reader } from '../db/connection.ts';
+
+const identifier = (most: number) => z.string().min(1, 'must not be empty').max(most, 'is too long');
+
+export const NewSubjectLink = z.strictObject({
+  issuer: identifier(512).describe('A trusted issuer.'),
+  subject: identifier(255).describe('What the issuer calls the subject (sub).'),
+  account_id: identifier(512).describe('The account that the subject is here.'),
+});
+
+export interface SubjectLink {
+  readonly linkId: string;
+  readonly issuer: string;
+  readonly subject: string;
+  readonly accountId: string;
+  readonly createdAt: Date;
+}
+
+export async function createSubjectLink(change: Change, given: z.output<typeof NewSubjectLink>): Promise<SubjectLink> {
+  const { tx, now } = change;
+  const { issuer, account_id } = given;
+  const [trusted, account] = [
+    await tx
+      .selectFrom('trusted_issuers')
+      .select('issuer')
+      .where('issuer', '=', issuer)
+      .forKeyShare()
+      .executeTakeFirst(),
+    await tx
+      .selectFrom('accounts')
+      .select('account_id')
+      .where('account_id', '=', account_id)
+      .forKeyShare()
+      .executeTakeFirst(),
+  ];
+  if (!trusted) throw invalid('/issuer', 'names no trusted issuer');
+  if (!account) throw invalid('/account_id', 'names no account');
+  const row = await tx
+    .insertInto('subject_links')
+    .values({ link_id: randomId('link'), ...given, created_at: now })
+    .onConflict((clash) => clash.doNothing())
+    .returningAll()
+    .executeTakeFirst();
+  if (!row) throw conflict('This subject of this issuer is linked already.');
+  const link = toSubjectLink(row);
+  await record(change, 'subject.linked', link);
+  return link;
+}
+
+export async function deleteSubjectLink(change: Change, linkId: string): Promise<void> {
+  const row = await change.tx
+    .deleteFrom('subject_links')
+    .where('link_id', '=', linkId)
+    .returningAll()
+    .executeTakeFirst();
+  if (!row) throw notFound('There is no such link.');
+  await record(change, 'subject.unlinked', toSubjectLink(row));
+}
+
+export async function findLinkedAccountId(
+  reader: Reader,
+  issuer: string,
+  subject: string,
+): Promise<string | undefined> {
+  const row = await reader
+    .selectFrom('subject_links')
+    .select('account_id')
+    .where('issuer', '=', issuer)
+    .where('subject', '=', subject)
+    .executeTakeFirst();
+  return row?.account_id;
+}
+
+export interface SubjectLinkPage {
+  readonly limit: number;
+  readonly after?: { readonly createdAt: Date; readonly linkId: string } | undefined;
+  readonly accountId?: string | undefined;
+}
+
+/** Links in the order in which they were made. */
+export async function readSubjectLinks(
+  reader: Reader,
+  { limit, after, accountId }: SubjectLinkPage,
+): Promise<SubjectLink[]> {
+  let rows = reader.selectFrom('subject_links').selectAll().orderBy('created_at').orderBy('link_id').limit(limit);
+  if (accountId !== undefined) rows = rows.where('account_id', '=', accountId);
+  if (after)
+    rows = rows.where(({ eb, refTuple, tuple }) =>
+      eb(refTuple('created_at', 'link_id'), '>', tuple(after.createdAt, after.linkId)),
+    );
+  return (await rows.execute()).map(toSubjectLink);
+}
+
+async function record(
+  { tx, trail, origin }: Change,
+  event: 'subject.linked' | 'subject.unlinked',
+  { linkId, issuer, subject, accountId }: SubjectLink,
+): Promise<void> {
+  const details = { link_id: linkId, issuer, subject };
+  await trail.recordIn(tx, origin, { event, outcome: 'success', accountId, details });
+}
+
+function toSubjectLink(row: {
+  link_id: string;
+  issuer: string;
+  subject: string;
+  account_id: string;
+  created_at: Date;
+}): SubjectLink {
+  const { link_id: linkId, issuer, subject, account_id: accountId, created_at: createdAt } = row;
+  return { linkId, issuer, subject, accountId, createdAt };
+}

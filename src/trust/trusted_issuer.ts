@@ -1,0 +1,224 @@
+/**
+ * Trusted issuers: others whose signed statements count here. Each is trusted for what an admin named and nothing else,
+ * with the algorithms and keys that belong to it; disabling one takes its word away at once, on every node.
+ */
+import { z } from 'zod';
+import type { Change } from '../audit/change.ts';
+import type { EventName } from '../audit/events.ts';
+import { conflict, invalid, notFound, Refused } from '../base/refusal.ts';
+import { inPlainWords, violationsOf } from '../base/violations.ts';
+import { recordChange } from '../changes/change_log.ts';
+import { CLIENT_ALGS, clientAlg, keysUrl, text } from '../clients/metadata/pieces.ts';
+import { PublicJwk } from '../clients/metadata/public_jwk.ts';
+import { json, type Reader, type Tx } from '../db/connection.ts';
+
+/** What an issuer's word may be taken for. */
+export const PURPOSES = ['jwt_bearer', 'software_statement', 'token_exchange'] as const;
+export type Purpose = (typeof PURPOSES)[number];
+
+/** `StringOrURI` of RFC 7519 (2): compared character by character, so nothing invisible is in it. */
+const IssuerName = z
+  .string()
+  .max(512, 'must not be longer than 512 characters')
+  .regex(/^[\x21-\x7e]+( [\x21-\x7e]+)*$/, 'must be made of visible ASCII characters')
+  .refine(
+    (issuer) => !issuer.includes(':') || (URL.canParse(issuer) && !issuer.includes(' ')),
+    'must be a URI where it contains a colon',
+  );
+
+const distinct = (what: string) => [(all: readonly unknown[]) => new Set(all).size === all.length, what] as const;
+
+const members = {
+  display_name: text(200).describe('What admins call it.'),
+  jwks: z
+    .strictObject({
+      keys: z.array(PublicJwk).min(1, 'must hold at least one key').max(10, 'must not hold more than 10 keys'),
+    })
+    .optional()
+    .describe('Its public keys; or else jwks_uri says where they are.'),
+  jwks_uri: keysUrl.optional(),
+  algs: z
+    .array(clientAlg)
+    .min(1, 'must name at least one algorithm')
+    .max(CLIENT_ALGS.length)
+    .refine(...distinct('must not name an algorithm twice'))
+    .describe('What it signs with; anything else is refused.'),
+  purposes: z
+    .array(z.enum(PURPOSES, `must be one of ${PURPOSES.join(', ')}`))
+    .min(1, 'must name at least one purpose')
+    .max(PURPOSES.length)
+    .refine(...distinct('must not name a purpose twice'))
+    .describe('What its word is taken for.'),
+};
+
+export const TrustedIssuerShape = z.strictObject({ issuer: IssuerName, ...members });
+/** What a patch may name, beside `disabled`. */
+export const TrustedIssuerChangeShape = z.strictObject(members);
+
+export const NewTrustedIssuer = TrustedIssuerShape.superRefine(({ jwks, jwks_uri }, context) => {
+  if ((jwks === undefined) !== (jwks_uri === undefined)) return;
+  const message = jwks ? 'must be left out where jwks is given' : 'must say where the keys are, or jwks must hold them';
+  context.addIssue({ code: 'custom', path: ['jwks_uri'], message });
+});
+type NewTrustedIssuer = z.output<typeof NewTrustedIssuer>;
+
+export interface TrustedIssuer {
+  readonly issuer: string;
+  readonly displayName: string;
+  readonly jwks: NewTrustedIssuer['jwks'];
+  readonly jwksUri: string | undefined;
+  readonly algs: readonly (typeof CLIENT_ALGS)[number][];
+  readonly purposes: readonly Purpose[];
+  readonly disabledAt: Date | null;
+  readonly version: number;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+/** `ourselves` is this server's own issuer identifier: its tokens prove themselves, and are no one's word about others. */
+export async function createTrustedIssuer(
+  change: Change,
+  given: NewTrustedIssuer,
+  ourselves: string,
+): Promise<TrustedIssuer> {
+  const { tx, now } = change;
+  if (given.issuer === ourselves) throw invalid('/issuer', 'must not be this server itself');
+  const row = await tx
+    .insertInto('trusted_issuers')
+    .values({ issuer: given.issuer, ...stored(given), disabled_at: null, created_at: now, updated_at: now })
+    .onConflict((clash) => clash.doNothing())
+    .returningAll()
+    .executeTakeFirst();
+  if (!row) throw conflict(`${given.issuer} is a trusted issuer already.`);
+  const { algs, purposes } = given;
+  await changed(change, given.issuer, 'trusted_issuer.created', { algs, purposes });
+  return toTrustedIssuer(row);
+}
+
+/** Applies a JSON merge patch (RFC 7396) to a locked issuer; the result is validated as a whole. */
+export async function updateTrustedIssuer(
+  change: Change,
+  current: TrustedIssuer,
+  { disabled, ...patch }: Readonly<Record<string, unknown>> & { readonly disabled?: boolean | undefined },
+): Promise<TrustedIssuer> {
+  const { issuer, disabledAt } = current;
+  const given = applyPatch(current, patch);
+  const wasDisabled = disabledAt !== null;
+  const disables = disabled ?? wasDisabled;
+  const row = await change.tx
+    .updateTable('trusted_issuers')
+    .set({
+      ...stored(given),
+      disabled_at: disables ? (disabledAt ?? change.now) : null,
+      updated_at: change.now,
+      version: current.version + 1,
+    })
+    .where('issuer', '=', issuer)
+    .returningAll()
+    .executeTakeFirstOrThrow();
+  const patched = Object.keys(patch);
+  if (patched.length > 0 || disables === wasDisabled) {
+    const { algs, purposes } = given;
+    await changed(change, issuer, 'trusted_issuer.updated', { members: patched, algs, purposes });
+  }
+  if (disables !== wasDisabled) {
+    await changed(change, issuer, disables ? 'trusted_issuer.disabled' : 'trusted_issuer.enabled', {});
+  }
+  return toTrustedIssuer(row);
+}
+
+/** Its links to accounts go with it. Refuses with `conflict` while a policy names it: delete those first, or disable it. */
+export async function deleteTrustedIssuer(change: Change, { issuer }: TrustedIssuer): Promise<void> {
+  const policy = await change.tx
+    .selectFrom('grant_policies')
+    .select('policy_id')
+    .where('subject_issuer', '=', issuer)
+    .limit(1)
+    .executeTakeFirst();
+  if (policy)
+    throw conflict(`Policies still name this issuer (${policy.policy_id}); delete them first, or disable it.`);
+  await change.tx.deleteFrom('trusted_issuers').where('issuer', '=', issuer).execute();
+  await changed(change, issuer, 'trusted_issuer.deleted', {});
+}
+
+/** The issuer, locked against other changes until the transaction ends. */
+export async function lockTrustedIssuer(tx: Tx, issuer: string): Promise<TrustedIssuer> {
+  const row = await tx
+    .selectFrom('trusted_issuers')
+    .selectAll()
+    .where('issuer', '=', issuer)
+    .forUpdate()
+    .executeTakeFirst();
+  if (!row) throw notFound('There is no trusted issuer of this name.');
+  return toTrustedIssuer(row);
+}
+
+export async function findTrustedIssuer(reader: Reader, issuer: string): Promise<TrustedIssuer | undefined> {
+  const row = await reader.selectFrom('trusted_issuers').selectAll().where('issuer', '=', issuer).executeTakeFirst();
+  return row && toTrustedIssuer(row);
+}
+
+export interface TrustedIssuerPage {
+  readonly limit: number;
+  /** The issuer that the page before this one ended with. */
+  readonly after?: string | undefined;
+}
+
+/** Trusted issuers in the order of their names; all of them where no page is asked for. */
+export async function readTrustedIssuers(reader: Reader, page?: TrustedIssuerPage): Promise<TrustedIssuer[]> {
+  let rows = reader.selectFrom('trusted_issuers').selectAll().orderBy('issuer');
+  if (page) rows = rows.limit(page.limit);
+  if (page?.after !== undefined) rows = rows.where('issuer', '>', page.after);
+  return (await rows.execute()).map(toTrustedIssuer);
+}
+
+function applyPatch(current: TrustedIssuer, patch: Readonly<Record<string, unknown>>): NewTrustedIssuer {
+  const { issuer, displayName: display_name, jwks, jwksUri: jwks_uri, algs, purposes } = current;
+  const merged = { issuer, display_name, jwks, jwks_uri, algs, purposes, ...patch };
+  // null takes a member away
+  const named = Object.fromEntries(Object.entries(merged).filter(([, value]) => value !== null));
+  const { data, error } = NewTrustedIssuer.safeParse(named, { error: inPlainWords });
+  if (data) return data;
+  throw new Refused({ reason: 'invalid', violations: violationsOf(error) });
+}
+
+async function changed(
+  { tx, trail, origin, now }: Change,
+  issuer: string,
+  event: EventName,
+  details: Readonly<Record<string, readonly string[]>>,
+): Promise<void> {
+  await trail.recordIn(tx, origin, { event, outcome: 'success', details: { issuer, ...details } });
+  await recordChange(tx, { topic: 'trusted_issuer', key: issuer }, now);
+}
+
+function stored({ display_name, jwks, jwks_uri, algs, purposes }: NewTrustedIssuer) {
+  return { display_name, jwks: jwks ? json(jwks) : null, jwks_uri: jwks_uri ?? null, algs, purposes };
+}
+
+/** What is stored was validated when it was written, hence the types. */
+function toTrustedIssuer(row: {
+  issuer: string;
+  display_name: string;
+  jwks: object | null;
+  jwks_uri: string | null;
+  algs: string[];
+  purposes: string[];
+  disabled_at: Date | null;
+  version: number;
+  created_at: Date;
+  updated_at: Date;
+}): TrustedIssuer {
+  return {
+    issuer: row.issuer,
+    displayName: row.display_name,
+    jwks: (row.jwks ?? undefined) as TrustedIssuer['jwks'],
+    jwksUri: row.jwks_uri ?? undefined,
+    algs: row.algs as TrustedIssuer['algs'],
+    purposes: row.purposes as TrustedIssuer['purposes'],
+    disabledAt: row.disabled_at,
+    version: row.version,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+  };
+}
