@@ -8,7 +8,7 @@ import { clientAddress } from '../http/client_address.ts';
 import type { Metrics } from '../http/metrics.ts';
 import { pinToIssuer } from '../http/mount.ts';
 import { pageHeaders } from '../http/page_headers.ts';
-import { requestContext } from '../http/request_context.ts';
+import { openRequests, requestContext, type OpenRequest } from '../http/request_context.ts';
 import { unanswered } from '../http/unanswered.ts';
 import { LoginAttempts } from '../limits/login_attempts.ts';
 import { SecretGuesses } from '../limits/secret_guesses.ts';
@@ -17,7 +17,8 @@ import { createLogin } from '../login/login.ts';
 import { createProviderPages } from '../login/provider_pages.ts';
 import { describeClient, describeScopes } from '../oidc/descriptions.ts';
 import { Endpoints } from '../oidc/endpoints.ts';
-import { createProvider, METHODS } from '../oidc/provider.ts';
+import { LeanTokenPath } from '../oidc/lean_token_path.ts';
+import { createProvider, METHODS, ROUTES } from '../oidc/provider.ts';
 import { ResourcePolicy } from '../oidc/resource_policy.ts';
 import { StructuredTokens } from '../oidc/structured_tokens.ts';
 import type { AppSettings, House } from './house.ts';
@@ -46,6 +47,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
   const guesses = new SecretGuesses();
   const verifier = new SecretVerifier(vault, argon2id, (clientId) => guesses.mayCompare(clientId));
   const userCodeGuesses = new UserCodeGuesses(pool);
+  const policy = new ResourcePolicy(resources);
   const swap = (): void =>
     endpoints.use(
       createProvider(
@@ -56,9 +58,9 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
           egress,
           clients: { directory: clients, verifier, uses: house.uses, clock, keys: { egress, clock, log } },
           trail,
-          policy: new ResourcePolicy(resources),
           tokens,
           statements: house.statements,
+          policy,
           userCodeGuesses,
           digestUserCode: house.digestUserCode,
           pages,
@@ -94,31 +96,48 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     inspectToken: (token, now) => tokens.inspect(token, now),
     log,
   });
+  const open = openRequests(clock, clientAddress(config.trustedProxies));
+  const lean = new LeanTokenPath({
+    issuer,
+    path: ROUTES.token,
+    open,
+    clients,
+    verifier,
+    uses: house.uses,
+    policy,
+    ring: house.ring,
+    trail,
+    metrics,
+    log,
+  });
   const apart = config.adminPort !== undefined;
   const last = unanswered({ methods: METHODS, page: pages.unanswered });
   return {
-    public: listener(settings, house, metrics, [
-      login,
-      ...(apart ? [] : [admin]),
-      pageHeaders,
-      endpoints.middleware,
-      last,
-    ]),
-    admin: apart ? listener(settings, house, metrics, [admin, last]) : undefined,
+    public: lean.before(
+      listener(settings, house, metrics, open, [
+        login,
+        ...(apart ? [] : [admin]),
+        pageHeaders,
+        endpoints.middleware,
+        last,
+      ]),
+    ),
+    admin: apart ? listener(settings, house, metrics, open, [admin, last]) : undefined,
   };
 }
 
 /** What every request passes first, then who answers which path. */
 function listener(
-  { config, clock, log }: AppSettings,
+  { config, log }: AppSettings,
   { cookieKey }: House,
   metrics: Metrics,
+  open: OpenRequest,
   answers: readonly Koa.Middleware[],
 ): RequestListener {
   const app = new Koa();
   app.keys = [cookieKey];
   app.on('error', (error: unknown) => log.error({ error }, 'request.failed'));
-  app.use(requestContext(clock, clientAddress(config.trustedProxies)));
+  app.use(requestContext(open));
   app.use(pinToIssuer(app, config.issuer));
   app.use(
     metrics.measure(['/admin/v1', '/interaction', '/account', '/assets', '/.well-known', ...Object.keys(METHODS)]),

@@ -2,6 +2,15 @@
 import type Koa from 'koa';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 
+/** A request that was answered. */
+export interface Answered {
+  readonly method: string;
+  readonly route: string;
+  readonly status: number;
+  /** As `performance.now()` had it, in milliseconds. */
+  readonly began: number;
+}
+
 export class Metrics {
   readonly #registry = new Registry();
   readonly #requests: Counter<'method' | 'route' | 'status'>;
@@ -40,10 +49,14 @@ export class Metrics {
         const route =
           known.find((candidate) => ctx.path === candidate || ctx.path.startsWith(`${candidate}/`)) ?? 'other';
         const method = KNOWN_METHODS.has(ctx.method) ? ctx.method : 'other';
-        this.#requests.inc({ method, route, status: String(ctx.status) });
-        this.#durations.observe({ route }, (performance.now() - began) / 1000);
+        this.observe({ method, route, status: ctx.status, began });
       }
     };
+  }
+
+  observe({ method, route, status, began }: Answered): void {
+    this.#requests.inc({ method, route, status: String(status) });
+    this.#durations.observe({ route }, (performance.now() - began) / 1000);
   }
 
   get contentType(): string {

@@ -1,5 +1,6 @@
 /** What every request carries through the house: an id, the address it came from, a clock reading. */
 import { randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
 import type { Context, Middleware } from 'koa';
 import type { Clock } from '../base/clock.ts';
 import type { AddressOf } from './client_address.ts';
@@ -13,15 +14,23 @@ export interface RequestContext {
 
 const contexts = new WeakMap<object, RequestContext>();
 
+/** The request's context, made when it is first asked for. */
+export type OpenRequest = (request: IncomingMessage) => RequestContext;
+
+export function openRequests(clock: Clock, addressOf: AddressOf): OpenRequest {
+  return (request) => {
+    const known = contexts.get(request);
+    if (known) return known;
+    const context = { id: randomUUID(), address: addressOf(request), now: clock() };
+    contexts.set(request, context);
+    return context;
+  };
+}
+
 /** Gives each request its context and tells the id to the caller, so that an answer can be found in the logs. */
-export function requestContext(
-  clock: Clock,
-  addressOf: AddressOf = (request) => request.socket.remoteAddress ?? '',
-): Middleware {
+export function requestContext(open: OpenRequest): Middleware {
   return (ctx, next) => {
-    const request = { id: randomUUID(), address: addressOf(ctx.req), now: clock() };
-    contexts.set(ctx.req, request);
-    ctx.set('X-Request-Id', request.id);
+    ctx.set('X-Request-Id', open(ctx.req).id);
     return next();
   };
 }

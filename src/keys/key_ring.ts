@@ -3,6 +3,7 @@ import { createPublicKey, type KeyObject } from 'node:crypto';
 import type { JWK } from 'jose';
 import type { Database } from '../db/connection.ts';
 import type { Vault } from '../vault/vault.ts';
+import { Signer } from './signer.ts';
 import { loadSigningKeys, type SigningKey } from './signing_key.ts';
 
 export class KeyRing {
@@ -13,6 +14,7 @@ export class KeyRing {
   #begun = 0;
   #inForce = 0;
   #public = new Map<string, { readonly key: KeyObject; readonly alg: string }>();
+  #signers = new Map<string, Signer | undefined>();
 
   constructor(database: Database, vault: Vault) {
     this.#database = database;
@@ -32,6 +34,9 @@ export class KeyRing {
     this.#public = new Map(
       keys.map((key) => [key.kid, { key: createPublicKey({ key: key.publicJwk, format: 'jwk' }), alg: key.alg }]),
     );
+    this.#signers = new Map(
+      keys.filter((key) => key.status === 'current').map((key) => [key.alg, Signer.of(key.privateJwk)]),
+    );
     for (const listener of this.#onSwap) listener();
   }
 
@@ -42,6 +47,11 @@ export class KeyRing {
   /** Private keys in the order in which a signer takes the first that fits: current, next, previous. */
   get privateJwks(): readonly JWK[] {
     return this.#keys.map((key) => key.privateJwk);
+  }
+
+  /** What signs with the current key; `undefined` where there is none that does it quickly. */
+  signer(alg: string): Signer | undefined {
+    return this.#signers.get(alg);
   }
 
   /** The published key of that id, if it is still in force. */

@@ -13,6 +13,7 @@ import { requestOf } from '../http/request_context.ts';
 import { notesOf, originOf } from './notes.ts';
 import { ROUTES, type ProviderPages } from './provider.ts';
 import type { StructuredTokens } from './structured_tokens.ts';
+import { RETRY_AFTER_SECONDS, UNAVAILABLE } from './unavailable.ts';
 
 export interface EndpointsSettings {
   readonly trail: AuditTrail;
@@ -22,11 +23,6 @@ export interface EndpointsSettings {
   readonly log: Logger;
 }
 
-const RETRY_AFTER_SECONDS = '1';
-const UNAVAILABLE = {
-  error: 'temporarily_unavailable',
-  error_description: 'the server can not answer right now; try again in a moment',
-};
 const BROKEN = { error: 'server_error', error_description: 'something went wrong on our side' };
 
 export class Endpoints {

@@ -128,7 +128,7 @@ function refused(
 function issued(ctx: KoaContextWithOIDC): AuditEvent {
   const { AccessToken, ClientCredentials, RefreshToken } = ctx.oidc.entities;
   const token = AccessToken ?? ClientCredentials;
-  const details = {
+  const details: IssuedDetails = {
     grant_type: parameter(ctx, 'grant_type'),
     resource: token && typeof token.aud === 'string' ? token.aud : undefined,
     scope: token?.scope,
@@ -141,13 +141,29 @@ function issued(ctx: KoaContextWithOIDC): AuditEvent {
   };
   const { trade } = notesOf(ctx);
   const { clientId, accountId } = whom(ctx);
-  return {
-    event: 'token.issued',
-    outcome: 'success',
+  return tokenIssued({
     clientId,
     accountId: trade?.accountId ?? accountId,
     details: { ...details, ...trade?.details },
-  };
+  });
+}
+
+/** What is on record about every token, whichever way it was asked for. */
+export interface IssuedDetails {
+  readonly grant_type: string | undefined;
+  readonly resource: string | undefined;
+  readonly scope: string | undefined;
+  readonly jti: string | undefined;
+  readonly expires_in_seconds: number | undefined;
+  readonly with_refresh_token: boolean;
+  readonly jkt?: string | undefined;
+  readonly grant_id?: string | undefined;
+}
+
+export function tokenIssued(
+  about: Pick<AuditEvent, 'clientId' | 'accountId'> & { readonly details: IssuedDetails },
+): AuditEvent {
+  return { event: 'token.issued', outcome: 'success', ...about, details: { ...about.details } };
 }
 
 function granted(ctx: KoaContextWithOIDC, event: 'authorization.granted' | 'device.requested'): AuditEvent {

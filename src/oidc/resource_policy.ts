@@ -17,6 +17,12 @@ export interface SortedScopes {
   readonly resources: Readonly<Record<string, readonly string[]>>;
 }
 
+/** A resource, and the scopes of it that a token is to carry. */
+export interface Entitlement {
+  readonly resource: Resource;
+  readonly scope: string;
+}
+
 export class ResourcePolicy {
   readonly #resources: ResourceDirectory;
 
@@ -37,10 +43,7 @@ export class ResourcePolicy {
     demandScope(ctx);
     const asked = scopesAskedFor(ctx).filter((scope) => !openid.has(scope));
     if (asked.length === 0 && !isClientCredentials(ctx)) return undefined;
-    const fitting = record.metadata.resources.filter(({ resource }) => {
-      const allowed = this.#allowed(record, resource);
-      return allowed.size > 0 && asked.every((scope) => allowed.has(scope));
-    });
+    const fitting = this.#fitting(record, asked);
     if (fitting.length === 1) return fitting[0]!.resource;
     if (fitting.length > 1)
       throw new errors.InvalidTarget('this client may use several resources: name one with the resource parameter');
@@ -85,6 +88,25 @@ export class ResourcePolicy {
     if (!resource) return undefined;
     const existing = resource.scopes.map((scope) => scope.name);
     return asServer(resource, new Set(existing.filter((scope) => scopes.has(scope))));
+  }
+
+  /** What a client gets by client credentials that asks for this; `undefined` where it is to be told why it gets nothing. */
+  entitlement(record: ClientWithSecrets, asked: readonly string[], named: string | undefined): Entitlement | undefined {
+    const [only, ...others] = this.#fitting(record, asked).filter(
+      ({ resource }) => named === undefined || resource === named,
+    );
+    const resource = only && this.#resources.get(only.resource);
+    if (!resource || others.length > 0) return undefined;
+    const scope = asked.length > 0 ? asked : [...this.#allowed(record, resource.identifier)];
+    return { resource, scope: scope.join(' ') };
+  }
+
+  /** The resources of the client that the scopes could be meant for. */
+  #fitting(record: ClientWithSecrets, asked: readonly string[]) {
+    return record.metadata.resources.filter(({ resource }) => {
+      const allowed = this.#allowed(record, resource);
+      return allowed.size > 0 && asked.every((scope) => allowed.has(scope));
+    });
   }
 
   /** What the client has been given of a resource, as far as the resource still has it. */

@@ -1,0 +1,213 @@
+/**
+ * The lean path: client credentials, the bulk of what a token server does, without the library's two dozen steps. It
+ * shares with the ordinary path the client's look-up, the check of its secret, the policy, the keys and the audit
+ * trail, and it only ever says yes: whatever it doesn't fully understand, and whatever would be refused, it hands over
+ * untouched. test/lean_token_path.test.ts sends the same requests down both and compares what comes back.
+ */
+import { randomBytes } from 'node:crypto';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import type { AuditTrail } from '../audit/trail.ts';
+import { epochSeconds } from '../base/clock.ts';
+import type { ClientDirectory } from '../clients/client_directory.ts';
+import type { ClientWithSecrets } from '../clients/client.ts';
+import type { SecretUses } from '../clients/secret_uses.ts';
+import type { SecretVerifier } from '../clients/secret_verifier.ts';
+import type { Metrics } from '../http/metrics.ts';
+import type { OpenRequest, RequestContext } from '../http/request_context.ts';
+import type { KeyRing } from '../keys/key_ring.ts';
+import type { Logger } from '../log.ts';
+import { leanBodyBytes, readLeanRequest, type LeanRequest } from './lean_request.ts';
+import { tokenIssued } from './notes.ts';
+import type { Entitlement, ResourcePolicy } from './resource_policy.ts';
+import { answerUnavailable } from './unavailable.ts';
+
+export interface LeanTokenPathSettings {
+  readonly issuer: string;
+  /** The token endpoint's path, below the issuer's. */
+  readonly path: string;
+  readonly open: OpenRequest;
+  readonly clients: ClientDirectory;
+  readonly verifier: SecretVerifier;
+  readonly uses: SecretUses;
+  readonly policy: ResourcePolicy;
+  readonly ring: KeyRing;
+  readonly trail: AuditTrail;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}
+
+/** What a client may be registered with and still take this way: nothing here asks for more than a secret. */
+const UNDERSTOOD = new Set([
+  'client_name',
+  'client_uri',
+  'logo_uri',
+  'policy_uri',
+  'tos_uri',
+  'contacts',
+  'application_type',
+  'redirect_uris',
+  'post_logout_redirect_uris',
+  'grant_types',
+  'response_types',
+  'token_endpoint_auth_method',
+  'scope',
+  'id_token_signed_response_alg',
+  'default_max_age',
+  'require_auth_time',
+  'resources',
+  'introspects',
+  'secret_rotation_days',
+]);
+
+export class LeanTokenPath {
+  readonly #settings: LeanTokenPathSettings;
+  readonly #path: string;
+  readonly #secure: boolean;
+  readonly #fitting = new WeakMap<ClientWithSecrets, boolean>();
+  #answers = 0;
+
+  constructor(settings: LeanTokenPathSettings) {
+    this.#settings = settings;
+    const { protocol, pathname } = new URL(settings.issuer);
+    this.#path = pathname.replace(/\/$/, '') + settings.path;
+    this.#secure = protocol === 'https:';
+    settings.metrics.gauge('gatehouse_lean_answers', 'Token requests answered on the lean path.', () => this.#answers);
+  }
+
+  /** Answers what it can in front of `ordinary`, which answers the rest. */
+  before(ordinary: RequestListener): RequestListener {
+    return (request, response) => {
+      const bytes = leanBodyBytes(request, this.#path);
+      if (bytes === undefined) return ordinary(request, response);
+      const began = performance.now();
+      const handOver = (): void => ordinary(request, response);
+      // without a body there is nothing to read, and nobody to answer
+      request.once('readable', () => {
+        const body = request.read() as Buffer | null;
+        // as it was found: whoever reads the request next gets all of it
+        if (body) request.unshift(body);
+        if (body?.length !== bytes) return handOver();
+        this.#answer(request, response, body.toString('latin1'), began).then(
+          (answered) => answered || handOver(),
+          handOver,
+        );
+      });
+    };
+  }
+
+  /** Whether there was an answer. Up to the token nothing has happened that the ordinary path could not do again. */
+  async #answer(request: IncomingMessage, response: ServerResponse, body: string, began: number): Promise<boolean> {
+    const asked = readLeanRequest(request.headers.authorization, body);
+    if (!asked) return false;
+    const context = this.#settings.open(request);
+    const client = await this.#authenticate(asked, context.now);
+    const entitlement = client && this.#settings.policy.entitlement(client, asked.scope, asked.resource);
+    if (!entitlement) return false;
+    const token = this.#sign(client, entitlement, context.now);
+    if (!token) return false;
+    await this.#finish(request, response, { client, entitlement, token, context });
+    this.#answers++;
+    this.#settings.metrics.observe({ method: 'POST', route: this.#settings.path, status: response.statusCode, began });
+    return true;
+  }
+
+  async #authenticate(asked: LeanRequest, now: Date): Promise<ClientWithSecrets | undefined> {
+    const { clients, verifier, uses } = this.#settings;
+    const client = await clients.find(asked.clientId);
+    if (!client || client.revokedAt || client.metadata.token_endpoint_auth_method !== asked.method) return undefined;
+    if (!this.#fits(client)) return undefined;
+    const secret = await verifier.verify(client, asked.clientSecret, now);
+    if (!secret) return undefined;
+    uses.note(secret.secretId, now);
+    return client;
+  }
+
+  #fits(client: ClientWithSecrets): boolean {
+    const known = this.#fitting.get(client);
+    if (known !== undefined) return known;
+    const { metadata } = client;
+    const members = Object.entries(metadata).filter(([, value]) => value !== undefined && value !== false);
+    const fits =
+      metadata.grant_types.includes('client_credentials') && members.every(([member]) => UNDERSTOOD.has(member));
+    this.#fitting.set(client, fits);
+    return fits;
+  }
+
+  /** `undefined` where there is no key that signs this quickly. */
+  #sign({ clientId, tokenGeneration }: ClientWithSecrets, { resource, scope }: Entitlement, now: Date) {
+    const signer = this.#settings.ring.signer(resource.signingAlg);
+    if (!signer) return undefined;
+    const iat = epochSeconds(now);
+    const jti = randomBytes(32).toString('base64url');
+    const value = signer.sign('at+jwt', {
+      gen: tokenGeneration,
+      jti,
+      sub: clientId,
+      iat,
+      exp: iat + resource.accessTokenTtlSeconds,
+      scope,
+      client_id: clientId,
+      iss: this.#settings.issuer,
+      aud: resource.identifier,
+    });
+    return { value, jti };
+  }
+
+  /** The answer leaves when its audit event is on disk, here as everywhere. */
+  async #finish(
+    request: IncomingMessage,
+    response: ServerResponse,
+    { client, entitlement: { resource, scope }, token, context }: Issued,
+  ): Promise<void> {
+    const { trail, log, path } = this.#settings;
+    const { clientId } = client;
+    const origin = {
+      actor: { type: 'client', id: clientId },
+      address: context.address,
+      requestId: context.id,
+    } as const;
+    const expiresInSeconds = resource.accessTokenTtlSeconds;
+    const headers: Record<string, string> = {
+      'X-Request-Id': context.id,
+      'Cache-Control': 'no-store',
+      'X-Content-Type-Options': 'nosniff',
+      // a page of another origin is answered with CORS, on the ordinary path
+      Vary: 'Origin',
+      ...(this.#secure && { 'Strict-Transport-Security': 'max-age=63072000' }),
+    };
+    const event = tokenIssued({
+      clientId,
+      details: {
+        grant_type: 'client_credentials',
+        resource: resource.identifier,
+        scope,
+        jti: token.jti,
+        expires_in_seconds: expiresInSeconds,
+        with_refresh_token: false,
+      },
+    });
+    try {
+      await trail.record(origin, event);
+    } catch (error) {
+      log.warn({ error, request_id: context.id, path }, 'request.failed');
+      answerUnavailable(response, headers);
+      return;
+    }
+    const body = `{"access_token":"${token.value}","expires_in":${expiresInSeconds},"token_type":"Bearer","scope":${JSON.stringify(scope)}}`;
+    response.writeHead(200, {
+      ...headers,
+      'Content-Type': 'application/json; charset=utf-8',
+      'Content-Length': Buffer.byteLength(body),
+    });
+    response.end(body);
+    // taken out of the connection, which may bring the next request
+    request.resume();
+  }
+}
+
+interface Issued {
+  readonly client: ClientWithSecrets;
+  readonly entitlement: Entitlement;
+  readonly token: { readonly value: string; readonly jti: string };
+  readonly context: RequestContext;
+}

@@ -1,0 +1,14 @@
+/** What the protocol's endpoints say when they can't answer now: 503, and when to try again. */
+import type { ServerResponse } from 'node:http';
+
+export const RETRY_AFTER_SECONDS = '1';
+export const UNAVAILABLE = {
+  error: 'temporarily_unavailable',
+  error_description: 'the server can not answer right now; try again in a moment',
+};
+
+export function answerUnavailable(response: ServerResponse, headers: Readonly<Record<string, string>>): void {
+  const type = { 'Content-Type': 'application/json; charset=utf-8' };
+  response.writeHead(503, { ...headers, ...type, 'Retry-After': RETRY_AFTER_SECONDS });
+  response.end(JSON.stringify(UNAVAILABLE));
+}
