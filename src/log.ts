@@ -19,7 +19,7 @@ const STRUCK_OUT = [
 ].flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
 
 /** Writes to standard output unless told otherwise. */
-export function createLog(level: string, destination: DestinationStream = pino.destination(1)): Logger {
+export function createLog(level: string, destination: DestinationStream = standardOutput()): Logger {
   const options = {
     level,
     base: { pid: process.pid },
@@ -29,4 +29,11 @@ export function createLog(level: string, destination: DestinationStream = pino.d
     serializers: { error: pino.stdSerializers.err },
   };
   return pino(options, destination);
+}
+
+/** A write for each line would cost a busy server more than most of what it does: lines leave together, soon. */
+function standardOutput(): DestinationStream {
+  const output = pino.destination({ dest: 1, sync: true, minLength: 8_192, periodicFlush: 100 });
+  process.once('exit', () => output.flushSync());
+  return output;
 }
