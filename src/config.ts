@@ -38,11 +38,23 @@ export interface Config {
   /** How long a grant lasts, however often its refresh token is used. */
   readonly refreshAbsoluteTtlSeconds: number;
   readonly sessionTtlSeconds: number;
+  /** How often a client that has proved itself may ask, on each node. */
+  readonly clientRequests: RequestRate;
+  /** How often an address may ask, on each node, but for the requests of clients that prove themselves. */
+  readonly addressRequests: RequestRate;
+  /** How late this process may be with its own work before it answers 503 instead of taking on more. */
+  readonly overloadMilliseconds: number;
   readonly changePollMilliseconds: number;
   /** How long `/readyz` says no before the listener closes, so that load balancers look elsewhere first. */
   readonly shutdownDelaySeconds: number;
   /** How long requests under way get to finish after that. */
   readonly shutdownGraceSeconds: number;
+}
+
+export interface RequestRate {
+  readonly perSecond: number;
+  /** How many may come at once. */
+  readonly burst: number;
 }
 
 /** One sentence per bad variable, ready to print. */
@@ -142,6 +154,11 @@ const schema = z.object({
   GATEHOUSE_REFRESH_TTL_SECONDS: whole(60, 31_536_000, 1_209_600),
   GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS: whole(60, 157_680_000, 7_776_000),
   GATEHOUSE_SESSION_TTL_SECONDS: whole(60, 31_536_000, 1_209_600),
+  GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: whole(1, 1_000_000, 1_000),
+  GATEHOUSE_CLIENT_REQUESTS_BURST: whole(1, 1_000_000, 2_000),
+  GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: whole(1, 1_000_000, 100),
+  GATEHOUSE_ADDRESS_REQUESTS_BURST: whole(1, 1_000_000, 1_000),
+  GATEHOUSE_OVERLOAD_MILLISECONDS: whole(10, 10_000, 100),
   GATEHOUSE_CHANGE_POLL_MILLISECONDS: whole(50, 900, 500),
   GATEHOUSE_SHUTDOWN_DELAY_SECONDS: optionalWhole(0, 60),
   GATEHOUSE_SHUTDOWN_GRACE_SECONDS: whole(1, 300, 15),
@@ -188,6 +205,15 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     refreshTtlSeconds: env.GATEHOUSE_REFRESH_TTL_SECONDS,
     refreshAbsoluteTtlSeconds: env.GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS,
     sessionTtlSeconds: env.GATEHOUSE_SESSION_TTL_SECONDS,
+    clientRequests: {
+      perSecond: env.GATEHOUSE_CLIENT_REQUESTS_PER_SECOND,
+      burst: env.GATEHOUSE_CLIENT_REQUESTS_BURST,
+    },
+    addressRequests: {
+      perSecond: env.GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND,
+      burst: env.GATEHOUSE_ADDRESS_REQUESTS_BURST,
+    },
+    overloadMilliseconds: env.GATEHOUSE_OVERLOAD_MILLISECONDS,
     changePollMilliseconds: env.GATEHOUSE_CHANGE_POLL_MILLISECONDS,
     shutdownDelaySeconds: env.GATEHOUSE_SHUTDOWN_DELAY_SECONDS ?? (production ? 3 : 0),
     shutdownGraceSeconds: env.GATEHOUSE_SHUTDOWN_GRACE_SECONDS,

@@ -98,18 +98,18 @@ describe('the lean token path', () => {
   };
   const eventOf = async () => {
     const { details, ...event } = await lastEvent();
-    const { jti, ...rest } = details as Record<string, unknown>;
+    const { jti, ...rest } = details;
     return { ...event, details: rest, withId: jti !== undefined };
   };
 
   /** Sends the request down both ways; answers whether the lean path took it where it could. */
   const compare = async (sent: Sent, what: string): Promise<boolean> => {
-    const before = await leanAnswers();
+    const earlier = await leanAnswers();
     const lean = await send(sent);
     const event = await eventOf();
-    const taken = (await leanAnswers()) - before === 1;
+    const taken = (await leanAnswers()) - earlier === 1;
     const ordinary = await send(sent, '?ordinary');
-    assert.equal((await leanAnswers()) - before, taken ? 1 : 0, what);
+    assert.equal((await leanAnswers()) - earlier, taken ? 1 : 0, what);
     assert.deepEqual(comparable(lean), comparable(ordinary), what);
     assert.deepEqual(event, await eventOf(), what);
     assert.equal(lean.status < 500, true, what);
@@ -248,14 +248,14 @@ describe('the lean token path', () => {
   it('signs with the new key after a rotation', async () => {
     const kid = async () =>
       decodeProtectedHeader(String((await send(withBasic(clients['basic']!))).body['access_token'])).kid;
-    const before = await kid();
+    const old = await kid();
     const rotated = await gatehouse.adminCall('POST', '/keys/rotate', {
       alg: 'ES256',
       reason: 'A test',
       emergency: true,
     });
     assert.equal(rotated.status, 200);
-    assert.notEqual(await kid(), before);
+    assert.notEqual(await kid(), old);
     assert.equal(await compare(withBasic(clients['basic']!), 'after a rotation'), true);
   });
 });

@@ -4,6 +4,7 @@ import Koa from 'koa';
 import { PasswordCheck } from '../accounts/password_check.ts';
 import { createAdmin } from '../admin/admin.ts';
 import { SecretVerifier } from '../clients/secret_verifier.ts';
+import { admitUnless } from '../http/admission.ts';
 import { clientAddress } from '../http/client_address.ts';
 import type { Metrics } from '../http/metrics.ts';
 import { pinToIssuer } from '../http/mount.ts';
@@ -34,7 +35,7 @@ export interface Front {
 export function openFront(settings: AppSettings, house: House, metrics: Metrics): Front {
   const { config, pool, database, log, clock } = settings;
   const { issuer } = config;
-  const { trail, changes, clients, resources, tokens, vault, argon2id, rotation, egress } = house;
+  const { trail, changes, clients, resources, tokens, vault, argon2id, rotation, egress, traffic } = house;
   const cookieKeys = [house.cookieKey];
   const pages = createProviderPages({ issuer, describeScopes: describeScopes(resources, issuer) });
   const endpoints = new Endpoints({
@@ -42,6 +43,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     structured: new StructuredTokens({ tokens, database, trail, changes }),
     renderError: pages.renderError,
     jwksMaxAgeSeconds: config.jwksMaxAgeSeconds,
+    traffic,
     log,
   });
   const guesses = new SecretGuesses();
@@ -56,7 +58,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
           database,
           clock,
           egress,
-          clients: { directory: clients, verifier, uses: house.uses, clock, keys: { egress, clock, log } },
+          clients: { directory: clients, verifier, uses: house.uses, traffic, clock, keys: { egress, clock, log } },
           trail,
           tokens,
           statements: house.statements,
@@ -107,20 +109,30 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     policy,
     ring: house.ring,
     trail,
+    traffic,
     metrics,
     log,
   });
   const apart = config.adminPort !== undefined;
   const last = unanswered({ methods: METHODS, page: pages.unanswered });
   return {
-    public: lean.before(
-      listener(settings, house, metrics, open, [
-        login,
-        ...(apart ? [] : [admin]),
-        pageHeaders,
-        endpoints.middleware,
-        last,
-      ]),
+    // what costs least is asked first: whether there is time at all, then whether a client proves itself in passing
+    public: admitUnless(
+      () => traffic.refusesAny(),
+      open,
+      lean.before(
+        admitUnless(
+          (request) => traffic.refusesAddress(open(request).address),
+          open,
+          listener(settings, house, metrics, open, [
+            login,
+            ...(apart ? [] : [admin]),
+            pageHeaders,
+            endpoints.middleware,
+            last,
+          ]),
+        ),
+      ),
     ),
     admin: apart ? listener(settings, house, metrics, open, [admin, last]) : undefined,
   };

@@ -19,6 +19,7 @@ import { Egress } from '../egress/egress.ts';
 import { KeyRing } from '../keys/key_ring.ts';
 import { KeyRotation } from '../keys/rotation.ts';
 import { TokenVerifier } from '../keys/token_verifier.ts';
+import { Traffic } from '../limits/traffic.ts';
 import type { Logger } from '../log.ts';
 import { AccessTokens } from '../oidc/access_tokens.ts';
 import { RevokedTokens } from '../oidc/revoked_tokens.ts';
@@ -111,7 +112,13 @@ export async function furnish({
     isTrusted: (name) => issuers.isTrusted(name),
   });
   const uses = new SecretUses(database);
+  const traffic = new Traffic({
+    perClient: config.clientRequests,
+    perAddress: config.addressRequests,
+    latestMilliseconds: config.overloadMilliseconds,
+  });
   return {
+    traffic,
     vault,
     cookieKey,
     digestUserCode,

@@ -29,6 +29,11 @@ export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House
     'How long ago this node last read the change log.',
     () => house.changes.ageMilliseconds() / 1000,
   );
+  metrics.gauge(
+    'gatehouse_event_loop_late_milliseconds',
+    'How late this process is with its own work.',
+    () => house.traffic.eventLoopDelayMilliseconds,
+  );
   metrics.gauge('gatehouse_database_connections', 'Connections open to the database.', () => pool.totalCount);
   metrics.gauge('gatehouse_database_connections_idle', 'Connections that wait for work.', () => pool.idleCount);
   metrics.gauge('gatehouse_database_requests_waiting', 'Queries that wait for a connection.', () => pool.waitingCount);

@@ -44,6 +44,7 @@ export type EventName =
   | 'client.deleted'
   | 'client.revoked' // reason
   | 'client.restored'
+  | 'client.throttled' // retry_after_seconds; the first of a row
   | 'secret.created' // secret_id, expires_at, previous
   | 'secret.ended' // secret_id
   | 'resource.created'

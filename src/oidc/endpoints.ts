@@ -10,6 +10,8 @@ import type { AuditTrail } from '../audit/trail.ts';
 import { isUnavailable } from '../db/connection.ts';
 import type { Logger } from '../log.ts';
 import { requestOf } from '../http/request_context.ts';
+import type { Traffic } from '../limits/traffic.ts';
+import { chargeClient } from './client_traffic.ts';
 import { notesOf, originOf } from './notes.ts';
 import { ROUTES, type ProviderPages } from './provider.ts';
 import type { StructuredTokens } from './structured_tokens.ts';
@@ -20,6 +22,7 @@ export interface EndpointsSettings {
   readonly structured: StructuredTokens;
   readonly renderError: ProviderPages['renderError'];
   readonly jwksMaxAgeSeconds: number;
+  readonly traffic: Traffic;
   readonly log: Logger;
 }
 
@@ -57,6 +60,7 @@ export class Endpoints {
       notesOf(context).failure = error as Error;
     }
     await this.#report(context);
+    chargeClient(this.#settings.traffic, context);
     if (ctx.path === ROUTES.jwks && ctx.status === 200) this.#cacheable(ctx);
     // the answer is empty (RFC 7009, 2.2), and some clients refuse one of a type that they don't read
     if (ctx.path === ROUTES.revocation && ctx.status === 200) ctx.remove('Content-Type');

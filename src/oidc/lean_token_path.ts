@@ -6,17 +6,21 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import type { Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import { epochSeconds } from '../base/clock.ts';
 import type { ClientDirectory } from '../clients/client_directory.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
 import type { SecretUses } from '../clients/secret_uses.ts';
 import type { SecretVerifier } from '../clients/secret_verifier.ts';
+import { refusalBody, refusalHeaders } from '../http/admission.ts';
 import type { Metrics } from '../http/metrics.ts';
 import type { OpenRequest, RequestContext } from '../http/request_context.ts';
 import type { KeyRing } from '../keys/key_ring.ts';
+import type { Refusal, Traffic } from '../limits/traffic.ts';
 import type { Logger } from '../log.ts';
 import { leanBodyBytes, readLeanRequest, type LeanRequest } from './lean_request.ts';
+import { clientThrottled } from './client_traffic.ts';
 import { tokenIssued } from './notes.ts';
 import type { Entitlement, ResourcePolicy } from './resource_policy.ts';
 import { answerUnavailable } from './unavailable.ts';
@@ -32,6 +36,7 @@ export interface LeanTokenPathSettings {
   readonly policy: ResourcePolicy;
   readonly ring: KeyRing;
   readonly trail: AuditTrail;
+  readonly traffic: Traffic;
   readonly metrics: Metrics;
   readonly log: Logger;
 }
@@ -101,11 +106,19 @@ export class LeanTokenPath {
     if (!asked) return false;
     const context = this.#settings.open(request);
     const client = await this.#authenticate(asked, context.now);
+    const refusal = client && this.#settings.traffic.refusesClient(client.clientId);
+    if (refusal) {
+      await this.#refuse(response, { client, refusal, context });
+      request.resume();
+      return true;
+    }
     const entitlement = client && this.#settings.policy.entitlement(client, asked.scope, asked.resource);
     if (!entitlement) return false;
     const token = this.#sign(client, entitlement, context.now);
     if (!token) return false;
-    await this.#finish(request, response, { client, entitlement, token, context });
+    await this.#finish(response, { client, entitlement, token, context });
+    // taken out of the connection, which may bring the next request
+    request.resume();
     this.#answers++;
     this.#settings.metrics.observe({ method: 'POST', route: this.#settings.path, status: response.statusCode, began });
     return true;
@@ -155,26 +168,13 @@ export class LeanTokenPath {
 
   /** The answer leaves when its audit event is on disk, here as everywhere. */
   async #finish(
-    request: IncomingMessage,
     response: ServerResponse,
     { client, entitlement: { resource, scope }, token, context }: Issued,
   ): Promise<void> {
     const { trail, log, path } = this.#settings;
     const { clientId } = client;
-    const origin = {
-      actor: { type: 'client', id: clientId },
-      address: context.address,
-      requestId: context.id,
-    } as const;
     const expiresInSeconds = resource.accessTokenTtlSeconds;
-    const headers: Record<string, string> = {
-      'X-Request-Id': context.id,
-      'Cache-Control': 'no-store',
-      'X-Content-Type-Options': 'nosniff',
-      // a page of another origin is answered with CORS, on the ordinary path
-      Vary: 'Origin',
-      ...(this.#secure && { 'Strict-Transport-Security': 'max-age=63072000' }),
-    };
+    const headers = this.#headers(context);
     const event = tokenIssued({
       clientId,
       details: {
@@ -187,7 +187,7 @@ export class LeanTokenPath {
       },
     });
     try {
-      await trail.record(origin, event);
+      await trail.record(originOf(clientId, context), event);
     } catch (error) {
       log.warn({ error, request_id: context.id, path }, 'request.failed');
       answerUnavailable(response, headers);
@@ -200,9 +200,41 @@ export class LeanTokenPath {
       'Content-Length': Buffer.byteLength(body),
     });
     response.end(body);
-    // taken out of the connection, which may bring the next request
-    request.resume();
   }
+
+  /** A flood of refusals is one event: what it costs must not be worth sending it. */
+  async #refuse(response: ServerResponse, { client, refusal, context }: TooMany): Promise<void> {
+    const { clientId } = client;
+    if (refusal.first)
+      await this.#settings.trail.record(originOf(clientId, context), clientThrottled(clientId, refusal));
+    response.writeHead(refusal.status, {
+      ...this.#headers(context),
+      ...refusalHeaders(refusal),
+      'Content-Type': 'application/json; charset=utf-8',
+    });
+    response.end(JSON.stringify(refusalBody(refusal)));
+  }
+
+  #headers({ id }: RequestContext): Record<string, string> {
+    return {
+      'X-Request-Id': id,
+      'Cache-Control': 'no-store',
+      'X-Content-Type-Options': 'nosniff',
+      // a page of another origin is answered with CORS, on the ordinary path
+      Vary: 'Origin',
+      ...(this.#secure && { 'Strict-Transport-Security': 'max-age=63072000' }),
+    };
+  }
+}
+
+function originOf(clientId: string, { id, address }: RequestContext): Origin {
+  return { actor: { type: 'client', id: clientId }, address, requestId: id };
+}
+
+interface TooMany {
+  readonly client: ClientWithSecrets;
+  readonly refusal: Refusal;
+  readonly context: RequestContext;
 }
 
 interface Issued {

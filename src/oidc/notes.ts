@@ -42,7 +42,7 @@ export function originOf(ctx: KoaContextWithOIDC): Origin {
 export function takeNotes(provider: Provider): void {
   provider.on('grant.success', (ctx) => note(ctx, issued(ctx)));
   provider.on('grant.error', (ctx, error) => {
-    if (stillWaits(error)) notesOf(ctx).refusal = error;
+    if (stillWaits(error) || isTooMuch(error)) notesOf(ctx).refusal = error;
     else refused(ctx, 'token.refused', error, { grant_type: parameter(ctx, 'grant_type') });
   });
   provider.on('authorization.success', (ctx) => {
@@ -190,6 +190,11 @@ const PERSONS_ROUTES = new Set([
   'userinfo',
   ...DEVICE_PAGES,
 ]);
+
+/** A flood is on record as one event (client_traffic.ts). */
+function isTooMuch({ statusCode }: errors.OIDCProviderError): boolean {
+  return statusCode === 429;
+}
 
 /** A device asks every few seconds: that nothing has been decided yet, or that it asks too often, is no event. */
 function stillWaits({ error }: errors.OIDCProviderError): boolean {

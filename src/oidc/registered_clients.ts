@@ -8,13 +8,16 @@ import { DEVICE_CODE } from '../clients/metadata/flows.ts';
 import type { SecretUses } from '../clients/secret_uses.ts';
 import type { SecretVerifier } from '../clients/secret_verifier.ts';
 import type { Clock } from '../base/clock.ts';
+import type { Traffic } from '../limits/traffic.ts';
 import { readKeysThrough, type ClientKeysSettings } from './client_keys.ts';
+import { refuseSpent } from './client_traffic.ts';
 import { demandProof } from './dpop.ts';
 
 export interface RegisteredClientsSettings {
   readonly directory: ClientDirectory;
   readonly verifier: SecretVerifier;
   readonly uses: SecretUses;
+  readonly traffic: Traffic;
   readonly clock: Clock;
   readonly keys: ClientKeysSettings;
 }
@@ -43,7 +46,7 @@ interface ClientClass {
 
 /** Makes the provider find its clients in our directory. A revoked client is not found. */
 export function useRegisteredClients(provider: Provider, settings: RegisteredClientsSettings): void {
-  const { directory, verifier, uses, clock, keys } = settings;
+  const { directory, verifier, uses, traffic, clock, keys } = settings;
   const RegisteredClient = provider.Client as unknown as ClientClass;
   // an instance lives as long as the record it was built from: a changed client has a new record
   const instances = new WeakMap<ClientWithSecrets, Client>();
@@ -51,6 +54,7 @@ export function useRegisteredClients(provider: Provider, settings: RegisteredCli
   RegisteredClient.find = async (id) => {
     const record = typeof id === 'string' && id !== '' ? await directory.find(id) : undefined;
     if (!record || record.revokedAt) return undefined;
+    refuseSpent(traffic, Provider.ctx, id);
     const known = instances.get(record);
     if (known) return known;
     const client = new RegisteredClient(toLibraryMetadata(record));

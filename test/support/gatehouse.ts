@@ -74,6 +74,10 @@ export async function startGatehouse({
     GATEHOUSE_MASTER_KEY: TEST_MASTER_KEY,
     GATEHOUSE_DATA_DIR: dataDir,
     LOG_LEVEL: 'debug',
+    // tests come from one address, in the time of many
+    GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: '100000',
+    GATEHOUSE_ADDRESS_REQUESTS_BURST: '100000',
+    GATEHOUSE_OVERLOAD_MILLISECONDS: '10000',
     ...environment,
   });
   const log: string[] = [];

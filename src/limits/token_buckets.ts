@@ -1,0 +1,88 @@
+/**
+ * Token buckets, one for each key, in this process's memory: what a node allows is not what all nodes together allow.
+ * A bucket fills at a steady rate and holds a burst. Buckets that nobody has taken from lately are full, and full ones
+ * need not be remembered: the least recently used are forgotten.
+ */
+import { LRUCache } from 'lru-cache';
+
+export interface BucketSettings {
+  /** How many requests a bucket gains in a second. */
+  readonly perSecond: number;
+  /** How many it holds at most. */
+  readonly burst: number;
+}
+
+export type Taken =
+  | { readonly admitted: true }
+  | {
+      readonly admitted: false;
+      readonly retryAfterSeconds: number;
+      /** Whether this is the first refusal since the bucket last gave something: the one that is worth a record. */
+      readonly first: boolean;
+    };
+
+interface Bucket {
+  level: number;
+  /** In milliseconds, by a clock that only goes forward. */
+  at: number;
+  refusing: boolean;
+}
+
+const BUCKETS_AT_MOST = 50_000;
+const ADMITTED: Taken = { admitted: true };
+
+export class TokenBuckets {
+  readonly #settings: BucketSettings;
+  readonly #buckets = new LRUCache<string, Bucket>({ max: BUCKETS_AT_MOST });
+
+  constructor(settings: BucketSettings) {
+    this.#settings = settings;
+  }
+
+  /** Takes one request from the key's bucket. `nowMilliseconds` is of `performance.now()`. */
+  take(key: string, nowMilliseconds: number): Taken {
+    const bucket = this.#bucket(key, nowMilliseconds);
+    if (bucket.level < 1) return this.#refuse(bucket);
+    bucket.level -= 1;
+    bucket.refusing = false;
+    return ADMITTED;
+  }
+
+  /** What `take` would say, without taking. */
+  look(key: string, nowMilliseconds: number): Taken {
+    const bucket = this.#bucket(key, nowMilliseconds);
+    return bucket.level < 1 ? this.#refuse(bucket) : ADMITTED;
+  }
+
+  /** Puts one back that was taken for somebody else's account. */
+  giveBack(key: string): void {
+    const bucket = this.#buckets.get(key);
+    if (bucket) bucket.level = Math.min(this.#settings.burst, bucket.level + 1);
+  }
+
+  /** For `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers): what a bucket holds, and in how long it is full. */
+  get policy(): string {
+    const { perSecond, burst } = this.#settings;
+    return `q=${burst};w=${Math.max(1, Math.ceil(burst / perSecond))}`;
+  }
+
+  /** The key's bucket, filled up to now. */
+  #bucket(key: string, now: number): Bucket {
+    const { perSecond, burst } = this.#settings;
+    let bucket = this.#buckets.get(key);
+    if (!bucket) {
+      bucket = { level: burst, at: now, refusing: false };
+      this.#buckets.set(key, bucket);
+    }
+    bucket.level = Math.min(burst, bucket.level + ((now - bucket.at) / 1000) * perSecond);
+    bucket.at = now;
+    return bucket;
+  }
+
+  #refuse(bucket: Bucket): Taken {
+    const first = !bucket.refusing;
+    bucket.refusing = true;
+    const retryAfterSeconds = Math.max(1, Math.ceil((1 - bucket.level) / this.#settings.perSecond));
+    return { admitted: false, first, retryAfterSeconds };
+  }
+}

@@ -1,0 +1,52 @@
+/**
+ * What a client may ask of the protocol's endpoints. It pays for a request once it has proved itself in it; whoever
+ * names a client that has nothing left is refused before anything is looked at, and that can't be brought about by
+ * anybody but the client.
+ */
+import { errors, type KoaContextWithOIDC } from 'oidc-provider';
+import type { AuditEvent } from '../audit/events.ts';
+import { refusalBody, refusalHeaders } from '../http/admission.ts';
+import { requestOf } from '../http/request_context.ts';
+import type { Refusal, Traffic } from '../limits/traffic.ts';
+import { note, notesOf } from './notes.ts';
+
+/** Where clients prove themselves. */
+const AUTHENTICATED_ROUTES = new Set([
+  'token',
+  'introspection',
+  'revocation',
+  'pushed_authorization_request',
+  'device_authorization',
+  'backchannel_authentication',
+]);
+
+class TooManyRequests extends errors.OIDCProviderError {
+  constructor(refusal: Refusal) {
+    const { error, error_description } = refusalBody(refusal);
+    super(refusal.status, error);
+    this.error_description = error_description;
+  }
+}
+
+/** Throws for a client that has nothing left. */
+export function refuseSpent(traffic: Traffic, ctx: KoaContextWithOIDC | undefined, clientId: string): void {
+  if (!ctx || !AUTHENTICATED_ROUTES.has(ctx.oidc.route)) return;
+  const refusal = traffic.refusesWhoNames(clientId);
+  if (!refusal) return;
+  if (refusal.first) note(ctx, clientThrottled(clientId, refusal));
+  ctx.set(refusalHeaders(refusal));
+  throw new TooManyRequests(refusal);
+}
+
+/** After the answer: who proved to be a client pays as that client. */
+export function chargeClient(traffic: Traffic, ctx: KoaContextWithOIDC): void {
+  const { client, route } = ctx.oidc;
+  if (!client || client.tokenEndpointAuthMethod === 'none' || !AUTHENTICATED_ROUTES.has(route)) return;
+  if (notesOf(ctx).refusal?.error === 'invalid_client' || ctx.status === 429) return;
+  traffic.charge(client.clientId, requestOf(ctx).address);
+}
+
+export function clientThrottled(clientId: string, { retryAfterSeconds }: Refusal): AuditEvent {
+  const details = { retry_after_seconds: retryAfterSeconds };
+  return { event: 'client.throttled', outcome: 'refused', clientId, details };
+}

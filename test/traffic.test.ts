@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { setTimeout as delay } from 'node:timers/promises';
+import { after, describe, it } from 'node:test';
+import { postForm, startGatehouse, type Gatehouse } from './support/gatehouse.ts';
+import { registerClient, type RegisteredClient } from './support/operator.ts';
+
+const started: Gatehouse[] = [];
+after(() => Promise.all(started.map((gatehouse) => gatehouse.stop())));
+
+async function startWith(environment: Readonly<Record<string, string>>): Promise<Gatehouse> {
+  const gatehouse = await startGatehouse({ environment });
+  started.push(gatehouse);
+  return gatehouse;
+}
+
+/** `?ordinary` means nothing, but keeps a request from the lean path. */
+const ask = ({ url }: Gatehouse, client: RegisteredClient, query = '') =>
+  postForm(`${url}/token${query}`, { grant_type: 'client_credentials' }, client);
+
+async function askOften(times: number, request: () => Promise<Response>): Promise<Response[]> {
+  const answers: Response[] = [];
+  for (let i = 0; i < times; i++) answers.push(await request());
+  return answers;
+}
+
+const statuses = (answers: readonly Response[]) => [...new Set(answers.map(({ status }) => status))];
+
+describe('a client that asks too often', () => {
+  for (const [way, query] of [
+    ['lean', ''],
+    ['ordinary', '?ordinary'],
+  ] as const) {
+    it(`is told when to come again, and takes nothing from another, on the ${way} path`, async () => {
+      const gatehouse = await startWith({
+        GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: '2',
+        GATEHOUSE_CLIENT_REQUESTS_BURST: '5',
+      });
+      const [loud, quiet] = [await registerClient(gatehouse), await registerClient(gatehouse)];
+      const answers = await askOften(40, () => ask(gatehouse, loud, query));
+      assert.deepEqual(statuses(answers), [200, 429]);
+      assert.equal(answers.filter(({ status }) => status === 200).length < 20, true);
+      const refused = answers.find(({ status }) => status === 429)!;
+      assert.equal(refused.headers.get('retry-after'), '1');
+      assert.equal(refused.headers.get('ratelimit-policy'), '"default";q=5;w=3');
+      assert.equal(refused.headers.get('ratelimit'), '"default";r=0;t=1');
+      assert.equal(refused.headers.get('cache-control'), 'no-store');
+      assert.deepEqual(await refused.json(), {
+        error: 'temporarily_unavailable',
+        error_description: 'too many requests; try again in 1 s',
+      });
+      assert.equal((await ask(gatehouse, quiet, query)).status, 200);
+      await delay(1_100);
+      assert.equal((await ask(gatehouse, loud, query)).status, 200);
+    });
+  }
+
+  it('is on record once for a row of refusals, not once for each', async () => {
+    const gatehouse = await startWith({
+      GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: '1',
+      GATEHOUSE_CLIENT_REQUESTS_BURST: '1',
+    });
+    const client = await registerClient(gatehouse);
+    await askOften(10, () => ask(gatehouse, client));
+    await askOften(10, () => ask(gatehouse, client, '?ordinary'));
+    const events = await gatehouse.database
+      .selectFrom('audit_events')
+      .select('details')
+      .where('event', '=', 'client.throttled')
+      .where('client_id', '=', client.client_id)
+      .execute();
+    assert.equal(events.length >= 1 && events.length <= 3, true, `${events.length} events`);
+  });
+
+  it('is the client itself: nobody uses up what is its by naming it', async () => {
+    const gatehouse = await startWith({
+      GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: '1',
+      GATEHOUSE_CLIENT_REQUESTS_BURST: '3',
+    });
+    const client = await registerClient(gatehouse);
+    const guess = { ...client, client_secret: 'wrong' };
+    assert.deepEqual(statuses(await askOften(10, () => ask(gatehouse, guess))), [401]);
+    assert.equal((await ask(gatehouse, client)).status, 200);
+  });
+});
+
+describe('an address that asks too often', () => {
+  const environment = { GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: '2', GATEHOUSE_ADDRESS_REQUESTS_BURST: '30' };
+
+  it('is told when to come again, as a program or as a browser', async () => {
+    const gatehouse = await startWith(environment);
+    const answers = await askOften(60, () => fetch(`${gatehouse.url}/authorize`));
+    assert.deepEqual(statuses(answers), [400, 429]);
+    const refused = answers.at(-1)!;
+    assert.equal(Number(refused.headers.get('retry-after')) >= 1, true);
+    assert.match(refused.headers.get('x-request-id') ?? '', /^[\w-]{36}$/);
+    const page = await fetch(`${gatehouse.url}/account`, { headers: { accept: 'text/html,*/*' } });
+    assert.equal(page.status, 429);
+    assert.match(await page.text(), /Try again in a moment/);
+  });
+
+  it('does not pay for clients that prove themselves: many may stand behind one gateway', async () => {
+    const gatehouse = await startWith(environment);
+    const client = await registerClient(gatehouse);
+    assert.deepEqual(statuses(await askOften(60, () => ask(gatehouse, client))), [200]);
+    assert.deepEqual(statuses(await askOften(60, () => ask(gatehouse, client, '?ordinary'))), [200]);
+    assert.deepEqual(statuses(await askOften(60, () => ask(gatehouse, { ...client, client_secret: 'x' }))), [401, 429]);
+  });
+});
+
+describe('a node that has too much to do', () => {
+  it('says so at once, and goes on when it has caught up', async () => {
+    const gatehouse = await startWith({ GATEHOUSE_OVERLOAD_MILLISECONDS: '10' });
+    const client = await registerClient(gatehouse);
+    // blocks this process, which is the node's too, again and again
+    let busy = true;
+    const block = (): void => {
+      const until = performance.now() + 60;
+      while (performance.now() < until);
+      if (busy) setImmediate(block);
+    };
+    block();
+    await delay(700);
+    const refused = await ask(gatehouse, client);
+    busy = false;
+    assert.equal(refused.status, 503);
+    assert.equal(refused.headers.get('retry-after'), '1');
+    await delay(200);
+    assert.equal((await ask(gatehouse, client)).status, 200);
+    assert.equal((await fetch(`${gatehouse.managementUrl}/healthz`)).status, 200);
+  });
+});
