@@ -1,75 +1,129 @@
-/** Closed-loop load over plain sockets: cheap enough that one core of it can saturate a server on another. */
+/** Load over plain sockets: cheap enough that one core of it can saturate a server on another. */
 import { connect, type Socket } from 'node:net';
+import type { Answer, Conversation } from './conversations.ts';
 
 export interface LoadResult {
-  readonly requests: number;
+  readonly units: number;
   readonly seconds: number;
   readonly failures: number;
-  /** In milliseconds, sorted. */
+  /** Of each unit, in milliseconds, sorted. */
   readonly latencies: Float64Array;
 }
 
-/** Sends the requests in turn on each of `connections` sockets for `seconds`; whatever is not a 200 is a failure. */
-export async function load(
+/** Each conversation goes on over a connection of its own for `seconds`, one request after the other's answer. */
+export async function closedLoop(
   port: number,
-  requests: readonly Buffer[],
-  connections: number,
+  conversations: readonly Conversation[],
   seconds: number,
 ): Promise<LoadResult> {
   const latencies: number[] = [];
   let failures = 0;
-  let next = 0;
   const began = performance.now();
   const end = began + seconds * 1000;
-
   await Promise.all(
-    Array.from({ length: connections }, async () => {
-      const socket = connect({ port, host: '127.0.0.1', noDelay: true });
-      const answers = readAnswers(socket);
+    conversations.map(async (conversation) => {
+      const connection = open(port);
       while (performance.now() < end) {
         const sentAt = performance.now();
-        socket.write(requests[next++ % requests.length]!);
-        const status = await answers.next();
+        if (!(await converse(connection, conversation))) failures++;
         latencies.push(performance.now() - sentAt);
-        if (status !== 200) failures++;
       }
-      socket.destroy();
+      connection.socket.destroy();
     }),
   );
-  return {
-    requests: latencies.length,
-    seconds: (performance.now() - began) / 1000,
-    failures,
-    latencies: Float64Array.from(latencies).sort(),
+  return result(latencies, failures, began);
+}
+
+/** Units begin at a steady rate, whether those before are done or not; waiting for a connection counts. */
+export async function openLoop(
+  port: number,
+  conversations: readonly Conversation[],
+  { perSecond, seconds }: { readonly perSecond: number; readonly seconds: number },
+): Promise<LoadResult> {
+  const idle = conversations.map((conversation) => ({ conversation, connection: open(port) }));
+  const all = [...idle];
+  const due: number[] = [];
+  const latencies: number[] = [];
+  let failures = 0;
+  let running = 0;
+  let sent = 0;
+  const began = performance.now();
+  const serve = (): void => {
+    while (due.length > 0 && idle.length > 0) {
+      const one = idle.pop()!;
+      const since = due.shift()!;
+      running++;
+      void converse(one.connection, one.conversation).then((succeeded) => {
+        if (!succeeded) failures++;
+        latencies.push(performance.now() - since);
+        running--;
+        idle.push(one);
+        serve();
+      });
+    }
   };
+  await new Promise<void>((resolve) => {
+    const timer = setInterval(() => {
+      const now = performance.now();
+      const elapsed = (now - began) / 1000;
+      for (; sent < Math.min(elapsed, seconds) * perSecond; sent++) due.push(began + (sent / perSecond) * 1000);
+      serve();
+      if (elapsed < seconds || running > 0 || due.length > 0) return;
+      clearInterval(timer);
+      resolve();
+    }, 1);
+  });
+  for (const { connection } of all) connection.socket.destroy();
+  return result(latencies, failures, began);
+}
+
+function result(latencies: readonly number[], failures: number, began: number): LoadResult {
+  const seconds = (performance.now() - began) / 1000;
+  return { units: latencies.length, seconds, failures, latencies: Float64Array.from(latencies).sort() };
+}
+
+/** One unit: all its requests, each after the answer to the one before. */
+async function converse({ socket, answers }: Connection, conversation: Conversation): Promise<boolean> {
+  let request: Buffer | undefined = conversation.begin();
+  let expected = true;
+  while (request) {
+    socket.write(request);
+    const answer = await answers.next();
+    expected &&= conversation.expects(answer);
+    request = expected ? conversation.goOn(answer) : undefined;
+  }
+  return expected;
+}
+
+interface Connection {
+  readonly socket: Socket;
+  readonly answers: { next(): Promise<Answer> };
+}
+
+function open(port: number): Connection {
+  const socket = connect({ port, host: '127.0.0.1', noDelay: true });
+  return { socket, answers: readAnswers(socket) };
 }
 
 /** Reads one answer at a time: status line, headers up to the blank line, a body of Content-Length bytes. */
-function readAnswers(socket: Socket): { next(): Promise<number> } {
+function readAnswers(socket: Socket): { next(): Promise<Answer> } {
   let pending = Buffer.alloc(0);
-  let waiting: { resolve: (status: number) => void; reject: (error: Error) => void } | undefined;
+  let waiting: { resolve: (answer: Answer) => void; reject: (error: Error) => void } | undefined;
   socket.on('data', (chunk) => {
     pending = pending.length === 0 ? chunk : Buffer.concat([pending, chunk]);
     const headEnd = pending.indexOf('\r\n\r\n');
     if (headEnd === -1) return;
     const head = pending.toString('latin1', 0, headEnd);
-    const length = Number(/content-length: (\d+)/i.exec(head)?.[1] ?? 0);
+    const length = Number(/\r\ncontent-length: (\d+)/i.exec(head)?.[1] ?? 0);
     if (pending.length < headEnd + 4 + length) return;
+    const body = pending.toString('latin1', headEnd + 4, headEnd + 4 + length);
     pending = pending.subarray(headEnd + 4 + length);
     const answered = waiting;
     waiting = undefined;
-    answered?.resolve(Number(head.slice(9, 12)));
+    answered?.resolve({ status: Number(head.slice(9, 12)), head, body });
   });
   const fail = (): void => waiting?.reject(new Error('The server closed the connection.'));
   socket.on('error', fail);
   socket.on('close', fail);
   return { next: () => new Promise((resolve, reject) => (waiting = { resolve, reject })) };
-}
-
-/** A token request as bytes, ready to send again and again. */
-export function tokenRequest(client: { readonly id: string; readonly secret: string }, body: string): Buffer {
-  const basic = Buffer.from(`${encodeURIComponent(client.id)}:${encodeURIComponent(client.secret)}`).toString('base64');
-  return Buffer.from(
-    `POST /token HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Basic ${basic}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
-  );
 }

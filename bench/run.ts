@@ -1,68 +1,48 @@
 /**
- * `npm run bench`: client credentials on Gatehouse, on the bare library and on the ceiling, in turn, each in a process
- * of its own on one core, loaded from another. Prints medians over the rounds and writes docs/benchmarks.md.
+ * `npm run bench`: what a node can do, beside the bare library and the ceiling, in turn, each in a process of its own on
+ * one core, loaded from another. Prints medians over the rounds and writes docs/benchmarks.md.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { cpus, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startEmbedded } from '../src/db/embedded.ts';
-import { registerClients } from './clients.ts';
-import { load, tokenRequest } from './load.ts';
+import { any, post, type Conversation } from './conversations.ts';
+import { closedLoop, openLoop, type LoadResult } from './load.ts';
+import { median, page, table, type Measured } from './report.ts';
+import { prepare, TOKEN_FORM, tokensOnly } from './scenarios.ts';
+import { Seed } from './seed.ts';
 import { Target } from './target.ts';
 
 const ROUNDS = Number(process.env['ROUNDS'] ?? 5);
 const SECONDS = Number(process.env['SECONDS'] ?? 4);
+const CLIENTS = Number(process.env['CLIENTS'] ?? 5_000);
+const CROWD = Number(process.env['CROWD'] ?? 1_000_000);
 const CONNECTIONS = 16;
+/** Of what the server can do at most. */
+const OPEN_LOOP_SHARE = 0.7;
 const MASTER_KEY = Buffer.from('a master key for the bench only!').toString('base64');
-const FORM = 'grant_type=client_credentials&scope=notes%3Aread';
 
 interface Contestant {
   readonly name: string;
   readonly port: number;
-  readonly requests: readonly Buffer[];
+  readonly conversations: readonly Conversation[];
   readonly target: Target;
-}
-
-interface Measured {
-  readonly perSecond: number;
-  readonly cpuMicroseconds: number;
-  readonly p50: number;
-  readonly p99: number;
-  readonly failures: number;
-  readonly residentMegabytes: number;
 }
 
 const folder = await mkdtemp(join(tmpdir(), 'gatehouse-bench-'));
 const postgres = await startEmbedded(folder);
 const targets: Target[] = [];
 try {
-  const contestants = await start(postgres.url);
-  const rounds = new Map(contestants.map(({ name }): [string, Measured[]] => [name, []]));
-  for (const contestant of contestants) await measure(contestant, 2);
-  for (let round = 1; round <= ROUNDS; round++) {
-    for (const contestant of contestants) rounds.get(contestant.name)!.push(await measure(contestant, SECONDS));
-    process.stderr.write(`round ${round} of ${ROUNDS}\n`);
-  }
-  const report = table(rounds);
+  const report = await measureAll(postgres.url);
   process.stdout.write(`${report}\n`);
-  await writeFile(join(import.meta.dirname, '../docs/benchmarks.md'), page(report));
+  await writeFile(join(import.meta.dirname, '../docs/benchmarks.md'), page(report, { ROUNDS, SECONDS, CONNECTIONS }));
 } finally {
   for (const target of targets) await target.stop();
   await postgres.stop();
   await rm(folder, { recursive: true, force: true });
 }
 
-async function start(databaseUrl: string): Promise<Contestant[]> {
-  const launch = async (
-    script: string,
-    port: number,
-    environment: Readonly<Record<string, string>> = {},
-  ): Promise<Target> => {
-    const target = new Target(join(import.meta.dirname, script), { PORT: String(port), ...environment });
-    targets.push(target);
-    await target.ready(port);
-    return target;
-  };
+async function measureAll(databaseUrl: string): Promise<string> {
   const ceiling = await launch('targets/ceiling.ts', 4101);
   const library = await launch('targets/bare_library.ts', 4102);
   const gatehouse = await launch('../src/main.ts', 4103, {
@@ -70,72 +50,103 @@ async function start(databaseUrl: string): Promise<Contestant[]> {
     GATEHOUSE_MASTER_KEY: MASTER_KEY,
     GATEHOUSE_DATA_DIR: folder,
     GATEHOUSE_MANAGEMENT_PORT: '4104',
+    // one application makes all the code flows, and one resource server asks about all the tokens
+    GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: '100000',
+    GATEHOUSE_CLIENT_REQUESTS_BURST: '100000',
+    GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: '100000',
+    GATEHOUSE_ADDRESS_REQUESTS_BURST: '100000',
   });
-  const clients = await registerClients(databaseUrl, MASTER_KEY, 1_000);
-  const one = tokenRequest({ id: 'client', secret: 'secret' }, FORM);
-  return [
-    { name: 'ceiling', port: 4101, requests: [one], target: ceiling },
-    { name: 'bare library, 1 client', port: 4102, requests: [one], target: library },
-    { name: 'Gatehouse, 1 client', port: 4103, requests: [tokenRequest(clients[0]!, FORM)], target: gatehouse },
-    {
-      name: 'Gatehouse, 1,000 clients',
+  const seed = await Seed.in(databaseUrl, MASTER_KEY);
+  const scenarios = await prepare(seed, 'http://127.0.0.1:4103', CLIENTS);
+  const one = Array.from({ length: CONNECTIONS }, () =>
+    any([post('/token', { id: 'client', secret: 'secret' }, TOKEN_FORM)]),
+  );
+  const contestants: Contestant[] = [
+    { name: 'ceiling', port: 4101, conversations: one, target: ceiling },
+    { name: 'bare library, client credentials', port: 4102, conversations: one, target: library },
+    ...scenarios.map(({ name, conversations }) => ({
+      name: `Gatehouse, ${name}`,
       port: 4103,
-      requests: clients.map((client) => tokenRequest(client, FORM)),
+      conversations,
       target: gatehouse,
-    },
+    })),
   ];
+  const rounds = await inTurn(contestants);
+  const open = await atSevenTenths(contestants, rounds);
+  const grown = await amongMany(seed, contestants[0]!, gatehouse);
+  await seed.stop();
+  return [table(rounds), '', open, '', grown].join('\n');
 }
 
-async function measure({ port, requests, target }: Contestant, seconds: number): Promise<Measured> {
+async function launch(
+  script: string,
+  port: number,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Target> {
+  const target = new Target(join(import.meta.dirname, script), { PORT: String(port), ...environment });
+  targets.push(target);
+  await target.ready(port);
+  return target;
+}
+
+/** Rounds in turn, so that a noisy neighbour disturbs all of them alike. */
+async function inTurn(contestants: readonly Contestant[]): Promise<Map<string, Measured[]>> {
+  const rounds = new Map(contestants.map(({ name }): [string, Measured[]] => [name, []]));
+  for (const contestant of contestants) await measure(contestant, 2);
+  for (let round = 1; round <= ROUNDS; round++) {
+    for (const contestant of contestants) rounds.get(contestant.name)!.push(await measure(contestant, SECONDS));
+    process.stderr.write(`round ${round} of ${ROUNDS}\n`);
+  }
+  return rounds;
+}
+
+async function measure({ port, conversations, target }: Contestant, seconds: number): Promise<Measured> {
   const before = target.cpuMicroseconds();
-  const result = await load(port, requests, CONNECTIONS, seconds);
-  const at = (share: number): number => result.latencies[Math.floor(result.latencies.length * share)] ?? 0;
+  const result = await closedLoop(port, conversations, seconds);
   return {
-    perSecond: result.requests / result.seconds,
-    cpuMicroseconds: (target.cpuMicroseconds() - before) / result.requests,
-    p50: at(0.5),
-    p99: at(0.99),
+    perSecond: result.units / result.seconds,
+    cpuMicroseconds: (target.cpuMicroseconds() - before) / result.units,
+    p50: quantile(result, 0.5),
+    p99: quantile(result, 0.99),
     failures: result.failures,
     residentMegabytes: target.residentMegabytes(),
   };
 }
 
-function table(rounds: ReadonlyMap<string, readonly Measured[]>): string {
-  const cpuOfCeiling = median(rounds.get('ceiling')!.map((measured) => measured.cpuMicroseconds));
-  const rows = [...rounds].map(([name, all]) => {
-    const of = (member: keyof Measured): number => median(all.map((measured) => measured[member]));
-    const cells = [
-      name,
-      of('perSecond').toFixed(0),
-      of('cpuMicroseconds').toFixed(0),
-      (of('cpuMicroseconds') / cpuOfCeiling).toFixed(2),
-      of('p50').toFixed(1),
-      of('p99').toFixed(1),
-      of('residentMegabytes').toFixed(0),
-      String(all.reduce((sum, measured) => sum + measured.failures, 0)),
-    ];
-    return `| ${cells.join(' | ')} |`;
-  });
-  return [
-    '| what | requests/s | CPU µs/request | CPU against the ceiling | p50 ms | p99 ms | resident MB | failures |',
-    '|---|---|---|---|---|---|---|---|',
-    ...rows,
-  ].join('\n');
+async function atSevenTenths(
+  contestants: readonly Contestant[],
+  rounds: ReadonlyMap<string, readonly Measured[]>,
+): Promise<string> {
+  const { name, port, conversations } = contestants.find(
+    (one) => one.name.endsWith('client credentials') && one.port === 4103,
+  )!;
+  const perSecond = OPEN_LOOP_SHARE * median(rounds.get(name)!.map((measured) => measured.perSecond));
+  const many = Array.from({ length: 8 }, () => conversations).flat();
+  const result = await openLoop(port, many, { perSecond, seconds: 3 * SECONDS });
+  const [p50, p99] = [quantile(result, 0.5), quantile(result, 0.99)].map((milliseconds) => milliseconds.toFixed(1));
+  return `Open loop, client credentials at 70 % of the maximum (${perSecond.toFixed(0)}/s): p50 ${p50} ms, p99 ${p99} ms, ${result.failures} failures.`;
 }
 
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+/** The same clients again, in a database with a million others. */
+async function amongMany(seed: Seed, ceiling: Contestant, gatehouse: Target): Promise<string> {
+  const contestant = { name: '', port: 4103, target: gatehouse, conversations: await tokensOnly(seed, 1_000) };
+  await measure(contestant, 2);
+  const few = await ratios(contestant, ceiling);
+  await seed.crowd(CROWD);
+  await measure(contestant, 2);
+  const many = await ratios(contestant, ceiling);
+  return `CPU per client credentials request against the ceiling’s: ${few.toFixed(2)} with few clients in the database, ${many.toFixed(2)} with ${CROWD.toLocaleString('en')} more.`;
 }
 
-function page(report: string): string {
-  return `# Benchmarks
+async function ratios(contestant: Contestant, ceiling: Contestant): Promise<number> {
+  const all: number[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    const least = await measure(ceiling, SECONDS / 2);
+    all.push((await measure(contestant, SECONDS / 2)).cpuMicroseconds / least.cpuMicroseconds);
+  }
+  return median(all);
+}
 
-Client credentials, ES256 JWTs of one resource. The server is one Node process pinned to one core; the load comes from another core over ${CONNECTIONS} connections, closed loop. Medians of ${ROUNDS} rounds of ${SECONDS} s, contestants in turn. Gatehouse has hashed secrets, PostgreSQL on disk, and writes an audit event before each answer; the CPU time is that of the Node process.
-
-${report}
-
-The **ceiling** is the least that a token server on Koa must do: read the form, one hash, one ES256 signature. The **bare library** is oidc-provider with one static client in memory, without audit.
-
-${cpus()[0]?.model ?? 'Unknown processor'}, ${cpus().length} cores; Node ${process.version}. Machines differ and are noisy: compare within one run. To repeat: \`npm run bench\` (Linux, two cores or more).
-`;
+function quantile({ latencies }: LoadResult, share: number): number {
+  return latencies[Math.floor(latencies.length * share)] ?? 0;
 }

@@ -31,10 +31,10 @@ export class Person {
   readonly cookieHeaders: string[] = [];
   /** Every answer on the way, as `method path status`. */
   readonly trace: string[] = [];
-  readonly #gatehouse: Gatehouse;
+  readonly #gatehouse: Pick<Gatehouse, 'issuer' | 'account'>;
   readonly #options: PersonOptions;
 
-  constructor(gatehouse: Gatehouse, options: PersonOptions = {}) {
+  constructor(gatehouse: Pick<Gatehouse, 'issuer' | 'account'>, options: PersonOptions = {}) {
     this.#gatehouse = gatehouse;
     this.#options = options;
   }
