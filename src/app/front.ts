@@ -33,7 +33,7 @@ export interface Front {
 export function openFront(settings: AppSettings, house: House, metrics: Metrics): Front {
   const { config, pool, database, log, clock } = settings;
   const { issuer } = config;
-  const { trail, changes, clients, resources, tokens, vault, argon2id, rotation, egress } = house;
+  const { trail, changes, clients, resources, tokens, vault, argon2id, rotation, egress, clientCertificates } = house;
   const cookieKeys = [house.cookieKey];
   const pages = createProviderPages({ issuer, describeScopes: describeScopes(resources, issuer) });
   const endpoints = new Endpoints({
@@ -55,6 +55,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
           clock,
           egress,
           clients: { directory: clients, verifier, uses: house.uses, clock, keys: { egress, clock, log } },
+          clientCertificates,
           trail,
           policy: new ResourcePolicy(resources),
           userCodeGuesses,

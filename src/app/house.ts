@@ -1,4 +1,5 @@
 /** What a node is made of: one of each part, given to one another. */
+import type { X509Certificate } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
 import type pg from 'pg';
 import { ADMIN_SCOPES, adminResourceIdentifier } from '../admin/admin.ts';
@@ -16,6 +17,7 @@ import type { Database } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 import type { Resolve } from '../egress/addresses.ts';
 import { Egress } from '../egress/egress.ts';
+import { ClientCertificates } from '../http/client_certificates.ts';
 import { KeyRing } from '../keys/key_ring.ts';
 import { KeyRotation } from '../keys/rotation.ts';
 import { TokenVerifier } from '../keys/token_verifier.ts';
@@ -35,6 +37,8 @@ export interface AppSettings {
   readonly masterKeys: readonly [MasterKey, ...MasterKey[]];
   readonly log: Logger;
   readonly clock: Clock;
+  /** Whose client certificates prove a name, as their file says now. */
+  readonly clientAuthorities: () => readonly X509Certificate[];
   /** Stands for `dns.lookup` in tests. */
   readonly resolve?: Resolve;
 }
@@ -49,6 +53,7 @@ export async function furnish({
   masterKeys,
   log,
   clock,
+  clientAuthorities,
   resolve = lookup,
 }: AppSettings) {
   const { issuer } = config;
@@ -101,7 +106,16 @@ export async function furnish({
   const tokens = new AccessTokens({ database, verifier: new TokenVerifier(ring, issuer), clients, revoked });
   const uses = new SecretUses(database);
   const egress = new Egress({ allow: config.egressAllow, resolve, clock, log });
+  const seesCertificates = config.tls !== undefined || config.clientCertificateHeader !== undefined;
+  const clientCertificates = seesCertificates
+    ? new ClientCertificates({
+        header: config.clientCertificateHeader,
+        trustedProxies: config.trustedProxies,
+        authorities: clientAuthorities,
+      })
+    : undefined;
   return {
+    clientCertificates,
     vault,
     cookieKey,
     digestUserCode,

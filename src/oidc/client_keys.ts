@@ -17,6 +17,8 @@ export interface ClientKeysSettings {
   readonly egress: Pick<Egress, 'get' | 'last'>;
   readonly clock: Clock;
   readonly log: Logger;
+  /** The digest of the certificate that came with the request under way, where one did. */
+  readonly presented: () => string | undefined;
 }
 
 /** An unknown `kid` or a bad signature makes us look for newer keys, but not more often than this. */
@@ -25,8 +27,12 @@ const RETRY_AFTER_SECONDS = 10;
 /** While the client's server does not answer, the keys it gave last are used for this long at most. */
 const OUTAGE_SECONDS = 3_600;
 
-/** What the library calls of a client's keys: `fresh` and `refresh` once a verification failed, then it verifies again. */
+/**
+ * What the library calls of a client's keys: `fresh` and `refresh` once a verification failed, then it verifies again.
+ * For a client with a self-signed certificate it calls `refresh` each time, and goes through them all.
+ */
 interface KeyStore {
+  [Symbol.iterator](): Iterator<{ readonly 'x5t#S256'?: string }>;
   selectForVerify(options: object): object[];
   fresh(): boolean;
   refresh(): Promise<void>;
@@ -38,11 +44,12 @@ const KeySet = z.object({ keys: z.array(z.unknown()).max(100) });
 const LONG_AGO = new Date(0);
 
 /** Makes the client's keys come through the guarded way out. A client with registered keys stays as it is. */
-export function readKeysThrough({ egress, clock, log }: ClientKeysSettings, client: Client): void {
+export function readKeysThrough({ egress, clock, log, presented }: ClientKeysSettings, client: Client): void {
   const { jwksUri, clientId } = client;
   if (typeof jwksUri !== 'string') return;
   const { asymmetricKeyStore: store } = client as unknown as { asymmetricKeyStore: KeyStore };
   const selectForVerify = store.selectForVerify.bind(store);
+  const all = store[Symbol.iterator].bind(store);
   let fetchedAt = LONG_AGO;
   let usableUntil = LONG_AGO;
   let triedUntil = LONG_AGO;
@@ -53,6 +60,8 @@ export function readKeysThrough({ egress, clock, log }: ClientKeysSettings, clie
     for (const key of keys) store.add(key);
     fetchedAt = answer.fetchedAt;
   };
+  const holds = (digest: string | undefined): boolean =>
+    digest !== undefined && Iterator.from({ [Symbol.iterator]: all }).some((key) => key['x5t#S256'] === digest);
   const read = async (now: Date): Promise<void> => {
     // keys that are usable and yet did not verify: only newer ones can help
     const newer = now < usableUntil ? { fetchedSince: addSeconds(now, -NEWER_AFTER_SECONDS) } : {};
@@ -75,9 +84,11 @@ export function readKeysThrough({ egress, clock, log }: ClientKeysSettings, clie
   Object.assign(store, {
     // none found, and not fresh: the library calls refresh and looks again
     selectForVerify: (options) => (clock() < usableUntil ? selectForVerify(options) : []),
+    [Symbol.iterator]: () => (clock() < usableUntil ? all() : [].values()),
     fresh: () => clock() < triedUntil,
     refresh: async () => {
       const now = clock();
+      if (now < triedUntil || (now < usableUntil && holds(presented()))) return;
       await read(now).catch((error: unknown) => outlast(now, error));
     },
   } satisfies Partial<KeyStore>);

@@ -135,6 +135,7 @@ function issued(ctx: KoaContextWithOIDC): AuditEvent {
     expires_in_seconds: token?.expiration,
     with_refresh_token: RefreshToken !== undefined,
     jkt: token?.jkt,
+    x5t_s256: token?.['x5t#S256'],
     grant_id: AccessToken?.grantId === undefined ? undefined : grantReference(AccessToken.grantId),
   };
   return { event: 'token.issued', outcome: 'success', ...whom(ctx), details };
