@@ -15,6 +15,7 @@ import type { AuditTrail } from '../audit/trail.ts';
 import type { Digest } from '../base/secret.ts';
 import { GRANT_TYPES } from '../clients/metadata/flows.ts';
 import { CLIENT_ALGS } from '../clients/metadata/pieces.ts';
+import { isFapi2 } from '../clients/metadata/security_profile.ts';
 import type { Database } from '../db/connection.ts';
 import type { Egress } from '../egress/egress.ts';
 import { fetchThrough } from '../egress/fetch.ts';
@@ -189,7 +190,8 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     loadExistingGrant: loadExistingGrant(database, clock),
     // whoever registered for refresh tokens gets them; without offline_access they end with the session
     issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
-    rotateRefreshToken: () => true,
+    // bound to its client, one is worth nothing to a thief; a lost answer must not cost a bank's customer (FAPI 2.0, 5.3.2.1)
+    rotateRefreshToken: ({ oidc }) => !isFapi2(recordOf(oidc.client!).metadata),
     extraTokenClaims: (_ctx, token) => {
       if (!('aud' in token) || token.aud === undefined || !token.client) return undefined;
       const { tokenGeneration } = recordOf(token.client);
@@ -207,7 +209,9 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       DeviceCode: DEVICE_CODE_SECONDS,
       IdToken: ID_TOKEN_SECONDS,
       Interaction: INTERACTION_SECONDS,
-      RefreshToken: settings.refreshTtlSeconds,
+      // one that is never replaced lasts as long as what it renews
+      RefreshToken: (_ctx, _token, client) =>
+        isFapi2(recordOf(client).metadata) ? settings.refreshAbsoluteTtlSeconds : settings.refreshTtlSeconds,
       Grant: settings.refreshAbsoluteTtlSeconds,
       Session: settings.sessionTtlSeconds,
     },

@@ -104,7 +104,7 @@ function refuseGrantType(grantType: string): void {
 }
 
 function toLibraryMetadata({ clientId, metadata, createdAt }: ClientWithSecrets): AllClientMetadata {
-  const { resources: _, introspects: __, secret_rotation_days: ___, ...spoken } = metadata;
+  const { resources: _, introspects: __, secret_rotation_days: ___, profile: ____, ...spoken } = metadata;
   return {
     ...(spoken as AllClientMetadata),
     client_id: clientId,

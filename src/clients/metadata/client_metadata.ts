@@ -9,6 +9,7 @@ import { authorizationRequests, checkAuthorizationRequests } from './authorizati
 import { checkFlows, flows } from './flows.ts';
 import { checkMutualTls, mutualTls } from './mutual_tls.ts';
 import { presentation } from './presentation.ts';
+import { checkSecurityProfile, fapi2Defaults, isFapi2, securityProfile } from './security_profile.ts';
 import { tokens } from './tokens.ts';
 
 const members = {
@@ -18,6 +19,7 @@ const members = {
   ...mutualTls,
   ...authorizationRequests,
   ...tokens,
+  ...securityProfile,
   ...access,
 };
 
@@ -34,6 +36,7 @@ const CHECKS: readonly Check[] = [
   checkMutualTls,
   checkAuthorizationRequests,
   checkAccess,
+  checkSecurityProfile,
 ];
 
 /** With what follows from the rest filled in. */
@@ -57,5 +60,5 @@ function withDefaults(given: Given) {
     given.redirect_uris.length > 0 ? 'authorization_code' : 'client_credentials',
   ];
   const response_types: 'code'[] = given.response_types ?? (grant_types.includes('authorization_code') ? ['code'] : []);
-  return { ...given, grant_types, response_types };
+  return { ...(isFapi2(given) && fapi2Defaults(grant_types)), ...given, grant_types, response_types };
 }
