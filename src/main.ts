@@ -38,6 +38,7 @@ try {
 }
 
 async function start(config: Config, log: Logger): Promise<Running> {
+  const tlsFiles = await openTlsFiles(config);
   const opened = await openDatabase({
     databaseUrl: config.databaseUrl,
     dataDir: config.dataDir,
@@ -47,7 +48,6 @@ async function start(config: Config, log: Logger): Promise<Running> {
   let app: App | undefined;
   const fronts: HttpServer[] = [];
   try {
-    const tlsFiles = await openTlsFiles(config);
     const masterKeys = await loadMasterKeys(config);
     app = await createApp({
       config,

@@ -151,6 +151,10 @@ describe('a client certificate that a proxy passes on in a header', () => {
       'one that nobody we trust has issued': () => certify(),
       'one of another authority of the same name': async () =>
         certify({ by: await certify({ subject: 'CN=Clients of the bank', authority: true }) }),
+      'one that only says that it is of our authority': async () => {
+        const { privateKey } = (await certify()).keys;
+        return certify({ by: { ...authority, keys: { ...authority.keys, privateKey } } });
+      },
       'one that is over': () => issue({ notAfter: new Date(Date.now() - 1_000) }),
       'one that is not valid yet': () => issue({ notBefore: new Date(Date.now() + 3_600_000) }),
       'one for servers': () => issue({ usages: [SERVER_AUTH] }),

@@ -43,6 +43,9 @@ describe('mutual TLS on the own listener (RFC 8705)', () => {
         GATEHOUSE_TLS_PORT: String(port),
         GATEHOUSE_TLS_CERTIFICATE_FILE: 'given.pem',
         GATEHOUSE_TLS_KEY_FILE: 'given.pem',
+        // we are a trusted proxy here: what a client sends past it by TLS must not be taken for the proxy's word
+        GATEHOUSE_CLIENT_CERTIFICATE_HEADER: 'Client-Cert',
+        GATEHOUSE_TRUSTED_PROXIES: '127.0.0.1',
       },
       tls: {
         context: { cert: server.cert, key: server.key, ca: authority.cert },
@@ -216,6 +219,18 @@ describe('mutual TLS on the own listener (RFC 8705)', () => {
       await refuses(client, await certify());
       await refuses(client, await issue());
       await refuses(client, await certify({ keys: mine.keys }));
+    });
+
+    it('is not believed when it sends that in the header of the proxies, which we listen to elsewhere (MTLS-04)', async () => {
+      const mine = await certify();
+      const client = await registerClient(gatehouse, {
+        token_endpoint_auth_method: 'self_signed_tls_client_auth',
+        jwks: { keys: [mine.jwk] },
+      });
+      const headers = { 'client-cert': `:${mine.jwk.x5c[0]}:` };
+      for (const brought of [undefined, await certify()]) {
+        assert.equal((await ask(client, brought, headers)).status, 401);
+      }
     });
   });
 
