@@ -161,8 +161,14 @@ describe('the TLS listener', () => {
       }
       const weak = { minVersion: 'TLSv1', ciphers: 'ALL:@SECLEVEL=0' } as const;
       await assert.rejects(handshake({ ...weak, maxVersion: 'TLSv1.1' }), /alert (protocol version|handshake failure)/);
-      await assert.rejects(handshake({ maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES128-SHA' }), /alert (protocol version|handshake failure)/);
-      await assert.rejects(handshake({ maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-CHACHA20-POLY1305' }), /alert (protocol version|handshake failure)/);
+      await assert.rejects(
+        handshake({ maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES128-SHA' }),
+        /alert (protocol version|handshake failure)/,
+      );
+      await assert.rejects(
+        handshake({ maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-CHACHA20-POLY1305' }),
+        /alert (protocol version|handshake failure)/,
+      );
     });
 
     it('serves who brings no certificate, and who brings one from nowhere', async () => {
