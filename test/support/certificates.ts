@@ -16,6 +16,7 @@ import {
   SubjectKeyIdentifierExtension,
   X509CertificateGenerator,
   type JsonGeneralNames,
+  type JsonName,
 } from '@peculiar/x509';
 import { exportJWK, exportPKCS8, type JWK } from 'jose';
 
@@ -38,7 +39,8 @@ export interface Certified {
 }
 
 export interface CertificateParts {
-  readonly subject?: string;
+  /** As RFC 4514 text turned round, the first part first, or part by part. */
+  readonly subject?: string | Readonly<JsonName>;
   readonly names?: JsonGeneralNames;
   readonly usages?: readonly string[];
   readonly authority?: boolean;
@@ -51,7 +53,8 @@ export interface CertificateParts {
 }
 
 export async function certify(parts: CertificateParts = {}): Promise<Certified> {
-  const { subject = 'CN=client', by, authority = false, names, usages } = parts;
+  const { by, authority = false, names, usages } = parts;
+  const subject = typeof parts.subject === 'object' ? [...parts.subject] : (parts.subject ?? 'CN=client');
   const keys = parts.keys ?? (await crypto.subtle.generateKey(ECDSA, true, ['sign', 'verify']));
   const made = await X509CertificateGenerator.create({
     subject,
