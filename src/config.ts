@@ -26,6 +26,16 @@ export interface Config {
   readonly masterKeys: readonly Buffer[];
   /** Addresses and networks (CIDR) whose X-Forwarded-* headers are believed. */
   readonly trustedProxies: readonly string[];
+  /** Our own TLS listener, which asks clients for a certificate; `undefined`: something in front of us speaks TLS. */
+  readonly tls:
+    | { readonly host: string; readonly port: number; readonly certificateFile: string; readonly keyFile: string }
+    | undefined;
+  /** The authorities of client certificates, in PEM; `undefined`: no certificate proves a name. */
+  readonly clientCaFile: string | undefined;
+  /** The header that trusted proxies pass client certificates on in, in lower case. */
+  readonly clientCertificateHeader: string | undefined;
+  /** Where clients with a certificate find the endpoints (RFC 8705, 5), with no slash at the end; `undefined`: at the issuer. */
+  readonly mtlsUrl: string | undefined;
   /** Origins that this server may fetch from on a client's behalf although they are not public https. */
   readonly egressAllow: readonly string[];
   readonly logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
@@ -125,6 +135,15 @@ const origins = z
   .transform((all) => all.map((text) => new URL(text).origin))
   .prefault('');
 
+const headerName = z
+  .string()
+  .regex(/^[A-Za-z0-9-]{1,64}$/, 'must be the name of a header, such as Client-Cert')
+  .refine(
+    (name) => !/^(authorization|cookie|dpop|host|forwarded|x-forwarded-.*|content-.*)$/i.test(name),
+    'must not be a header that has another meaning',
+  )
+  .transform((name) => name.toLowerCase());
+
 const schema = z.object({
   NODE_ENV: z
     .enum(['production', 'development', 'test'], 'must be production, development or test')
@@ -147,6 +166,13 @@ const schema = z.object({
   GATEHOUSE_MASTER_KEY: masterKey.optional(),
   GATEHOUSE_MASTER_KEY_PREVIOUS: masterKey.optional(),
   GATEHOUSE_TRUSTED_PROXIES: networks,
+  GATEHOUSE_TLS_HOST: z.string().min(1).optional(),
+  GATEHOUSE_TLS_PORT: port.optional(),
+  GATEHOUSE_TLS_CERTIFICATE_FILE: z.string().optional(),
+  GATEHOUSE_TLS_KEY_FILE: z.string().optional(),
+  GATEHOUSE_CLIENT_CA_FILE: z.string().optional(),
+  GATEHOUSE_CLIENT_CERTIFICATE_HEADER: headerName.optional(),
+  GATEHOUSE_MTLS_URL: issuer.refine((url) => url.startsWith('https:'), 'must use https').optional(),
   GATEHOUSE_EGRESS_ALLOW: origins,
   GATEHOUSE_KEY_ROTATION_DAYS: whole(1, 365, 30),
   GATEHOUSE_JWKS_MAX_AGE_SECONDS: whole(0, 86_400, 300),
@@ -184,9 +210,10 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     throw new BadConfiguration([...complaints].map(([name, sentence]) => `${name} ${sentence}`).join('\n'));
   }
   const env = parsed.data;
+  const itsIssuer = env.ISSUER ?? `http://127.0.0.1:${env.PORT}`;
   return Object.freeze({
     production,
-    issuer: env.ISSUER ?? `http://127.0.0.1:${env.PORT}`,
+    issuer: itsIssuer,
     host: env.HOST,
     port: env.PORT,
     adminPort: env.GATEHOUSE_ADMIN_PORT,
@@ -197,6 +224,18 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     dataDir: resolve(env.GATEHOUSE_DATA_DIR),
     masterKeys: [env.GATEHOUSE_MASTER_KEY, env.GATEHOUSE_MASTER_KEY_PREVIOUS].filter((key) => key !== undefined),
     trustedProxies: env.GATEHOUSE_TRUSTED_PROXIES,
+    tls:
+      env.GATEHOUSE_TLS_PORT === undefined
+        ? undefined
+        : {
+            host: env.GATEHOUSE_TLS_HOST ?? env.HOST,
+            port: env.GATEHOUSE_TLS_PORT,
+            certificateFile: env.GATEHOUSE_TLS_CERTIFICATE_FILE!,
+            keyFile: env.GATEHOUSE_TLS_KEY_FILE!,
+          },
+    clientCaFile: env.GATEHOUSE_CLIENT_CA_FILE,
+    clientCertificateHeader: env.GATEHOUSE_CLIENT_CERTIFICATE_HEADER,
+    mtlsUrl: env.GATEHOUSE_MTLS_URL ?? ownMtlsUrl(itsIssuer, env.GATEHOUSE_TLS_PORT),
     egressAllow: env.GATEHOUSE_EGRESS_ALLOW,
     logLevel: env.LOG_LEVEL,
     keyRotationDays: env.GATEHOUSE_KEY_ROTATION_DAYS,
@@ -218,6 +257,16 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     shutdownDelaySeconds: env.GATEHOUSE_SHUTDOWN_DELAY_SECONDS ?? (production ? 3 : 0),
     shutdownGraceSeconds: env.GATEHOUSE_SHUTDOWN_GRACE_SECONDS,
   });
+}
+
+/**
+ * An http issuer is not on the TLS listener, so clients must hear where that is. For an https one only the operator
+ * knows: the listener's port is often not the one that the world sees.
+ */
+function ownMtlsUrl(issuerUrl: string, tlsPort: number | undefined): string | undefined {
+  if (tlsPort === undefined || issuerUrl.startsWith('https:')) return undefined;
+  const { hostname, pathname } = new URL(issuerUrl);
+  return `https://${hostname}:${tlsPort}${pathname}`.replace(/\/+$/, '');
 }
 
 /** Where development keeps what production is given: see bootstrap/. */
@@ -250,9 +299,35 @@ function demandsOfProduction(given: Given): Complaint[] {
 }
 
 function demandsOnPairs(given: Given): Complaint[] {
+  const complaints: Complaint[] = [];
+  const demand = (name: string, besides: readonly string[], sentence: string): void => {
+    if (given[name] && !besides.some((other) => given[other])) complaints.push([name, sentence]);
+  };
   // the previous key alone would quietly become the current one
-  const alone = given['GATEHOUSE_MASTER_KEY_PREVIOUS'] && !given['GATEHOUSE_MASTER_KEY'];
-  return alone ? [['GATEHOUSE_MASTER_KEY_PREVIOUS', 'needs GATEHOUSE_MASTER_KEY, the new key, beside it.']] : [];
+  demand(
+    'GATEHOUSE_MASTER_KEY_PREVIOUS',
+    ['GATEHOUSE_MASTER_KEY'],
+    'needs GATEHOUSE_MASTER_KEY, the new key, beside it.',
+  );
+  for (const file of ['GATEHOUSE_TLS_CERTIFICATE_FILE', 'GATEHOUSE_TLS_KEY_FILE']) {
+    demand('GATEHOUSE_TLS_PORT', [file], `needs ${file} beside it.`);
+  }
+  for (const name of ['GATEHOUSE_TLS_HOST', 'GATEHOUSE_TLS_CERTIFICATE_FILE', 'GATEHOUSE_TLS_KEY_FILE']) {
+    demand(name, ['GATEHOUSE_TLS_PORT'], 'needs GATEHOUSE_TLS_PORT beside it.');
+  }
+  demand(
+    'GATEHOUSE_CLIENT_CERTIFICATE_HEADER',
+    ['GATEHOUSE_TRUSTED_PROXIES'],
+    'needs GATEHOUSE_TRUSTED_PROXIES beside it: the proxies that it is believed from.',
+  );
+  for (const name of ['GATEHOUSE_CLIENT_CA_FILE', 'GATEHOUSE_MTLS_URL']) {
+    demand(
+      name,
+      ['GATEHOUSE_TLS_PORT', 'GATEHOUSE_CLIENT_CERTIFICATE_HEADER'],
+      'needs GATEHOUSE_TLS_PORT or GATEHOUSE_CLIENT_CERTIFICATE_HEADER beside it: where certificates come from.',
+    );
+  }
+  return complaints;
 }
 
 function listed(text: string): string[] {

@@ -9,6 +9,7 @@ import { firstCommands } from './bootstrap/first_commands.ts';
 import { bootstrapFile, masterKeyFile, readConfig, type Config } from './config.ts';
 import { openDatabase, type OpenDatabase } from './db/open.ts';
 import { CannotListen, HttpServer } from './http/server.ts';
+import { TlsFiles } from './http/tls_files.ts';
 import { createLog, type Logger } from './log.ts';
 import { MasterKey } from './vault/master_key.ts';
 import { masterKeyFromFile } from './vault/master_key_file.ts';
@@ -22,6 +23,9 @@ interface Running {
   readonly management: HttpServer;
 }
 
+/** How often the files of TLS are looked at. */
+const TLS_FILES_MILLISECONDS = 10_000;
+
 try {
   const config = readConfig();
   const log = createLog(config.logLevel);
@@ -34,6 +38,7 @@ try {
 }
 
 async function start(config: Config, log: Logger): Promise<Running> {
+  const tlsFiles = await openTlsFiles(config);
   const opened = await openDatabase({
     databaseUrl: config.databaseUrl,
     dataDir: config.dataDir,
@@ -44,7 +49,14 @@ async function start(config: Config, log: Logger): Promise<Running> {
   const fronts: HttpServer[] = [];
   try {
     const masterKeys = await loadMasterKeys(config);
-    app = await createApp({ config, masterKeys, log, clock: systemClock, ...opened });
+    app = await createApp({
+      config,
+      masterKeys,
+      log,
+      clock: systemClock,
+      clientAuthorities: tlsFiles.authorities,
+      ...opened,
+    });
     const bootstrap = config.production ? undefined : await app.bootstrap();
     const management = new HttpServer(app.management);
     const release = await version();
@@ -55,6 +67,9 @@ async function start(config: Config, log: Logger): Promise<Running> {
       await front.listen(config.host, port);
       fronts.push(front);
     }
+    const tlsFront = config.tls && (await listenForTls(app, config.tls, tlsFiles));
+    if (tlsFront) fronts.push(tlsFront);
+    if (config.tls ?? config.clientCaFile) keepTlsFiles(tlsFiles, tlsFront, log);
     const managementPort = await listenForManagement(management, config, log);
     log.info(
       {
@@ -62,6 +77,7 @@ async function start(config: Config, log: Logger): Promise<Running> {
         host: config.host,
         port: config.port,
         admin_port: config.adminPort,
+        tls_port: config.tls?.port,
         management_port: managementPort,
         version: release,
       },
@@ -77,9 +93,37 @@ async function start(config: Config, log: Logger): Promise<Running> {
   }
 }
 
+function openTlsFiles({ tls, clientCaFile }: Config): Promise<TlsFiles> {
+  const identity = tls && { certificate: tls.certificateFile, key: tls.keyFile };
+  return TlsFiles.open({ identity, clientCa: clientCaFile });
+}
+
 async function loadMasterKeys(config: Config): Promise<[MasterKey, ...MasterKey[]]> {
   const [first, ...rest] = config.masterKeys.map((bytes) => new MasterKey(bytes));
   return first ? [first, ...rest] : [await masterKeyFromFile(masterKeyFile(config))];
+}
+
+/** The same answers as on the ordinary port, and clients may bring a certificate. */
+async function listenForTls(
+  app: App,
+  { host, port }: NonNullable<Config['tls']>,
+  files: TlsFiles,
+): Promise<HttpServer> {
+  const front = new HttpServer(app.public, files.context());
+  await front.listen(host, port);
+  return front;
+}
+
+/** Certificates are renewed while the server runs; what is wrong with new ones leaves those before in force. */
+function keepTlsFiles(files: TlsFiles, front: HttpServer | undefined, log: Logger): void {
+  const renew = async (): Promise<void> => {
+    if (!(await files.renew())) return;
+    const context = files.context();
+    if (context) front?.renew(context);
+    log.info('tls_files.renewed');
+  };
+  const look = (): void => void renew().catch((error: unknown) => log.error({ error }, 'tls_files.refused'));
+  setInterval(look, TLS_FILES_MILLISECONDS).unref();
 }
 
 /** In development two servers may run side by side without anyone having chosen a port for each. */

@@ -45,6 +45,9 @@ const badKeys = [
   'A'.repeat(43),
 ];
 
+const TLS = { GATEHOUSE_TLS_PORT: '8443', GATEHOUSE_TLS_CERTIFICATE_FILE: 'c.pem', GATEHOUSE_TLS_KEY_FILE: 'k.pem' };
+const listener = { host: '127.0.0.1', port: 8443, certificateFile: 'c.pem', keyFile: 'k.pem' };
+
 const VARIABLES: readonly Variable[] = [
   {
     name: 'NODE_ENV',
@@ -171,6 +174,52 @@ const VARIABLES: readonly Variable[] = [
     sentence: 'must list addresses and networks, such as 10.0.0.7, 10.1.0.0/16.',
   },
   {
+    name: 'GATEHOUSE_TLS_PORT',
+    good: [['8444', 'tls', { ...listener, port: 8444 }]],
+    bad: badPorts,
+    sentence: PORT_SENTENCE,
+    beside: TLS,
+  },
+  ...[
+    ['GATEHOUSE_TLS_HOST', '::', { ...listener, host: '::' }] as const,
+    ['GATEHOUSE_TLS_CERTIFICATE_FILE', 'a.pem', { ...listener, certificateFile: 'a.pem' }] as const,
+    ['GATEHOUSE_TLS_KEY_FILE', 'a.pem', { ...listener, keyFile: 'a.pem' }] as const,
+  ].map(([name, given, becomes]): Variable => ({
+    name,
+    good: [[given, 'tls', becomes]],
+    bad: [],
+    sentence: '',
+    beside: TLS,
+  })),
+  {
+    name: 'GATEHOUSE_CLIENT_CERTIFICATE_HEADER',
+    good: [['Client-Cert', 'clientCertificateHeader', 'client-cert']],
+    bad: ['Client Cert', 'x:y', 'client_cert', 'a'.repeat(65)],
+    sentence: 'must be the name of a header, such as Client-Cert.',
+    beside: { GATEHOUSE_TRUSTED_PROXIES: '10.0.0.7' },
+  },
+  {
+    name: 'GATEHOUSE_CLIENT_CERTIFICATE_HEADER',
+    good: [],
+    bad: ['Authorization', 'cookie', 'DPoP', 'X-Forwarded-For', 'Content-Type'],
+    sentence: 'must not be a header that has another meaning.',
+    beside: { GATEHOUSE_TRUSTED_PROXIES: '10.0.0.7' },
+  },
+  {
+    name: 'GATEHOUSE_CLIENT_CA_FILE',
+    good: [['ca.pem', 'clientCaFile', 'ca.pem']],
+    bad: [],
+    sentence: '',
+    beside: TLS,
+  },
+  {
+    name: 'GATEHOUSE_MTLS_URL',
+    good: [['https://mtls.id.example.com/', 'mtlsUrl', 'https://mtls.id.example.com']],
+    bad: ['http://127.0.0.1:8443'],
+    sentence: 'must use https.',
+    beside: TLS,
+  },
+  {
     name: 'GATEHOUSE_EGRESS_ALLOW',
     good: [
       ['https://keys.internal.example:8443', 'egressAllow', ['https://keys.internal.example:8443']],
@@ -231,6 +280,10 @@ describe('the configuration', () => {
       dataDir: resolve('.gatehouse'),
       masterKeys: [],
       trustedProxies: [],
+      tls: undefined,
+      clientCaFile: undefined,
+      clientCertificateHeader: undefined,
+      mtlsUrl: undefined,
       egressAllow: [],
       logLevel: 'info',
       keyRotationDays: 30,
@@ -250,6 +303,29 @@ describe('the configuration', () => {
 
   it('names its issuer after its port where none is set', () => {
     assert.equal(readConfig({ PORT: '4000' }).issuer, 'http://127.0.0.1:4000');
+  });
+
+  const source =
+    'needs GATEHOUSE_TLS_PORT or GATEHOUSE_CLIENT_CERTIFICATE_HEADER beside it: where certificates come from.';
+  for (const [name, given, sentence] of [
+    ['GATEHOUSE_TLS_PORT', '8443', 'needs GATEHOUSE_TLS_KEY_FILE beside it.'],
+    ['GATEHOUSE_TLS_HOST', '::', 'needs GATEHOUSE_TLS_PORT beside it.'],
+    ['GATEHOUSE_TLS_CERTIFICATE_FILE', 'a.pem', 'needs GATEHOUSE_TLS_PORT beside it.'],
+    ['GATEHOUSE_TLS_KEY_FILE', 'a.pem', 'needs GATEHOUSE_TLS_PORT beside it.'],
+    ['GATEHOUSE_CLIENT_CA_FILE', 'a.pem', source],
+    ['GATEHOUSE_MTLS_URL', 'https://mtls.id.example.com', source],
+    [
+      'GATEHOUSE_CLIENT_CERTIFICATE_HEADER',
+      'Client-Cert',
+      'needs GATEHOUSE_TRUSTED_PROXIES beside it: the proxies that it is believed from.',
+    ],
+  ] as const) {
+    it(`refuses ${name} by itself`, () => assert.deepEqual(complaints({ [name]: given }), [`${name} ${sentence}`]));
+  }
+
+  it('knows where its TLS listener is for an http issuer, and asks for the address for an https one', () => {
+    assert.equal(readConfig({ ...TLS, ISSUER: 'http://localhost:3000/id' }).mtlsUrl, 'https://localhost:8443/id');
+    assert.equal(readConfig({ ...TLS, ISSUER: 'https://id.example.com' }).mtlsUrl, undefined);
   });
 
   it('takes an empty variable for one that is not set', () => {

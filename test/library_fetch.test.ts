@@ -22,6 +22,8 @@ async function providerWithWayOutTo(origin: string): Promise<Provider> {
     pages: {},
     cookieKeys: ['x'.repeat(32)],
     dpopNonceSecret: Buffer.alloc(32, 'x'),
+    clientCertificates: undefined,
+    mtlsUrl: undefined,
     refreshGraceSeconds: 10,
     refreshTtlSeconds: 60,
     refreshAbsoluteTtlSeconds: 60,

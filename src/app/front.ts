@@ -35,7 +35,8 @@ export interface Front {
 export function openFront(settings: AppSettings, house: House, metrics: Metrics): Front {
   const { config, pool, database, log, clock } = settings;
   const { issuer } = config;
-  const { trail, changes, clients, resources, tokens, vault, argon2id, rotation, egress, traffic } = house;
+  const { trail, changes, clients, resources, tokens, vault, argon2id, rotation, egress, traffic, clientCertificates } =
+    house;
   const cookieKeys = [house.cookieKey];
   const pages = createProviderPages({ issuer, describeScopes: describeScopes(resources, issuer) });
   const endpoints = new Endpoints({
@@ -59,6 +60,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
           clock,
           egress,
           clients: { directory: clients, verifier, uses: house.uses, traffic, clock, keys: { egress, clock, log } },
+          clientCertificates,
           trail,
           tokens,
           statements: house.statements,

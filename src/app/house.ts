@@ -1,4 +1,5 @@
 /** What a node is made of: one of each part, given to one another. */
+import type { X509Certificate } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
 import type pg from 'pg';
 import { ADMIN_SCOPES, adminResourceIdentifier } from '../admin/admin.ts';
@@ -16,6 +17,7 @@ import type { Database } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 import type { Resolve } from '../egress/addresses.ts';
 import { Egress } from '../egress/egress.ts';
+import { ClientCertificates } from '../http/client_certificates.ts';
 import { KeyRing } from '../keys/key_ring.ts';
 import { KeyRotation } from '../keys/rotation.ts';
 import { TokenVerifier } from '../keys/token_verifier.ts';
@@ -38,6 +40,8 @@ export interface AppSettings {
   readonly masterKeys: readonly [MasterKey, ...MasterKey[]];
   readonly log: Logger;
   readonly clock: Clock;
+  /** Whose client certificates prove a name, as their file says now. */
+  readonly clientAuthorities: () => readonly X509Certificate[];
   /** Stands for `dns.lookup` in tests. */
   readonly resolve?: Resolve;
 }
@@ -52,6 +56,7 @@ export async function furnish({
   masterKeys,
   log,
   clock,
+  clientAuthorities,
   resolve = lookup,
 }: AppSettings) {
   const { issuer } = config;
@@ -117,8 +122,17 @@ export async function furnish({
     perAddress: config.addressRequests,
     latestMilliseconds: config.overloadMilliseconds,
   });
+  const seesCertificates = config.tls !== undefined || config.clientCertificateHeader !== undefined;
+  const clientCertificates = seesCertificates
+    ? new ClientCertificates({
+        header: config.clientCertificateHeader,
+        trustedProxies: config.trustedProxies,
+        authorities: clientAuthorities,
+      })
+    : undefined;
   return {
     traffic,
+    clientCertificates,
     vault,
     cookieKey,
     digestUserCode,

@@ -3,6 +3,7 @@
 export type EventName =
   // tokens and grants
   | 'token.issued' // grant_type, resource, scope, jti, jkt, expires_in_seconds, with_refresh_token, grant_id; traded: policy_id, subject, issuer, actor, from_jti
+  | 'token.issued' // grant_type, resource, scope, jti, jkt, x5t_s256, expires_in_seconds, with_refresh_token, grant_id
   | 'token.refused' // grant_type, error, reason
   | 'token.revoked' // token_type, jti
   | 'token.introspected' // only where refused: error, reason

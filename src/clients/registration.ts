@@ -159,6 +159,7 @@ function rightsOf(metadata: ClientMetadata): Readonly<Record<string, string | re
     redirect_uris: metadata.redirect_uris,
     resources: metadata.resources.map(({ resource, scopes }) => `${resource} ${scopes.join(' ')}`),
     introspects: metadata.introspects,
+    ...(metadata.profile && { profile: metadata.profile }),
   };
 }
 

@@ -6,9 +6,7 @@ export type AddressOf = (request: IncomingMessage) => string;
 
 /** `trusted` are addresses and networks, as in `10.0.0.0/8`. A header from anyone else is ignored. */
 export function clientAddress(trusted: readonly string[]): AddressOf {
-  const proxies = blockList(trusted);
-  const isProxy = (address: string): boolean =>
-    isIP(address) !== 0 && proxies.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
+  const isProxy = among(trusted);
   return (request) => {
     const peer = plain(request.socket.remoteAddress ?? '');
     if (trusted.length === 0 || !isProxy(peer)) return peer;
@@ -22,6 +20,17 @@ export function clientAddress(trusted: readonly string[]): AddressOf {
     // what is not an address hides who was there; what stands before it is only what somebody said
     return client !== undefined && isIP(client) !== 0 ? client : peer;
   };
+}
+
+/** Whether one of the proxies that we were told to trust has sent a request. */
+export function isFromProxy(trusted: readonly string[]): (request: IncomingMessage) => boolean {
+  const isProxy = among(trusted);
+  return (request) => isProxy(plain(request.socket.remoteAddress ?? ''));
+}
+
+function among(networks: readonly string[]): (address: string) => boolean {
+  const list = blockList(networks);
+  return (address) => isIP(address) !== 0 && list.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
 }
 
 function blockList(networks: readonly string[]): BlockList {

@@ -17,8 +17,8 @@ export interface AccessTokenClaims extends JWTPayload {
   readonly gen: number;
   /** The grant that the token came from, where a person gave one. */
   readonly gid?: string;
-  /** The key that the token is bound to (RFC 9449, 6.1). */
-  readonly cnf?: { readonly jkt?: string };
+  /** The key or the certificate that the token is bound to (RFC 9449, 6.1; RFC 8705, 3.1). */
+  readonly cnf?: { readonly jkt?: string; readonly 'x5t#S256'?: string };
   /** Who acts for the subject (RFC 8693, 4.1). */
   readonly act?: Act;
   /** A subject that is no account of ours (RFC 9493, 3.2.4). */

@@ -14,10 +14,16 @@ export interface ClientKeysSettings {
   readonly egress: Pick<Egress, 'get' | 'last'>;
   readonly clock: Clock;
   readonly log: Logger;
+  /** The digest of the certificate that came with the request under way, where one did. */
+  readonly presented: () => string | undefined;
 }
 
-/** What the library calls of a client's keys: `fresh` and `refresh` once a verification failed, then it verifies again. */
+/**
+ * What the library calls of a client's keys: `fresh` and `refresh` once a verification failed, then it verifies again.
+ * For a client with a self-signed certificate it calls `refresh` each time, and goes through them all.
+ */
 interface KeyStore {
+  [Symbol.iterator](): Iterator<{ readonly 'x5t#S256'?: string }>;
   selectForVerify(options: object): object[];
   fresh(): boolean;
   refresh(): Promise<void>;
@@ -26,20 +32,26 @@ interface KeyStore {
 }
 
 /** Makes the client's keys come through the guarded way out. A client with registered keys stays as it is. */
-export function readKeysThrough({ egress, clock, log }: ClientKeysSettings, client: Client): void {
+export function readKeysThrough({ egress, clock, log, presented }: ClientKeysSettings, client: Client): void {
   const { jwksUri, clientId } = client;
   if (typeof jwksUri !== 'string') return;
   const { asymmetricKeyStore: store } = client as unknown as { asymmetricKeyStore: KeyStore };
   const selectForVerify = store.selectForVerify.bind(store);
+  const all = store[Symbol.iterator].bind(store);
   const published = new PublishedKeys(jwksUri, egress, (error) =>
     log.warn({ clientId, error }, 'client_keys.unreadable'),
   );
+  const holds = (digest: string | undefined): boolean =>
+    digest !== undefined && Iterator.from({ [Symbol.iterator]: all }).some((key) => key['x5t#S256'] === digest);
   Object.assign(store, {
     // none found, and not fresh: the library calls refresh and looks again
     selectForVerify: (options) => (published.areUsable(clock()) ? selectForVerify(options) : []),
+    [Symbol.iterator]: () => (published.areUsable(clock()) ? all() : [].values()),
     fresh: () => published.wereTried(clock()),
     refresh: async () => {
-      await published.refresh(clock());
+      const now = clock();
+      if (published.wereTried(now) || (published.areUsable(now) && holds(presented()))) return;
+      await published.refresh(now);
       store.clear();
       for (const key of published.keys) store.add(key);
     },

@@ -45,6 +45,13 @@ export function isAboutProof(ctx: Pick<KoaContextWithOIDC, 'req'>): boolean {
   return examined.has(ctx.req);
 }
 
+/** Whether the proof that the library is verifying was made for this address. */
+export function isProvedFor(ctx: KoaContextWithOIDC, address: string): boolean {
+  if (!examined.has(ctx.req)) return false;
+  const { htu } = parse(ctx).claims;
+  return typeof htu === 'string' && htu.split(/[?#]/)[0] === address;
+}
+
 /**
  * Uses up the proof of the request, which the library has verified. What counts is the key: a proof that one client
  * sent is no fresh one when another client sends it.

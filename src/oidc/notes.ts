@@ -137,6 +137,7 @@ function issued(ctx: KoaContextWithOIDC): AuditEvent {
     expires_in_seconds: token?.expiration,
     with_refresh_token: RefreshToken !== undefined,
     jkt: token?.jkt,
+    x5t_s256: token?.['x5t#S256'],
     grant_id: AccessToken?.grantId === undefined ? undefined : grantReference(AccessToken.grantId),
   };
   const { trade } = notesOf(ctx);
@@ -157,6 +158,7 @@ export interface IssuedDetails {
   readonly expires_in_seconds: number | undefined;
   readonly with_refresh_token: boolean;
   readonly jkt?: string | undefined;
+  readonly x5t_s256?: string | undefined;
   readonly grant_id?: string | undefined;
 }
 

@@ -13,9 +13,9 @@ import type { Clock } from '../base/clock.ts';
 import { epochSeconds } from '../base/clock.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import type { Digest } from '../base/secret.ts';
-import { AUTH_METHODS } from '../clients/metadata/authentication.ts';
 import { GRANT_TYPES } from '../clients/metadata/flows.ts';
 import { CLIENT_ALGS } from '../clients/metadata/pieces.ts';
+import { isFapi2 } from '../clients/metadata/security_profile.ts';
 import type { Database } from '../db/connection.ts';
 import type { Egress } from '../egress/egress.ts';
 import { fetchThrough } from '../egress/fetch.ts';
@@ -26,8 +26,9 @@ import { createAdapter, grantReference } from './artifacts.ts';
 import { demandOurAudience } from './client_assertions.ts';
 import { DeviceCodeStore } from './device_codes.ts';
 import { deviceFlow, guardDeviceFlow, type DevicePages } from './device_flow.ts';
-import { demandProofOfBound, DPOP_ALGS, examineProof, isAboutProof, useProof } from './dpop.ts';
+import { demandProofOfBound, DPOP_ALGS, examineProof, isAboutProof, isProvedFor, useProof } from './dpop.ts';
 import { loadExistingGrant } from './existing_grant.ts';
+import { authMethods, endpointAliases, mutualTls, type MutualTlsSettings } from './mutual_tls.ts';
 import { noteReplay, noteReuse, takeNotes } from './notes.ts';
 import { demandPushedRequest } from './pushed_requests.ts';
 import { recordOf, useRegisteredClients, type RegisteredClientsSettings } from './registered_clients.ts';
@@ -45,7 +46,7 @@ export interface ProviderPages extends DevicePages {
   readonly postLogoutSuccessSource: (ctx: KoaContextWithOIDC) => void | Promise<void>;
 }
 
-export interface ProviderSettings {
+export interface ProviderSettings extends MutualTlsSettings {
   readonly issuer: string;
   readonly database: Database;
   readonly clock: Clock;
@@ -111,8 +112,8 @@ const INTERACTION_SECONDS = 1_800;
 
 export function createProvider(settings: ProviderSettings, jwks: readonly JWK[]): Provider {
   const provider = new Provider(settings.issuer, configuration(settings, jwks));
-  pinToIssuer(provider);
-  useRegisteredClients(provider, settings.clients);
+  pinToIssuer(provider, endpointAliases(settings, ROUTES));
+  useRegisteredClients(provider, settings.clients, settings.clientCertificates);
   demandProofOfBound(provider);
   demandPushedRequest(provider);
   (provider.ReplayDetection as { unique: unknown }).unique = useOnceOnAllNodes(settings.database);
@@ -161,7 +162,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     pkce: { required: () => true },
     // which URI is meant is said in every request (OpenID Connect Core, 3.1.2.1)
     allowOmittingSingleRegisteredRedirectUri: false,
-    clientAuthMethods: [...AUTH_METHODS],
+    clientAuthMethods: authMethods(settings),
     assertJwtClientAuthClaimsAndHeader: demandOurAudience(settings.issuer, clock),
     enabledJWA: {
       idTokenSigningAlgValues: [...SIGNING_ALGS],
@@ -198,7 +199,8 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     loadExistingGrant: loadExistingGrant(database, clock),
     // whoever registered for refresh tokens gets them; without offline_access they end with the session
     issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
-    rotateRefreshToken: () => true,
+    // bound to its client, one is worth nothing to a thief; a lost answer must not cost a bank's customer (FAPI 2.0, 5.3.2.1)
+    rotateRefreshToken: ({ oidc }) => !isFapi2(recordOf(oidc.client!).metadata),
     extraTokenClaims: (_ctx, token) => {
       if (!('aud' in token) || token.aud === undefined || !token.client) return undefined;
       const { tokenGeneration } = recordOf(token.client);
@@ -220,7 +222,9 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       DeviceCode: DEVICE_CODE_SECONDS,
       IdToken: ID_TOKEN_SECONDS,
       Interaction: INTERACTION_SECONDS,
-      RefreshToken: settings.refreshTtlSeconds,
+      // one that is never replaced lasts as long as what it renews
+      RefreshToken: (_ctx, _token, client) =>
+        isFapi2(recordOf(client).metadata) ? settings.refreshAbsoluteTtlSeconds : settings.refreshTtlSeconds,
       Grant: settings.refreshAbsoluteTtlSeconds,
       Session: settings.sessionTtlSeconds,
     },
@@ -229,6 +233,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       clientCredentials: { enabled: true },
       deviceFlow: deviceFlow({ pages: settings.pages, policy }),
       dPoP: { enabled: true, nonceSecret: settings.dpopNonceSecret, requireNonce: examineProof(clock) },
+      mTLS: mutualTls(settings),
       pushedAuthorizationRequests: { enabled: true },
       jwtResponseModes: { enabled: true },
       requestObjects: { enabled: true, assertJwtClaimsAndHeader: demandRequestObject(clock) },
@@ -253,7 +258,10 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
         useGrantedResource: () => true,
       },
     },
-    discovery: { grant_types_supported: [...GRANT_TYPES] },
+    discovery: {
+      grant_types_supported: [...GRANT_TYPES],
+      mtls_endpoint_aliases: endpointAliases(settings, ROUTES),
+    },
   };
 }
 
@@ -288,13 +296,18 @@ function cookies({ issuer, cookieKeys }: ProviderSettings): Configuration['cooki
 }
 
 /** Every URL that the library makes starts with the issuer, whatever Host or X-Forwarded-* a request carries. */
-function pinToIssuer(provider: Provider): void {
+function pinToIssuer(provider: Provider, aliases: Readonly<Record<string, string>> = {}): void {
   const { protocol, host } = new URL(provider.issuer);
   Object.defineProperties(provider.request, {
     protocol: { get: () => protocol.slice(0, -1) },
     host: { get: () => host },
   });
-  const contexts = provider.OIDCContext.prototype as { urlFor: (name: string, options?: object) => string };
-  contexts.urlFor = (name, options) =>
-    (provider as unknown as { urlFor: (name: string, options?: object) => string }).urlFor(name, options);
+  type UrlFor = (name: string, options?: object) => string;
+  const contexts = provider.OIDCContext.prototype as { urlFor: UrlFor };
+  contexts.urlFor = function (this: { readonly ctx: KoaContextWithOIDC }, name, options) {
+    const alias = aliases[`${name}_endpoint`];
+    // asked for where a proof is compared with it: an endpoint has two addresses then, and is the same one
+    if (alias !== undefined && isProvedFor(this.ctx, alias)) return alias;
+    return (provider as unknown as { urlFor: UrlFor }).urlFor(name, options);
+  };
 }

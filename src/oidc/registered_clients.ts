@@ -5,13 +5,16 @@ import type { ClientDirectory } from '../clients/client_directory.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
 import { usesSecret } from '../clients/metadata/authentication.ts';
 import { DEVICE_CODE } from '../clients/metadata/flows.ts';
+import { needsCertificate } from '../clients/metadata/mutual_tls.ts';
 import type { SecretUses } from '../clients/secret_uses.ts';
 import type { SecretVerifier } from '../clients/secret_verifier.ts';
 import type { Clock } from '../base/clock.ts';
+import type { ClientCertificates } from '../http/client_certificates.ts';
 import type { Traffic } from '../limits/traffic.ts';
 import { readKeysThrough, type ClientKeysSettings } from './client_keys.ts';
 import { refuseSpent } from './client_traffic.ts';
 import { demandProof } from './dpop.ts';
+import { demandCertificate, presentedDigest } from './mutual_tls.ts';
 
 export interface RegisteredClientsSettings {
   readonly directory: ClientDirectory;
@@ -19,7 +22,7 @@ export interface RegisteredClientsSettings {
   readonly uses: SecretUses;
   readonly traffic: Traffic;
   readonly clock: Clock;
-  readonly keys: ClientKeysSettings;
+  readonly keys: Omit<ClientKeysSettings, 'presented'>;
 }
 
 /** The library wants every confidential client to have a secret; no one knows this one, and it is compared with nothing. */
@@ -44,9 +47,12 @@ interface ClientClass {
   };
 }
 
-/** Makes the provider find its clients in our directory. A revoked client is not found. */
-export function useRegisteredClients(provider: Provider, settings: RegisteredClientsSettings): void {
-  const { directory, verifier, uses, traffic, clock, keys } = settings;
+/** Makes the provider find its clients in our directory. A revoked client is not found. Without `certificates` the server sees none. */
+export function useRegisteredClients(
+  provider: Provider,
+  { directory, verifier, uses, traffic, clock, keys }: RegisteredClientsSettings,
+  certificates: ClientCertificates | undefined,
+): void {
   const RegisteredClient = provider.Client as unknown as ClientClass;
   // an instance lives as long as the record it was built from: a changed client has a new record
   const instances = new WeakMap<ClientWithSecrets, Client>();
@@ -57,8 +63,12 @@ export function useRegisteredClients(provider: Provider, settings: RegisteredCli
     refuseSpent(traffic, Provider.ctx, id);
     const known = instances.get(record);
     if (known) return known;
+    // without certificates it would be served as if it had asked for less
+    if (!certificates && needsCertificate(record.metadata)) {
+      throw new errors.InvalidClientAuth('the client needs mutual TLS, which this server is not set up for');
+    }
     const client = new RegisteredClient(toLibraryMetadata(record));
-    readKeysThrough(keys, client);
+    readKeysThrough({ ...keys, presented: () => presentedDigest(certificates) }, client);
     instances.set(record, client);
     records.set(client, record);
     return client;
@@ -77,6 +87,7 @@ export function useRegisteredClients(provider: Provider, settings: RegisteredCli
     const allowed = grantTypeAllowed.call(this, grantType);
     if (!allowed) refuseGrantType(grantType);
     demandProof(this);
+    demandCertificate(certificates, this);
     return allowed;
   };
 }
@@ -98,7 +109,7 @@ function refuseGrantType(grantType: string): void {
 
 function toLibraryMetadata({ clientId, metadata, createdAt }: ClientWithSecrets): AllClientMetadata {
   // the library would refuse a scope that we leave out instead (resource_policy.ts)
-  const { resources: _, introspects: __, secret_rotation_days: ___, scope: ____, ...spoken } = metadata;
+  const { resources: _, introspects: __, secret_rotation_days: ___, scope: ____, profile: _____, ...spoken } = metadata;
   return {
     ...(spoken as AllClientMetadata),
     client_id: clientId,

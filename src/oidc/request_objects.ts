@@ -1,6 +1,8 @@
 /** What a signed authorization request (JAR, RFC 9101) must be beyond what the library demands. By value only: none is fetched. */
 import { errors, type Client, type KoaContextWithOIDC } from 'oidc-provider';
 import { epochSeconds, type Clock } from '../base/clock.ts';
+import { isFapi2, isFapi2Alg } from '../clients/metadata/security_profile.ts';
+import { recordOf } from './registered_clients.ts';
 
 /** Of its life, and of its past where it says since when it is valid: signed links must not lie around for ever. */
 const LONGEST_REQUEST_SECONDS = 3_600;
@@ -23,6 +25,7 @@ export function demandRequestObject(clock: Clock) {
     // else it would do as a client assertion, which anybody who sees the address could use (RFC 9101, 10.8)
     if (claims['sub'] === client.clientId) refuse('sub must not be the client_id');
     demandTimes(claims, epochSeconds(clock()));
+    if (isFapi2(recordOf(client).metadata)) demandFapi2(claims, header);
   };
 }
 
@@ -34,6 +37,13 @@ function demandTimes({ exp, nbf, iat }: Claims, now: number): void {
     refuse(`nbf must be at most ${LONGEST_REQUEST_SECONDS} s ago`);
   }
   if (typeof iat === 'number' && iat > now + FURTHEST_AHEAD_SECONDS) refuse('iat is ahead of time');
+}
+
+/** FAPI 2.0 message signing, 5.3.1: a request says from when on it is valid, and for an hour at most. */
+function demandFapi2({ exp, nbf }: Claims, header: Claims): void {
+  if (!isFapi2Alg(header['alg'])) refuse('alg must be ES256, PS256, Ed25519 or EdDSA');
+  if (typeof nbf !== 'number') refuse('nbf is required');
+  if (Number(exp) > nbf + LONGEST_REQUEST_SECONDS) refuse(`exp must be at most ${LONGEST_REQUEST_SECONDS} s after nbf`);
 }
 
 function refuse(reason: string): never {

@@ -4,6 +4,7 @@
  */
 import { errors, type Client, type KoaContextWithOIDC, type ResourceServer } from 'oidc-provider';
 import type { ClientWithSecrets } from '../clients/client.ts';
+import { FAPI2_ACCESS_TOKEN_SECONDS, isFapi2, isFapi2Alg } from '../clients/metadata/security_profile.ts';
 import { OPENID_SCOPES, type Resource } from '../resources/resource.ts';
 import type { ResourceDirectory } from '../resources/resource_directory.ts';
 import { recordOf } from './registered_clients.ts';
@@ -75,11 +76,19 @@ export class ResourcePolicy {
     const resource = this.#resources.get(identifier);
     const allowed = this.#allowed(record, identifier);
     if (!resource || allowed.size === 0) throw new errors.InvalidTarget('this client has not been given the resource');
+    const fapi2 = isFapi2(record.metadata);
+    if (fapi2 && !isFapi2Alg(resource.signingAlg)) {
+      throw new errors.InvalidTarget(
+        `tokens for this resource are signed with ${resource.signingAlg}, which FAPI 2.0 forbids`,
+      );
+    }
     narrowOpenid(ctx, record);
     demandScope(ctx);
     if (isClientCredentials(ctx)) this.#settleClientCredentialsScope(ctx, allowed);
     else if (isAuthorization(ctx)) this.#refuseBeyondRequested(ctx, record);
-    return asServer(resource, allowed);
+    const server = asServer(resource, allowed);
+    if (!fapi2) return server;
+    return { ...server, accessTokenTTL: Math.min(resource.accessTokenTtlSeconds, FAPI2_ACCESS_TOKEN_SECONDS) };
   };
 
   /** A resource with these scopes, as far as it still has them: for grants whose own policy says what a client may have. */

@@ -1,8 +1,10 @@
 /** A Gatehouse in this process, on a database of its own: the real thing but for the port, which is free. */
+import type { X509Certificate } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
+import type { SecureContextOptions } from 'node:tls';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createApp, type App } from '../../src/app/app.ts';
@@ -11,6 +13,7 @@ import type { Bootstrap } from '../../src/bootstrap/development.ts';
 import { readConfig } from '../../src/config.ts';
 import type { Resolve } from '../../src/egress/addresses.ts';
 import { createDatabase, createPool, type Database } from '../../src/db/connection.ts';
+import { HttpServer } from '../../src/http/server.ts';
 import { createLog } from '../../src/log.ts';
 import { MasterKey } from '../../src/vault/master_key.ts';
 import { cloneDatabase } from './database.ts';
@@ -27,6 +30,8 @@ export interface GatehouseOptions {
   readonly withoutNotify?: boolean;
   /** Answers for DNS. */
   readonly resolve?: Resolve;
+  /** With GATEHOUSE_TLS_PORT: what its listener is given. With the authorities alone: as behind a proxy. */
+  readonly tls?: { readonly context?: SecureContextOptions; readonly authorities: readonly X509Certificate[] };
 }
 
 export interface Gatehouse extends Bootstrap {
@@ -60,6 +65,7 @@ export async function startGatehouse({
   clock = systemClock,
   withoutNotify = false,
   resolve,
+  tls,
 }: GatehouseOptions = {}): Promise<Gatehouse> {
   const clone = beside ? undefined : await cloneDatabase();
   const databaseUrl = beside?.databaseUrl ?? clone!.url;
@@ -92,12 +98,15 @@ export async function startGatehouse({
     masterKeys: [first!, ...rest],
     log: createLog(config.logLevel, { write: (line) => void log.push(line) }),
     clock,
+    clientAuthorities: () => tls?.authorities ?? [],
     ...(resolve && { resolve }),
   });
   const bootstrap = beside ?? (await app.bootstrap());
   server.on('request', app.public);
   managementServer.on('request', app.management);
   if (app.admin) adminServer.on('request', app.admin);
+  const tlsServer = config.tls && new HttpServer(app.public, tls?.context);
+  await tlsServer?.listen('127.0.0.1', config.tls!.port);
 
   const gatehouse: Gatehouse = {
     issuer,
@@ -119,7 +128,10 @@ export async function startGatehouse({
         ...(body !== undefined && { body: JSON.stringify(body) }),
       });
     },
-    stop: () => stop([server, managementServer, adminServer], app, pool, dataDir, clone),
+    async stop() {
+      await tlsServer?.drain(0);
+      await stop([server, managementServer, adminServer], app, pool, dataDir, clone);
+    },
   };
   return gatehouse;
 }

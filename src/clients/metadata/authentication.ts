@@ -4,7 +4,14 @@ import { clientAlg, keysUrl } from './pieces.ts';
 import { PublicJwk } from './public_jwk.ts';
 import type { Check, ClientMetadata } from './client_metadata.ts';
 
-export const AUTH_METHODS = ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'] as const;
+export const AUTH_METHODS = [
+  'client_secret_basic',
+  'client_secret_post',
+  'private_key_jwt',
+  'tls_client_auth',
+  'self_signed_tls_client_auth',
+  'none',
+] as const;
 
 export const authentication = {
   token_endpoint_auth_method: z

@@ -7,15 +7,19 @@ import { access, checkAccess } from './access.ts';
 import { authentication, checkAuthentication } from './authentication.ts';
 import { authorizationRequests, checkAuthorizationRequests } from './authorization_requests.ts';
 import { checkFlows, flows } from './flows.ts';
+import { checkMutualTls, mutualTls } from './mutual_tls.ts';
 import { presentation } from './presentation.ts';
+import { checkSecurityProfile, fapi2Defaults, isFapi2, securityProfile } from './security_profile.ts';
 import { tokens } from './tokens.ts';
 
 const members = {
   ...presentation,
   ...flows,
   ...authentication,
+  ...mutualTls,
   ...authorizationRequests,
   ...tokens,
+  ...securityProfile,
   ...access,
 };
 
@@ -26,7 +30,14 @@ export type Objection = (path: readonly (string | number)[], message: string) =>
 /** What the members of one file demand of one another and of the rest. */
 export type Check = (client: ClientMetadata, object: Objection) => void;
 
-const CHECKS: readonly Check[] = [checkFlows, checkAuthentication, checkAuthorizationRequests, checkAccess];
+const CHECKS: readonly Check[] = [
+  checkFlows,
+  checkAuthentication,
+  checkMutualTls,
+  checkAuthorizationRequests,
+  checkAccess,
+  checkSecurityProfile,
+];
 
 /** With what follows from the rest filled in. */
 export type ClientMetadata = ReturnType<typeof withDefaults>;
@@ -49,5 +60,5 @@ function withDefaults(given: Given) {
     given.redirect_uris.length > 0 ? 'authorization_code' : 'client_credentials',
   ];
   const response_types: 'code'[] = given.response_types ?? (grant_types.includes('authorization_code') ? ['code'] : []);
-  return { ...given, grant_types, response_types };
+  return { ...(isFapi2(given) && fapi2Defaults(grant_types)), ...given, grant_types, response_types };
 }

@@ -1,0 +1,76 @@
+/**
+ * What an admin may demand of a client as a whole. `fapi2` is the FAPI 2.0 security profile: what it leaves open is
+ * filled in here, what contradicts it is refused, and what can only be seen in a request is refused there.
+ */
+import { z } from 'zod';
+import { DEVICE_CODE } from './flows.ts';
+import type { Check } from './client_metadata.ts';
+
+export const securityProfile = {
+  profile: z
+    .enum(['fapi2'], 'must be fapi2')
+    .optional()
+    .describe('fapi2: the client and all its requests must follow the FAPI 2.0 security profile.'),
+};
+
+/** FAPI 2.0, 5.4.1; Ed25519 is what the profile calls EdDSA (RFC 9864). */
+const FAPI2_ALGS: ReadonlySet<string> = new Set(['ES256', 'PS256', 'Ed25519', 'EdDSA']);
+const FAPI2_AUTH_METHODS: ReadonlySet<string> = new Set([
+  'private_key_jwt',
+  'tls_client_auth',
+  'self_signed_tls_client_auth',
+]);
+/** How long an access token of such a client lives at most, whatever its API allows others. */
+export const FAPI2_ACCESS_TOKEN_SECONDS = 600;
+
+export function isFapi2({ profile }: { readonly profile?: 'fapi2' | undefined }): boolean {
+  return profile === 'fapi2';
+}
+
+/** Whether such a client may sign with it, or be sent what is signed with it. */
+export function isFapi2Alg(alg: unknown): boolean {
+  return typeof alg === 'string' && FAPI2_ALGS.has(alg);
+}
+
+/** What follows from the profile where the client is registered with nothing else. */
+export function fapi2Defaults(grantTypes: readonly string[]) {
+  if (!grantTypes.includes('authorization_code')) return {};
+  return {
+    require_pushed_authorization_requests: true,
+    id_token_signed_response_alg: 'ES256',
+    authorization_signed_response_alg: 'ES256',
+  } as const;
+}
+
+const ALG_MEMBERS = [
+  'token_endpoint_auth_signing_alg',
+  'request_object_signing_alg',
+  'id_token_signed_response_alg',
+  'authorization_signed_response_alg',
+] as const;
+
+export const checkSecurityProfile: Check = (client, object) => {
+  if (!isFapi2(client)) return;
+  if (!FAPI2_AUTH_METHODS.has(client.token_endpoint_auth_method)) {
+    object(['token_endpoint_auth_method'], `must be one of ${[...FAPI2_AUTH_METHODS].join(', ')} for profile fapi2`);
+  }
+  if (!client.dpop_bound_access_tokens && !client.tls_client_certificate_bound_access_tokens) {
+    object(
+      ['dpop_bound_access_tokens'],
+      'must be true for profile fapi2, or tls_client_certificate_bound_access_tokens: tokens are bound to the client',
+    );
+  }
+  if (client.grant_types.includes('authorization_code') && !client.require_pushed_authorization_requests) {
+    object(['require_pushed_authorization_requests'], 'must be true for profile fapi2');
+  }
+  if (client.grant_types.includes(DEVICE_CODE)) {
+    object(['grant_types'], `must not contain ${DEVICE_CODE} for profile fapi2: its requests can not be pushed`);
+  }
+  for (const member of ALG_MEMBERS) {
+    const alg = client[member];
+    if (alg && !isFapi2Alg(alg)) object([member], 'must be ES256, PS256, Ed25519 or EdDSA for profile fapi2');
+  }
+  client.redirect_uris.forEach((uri, index) => {
+    if (!uri.startsWith('https:')) object(['redirect_uris', index], 'must use https for profile fapi2');
+  });
+};
