@@ -15,6 +15,7 @@ import { SecretGuesses } from '../limits/secret_guesses.ts';
 import { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import { createLogin } from '../login/login.ts';
 import { createProviderPages } from '../login/provider_pages.ts';
+import { backchannelLogouts } from '../oidc/backchannel_logout.ts';
 import { describeClient, describeScopes } from '../oidc/descriptions.ts';
 import { Endpoints } from '../oidc/endpoints.ts';
 import { createProvider, METHODS } from '../oidc/provider.ts';
@@ -68,6 +69,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     );
   swap();
   house.ring.onSwap(swap);
+  house.outbox.serve(backchannelLogouts(() => endpoints.provider));
 
   const login = createLogin({
     provider: () => endpoints.provider,

@@ -21,6 +21,7 @@ import type { Egress } from '../egress/egress.ts';
 import { fetchThrough } from '../egress/fetch.ts';
 import type { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import { createAdapter, grantReference } from './artifacts.ts';
+import { postponeLogouts } from './backchannel_logout.ts';
 import { demandOurAudience } from './client_assertions.ts';
 import { DeviceCodeStore } from './device_codes.ts';
 import { deviceFlow, guardDeviceFlow, type DevicePages } from './device_flow.ts';
@@ -108,6 +109,7 @@ export function createProvider(settings: ProviderSettings, jwks: readonly JWK[])
   useRegisteredClients(provider, settings.clients);
   demandProofOfBound(provider);
   demandPushedRequest(provider);
+  postponeLogouts(provider, settings);
   (provider.ReplayDetection as { unique: unknown }).unique = useOnceOnAllNodes(settings.database);
   guardDeviceFlow(provider, ROUTES.code_verification, settings.userCodeGuesses);
   takeNotes(provider);
@@ -227,6 +229,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
         allowedPolicy: (_ctx, client, token) =>
           maySee(recordOf(client), { clientId: token.clientId, audience: 'aud' in token ? token.aud : undefined }),
       },
+      backchannelLogout: { enabled: true },
       rpInitiatedLogout: {
         enabled: true,
         logoutSource: settings.pages.logoutSource,

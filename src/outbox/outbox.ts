@@ -120,6 +120,7 @@ export class Outbox {
     const { database, trail, clock, log } = this.#settings;
     const about = { message_id: claimed.messageId, kind: claimed.kind, client_id: claimed.clientId };
     const kind = this.#kinds.get(claimed.kind)!;
+    log.debug({ ...about, attempts: claimed.attempts }, 'outbox.claimed');
     try {
       const outcome = await this.#attempt(kind, claimed).catch((error: unknown) => {
         log.error({ ...about, error }, 'outbox.attempt_broken');

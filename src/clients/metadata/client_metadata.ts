@@ -7,6 +7,7 @@ import { access, checkAccess } from './access.ts';
 import { authentication, checkAuthentication } from './authentication.ts';
 import { authorizationRequests, checkAuthorizationRequests } from './authorization_requests.ts';
 import { checkFlows, flows } from './flows.ts';
+import { checkLogout, logout } from './logout.ts';
 import { presentation } from './presentation.ts';
 import { tokens } from './tokens.ts';
 
@@ -16,6 +17,7 @@ const members = {
   ...authentication,
   ...authorizationRequests,
   ...tokens,
+  ...logout,
   ...access,
 };
 
@@ -26,7 +28,13 @@ export type Objection = (path: readonly (string | number)[], message: string) =>
 /** What the members of one file demand of one another and of the rest. */
 export type Check = (client: ClientMetadata, object: Objection) => void;
 
-const CHECKS: readonly Check[] = [checkFlows, checkAuthentication, checkAuthorizationRequests, checkAccess];
+const CHECKS: readonly Check[] = [
+  checkFlows,
+  checkAuthentication,
+  checkAuthorizationRequests,
+  checkLogout,
+  checkAccess,
+];
 
 /** With what follows from the rest filled in. */
 export type ClientMetadata = ReturnType<typeof withDefaults>;
