@@ -34,6 +34,7 @@ export type EventName =
   | 'login.failed' // reason: unknown_account, wrong_password, account_disabled
   | 'login.throttled' // retry_after_seconds
   | 'logout.completed'
+  | 'logout.refused' // error, reason
   | 'session.ended'
   | 'consent.given' // scopes, remembered
   | 'consent.denied'

@@ -50,7 +50,14 @@ export class Endpoints {
   }
 
   middleware: Koa.Middleware = async (ctx, next) => {
-    await this.#handle!(ctx, next);
+    try {
+      await this.#handle!(ctx, next);
+    } catch (error) {
+      if (!('oidc' in ctx)) throw error;
+      // A session that could not be saved is tried again after the error was answered: that answer stands.
+      const notes = notesOf(ctx);
+      if (!notes.refusal) notes.failure ??= error as Error;
+    }
     // what the library's router didn't match has no OIDC context
     if (!('oidc' in ctx)) return;
     const context = ctx as unknown as KoaContextWithOIDC;

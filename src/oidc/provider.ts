@@ -28,6 +28,7 @@ import { deviceFlow, guardDeviceFlow, type DevicePages } from './device_flow.ts'
 import { demandProofOfBound, DPOP_ALGS, examineProof, isAboutProof, useProof } from './dpop.ts';
 import { loadExistingGrant } from './existing_grant.ts';
 import { noteReplay, noteReuse, takeNotes } from './notes.ts';
+import { takePostedRequests } from './posted_requests.ts';
 import { demandPushedRequest } from './pushed_requests.ts';
 import { recordOf, useRegisteredClients, type RegisteredClientsSettings } from './registered_clients.ts';
 import { useOnce } from './replay.ts';
@@ -110,6 +111,7 @@ export function createProvider(settings: ProviderSettings, jwks: readonly JWK[])
   demandProofOfBound(provider);
   demandPushedRequest(provider);
   postponeLogouts(provider, settings);
+  takePostedRequests(provider, ROUTES.end_session, settings.pages);
   (provider.ReplayDetection as { unique: unknown }).unique = useOnceOnAllNodes(settings.database);
   guardDeviceFlow(provider, ROUTES.code_verification, settings.userCodeGuesses);
   takeNotes(provider);
