@@ -4,6 +4,7 @@ import Koa from 'koa';
 import { PasswordCheck } from '../accounts/password_check.ts';
 import { createAdmin } from '../admin/admin.ts';
 import { SecretVerifier } from '../clients/secret_verifier.ts';
+import { brokenOff } from '../http/broken_off.ts';
 import { clientAddress } from '../http/client_address.ts';
 import type { Metrics } from '../http/metrics.ts';
 import { pinToIssuer } from '../http/mount.ts';
@@ -117,7 +118,11 @@ function listener(
 ): RequestListener {
   const app = new Koa();
   app.keys = [cookieKey];
-  app.on('error', (error: unknown) => log.error({ error }, 'request.failed'));
+  app.on('error', (error: unknown, ctx?: Koa.Context) => {
+    const code = brokenOff(error, ctx);
+    if (code === undefined) log.error({ error }, 'request.failed');
+    else log.debug({ code }, 'request.broken_off');
+  });
   app.use(requestContext(clock, clientAddress(config.trustedProxies)));
   app.use(pinToIssuer(app, config.issuer));
   app.use(

@@ -23,6 +23,7 @@ export function pinToIssuer(app: Koa, issuer: string): Koa.Middleware {
   return (ctx, next) => {
     if (!hasPath(ctx)) {
       ctx.status = 400;
+      ctx.body = { error: 'invalid_request', error_description: 'the request target is not a path' };
       return undefined;
     }
     // two years, as browsers ask for before they keep it for good (RFC 6797)

@@ -11,7 +11,7 @@ import { isUnavailable } from '../db/connection.ts';
 import type { Logger } from '../log.ts';
 import { requestOf } from '../http/request_context.ts';
 import { notesOf, originOf } from './notes.ts';
-import { ROUTES, type ProviderPages } from './provider.ts';
+import { METHODS, ROUTES, type ProviderPages } from './provider.ts';
 import type { StructuredTokens } from './structured_tokens.ts';
 
 export interface EndpointsSettings {
@@ -61,6 +61,11 @@ export class Endpoints {
     // what the library's router didn't match has no OIDC context
     if (!('oidc' in ctx)) return;
     const context = ctx as unknown as KoaContextWithOIDC;
+    // one that asks about no other origin, which CORS leaves alone
+    if (ctx.method === 'OPTIONS' && ctx.status === 404) {
+      ctx.status = 204;
+      ctx.set('Allow', (METHODS[ctx.path] ?? []).join(', '));
+    }
     try {
       if (this.#settings.structured.takesOver(context, notesOf(context).refusal)) await this.#answerStructured(context);
       await this.#settings.trail.record(originOf(context), ...notesOf(context).events);
