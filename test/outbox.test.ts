@@ -3,6 +3,7 @@ import type { RequestListener } from 'node:http';
 import { afterEach, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { addSeconds } from '../src/base/clock.ts';
+import { removeExpiredRows } from '../src/maintenance/expired_rows.ts';
 import { everythingStored } from './support/everything_stored.ts';
 import { openMailRoom, type MailRoom } from './support/mail.ts';
 import { eventually } from './support/operator.ts';
@@ -192,6 +193,22 @@ describe('the outbox', () => {
     await eventually(async () => receiver.requests.length === 1, PATIENCE_MS);
     await delay(100);
     assert.equal((await room.stored()).filter(({ attempts }) => attempts === 0).length, 1);
+  });
+
+  it('keeps what failed for a week, and what waits for as long as it waits', async () => {
+    const { room, url, receiver } = await scene(answering(400));
+    await room.write(url('/'));
+    room.node(egressTo([receiver]));
+    await eventually(async () => (await room.stored())[0]!.failure !== null, PATIENCE_MS);
+    await room.write(url('/'), { kind: 'of_a_newer_release' });
+    const inDays = (days: number): Date => addSeconds(new Date(), days * 86_400);
+    await removeExpiredRows(room.database, inDays(6));
+    assert.equal((await room.stored()).length, 2);
+    await removeExpiredRows(room.database, inDays(8));
+    assert.deepEqual(
+      (await room.stored()).map(({ failure }) => failure),
+      [null],
+    );
   });
 
   it('finishes what it is sending before it stops', async () => {
