@@ -39,6 +39,8 @@ export function pinToIssuer(app: Koa, issuer: string): Koa.Middleware {
 
 /** A request may name its target by a whole URL (RFC 9112, 3.2.2), and that one may not be one: `GET http://[/`. */
 function hasPath(ctx: Koa.Context): boolean {
+  const { url = '' } = ctx.req;
+  if (!/^[/*]/.test(url) && !URL.canParse(url)) return false;
   try {
     return Boolean(ctx.path);
   } catch {
