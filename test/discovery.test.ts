@@ -78,7 +78,10 @@ describe('discovery', () => {
     const algorithms = Object.entries(metadata).filter(([name]) => name.includes('alg_values'));
     for (const [name, values] of algorithms) assert.doesNotMatch(JSON.stringify(values), /none|HS/, name);
     assert.deepEqual(metadata['dpop_signing_alg_values_supported'], ['ES256', 'Ed25519', 'EdDSA']);
-    const off = /registration_endpoint|backchannel|mtls|check_session|request_object_encryption/;
+    assert.equal(metadata['backchannel_logout_supported'], true);
+    assert.equal(metadata['backchannel_logout_session_supported'], true);
+    const off =
+      /registration_endpoint|backchannel_(?!logout)|frontchannel|mtls|check_session|request_object_encryption/;
     assert.deepEqual(
       Object.keys(metadata).filter((name) => off.test(name)),
       [],

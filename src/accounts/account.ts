@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { randomId } from '../base/ids.ts';
 import { conflict, notFound } from '../base/refusal.ts';
 import type { Change } from '../audit/change.ts';
+import { announceLogouts } from './logouts.ts';
 import type { EventName } from '../audit/events.ts';
 import type { Reader, Tx } from '../db/connection.ts';
 
@@ -111,7 +112,7 @@ export async function updateAccount(
     if (taken) throw conflict('There is an account with this e-mail address already.');
   }
   // first what hangs on the account, then the account itself: a new address locks it against being referred to
-  if (values.password_hash !== undefined) await endEverything(tx, account.accountId);
+  if (values.password_hash !== undefined) await endEverything(change, account.accountId);
   const row = await tx
     .updateTable('accounts')
     .set({ ...values, version: account.version + 1, updated_at: now })
@@ -135,13 +136,13 @@ export async function setDisabled(change: Change, account: Account, disabled: bo
     .where('account_id', '=', account.accountId)
     .returningAll()
     .executeTakeFirstOrThrow();
-  if (disabled) await endEverything(tx, account.accountId);
+  if (disabled) await endEverything(change, account.accountId);
   await record(change, account.accountId, disabled ? 'account.disabled' : 'account.enabled');
   return toAccount(row);
 }
 
 export async function deleteAccount(change: Change, account: Account): Promise<void> {
-  await endEverything(change.tx, account.accountId);
+  await endEverything(change, account.accountId);
   await change.tx.deleteFrom('accounts').where('account_id', '=', account.accountId).execute();
   await record(change, account.accountId, 'account.deleted');
 }
@@ -184,9 +185,16 @@ function asConflict(error: unknown): never {
   throw error;
 }
 
-async function endEverything(tx: Tx, accountId: string): Promise<void> {
+async function endEverything({ tx, now }: Change, accountId: string): Promise<void> {
   await tx.deleteFrom('grants').where('account_id', '=', accountId).execute();
+  const sessions = await tx
+    .deleteFrom('artifacts')
+    .where('account_id', '=', accountId)
+    .where('kind', '=', 'Session')
+    .returning(['account_id as accountId', 'payload'])
+    .execute();
   await tx.deleteFrom('artifacts').where('account_id', '=', accountId).execute();
+  await announceLogouts(tx, sessions, now);
 }
 
 async function record(

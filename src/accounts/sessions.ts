@@ -4,6 +4,7 @@ import { sha256, type Digest } from '../base/secret.ts';
 import type { Change } from '../audit/change.ts';
 import type { Reader } from '../db/connection.ts';
 import type { ConsentedScopes } from './consents.ts';
+import { announceLogouts } from './logouts.ts';
 
 export interface SessionView {
   /** Names the session here; the value in the cookie is another one. */
@@ -63,11 +64,12 @@ export async function listSessions(
 }
 
 /**
- * Ends one session: its cookie is worth nothing from now on, and the grants that were to end with it are gone.
+ * Ends one session: its cookie is worth nothing from now on, the grants that were to end with it are gone, and the
+ * applications that want to be told will be.
  * Answers whether it was there.
  */
 export async function endSession(
-  { tx, trail, origin }: Change,
+  { tx, trail, origin, now }: Change,
   accountId: string,
   sessionId: string,
 ): Promise<boolean> {
@@ -81,6 +83,7 @@ export async function endSession(
   if (!ended) return false;
   const grants = grantsOf(ended.payload);
   if (grants.length > 0) await tx.deleteFrom('grants').where('grant_id', 'in', grants).execute();
+  await announceLogouts(tx, [{ accountId, payload: ended.payload }], now);
   await trail.recordIn(tx, origin, {
     event: 'session.ended',
     outcome: 'success',

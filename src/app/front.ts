@@ -5,6 +5,7 @@ import { PasswordCheck } from '../accounts/password_check.ts';
 import { createAdmin } from '../admin/admin.ts';
 import { SecretVerifier } from '../clients/secret_verifier.ts';
 import { admitUnless } from '../http/admission.ts';
+import { brokenOff } from '../http/broken_off.ts';
 import { clientAddress } from '../http/client_address.ts';
 import type { Metrics } from '../http/metrics.ts';
 import { pinToIssuer } from '../http/mount.ts';
@@ -16,6 +17,7 @@ import { SecretGuesses } from '../limits/secret_guesses.ts';
 import { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import { createLogin } from '../login/login.ts';
 import { createProviderPages } from '../login/provider_pages.ts';
+import { backchannelLogouts } from '../oidc/backchannel_logout.ts';
 import { describeClient, describeScopes } from '../oidc/descriptions.ts';
 import { Endpoints } from '../oidc/endpoints.ts';
 import { LeanTokenPath } from '../oidc/lean_token_path.ts';
@@ -76,6 +78,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     );
   swap();
   house.ring.onSwap(swap);
+  house.outbox.serve(backchannelLogouts(() => endpoints.provider));
 
   const login = createLogin({
     provider: () => endpoints.provider,
@@ -150,7 +153,11 @@ function listener(
 ): RequestListener {
   const app = new Koa();
   app.keys = [cookieKey];
-  app.on('error', (error: unknown) => log.error({ error }, 'request.failed'));
+  app.on('error', (error: unknown, ctx?: Koa.Context) => {
+    const code = brokenOff(error, ctx);
+    if (code === undefined) log.error({ error }, 'request.failed');
+    else log.debug({ code }, 'request.broken_off');
+  });
   app.use(requestContext(open));
   app.use(pinToIssuer(app, config.issuer));
   app.use(

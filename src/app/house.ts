@@ -23,6 +23,7 @@ import { KeyRotation } from '../keys/rotation.ts';
 import { TokenVerifier } from '../keys/token_verifier.ts';
 import { Traffic } from '../limits/traffic.ts';
 import type { Logger } from '../log.ts';
+import { Outbox } from '../outbox/outbox.ts';
 import { AccessTokens } from '../oidc/access_tokens.ts';
 import { RevokedTokens } from '../oidc/revoked_tokens.ts';
 import { ResourceDirectory } from '../resources/resource_directory.ts';
@@ -97,6 +98,8 @@ export async function furnish({
   changes.on('trusted_issuer', () => issuers.load());
   changes.on('signing_keys', () => ring.load());
   changes.on('revoked_token', (jti) => revoked.add(jti, clock()));
+  const outbox = new Outbox({ database, vault, egress, trail, clock, log });
+  changes.on('outbox', () => outbox.wake());
   changes.onReset(async () => {
     clients.dropAll();
     await Promise.all([resources.load(), ring.load(), issuers.load(), revoked.load(clock())]);
@@ -150,5 +153,6 @@ export async function furnish({
     uses,
     egress,
     statements: new StatementVerifier(issuers),
+    outbox,
   };
 }

@@ -2,7 +2,7 @@
 
 export type EventName =
   // tokens and grants
-  | 'token.issued' // grant_type, resource, scope, jti, jkt, expires_in_seconds, with_refresh_token, grant_id; traded: policy_id, subject, issuer, actor, from_jti
+  // traded tokens also: policy_id, subject, issuer, actor, from_jti
   | 'token.issued' // grant_type, resource, scope, jti, jkt, x5t_s256, expires_in_seconds, with_refresh_token, grant_id
   | 'token.refused' // grant_type, error, reason
   | 'token.revoked' // token_type, jti
@@ -35,6 +35,7 @@ export type EventName =
   | 'login.failed' // reason: unknown_account, wrong_password, account_disabled
   | 'login.throttled' // retry_after_seconds
   | 'logout.completed'
+  | 'logout.refused' // error, reason
   | 'session.ended'
   | 'consent.given' // scopes, remembered
   | 'consent.denied'
@@ -65,6 +66,9 @@ export type EventName =
   | 'assertion_policy.created' // policy_id, subject_issuer, subject_account, resource, scopes
   | 'assertion_policy.updated' // the same, and members
   | 'assertion_policy.deleted'
+  // messages to clients (src/outbox); attempts that are followed by another one are in the log alone
+  | 'message.delivered' // kind, message_id, attempts
+  | 'message.failed' // kind, message_id, attempts, reason
   // the house
   | 'signing_key.created' // kid, alg
   | 'signing_key.rotated' // kid, alg, previous, reason, emergency

@@ -23,6 +23,7 @@ export function pinToIssuer(app: Koa, issuer: string): Koa.Middleware {
   return (ctx, next) => {
     if (!hasPath(ctx)) {
       ctx.status = 400;
+      ctx.body = { error: 'invalid_request', error_description: 'the request target is not a path' };
       return undefined;
     }
     // two years, as browsers ask for before they keep it for good (RFC 6797)
@@ -38,6 +39,8 @@ export function pinToIssuer(app: Koa, issuer: string): Koa.Middleware {
 
 /** A request may name its target by a whole URL (RFC 9112, 3.2.2), and that one may not be one: `GET http://[/`. */
 function hasPath(ctx: Koa.Context): boolean {
+  const { url = '' } = ctx.req;
+  if (!/^[/*]/.test(url) && !URL.canParse(url)) return false;
   try {
     return Boolean(ctx.path);
   } catch {

@@ -13,7 +13,7 @@ import { requestOf } from '../http/request_context.ts';
 import type { Traffic } from '../limits/traffic.ts';
 import { chargeClient } from './client_traffic.ts';
 import { notesOf, originOf } from './notes.ts';
-import { ROUTES, type ProviderPages } from './provider.ts';
+import { METHODS, ROUTES, type ProviderPages } from './provider.ts';
 import type { StructuredTokens } from './structured_tokens.ts';
 import { RETRY_AFTER_SECONDS, UNAVAILABLE } from './unavailable.ts';
 
@@ -49,10 +49,22 @@ export class Endpoints {
   }
 
   middleware: Koa.Middleware = async (ctx, next) => {
-    await this.#handle!(ctx, next);
+    try {
+      await this.#handle!(ctx, next);
+    } catch (error) {
+      if (!('oidc' in ctx)) throw error;
+      // A session that could not be saved is tried again after the error was answered: that answer stands.
+      const notes = notesOf(ctx);
+      if (!notes.refusal) notes.failure ??= error as Error;
+    }
     // what the library's router didn't match has no OIDC context
     if (!('oidc' in ctx)) return;
     const context = ctx as unknown as KoaContextWithOIDC;
+    // one that asks about no other origin, which CORS leaves alone
+    if (ctx.method === 'OPTIONS' && ctx.status === 404) {
+      ctx.status = 204;
+      ctx.set('Allow', (METHODS[ctx.path] ?? []).join(', '));
+    }
     try {
       if (this.#settings.structured.takesOver(context, notesOf(context).refusal)) await this.#answerStructured(context);
       await this.#settings.trail.record(originOf(context), ...notesOf(context).events);

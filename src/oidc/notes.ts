@@ -70,6 +70,8 @@ export function takeNotes(provider: Provider): void {
   provider.on('end_session.success', (ctx) =>
     note(ctx, { event: 'logout.completed', outcome: 'success', ...whom(ctx) }),
   );
+  provider.on('end_session.error', (ctx, error) => refused(ctx, 'logout.refused', error));
+  provider.on('end_session_confirm.error', (ctx, error) => refused(ctx, 'logout.refused', error));
   provider.on('access_token.destroyed', ({ accountId }) => ended('access_token', accountId));
   provider.on('refresh_token.destroyed', ({ accountId }) => ended('refresh_token', accountId));
   provider.on('grant.revoked', (ctx, grantId) => {

@@ -23,6 +23,7 @@ import type { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import type { StatementVerifier } from '../trust/statement_verifier.ts';
 import type { AccessTokens } from './access_tokens.ts';
 import { createAdapter, grantReference } from './artifacts.ts';
+import { postponeLogouts } from './backchannel_logout.ts';
 import { demandOurAudience } from './client_assertions.ts';
 import { DeviceCodeStore } from './device_codes.ts';
 import { deviceFlow, guardDeviceFlow, type DevicePages } from './device_flow.ts';
@@ -30,6 +31,7 @@ import { demandProofOfBound, DPOP_ALGS, examineProof, isAboutProof, isProvedFor,
 import { loadExistingGrant } from './existing_grant.ts';
 import { authMethods, endpointAliases, mutualTls, type MutualTlsSettings } from './mutual_tls.ts';
 import { noteReplay, noteReuse, takeNotes } from './notes.ts';
+import { takePostedRequests } from './posted_requests.ts';
 import { demandPushedRequest } from './pushed_requests.ts';
 import { recordOf, useRegisteredClients, type RegisteredClientsSettings } from './registered_clients.ts';
 import { useOnce } from './replay.ts';
@@ -116,6 +118,8 @@ export function createProvider(settings: ProviderSettings, jwks: readonly JWK[])
   useRegisteredClients(provider, settings.clients, settings.clientCertificates);
   demandProofOfBound(provider);
   demandPushedRequest(provider);
+  postponeLogouts(provider, settings);
+  takePostedRequests(provider, ROUTES.end_session, settings.pages);
   (provider.ReplayDetection as { unique: unknown }).unique = useOnceOnAllNodes(settings.database);
   offerTokenExchange(provider, settings);
   offerJwtBearer(provider, settings);
@@ -245,6 +249,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
         allowedPolicy: (_ctx, client, token) =>
           maySee(recordOf(client), { clientId: token.clientId, audience: 'aud' in token ? token.aud : undefined }),
       },
+      backchannelLogout: { enabled: true },
       rpInitiatedLogout: {
         enabled: true,
         logoutSource: settings.pages.logoutSource,

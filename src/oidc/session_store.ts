@@ -4,9 +4,11 @@
  */
 import { Provider, type Adapter, type AdapterPayload } from 'oidc-provider';
 import { sql } from 'kysely';
+import { announceLogouts } from '../accounts/logouts.ts';
 import { addSeconds, type Clock } from '../base/clock.ts';
 import { sha256 } from '../base/secret.ts';
 import type { Database } from '../db/connection.ts';
+import { transact } from '../db/transaction.ts';
 import { payloadJson } from './payload_json.ts';
 
 export interface SessionSettings {
@@ -63,11 +65,15 @@ export class SessionStore implements Adapter {
     const session = Provider.ctx?.oidc.session as { oldId?: string; uid?: string } | undefined;
     if (session?.oldId === id) return;
     const uid = this.#before(session?.uid)?.uid ?? null;
-    await this.#settings.database
-      .deleteFrom('artifacts')
-      .where('kind', '=', 'Session')
-      .where(({ or, eb }) => or([eb('artifact_id', '=', sha256(id)), eb('uid', '=', uid)]))
-      .execute();
+    await transact(this.#settings.database, async (tx) => {
+      const ended = await tx
+        .deleteFrom('artifacts')
+        .where('kind', '=', 'Session')
+        .where(({ or, eb }) => or([eb('artifact_id', '=', sha256(id)), eb('uid', '=', uid)]))
+        .returning(['account_id as accountId', 'payload'])
+        .execute();
+      await announceLogouts(tx, ended, this.#settings.clock());
+    });
   }
 
   findByUid(uid: string): ReturnType<Adapter['findByUid']> {

@@ -12,6 +12,8 @@ export interface Pair {
   /** The first one's address is the issuer of both. */
   readonly a: Gatehouse;
   readonly b: Gatehouse;
+  /** Kills a node's process where it stands. */
+  kill(node: Gatehouse): void;
   stop(): Promise<void>;
 }
 
@@ -64,7 +66,8 @@ export async function startPair(environment: Environment = {}): Promise<Pair> {
       },
       stop,
     });
-    return { a: node(first), b: node(second), stop };
+    const [a, b] = [node(first), node(second)];
+    return { a, b, kill: (one) => (one === a ? first : second).signal('SIGKILL'), stop };
   } catch (error) {
     await stop();
     throw error;

@@ -7,6 +7,7 @@ import { access, checkAccess } from './access.ts';
 import { authentication, checkAuthentication } from './authentication.ts';
 import { authorizationRequests, checkAuthorizationRequests } from './authorization_requests.ts';
 import { checkFlows, flows } from './flows.ts';
+import { checkLogout, logout } from './logout.ts';
 import { checkMutualTls, mutualTls } from './mutual_tls.ts';
 import { presentation } from './presentation.ts';
 import { checkSecurityProfile, fapi2Defaults, isFapi2, securityProfile } from './security_profile.ts';
@@ -20,6 +21,7 @@ const members = {
   ...authorizationRequests,
   ...tokens,
   ...securityProfile,
+  ...logout,
   ...access,
 };
 
@@ -35,6 +37,7 @@ const CHECKS: readonly Check[] = [
   checkAuthentication,
   checkMutualTls,
   checkAuthorizationRequests,
+  checkLogout,
   checkAccess,
   checkSecurityProfile,
 ];
