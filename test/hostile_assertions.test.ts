@@ -151,6 +151,7 @@ describe('an assertion of a trusted issuer', () => {
       ['that it is for nobody', () => ({ claims: { aud: [] } }), 'audience_refused'],
       ['that it has expired', () => ({ claims: { exp: inAn(-1) } }), 'expired'],
       ['that it expires now', () => ({ claims: { exp: inAn(0) } }), 'expired'],
+      ['that it expires within this second', () => ({ claims: { exp: inAn(0) + 0.9 } }), 'expired'],
       ['nothing of its end', () => ({ claims: { exp: undefined } }), 'claims_invalid'],
       ['its end as text', () => ({ claims: { exp: String(inAn(60)) } }), 'claims_invalid'],
       ['that it is good for a day', () => ({ claims: { exp: inAn(86_400) } }), 'lifetime_refused'],
