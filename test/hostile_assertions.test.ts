@@ -176,6 +176,8 @@ describe('an assertion of a trusted issuer', () => {
       ['nobody', { sub: undefined }, /sub must/],
       ['somebody without a name', { sub: '' }, /sub must/],
       ['somebody with a very long name', { sub: 'x'.repeat(256) }, /sub must/],
+      ['somebody whose name can not be stored', { sub: 'a\u0000b' }, /sub must/],
+      ['somebody with an invisible name', { sub: '\u200b' }, /sub must/],
       ['somebody who is a number', { sub: 7 }, /sub must/],
       ['no jti', { jti: undefined }, /jti must/],
       ['a jti that is a number', { jti: 7 }, /jti must/],
