@@ -169,6 +169,13 @@ describe('the subject of an assertion', () => {
       refuses(await presentAs('gone'), /disabled/);
     });
 
+    it('unless its name is one that nothing could be linked to', async () => {
+      for (const sub of ['a\u0000b', '\u200b', 'a\nb']) {
+        refuses(await presentAs(sub), /sub must/);
+        assert.equal((await link(sub, await account(`${crypto.randomUUID()}@example.com`))).status, 400);
+      }
+    });
+
     it('by a link between things that exist', async () => {
       assert.equal((await link('x', 'account_none')).status, 400);
       const linked = await account('existing@example.com');

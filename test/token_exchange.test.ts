@@ -456,6 +456,12 @@ describe('token exchange (RFC 8693)', () => {
       assert.deepEqual(claims['act'], { sub: client.client_id });
     });
 
+    it('is taken whatever its jti is, and leaves a trail that can be written', async () => {
+      for (const jti of [undefined, 7, ['\u0000'], { a: '\ud800' }, '\u0000', 'x'.repeat(2_000)]) {
+        claimsOf(await exchange(gatehouse, client, await issuer.assert({ claims: { jti } }), asJwt));
+      }
+    });
+
     it('honours who may act (RFC 8693, 4.4)', async () => {
       const mine = { sub: client.client_id };
       for (const may_act of [mine, { ...mine, iss: gatehouse.issuer }]) {

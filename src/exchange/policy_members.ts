@@ -2,7 +2,11 @@
 import { z } from 'zod';
 import { isOutside, MODES, SUBJECT_ACCOUNTS, type PolicyTerms } from './policy.ts';
 
-const name = (what: string) => z.string().min(1, 'must not be empty').max(512, 'is too long').describe(what);
+const VISIBLE = /^[^\p{Cc}\p{Cf}\p{Cs}]*$/u;
+const INVISIBLE = 'must not contain control or invisible characters';
+
+const name = (what: string) =>
+  z.string().min(1, 'must not be empty').max(512, 'is too long').regex(VISIBLE, INVISIBLE).describe(what);
 
 const scope = z.string().min(1, 'must not be empty').max(128, 'must not be longer than 128 characters');
 
@@ -36,7 +40,7 @@ const outside = {
   email_domains: list(domain, 50)
     .optional()
     .describe('For verified_email: the domains whose addresses the issuer may vouch for.'),
-  subjects: list(z.string().min(1, 'must not be empty').max(255, 'is too long'), 200)
+  subjects: list(z.string().min(1, 'must not be empty').max(255, 'is too long').regex(VISIBLE, INVISIBLE), 200)
     .optional()
     .describe('These subjects of the issuer alone; left out, every one of them.'),
 };

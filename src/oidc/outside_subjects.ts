@@ -19,7 +19,8 @@ export interface SubjectRefused {
   readonly refused: string;
 }
 
-const LONGEST_SUBJECT_CHARACTERS = 255;
+/** What can be stored, compared and shown: 255 characters at most, and none that nobody sees. */
+const SUBJECT = /^[^\p{Cc}\p{Cf}\p{Cs}]{1,255}$/u;
 /** ASCII alone: letters that become ASCII when they are lower-cased would make two addresses one. */
 const ADDRESS = /^[\x21-\x3f\x41-\x7e]+@([\x21-\x3f\x41-\x7e]+)$/;
 
@@ -29,8 +30,8 @@ export async function findOutsideSubject(
   claims: StatementClaims,
 ): Promise<OutsideSubject | SubjectRefused> {
   const { iss, sub } = claims;
-  if (typeof sub !== 'string' || sub === '' || sub.length > LONGEST_SUBJECT_CHARACTERS) {
-    return { refused: `sub must be a string of 1 to ${LONGEST_SUBJECT_CHARACTERS} characters` };
+  if (typeof sub !== 'string' || !SUBJECT.test(sub)) {
+    return { refused: 'sub must be a string of 1 to 255 characters, none of them invisible' };
   }
   if (subjects.subjects && !subjects.subjects.includes(sub))
     return { refused: 'the policy does not name this subject' };

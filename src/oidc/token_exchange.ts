@@ -42,6 +42,8 @@ const PARAMETERS = [
   'scope',
 ];
 
+const LONGEST_NAME_CHARACTERS = 256;
+
 /** Every exchange adds one, and a second one with an actor token: a bound on what a token carries around. */
 const MOST_PARENTS = 10;
 
@@ -85,7 +87,7 @@ async function answer(ctx: KoaContextWithOIDC, settings: TokenExchangeSettings):
       subject: presented.claims.sub,
       issuer: presented.own ? undefined : presented.claims.iss,
       actor: actor?.sub,
-      from_jti: presented.claims.jti,
+      from_jti: namedBy(presented.claims),
     },
   };
   const { access_token, ...rest } = await issueToken(ctx, draft);
@@ -209,6 +211,11 @@ async function actorOf(
   if (claims.act || claims.parents) refuseActor('its subject does not act in person');
   const { sub, exp, cnf, gid } = claims;
   return { sub, exp, cnf, parent: { ...parentFrom(claims), ...(gid !== undefined && { gid }) } };
+}
+
+/** Of an assertion that is no token of ours it may be anything, or nothing. */
+function namedBy({ jti }: { readonly jti?: unknown }): string | undefined {
+  return typeof jti === 'string' ? jti.slice(0, LONGEST_NAME_CHARACTERS) : undefined;
 }
 
 function parentFrom({ jti, client_id, gen }: AccessTokenClaims): ParentToken {

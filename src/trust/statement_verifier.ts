@@ -156,7 +156,8 @@ function objectionToClaims(claims: JWTPayload, { purpose, audience, now }: Deman
   const { audienceRequired, longestSeconds } = RULES[purpose];
   const seconds = epochSeconds(now);
   if (!isTime(exp) || ![nbf, iat].every((time) => time === undefined || isTime(time))) return 'claims_invalid';
-  if (exp <= seconds) return 'expired';
+  // a token of ours ends on a whole second, and one made from this must not outlive it
+  if (Math.floor(exp) <= seconds) return 'expired';
   if (exp > seconds + longestSeconds) return 'lifetime_refused';
   if ([nbf, iat].some((time) => isTime(time) && time > seconds + AHEAD_SECONDS)) return 'not_yet_valid';
   if (aud === undefined) return audienceRequired ? 'audience_refused' : undefined;

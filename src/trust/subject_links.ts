@@ -9,7 +9,9 @@ const identifier = (most: number) => z.string().min(1, 'must not be empty').max(
 
 export const NewSubjectLink = z.strictObject({
   issuer: identifier(512).describe('A trusted issuer.'),
-  subject: identifier(255).describe('What the issuer calls the subject (sub).'),
+  subject: identifier(255)
+    .regex(/^[^\p{Cc}\p{Cf}\p{Cs}]*$/u, 'must not contain control or invisible characters')
+    .describe('What the issuer calls the subject (sub).'),
   account_id: identifier(512).describe('The account that the subject is here.'),
 });
 

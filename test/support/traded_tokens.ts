@@ -22,7 +22,7 @@ export interface TokenAnswer {
   };
 }
 
-export async function requestGrant(
+async function requestGrant(
   { url }: Pick<Gatehouse, 'url'>,
   { client_id, client_secret }: RegisteredClient,
   form: Form,
