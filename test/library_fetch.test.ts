@@ -52,6 +52,7 @@ async function providerWithWayOutTo(origin: string): Promise<Provider> {
     pages: createProviderPages({ issuer, describeScopes: () => [] }),
     cookieKeys: ['x'.repeat(32)],
     dpopNonceSecret: Buffer.alloc(32, 'x'),
+    subjects: (accountId: string) => accountId,
     refreshGraceSeconds: 10,
     refreshTtlSeconds: 60,
     refreshAbsoluteTtlSeconds: 60,

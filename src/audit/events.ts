@@ -42,6 +42,8 @@ export type EventName =
   | 'client.created'
   | 'client.updated' // members
   | 'client.deleted'
+  | 'client.pkce_exempted' // reason
+  | 'client.pkce_exemption_ended'
   | 'client.revoked' // reason
   | 'client.restored'
   | 'secret.created' // secret_id, expires_at, previous

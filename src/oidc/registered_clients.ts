@@ -54,6 +54,8 @@ export function useRegisteredClients(provider: Provider, settings: RegisteredCli
     const known = instances.get(record);
     if (known) return known;
     const client = new RegisteredClient(toLibraryMetadata(record));
+    // set here, because of a client's sector the library has rules of its own; which sector it is, clients/ has settled
+    Object.assign(client, { subjectType: record.metadata.subject_type ?? 'public' });
     readKeysThrough(keys, client);
     instances.set(record, client);
     records.set(client, record);
@@ -93,7 +95,8 @@ function refuseGrantType(grantType: string): void {
 }
 
 function toLibraryMetadata({ clientId, metadata, createdAt }: ClientWithSecrets): AllClientMetadata {
-  const { resources: _, introspects: __, secret_rotation_days: ___, ...spoken } = metadata;
+  const { resources: _, introspects: __, secret_rotation_days: ___, subject_type: ____, ...rest } = metadata;
+  const { sector_identifier_uri: _____, ...spoken } = rest;
   return {
     ...(spoken as AllClientMetadata),
     client_id: clientId,

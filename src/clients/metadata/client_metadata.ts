@@ -8,6 +8,7 @@ import { authentication, checkAuthentication } from './authentication.ts';
 import { authorizationRequests, checkAuthorizationRequests } from './authorization_requests.ts';
 import { checkFlows, flows } from './flows.ts';
 import { presentation } from './presentation.ts';
+import { checkSubjects, subjects } from './subjects.ts';
 import { tokens } from './tokens.ts';
 
 const members = {
@@ -16,6 +17,7 @@ const members = {
   ...authentication,
   ...authorizationRequests,
   ...tokens,
+  ...subjects,
   ...access,
 };
 
@@ -26,7 +28,16 @@ export type Objection = (path: readonly (string | number)[], message: string) =>
 /** What the members of one file demand of one another and of the rest. */
 export type Check = (client: ClientMetadata, object: Objection) => void;
 
-const CHECKS: readonly Check[] = [checkFlows, checkAuthentication, checkAuthorizationRequests, checkAccess];
+const CHECKS: readonly Check[] = [
+  checkFlows,
+  checkAuthentication,
+  checkAuthorizationRequests,
+  checkSubjects,
+  checkAccess,
+];
+
+/** What only an admin may settle; a client that registers itself never can. */
+export const ADMIN_ONLY_MEMBERS = ['pkce_exemption'] as const satisfies readonly (keyof typeof members)[];
 
 /** With what follows from the rest filled in. */
 export type ClientMetadata = ReturnType<typeof withDefaults>;
