@@ -103,6 +103,25 @@ describe('an answer by form_post', () => {
   });
 });
 
+describe('an issuer with a path', () => {
+  it('keeps posted requests and form_post below it', async (t) => {
+    const scene = await setScene({ path: '/tenant/one' });
+    t.after(() => scene.stop());
+    const body = new URL(scene.application.authorizationUrl(BY_POST)).searchParams;
+    const { status, headers } = await fetch(`${scene.gatehouse.issuer}/authorize`, {
+      method: 'POST',
+      body,
+      redirect: 'manual',
+    });
+    assert.deepEqual([status, headers.get('location')], [303, `/tenant/one/authorize?${body}`]);
+    const page = await scene.visit();
+    await page.goto(new URL(headers.get('location')!, scene.gatehouse.issuer).href);
+    await logIn(page, scene.gatehouse.account);
+    await page.getByRole('button', { name: 'Allow' }).click();
+    await page.getByText('Back at the application').waitFor();
+  });
+});
+
 describe('an authorization request by POST', () => {
   let scene: Scene;
   before(async () => {
