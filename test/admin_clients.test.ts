@@ -212,7 +212,8 @@ describe('clients in the admin API', () => {
     ['https://app.example.com/a b', /visible/],
   ];
   for (const [uri, reason] of redirects) {
-    it(`refuse the redirect URI ${uri}, at registration and later`, async () => {
+    const flaw = uri.includes('*') ? ' (CVE-2026-3872)' : '';
+    it(`refuse the redirect URI ${uri}, at registration and later${flaw}`, async () => {
       const registered = await admin.post('/clients', { redirect_uris: [CALLBACK, uri] });
       assert.equal(registered.status, 400);
       assert.equal(registered.body.errors[0]?.pointer, '/redirect_uris/1');

@@ -32,26 +32,38 @@ describe('authorization requests', () => {
     assert.equal(told.get('code'), null);
   };
 
-  it('reach the login page when nothing is wrong with them', () => reachesLogin(gatehouse, query()));
+  it('reach the login page when nothing is wrong with them (AUTH-P00)', () => reachesLogin(gatehouse, query()));
 
   describe('tell the application what is wrong', () => {
     for (const [what, changed, error] of [
       [
-        'without PKCE, for a confidential client too',
+        'without PKCE, for a confidential client too (AUTH-P06, CVE-2024-22258)',
         { code_challenge: undefined, code_challenge_method: undefined },
         /^invalid_request$/,
       ],
       ['with PKCE plain', { code_challenge_method: 'plain' }, /^invalid_request$/],
-      ['with a challenge but no method, which means plain', { code_challenge_method: undefined }, /^invalid_request$/],
+      [
+        'with a challenge but no method, which means plain (AUTH-P08)',
+        { code_challenge_method: undefined },
+        /^invalid_request$/,
+      ],
       ['with a method but no challenge', { code_challenge: undefined }, /^invalid_request$/],
-      ['with a challenge that is too short', { code_challenge: 'abcdefghij' }, /^invalid_request$/],
+      ['with a challenge that is too short (AUTH-P10)', { code_challenge: 'abcdefghij' }, /^invalid_request$/],
       ['with a challenge that is too long', { code_challenge: 'a'.repeat(129) }, /^invalid_request$/],
       ['with a challenge of other characters', { code_challenge: `${CHALLENGE.slice(1)}+` }, /^invalid_request$/],
       ['with a method that does not exist', { code_challenge_method: 's256' }, /^invalid_request$/],
-      ['without a response type', { response_type: undefined }, /^(invalid_request|unsupported_response_type)$/],
+      [
+        'without a response type (AUTH-P04)',
+        { response_type: undefined },
+        /^(invalid_request|unsupported_response_type)$/,
+      ],
       ['for a token (implicit)', { response_type: 'token' }, /^unsupported_response_type$/],
       ['for an ID token (implicit)', { response_type: 'id_token', nonce: 'n' }, /^unsupported_response_type$/],
-      ['for both (implicit)', { response_type: 'id_token token', nonce: 'n' }, /^unsupported_response_type$/],
+      [
+        'for both (implicit) (AUTH-P02)',
+        { response_type: 'id_token token', nonce: 'n' },
+        /^unsupported_response_type$/,
+      ],
       [
         'for a code and an ID token (hybrid)',
         { response_type: 'code id_token', nonce: 'n' },
@@ -59,23 +71,28 @@ describe('authorization requests', () => {
       ],
       ['for a code and a token (hybrid)', { response_type: 'code token' }, /^unsupported_response_type$/],
       ['for nothing', { response_type: 'none' }, /^unsupported_response_type$/],
-      ['with prompt=none and nobody logged in', { prompt: 'none' }, /^login_required$/],
+      ['with prompt=none and nobody logged in (AUTH-P12)', { prompt: 'none' }, /^login_required$/],
       ['with prompt=none and more', { prompt: 'none login' }, /^invalid_request$/],
-      ['with a prompt that does not exist', { prompt: 'evil' }, /^invalid_request$/],
-      ['with max_age=abc', { max_age: 'abc' }, /^invalid_request$/],
+      ['with a prompt that does not exist (AUTH-P14)', { prompt: 'evil' }, /^invalid_request$/],
+      ['with max_age=abc (AUTH-P16)', { max_age: 'abc' }, /^invalid_request$/],
       ['with a negative max_age', { max_age: '-1' }, /^invalid_request$/],
       ['with a scope that the client was not given', { scope: 'openid clients:write' }, /^invalid_scope$/],
       ['with a resource that does not exist', { resource: 'https://nowhere.example.com' }, /^invalid_target$/],
-      ['with a resource that has a fragment', { resource: 'https://api.example.com#x' }, /^invalid_target$/],
+      ['with a resource that has a fragment (AUTH-P20)', { resource: 'https://api.example.com#x' }, /^invalid_target$/],
       ['with a resource that is no URI', { resource: 'api' }, /^invalid_target$/],
       ['with a request object that nobody signed', { request: 'e30.e30.' }, /^invalid_request_object$/],
       ['with a request_uri', { request_uri: `${EVIL}/request` }, /^request_uri_not_supported$/],
+      [
+        'with a request_uri that nobody pushed (AUTH-P24)',
+        { request_uri: 'urn:ietf:params:oauth:request_uri:nonexistent' },
+        /^invalid_request_uri$/,
+      ],
       ['with a registration', { registration: '{}' }, /^registration_not_supported$/],
     ] as const) {
       it(what, () => isTold(query(changed), error));
     }
 
-    it('with an id_token_hint that a stranger signed', async () => {
+    it('with an id_token_hint that a stranger signed (AUTH-P22)', async () => {
       const { privateKey } = await generateKeyPair('ES256');
       const hint = await new SignJWT({ sub: 'account_x' })
         .setProtectedHeader({ alg: 'ES256', kid: 'op-es' })
@@ -88,7 +105,7 @@ describe('authorization requests', () => {
     });
 
     for (const name of ['scope', 'state', 'response_type', 'nonce', 'code_challenge', 'client_id', 'prompt'] as const) {
-      it(`with ${name} twice, or refuse it here`, async () => {
+      it(`with ${name} twice, or refuse it here (AUTH-D-${name})`, async () => {
         const twice = query({ nonce: 'n' });
         twice.append(name, 'second');
         const response = await send(gatehouse, twice);
@@ -99,21 +116,21 @@ describe('authorization requests', () => {
     }
   });
 
-  it('answer an unknown response_mode with an error and no code', async () => {
+  it('answer an unknown response_mode with an error and no code (AUTH-P18)', async () => {
     const response = await send(gatehouse, query({ response_mode: 'evil' }));
     const location = response.headers.get('location');
     if (location) assert.equal(new URL(location).searchParams.get('error'), 'unsupported_response_mode');
     else assert.equal(response.status, 400);
   });
 
-  it('repeat the state exactly, whatever is in it', async () => {
+  it('repeat the state exactly, whatever is in it (AUTH-X03)', async () => {
     const state = '<script>alert(1)</script>\r\nset-cookie: x=1 "\'&=%';
     const response = await send(gatehouse, query({ state, prompt: 'none' }));
     assert.equal(response.headers.get('set-cookie')?.includes('x=1') ?? false, false);
     assert.equal(new URL(response.headers.get('location')!).searchParams.get('state'), state);
   });
 
-  it('never put a script from their parameters into an error page', async () => {
+  it('never put a script from their parameters into an error page (AUTH-X01, GO-2026-4861)', async () => {
     const script = '<script>alert(1)</script>';
     for (const parameters of [
       query({ state: script, redirect_uri: `${EVIL}/cb` }),
@@ -126,8 +143,8 @@ describe('authorization requests', () => {
   });
 
   for (const [what, parameters] of Object.entries({
-    'a client_id of 10,000 characters': `client_id=${'x'.repeat(10_000)}&response_type=code`,
-    'bytes that are no UTF-8': 'client_id=%ff%fe&response_type=code',
+    'a client_id of 10,000 characters (AUTH-X05)': `client_id=${'x'.repeat(10_000)}&response_type=code`,
+    'bytes that are no UTF-8 (AUTH-X07)': 'client_id=%ff%fe&response_type=code',
     'a NUL in the client_id': 'client_id=a%00b&response_type=code',
     'half a surrogate': 'client_id=%ed%a0%80&response_type=code',
     'a broken percent code': 'client_id=%zz&response_type=code',
@@ -164,7 +181,7 @@ describe('authorization requests', () => {
   });
 
   for (const method of ['PUT', 'DELETE', 'PATCH']) {
-    it(`are not made by ${method}`, async () => {
+    it(`are not made by ${method}${method === 'PUT' ? ' (AUTH-X09)' : ''}`, async () => {
       const response = await fetch(`${gatehouse.url}/authorize?${query()}`, { method, redirect: 'manual' });
       assert.equal([400, 404, 405, 501].includes(response.status), true, `status ${response.status}`);
     });
@@ -202,7 +219,7 @@ describe('authorization requests', () => {
       assert.equal(thief.page.includes('name="password"'), false);
     });
 
-    it('get a session of their own at login: a cookie planted before it is not taken over (session fixation)', async () => {
+    it('get a session of their own at login: a cookie planted before it is not taken over (GHSA-mq4x-r2w3-j7mr)', async () => {
       const person = new Person(gatehouse);
       person.cookies.set('gatehouse_session', { value: 'planted', path: '/' });
       person.cookies.set('gatehouse_session.sig', { value: 'planted', path: '/' });

@@ -37,7 +37,7 @@ describe('the authorization code flow', () => {
     return response.status;
   };
 
-  it('tells an application who logged in: ID token and userinfo, as openid-client checks them', async () => {
+  it('tells an application who logged in: ID token and userinfo, as openid-client checks them (TOK-C00)', async () => {
     const { config, tokens } = await signIn(gatehouse, client, { scope: 'openid profile email' });
     const claims = tokens.claims()!;
     assert.equal(claims.iss, gatehouse.issuer);
@@ -160,17 +160,18 @@ describe('the authorization code flow', () => {
       person = new Person(gatehouse);
     });
     for (const [what, changed] of Object.entries<Record<string, string | undefined>>({
-      'without the verifier': { code_verifier: undefined },
+      'without the verifier (TOK-C04)': { code_verifier: undefined },
       'with an empty verifier': { code_verifier: '' },
       'with another verifier': { code_verifier: 'x'.repeat(43) },
       'with a verifier that is too short': { code_verifier: 'x'.repeat(42) },
       'with a verifier that is too long': { code_verifier: 'x'.repeat(129) },
-      'with a verifier of characters that it may not have': {
+      'with a verifier of characters that it may not have (TOK-C06)': {
         code_verifier: 'a+/=a+/=a+/=a+/=a+/=a+/=a+/=a+/=a+/=a+/=a+/=',
       },
       'without the redirect URI': { redirect_uri: undefined },
       'with another redirect URI': { redirect_uri: 'https://app.example.com/other' },
       'with a redirect URI that has more to it': { redirect_uri: `${REDIRECT_URI}?a=b` },
+      'of 100,000 characters (TOK-C12)': { code: 'x'.repeat(100_000) },
       'when one character of it is changed': { code: 'x'.repeat(43) },
     })) {
       it(what, async () => {
@@ -181,7 +182,7 @@ describe('the authorization code flow', () => {
       });
     }
 
-    it('when another client brings it', async () => {
+    it('when another client brings it (TOK-C02)', async () => {
       const other = await registerApplication(gatehouse);
       const answer = await redeem(gatehouse.url, other, await requestCode(gatehouse, client));
       assert.deepEqual(await errorOf(answer), [400, 'invalid_grant']);
@@ -199,7 +200,7 @@ describe('the authorization code flow', () => {
       assert.deepEqual(await errorOf(answer), [401, 'invalid_client']);
     });
 
-    it('a minute after it was given', async () => {
+    it('a minute after it was given (TOK-C10)', async () => {
       const late = await requestCode(gatehouse, client);
       moveClock(61);
       assert.deepEqual(await errorOf(await redeem(gatehouse.url, client, late)), [400, 'invalid_grant']);
@@ -273,13 +274,13 @@ describe('the authorization code flow', () => {
     assert.match(response.headers.get('content-security-policy') ?? '', /script-src 'sha256-/);
   });
 
-  it('sends nobody back with their password: every redirect after a form is a 303, never a 307', async () => {
+  it('sends nobody back with their password: every redirect after a form is a 303, never a 307 (AUTH-X11)', async () => {
     const { person } = await requestCode(gatehouse, client);
     const statuses = person.trace.filter((line) => line.startsWith('POST')).map((line) => line.split(' ').at(-1));
     assert.deepEqual([...new Set(statuses)], ['303']);
   });
 
-  it('keeps its cookies from scripts and from other sites', async () => {
+  it('keeps its cookies from scripts and from other sites (AUTH-X13)', async () => {
     const { person } = await requestCode(gatehouse, client);
     const headers = person.cookieHeaders.map((header) => header.toLowerCase());
     assert.equal(headers.length > 0, true);

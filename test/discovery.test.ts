@@ -51,6 +51,24 @@ describe('discovery', () => {
     }
   });
 
+  it('says what every OpenID provider must say (oidcc-discovery-endpoint-verification)', async () => {
+    const response = await fetch(gatehouse.url + OPENID);
+    assert.match(response.headers.get('content-type') ?? '', /^application\/json/);
+    const metadata = (await response.json()) as Metadata;
+    for (const [name, values] of Object.entries({
+      response_types_supported: ['code'],
+      response_modes_supported: ['query', 'form_post'],
+      grant_types_supported: ['authorization_code'],
+      subject_types_supported: ['public', 'pairwise'],
+      id_token_signing_alg_values_supported: ['RS256'],
+      token_endpoint_auth_methods_supported: ['client_secret_basic', 'client_secret_post'],
+      scopes_supported: ['openid', 'profile', 'email', 'address', 'phone', 'offline_access'],
+      claims_supported: ['sub', 'acr', 'auth_time', 'name', 'birthdate', 'email', 'phone_number_verified', 'address'],
+    })) {
+      for (const value of values) assert.ok((metadata[name] as string[]).includes(value), `${name} has no ${value}`);
+    }
+  });
+
   it('promises OAuth 2.1 and nothing that is switched off', async () => {
     const metadata = await read(gatehouse.url + OPENID);
     assert.deepEqual(metadata['response_types_supported'], ['code']);
@@ -74,7 +92,10 @@ describe('discovery', () => {
     assert.equal(metadata['request_uri_parameter_supported'], false);
     const signed = ['ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA'];
     assert.deepEqual(metadata['request_object_signing_alg_values_supported'], signed);
-    assert.equal(metadata['claims_parameter_supported'], false);
+    assert.equal(metadata['claims_parameter_supported'], true);
+    assert.deepEqual(metadata['acr_values_supported'], ['urn:gatehouse:acr:password']);
+    assert.deepEqual(metadata['subject_types_supported'], ['public', 'pairwise']);
+    assert.deepEqual(metadata['userinfo_signing_alg_values_supported'], ['ES256', 'RS256']);
     const algorithms = Object.entries(metadata).filter(([name]) => name.includes('alg_values'));
     for (const [name, values] of algorithms) assert.doesNotMatch(JSON.stringify(values), /none|HS/, name);
     assert.deepEqual(metadata['dpop_signing_alg_values_supported'], ['ES256', 'Ed25519', 'EdDSA']);
@@ -88,7 +109,7 @@ describe('discovery', () => {
     );
   });
 
-  it('is not led astray by what a request says about the host', async () => {
+  it('is not led astray by what a request says about the host (GHSA-2wmj-46rj-qm2w)', async () => {
     const genuine = await read(gatehouse.url + OPENID);
     const { port } = new URL(gatehouse.url);
     for (const headers of [

@@ -24,6 +24,7 @@ async function providerWithWayOutTo(origin: string): Promise<Provider> {
     dpopNonceSecret: Buffer.alloc(32, 'x'),
     clientCertificates: undefined,
     mtlsUrl: undefined,
+    subjects: (accountId: string) => accountId,
     refreshGraceSeconds: 10,
     refreshTtlSeconds: 60,
     refreshAbsoluteTtlSeconds: 60,

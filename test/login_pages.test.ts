@@ -45,7 +45,7 @@ describe('the login page', () => {
     assert.equal((await scene.application.redeem(callback)).status, 200);
   });
 
-  it('says the same, in the same status, of a wrong password, an unknown and a disabled account', async () => {
+  it('says the same, in the same status, of a wrong password, an unknown and a disabled account (CVE-2025-64102)', async () => {
     const disabled = await addAccount(scene.gatehouse, 'disabled@example.com');
     await scene.gatehouse.database
       .updateTable('accounts')
@@ -77,6 +77,26 @@ describe('the login page', () => {
     assert.equal(JSON.stringify(reasons).includes('not the password'), false);
   });
 
+  it('takes as long for an address that nobody has as for a wrong password (LOG-05, CVE-2026-23511)', async () => {
+    const { email } = await addAccount(scene.gatehouse, 'timed@example.com');
+    const page = await scene.visit();
+    await page.goto(scene.application.authorizationUrl());
+    const measure = async (typed: string): Promise<number> => {
+      const began = performance.now();
+      const form = { email: typed, password: 'not the password' };
+      assert.equal((await page.request.post(`${page.url()}/login`, { form })).status(), 401);
+      return performance.now() - began;
+    };
+    await measure('nobody@example.com'); // the first one makes what the others are compared with
+    const [known, unknown]: [number[], number[]] = [[], []];
+    for (let i = 0; i < 4; i++) {
+      known.push(await measure(email));
+      unknown.push(await measure(`nobody-${i}@example.com`));
+    }
+    // one argon2id pass takes much longer than all the rest: without it the quickest would be far quicker
+    assert.ok(Math.min(...unknown) > Math.min(...known) * 0.6, `${unknown.join()} against ${known.join()}`);
+  });
+
   it('keeps the address that was typed and forgets the password', async () => {
     const page = await scene.visit();
     await page.goto(scene.application.authorizationUrl());
@@ -87,7 +107,7 @@ describe('the login page', () => {
     assert.equal(await page.evaluate('document.activeElement.id'), 'password');
   });
 
-  it('shows a login_hint with markup in it as text', async () => {
+  it('shows a login_hint with markup in it as text (LOG-07)', async () => {
     const page = await scene.visit();
     const hostile = '"><script>document.title="owned"</script>';
     await page.goto(scene.application.authorizationUrl({ login_hint: hostile, ui_locales: hostile }));
@@ -191,7 +211,7 @@ describe('a person who is logged in', () => {
     assert.match(await textOf(page), /other@example\.com/);
   });
 
-  it('gets another session id at each login, and the one before is worth nothing', async () => {
+  it('gets another session id at each login, and the one before is worth nothing (LOG-03)', async () => {
     const page = await scene.visit();
     await signIn(page, scene);
     const planted = await page.context().cookies();

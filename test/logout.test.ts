@@ -60,7 +60,7 @@ describe('logging out', () => {
     assert.match(await textOf(page), /You are logged out/);
   });
 
-  it('never leads to an address that the application did not register', async () => {
+  it('never leads to an address that the application did not register (CVE-2024-39694)', async () => {
     const page = await scene.visit();
     const evil = new URLSearchParams({
       client_id: scene.application.clientId,

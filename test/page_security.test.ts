@@ -13,7 +13,7 @@ describe('the pages', () => {
   });
   after(() => scene.stop());
 
-  it('can’t be completed in another browser than the one that was sent to them', async () => {
+  it('can’t be completed in another browser than the one that was sent to them (LOG-01)', async () => {
     const page = await scene.visit();
     await page.goto(scene.application.authorizationUrl());
     const elsewhere = await scene.visit();

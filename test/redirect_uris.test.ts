@@ -27,20 +27,21 @@ describe('redirect URIs: authorization requests', () => {
 
   describe('send nobody to a redirect URI', () => {
     for (const [what, redirect_uri] of Object.entries({
-      'of a stranger': `${EVIL}/callback`,
-      'with a query added': `${REDIRECT_URI}?x=1`,
-      'with a fragment added': `${REDIRECT_URI}#x`,
+      'of a stranger (CVE-2025-4143)': `${EVIL}/callback`,
+      'with a query added (AUTH-R02)': `${REDIRECT_URI}?x=1`,
+      'with a fragment added (AUTH-R06)': `${REDIRECT_URI}#x`,
       'with an empty fragment': `${REDIRECT_URI}#`,
       'with a path added': `${REDIRECT_URI}/x`,
       'with a slash added': `${REDIRECT_URI}/`,
-      'with dot segments': 'https://app.example.com/x/../callback',
-      'with encoded dot segments': 'https://app.example.com/x/%2e%2e/callback',
-      'with a double-encoded slash': 'https://app.example.com/%252f../callback',
+      'with dot segments (AUTH-R04)': 'https://app.example.com/x/../callback',
+      'with encoded dot segments (CVE-2024-1132)': 'https://app.example.com/x/%2e%2e/callback',
+      'with a double-encoded slash (CVE-2022-3782)': 'https://app.example.com/%252f../callback',
       'whose path is percent-encoded': 'https://app.example.com/%63allback',
-      'whose host starts like the registered one': 'https://app.example.com.evil.example/callback',
+      'whose host starts like the registered one (AUTH-R08, CVE-2024-52289)':
+        'https://app.example.com.evil.example/callback',
       'whose host ends like the registered one': 'https://evil-app.example.com/callback',
       'in a folder below': 'https://sub.app.example.com/callback',
-      'with the registered host as a user name': 'https://app.example.com@evil.example/callback',
+      'with the registered host as a user name (CVE-2023-6291)': 'https://app.example.com@evil.example/callback',
       'with a port in the user name (CVE-2024-8883)': 'https://app.example.com:80@evil.example/callback',
       'with a user name': 'https://user@app.example.com/callback',
       'with a backslash': 'https://app.example.com\\@evil.example/callback',
@@ -48,15 +49,15 @@ describe('redirect URIs: authorization requests', () => {
       'with the default port written out': 'https://app.example.com:443/callback',
       'over plain http': 'http://app.example.com/callback',
       'in upper case': 'HTTPS://APP.EXAMPLE.COM/callback',
-      'with a space at the end': `${REDIRECT_URI} `,
+      'with a space at the end (AUTH-R14)': `${REDIRECT_URI} `,
       'with a line break': `${REDIRECT_URI}\r\nset-cookie: x=1`,
       'with a NUL': `${REDIRECT_URI}\0`,
       'without a scheme': '//app.example.com/callback',
       'that is a path': '/callback',
       'that is a script': 'javascript:alert(1)',
-      'that is data': 'data:text/html,x',
+      'that is data (AUTH-R12)': 'data:text/html,x',
       'that is empty': '',
-      'of a loopback port that a web client did not register': 'http://127.0.0.1:9561/cb',
+      'of a loopback port that a web client did not register (AUTH-R10)': 'http://127.0.0.1:9561/cb',
       'of loopback by another name': 'http://localhost:9560/cb',
     })) {
       it(what, async () => {
@@ -65,13 +66,13 @@ describe('redirect URIs: authorization requests', () => {
       });
     }
 
-    it('that they leave out', async () => {
+    it('that they leave out (AUTH-R16, oidcc-ensure-redirect-uri-in-authorization-request)', async () => {
       await staysHere(gatehouse, query({ redirect_uri: undefined }));
     });
-    it('of another client', async () => {
+    it('of another client (AUTH-R20)', async () => {
       await staysHere(gatehouse, query({ redirect_uri: 'com.example.app:/callback' }));
     });
-    it('for an unknown client', async () => {
+    it('for an unknown client (AUTH-R18)', async () => {
       await staysHere(gatehouse, query({ client_id: 'no-such-client' }));
     });
     it('without a client', async () => {

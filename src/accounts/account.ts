@@ -8,13 +8,15 @@ import { conflict, notFound } from '../base/refusal.ts';
 import type { Change } from '../audit/change.ts';
 import { announceLogouts } from './logouts.ts';
 import type { EventName } from '../audit/events.ts';
-import type { Reader, Tx } from '../db/connection.ts';
+import { json, type Reader, type Tx } from '../db/connection.ts';
+import { changeProfile, profileChanges, profileMembers, type Profile, type ProfileChange } from './profile.ts';
 
 export interface Account {
   readonly accountId: string;
   readonly email: string;
   readonly emailVerified: boolean;
   readonly name: string | null;
+  readonly profile: Profile;
   readonly passwordHash: string | null;
   readonly disabledAt: Date | null;
   readonly version: number;
@@ -47,6 +49,7 @@ export const NewAccount = z.strictObject({
   email_verified: z.boolean().default(false),
   name: name.optional(),
   password: Password.optional(),
+  ...profileMembers,
 });
 /** `null` takes a member away, as in a JSON merge patch. */
 export const AccountChange = z.strictObject({
@@ -54,6 +57,7 @@ export const AccountChange = z.strictObject({
   email_verified: z.boolean().exactOptional(),
   name: name.nullable().exactOptional(),
   password: Password.exactOptional(),
+  ...profileChanges,
 });
 
 export interface AccountValues {
@@ -61,14 +65,21 @@ export interface AccountValues {
   readonly email_verified: boolean;
   readonly name: string | null;
   readonly password_hash: string | null;
+  readonly profile?: Profile;
 }
 
-export async function createAccount(change: Change, values: AccountValues): Promise<Account> {
+/** What of an account may change; of its profile, member by member. */
+export interface AccountChanges extends Partial<Omit<AccountValues, 'profile'>> {
+  readonly profile?: ProfileChange;
+}
+
+export async function createAccount(change: Change, { profile, ...values }: AccountValues): Promise<Account> {
   const row = await change.tx
     .insertInto('accounts')
     .values({
       account_id: randomId('account'),
       ...values,
+      profile: json(profile ?? {}),
       disabled_at: null,
       created_at: change.now,
       updated_at: change.now,
@@ -100,7 +111,7 @@ export async function lockAccount(tx: Tx, accountId: string): Promise<Account> {
 export async function updateAccount(
   change: Change,
   account: Account,
-  values: Partial<AccountValues>,
+  { profile, ...values }: AccountChanges,
 ): Promise<Account> {
   const { tx, now } = change;
   if (values.email !== undefined && values.email !== account.email) {
@@ -115,12 +126,17 @@ export async function updateAccount(
   if (values.password_hash !== undefined) await endEverything(change, account.accountId);
   const row = await tx
     .updateTable('accounts')
-    .set({ ...values, version: account.version + 1, updated_at: now })
+    .set({
+      ...values,
+      ...(profile && { profile: json(changeProfile(account.profile, profile)) }),
+      version: account.version + 1,
+      updated_at: now,
+    })
     .where('account_id', '=', account.accountId)
     .returningAll()
     .executeTakeFirstOrThrow()
     .catch(asConflict);
-  const members = Object.keys(values).filter((member) => member !== 'password_hash');
+  const members = Object.keys({ ...values, ...profile }).filter((member) => member !== 'password_hash');
   if (members.length > 0) await record(change, account.accountId, 'account.updated', { members });
   if (values.password_hash !== undefined) await record(change, account.accountId, 'account.password_changed');
   return toAccount(row);
@@ -211,6 +227,7 @@ interface AccountRow {
   email: string;
   email_verified: boolean;
   name: string | null;
+  profile: Profile;
   password_hash: string | null;
   disabled_at: Date | null;
   version: number;
@@ -224,6 +241,7 @@ function toAccount(row: AccountRow): Account {
     email: row.email,
     emailVerified: row.email_verified,
     name: row.name,
+    profile: row.profile,
     passwordHash: row.password_hash,
     disabledAt: row.disabled_at,
     version: row.version,

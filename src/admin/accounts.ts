@@ -13,6 +13,7 @@ import {
   updateAccount,
   type Account,
 } from '../accounts/account.ts';
+import { profileMembers, wholeProfile } from '../accounts/profile.ts';
 import { notFound } from '../base/refusal.ts';
 import { NO_CONTENT, type Reply } from '../http/route.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
@@ -27,6 +28,7 @@ const AccountView = z
     email: z.string(),
     email_verified: z.boolean(),
     name: z.string().nullable(),
+    ...profileMembers,
     has_password: z.boolean().describe('Without one nobody can log in with a password.'),
     disabled: z.boolean(),
     disabled_at: Timestamp.nullable(),
@@ -83,7 +85,7 @@ export const accountRoutes: readonly AdminRoute[] = [
     tag: 'accounts',
     summary: 'Change an account (JSON merge patch)',
     description:
-      'A new password ends every session and grant. A new address counts as unverified unless the patch says otherwise.',
+      'A new password ends every session and grant. A new e-mail address or phone number counts as unverified unless the patch says otherwise. A postal address is patched member by member.',
     params: AccountParams,
     body: AccountChange.meta({ id: 'AccountPatch', examples: [{ email_verified: true }] }),
     reply: shown,
@@ -136,11 +138,18 @@ export const accountRoutes: readonly AdminRoute[] = [
 
 async function create(
   call: AdminCall,
-  { password, name, ...given }: z.output<typeof NewAccount>,
+  { password, email, email_verified, name, ...given }: z.output<typeof NewAccount>,
 ): Promise<Reply<AccountView>> {
+  const profile = wholeProfile(given);
   const password_hash = password === undefined ? null : await call.dependencies.argon2id.hash(password);
   return call.write(async (change) => {
-    const account = await createAccount(change, { ...given, name: name ?? null, password_hash });
+    const account = await createAccount(change, {
+      email,
+      email_verified,
+      name: name ?? null,
+      profile,
+      password_hash,
+    });
     return {
       status: 201,
       headers: {
@@ -155,15 +164,18 @@ async function create(
 async function update(
   call: AdminCall,
   accountId: string,
-  { password, ...given }: z.output<typeof AccountChange>,
+  { password, email, email_verified, name, ...profile }: z.output<typeof AccountChange>,
 ): Promise<Reply<AccountView>> {
   const password_hash = password === undefined ? undefined : await call.dependencies.argon2id.hash(password);
   return changed(call, accountId, (change, account) => {
     call.refuseOtherVersion(account.version);
-    const moved = given.email !== undefined && given.email !== account.email;
+    const moved = email !== undefined && email !== account.email;
     return updateAccount(change, account, {
+      ...(email !== undefined && { email }),
       ...(moved && { email_verified: false }),
-      ...given,
+      ...(email_verified !== undefined && { email_verified }),
+      ...(name !== undefined && { name }),
+      ...(Object.keys(profile).length > 0 && { profile }),
       ...(password_hash !== undefined && { password_hash }),
     });
   });
@@ -207,6 +219,7 @@ function accountView(account: Account): AccountView {
     email: account.email,
     email_verified: account.emailVerified,
     name: account.name,
+    ...account.profile,
     has_password: account.passwordHash !== null,
     disabled: account.disabledAt !== null,
     disabled_at: timestampOrNull(account.disabledAt),

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { epochSeconds } from '../base/clock.ts';
 import { isLive, rotationDueAt, type ClientWithSecrets } from '../clients/client.ts';
 import { readClient } from '../clients/client_rows.ts';
-import { ClientMetadataShape } from '../clients/metadata/client_metadata.ts';
+import { ClientMetadataShape, type ClientMetadata } from '../clients/metadata/client_metadata.ts';
 import type { Reader } from '../db/connection.ts';
 import { entityTag } from './entity_tag.ts';
 import { Timestamp, timestamp, timestampOrNull } from './members.ts';
@@ -21,6 +21,7 @@ export const ClientView = z
       'Null without secret_rotation_days or without a live secret.',
     ),
     secret_rotation_overdue: z.boolean(),
+    warnings: z.array(z.string()).describe('What weakens this client, in words.'),
     created_at: Timestamp,
     updated_at: Timestamp,
   })
@@ -37,9 +38,15 @@ export function clientView(client: ClientWithSecrets, now: Date): ClientView {
     revoked_at: timestampOrNull(revokedAt),
     revoked_reason: revokedReason,
     ...standing(client, now),
+    warnings: warningsOf(metadata),
     created_at: timestamp(createdAt),
     updated_at: timestamp(updatedAt),
   };
+}
+
+function warningsOf({ pkce_exemption }: ClientMetadata): string[] {
+  if (!pkce_exemption) return [];
+  return [`This client may leave out PKCE, so a stolen or injected code is not noticed: ${pkce_exemption.reason}`];
 }
 
 /** How a client stands with its secrets is no part of its version: see entityTag. */

@@ -6,7 +6,8 @@ import { inPlainWords } from '../base/violations.ts';
 import { readClient, readClients } from '../clients/client_rows.ts';
 import { usesSecret } from '../clients/metadata/authentication.ts';
 import { ClientMetadata, ClientMetadataShape } from '../clients/metadata/client_metadata.ts';
-import { createClient, deleteClient, lockClient, updateClient } from '../clients/registration.ts';
+import { applyPatch, createClient, deleteClient, lockClient, updateClient } from '../clients/registration.ts';
+import { readSector, type SectorDocument } from '../clients/sector.ts';
 import { addSecret } from '../clients/secrets.ts';
 import { NO_CONTENT, type Reply } from '../http/route.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
@@ -145,8 +146,9 @@ async function register(call: AdminCall, given: NewClient): Promise<Reply<Regist
   const { metadata, client_secret, client_secret_expires_in_seconds: expiresInSeconds } = given;
   refuseToGive(call, metadata);
   const prepared = usesSecret(metadata) ? await prepareSecret(call, client_secret) : undefined;
+  const sector = await readSector(metadata, call.dependencies.fetchDocument);
   return call.write(async (inChange) => {
-    const { clientId } = await createClient(inChange, metadata);
+    const { clientId } = await createClient(inChange, metadata, undefined, sector);
     const secret =
       prepared &&
       (await addSecret(inChange, await lockClient(inChange.tx, clientId), {
@@ -176,15 +178,29 @@ async function change(
   clientId: string,
   patch: Readonly<Record<string, unknown>>,
 ): Promise<Reply<ClientView>> {
+  const sector = await sectorAfter(call, clientId, patch);
   return call.write(async (inChange) => {
     const client = await lockClient(inChange.tx, clientId);
     refuseToControl(call, client);
     call.refuseOtherVersion(client.version);
-    const { metadata } = await updateClient(inChange, client, patch);
+    const { metadata } = await updateClient(inChange, client, patch, sector);
     refuseToGive(call, metadata);
     const changed = await rereadClient(inChange.tx, clientId);
     return { status: 200, headers: { ETag: clientTag(changed, call.now) }, body: clientView(changed, call.now) };
   });
+}
+
+/** What vouches for the client's sector as the patch would leave it, where the patch has a say in that. */
+async function sectorAfter(
+  call: AdminCall,
+  clientId: string,
+  patch: Readonly<Record<string, unknown>>,
+): Promise<SectorDocument | undefined> {
+  if (!('sector_identifier_uri' in patch) && !('redirect_uris' in patch)) return undefined;
+  const client = await readClient(call.dependencies.database, clientId);
+  if (!client) return undefined;
+  refuseToControl(call, client);
+  return readSector(applyPatch(client.metadata, patch), call.dependencies.fetchDocument, client.metadata);
 }
 
 type ClientPosition = { readonly created_at: string; readonly client_id: string };

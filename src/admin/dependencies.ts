@@ -1,6 +1,8 @@
 /** What the admin API works with; app.ts hands it over. */
 import type { AuditTrail } from '../audit/trail.ts';
 import type { Argon2id } from '../base/argon2id.ts';
+import type { FetchDocument } from '../clients/sector.ts';
+import type { Subjects } from '../clients/subject.ts';
 import type { ChangeFollower } from '../changes/change_follower.ts';
 import type { Database } from '../db/connection.ts';
 import type { KeyRotation } from '../keys/rotation.ts';
@@ -15,5 +17,7 @@ export interface AdminDependencies extends Authentication {
   readonly changes: ChangeFollower;
   readonly argon2id: Argon2id;
   readonly rotation: KeyRotation;
+  readonly subjects: Subjects;
+  readonly fetchDocument: FetchDocument;
   readonly log: Logger;
 }

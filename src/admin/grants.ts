@@ -2,17 +2,18 @@
 import { z } from 'zod';
 import { findAccount } from '../accounts/account.ts';
 import { listConsents, withdrawConsent } from '../accounts/consents.ts';
-import { endGrant, listGrants } from '../accounts/sessions.ts';
+import { endGrant, listGrants, type GrantView } from '../accounts/sessions.ts';
 import { notFound } from '../base/refusal.ts';
 import { NO_CONTENT } from '../http/route.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { AccountParams, Timestamp, timestamp } from './members.ts';
 
-const GrantView = z
+const Grant = z
   .strictObject({
     grant_id: z.string().describe('Also the gid claim of its tokens.'),
     client_id: z.string(),
+    sub: z.string().describe('What this client’s tokens call the person: the account_id, or a pairwise subject.'),
     scopes: z.array(z.string()),
     created_at: Timestamp,
     expires_at: Timestamp,
@@ -41,7 +42,7 @@ export const grantRoutes: readonly AdminRoute[] = [
     summary: 'List who holds tokens for an account, newest first',
     params: AccountParams,
     query: ListQuery,
-    reply: { status: 200, description: 'A page of grants.', body: pageOf(GrantView) },
+    reply: { status: 200, description: 'A page of grants.', body: pageOf(Grant) },
     refuses: [404],
     handle: ({ params, query }, call) => grants(call, params.account_id, query),
   }),
@@ -101,18 +102,26 @@ async function grants(call: AdminCall, accountId: string, { limit, cursor }: Lis
     limit: limit + 1,
     after: after && { createdAt: new Date(after.created_at), id: after.id },
   });
+  const named = await Promise.all(rows.map(async (row) => ({ ...row, sub: await subjectFor(call, accountId, row) })));
   return call.page(list, {
-    rows,
+    rows: named,
     limit,
     position: ({ createdAt, grantId }): GrantPosition => ({ created_at: createdAt.toISOString(), id: grantId }),
-    view: ({ grantId, clientId, scopes, createdAt, expiresAt }) => ({
+    view: ({ grantId, clientId, sub, scopes, createdAt, expiresAt }) => ({
       grant_id: grantId,
       client_id: clientId,
+      sub,
       scopes: [...scopes],
       created_at: timestamp(createdAt),
       expires_at: timestamp(expiresAt),
     }),
   });
+}
+
+async function subjectFor(call: AdminCall, accountId: string, { clientId }: GrantView): Promise<string> {
+  const client = await call.dependencies.clients.find(clientId);
+  // one that was deleted a moment ago has no grants any more either
+  return client ? call.dependencies.subjects(accountId, client) : accountId;
 }
 
 type ConsentPosition = { readonly given_at: string; readonly client_id: string };

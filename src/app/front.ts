@@ -3,6 +3,7 @@ import type { RequestListener } from 'node:http';
 import Koa from 'koa';
 import { PasswordCheck } from '../accounts/password_check.ts';
 import { createAdmin } from '../admin/admin.ts';
+import { addSeconds } from '../base/clock.ts';
 import { SecretVerifier } from '../clients/secret_verifier.ts';
 import { admitUnless } from '../http/admission.ts';
 import { brokenOff } from '../http/broken_off.ts';
@@ -32,6 +33,9 @@ export interface Front {
   /** Answers admins, where that was given a port of its own; then `public` doesn't. */
   readonly admin: RequestListener | undefined;
 }
+
+/** How old a document that a client points to may be: whoever has just mended it must not wait for long. */
+const SECTOR_SECONDS = 10;
 
 /** The public's listener, and the admin API's where it has a port of its own. */
 export function openFront(settings: AppSettings, house: House, metrics: Metrics): Front {
@@ -72,6 +76,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
           pages,
           cookieKeys,
           dpopNonceSecret: house.dpopNonceSecret,
+          subjects: house.subjects,
         },
         house.ring.privateJwks,
       ),
@@ -100,6 +105,8 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     clients,
     argon2id,
     rotation,
+    subjects: house.subjects,
+    fetchDocument: async (url) => (await egress.get(url, { fetchedSince: addSeconds(clock(), -SECTOR_SECONDS) })).body,
     inspectToken: (token, now) => tokens.inspect(token, now),
     log,
   });

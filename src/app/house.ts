@@ -12,6 +12,7 @@ import { ensureAdminResource, type AdminApi } from '../bootstrap/admin_access.ts
 import { ChangeFollower } from '../changes/change_follower.ts';
 import { ClientDirectory } from '../clients/client_directory.ts';
 import { SecretUses } from '../clients/secret_uses.ts';
+import { subjectsUnder } from '../clients/subject.ts';
 import { type Config } from '../config.ts';
 import type { Database } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
@@ -112,6 +113,7 @@ export async function furnish({
   const cookieKey = browserKey.digest('signs cookies').toString('base64url');
   const digestUserCode = (userCode: string): Digest => browserKey.digest(`user code ${userCode}`);
   const dpopNonceSecret = (await vault.current('dpop_nonces', now)).digest('makes DPoP nonces');
+  const subjects = subjectsUnder(await vault.current('pairwise_subjects', now));
   const tokens = new AccessTokens({
     database,
     verifier: new TokenVerifier(ring, issuer),
@@ -140,6 +142,7 @@ export async function furnish({
     cookieKey,
     digestUserCode,
     dpopNonceSecret,
+    subjects,
     trail,
     argon2id,
     adminApi,

@@ -44,6 +44,8 @@ export type EventName =
   | 'client.created'
   | 'client.updated' // members
   | 'client.deleted'
+  | 'client.pkce_exempted' // reason
+  | 'client.pkce_exemption_ended'
   | 'client.revoked' // reason
   | 'client.restored'
   | 'client.throttled' // retry_after_seconds; the first of a row

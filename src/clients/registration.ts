@@ -9,14 +9,21 @@ import type { Client, ClientWithSecrets } from './client.ts';
 import { readClient } from './client_rows.ts';
 import { usesSecret } from './metadata/authentication.ts';
 import { ClientMetadata } from './metadata/client_metadata.ts';
+import { demandSector, type SectorDocument } from './sector.ts';
+import { sectorOf } from './subject.ts';
 
-/** Makes a client. `clientId` is for the ones that the house itself makes at its first start. */
+/**
+ * Makes a client. `clientId` is for the ones that the house itself makes at its first start; `sector` is what
+ * `readSector` brought for this metadata.
+ */
 export async function createClient(
   change: Change,
   metadata: ClientMetadata,
   clientId = randomId('client'),
+  sector?: SectorDocument,
 ): Promise<Client> {
   const { tx, now } = change;
+  demandSector(metadata, sector);
   const row = await tx
     .insertInto('clients')
     .values({ client_id: clientId, ...stored(metadata), created_at: now, updated_at: now })
@@ -26,6 +33,7 @@ export async function createClient(
   if (!row) throw conflict(`There is a client ${clientId} already.`);
   await storeAccess(change, clientId, metadata);
   await changed(change, clientId, 'client.created', rightsOf(metadata));
+  await recordExemption(change, clientId, metadata);
   return existing(tx, clientId);
 }
 
@@ -43,15 +51,19 @@ export async function lockClient(tx: Tx, clientId: string): Promise<ClientWithSe
 
 /**
  * Applies a JSON merge patch (RFC 7396) to a locked client's metadata. The result is validated as a whole; what the
- * patch does not name stays as it is.
+ * patch does not name stays as it is. `sector` is what `readSector` brought for that result.
  */
 export async function updateClient(
   change: Change,
   client: ClientWithSecrets,
   patch: Readonly<Record<string, unknown>>,
+  sector?: SectorDocument,
 ): Promise<Client> {
   const { tx, now } = change;
   const metadata = applyPatch(client.metadata, patch);
+  demandSector(metadata, sector, client.metadata);
+  // people would be called otherwise from one refresh to the next (OpenID Connect Core, 12.2)
+  if (sectorOf(metadata) !== sectorOf(client.metadata)) await endGrants(tx, client.clientId);
   if (usesSecret(client.metadata) && !usesSecret(metadata)) {
     await tx
       .updateTable('client_secrets')
@@ -69,11 +81,12 @@ export async function updateClient(
   await tx.deleteFrom('client_introspects').where('client_id', '=', client.clientId).execute();
   await storeAccess(change, client.clientId, metadata);
   await changed(change, client.clientId, 'client.updated', { members: Object.keys(patch), ...rightsOf(metadata) });
+  await recordExemption(change, client.clientId, metadata, client.metadata);
   return existing(tx, client.clientId);
 }
 
 /** The metadata with the patch applied; throws `Refused` when the result is not something that could be registered. */
-function applyPatch(metadata: ClientMetadata, patch: Readonly<Record<string, unknown>>): ClientMetadata {
+export function applyPatch(metadata: ClientMetadata, patch: Readonly<Record<string, unknown>>): ClientMetadata {
   const merged: Record<string, unknown> = { ...metadata };
   // what was derived from the grant types is derived anew, unless the patch says it
   if ('grant_types' in patch && !('response_types' in patch)) delete merged['response_types'];
@@ -149,6 +162,19 @@ async function changed(
 ): Promise<void> {
   await trail.recordIn(tx, origin, { event, outcome: 'success', clientId, details });
   await recordChange(tx, { topic: 'client', key: clientId }, now);
+}
+
+/** To be let off PKCE, or no longer to be, is an event of its own: nobody should have to look for it. */
+async function recordExemption(
+  { tx, trail, origin }: Change,
+  clientId: string,
+  { pkce_exemption }: ClientMetadata,
+  before?: ClientMetadata,
+): Promise<void> {
+  const { reason } = pkce_exemption ?? {};
+  if (reason === before?.pkce_exemption?.reason) return;
+  const event = reason === undefined ? 'client.pkce_exemption_ended' : 'client.pkce_exempted';
+  await trail.recordIn(tx, origin, { event, outcome: 'success', clientId, details: { reason } });
 }
 
 /** What the trail keeps of a client's rights, so that it tells who could ask for what, and since when. */

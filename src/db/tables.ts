@@ -33,7 +33,8 @@ export type StoredJson = JSONColumnType<Record<string, unknown>>;
 
 interface DataKeys {
   data_key_id: string;
-  purpose: 'pepper' | 'cookies' | 'cursors' | 'replies' | 'dpop_nonces' | 'outbox' | 'signing_key';
+  purpose:
+    'pepper' | 'cookies' | 'cursors' | 'replies' | 'dpop_nonces' | 'outbox' | 'pairwise_subjects' | 'signing_key';
   master_key_id: string;
   wrapped: Buffer;
   created_at: Date;
@@ -112,6 +113,7 @@ interface Accounts {
   email: string;
   email_verified: boolean;
   name: string | null;
+  profile: ColumnType<Record<string, unknown>, string | undefined, string>;
   password_hash: string | null;
   disabled_at: Date | null;
   version: Generated<number>;

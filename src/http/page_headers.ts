@@ -5,6 +5,7 @@
  * - `Cross-Origin-Opener-Policy`: any value but `unsafe-none` cuts the tie to the window that opened us, and
  *   applications that log people in in a popup would never hear from it.
  */
+import { createHash } from 'node:crypto';
 import type { Context, Middleware } from 'koa';
 
 const CONTENT_SECURITY_POLICY = [
@@ -13,8 +14,8 @@ const CONTENT_SECURITY_POLICY = [
   "img-src 'self'",
   "base-uri 'none'",
   "frame-ancestors 'none'",
-  // Empty, which allows nothing. It has to be named all the same: oidc-provider adds the hash of the one script that
-  // submits a form_post or logout form, and only to a directive that is there; beside 'none' a hash would be an error.
+  // Empty, which allows nothing: `allowScript` adds the hash of the one script that there is, and so does oidc-provider
+  // to the pages of its own that we replace; beside 'none' a hash would be an error.
   'script-src',
 ].join('; ');
 
@@ -27,7 +28,7 @@ const PAGE_HEADERS = {
   'Permissions-Policy': 'camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()',
 } as const;
 
-/** For what comes after it and writes pages of its own, such as oidc-provider's form_post. */
+/** For whatever comes after it, should it write a page of its own. */
 export const pageHeaders: Middleware = (ctx, next) => {
   ctx.set(PAGE_HEADERS);
   return next();
@@ -40,4 +41,10 @@ export function sendPage(ctx: Context, status: number, html: string): void {
   ctx.status = status;
   ctx.type = 'html';
   ctx.body = html;
+}
+
+/** Lets this one script of ours run on the page that was sent, and no other. */
+export function allowScript(ctx: Context, script: string): void {
+  const hash = createHash('sha256').update(script).digest('base64');
+  ctx.set('Content-Security-Policy', CONTENT_SECURITY_POLICY.replace('script-src', `script-src 'sha256-${hash}'`));
 }

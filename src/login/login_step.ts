@@ -5,11 +5,12 @@
 import type { Context } from 'koa';
 import { z } from 'zod';
 import { findAccount, findAccountByEmail } from '../accounts/account.ts';
+import { acrOf } from '../accounts/authentication_context.ts';
 import { readForm } from '../http/form_body.ts';
 import { requestOf } from '../http/request_context.ts';
 import { resumeWith, stepPath, type Step } from './interaction.ts';
 import { originOf, type LoginRoom } from './room.ts';
-import { describeWait } from './wording.ts';
+import { demandsOtherAccount, describeLoginDemand, describeWait } from './wording.ts';
 
 const EMAIL_LIMIT = 254;
 
@@ -33,7 +34,8 @@ interface Shown {
 }
 
 export async function showLogin(room: LoginRoom, ctx: Context, step: Step): Promise<void> {
-  const email = ctx.query.account === 'another' ? '' : ((await currentEmail(room, step)) ?? hintedEmail(step));
+  const another = ctx.query.account === 'another' || demandsOtherAccount(step.interaction.prompt.reasons);
+  const email = another ? hintedEmail(step) : ((await currentEmail(room, step)) ?? hintedEmail(step));
   await show(room, ctx, step, 200, { email, remember: false });
 }
 
@@ -80,7 +82,8 @@ async function finish(room: LoginRoom, ctx: Context, step: Step, accountId: stri
     clientId,
     details: { amr },
   });
-  await resumeWith(room, ctx, { login: { accountId, amr, remember } });
+  const acr = acrOf(amr);
+  await resumeWith(room, ctx, { login: { accountId, amr, ...(acr !== undefined && { acr }), remember } });
 }
 
 async function refuseForNow(
@@ -104,7 +107,7 @@ async function refuseForNow(
 }
 
 async function show(room: LoginRoom, ctx: Context, step: Step, status: number, shown: Shown): Promise<void> {
-  const { uid } = step.interaction;
+  const { uid, session, prompt } = step.interaction;
   const confirms = shown.email !== '' && shown.email === (await currentEmail(room, step));
   room.views.show(ctx, status, {
     page: 'login',
@@ -112,6 +115,7 @@ async function show(room: LoginRoom, ctx: Context, step: Step, status: number, s
     action: stepPath(room, uid, 'login'),
     cancelAction: stepPath(room, uid, 'cancel'),
     ...shown,
+    ...(session && { demand: describeLoginDemand(prompt.reasons) }),
     ...(confirms && { otherAccountLink: `${stepPath(room, uid)}?account=another` }),
   });
 }

@@ -1,6 +1,7 @@
 /** Every page that a person can see, as the data that its template of views/ is given. */
 
-export type Page = LoginPage | ConsentPage | DevicePage | DeviceConfirmPage | AccountPage | LogoutPage | NoticePage;
+export type Page =
+  LoginPage | ConsentPage | FormPostPage | DevicePage | DeviceConfirmPage | AccountPage | LogoutPage | NoticePage;
 
 /** An application as people are told about it. Links are http or https. */
 export interface Application {
@@ -19,6 +20,8 @@ export interface LoginPage {
   readonly remember: boolean;
   /** What went wrong with the last try. */
   readonly problem?: string | undefined;
+  /** Why someone who is logged in is asked again: what the application wants, after its name. */
+  readonly demand?: string | undefined;
   /** Set where someone is logged in and has to say so again: where to go for logging in as someone else. */
   readonly otherAccountLink?: string | undefined;
 }
@@ -101,6 +104,17 @@ export interface LogoutPage {
   readonly formId: string;
   /** The application that asked for the logout, where one did. */
   readonly application?: string | undefined;
+}
+
+/** Carries an answer to the application by POST: by itself where scripts run, by a button where they don't. */
+export interface FormPostPage {
+  readonly page: 'form_post';
+  readonly action: string;
+  readonly fields: readonly { readonly name: string; readonly value: string }[];
+  /** Where the person goes from here, in words; nowhere, where it is a page of ours. */
+  readonly destination: string | undefined;
+  /** What submits the form; the policy allows it by its hash. */
+  readonly script: string;
 }
 
 /** A page that only says something: an error, a farewell. */

@@ -15,7 +15,7 @@ export function describePermissions(
   return [
     ...described,
     ...group('Details about you', claims, describeClaim),
-    ...group('Other permissions', unknown, (name) => `Use the permission ‘${name}’.`),
+    ...group('Other permissions', unknown, (name) => `Use the permission ‘${name}’`),
   ];
 }
 

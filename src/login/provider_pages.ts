@@ -2,20 +2,25 @@
 import type { Context } from 'koa';
 import type { ErrorOut, KoaContextWithOIDC } from 'oidc-provider';
 import { requestOf } from '../http/request_context.ts';
+import { allowScript } from '../http/page_headers.ts';
 import { Views } from '../http/views.ts';
 import { createDevicePages, type DevicePages } from './device_pages.ts';
-import type { NoticePage, Page } from './pages.ts';
+import type { FormPostPage, NoticePage, Page } from './pages.ts';
 import type { LoginDependencies } from './room.ts';
 import { EXPIRED } from './trouble.ts';
+import { describeDestination } from './wording.ts';
 
 /** Page sources as oidc-provider's configuration takes them. */
 export interface ProviderPages extends DevicePages {
   renderError(ctx: KoaContextWithOIDC, out: ErrorOut, error: Error): void;
   logoutSource(ctx: KoaContextWithOIDC, form: string): void;
   postLogoutSuccessSource(ctx: KoaContextWithOIDC): Promise<void>;
+  formPost(ctx: KoaContextWithOIDC, form: Pick<FormPostPage, 'action' | 'fields'>): void;
   /** For a browser at an address that nothing answers. */
   unanswered(ctx: Context, status: number): void;
 }
+
+const SUBMIT = 'document.forms[0].submit()';
 
 export function createProviderPages({
   issuer,
@@ -30,6 +35,12 @@ export function createProviderPages({
     },
     logoutSource: (ctx, form) => {
       views.show(ctx, 200, { page: 'logout', form, formId: 'op.logoutForm', application: applicationOf(ctx) });
+    },
+    formPost: (ctx, { action, fields }) => {
+      const destination =
+        new URL(action, issuer).origin === new URL(issuer).origin ? undefined : describeDestination(action);
+      views.show(ctx, ctx.status, { page: 'form_post', action, fields, destination, script: SUBMIT });
+      allowScript(ctx, SUBMIT);
     },
     unanswered: (ctx, status) => views.show(ctx, status, explain(status)),
     postLogoutSuccessSource: async (ctx) => {

@@ -25,7 +25,25 @@ const CLAIMS: Readonly<Record<string, string>> = {
 };
 
 export function describeClaim(claim: string): string {
-  return `See ${CLAIMS[claim] ?? `the detail ‘${claim}’ about you`}.`;
+  return `See ${CLAIMS[claim] ?? `the detail ‘${claim}’ about you`}`;
+}
+
+/** Why somebody who is logged in has to log in again, by the name of the check that demands it; the weightiest first. */
+const WHY_AGAIN: readonly (readonly [reason: string, sentence: string])[] = [
+  ['other_account', 'expects another account than the one you are logged in with.'],
+  ['acr_values', 'asks for a stronger login than the one you have.'],
+  ['max_age', 'asks for a login that is more recent than yours.'],
+  ['login_prompt', 'asks you to confirm that it’s still you.'],
+];
+
+/** What the application wants, as the end of a sentence that begins with its name. */
+export function describeLoginDemand(reasons: readonly string[]): string | undefined {
+  return WHY_AGAIN.find(([reason]) => reasons.includes(reason))?.[1];
+}
+
+/** Whether a login as the same person would not do. */
+export function demandsOtherAccount(reasons: readonly string[]): boolean {
+  return reasons.includes('other_account');
 }
 
 /** Where a redirect URI leads: the host for a website, the program for an app on the person's own device. */

@@ -16,8 +16,10 @@ export interface ApiDescription {
 
 const OPENID_SCOPES_IN_WORDS: Readonly<Record<string, string>> = {
   openid: 'Know who you are when you come back',
-  profile: 'See your name',
+  profile: 'See your name and the rest of your profile, such as your picture, birthday, language and time zone',
   email: 'See your e-mail address',
+  address: 'See your postal address',
+  phone: 'See your phone number',
   offline_access: 'Stay connected while you are not using it, until you take this back',
 };
 

@@ -10,12 +10,13 @@ import {
 import type { JWK } from 'jose';
 import { findAccount } from '../accounts/account.ts';
 import type { Clock } from '../base/clock.ts';
-import { epochSeconds } from '../base/clock.ts';
+import { ACR_VALUES } from '../accounts/authentication_context.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import type { Digest } from '../base/secret.ts';
 import { GRANT_TYPES } from '../clients/metadata/flows.ts';
 import { CLIENT_ALGS } from '../clients/metadata/pieces.ts';
 import { isFapi2 } from '../clients/metadata/security_profile.ts';
+import type { Subjects } from '../clients/subject.ts';
 import type { Database } from '../db/connection.ts';
 import type { Egress } from '../egress/egress.ts';
 import { fetchThrough } from '../egress/fetch.ts';
@@ -24,10 +25,13 @@ import type { StatementVerifier } from '../trust/statement_verifier.ts';
 import type { AccessTokens } from './access_tokens.ts';
 import { createAdapter, grantReference } from './artifacts.ts';
 import { postponeLogouts } from './backchannel_logout.ts';
+import { authenticationClaims, demandedLogin } from './authentication.ts';
+import { CLAIMS_BY_SCOPE, claimsOf, demandBoundedClaims } from './claims.ts';
 import { demandOurAudience } from './client_assertions.ts';
 import { DeviceCodeStore } from './device_codes.ts';
 import { deviceFlow, guardDeviceFlow, type DevicePages } from './device_flow.ts';
 import { demandProofOfBound, DPOP_ALGS, examineProof, isAboutProof, isProvedFor, useProof } from './dpop.ts';
+import { showFormPost, type FormPostPages } from './form_post.ts';
 import { loadExistingGrant } from './existing_grant.ts';
 import { authMethods, endpointAliases, mutualTls, type MutualTlsSettings } from './mutual_tls.ts';
 import { noteReplay, noteReuse, takeNotes } from './notes.ts';
@@ -43,7 +47,7 @@ import type { ResourcePolicy } from './resource_policy.ts';
 import { maySee } from './structured_tokens.ts';
 
 /** Pages that the library asks for while it answers; the login room draws them. */
-export interface ProviderPages extends DevicePages {
+export interface ProviderPages extends DevicePages, FormPostPages {
   readonly logoutSource: (ctx: KoaContextWithOIDC, form: string) => void | Promise<void>;
   readonly postLogoutSuccessSource: (ctx: KoaContextWithOIDC) => void | Promise<void>;
 }
@@ -66,6 +70,8 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly cookieKeys: readonly string[];
   /** What DPoP nonces are made from, 32 bytes; the same on every node. */
   readonly dpopNonceSecret: Buffer;
+  /** What each client calls a person. */
+  readonly subjects: Subjects;
   readonly refreshGraceSeconds: number;
   readonly refreshTtlSeconds: number;
   readonly refreshAbsoluteTtlSeconds: number;
@@ -123,6 +129,8 @@ export function createProvider(settings: ProviderSettings, jwks: readonly JWK[])
   (provider.ReplayDetection as { unique: unknown }).unique = useOnceOnAllNodes(settings.database);
   offerTokenExchange(provider, settings);
   offerJwtBearer(provider, settings);
+  showFormPost(provider, settings.pages);
+  takePostedRequests(provider, ROUTES.authorization, settings.pages);
   guardDeviceFlow(provider, ROUTES.code_verification, settings.userCodeGuesses);
   takeNotes(provider);
   return provider;
@@ -161,9 +169,11 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     fetch: fetchThrough(settings.egress),
     routes: ROUTES,
     cookies: cookies(settings),
-    // OAuth 2.1: the code flow alone, and PKCE for every client
+    // OAuth 2.1: the code flow alone, and PKCE for every client that no admin has let off
     responseTypes: ['code'],
-    pkce: { required: () => true },
+    pkce: { required: (_ctx, client) => recordOf(client).metadata.pkce_exemption === undefined },
+    subjectTypes: ['public', 'pairwise'],
+    pairwiseIdentifier: (_ctx, accountId, client) => settings.subjects(accountId, recordOf(client)),
     // which URI is meant is said in every request (OpenID Connect Core, 3.1.2.1)
     allowOmittingSingleRegisteredRedirectUri: false,
     clientAuthMethods: authMethods(settings),
@@ -177,7 +187,8 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       requestObjectSigningAlgValues: [...CLIENT_ALGS],
     },
     scopes: ['openid', 'offline_access'],
-    claims: { openid: ['sub'], profile: ['name', 'updated_at'], email: ['email', 'email_verified'] },
+    claims: CLAIMS_BY_SCOPE,
+    acrValues: [...ACR_VALUES],
     // a token for an API can't be used at userinfo, so who asked for the claims finds them in the ID token
     conformIdTokenClaims: false,
     clientBasedCORS: (_ctx, origin, client) =>
@@ -188,28 +199,19 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     findAccount: async (_ctx, accountId) => {
       const account = await findAccount(database, accountId);
       if (!account || account.disabledAt) return undefined;
-      const { email, emailVerified, name, updatedAt } = account;
-      return {
-        accountId,
-        claims: () => ({
-          sub: accountId,
-          email,
-          email_verified: emailVerified,
-          ...(name !== null && { name }),
-          updated_at: epochSeconds(updatedAt),
-        }),
-      } satisfies OidcAccount;
+      return { accountId, claims: () => claimsOf(account) } satisfies OidcAccount;
     },
     loadExistingGrant: loadExistingGrant(database, clock),
     // whoever registered for refresh tokens gets them; without offline_access they end with the session
     issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
     // bound to its client, one is worth nothing to a thief; a lost answer must not cost a bank's customer (FAPI 2.0, 5.3.2.1)
     rotateRefreshToken: ({ oidc }) => !isFapi2(recordOf(oidc.client!).metadata),
-    extraTokenClaims: (_ctx, token) => {
-      if (!('aud' in token) || token.aud === undefined || !token.client) return undefined;
+    extraTokenClaims: (ctx, token) => {
+      if (!('aud' in token) || token.aud === undefined || !token.client) return authenticationClaims(ctx);
       const { tokenGeneration } = recordOf(token.client);
       const grantId = 'grantId' in token ? token.grantId : undefined;
       return {
+        ...(typeof grantId === 'string' && authenticationClaims(ctx)),
         gen: tokenGeneration,
         ...(typeof grantId === 'string' && { gid: grantReference(grantId) }),
         ...carriedClaims(token),
@@ -217,6 +219,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     },
     renderError: settings.pages.renderError,
     interactions: {
+      policy: demandedLogin(settings.subjects),
       url: (_ctx, { uid }) => `${new URL(settings.issuer).pathname.replace(/\/$/, '')}/interaction/${uid}`,
     },
     ttl: {
@@ -241,8 +244,9 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       pushedAuthorizationRequests: { enabled: true },
       jwtResponseModes: { enabled: true },
       requestObjects: { enabled: true, assertJwtClaimsAndHeader: demandRequestObject(clock) },
-      claimsParameter: { enabled: false },
+      claimsParameter: { enabled: true, assertClaimsParameter: demandBoundedClaims },
       userinfo: { enabled: true },
+      jwtUserinfo: { enabled: true },
       revocation: { enabled: true, allowedPolicy: mayRevoke },
       introspection: {
         enabled: true,

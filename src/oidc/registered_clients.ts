@@ -68,6 +68,8 @@ export function useRegisteredClients(
       throw new errors.InvalidClientAuth('the client needs mutual TLS, which this server is not set up for');
     }
     const client = new RegisteredClient(toLibraryMetadata(record));
+    // set here, because of a client's sector the library has rules of its own; which sector it is, clients/ has settled
+    Object.assign(client, { subjectType: record.metadata.subject_type ?? 'public' });
     readKeysThrough({ ...keys, presented: () => presentedDigest(certificates) }, client);
     instances.set(record, client);
     records.set(client, record);
@@ -107,9 +109,22 @@ function refuseGrantType(grantType: string): void {
   throw new errors.UnauthorizedClient('the client is not registered for this grant type');
 }
 
+/**
+ * Members that the library is told nothing of: what they mean is settled elsewhere in this room. It would refuse a scope
+ * that we leave out instead (resource_policy.ts), and has rules of its own about sectors.
+ */
+const OURS: ReadonlySet<string> = new Set([
+  'resources',
+  'introspects',
+  'secret_rotation_days',
+  'scope',
+  'profile',
+  'subject_type',
+  'sector_identifier_uri',
+] satisfies (keyof ClientWithSecrets['metadata'])[]);
+
 function toLibraryMetadata({ clientId, metadata, createdAt }: ClientWithSecrets): AllClientMetadata {
-  // the library would refuse a scope that we leave out instead (resource_policy.ts)
-  const { resources: _, introspects: __, secret_rotation_days: ___, scope: ____, profile: _____, ...spoken } = metadata;
+  const spoken = Object.fromEntries(Object.entries(metadata).filter(([member]) => !OURS.has(member)));
   return {
     ...(spoken as AllClientMetadata),
     client_id: clientId,

@@ -1,6 +1,6 @@
 /** What a client's authorization requests must be like, and the responses to them. */
 import { z } from 'zod';
-import { clientAlg, serverAlg } from './pieces.ts';
+import { clientAlg, serverAlg, text } from './pieces.ts';
 import type { Check } from './client_metadata.ts';
 
 export const authorizationRequests = {
@@ -18,6 +18,12 @@ export const authorizationRequests = {
   authorization_signed_response_alg: serverAlg
     .optional()
     .describe('What authorization responses are signed with that the client asks for as JWT (JARM). Left out: RS256.'),
+  pkce_exemption: z
+    .strictObject({ reason: text(500).describe('Why, for whoever asks later.') })
+    .optional()
+    .describe(
+      'Lets a client that authenticates leave out PKCE, which OAuth 2.1 wants of every client. Only for software that can’t do it. Whoever sends a challenge all the same is held to it.',
+    ),
   default_max_age: z.int().min(0).max(31_536_000).optional(),
   require_auth_time: z.boolean().optional(),
 };
@@ -28,6 +34,7 @@ const OF_REQUESTS_ALONE = [
   'request_object_signing_alg',
   'require_signed_request_object',
   'authorization_signed_response_alg',
+  'pkce_exemption',
 ] as const;
 
 export const checkAuthorizationRequests: Check = (client, object) => {
@@ -35,6 +42,9 @@ export const checkAuthorizationRequests: Check = (client, object) => {
     if (client[member] && !client.grant_types.includes('authorization_code')) {
       object([member], 'is for clients with the grant type authorization_code');
     }
+  }
+  if (client.pkce_exemption && client.token_endpoint_auth_method === 'none') {
+    object(['pkce_exemption'], 'is for clients that authenticate: nothing else would protect the codes of this one');
   }
   for (const member of ['request_object_signing_alg', 'require_signed_request_object'] as const) {
     if (client[member] && !client.jwks && !client.jwks_uri) {

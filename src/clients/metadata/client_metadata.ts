@@ -11,6 +11,7 @@ import { checkLogout, logout } from './logout.ts';
 import { checkMutualTls, mutualTls } from './mutual_tls.ts';
 import { presentation } from './presentation.ts';
 import { checkSecurityProfile, fapi2Defaults, isFapi2, securityProfile } from './security_profile.ts';
+import { checkSubjects, subjects } from './subjects.ts';
 import { tokens } from './tokens.ts';
 
 const members = {
@@ -22,6 +23,7 @@ const members = {
   ...tokens,
   ...securityProfile,
   ...logout,
+  ...subjects,
   ...access,
 };
 
@@ -37,10 +39,14 @@ const CHECKS: readonly Check[] = [
   checkAuthentication,
   checkMutualTls,
   checkAuthorizationRequests,
+  checkSubjects,
   checkLogout,
   checkAccess,
   checkSecurityProfile,
 ];
+
+/** What only an admin may settle; a client that registers itself never can. */
+export const ADMIN_ONLY_MEMBERS = ['pkce_exemption'] as const satisfies readonly (keyof typeof members)[];
 
 /** With what follows from the rest filled in. */
 export type ClientMetadata = ReturnType<typeof withDefaults>;

@@ -7,11 +7,14 @@ export const tokens = {
     .string()
     .max(200)
     .regex(
-      /^(openid|profile|email|offline_access)( (openid|profile|email|offline_access))*$/,
+      /^(openid|profile|email|address|phone|offline_access)( (openid|profile|email|address|phone|offline_access))*$/,
       'must list scopes of OpenID Connect; name those of an API in resources',
     )
     .optional(),
   id_token_signed_response_alg: serverAlg.optional(),
+  userinfo_signed_response_alg: serverAlg
+    .optional()
+    .describe('What userinfo is signed with for this client. Left out: it is JSON, and not signed.'),
   dpop_bound_access_tokens: z
     .boolean()
     .optional()
