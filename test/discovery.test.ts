@@ -33,6 +33,7 @@ describe('discovery', () => {
     const endpoints = Object.entries(metadata).filter(([name]) => /_(endpoint|uri)$/.test(name));
     assert.deepEqual(endpoints.map(([name]) => name).sort(), [
       'authorization_endpoint',
+      'backchannel_authentication_endpoint',
       'device_authorization_endpoint',
       'end_session_endpoint',
       'introspection_endpoint',
@@ -60,6 +61,7 @@ describe('discovery', () => {
       'refresh_token',
       'client_credentials',
       'urn:ietf:params:oauth:grant-type:device_code',
+      'urn:openid:params:grant-type:ciba',
     ]);
     assert.deepEqual(metadata['token_endpoint_auth_methods_supported'], [
       'client_secret_basic',
@@ -72,11 +74,14 @@ describe('discovery', () => {
     assert.equal(metadata['request_uri_parameter_supported'], false);
     const signed = ['ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA'];
     assert.deepEqual(metadata['request_object_signing_alg_values_supported'], signed);
+    assert.deepEqual(metadata['backchannel_token_delivery_modes_supported'], ['poll', 'ping']);
+    assert.deepEqual(metadata['backchannel_authentication_request_signing_alg_values_supported'], signed);
+    assert.equal(metadata['backchannel_user_code_parameter_supported'], false);
     assert.equal(metadata['claims_parameter_supported'], false);
     const algorithms = Object.entries(metadata).filter(([name]) => name.includes('alg_values'));
     for (const [name, values] of algorithms) assert.doesNotMatch(JSON.stringify(values), /none|HS/, name);
     assert.deepEqual(metadata['dpop_signing_alg_values_supported'], ['ES256', 'Ed25519', 'EdDSA']);
-    const off = /registration_endpoint|backchannel|mtls|check_session|request_object_encryption/;
+    const off = /registration_endpoint|backchannel_logout|mtls|check_session|request_object_encryption/;
     assert.deepEqual(
       Object.keys(metadata).filter((name) => off.test(name)),
       [],

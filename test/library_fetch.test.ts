@@ -11,6 +11,7 @@ import { SecretUses } from '../src/clients/secret_uses.ts';
 import { SecretVerifier } from '../src/clients/secret_verifier.ts';
 import { createDatabase, createPool } from '../src/db/connection.ts';
 import { EgressFailed } from '../src/egress/failure.ts';
+import { LoginHints } from '../src/limits/login_hints.ts';
 import { UserCodeGuesses } from '../src/limits/user_code_guesses.ts';
 import { createLog } from '../src/log.ts';
 import { createProviderPages } from '../src/login/provider_pages.ts';
@@ -48,6 +49,7 @@ async function providerWithWayOutTo(origin: string): Promise<Provider> {
     trail: new AuditTrail({ database, log, clock }),
     policy: new ResourcePolicy(new ResourceDirectory(database)),
     userCodeGuesses: new UserCodeGuesses(pool),
+    loginHints: new LoginHints(pool),
     digestUserCode: sha256,
     pages: createProviderPages({ issuer, describeScopes: () => [] }),
     cookieKeys: ['x'.repeat(32)],

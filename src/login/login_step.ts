@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { findAccount, findAccountByEmail } from '../accounts/account.ts';
 import { readForm } from '../http/form_body.ts';
 import { requestOf } from '../http/request_context.ts';
-import { resumeWith, stepPath, type Step } from './interaction.ts';
+import { isOwnPages, resumeWith, stepPath, type Step } from './interaction.ts';
 import { originOf, type LoginRoom } from './room.ts';
 import { describeWait } from './wording.ts';
 
@@ -110,7 +110,7 @@ async function show(room: LoginRoom, ctx: Context, step: Step, status: number, s
     page: 'login',
     application: step.application,
     action: stepPath(room, uid, 'login'),
-    cancelAction: stepPath(room, uid, 'cancel'),
+    cancelAction: isOwnPages(step.interaction) ? undefined : stepPath(room, uid, 'cancel'),
     ...shown,
     ...(confirms && { otherAccountLink: `${stepPath(room, uid)}?account=another` }),
   });

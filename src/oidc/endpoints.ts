@@ -11,6 +11,7 @@ import { isUnavailable } from '../db/connection.ts';
 import type { Logger } from '../log.ts';
 import { requestOf } from '../http/request_context.ts';
 import { notesOf, originOf } from './notes.ts';
+import { ownPageOf } from './own_login.ts';
 import { ROUTES, type ProviderPages } from './provider.ts';
 import type { StructuredTokens } from './structured_tokens.ts';
 
@@ -54,6 +55,12 @@ export class Endpoints {
     // what the library's router didn't match has no OIDC context
     if (!('oidc' in ctx)) return;
     const context = ctx as unknown as KoaContextWithOIDC;
+    const ownPage = ownPageOf(context);
+    if (ownPage !== undefined) {
+      // 303 whatever the library made of an interaction without a client: the login is done
+      ctx.status = 303;
+      ctx.redirect(ownPage);
+    }
     try {
       if (this.#settings.structured.takesOver(context, notesOf(context).refusal)) await this.#answerStructured(context);
       await this.#settings.trail.record(originOf(context), ...notesOf(context).events);

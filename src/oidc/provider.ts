@@ -19,14 +19,23 @@ import { CLIENT_ALGS } from '../clients/metadata/pieces.ts';
 import type { Database } from '../db/connection.ts';
 import type { Egress } from '../egress/egress.ts';
 import { fetchThrough } from '../egress/fetch.ts';
+import type { LoginHints } from '../limits/login_hints.ts';
 import type { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import { createAdapter, grantReference } from './artifacts.ts';
+import {
+  backchannelAuthentication,
+  backchannelRequestSeconds,
+  guardBackchannelAuthentication,
+} from './backchannel_authentication.ts';
+import { BackchannelRequestStore } from './backchannel_requests.ts';
 import { demandOurAudience } from './client_assertions.ts';
+import { cookies } from './cookies.ts';
 import { DeviceCodeStore } from './device_codes.ts';
 import { deviceFlow, guardDeviceFlow, type DevicePages } from './device_flow.ts';
 import { demandProofOfBound, DPOP_ALGS, examineProof, isAboutProof, useProof } from './dpop.ts';
 import { loadExistingGrant } from './existing_grant.ts';
 import { noteReplay, noteReuse, takeNotes } from './notes.ts';
+import { INTERACTION_SECONDS } from './own_login.ts';
 import { demandPushedRequest } from './pushed_requests.ts';
 import { recordOf, useRegisteredClients, type RegisteredClientsSettings } from './registered_clients.ts';
 import { useOnce } from './replay.ts';
@@ -49,6 +58,7 @@ export interface ProviderSettings {
   readonly trail: AuditTrail;
   readonly policy: ResourcePolicy;
   readonly userCodeGuesses: UserCodeGuesses;
+  readonly loginHints: LoginHints;
   /** Digests a user code under a key; the same on every node. */
   readonly digestUserCode: (userCode: string) => Digest;
   readonly pages: ProviderPages;
@@ -73,6 +83,7 @@ export const ROUTES = {
   end_session: '/logout',
   device_authorization: '/device_authorization',
   code_verification: '/device',
+  backchannel_authentication: '/backchannel_authentication',
 } as const;
 
 /** The methods that each path takes, for telling those who use another one. */
@@ -87,6 +98,7 @@ export const METHODS: Readonly<Record<string, readonly string[]>> = {
   [ROUTES.end_session]: ['GET', 'POST'],
   [ROUTES.device_authorization]: ['POST', 'OPTIONS'],
   [ROUTES.code_verification]: ['GET', 'POST'],
+  [ROUTES.backchannel_authentication]: ['POST'],
   '/.well-known/openid-configuration': ['GET', 'OPTIONS'],
   '/.well-known/oauth-authorization-server': ['GET', 'OPTIONS'],
 };
@@ -100,7 +112,6 @@ const OPAQUE_ACCESS_TOKEN_SECONDS = 600;
 const CODE_SECONDS = 60;
 const DEVICE_CODE_SECONDS = 600;
 const ID_TOKEN_SECONDS = 3_600;
-const INTERACTION_SECONDS = 1_800;
 
 export function createProvider(settings: ProviderSettings, jwks: readonly JWK[]): Provider {
   const provider = new Provider(settings.issuer, configuration(settings, jwks));
@@ -110,6 +121,7 @@ export function createProvider(settings: ProviderSettings, jwks: readonly JWK[])
   demandPushedRequest(provider);
   (provider.ReplayDetection as { unique: unknown }).unique = useOnceOnAllNodes(settings.database);
   guardDeviceFlow(provider, ROUTES.code_verification, settings.userCodeGuesses);
+  guardBackchannelAuthentication(provider);
   takeNotes(provider);
   return provider;
 }
@@ -141,12 +153,16 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     onReuse: (kind, grantId) => noteReuse(REUSE_EVENTS[kind] ?? 'code.reused', grantId),
   });
   return {
-    adapter: (kind) => (kind === 'DeviceCode' ? new DeviceCodeStore(settings) : artifacts(kind)),
+    adapter: (kind) => {
+      if (kind === 'DeviceCode') return new DeviceCodeStore(settings);
+      if (kind === 'BackchannelAuthenticationRequest') return new BackchannelRequestStore(settings);
+      return artifacts(kind);
+    },
     jwks: { keys: [...jwks] },
     // whatever the library wants from outside, it gets through the guarded way
     fetch: fetchThrough(settings.egress),
     routes: ROUTES,
-    cookies: cookies(settings),
+    cookies: cookies(settings.issuer, settings.cookieKeys),
     // OAuth 2.1: the code flow alone, and PKCE for every client
     responseTypes: ['code'],
     pkce: { required: () => true },
@@ -205,6 +221,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       ClientCredentials: tokenSeconds,
       AuthorizationCode: CODE_SECONDS,
       DeviceCode: DEVICE_CODE_SECONDS,
+      BackchannelAuthenticationRequest: backchannelRequestSeconds,
       IdToken: ID_TOKEN_SECONDS,
       Interaction: INTERACTION_SECONDS,
       RefreshToken: settings.refreshTtlSeconds,
@@ -215,6 +232,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
       deviceFlow: deviceFlow({ pages: settings.pages, policy }),
+      ciba: backchannelAuthentication({ database, loginHints: settings.loginHints }),
       dPoP: { enabled: true, nonceSecret: settings.dpopNonceSecret, requireNonce: examineProof(clock) },
       pushedAuthorizationRequests: { enabled: true },
       jwtResponseModes: { enabled: true },
@@ -253,25 +271,6 @@ function mayRevoke(
   if (token.clientId === client.clientId) return true;
   if (client.tokenEndpointAuthMethod === 'none') return false;
   throw new errors.InvalidRequest('client is not authorized to revoke the presented token');
-}
-
-/**
- * `__Host-` keeps the session cookie to this very host. The two of an interaction live under its own path, so that two
- * tabs can sign in side by side, and `__Host-` would demand the path `/`.
- */
-function cookies({ issuer, cookieKeys }: ProviderSettings): Configuration['cookies'] {
-  const secure = issuer.startsWith('https:');
-  const common = { httpOnly: true, sameSite: 'lax', secure, signed: true, overwrite: true } as const;
-  return {
-    keys: [...cookieKeys],
-    names: {
-      session: secure ? '__Host-gatehouse_session' : 'gatehouse_session',
-      interaction: secure ? '__Secure-gatehouse_interaction' : 'gatehouse_interaction',
-      resume: secure ? '__Secure-gatehouse_resume' : 'gatehouse_resume',
-    },
-    long: { ...common, path: '/' },
-    short: common,
-  };
 }
 
 /** Every URL that the library makes starts with the issuer, whatever Host or X-Forwarded-* a request carries. */

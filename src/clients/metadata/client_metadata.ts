@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { access, checkAccess } from './access.ts';
 import { authentication, checkAuthentication } from './authentication.ts';
 import { authorizationRequests, checkAuthorizationRequests } from './authorization_requests.ts';
+import { backchannelAuthentication, checkBackchannelAuthentication } from './backchannel_authentication.ts';
 import { checkFlows, flows } from './flows.ts';
 import { presentation } from './presentation.ts';
 import { tokens } from './tokens.ts';
@@ -15,6 +16,7 @@ const members = {
   ...flows,
   ...authentication,
   ...authorizationRequests,
+  ...backchannelAuthentication,
   ...tokens,
   ...access,
 };
@@ -26,7 +28,13 @@ export type Objection = (path: readonly (string | number)[], message: string) =>
 /** What the members of one file demand of one another and of the rest. */
 export type Check = (client: ClientMetadata, object: Objection) => void;
 
-const CHECKS: readonly Check[] = [checkFlows, checkAuthentication, checkAuthorizationRequests, checkAccess];
+const CHECKS: readonly Check[] = [
+  checkFlows,
+  checkAuthentication,
+  checkAuthorizationRequests,
+  checkBackchannelAuthentication,
+  checkAccess,
+];
 
 /** With what follows from the rest filled in. */
 export type ClientMetadata = ReturnType<typeof withDefaults>;

@@ -5,7 +5,11 @@ import type { Check } from './client_metadata.ts';
 
 /** For devices without a browser (RFC 8628). */
 export const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
-export const GRANT_TYPES = ['authorization_code', 'refresh_token', 'client_credentials', DEVICE_CODE] as const;
+/** For asking people who are not at the application (CIBA). */
+export const CIBA = 'urn:openid:params:grant-type:ciba';
+export const GRANT_TYPES = ['authorization_code', 'refresh_token', 'client_credentials', DEVICE_CODE, CIBA] as const;
+/** Those that a refresh token may come with. */
+const WITH_A_PERSON = ['authorization_code', DEVICE_CODE, CIBA] as const;
 
 const uris = z.array(z.string()).max(50, 'must not name more than 50 URIs');
 
@@ -31,8 +35,8 @@ export const checkFlows: Check = (client, object) => {
       'must not contain client_credentials for a client that does not authenticate (token_endpoint_auth_method none)',
     );
   }
-  if (grants.has('refresh_token') && !grants.has('authorization_code') && !grants.has(DEVICE_CODE)) {
-    object(['grant_types'], `must contain authorization_code or ${DEVICE_CODE} where it contains refresh_token`);
+  if (grants.has('refresh_token') && !WITH_A_PERSON.some((grant) => grants.has(grant))) {
+    object(['grant_types'], `must contain ${WITH_A_PERSON.join(' or ')} where it contains refresh_token`);
   }
   if (grants.has('authorization_code') !== client.response_types.includes('code')) {
     object(['response_types'], 'must be ["code"] with the grant type authorization_code, and empty without');
