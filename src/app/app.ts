@@ -26,8 +26,10 @@ export async function createApp(settings: AppSettings): Promise<App> {
   const metrics = new Metrics();
   showGauges(metrics, settings, house);
   let draining = false;
+  const front = openFront(settings, house, metrics);
+  house.outbox.start();
   return {
-    ...openFront(settings, house, metrics),
+    ...front,
     management: management({ metrics, readiness: () => readiness(settings, house, draining) }),
     bootstrap: () => bootstrap(settings, house),
     beginDraining() {
@@ -35,6 +37,7 @@ export async function createApp(settings: AppSettings): Promise<App> {
     },
     async stop() {
       await scheduler.stop();
+      await house.outbox.stop();
       await house.changes.stop();
       await house.uses.write().catch((error: unknown) => settings.log.warn({ error }, 'secret_uses.lost'));
     },

@@ -20,6 +20,7 @@ import { KeyRing } from '../keys/key_ring.ts';
 import { KeyRotation } from '../keys/rotation.ts';
 import { TokenVerifier } from '../keys/token_verifier.ts';
 import type { Logger } from '../log.ts';
+import { Outbox } from '../outbox/outbox.ts';
 import { AccessTokens } from '../oidc/access_tokens.ts';
 import { RevokedTokens } from '../oidc/revoked_tokens.ts';
 import { ResourceDirectory } from '../resources/resource_directory.ts';
@@ -86,6 +87,9 @@ export async function furnish({
   changes.on('resource', () => resources.load());
   changes.on('signing_keys', () => ring.load());
   changes.on('revoked_token', (jti) => revoked.add(jti, clock()));
+  const egress = new Egress({ allow: config.egressAllow, resolve, clock, log });
+  const outbox = new Outbox({ database, vault, egress, trail, clock, log });
+  changes.on('outbox', () => outbox.wake());
   changes.onReset(async () => {
     clients.dropAll();
     await Promise.all([resources.load(), ring.load(), revoked.load(clock())]);
@@ -100,7 +104,6 @@ export async function furnish({
   const dpopNonceSecret = (await vault.current('dpop_nonces', now)).digest('makes DPoP nonces');
   const tokens = new AccessTokens({ database, verifier: new TokenVerifier(ring, issuer), clients, revoked });
   const uses = new SecretUses(database);
-  const egress = new Egress({ allow: config.egressAllow, resolve, clock, log });
   return {
     vault,
     cookieKey,
@@ -118,5 +121,6 @@ export async function furnish({
     tokens,
     uses,
     egress,
+    outbox,
   };
 }

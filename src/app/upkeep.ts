@@ -20,6 +20,16 @@ export function startJobs({ database, clock, log }: AppSettings, house: House): 
 
 export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House): void {
   metrics.gauge(
+    'gatehouse_outbox_messages_waiting',
+    'Messages to clients, of all nodes, that are not delivered yet.',
+    () => house.outbox.counts.waiting,
+  );
+  metrics.gauge(
+    'gatehouse_outbox_messages_failed',
+    'Messages to clients, of all nodes, that were given up in the last seven days.',
+    () => house.outbox.counts.failed,
+  );
+  metrics.gauge(
     'gatehouse_audit_events_waiting',
     'Requests whose audit events are not written yet.',
     () => house.trail.waiting,

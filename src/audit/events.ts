@@ -55,6 +55,9 @@ export type EventName =
   | 'resource.created'
   | 'resource.updated' // members
   | 'resource.deleted'
+  // messages to clients (src/outbox); attempts that are followed by another one are in the log alone
+  | 'message.delivered' // kind, message_id, attempts
+  | 'message.failed' // kind, message_id, attempts, reason
   // the house
   | 'signing_key.created' // kid, alg
   | 'signing_key.rotated' // kid, alg, previous, reason, emergency

@@ -22,6 +22,7 @@ export interface Tables {
   signing_keys: SigningKeys;
   failed_attempts: FailedAttempts;
   idempotency_keys: IdempotencyKeys;
+  outbox: Outbox;
 }
 
 /** A JSON object as stored; its reader parses it into a type of its own. */
@@ -29,7 +30,7 @@ export type StoredJson = JSONColumnType<Record<string, unknown>>;
 
 interface DataKeys {
   data_key_id: string;
-  purpose: 'pepper' | 'cookies' | 'cursors' | 'replies' | 'dpop_nonces' | 'signing_key';
+  purpose: 'pepper' | 'cookies' | 'cursors' | 'replies' | 'dpop_nonces' | 'outbox' | 'signing_key';
   master_key_id: string;
   wrapped: Buffer;
   created_at: Date;
@@ -219,4 +220,19 @@ interface IdempotencyKeys {
   status: number | null;
   reply: Buffer | null;
   created_at: Date;
+}
+
+interface Outbox {
+  message_id: string;
+  kind: string;
+  client_id: string;
+  payload: StoredJson;
+  data_key_id: string | null;
+  sealed: Buffer | null;
+  attempts: Generated<number>;
+  due_at: Date;
+  failed_at: Date | null;
+  failure: string | null;
+  created_at: Date;
+  expires_at: Date;
 }

@@ -27,6 +27,7 @@ export async function removeExpiredRows(database: Database, now: Date): Promise<
     ['revoked_tokens', sql`expires_at < ${before(60)}`],
     ['changes', sql`recorded_at < ${before(CHANGES_KEPT_SECONDS)}`],
     ['idempotency_keys', sql`created_at < ${before(DAY_SECONDS)}`],
+    ['outbox', sql`failed_at is not null and expires_at < ${now}`],
     ['failed_attempts', sql`expire < ${now.getTime()}`],
     ['client_secrets', sql`least(ended_at, expires_at) < ${before(ENDED_SECRETS_KEPT_SECONDS)}`],
   ];

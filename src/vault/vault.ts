@@ -11,7 +11,7 @@ import type { Database, Reader, Tx } from '../db/connection.ts';
 import type { MasterKey } from './master_key.ts';
 import { open, seal } from './seal.ts';
 
-export type Purpose = 'pepper' | 'cookies' | 'cursors' | 'replies' | 'dpop_nonces' | 'signing_key';
+export type Purpose = 'pepper' | 'cookies' | 'cursors' | 'replies' | 'dpop_nonces' | 'outbox' | 'signing_key';
 
 /** A data key, unwrapped. Its bytes stay inside: it seals, opens and makes keyed digests. */
 export class DataKey {

@@ -1,0 +1,152 @@
+/**
+ * Messages to clients that must arrive at least once. Whatever causes one writes it in its own transaction (message.ts);
+ * any node sends it. A node claims messages by one statement, which gives it a lease: when the node dies the lease
+ * runs out and another node sends them. What can't be delivered is tried again, at growing distances, up to a bound of
+ * its kind; then it is marked failed, kept for a while for the operator to see, and removed.
+ *
+ * One client gets one message at a time from each node, so that a slow receiver holds up nobody but itself.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { SYSTEM } from '../audit/events.ts';
+import type { AuditTrail } from '../audit/trail.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Database } from '../db/connection.ts';
+import type { Egress } from '../egress/egress.ts';
+import type { Logger } from '../log.ts';
+import type { Vault } from '../vault/vault.ts';
+import { claim, countMessages, openMessage, settle, type Claimed, type Counts, type Outcome } from './claims.ts';
+import { outcomeOf, tryAgain } from './delivery.ts';
+import type { Kind } from './kind.ts';
+
+export interface OutboxSettings {
+  readonly database: Database;
+  readonly vault: Vault;
+  readonly egress: Pick<Egress, 'post'>;
+  readonly trail: AuditTrail;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+const AT_ONCE = 8;
+/** What wakes a node is the change log; this is for messages whose wait is over. */
+const POLL_MILLISECONDS = 1_000;
+const COUNT_MILLISECONDS = 5_000;
+
+export class Outbox {
+  readonly #settings: OutboxSettings;
+  readonly #kinds = new Map<string, Kind>();
+  readonly #underWay = new Map<string, Promise<void>>();
+  readonly #stopping = new AbortController();
+  #awaken = Promise.withResolvers<void>();
+  #loop: Promise<void> | undefined;
+  #counts: Counts = { waiting: 0, failed: 0 };
+  #countedAt = -Infinity;
+
+  constructor(settings: OutboxSettings) {
+    this.#settings = settings;
+  }
+
+  /** From now on this node sends messages of this kind; those of other kinds it leaves to nodes that know them. */
+  serve(kind: Kind): void {
+    this.#kinds.set(kind.name, kind);
+  }
+
+  start(): void {
+    this.#loop = this.#run();
+  }
+
+  /** Claims nothing any more, and waits for what is being sent. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    this.wake();
+    await this.#loop;
+    await Promise.all(this.#underWay.values());
+  }
+
+  /** Looks for messages now. */
+  wake(): void {
+    this.#awaken.resolve();
+  }
+
+  /** How many there were a few seconds ago, on all nodes together. */
+  get counts(): Counts {
+    return this.#counts;
+  }
+
+  async #run(): Promise<void> {
+    const { log } = this.#settings;
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      this.#awaken = Promise.withResolvers();
+      const more = await this.#sendDue().catch((error: unknown) => {
+        log.warn({ error }, 'outbox.unreadable');
+        return false;
+      });
+      await this.#count().catch(() => {});
+      if (more) continue;
+      const timer = new AbortController();
+      const poll = delay(POLL_MILLISECONDS * (0.75 + Math.random() / 2), undefined, {
+        signal: timer.signal,
+        ref: false,
+      });
+      await Promise.race([this.#awaken.promise, poll.catch(() => {})]);
+      timer.abort();
+    }
+  }
+
+  /** Answers whether it is worth looking again at once. */
+  async #sendDue(): Promise<boolean> {
+    const free = AT_ONCE - this.#underWay.size;
+    if (free === 0 || this.#kinds.size === 0) return false;
+    const { database, clock } = this.#settings;
+    const claimed = await claim(database, {
+      kinds: [...this.#kinds.keys()],
+      exceptClients: [...this.#underWay.keys()],
+      limit: free,
+      now: clock(),
+    });
+    for (const message of claimed) {
+      const sending = this.#send(message).finally(() => {
+        this.#underWay.delete(message.clientId);
+        this.wake();
+      });
+      this.#underWay.set(message.clientId, sending);
+    }
+    return claimed.length > 0;
+  }
+
+  /** Never rejects: what goes wrong here leaves the message to its lease, and so to another attempt. */
+  async #send(claimed: Claimed): Promise<void> {
+    const { database, trail, clock, log } = this.#settings;
+    const about = { message_id: claimed.messageId, kind: claimed.kind, client_id: claimed.clientId };
+    const kind = this.#kinds.get(claimed.kind)!;
+    try {
+      const outcome = await this.#attempt(kind, claimed).catch((error: unknown) => {
+        log.error({ ...about, error }, 'outbox.attempt_broken');
+        return tryAgain(kind, claimed.attempts, 'broken');
+      });
+      const settled = await settle(database, claimed, outcome, { trail, origin: SYSTEM, now: clock() });
+      if (!settled) log.warn(about, 'outbox.lease_lost');
+      else log.info({ ...about, attempts: claimed.attempts, ...outcome }, `outbox.${outcome.result}`);
+    } catch (error) {
+      log.warn({ ...about, error }, 'outbox.not_settled');
+    }
+  }
+
+  async #attempt(kind: Kind, claimed: Claimed): Promise<Outcome> {
+    const { vault, egress, clock } = this.#settings;
+    const now = clock();
+    if (now >= claimed.expiresAt) return { result: 'failed', reason: 'expired' };
+    // attempts that a node didn't live to see the end of count, too
+    if (claimed.attempts > kind.retries.attemptsAtMost) return { result: 'failed', reason: 'given_up' };
+    const request = await kind.build(await openMessage(vault, claimed), now);
+    if (!request) return { result: 'dropped' };
+    return outcomeOf(kind, claimed.attempts, egress.post(request.url, request.headers, request.body));
+  }
+
+  async #count(): Promise<void> {
+    if (performance.now() - this.#countedAt < COUNT_MILLISECONDS) return;
+    this.#countedAt = performance.now();
+    this.#counts = await countMessages(this.#settings.database);
+  }
+}
