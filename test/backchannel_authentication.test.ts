@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
+import { createRemoteJWKSet, decodeJwt, jwtVerify } from 'jose';
 import * as openid from 'openid-client';
-import { decide, registerTill } from './support/backchannel.ts';
-import { resetClock } from './support/clock.ts';
+import { ClientMetadata } from '../src/clients/metadata/client_metadata.ts';
+import { CIBA } from '../src/clients/metadata/flows.ts';
+import { ask, askRaw, decide, pageOf, poll, registerTill } from './support/backchannel.ts';
+import { moveClock, resetClock } from './support/clock.ts';
 import { configure } from './support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
-import type { RegisteredClient } from './support/operator.ts';
+import { post } from './support/device_flow.ts';
+import { postForm, startGatehouse, type Gatehouse } from './support/gatehouse.ts';
+import { registerClient, type RegisteredClient } from './support/operator.ts';
+import { Person } from './support/person.ts';
 
 describe('backchannel authentication (CIBA)', () => {
   let gatehouse: Gatehouse;
@@ -22,16 +27,344 @@ describe('backchannel authentication (CIBA)', () => {
     const answer = await openid.initiateBackchannelAuthentication(config, {
       scope: 'openid email',
       login_hint: gatehouse.account.email,
-      binding_message: 'Till 4, 12.50',
+      binding_message: 'Till 4, 12.50 €',
     });
     assert.deepEqual([answer.expires_in, answer.interval], [600, 5]);
     const polling = openid.pollBackchannelAuthenticationGrant(config, answer);
-    const { page, response } = await decide(gatehouse, 'approve');
+    const { page, response } = await decide(gatehouse, answer, 'approve');
     assert.match(page, /You have approved the request/);
     assert.equal(response.status, 200);
     const tokens = await polling;
     assert.equal(tokens.claims()?.['email'], gatehouse.account.email);
+    assert.equal(tokens.refresh_token, undefined);
     const claims = await openid.fetchUserInfo(config, tokens.access_token, tokens.claims()!.sub);
     assert.equal(claims.email, gatehouse.account.email);
   });
+
+  it('gives a token for the API that was asked for, and a refresh token to who is registered for them', async () => {
+    const shop = await registerTill(gatehouse, { grant_types: [CIBA, 'refresh_token'] });
+    const { resource } = gatehouse.demo;
+    const asked = await ask(gatehouse, shop, { scope: 'openid notes:read', resource });
+    await decide(gatehouse, asked, 'approve');
+    const tokens = await poll(gatehouse, shop, asked);
+    assert.equal(tokens.status, 200);
+    const jwks = createRemoteJWKSet(new URL(`${gatehouse.issuer}/jwks`));
+    const { payload } = await jwtVerify(tokens.access_token!, jwks, { audience: resource, typ: 'at+jwt' });
+    assert.equal(payload['scope'], 'notes:read');
+    const renewing = { grant_type: 'refresh_token', refresh_token: tokens.refresh_token! };
+    const renewed = await post(`${gatehouse.url}/token`, shop, renewing);
+    assert.equal(renewed.status, 200);
+  });
+
+  it('says in the ID token when the person who approved had logged in', async () => {
+    const asked = await ask(gatehouse, till, { nonce: 'a-nonce', max_age: '600' });
+    const before = Math.floor(Date.now() / 1000);
+    await decide(gatehouse, asked, 'approve');
+    const { id_token } = await poll(gatehouse, till, asked);
+    const { auth_time, nonce } = decodeJwt(id_token!);
+    assert.equal(nonce, 'a-nonce');
+    assert.ok(Number(auth_time) >= before, `logged in at ${String(auth_time)}`);
+  });
+
+  it('is refused for good once the person has denied', async () => {
+    const asked = await ask(gatehouse, till);
+    const { page } = await decide(gatehouse, asked, 'deny');
+    assert.match(page, /You have denied the request/);
+    for (let i = 0; i < 2; i++) {
+      assert.deepEqual(errorOf(await poll(gatehouse, till, asked)), [400, 'access_denied']);
+      moveClock(6);
+    }
+  });
+
+  it('expires when the client says, and can then be neither approved nor used', async () => {
+    const person = new Person(gatehouse);
+    const asked = await ask(gatehouse, till, { requested_expiry: '30' });
+    assert.equal(asked.expires_in, 30);
+    const page = pageOf(gatehouse, asked);
+    const late = await ask(gatehouse, till, { requested_expiry: '30' });
+    await decide(gatehouse, late, 'approve', person);
+    moveClock(50);
+    assert.deepEqual(errorOf(await poll(gatehouse, till, asked)), [400, 'expired_token']);
+    assert.match((await person.open(page)).page, /This request can’t be decided any more/);
+    assert.deepEqual(errorOf(await poll(gatehouse, till, late)), [400, 'expired_token']);
+  });
+
+  it('lasts half an hour at most, however long a client would wait', async () => {
+    assert.equal((await ask(gatehouse, till, { requested_expiry: '86400' })).expires_in, 1_800);
+    for (const requested_expiry of ['0', '-1', '1.5', 'soon', '']) {
+      const { status } = await askRaw(gatehouse, till, hinted({ requested_expiry }));
+      assert.equal(status, requested_expiry === '' ? 200 : 400, `requested_expiry=${requested_expiry}`);
+    }
+  });
+
+  it('tells a client that polls too fast to slow down, and lets it have a decision without a wait', async () => {
+    const asked = await ask(gatehouse, till);
+    assert.deepEqual(errorOf(await poll(gatehouse, till, asked)), [400, 'authorization_pending']);
+    assert.deepEqual(errorOf(await poll(gatehouse, till, asked)), [400, 'slow_down']);
+    moveClock(6);
+    assert.deepEqual(errorOf(await poll(gatehouse, till, asked)), [400, 'slow_down'], '10 seconds it was, 15 it is');
+    moveClock(9);
+    assert.deepEqual(errorOf(await poll(gatehouse, till, asked)), [400, 'authorization_pending']);
+    await decide(gatehouse, asked, 'approve');
+    assert.equal((await poll(gatehouse, till, asked)).status, 200);
+  });
+
+  it('is used once: the same auth_req_id again ends the tokens that it gave', async () => {
+    const asked = await ask(gatehouse, till);
+    await decide(gatehouse, asked, 'approve');
+    const { access_token } = await poll(gatehouse, till, asked);
+    const userinfo = async (): Promise<number> => {
+      const answer = await fetch(`${gatehouse.url}/userinfo`, { headers: { authorization: `Bearer ${access_token}` } });
+      await answer.body?.cancel();
+      return answer.status;
+    };
+    assert.equal(await userinfo(), 200);
+    moveClock(6);
+    assert.deepEqual(errorOf(await poll(gatehouse, till, asked)), [400, 'invalid_grant']);
+    assert.equal(await userinfo(), 401);
+    assert.equal((await eventsOf('backchannel_request.reused')).length, 1);
+  });
+
+  it('takes one hint: not two, none, or one that it does not know (CIBA-02)', async () => {
+    const asked = await ask(gatehouse, till);
+    await decide(gatehouse, asked, 'approve');
+    const { id_token } = await poll(gatehouse, till, asked);
+    const login_hint = gatehouse.account.email;
+    const refusals: readonly Readonly<Record<string, string>>[] = [
+      { login_hint, id_token_hint: id_token! },
+      { login_hint, login_hint_token: 'a' },
+      {},
+      { login_hint: '' },
+      { login_hint_token: 'e30.e30.' },
+      { id_token_hint: 'not a token' },
+    ];
+    for (const hints of refusals) {
+      const { status, body } = await askRaw(gatehouse, till, { scope: 'openid', ...hints });
+      assert.deepEqual([status, body.error], [400, 'invalid_request'], JSON.stringify(Object.keys(hints)));
+    }
+    assert.equal((await askRaw(gatehouse, till, { scope: 'openid', id_token_hint: id_token! })).status, 200);
+    const another = await registerTill(gatehouse);
+    const stolen = await askRaw(gatehouse, another, { scope: 'openid', id_token_hint: id_token! });
+    assert.deepEqual([stolen.status, stolen.body.error], [400, 'invalid_request'], 'an ID token for another client');
+  });
+
+  it('finds people by e-mail address, however it is written, and by the id of their account', async () => {
+    const row = await gatehouse.database.selectFrom('accounts').select('account_id').executeTakeFirstOrThrow();
+    for (const login_hint of [gatehouse.account.email.toUpperCase(), ` ${gatehouse.account.email} `, row.account_id]) {
+      assert.equal((await askRaw(gatehouse, till, { scope: 'openid', login_hint })).status, 200, login_hint);
+    }
+  });
+
+  it('knows nobody by any other hint, nor who was disabled, and breaks on none', async () => {
+    const created = await gatehouse.adminCall('POST', '/accounts', { email: 'gone@example.com' });
+    const { account_id } = (await created.json()) as { account_id: string };
+    await gatehouse.adminCall('POST', `/accounts/${account_id}/disable`);
+    const hints = [
+      'nobody@example.com',
+      'gone@example.com',
+      account_id,
+      'demo',
+      '\0@\0',
+      `${'a'.repeat(3_000)}@b.c`,
+      "' or 1=1 --",
+    ];
+    for (const login_hint of hints) {
+      const { status, body } = await askRaw(gatehouse, till, { scope: 'openid', login_hint });
+      assert.deepEqual([status, body.error], [400, 'unknown_user_id'], JSON.stringify(login_hint));
+      assert.equal(JSON.stringify(body).includes(login_hint), false);
+    }
+  });
+
+  it('lets no client find out who has an account: after 60 hints at nobody it waits, right hints or not', async () => {
+    const [curious, honest] = [await registerTill(gatehouse), await registerTill(gatehouse)];
+    const hintAt = (client: RegisteredClient, login_hint: string) =>
+      askRaw(gatehouse, client, { scope: 'openid', login_hint });
+    for (let i = 0; i < 5; i++) assert.equal((await hintAt(curious, gatehouse.account.email)).status, 200);
+    for (let i = 0; i < 60; i++) assert.equal((await hintAt(curious, `guess-${i}@example.com`)).status, 400);
+    const stopped = await hintAt(curious, gatehouse.account.email);
+    assert.deepEqual([stopped.status, stopped.body.error], [429, 'access_denied']);
+    assert.match(stopped.headers.get('retry-after')!, /^[1-9]\d{0,2}$/);
+    assert.equal((await hintAt(honest, gatehouse.account.email)).status, 200);
+    moveClock(601);
+    assert.equal((await hintAt(curious, gatehouse.account.email)).status, 200);
+  });
+
+  it('keeps an auth_req_id for its own client: another one hears what it would hear of none (CIBA-04)', async () => {
+    const thief = await registerTill(gatehouse);
+    const asked = await ask(gatehouse, till);
+    await decide(gatehouse, asked, 'approve');
+    assert.deepEqual(errorOf(await poll(gatehouse, thief, asked)), [400, 'invalid_grant']);
+    assert.deepEqual(errorOf(await poll(gatehouse, thief, { auth_req_id: 'made-up' })), [400, 'invalid_grant']);
+    const none = await post(`${gatehouse.url}/token`, till, { grant_type: CIBA });
+    assert.equal(((await none.json()) as { error: string }).error, 'invalid_request');
+    assert.equal((await poll(gatehouse, till, asked)).status, 200, 'nothing of it counted for its own client');
+  });
+
+  it('is for clients that prove themselves and were given the grant type', async () => {
+    const other = await registerClient(gatehouse, { grant_types: ['client_credentials'] });
+    const unauthorized = await askRaw(gatehouse, other, hinted());
+    assert.deepEqual([unauthorized.status, unauthorized.body.error], [400, 'unauthorized_client']);
+    assert.deepEqual(errorOf(await poll(gatehouse, other, { auth_req_id: 'made-up' })), [400, 'unauthorized_client']);
+    const wrong = await askRaw(gatehouse, { ...till, client_secret: 'x' }, hinted());
+    assert.deepEqual([wrong.status, wrong.body.error], [401, 'invalid_client']);
+    const form = { ...hinted(), client_id: till.client_id };
+    const bare = await postForm(`${gatehouse.url}/backchannel_authentication`, form);
+    assert.deepEqual([bare.status, ((await bare.json()) as { error: string }).error], [401, 'invalid_client']);
+    const got = await fetch(`${gatehouse.url}/backchannel_authentication?${new URLSearchParams(form)}`);
+    assert.deepEqual([got.status, got.headers.get('allow')], [405, 'POST']);
+  });
+
+  it('is about a login: without the scope openid, or with one that the client was not given, nobody is asked', async () => {
+    const refusals: readonly [parameters: Readonly<Record<string, string>>, error: string][] = [
+      [{ scope: 'notes:read' }, 'invalid_request'],
+      [{ scope: '' }, 'invalid_request'],
+      [{ scope: 'openid notes:delete' }, 'invalid_scope'],
+      [{ scope: 'openid notes:read', resource: 'https://other.example' }, 'invalid_target'],
+      [{ user_code: '1234' }, 'invalid_request'],
+      [{ request_uri: 'https://client.example/request' }, 'request_uri_not_supported'],
+    ];
+    const before = (await eventsOf('backchannel_authentication.requested')).length;
+    for (const [parameters, error] of refusals) {
+      const { status, body } = await askRaw(gatehouse, till, hinted(parameters));
+      assert.deepEqual([status, body.error], [400, error], JSON.stringify(parameters));
+    }
+    assert.equal((await eventsOf('backchannel_authentication.requested')).length, before);
+  });
+
+  it('takes binding messages that a person can read and compare, in any language, and no other', async () => {
+    for (const binding_message of [
+      '1234',
+      'W4SCT',
+      'Überweisung: 12,50 € → Müller & Söhne',
+      'यह संदेश',
+      'x'.repeat(100),
+    ]) {
+      assert.equal((await askRaw(gatehouse, till, hinted({ binding_message }))).status, 200, binding_message);
+    }
+    for (const binding_message of [
+      '   ',
+      'x'.repeat(101),
+      'two\nlines',
+      'a\0b',
+      'pay \u202e1000',
+      'a\u200bb',
+      '\ue000',
+    ]) {
+      const { status, body } = await askRaw(gatehouse, till, hinted({ binding_message }));
+      assert.deepEqual([status, body.error], [400, 'invalid_binding_message'], JSON.stringify(binding_message));
+      assert.equal(JSON.stringify(body).includes(binding_message), false);
+    }
+  });
+
+  it('lets 20 requests of one client wait for one person, and 100 be made within ten minutes', async () => {
+    const pushy = await registerTill(gatehouse);
+    await gatehouse.adminCall('POST', '/accounts', { email: 'pestered@example.com' });
+    const again = (requested_expiry: string) =>
+      askRaw(gatehouse, pushy, { scope: 'openid', login_hint: 'pestered@example.com', requested_expiry });
+    const crowd = await Promise.all(Array.from({ length: 30 }, () => again('10')));
+    assert.equal(crowd.filter(({ status }) => status === 200).length, 20);
+    const refused = crowd.find(({ status }) => status !== 200)!;
+    assert.deepEqual(
+      [refused.status, refused.body.error, refused.headers.get('retry-after')],
+      [429, 'access_denied', '60'],
+    );
+    for (let i = 0; i < 4; i++) {
+      moveClock(11);
+      const more = await Promise.all(Array.from({ length: 20 }, () => again('10')));
+      assert.deepEqual(new Set(more.map(({ status }) => status)), new Set([200]));
+    }
+    moveClock(11);
+    assert.equal((await again('10')).status, 429, 'the 101st within ten minutes');
+    assert.equal((await askRaw(gatehouse, pushy, hinted())).status, 200, 'another person may be asked');
+    moveClock(601);
+    assert.equal((await again('10')).status, 200);
+  });
+
+  it('leaves a trail: who asked whom for what, and who decided', async () => {
+    const shop = await registerTill(gatehouse);
+    const asked = await ask(gatehouse, shop, { scope: 'openid notes:read', binding_message: 'Till 4' });
+    await decide(gatehouse, asked, 'approve');
+    await poll(gatehouse, shop, asked);
+    await decide(gatehouse, await ask(gatehouse, shop), 'deny');
+    await askRaw(gatehouse, shop, { scope: 'openid', login_hint: 'nobody@example.com' });
+    const events = await gatehouse.database
+      .selectFrom('audit_events')
+      .select(['event', 'outcome', 'actor_type', 'account_id', 'details'])
+      .where('client_id', '=', shop.client_id)
+      .where('event', 'not like', 'client.%')
+      .where('event', 'not like', 'secret.%')
+      .orderBy('sequence')
+      .execute();
+    const told = events.map(({ event, actor_type, account_id }) => [event, actor_type, account_id !== null]);
+    assert.deepEqual(told, [
+      ['backchannel_authentication.requested', 'client', true],
+      ['backchannel_authentication.approved', 'account', true],
+      ['token.issued', 'client', true],
+      ['backchannel_authentication.requested', 'client', true],
+      ['backchannel_authentication.denied', 'account', true],
+      ['authorization.refused', 'client', false],
+    ]);
+    const [requested, approved] = events;
+    assert.deepEqual(requested!.details['resources'], [gatehouse.demo.resource]);
+    assert.equal(requested!.details['request'], approved!.details['request']);
+    assert.deepEqual(approved!.details['scopes'], ['openid', 'notes:read']);
+    assert.equal(events[5]!.details['error'], 'unknown_user_id');
+    assert.equal(JSON.stringify(events).includes(asked.auth_req_id), false);
+  });
+
+  const hinted = (parameters: Readonly<Record<string, string>> = {}): Record<string, string> => ({
+    scope: 'openid',
+    login_hint: gatehouse.account.email,
+    ...parameters,
+  });
+
+  function eventsOf(event: string) {
+    return gatehouse.database.selectFrom('audit_events').selectAll().where('event', '=', event).execute();
+  }
 });
+
+describe('a client for backchannel authentication', () => {
+  const problems = (metadata: Readonly<Record<string, unknown>>): string[] => {
+    const parsed = ClientMetadata.safeParse(metadata);
+    return parsed.success ? [] : parsed.error.issues.map(({ path }) => path.join('.'));
+  };
+  const polling = { grant_types: [CIBA], backchannel_token_delivery_mode: 'poll' };
+  const endpoint = { backchannel_client_notification_endpoint: 'https://till.example/told' };
+
+  it('says how it hears of decisions, and proves itself', () => {
+    assert.deepEqual(problems(polling), []);
+    assert.deepEqual(problems({ ...polling, grant_types: [CIBA, 'refresh_token'] }), []);
+    assert.deepEqual(problems({ ...polling, backchannel_token_delivery_mode: 'ping', ...endpoint }), []);
+    assert.deepEqual(problems({ grant_types: [CIBA] }), ['backchannel_token_delivery_mode']);
+    assert.deepEqual(problems({ ...polling, backchannel_token_delivery_mode: 'push' }), [
+      'backchannel_token_delivery_mode',
+    ]);
+    assert.deepEqual(problems({ ...polling, token_endpoint_auth_method: 'none' }), ['grant_types']);
+    assert.deepEqual(problems({ grant_types: ['client_credentials'], ...endpoint }), [
+      'backchannel_client_notification_endpoint',
+    ]);
+  });
+
+  it('is told at an https address, exactly if it wants to be told', () => {
+    const ping = { ...polling, backchannel_token_delivery_mode: 'ping' };
+    const [member] = Object.keys(endpoint);
+    assert.deepEqual(problems(ping), [member]);
+    assert.deepEqual(problems({ ...polling, ...endpoint }), [member]);
+    for (const url of ['http://till.example/told', 'https://user:pass@till.example', 'javascript:alert(1)', '']) {
+      assert.deepEqual(problems({ ...ping, backchannel_client_notification_endpoint: url }), [member], url);
+    }
+  });
+
+  it('has a key where it signs its requests', () => {
+    const signing = { ...polling, backchannel_authentication_request_signing_alg: 'ES256' };
+    assert.deepEqual(problems(signing), ['jwks']);
+    assert.deepEqual(problems({ ...signing, jwks_uri: 'https://till.example/keys' }), []);
+    assert.deepEqual(problems({ ...signing, backchannel_authentication_request_signing_alg: 'none' }), [
+      'backchannel_authentication_request_signing_alg',
+    ]);
+  });
+});
+
+function errorOf({ status, error }: { status: number; error?: string }): [number, string | undefined] {
+  return [status, error];
+}

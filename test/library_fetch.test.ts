@@ -29,15 +29,15 @@ async function providerWithWayOutTo(origin: string): Promise<Provider> {
   const pool = createPool({ connectionString: 'postgres:///', maxConnections: 1, onIdleError() {} });
   const database = createDatabase(pool);
   const { egress } = egressTo([], { allow: [origin] });
-  const verifier = new SecretVerifier(new Vault(database, [new MasterKey(Buffer.alloc(32, 7))]), new Argon2id(1), () =>
-    Promise.resolve(true),
-  );
+  const vault = new Vault(database, [new MasterKey(Buffer.alloc(32, 7))]);
+  const verifier = new SecretVerifier(vault, new Argon2id(1), () => Promise.resolve(true));
   const { privateKey } = await generateKeyPair('ES256', { extractable: true });
   const [issuer, log, clock] = ['https://id.example.com', createLog('silent'), systemClock];
   const settings = {
     issuer,
     database,
     clock,
+    vault,
     egress,
     clients: {
       directory: new ClientDirectory(database),

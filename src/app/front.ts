@@ -60,6 +60,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
           ...config,
           database,
           clock,
+          vault,
           egress,
           clients: { directory: clients, verifier, uses: house.uses, clock, keys: { egress, clock, log } },
           trail,

@@ -22,6 +22,7 @@ import { TokenVerifier } from '../keys/token_verifier.ts';
 import type { Logger } from '../log.ts';
 import { Outbox } from '../outbox/outbox.ts';
 import { AccessTokens } from '../oidc/access_tokens.ts';
+import { pings } from '../oidc/pings.ts';
 import { RevokedTokens } from '../oidc/revoked_tokens.ts';
 import { ResourceDirectory } from '../resources/resource_directory.ts';
 import type { MasterKey } from '../vault/master_key.ts';
@@ -89,6 +90,7 @@ export async function furnish({
   changes.on('revoked_token', (jti) => revoked.add(jti, clock()));
   const egress = new Egress({ allow: config.egressAllow, resolve, clock, log });
   const outbox = new Outbox({ database, vault, egress, trail, clock, log });
+  outbox.serve(pings(clients));
   changes.on('outbox', () => outbox.wake());
   changes.onReset(async () => {
     clients.dropAll();

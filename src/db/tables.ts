@@ -171,6 +171,9 @@ interface BackchannelRequests {
   binding_message: string | null;
   max_age_seconds: number | null;
   address: string | null;
+  ping_id: string | null;
+  ping_data_key_id: string | null;
+  ping: Buffer | null;
   payload: StoredJson;
   interval_seconds: number;
   polled_at: Date | null;

@@ -15,6 +15,7 @@ import type { Tables } from '../db/tables.ts';
 import { transact } from '../db/transaction.ts';
 import { refuseWithoutGrant } from './artifacts.ts';
 import { requestName } from './backchannel_requests.ts';
+import { sendPing } from './pings.ts';
 import type { ResourcePolicy } from './resource_policy.ts';
 
 export interface ApprovalsSettings {
@@ -112,7 +113,7 @@ export class Approvals {
   ): Promise<boolean> {
     const { database, trail } = this.#settings;
     const deciding = transact(database, async (tx) => {
-      const { numUpdatedRows } = await tx
+      const decided = await tx
         .updateTable('backchannel_requests')
         .set({
           ...change,
@@ -124,8 +125,13 @@ export class Approvals {
         .where('account_id', '=', accountId)
         .where('status', '=', 'pending')
         .where('expires_at', '>', now)
+        .returning(['ping_id', 'ping_data_key_id', 'ping', 'expires_at'])
         .executeTakeFirst();
-      if (numUpdatedRows === 0n) return false;
+      if (!decided) return false;
+      const { ping_id: messageId, ping_data_key_id: dataKeyId, ping: box, expires_at: expiresAt } = decided;
+      if (messageId !== null && dataKeyId !== null && box !== null) {
+        await sendPing(tx, { messageId, dataKeyId, box }, { clientId, accountId, expiresAt }, now);
+      }
       const details = { request: id, ...event.details };
       await trail.recordIn(tx, origin, { ...event, accountId, clientId, details });
       return true;

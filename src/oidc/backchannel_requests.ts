@@ -12,15 +12,19 @@ import { sha256, type Digest } from '../base/secret.ts';
 import type { Database, Tx } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 import { requestOf } from '../http/request_context.ts';
+import type { SealedSecret } from '../outbox/message.ts';
+import type { Vault } from '../vault/vault.ts';
 import { endGrant, refuseWithoutGrant } from './artifacts.ts';
 import { originOf } from './notes.ts';
 import { payloadJson } from './payload_json.ts';
+import { sealPing } from './pings.ts';
 import { countPoll, INTERVAL_SECONDS, takeDecision } from './polling.ts';
 
 export interface BackchannelRequestSettings {
   readonly database: Database;
   readonly trail: AuditTrail;
   readonly clock: Clock;
+  readonly vault: Vault;
 }
 
 const BACKCHANNEL_REQUESTS = { table: 'backchannel_requests', id: 'auth_req_id' } as const;
@@ -56,6 +60,7 @@ export class BackchannelRequestStore implements Adapter {
     const now = clock();
     const expiresAt = addSeconds(now, expiresIn);
     const { binding_message: message, max_age: maxAge } = payload.params ?? {};
+    const ping = await this.#ping(ctx, id, payload, now);
     const beginning = transact(database, async (tx) => {
       await demandRoom(tx, payload, now);
       await tx
@@ -71,6 +76,9 @@ export class BackchannelRequestStore implements Adapter {
           max_age_seconds: ctx.oidc.prompts.has('login') ? 0 : maxAge === undefined ? null : Number(maxAge),
           address: requestOf(ctx).address,
           payload: payloadJson({ ...packed(payload), asked_claims: [...ctx.oidc.requestParamClaims] }),
+          ping_id: ping?.messageId ?? null,
+          ping_data_key_id: ping?.dataKeyId ?? null,
+          ping: ping?.box ?? null,
           interval_seconds: INTERVAL_SECONDS,
           polled_at: null,
           consumed_at: null,
@@ -112,6 +120,18 @@ export class BackchannelRequestStore implements Adapter {
 
   findByUserCode(): Promise<undefined> {
     return Promise.resolve(undefined);
+  }
+
+  /** What the client is told with, if it wants to be told. */
+  async #ping(
+    { oidc }: KoaContextWithOIDC,
+    auth_req_id: string,
+    { params = {} }: AdapterPayload,
+    now: Date,
+  ): Promise<SealedSecret | undefined> {
+    if (oidc.client!.backchannelTokenDeliveryMode !== 'ping') return undefined;
+    const client_notification_token = String(params['client_notification_token']);
+    return sealPing(this.#settings.vault, { auth_req_id, client_notification_token }, now);
   }
 }
 

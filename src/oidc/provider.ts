@@ -21,6 +21,7 @@ import type { Egress } from '../egress/egress.ts';
 import { fetchThrough } from '../egress/fetch.ts';
 import type { LoginHints } from '../limits/login_hints.ts';
 import type { UserCodeGuesses } from '../limits/user_code_guesses.ts';
+import type { Vault } from '../vault/vault.ts';
 import { createAdapter, grantReference } from './artifacts.ts';
 import {
   backchannelAuthentication,
@@ -53,6 +54,7 @@ export interface ProviderSettings {
   readonly issuer: string;
   readonly database: Database;
   readonly clock: Clock;
+  readonly vault: Vault;
   readonly egress: Egress;
   readonly clients: RegisteredClientsSettings;
   readonly trail: AuditTrail;

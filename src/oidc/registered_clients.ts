@@ -21,6 +21,8 @@ export interface RegisteredClientsSettings {
 
 /** The library wants every confidential client to have a secret; no one knows this one, and it is compared with nothing. */
 const PLACEHOLDER = randomBytes(32).toString('hex');
+/** The library wants one of these too, with https even on loopback; it never goes there (pings.ts does). */
+const NOTIFIED_BY_US = 'https://notified.invalid/';
 
 const records = new WeakMap<Client, ClientWithSecrets>();
 
@@ -105,5 +107,8 @@ function toLibraryMetadata({ clientId, metadata, createdAt }: ClientWithSecrets)
     client_id: clientId,
     client_id_issued_at: Math.floor(createdAt.getTime() / 1000),
     ...(usesSecret(metadata) && { client_secret: PLACEHOLDER }),
+    ...(metadata.backchannel_client_notification_endpoint && {
+      backchannel_client_notification_endpoint: NOTIFIED_BY_US,
+    }),
   };
 }

@@ -1,4 +1,5 @@
 /** Backchannel authentication (CIBA) as a client does it, and the person at the page where they decide. */
+import { createHash } from 'node:crypto';
 import type * as openid from 'openid-client';
 import { CIBA } from '../../src/clients/metadata/flows.ts';
 import { fieldsOf, post, type PollAnswer } from './device_flow.ts';
@@ -56,21 +57,15 @@ export async function ask(
 export async function poll(
   { url }: Pick<Gatehouse, 'url'>,
   client: RegisteredClient,
-  auth_req_id: string,
+  { auth_req_id }: Pick<Asked, 'auth_req_id'>,
 ): Promise<PollAnswer> {
   const response = await post(`${url}/token`, client, { grant_type: CIBA, auth_req_id });
   return { ...((await response.json()) as object), status: response.status };
 }
 
-/** Where the person decides about the request that was made last. */
-export async function pageOfLast({ issuer, database }: Gatehouse): Promise<string> {
-  const { details } = await database
-    .selectFrom('audit_events')
-    .select('details')
-    .where('event', '=', 'backchannel_authentication.requested')
-    .orderBy('occurred_at', 'desc')
-    .executeTakeFirstOrThrow();
-  return `${issuer}/approve/${String(details['request'])}`;
+/** Where the person decides about a request. */
+export function pageOf({ issuer }: Gatehouse, { auth_req_id }: Asked): string {
+  return `${issuer}/approve/${createHash('sha256').update(auth_req_id).digest('base64url')}`;
 }
 
 /** Opens the page, logging in on the way where that is asked. */
@@ -81,10 +76,11 @@ export async function openPage(page: string, person: Person): Promise<Arrival> {
 /** From the page, through a login, to the decision. */
 export async function decide(
   gatehouse: Gatehouse,
+  asked: Asked,
   decision: 'approve' | 'deny',
-  { person = new Person(gatehouse), page }: { readonly person?: Person; readonly page?: string } = {},
+  person = new Person(gatehouse),
 ): Promise<Arrival> {
-  const at = page ?? (await pageOfLast(gatehouse));
-  const shown = await openPage(at, person);
-  return person.submit(at, { ...fieldsOf(shown.page), decision });
+  const page = pageOf(gatehouse, asked);
+  const shown = await openPage(page, person);
+  return person.submit(page, { ...fieldsOf(shown.page), decision });
 }
