@@ -58,12 +58,12 @@ describe('backchannel authentication (CIBA)', () => {
 
   it('says in the ID token when the person who approved had logged in', async () => {
     const asked = await ask(gatehouse, till, { nonce: 'a-nonce', max_age: '600' });
-    const before = Math.floor(Date.now() / 1000);
+    const began = Math.floor(Date.now() / 1000);
     await decide(gatehouse, asked, 'approve');
     const { id_token } = await poll(gatehouse, till, asked);
     const { auth_time, nonce } = decodeJwt(id_token!);
     assert.equal(nonce, 'a-nonce');
-    assert.ok(Number(auth_time) >= before, `logged in at ${String(auth_time)}`);
+    assert.ok(Number(auth_time) >= began, `logged in at ${String(auth_time)}`);
   });
 
   it('is refused for good once the person has denied', async () => {
@@ -223,12 +223,12 @@ describe('backchannel authentication (CIBA)', () => {
       [{ user_code: '1234' }, 'invalid_request'],
       [{ request_uri: 'https://client.example/request' }, 'request_uri_not_supported'],
     ];
-    const before = (await eventsOf('backchannel_authentication.requested')).length;
+    const asked = (await eventsOf('backchannel_authentication.requested')).length;
     for (const [parameters, error] of refusals) {
       const { status, body } = await askRaw(gatehouse, till, hinted(parameters));
       assert.deepEqual([status, body.error], [400, error], JSON.stringify(parameters));
     }
-    assert.equal((await eventsOf('backchannel_authentication.requested')).length, before);
+    assert.equal((await eventsOf('backchannel_authentication.requested')).length, asked);
   });
 
   it('takes binding messages that a person can read and compare, in any language, and no other', async () => {
