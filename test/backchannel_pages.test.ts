@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
+import { CIBA } from '../src/clients/metadata/flows.ts';
 import { ask, openPage, pageOf, poll, registerTill, type Asked } from './support/backchannel.ts';
 import { fieldsOf } from './support/device_flow.ts';
 import { moveClock, resetClock } from './support/clock.ts';
@@ -222,6 +223,15 @@ describe('the page where a person decides about a request', () => {
     assert.equal(again.page.includes('Read your notes'), true);
     await person.submit(at, { ...fieldsOf(again.page), decision: 'approve' });
     assert.equal((await poll(scene.gatehouse, shop, asked)).scope, 'notes:read');
+  });
+
+  it('says that the application stays connected where it does', async () => {
+    const shop = await registerTill(scene.gatehouse, { grant_types: [CIBA, 'refresh_token'] });
+    const person = new Person(scene.gatehouse);
+    const textFor = async (client: RegisteredClient): Promise<string> =>
+      (await openPage(pageOf(scene.gatehouse, await ask(scene.gatehouse, client)), person)).page;
+    assert.match(await textFor(shop), /It stays connected until you take the permission back/);
+    assert.doesNotMatch(await textFor(till), /stays connected/);
   });
 
   it('is gone with its application', async () => {

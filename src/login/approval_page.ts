@@ -38,6 +38,7 @@ export async function showApproval(room: LoginRoom, ctx: Context, id: string): P
     askedAt: describeMoment(approval.askedAt),
     expiresAt: describeMoment(approval.expiresAt),
     address: approval.address,
+    staysConnected: approval.staysConnected,
     confirmsFirst: !loggedInSince(visitor, approval),
   });
 }

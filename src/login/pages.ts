@@ -72,6 +72,7 @@ export interface ApprovalPage {
   readonly askedAt: Moment;
   readonly expiresAt: Moment;
   readonly address: string | undefined;
+  readonly staysConnected: boolean;
   /** The login is too old to approve with. */
   readonly confirmsFirst: boolean;
 }

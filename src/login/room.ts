@@ -47,6 +47,8 @@ export interface Approval {
   readonly accountId: string;
   readonly status: 'waiting' | 'approved' | 'denied' | 'expired';
   readonly scopes: ConsentedScopes;
+  /** Its access ends when the person takes it back, and with no session. */
+  readonly staysConnected: boolean;
   readonly bindingMessage: string | undefined;
   readonly address: string | undefined;
   readonly askedAt: Date;

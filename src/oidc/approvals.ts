@@ -16,6 +16,7 @@ import { transact } from '../db/transaction.ts';
 import { refuseWithoutGrant } from './artifacts.ts';
 import { requestName } from './backchannel_requests.ts';
 import { sendPing } from './pings.ts';
+import { recordOf } from './registered_clients.ts';
 import type { ResourcePolicy } from './resource_policy.ts';
 
 export interface ApprovalsSettings {
@@ -34,6 +35,8 @@ export interface Approval {
   readonly status: 'waiting' | 'approved' | 'denied' | 'expired';
   /** What is asked for, as far as the client still has it. */
   readonly scopes: ConsentedScopes;
+  /** Whether the client gets a refresh token, so that its access ends with no session. */
+  readonly staysConnected: boolean;
   readonly bindingMessage: string | undefined;
   /** Where the client asked from. */
   readonly address: string | undefined;
@@ -155,6 +158,7 @@ export class Approvals {
       accountId: row.account_id,
       status: statusOf(row, now),
       scopes: { ...policy.sort(client, { scope, resource }), claims },
+      staysConnected: recordOf(client).metadata.grant_types.includes('refresh_token'),
       bindingMessage: row.binding_message ?? undefined,
       address: row.address ?? undefined,
       askedAt: row.created_at,
