@@ -4,6 +4,7 @@ import { createRemoteJWKSet, decodeJwt, jwtVerify } from 'jose';
 import * as openid from 'openid-client';
 import { ClientMetadata } from '../src/clients/metadata/client_metadata.ts';
 import { CIBA } from '../src/clients/metadata/flows.ts';
+import { removeExpiredRows } from '../src/maintenance/expired_rows.ts';
 import { ask, askRaw, decide, pageOf, poll, registerTill } from './support/backchannel.ts';
 import { moveClock, resetClock } from './support/clock.ts';
 import { configure } from './support/code_flow.ts';
@@ -87,6 +88,16 @@ describe('backchannel authentication (CIBA)', () => {
     assert.deepEqual(errorOf(await poll(gatehouse, till, asked)), [400, 'expired_token']);
     assert.match((await person.open(page)).page, /This request can’t be decided any more/);
     assert.deepEqual(errorOf(await poll(gatehouse, till, late)), [400, 'expired_token']);
+  });
+
+  it('is kept until a late poll has heard that it is over, and no longer', async () => {
+    const asked = await ask(gatehouse, till, { requested_expiry: '30' });
+    const inSeconds = (seconds: number): Date => new Date(Date.now() + seconds * 1_000);
+    moveClock(50);
+    await removeExpiredRows(gatehouse.database, new Date());
+    assert.deepEqual(errorOf(await poll(gatehouse, till, asked)), [400, 'expired_token']);
+    await removeExpiredRows(gatehouse.database, inSeconds(601));
+    assert.deepEqual(errorOf(await poll(gatehouse, till, asked)), [400, 'invalid_grant']);
   });
 
   it('lasts half an hour at most, however long a client would wait', async () => {

@@ -4,6 +4,7 @@
  */
 import { errors, type Configuration, type KoaContextWithOIDC, type Provider, type UnknownObject } from 'oidc-provider';
 import { decodeJwt } from 'jose';
+import type { Next, ParameterizedContext } from 'koa';
 import { findAccount, findAccountByEmail } from '../accounts/account.ts';
 import type { Database } from '../db/connection.ts';
 import type { LoginHints } from '../limits/login_hints.ts';
@@ -55,11 +56,17 @@ export function backchannelAuthentication({
 
 /** Does to a provider what its configuration has no word for. Call it for each one that is built. */
 export function guardBackchannelAuthentication(provider: Provider): void {
-  provider.use(async (ctx, next) => {
-    await next();
-    const { oidc } = ctx as Partial<KoaContextWithOIDC>;
-    if (oidc?.route === 'discovery') (ctx.body as UnknownObject)['backchannel_user_code_parameter_supported'] = false;
+  provider.use((ctx, next) => (ctx.path.startsWith('/.well-known/') ? withoutUserCodes(ctx, next) : next()));
+  provider.on('backchannel_authentication.error', (ctx, error) => {
+    if (error instanceof AskedTooOften) ctx.set('Retry-After', String(error.retryAfterSeconds));
   });
+}
+
+/** The library says that it takes them, whoever verifies them. */
+async function withoutUserCodes(ctx: ParameterizedContext, next: Next): Promise<void> {
+  await next();
+  const { oidc } = ctx as Partial<KoaContextWithOIDC>;
+  if (oidc?.route === 'discovery') (ctx.body as UnknownObject)['backchannel_user_code_parameter_supported'] = false;
 }
 
 /** In seconds, for `ttl`. The library has seen to it that a `requested_expiry` is a whole number above 0. */

@@ -39,10 +39,12 @@ const RETRY_AFTER_SECONDS = 60;
 
 /** Too many requests for one person, or with hints at nobody. CIBA (13) has this name for it, HTTP this status. */
 export class AskedTooOften extends errors.OIDCProviderError {
+  readonly retryAfterSeconds: number;
+
   constructor(reason: string, retryAfterSeconds: number = RETRY_AFTER_SECONDS) {
     super(429, 'access_denied');
     this.error_description = reason;
-    Provider.ctx?.set('Retry-After', String(retryAfterSeconds));
+    this.retryAfterSeconds = retryAfterSeconds;
   }
 }
 

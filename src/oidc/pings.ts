@@ -34,8 +34,8 @@ export function sendPing(
 export function pings(clients: ClientDirectory): Kind {
   return {
     name: NAME,
-    // some two minutes in all: who polls as well has heard of it by then
-    retries: { attemptsAtMost: 6, firstWaitSeconds: 2, longestWaitSeconds: 60 },
+    // within some three minutes: a client that is away for longer has to poll
+    retries: { attemptsAtMost: 8, firstWaitSeconds: 2, longestWaitSeconds: 60 },
     async build({ clientId, secret }) {
       const client = await clients.find(clientId);
       const url = client?.metadata.backchannel_client_notification_endpoint;
