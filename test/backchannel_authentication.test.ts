@@ -161,6 +161,17 @@ describe('backchannel authentication (CIBA)', () => {
     assert.deepEqual([got.status, got.headers.get('allow')], [405, 'POST']);
   });
 
+  it('takes numbers that no clock reaches for what they are, and refuses what is none', async () => {
+    for (const large of ['9007199254740991', '2147483648']) {
+      const { status, body } = await askRaw(gatehouse, till, hinted({ max_age: large, requested_expiry: large }));
+      assert.deepEqual([status, body.expires_in], [200, 1_800]);
+    }
+    for (const max_age of ['-1', 'soon', '1.5', '9007199254740992', 'Infinity']) {
+      const { status, body } = await askRaw(gatehouse, till, hinted({ max_age }));
+      assert.deepEqual([status, body.error], [400, 'invalid_request'], max_age);
+    }
+  });
+
   it('is about a login: without the scope openid, or with one that the client was not given, nobody is asked', async () => {
     const refusals: readonly [parameters: Readonly<Record<string, string>>, error: string][] = [
       [{ scope: 'notes:read' }, 'invalid_request'],

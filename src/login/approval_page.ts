@@ -3,6 +3,7 @@
  * them too, and whether they approve. Only the person it is for sees the page; for everybody else there is none.
  */
 import type { Context } from 'koa';
+import { errors } from 'oidc-provider';
 import { z } from 'zod';
 import { notFound } from '../base/refusal.ts';
 import { requestOf } from '../http/request_context.ts';
@@ -15,12 +16,16 @@ import { describeMoment } from './wording.ts';
 
 const DecisionForm = z.object({ form_token: z.string(), decision: z.enum(['approve', 'deny', 'confirm']) });
 
+/** What a name looks like; for anything else nobody has to log in. */
+const NAME = /^[\w-]{43}$/;
+
 export function approvalPath({ views }: LoginRoom, id: string): string {
   return views.path(`/approve/${id}`);
 }
 
 /** After a decision the same address says what became of it. */
 export async function showApproval(room: LoginRoom, ctx: Context, id: string): Promise<void> {
+  if (!NAME.test(id)) throw noSuchRequest();
   const visitor = await findVisitor(room, ctx);
   if (!visitor) return room.logIn(ctx, approvalPath(room, id), await room.provider().Session.get(ctx));
   const approval = await findApproval(room, ctx, visitor, id);
@@ -44,6 +49,7 @@ export async function showApproval(room: LoginRoom, ctx: Context, id: string): P
 }
 
 export async function decideApproval(room: LoginRoom, ctx: Context, id: string): Promise<void> {
+  if (!NAME.test(id)) throw noSuchRequest();
   const visitor = await findVisitor(room, ctx);
   if (!visitor) return room.logIn(ctx, approvalPath(room, id), await room.provider().Session.get(ctx));
   const approval = await findApproval(room, ctx, visitor, id);
@@ -52,7 +58,7 @@ export async function decideApproval(room: LoginRoom, ctx: Context, id: string):
   // one that was on the screen for long is asked for the password first, too
   else if (decision === 'confirm' || !loggedInSince(visitor, approval)) {
     return room.logIn(ctx, approvalPath(room, id), visitor.session);
-  } else await approve(room, ctx, visitor, approval);
+  } else await approve(room, ctx, visitor, approval).catch(asGone);
   ctx.status = 303;
   ctx.redirect(approvalPath(room, id));
 }
@@ -80,6 +86,11 @@ function noSuchRequest(): Error {
   return notFound(
     'There is no such request for you. It may be over, or for another account than the one you use here.',
   );
+}
+
+/** The client was revoked, or the account disabled, while the person was deciding. */
+function asGone(error: unknown): never {
+  throw error instanceof errors.InvalidGrant ? noSuchRequest() : error;
 }
 
 function loggedInSince({ session }: Visitor, { loginSince }: Approval): boolean {

@@ -7,7 +7,7 @@ import { errors, Provider, type Adapter, type AdapterPayload, type KoaContextWit
 import { sql } from 'kysely';
 import type { AuditEvent } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
-import { addSeconds, epochSeconds, type Clock } from '../base/clock.ts';
+import { addSeconds, DAY_SECONDS, epochSeconds, type Clock } from '../base/clock.ts';
 import { sha256, type Digest } from '../base/secret.ts';
 import type { Database, Tx } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
@@ -61,7 +61,7 @@ export class BackchannelRequestStore implements Adapter {
     const ctx = Provider.ctx!;
     const now = clock();
     const expiresAt = addSeconds(now, expiresIn);
-    const { binding_message: message, max_age: maxAge } = payload.params ?? {};
+    const { binding_message: message } = payload.params ?? {};
     const ping = await this.#ping(ctx, id, payload, now);
     const beginning = transact(database, async (tx) => {
       await demandRoom(tx, payload, now);
@@ -74,8 +74,7 @@ export class BackchannelRequestStore implements Adapter {
           status: 'pending',
           grant_id: null,
           binding_message: typeof message === 'string' ? message : null,
-          // the library takes a max_age of 0 for a prompt
-          max_age_seconds: ctx.oidc.prompts.has('login') ? 0 : maxAge === undefined ? null : Number(maxAge),
+          max_age_seconds: maxAgeSeconds(ctx) ?? null,
           address: requestOf(ctx).address,
           payload: payloadJson({ ...packed(payload), asked_claims: [...ctx.oidc.requestParamClaims] }),
           ping_id: ping?.messageId ?? null,
@@ -135,6 +134,13 @@ export class BackchannelRequestStore implements Adapter {
     const client_notification_token = String(params['client_notification_token']);
     return sealPing(this.#settings.vault, { auth_req_id, client_notification_token }, now);
   }
+}
+
+/** The library takes a `max_age` of 0 for a prompt, and has seen to it that others are whole numbers, however large. */
+function maxAgeSeconds({ oidc }: KoaContextWithOIDC): number | undefined {
+  if (oidc.prompts.has('login')) return 0;
+  const { max_age } = oidc.params ?? {};
+  return max_age === undefined ? undefined : Math.min(Number(max_age), DAY_SECONDS);
 }
 
 /** How a request is named where people and operators see it: of no use to anyone at the token endpoint. */
