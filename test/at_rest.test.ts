@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import * as openid from 'openid-client';
 import { Admin } from './support/admin.ts';
+import { ask, askRaw, decide, openPage, pageOf, poll as pollTill, registerTill } from './support/backchannel.ts';
 import { redeem, REDIRECT_URI, registerApplication, requestCode } from './support/code_flow.ts';
 import { connectDevice, enterCode, fieldsOf, poll, registerDevice, requestDevice } from './support/device_flow.ts';
 import { everythingStored, type StoredValue } from './support/everything_stored.ts';
@@ -76,6 +77,7 @@ describe('what is kept', () => {
     await requestToken(url, { ...brought, client_secret: BROUGHT_SECRET });
     await tradeTokens(await requestToken(url, demo));
     await connectDevices();
+    await askPeople(tokens.id_token!);
     await makeMistakes(client, unused);
   }
 
@@ -134,6 +136,37 @@ describe('what is kept', () => {
     await enterCode(gatehouse, new Person(gatehouse), 'BCDF-GHJK');
     bearers.set('an unknown device code', 'unknown'.repeat(7));
     await poll(gatehouse, tv, 'unknown'.repeat(7));
+  }
+
+  /** Requests over the backchannel: one that waits, one of a client that is to be told, one allowed, one used, one refused. */
+  async function askPeople(idToken: string): Promise<void> {
+    const till = await registerTill(gatehouse);
+    const told = await registerTill(gatehouse, {
+      backchannel_token_delivery_mode: 'ping',
+      backchannel_client_notification_endpoint: 'http://127.0.0.1:9/told',
+    });
+    const begin = async (what: string, client = till, parameters: Record<string, string> = {}) => {
+      const asked = await ask(gatehouse, client, parameters);
+      bearers.set(`the auth_req_id ${what}`, asked.auth_req_id);
+      return asked;
+    };
+    const used = await begin('that is used');
+    await decide(gatehouse, used, 'approve');
+    const tokens = await pollTill(gatehouse, till, used);
+    bearers.set('an access token over the backchannel', tokens.access_token!);
+    bearers.set('an ID token over the backchannel', tokens.id_token!);
+    await begin('that waits', till, { id_token_hint: tokens.id_token! });
+    await decide(gatehouse, await begin('that is allowed'), 'approve');
+    await decide(gatehouse, await begin('that is refused'), 'deny');
+    const client_notification_token = 'a-token-for-notifications';
+    bearers.set('a token for notifications', client_notification_token);
+    await begin('of which a client is to be told', told, { client_notification_token });
+    await decide(gatehouse, await begin('of which a client is told', told, { client_notification_token }), 'approve');
+    const shown = await openPage(pageOf(gatehouse, used), new Person(gatehouse));
+    assert.match(shown.page, /You have approved/);
+    await askRaw(gatehouse, told, { scope: 'openid', id_token_hint: idToken, client_notification_token });
+    bearers.set('an unknown auth_req_id', 'unasked'.repeat(6));
+    await pollTill(gatehouse, till, { auth_req_id: 'unasked'.repeat(6) });
   }
 
   /** What was pushed waits, and so does the login that began with it. */
@@ -205,6 +238,8 @@ describe('what is kept', () => {
       'audit_events',
       'data_keys',
       'device_codes',
+      'backchannel_requests',
+      'outbox',
     ]) {
       assert.equal(
         stored.some((value) => value.table === table),

@@ -33,6 +33,7 @@ describe('discovery', () => {
     const endpoints = Object.entries(metadata).filter(([name]) => /_(endpoint|uri)$/.test(name));
     assert.deepEqual(endpoints.map(([name]) => name).sort(), [
       'authorization_endpoint',
+      'backchannel_authentication_endpoint',
       'device_authorization_endpoint',
       'end_session_endpoint',
       'introspection_endpoint',
@@ -80,6 +81,7 @@ describe('discovery', () => {
       'urn:ietf:params:oauth:grant-type:device_code',
       'urn:ietf:params:oauth:grant-type:token-exchange',
       'urn:ietf:params:oauth:grant-type:jwt-bearer',
+      'urn:openid:params:grant-type:ciba',
     ]);
     assert.deepEqual(metadata['token_endpoint_auth_methods_supported'], [
       'client_secret_basic',
@@ -96,13 +98,15 @@ describe('discovery', () => {
     assert.deepEqual(metadata['acr_values_supported'], ['urn:gatehouse:acr:password']);
     assert.deepEqual(metadata['subject_types_supported'], ['public', 'pairwise']);
     assert.deepEqual(metadata['userinfo_signing_alg_values_supported'], ['ES256', 'RS256']);
+    assert.deepEqual(metadata['backchannel_token_delivery_modes_supported'], ['poll', 'ping']);
+    assert.deepEqual(metadata['backchannel_authentication_request_signing_alg_values_supported'], signed);
+    assert.equal(metadata['backchannel_user_code_parameter_supported'], false);
     const algorithms = Object.entries(metadata).filter(([name]) => name.includes('alg_values'));
     for (const [name, values] of algorithms) assert.doesNotMatch(JSON.stringify(values), /none|HS/, name);
     assert.deepEqual(metadata['dpop_signing_alg_values_supported'], ['ES256', 'Ed25519', 'EdDSA']);
     assert.equal(metadata['backchannel_logout_supported'], true);
     assert.equal(metadata['backchannel_logout_session_supported'], true);
-    const off =
-      /registration_endpoint|backchannel_(?!logout)|frontchannel|mtls|check_session|request_object_encryption/;
+    const off = /registration_endpoint|frontchannel|mtls|check_session|request_object_encryption/;
     assert.deepEqual(
       Object.keys(metadata).filter((name) => off.test(name)),
       [],

@@ -1,6 +1,7 @@
 /** Who answers which request: what every one of them passes first, and the order in which they are asked. */
 import type { RequestListener } from 'node:http';
 import Koa from 'koa';
+import type { Provider } from 'oidc-provider';
 import { PasswordCheck } from '../accounts/password_check.ts';
 import { createAdmin } from '../admin/admin.ts';
 import { addSeconds } from '../base/clock.ts';
@@ -14,14 +15,17 @@ import { pageHeaders } from '../http/page_headers.ts';
 import { openRequests, requestContext, type OpenRequest } from '../http/request_context.ts';
 import { unanswered } from '../http/unanswered.ts';
 import { LoginAttempts } from '../limits/login_attempts.ts';
+import { LoginHints } from '../limits/login_hints.ts';
 import { SecretGuesses } from '../limits/secret_guesses.ts';
 import { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import { createLogin } from '../login/login.ts';
 import { createProviderPages } from '../login/provider_pages.ts';
+import { Approvals } from '../oidc/approvals.ts';
 import { backchannelLogouts } from '../oidc/backchannel_logout.ts';
 import { describeClient, describeScopes } from '../oidc/descriptions.ts';
 import { Endpoints } from '../oidc/endpoints.ts';
 import { LeanTokenPath } from '../oidc/lean_token_path.ts';
+import { loginForOwnPages } from '../oidc/own_login.ts';
 import { createProvider, METHODS, ROUTES } from '../oidc/provider.ts';
 import { ResourcePolicy } from '../oidc/resource_policy.ts';
 import { StructuredTokens } from '../oidc/structured_tokens.ts';
@@ -56,7 +60,9 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
   const guesses = new SecretGuesses();
   const verifier = new SecretVerifier(vault, argon2id, (clientId) => guesses.mayCompare(clientId));
   const userCodeGuesses = new UserCodeGuesses(pool);
+  const loginHints = new LoginHints(pool);
   const policy = new ResourcePolicy(resources);
+  const provider = (): Provider => endpoints.provider;
   const swap = (): void =>
     endpoints.use(
       createProvider(
@@ -64,6 +70,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
           ...config,
           database,
           clock,
+          vault,
           egress,
           clients: { directory: clients, verifier, uses: house.uses, traffic, clock, keys: { egress, clock, log } },
           clientCertificates,
@@ -72,6 +79,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
           statements: house.statements,
           policy,
           userCodeGuesses,
+          loginHints,
           digestUserCode: house.digestUserCode,
           pages,
           cookieKeys,
@@ -86,13 +94,15 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
   house.outbox.serve(backchannelLogouts(() => endpoints.provider));
 
   const login = createLogin({
-    provider: () => endpoints.provider,
+    provider,
     database,
     trail,
     passwords: new PasswordCheck(database, argon2id),
     attempts: new LoginAttempts(pool),
     describeClient: describeClient(clients),
     describeScopes: describeScopes(resources, issuer),
+    approvals: new Approvals({ provider, database, trail, policy }),
+    logIn: loginForOwnPages({ issuer, provider }),
     issuer,
     log,
   });
@@ -168,7 +178,15 @@ function listener(
   app.use(requestContext(open));
   app.use(pinToIssuer(app, config.issuer));
   app.use(
-    metrics.measure(['/admin/v1', '/interaction', '/account', '/assets', '/.well-known', ...Object.keys(METHODS)]),
+    metrics.measure([
+      '/admin/v1',
+      '/interaction',
+      '/account',
+      '/approve',
+      '/assets',
+      '/.well-known',
+      ...Object.keys(METHODS),
+    ]),
   );
   for (const answer of answers) app.use(answer);
   const answer = app.callback();

@@ -26,6 +26,7 @@ import { Traffic } from '../limits/traffic.ts';
 import type { Logger } from '../log.ts';
 import { Outbox } from '../outbox/outbox.ts';
 import { AccessTokens } from '../oidc/access_tokens.ts';
+import { pings } from '../oidc/pings.ts';
 import { RevokedTokens } from '../oidc/revoked_tokens.ts';
 import { ResourceDirectory } from '../resources/resource_directory.ts';
 import { IssuerDirectory } from '../trust/issuer_directory.ts';
@@ -100,6 +101,7 @@ export async function furnish({
   changes.on('signing_keys', () => ring.load());
   changes.on('revoked_token', (jti) => revoked.add(jti, clock()));
   const outbox = new Outbox({ database, vault, egress, trail, clock, log });
+  outbox.serve(pings(clients));
   changes.on('outbox', () => outbox.wake());
   changes.onReset(async () => {
     clients.dropAll();

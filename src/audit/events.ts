@@ -22,6 +22,12 @@ export type EventName =
   | 'device.denied' // error, reason
   | 'device.guessed' // a code was entered that nobody waits with: unknown, used or expired
   | 'device.throttled' // retry_after_seconds
+  // backchannel authentication (CIBA); `request` names one in the address of its page, /approve/{request}
+  | 'backchannel_authentication.requested' // request, scope, resources, expires_at
+  | 'backchannel_authentication.approved' // request, scopes
+  | 'backchannel_authentication.denied' // request
+  | 'backchannel_request.reused'
+  | 'request_object.replayed'
   | 'userinfo.refused' // error, reason
   | 'grant.revoked'
   // people

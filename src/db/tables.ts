@@ -16,6 +16,7 @@ export interface Tables {
   grants: Grants;
   artifacts: Artifacts;
   device_codes: DeviceCodes;
+  backchannel_requests: BackchannelRequests;
   used_once: UsedOnce;
   revoked_tokens: RevokedTokens;
   signing_keys: SigningKeys;
@@ -158,6 +159,27 @@ interface DeviceCodes {
   claimed_by: ColumnType<Buffer | null, Digest | null>;
   account_id: string | null;
   grant_id: ColumnType<Buffer | null, Digest | null>;
+  payload: StoredJson;
+  interval_seconds: number;
+  polled_at: Date | null;
+  polled_too_soon: Generated<boolean>;
+  consumed_at: Date | null;
+  created_at: Date;
+  expires_at: Date;
+}
+
+interface BackchannelRequests {
+  auth_req_id: ColumnType<Buffer, Digest, never>;
+  client_id: string;
+  account_id: string;
+  status: 'pending' | 'approved' | 'denied';
+  grant_id: ColumnType<Buffer | null, Digest | null>;
+  binding_message: string | null;
+  max_age_seconds: number | null;
+  address: string | null;
+  ping_id: string | null;
+  ping_data_key_id: string | null;
+  ping: Buffer | null;
   payload: StoredJson;
   interval_seconds: number;
   polled_at: Date | null;

@@ -1,28 +1,17 @@
 /** A person's own account: where they are logged in and which applications have access, each with a way to end it. */
 import type { Context } from 'koa';
-import type { Provider } from 'oidc-provider';
 import { z } from 'zod';
-import { findAccount, type Account } from '../accounts/account.ts';
 import { listConsents, mergeScopes, withdrawConsent } from '../accounts/consents.ts';
 import { endSession, listGrants, listSessions } from '../accounts/sessions.ts';
 import type { Change } from '../audit/change.ts';
-import { invalid, Refused } from '../base/refusal.ts';
-import { equalInConstantTime, sha256 } from '../base/secret.ts';
 import { transact } from '../db/transaction.ts';
-import { readForm } from '../http/form_body.ts';
 import { requestOf } from '../http/request_context.ts';
-import type { AccountPage } from './pages.ts';
+import { approvalPath } from './approval_page.ts';
+import type { AccountPage, NoticePage } from './pages.ts';
 import { describePermissions } from './permissions.ts';
 import { findApplication, originOf, type LoginRoom } from './room.ts';
+import { findVisitor, formToken, readOwnForm, type Visitor } from './visitor.ts';
 import { describeMoment } from './wording.ts';
-
-type Session = Awaited<ReturnType<Provider['Session']['get']>>;
-
-/** Who this browser is logged in as, read anew at every request. */
-interface Visitor {
-  readonly session: Session;
-  readonly account: Account;
-}
 
 /** Ids come back from our own forms; what does not look like one is not worth a query. */
 const id = z.string().regex(/^[\x21-\x7e]{1,2048}$/);
@@ -36,7 +25,7 @@ const DONE: ReadonlyMap<string, string> = new Map([
 
 export async function showAccount(room: LoginRoom, ctx: Context): Promise<void> {
   const visitor = await findVisitor(room, ctx);
-  if (!visitor) return room.views.show(ctx, 200, NOBODY);
+  if (!visitor) return room.views.show(ctx, 200, nobody(room));
   const { account, session } = visitor;
   room.views.show(ctx, 200, {
     page: 'account',
@@ -47,6 +36,7 @@ export async function showAccount(room: LoginRoom, ctx: Context): Promise<void> 
     endSessionAction: room.views.path('/account/sessions/end'),
     takeBackAction: room.views.path('/account/applications/take-back'),
     logoutLink: room.provider().pathFor('end_session', { mountPath: room.views.path('') }),
+    approvals: await approvalsOf(room, account.accountId, requestOf(ctx).now),
     sessions: await sessionsOf(room, visitor, requestOf(ctx).now),
     applications: await applicationsOf(room, account.accountId, requestOf(ctx).now),
   });
@@ -64,31 +54,16 @@ export async function takeBackConsent(room: LoginRoom, ctx: Context): Promise<vo
   backToAccount(room, ctx, 'application');
 }
 
-/** A form of a page that was made for this very session, and not by guesswork. */
-async function readOwnForm<T extends { form_token: string }>(room: LoginRoom, ctx: Context, schema: z.ZodType<T>) {
-  const visitor = await findVisitor(room, ctx);
-  if (!visitor)
-    throw new Refused({ reason: 'forbidden', detail: 'You are no longer logged in, so nothing was changed.' });
-  const form = schema.safeParse(await readForm(ctx));
-  if (!form.success) throw invalid('', 'The form is incomplete.');
-  if (!equalInConstantTime(Buffer.from(form.data.form_token), Buffer.from(formToken(visitor.session)))) {
-    throw new Refused({
-      reason: 'forbidden',
-      detail: 'The page was out of date, so nothing was changed. Open your account page again.',
-    });
-  }
-  return { form: form.data, accountId: visitor.account.accountId };
-}
-
-async function findVisitor({ provider, database }: LoginRoom, ctx: Context): Promise<Visitor | undefined> {
-  const session = await provider().Session.get(ctx);
-  const account = session.accountId === undefined ? undefined : await findAccount(database, session.accountId);
-  return account && !account.disabledAt ? { session, account } : undefined;
-}
-
-/** Only who holds the session's cookie can know it, and it tells nothing about the cookie. */
-function formToken({ jti }: Session): string {
-  return sha256(`a form of the account page ${jti}`).toString('base64url');
+async function approvalsOf(room: LoginRoom, accountId: string, now: Date): Promise<AccountPage['approvals']> {
+  const waiting = await room.approvals.waiting(accountId, now);
+  return Promise.all(
+    waiting.map(async ({ id: request, clientId, bindingMessage, expiresAt }) => ({
+      link: approvalPath(room, request),
+      name: await nameOf(room, clientId),
+      bindingMessage,
+      expiresAt: describeMoment(expiresAt),
+    })),
+  );
 }
 
 async function sessionsOf(room: LoginRoom, { account, session }: Visitor, now: Date): Promise<AccountPage['sessions']> {
@@ -149,8 +124,18 @@ function backToAccount(room: LoginRoom, ctx: Context, done: 'session' | 'applica
   ctx.redirect(`${room.views.path('/account')}?done=${done}`);
 }
 
-const NOBODY = {
-  page: 'notice',
-  heading: 'You are not logged in',
-  sentences: ['Open an application that uses this login, log in there, and come back to this page.'],
-} as const;
+export async function logInToAccount(room: LoginRoom, ctx: Context): Promise<void> {
+  const page = room.views.path('/account');
+  if (!(await findVisitor(room, ctx))) return room.logIn(ctx, page, await room.provider().Session.get(ctx));
+  ctx.status = 303;
+  ctx.redirect(page);
+}
+
+function nobody({ views }: LoginRoom): NoticePage {
+  return {
+    page: 'notice',
+    heading: 'You are not logged in',
+    sentences: ['Log in to see where you are logged in and which applications have access to your account.'],
+    link: { text: 'Log in', href: views.path('/account/login') },
+  };
+}

@@ -1,5 +1,6 @@
 /** Consent: the person sees who asks for what, and what they allow is exactly what they saw. */
 import type { Context } from 'koa';
+import type { Grant as OidcGrant } from 'oidc-provider';
 import { z } from 'zod';
 import { findAccount } from '../accounts/account.ts';
 import { rememberConsent, type ConsentedScopes } from '../accounts/consents.ts';
@@ -42,7 +43,7 @@ export async function decideConsent(room: LoginRoom, ctx: Context, step: Step): 
   if (decision === 'allow') return allow(room, ctx, step, remember === 'on');
 
   const accountId = accountOf(step);
-  const { clientId } = step;
+  const clientId = clientOf(step);
   await room.trail.record(originOf(ctx, accountId), {
     event: 'consent.denied',
     outcome: 'refused',
@@ -54,7 +55,7 @@ export async function decideConsent(room: LoginRoom, ctx: Context, step: Step): 
 
 async function allow(room: LoginRoom, ctx: Context, step: Step, remembered: boolean): Promise<void> {
   const accountId = accountOf(step);
-  const { clientId } = step;
+  const clientId = clientOf(step);
   const asked = askedFor(step);
   const grantId = await extendGrant(room, step, asked);
   const origin = originOf(ctx, accountId);
@@ -70,11 +71,15 @@ async function allow(room: LoginRoom, ctx: Context, step: Step, remembered: bool
 /** Adds what was allowed to the grant that the application has, or begins one. */
 async function extendGrant(room: LoginRoom, step: Step, asked: ConsentedScopes): Promise<string> {
   const { Grant } = room.provider();
-  const grant = (await findGrant(room, step)) ?? new Grant({ accountId: accountOf(step), clientId: step.clientId });
-  if (asked.openid.length > 0) grant.addOIDCScope([...asked.openid]);
-  if (asked.claims.length > 0) grant.addOIDCClaims([...asked.claims]);
-  for (const [resource, scopes] of Object.entries(asked.resources)) grant.addResourceScope(resource, [...scopes]);
+  const grant = (await findGrant(room, step)) ?? new Grant({ accountId: accountOf(step), clientId: clientOf(step) });
+  addScopes(grant, asked);
   return grant.save();
+}
+
+export function addScopes(grant: OidcGrant, { openid, claims, resources }: ConsentedScopes): void {
+  if (openid.length > 0) grant.addOIDCScope([...openid]);
+  if (claims.length > 0) grant.addOIDCClaims([...claims]);
+  for (const [resource, scopes] of Object.entries(resources)) grant.addResourceScope(resource, [...scopes]);
 }
 
 /** Where nothing is missing (`prompt=consent`, native applications) the page says what will be used again. */
@@ -96,7 +101,7 @@ async function allowedBefore(room: LoginRoom, step: Step): Promise<ConsentedScop
 async function findGrant(room: LoginRoom, step: Step) {
   const { grantId } = step.interaction;
   const grant = grantId === undefined ? undefined : await room.provider().Grant.find(grantId);
-  return grant?.accountId === accountOf(step) && grant.clientId === step.clientId ? grant : undefined;
+  return grant?.accountId === accountOf(step) && grant.clientId === clientOf(step) ? grant : undefined;
 }
 
 function askedFor({ interaction }: Step): ConsentedScopes {
@@ -115,4 +120,9 @@ function namesOf({ openid, claims, resources }: ConsentedScopes): string[] {
 function accountOf({ interaction }: Step): string {
   if (!interaction.session) throw new Error('Consent is asked of people who are logged in.');
   return interaction.session.accountId;
+}
+
+function clientOf({ clientId }: Step): string {
+  if (clientId === undefined) throw new Error('Consent is asked for a client.');
+  return clientId;
 }

@@ -8,18 +8,27 @@ export type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>;
 
 export interface Step {
   readonly interaction: Interaction;
-  readonly clientId: string;
+  /** `undefined` where somebody logs in for a page of our own. */
+  readonly clientId: string | undefined;
   readonly application: Application;
 }
+
+const OWN_PAGES: Application = { name: 'your account' };
 
 /** The step that this browser's cookie is for. Refuses an address that was opened in another browser, or too late. */
 export async function openStep(room: LoginRoom, ctx: Context, uid: string): Promise<Step> {
   const interaction = await room.provider().interactionDetails(ctx.req, ctx.res);
   if (interaction.uid !== uid) throw new errors.SessionNotFound('the cookie is for another interaction');
+  if (isOwnPages(interaction)) return { interaction, clientId: undefined, application: OWN_PAGES };
   const clientId = String(interaction.params.client_id);
   const application = await findApplication(room, clientId);
   if (!application) throw new errors.SessionNotFound('the client is gone');
   return { interaction, clientId, application };
+}
+
+/** There is no application that would have to be told anything. */
+export function isOwnPages({ prompt }: Interaction): boolean {
+  return 'page' in prompt.details;
 }
 
 /** Where a step is found, and where its forms go. */

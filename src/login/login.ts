@@ -6,7 +6,8 @@
 import Router from '@koa/router';
 import type { Context, Middleware } from 'koa';
 import { Views } from '../http/views.ts';
-import { endOwnSession, showAccount, takeBackConsent } from './account_page.ts';
+import { endOwnSession, logInToAccount, showAccount, takeBackConsent } from './account_page.ts';
+import { decideApproval, showApproval } from './approval_page.ts';
 import { decideConsent, showConsent } from './consent_step.ts';
 import { openStep, refuseRequest, stepPath, type Step } from './interaction.ts';
 import { showLogin, submitLogin } from './login_step.ts';
@@ -20,7 +21,7 @@ type Handler = (room: LoginRoom, ctx: Context, step: Step) => Promise<void>;
 /** What can be asked of a person, by the name that oidc-provider gives it. */
 const STEPS: Readonly<Record<string, Handler>> = { login: showLogin, consent: showConsent };
 
-/** Serves /interaction, /account and /assets, paths as they are below the issuer's; the rest is left to what comes next. */
+/** Serves /interaction, /account, /approve and /assets, paths as they are below the issuer's; the rest is left to what comes next. */
 export function createLogin(dependencies: LoginDependencies): Middleware {
   const room: LoginRoom = { ...dependencies, views: new Views<Page>(dependencies.issuer) };
   const router = new Router();
@@ -36,8 +37,12 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
   router.post('/interaction/:uid/cancel', onStep(room, only('login', refuseRequest)));
 
   router.get('/account', (ctx) => showAccount(room, ctx));
+  router.get('/account/login', (ctx) => logInToAccount(room, ctx));
   router.post('/account/sessions/end', (ctx) => endOwnSession(room, ctx));
   router.post('/account/applications/take-back', (ctx) => takeBackConsent(room, ctx));
+
+  router.get('/approve/:id', (ctx) => showApproval(room, ctx, String(ctx.params.id)));
+  router.post('/approve/:id', (ctx) => decideApproval(room, ctx, String(ctx.params.id)));
 
   // the page is the library's; where its forms come from is looked at here
   router.post('/device', (_ctx, next) => next());

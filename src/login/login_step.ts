@@ -8,7 +8,7 @@ import { findAccount, findAccountByEmail } from '../accounts/account.ts';
 import { acrOf } from '../accounts/authentication_context.ts';
 import { readForm } from '../http/form_body.ts';
 import { requestOf } from '../http/request_context.ts';
-import { resumeWith, stepPath, type Step } from './interaction.ts';
+import { isOwnPages, resumeWith, stepPath, type Step } from './interaction.ts';
 import { originOf, type LoginRoom } from './room.ts';
 import { demandsOtherAccount, describeLoginDemand, describeWait } from './wording.ts';
 
@@ -113,7 +113,7 @@ async function show(room: LoginRoom, ctx: Context, step: Step, status: number, s
     page: 'login',
     application: step.application,
     action: stepPath(room, uid, 'login'),
-    cancelAction: stepPath(room, uid, 'cancel'),
+    cancelAction: isOwnPages(step.interaction) ? undefined : stepPath(room, uid, 'cancel'),
     ...shown,
     ...(session && { demand: describeLoginDemand(prompt.reasons) }),
     ...(confirms && { otherAccountLink: `${stepPath(room, uid)}?account=another` }),

@@ -1,7 +1,15 @@
 /** Every page that a person can see, as the data that its template of views/ is given. */
 
 export type Page =
-  LoginPage | ConsentPage | FormPostPage | DevicePage | DeviceConfirmPage | AccountPage | LogoutPage | NoticePage;
+  | LoginPage
+  | ConsentPage
+  | FormPostPage
+  | DevicePage
+  | DeviceConfirmPage
+  | ApprovalPage
+  | AccountPage
+  | LogoutPage
+  | NoticePage;
 
 /** An application as people are told about it. Links are http or https. */
 export interface Application {
@@ -15,7 +23,8 @@ export interface LoginPage {
   readonly page: 'login';
   readonly application: Application;
   readonly action: string;
-  readonly cancelAction: string;
+  /** `undefined` where nobody waits to be told. */
+  readonly cancelAction: string | undefined;
   readonly email: string;
   readonly remember: boolean;
   /** What went wrong with the last try. */
@@ -60,6 +69,24 @@ export interface DeviceConfirmPage {
   readonly asked: readonly Permissions[];
 }
 
+/** What an application asks somebody who is not there (CIBA). */
+export interface ApprovalPage {
+  readonly page: 'approval';
+  readonly application: Application;
+  readonly action: string;
+  readonly formToken: string;
+  readonly email: string;
+  /** Shown by the application too, so that people can compare the two. */
+  readonly bindingMessage: string | undefined;
+  readonly asked: readonly Permissions[];
+  readonly askedAt: Moment;
+  readonly expiresAt: Moment;
+  readonly address: string | undefined;
+  readonly staysConnected: boolean;
+  /** The login is too old to approve with. */
+  readonly confirmsFirst: boolean;
+}
+
 /** What one API, or this server itself, lets an application do. */
 export interface Permissions {
   readonly api: string;
@@ -76,6 +103,12 @@ export interface AccountPage {
   readonly endSessionAction: string;
   readonly takeBackAction: string;
   readonly logoutLink: string;
+  readonly approvals: readonly {
+    readonly link: string;
+    readonly name: string;
+    readonly bindingMessage: string | undefined;
+    readonly expiresAt: Moment;
+  }[];
   readonly sessions: readonly {
     readonly sessionId: string;
     readonly current: boolean;
@@ -122,6 +155,8 @@ export interface NoticePage {
   readonly page: 'notice';
   readonly heading: string;
   readonly sentences: readonly string[];
+  /** Where to go on from here. */
+  readonly link?: { readonly text: string; readonly href: string } | undefined;
   /** What a developer would ask for: an error code with what the server says about it, an id to find in the logs. */
   readonly error?: { readonly code: string; readonly description?: string | undefined } | undefined;
   readonly requestId?: string | undefined;

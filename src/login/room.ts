@@ -1,6 +1,7 @@
 /** What every step of this room works with. */
 import type { Context } from 'koa';
 import type { Provider } from 'oidc-provider';
+import type { ConsentedScopes } from '../accounts/consents.ts';
 import type { PasswordCheck } from '../accounts/password_check.ts';
 import type { Actor, Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
@@ -10,6 +11,8 @@ import type { Views } from '../http/views.ts';
 import type { LoginAttempts } from '../limits/login_attempts.ts';
 import type { Logger } from '../log.ts';
 import type { Application, Page, Permissions } from './pages.ts';
+
+export type Session = Awaited<ReturnType<Provider['Session']['get']>>;
 
 export interface LoginDependencies {
   /** The provider in force: another one after each key rotation, so it is asked for anew at every request. */
@@ -22,8 +25,42 @@ export interface LoginDependencies {
   readonly describeClient: (clientId: string) => Promise<Application | undefined>;
   /** Scopes in words: every one that is asked about, each under the API it belongs to. */
   readonly describeScopes: (request: ScopeRequest) => readonly Permissions[];
+  readonly approvals: Approvals;
+  /** Sends a browser to log in, or to log in again, and then to one of our own pages. */
+  readonly logIn: (ctx: Context, page: string, session: Session) => Promise<void>;
   readonly issuer: string;
   readonly log: Logger;
+}
+
+/** Requests that people decide about on a page of their own (CIBA). */
+export interface Approvals {
+  waiting(accountId: string, now: Date): Promise<readonly Approval[]>;
+  find(accountId: string, id: string, now: Date): Promise<Approval | undefined>;
+  /** Both answer whether the request still waited. */
+  approve(approval: Approval, grantId: string, login: ApprovingLogin, origin: Origin, now: Date): Promise<boolean>;
+  deny(approval: Approval, origin: Origin, now: Date): Promise<boolean>;
+}
+
+export interface Approval {
+  readonly id: string;
+  readonly clientId: string;
+  readonly accountId: string;
+  readonly status: 'waiting' | 'approved' | 'denied' | 'expired';
+  readonly scopes: ConsentedScopes;
+  /** Its access ends when the person takes it back, and with no session. */
+  readonly staysConnected: boolean;
+  readonly bindingMessage: string | undefined;
+  readonly address: string | undefined;
+  readonly askedAt: Date;
+  readonly expiresAt: Date;
+  /** Approving takes a login at this time or later, in epoch seconds. */
+  readonly loginSince: number;
+}
+
+interface ApprovingLogin {
+  readonly authTime: number;
+  readonly acr?: string | undefined;
+  readonly amr?: readonly string[] | undefined;
 }
 
 export interface ScopeRequest {

@@ -10,6 +10,8 @@ const BATCHES_AT_ONCE = 20;
 const CHANGES_KEPT_SECONDS = 3_600;
 /** So that a device that polls late still hears that its code has expired (RFC 8628, 3.5). */
 const DEVICE_CODES_KEPT_SECONDS = 600;
+/** The same for a client that asked a person, and for counting how often it did (oidc/backchannel_requests.ts). */
+const BACKCHANNEL_REQUESTS_KEPT_SECONDS = 600;
 /** So that an admin still sees what a client had. */
 const ENDED_SECRETS_KEPT_SECONDS = 90 * DAY_SECONDS;
 
@@ -19,6 +21,7 @@ export async function removeExpiredRows(database: Database, now: Date): Promise<
   const expired: readonly [table: string, condition: RawBuilder<unknown>][] = [
     ['artifacts', sql`expires_at < ${before(60)}`],
     ['device_codes', sql`expires_at < ${before(DEVICE_CODES_KEPT_SECONDS)}`],
+    ['backchannel_requests', sql`expires_at < ${before(BACKCHANNEL_REQUESTS_KEPT_SECONDS)}`],
     ['grants', sql`expires_at < ${before(60)}`],
     ['used_once', sql`expires_at < ${before(60)}`],
     ['revoked_tokens', sql`expires_at < ${before(60)}`],

@@ -22,7 +22,7 @@ export interface ArtifactSettings {
 }
 
 /** The kinds whose life hangs on a grant. */
-const UNDER_A_GRANT = new Set(['AccessToken', 'AuthorizationCode', 'RefreshToken', 'BackchannelAuthenticationRequest']);
+const UNDER_A_GRANT = new Set(['AccessToken', 'AuthorizationCode', 'RefreshToken']);
 
 /**
  * The kinds that quote other bearer values (a session's cookie, an ID token as a hint): sealed under a key that only

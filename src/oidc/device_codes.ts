@@ -4,7 +4,7 @@
  * code is stored: the device's is kept as SHA-256, the person's, which is short, as a digest under a key.
  */
 import { errors, Provider, type Adapter, type AdapterPayload, type KoaContextWithOIDC } from 'oidc-provider';
-import { sql, type ExpressionBuilder, type RawBuilder } from 'kysely';
+import type { ExpressionBuilder } from 'kysely';
 import type { AuditEvent } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import { addSeconds, epochSeconds, type Clock } from '../base/clock.ts';
@@ -15,6 +15,7 @@ import { transact } from '../db/transaction.ts';
 import { endGrant, refuseWithoutGrant } from './artifacts.ts';
 import { DEVICE_PAGES, originOf } from './notes.ts';
 import { payloadJson } from './payload_json.ts';
+import { countPoll, INTERVAL_SECONDS, takeDecision } from './polling.ts';
 
 export interface DeviceCodeSettings {
   readonly database: Database;
@@ -24,13 +25,7 @@ export interface DeviceCodeSettings {
   readonly digestUserCode: (userCode: string) => Digest;
 }
 
-/** How long a device waits between two polls (RFC 8628, 3.5), and how much longer after each that came too soon. */
-export const INTERVAL_SECONDS = 5;
-const LONGER_SECONDS = 5;
-/** A device that was told to wait longer so often is not helped by more. */
-const LONGEST_INTERVAL_SECONDS = 60;
-/** Networks are not clocks: a poll may be that much early. */
-const TOLERANCE_SECONDS = 1;
+const DEVICE_CODES = { table: 'device_codes', id: 'device_code' } as const;
 
 /** How the person's pages name a code, whose value they never learn. */
 const BY_DIGEST = 'device code by digest ';
@@ -62,7 +57,7 @@ export class DeviceCodeStore implements Adapter {
     const row = ctx?.oidc.route === 'token' ? await this.#poll(ctx, id) : await this.#look(digestIn(id) ?? sha256(id));
     if (!row) return undefined;
     const consumed = row.consumed_at ? { consumed: epochSeconds(row.consumed_at) } : {};
-    return { ...(row.payload as AdapterPayload), jti: id, ...consumed };
+    return { ...row.payload, jti: id, ...consumed };
   }
 
   /** A code that still waits for its person, or that this very browser has confirmed and not finished with. */
@@ -80,16 +75,10 @@ export class DeviceCodeStore implements Adapter {
     return { ...payload, userCode, jti: BY_DIGEST + row.device_code.toString('base64url') };
   }
 
-  /** Of any number of polls at once one gets the tokens. A refusal is not used up: it is repeated. */
   async consume(id: string): Promise<void> {
     const { database, clock } = this.#settings;
-    const { numUpdatedRows } = await database
-      .updateTable('device_codes')
-      .set({ consumed_at: sql<Date | null>`case when status = 'approved' then ${clock()}::timestamptz end` })
-      .where('device_code', '=', sha256(id))
-      .where('consumed_at', 'is', null)
-      .executeTakeFirst();
-    if (numUpdatedRows === 0n) throw new errors.InvalidGrant('the device code was used already');
+    const taken = await takeDecision(database, DEVICE_CODES, { digest: sha256(id), now: clock() });
+    if (!taken) throw new errors.InvalidGrant('the device code was used already');
   }
 
   async destroy(id: string): Promise<void> {
@@ -152,41 +141,17 @@ export class DeviceCodeStore implements Adapter {
     await refuseWithoutGrant(advancing);
   }
 
+  #poll({ oidc }: KoaContextWithOIDC, id: string) {
+    const { database, clock } = this.#settings;
+    return countPoll(database, DEVICE_CODES, { digest: sha256(id), clientId: oidc.client!.clientId, now: clock() });
+  }
+
   #look(deviceCode: Digest) {
     return this.#settings.database
       .selectFrom('device_codes')
       .select(['payload', 'consumed_at'])
       .where('device_code', '=', deviceCode)
       .executeTakeFirst();
-  }
-
-  /**
-   * One statement finds the code, counts the poll and says whether it came too soon, whichever node it came to. Polls at
-   * the same moment are polls too soon but for one. Another client's poll finds nothing and counts for nothing.
-   */
-  async #poll({ oidc }: KoaContextWithOIDC, deviceCode: string) {
-    const { database, clock } = this.#settings;
-    const now = clock();
-    const tooSoon = sql<boolean>`coalesce(expires_at > ${now}::timestamptz
-      and polled_at + make_interval(secs => interval_seconds - ${TOLERANCE_SECONDS}::int) > ${now}::timestamptz, false)`;
-    const either = <T>(soon: RawBuilder<T>, well: RawBuilder<T>) =>
-      sql<T>`case when ${tooSoon} then ${soon} else ${well} end`;
-    const row = await database
-      .updateTable('device_codes')
-      .set({
-        polled_too_soon: tooSoon,
-        polled_at: either(sql<Date>`polled_at`, sql<Date>`${now}::timestamptz`),
-        interval_seconds: either(
-          sql<number>`least(interval_seconds + ${LONGER_SECONDS}::int, ${LONGEST_INTERVAL_SECONDS}::int)`,
-          sql<number>`interval_seconds`,
-        ),
-      })
-      .where('device_code', '=', sha256(deviceCode))
-      .where('client_id', '=', oidc.client!.clientId)
-      .returning(['payload', 'consumed_at', 'polled_too_soon'])
-      .executeTakeFirst();
-    if (row?.polled_too_soon) throw new errors.SlowDown();
-    return row;
   }
 }
 

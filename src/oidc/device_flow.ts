@@ -15,8 +15,9 @@ import type { Next, ParameterizedContext } from 'koa';
 import { equalInConstantTime, sha256 } from '../base/secret.ts';
 import { requestOf } from '../http/request_context.ts';
 import type { UserCodeGuesses } from '../limits/user_code_guesses.ts';
-import { CodeTaken, INTERVAL_SECONDS } from './device_codes.ts';
+import { CodeTaken } from './device_codes.ts';
 import { note } from './notes.ts';
+import { INTERVAL_SECONDS } from './polling.ts';
 import type { ResourcePolicy, SortedScopes } from './resource_policy.ts';
 
 /** Why the code has to be entered again. */

@@ -13,6 +13,7 @@ import { requestOf } from '../http/request_context.ts';
 import type { Traffic } from '../limits/traffic.ts';
 import { chargeClient } from './client_traffic.ts';
 import { notesOf, originOf } from './notes.ts';
+import { ownPageOf } from './own_login.ts';
 import { METHODS, ROUTES, type ProviderPages } from './provider.ts';
 import type { StructuredTokens } from './structured_tokens.ts';
 import { RETRY_AFTER_SECONDS, UNAVAILABLE } from './unavailable.ts';
@@ -64,6 +65,12 @@ export class Endpoints {
     if (ctx.method === 'OPTIONS' && ctx.status === 404) {
       ctx.status = 204;
       ctx.set('Allow', (METHODS[ctx.path] ?? []).join(', '));
+    }
+    const ownPage = ownPageOf(context);
+    if (ownPage !== undefined) {
+      // 303 whatever the library made of an interaction without a client: the login is done
+      ctx.status = 303;
+      ctx.redirect(ownPage);
     }
     try {
       if (this.#settings.structured.takesOver(context, notesOf(context).refusal)) await this.#answerStructured(context);

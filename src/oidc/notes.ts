@@ -4,9 +4,10 @@
  */
 import { Provider, type errors, type KoaContextWithOIDC } from 'oidc-provider';
 import type { Actor, AuditEvent, EventName, Origin } from '../audit/events.ts';
-import { DEVICE_CODE } from '../clients/metadata/flows.ts';
+import { CIBA, DEVICE_CODE } from '../clients/metadata/flows.ts';
 import { requestOf } from '../http/request_context.ts';
 import { grantReference } from './artifacts.ts';
+import { ownPageOf } from './own_login.ts';
 
 /** The notes of one request. */
 export interface Notes {
@@ -22,6 +23,7 @@ export interface Notes {
 const REUSED: Readonly<Record<string, ReuseEvent>> = {
   refresh_token: 'refresh_token.reused',
   [DEVICE_CODE]: 'device_code.reused',
+  [CIBA]: 'backchannel_request.reused',
 };
 
 const notes = new WeakMap<object, Notes>();
@@ -57,7 +59,10 @@ export function takeNotes(provider: Provider): void {
       if (error.statusCode !== 429) refused(ctx, 'authorization.refused', error);
     });
   }
-  provider.on('authorization.error', (ctx, error) => refused(ctx, 'authorization.refused', error));
+  provider.on('authorization.error', (ctx, error) => {
+    if (ownPageOf(ctx) === undefined) refused(ctx, 'authorization.refused', error);
+  });
+  provider.on('backchannel_authentication.error', (ctx, error) => refused(ctx, 'authorization.refused', error));
   provider.on('pushed_authorization_request.success', (ctx) =>
     note(ctx, { event: 'authorization_request.pushed', outcome: 'success', ...whom(ctx), details: asked(ctx) }),
   );
@@ -93,7 +98,8 @@ export function note(ctx: KoaContextWithOIDC, event: AuditEvent): void {
   notesOf(ctx).events.push(event);
 }
 
-type ReuseEvent = 'code.reused' | 'refresh_token.reused' | 'device_code.reused' | 'request_uri.reused';
+type ReuseEvent =
+  'code.reused' | 'refresh_token.reused' | 'device_code.reused' | 'backchannel_request.reused' | 'request_uri.reused';
 
 /** Something single-use came again, and its family is gone. */
 export function noteReuse(event: ReuseEvent, grantId: string | undefined): void {
@@ -104,7 +110,7 @@ export function noteReuse(event: ReuseEvent, grantId: string | undefined): void 
 }
 
 /** Something that a client signed for one use came again. */
-export function noteReplay(event: 'assertion.replayed' | 'dpop_proof.replayed'): void {
+export function noteReplay(event: 'assertion.replayed' | 'dpop_proof.replayed' | 'request_object.replayed'): void {
   const ctx = Provider.ctx;
   if (ctx) note(ctx, { event, outcome: 'refused', ...whom(ctx) });
 }

@@ -20,14 +20,23 @@ import type { Subjects } from '../clients/subject.ts';
 import type { Database } from '../db/connection.ts';
 import type { Egress } from '../egress/egress.ts';
 import { fetchThrough } from '../egress/fetch.ts';
+import type { LoginHints } from '../limits/login_hints.ts';
 import type { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import type { StatementVerifier } from '../trust/statement_verifier.ts';
 import type { AccessTokens } from './access_tokens.ts';
+import type { Vault } from '../vault/vault.ts';
 import { createAdapter, grantReference } from './artifacts.ts';
 import { postponeLogouts } from './backchannel_logout.ts';
 import { authenticationClaims, demandedLogin } from './authentication.ts';
 import { CLAIMS_BY_SCOPE, claimsOf, demandBoundedClaims } from './claims.ts';
+import {
+  backchannelAuthentication,
+  backchannelRequestSeconds,
+  guardBackchannelAuthentication,
+} from './backchannel_authentication.ts';
+import { BackchannelRequestStore } from './backchannel_requests.ts';
 import { demandOurAudience } from './client_assertions.ts';
+import { cookies } from './cookies.ts';
 import { DeviceCodeStore } from './device_codes.ts';
 import { deviceFlow, guardDeviceFlow, type DevicePages } from './device_flow.ts';
 import { demandProofOfBound, DPOP_ALGS, examineProof, isAboutProof, isProvedFor, useProof } from './dpop.ts';
@@ -35,6 +44,7 @@ import { showFormPost, type FormPostPages } from './form_post.ts';
 import { loadExistingGrant } from './existing_grant.ts';
 import { authMethods, endpointAliases, mutualTls, type MutualTlsSettings } from './mutual_tls.ts';
 import { noteReplay, noteReuse, takeNotes } from './notes.ts';
+import { INTERACTION_SECONDS } from './own_login.ts';
 import { takePostedRequests } from './posted_requests.ts';
 import { demandPushedRequest } from './pushed_requests.ts';
 import { recordOf, useRegisteredClients, type RegisteredClientsSettings } from './registered_clients.ts';
@@ -56,6 +66,7 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly issuer: string;
   readonly database: Database;
   readonly clock: Clock;
+  readonly vault: Vault;
   readonly egress: Egress;
   readonly clients: RegisteredClientsSettings;
   readonly trail: AuditTrail;
@@ -63,6 +74,7 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly tokens: AccessTokens;
   readonly statements: StatementVerifier;
   readonly userCodeGuesses: UserCodeGuesses;
+  readonly loginHints: LoginHints;
   /** Digests a user code under a key; the same on every node. */
   readonly digestUserCode: (userCode: string) => Digest;
   readonly pages: ProviderPages;
@@ -89,6 +101,7 @@ export const ROUTES = {
   end_session: '/logout',
   device_authorization: '/device_authorization',
   code_verification: '/device',
+  backchannel_authentication: '/backchannel_authentication',
 } as const;
 
 /** The methods that each path takes, for telling those who use another one. */
@@ -103,6 +116,7 @@ export const METHODS: Readonly<Record<string, readonly string[]>> = {
   [ROUTES.end_session]: ['GET', 'POST'],
   [ROUTES.device_authorization]: ['POST', 'OPTIONS'],
   [ROUTES.code_verification]: ['GET', 'POST'],
+  [ROUTES.backchannel_authentication]: ['POST'],
   '/.well-known/openid-configuration': ['GET', 'OPTIONS'],
   '/.well-known/oauth-authorization-server': ['GET', 'OPTIONS'],
 };
@@ -116,7 +130,6 @@ const OPAQUE_ACCESS_TOKEN_SECONDS = 600;
 const CODE_SECONDS = 60;
 const DEVICE_CODE_SECONDS = 600;
 const ID_TOKEN_SECONDS = 3_600;
-const INTERACTION_SECONDS = 1_800;
 
 export function createProvider(settings: ProviderSettings, jwks: readonly JWK[]): Provider {
   const provider = new Provider(settings.issuer, configuration(settings, jwks));
@@ -132,6 +145,7 @@ export function createProvider(settings: ProviderSettings, jwks: readonly JWK[])
   showFormPost(provider, settings.pages);
   takePostedRequests(provider, ROUTES.authorization, settings.pages);
   guardDeviceFlow(provider, ROUTES.code_verification, settings.userCodeGuesses);
+  guardBackchannelAuthentication(provider);
   takeNotes(provider);
   return provider;
 }
@@ -163,12 +177,16 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     onReuse: (kind, grantId) => noteReuse(REUSE_EVENTS[kind] ?? 'code.reused', grantId),
   });
   return {
-    adapter: (kind) => (kind === 'DeviceCode' ? new DeviceCodeStore(settings) : artifacts(kind)),
+    adapter: (kind) => {
+      if (kind === 'DeviceCode') return new DeviceCodeStore(settings);
+      if (kind === 'BackchannelAuthenticationRequest') return new BackchannelRequestStore(settings);
+      return artifacts(kind);
+    },
     jwks: { keys: [...jwks] },
     // whatever the library wants from outside, it gets through the guarded way
     fetch: fetchThrough(settings.egress),
     routes: ROUTES,
-    cookies: cookies(settings),
+    cookies: cookies(settings.issuer, settings.cookieKeys),
     // OAuth 2.1: the code flow alone, and PKCE for every client that no admin has let off
     responseTypes: ['code'],
     pkce: { required: (_ctx, client) => recordOf(client).metadata.pkce_exemption === undefined },
@@ -227,6 +245,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       ClientCredentials: tokenSeconds,
       AuthorizationCode: CODE_SECONDS,
       DeviceCode: DEVICE_CODE_SECONDS,
+      BackchannelAuthenticationRequest: backchannelRequestSeconds,
       IdToken: ID_TOKEN_SECONDS,
       Interaction: INTERACTION_SECONDS,
       // one that is never replaced lasts as long as what it renews
@@ -239,6 +258,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
       deviceFlow: deviceFlow({ pages: settings.pages, policy }),
+      ciba: backchannelAuthentication({ database, loginHints: settings.loginHints }),
       dPoP: { enabled: true, nonceSecret: settings.dpopNonceSecret, requireNonce: examineProof(clock) },
       mTLS: mutualTls(settings),
       pushedAuthorizationRequests: { enabled: true },
@@ -283,25 +303,6 @@ function mayRevoke(
   if (token.clientId === client.clientId) return true;
   if (client.tokenEndpointAuthMethod === 'none') return false;
   throw new errors.InvalidRequest('client is not authorized to revoke the presented token');
-}
-
-/**
- * `__Host-` keeps the session cookie to this very host. The two of an interaction live under its own path, so that two
- * tabs can sign in side by side, and `__Host-` would demand the path `/`.
- */
-function cookies({ issuer, cookieKeys }: ProviderSettings): Configuration['cookies'] {
-  const secure = issuer.startsWith('https:');
-  const common = { httpOnly: true, sameSite: 'lax', secure, signed: true, overwrite: true } as const;
-  return {
-    keys: [...cookieKeys],
-    names: {
-      session: secure ? '__Host-gatehouse_session' : 'gatehouse_session',
-      interaction: secure ? '__Secure-gatehouse_interaction' : 'gatehouse_interaction',
-      resume: secure ? '__Secure-gatehouse_resume' : 'gatehouse_resume',
-    },
-    long: { ...common, path: '/' },
-    short: common,
-  };
 }
 
 /** Every URL that the library makes starts with the issuer, whatever Host or X-Forwarded-* a request carries. */

@@ -4,7 +4,7 @@ import { errors, Provider, type AllClientMetadata, type Client } from 'oidc-prov
 import type { ClientDirectory } from '../clients/client_directory.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
 import { usesSecret } from '../clients/metadata/authentication.ts';
-import { DEVICE_CODE } from '../clients/metadata/flows.ts';
+import { CIBA, DEVICE_CODE } from '../clients/metadata/flows.ts';
 import { needsCertificate } from '../clients/metadata/mutual_tls.ts';
 import type { SecretUses } from '../clients/secret_uses.ts';
 import type { SecretVerifier } from '../clients/secret_verifier.ts';
@@ -27,6 +27,8 @@ export interface RegisteredClientsSettings {
 
 /** The library wants every confidential client to have a secret; no one knows this one, and it is compared with nothing. */
 const PLACEHOLDER = randomBytes(32).toString('hex');
+/** The library wants one of these too, with https even on loopback; it never goes there (pings.ts does). */
+const NOTIFIED_BY_US = 'https://notified.invalid/';
 
 const records = new WeakMap<Client, ClientWithSecrets>();
 
@@ -101,11 +103,17 @@ function refuseOtherMethod({ tokenEndpointAuthMethod }: Client): void {
   throw new errors.InvalidClientAuth(`the secret came as ${presentedIn}, the client is registered for another method`);
 }
 
+/** The endpoints that are for one grant type alone. */
+const GRANT_TYPE_OF: Readonly<Record<string, string>> = {
+  device_authorization: DEVICE_CODE,
+  backchannel_authentication: CIBA,
+};
+
 /** Where the library would answer `invalid_request`, RFC 6749 (5.2) has a name for it. */
 function refuseGrantType(grantType: string): void {
-  const oidc = Provider.ctx?.oidc;
-  const asked = oidc?.route === 'device_authorization' ? DEVICE_CODE : oidc?.params?.['grant_type'];
-  if ((oidc?.route !== 'token' && oidc?.route !== 'device_authorization') || asked !== grantType) return;
+  const { route = '', params } = Provider.ctx?.oidc ?? {};
+  const asked = route === 'token' ? params?.['grant_type'] : GRANT_TYPE_OF[route];
+  if (asked !== grantType) return;
   throw new errors.UnauthorizedClient('the client is not registered for this grant type');
 }
 
@@ -130,5 +138,8 @@ function toLibraryMetadata({ clientId, metadata, createdAt }: ClientWithSecrets)
     client_id: clientId,
     client_id_issued_at: Math.floor(createdAt.getTime() / 1000),
     ...(usesSecret(metadata) && { client_secret: PLACEHOLDER }),
+    ...(metadata.backchannel_client_notification_endpoint && {
+      backchannel_client_notification_endpoint: NOTIFIED_BY_US,
+    }),
   };
 }

@@ -1,10 +1,10 @@
-/** Single use of what clients sign (assertions, DPoP proofs): one insert decides, on all nodes together. */
+/** Single use of what clients sign (assertions, DPoP proofs, backchannel requests): one insert decides, on all nodes together. */
 import { createHash } from 'node:crypto';
 import type { Digest } from '../base/secret.ts';
 import type { Database } from '../db/connection.ts';
 
 /** What is used once; the same identifier for two purposes is two things. */
-export type Purpose = 'client_assertion' | 'grant_assertion' | 'dpop_proof';
+export type Purpose = 'client_assertion' | 'grant_assertion' | 'dpop_proof' | 'request_object';
 
 /**
  * Whether this is the first use of the `jti` by its issuer: a client, or the thumbprint of a key. `until` is when it

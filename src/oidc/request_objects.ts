@@ -24,9 +24,17 @@ export function demandRequestObject(clock: Clock) {
     if (!TYPES.includes(header['typ'])) refuse('typ must be oauth-authz-req+jwt');
     // else it would do as a client assertion, which anybody who sees the address could use (RFC 9101, 10.8)
     if (claims['sub'] === client.clientId) refuse('sub must not be the client_id');
+    if (ctx.oidc.route === 'backchannel_authentication') demandAll(claims);
     demandTimes(claims, epochSeconds(clock()));
     if (isFapi2(recordOf(client).metadata)) demandFapi2(claims, header);
   };
+}
+
+/** No browser carries these, so nothing may be left out (CIBA, 7.1.1). What is about the issuer, the library demands. */
+function demandAll({ iat, nbf, jti }: Claims): void {
+  if (typeof iat !== 'number') refuse('iat must be there');
+  if (typeof nbf !== 'number') refuse('nbf must be there');
+  if (typeof jti !== 'string' || jti === '') refuse('jti must be there');
 }
 
 function demandTimes({ exp, nbf, iat }: Claims, now: number): void {

@@ -11,7 +11,12 @@ import { recordOf } from './registered_clients.ts';
 
 const openid = new Set<string>(OPENID_SCOPES);
 
-const AUTHORIZATION_ROUTES = new Set(['authorization', 'pushed_authorization_request', 'device_authorization']);
+const AUTHORIZATION_ROUTES = new Set([
+  'authorization',
+  'pushed_authorization_request',
+  'device_authorization',
+  'backchannel_authentication',
+]);
 
 export interface SortedScopes {
   readonly openid: readonly string[];

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { access, checkAccess } from './access.ts';
 import { authentication, checkAuthentication } from './authentication.ts';
 import { authorizationRequests, checkAuthorizationRequests } from './authorization_requests.ts';
+import { backchannelAuthentication, checkBackchannelAuthentication } from './backchannel_authentication.ts';
 import { checkFlows, flows } from './flows.ts';
 import { checkLogout, logout } from './logout.ts';
 import { checkMutualTls, mutualTls } from './mutual_tls.ts';
@@ -20,6 +21,7 @@ const members = {
   ...authentication,
   ...mutualTls,
   ...authorizationRequests,
+  ...backchannelAuthentication,
   ...tokens,
   ...securityProfile,
   ...logout,
@@ -39,6 +41,7 @@ const CHECKS: readonly Check[] = [
   checkAuthentication,
   checkMutualTls,
   checkAuthorizationRequests,
+  checkBackchannelAuthentication,
   checkSubjects,
   checkLogout,
   checkAccess,

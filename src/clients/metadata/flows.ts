@@ -9,6 +9,8 @@ export const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
 export const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 /** A token for an assertion of a trusted issuer (RFC 7523, 2.1). */
 export const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
+/** For asking people who are not at the application (CIBA). */
+export const CIBA = 'urn:openid:params:grant-type:ciba';
 export const GRANT_TYPES = [
   'authorization_code',
   'refresh_token',
@@ -16,10 +18,13 @@ export const GRANT_TYPES = [
   DEVICE_CODE,
   TOKEN_EXCHANGE,
   JWT_BEARER,
+  CIBA,
 ] as const;
 
 /** The grant types where nothing but the client's authentication says who asks. */
 const CONFIDENTIAL_ALONE = ['client_credentials', TOKEN_EXCHANGE, JWT_BEARER] as const;
+/** Those that a refresh token may come with. */
+const WITH_A_PERSON = ['authorization_code', DEVICE_CODE, CIBA] as const;
 
 const uris = z.array(z.string()).max(50, 'must not name more than 50 URIs');
 
@@ -46,8 +51,8 @@ export const checkFlows: Check = (client, object) => {
       `must not contain ${grant} for a client that does not authenticate (token_endpoint_auth_method none)`,
     );
   }
-  if (grants.has('refresh_token') && !grants.has('authorization_code') && !grants.has(DEVICE_CODE)) {
-    object(['grant_types'], `must contain authorization_code or ${DEVICE_CODE} where it contains refresh_token`);
+  if (grants.has('refresh_token') && !WITH_A_PERSON.some((grant) => grants.has(grant))) {
+    object(['grant_types'], `must contain ${WITH_A_PERSON.join(' or ')} where it contains refresh_token`);
   }
   if (grants.has('authorization_code') !== client.response_types.includes('code')) {
     object(['response_types'], 'must be ["code"] with the grant type authorization_code, and empty without');

@@ -1,0 +1,124 @@
+/**
+ * What an application asks somebody who is not there (CIBA): who asks for what, with the words that the application shows
+ * them too, and whether they approve. Only the person it is for sees the page; for everybody else there is none.
+ */
+import type { Context } from 'koa';
+import { errors } from 'oidc-provider';
+import { z } from 'zod';
+import { notFound } from '../base/refusal.ts';
+import { requestOf } from '../http/request_context.ts';
+import { addScopes } from './consent_step.ts';
+import type { NoticePage } from './pages.ts';
+import { describePermissions } from './permissions.ts';
+import { findApplication, originOf, type Approval, type LoginRoom } from './room.ts';
+import { findVisitor, formToken, readFormFrom, type Visitor } from './visitor.ts';
+import { describeMoment } from './wording.ts';
+
+const DecisionForm = z.object({ form_token: z.string(), decision: z.enum(['approve', 'deny', 'confirm']) });
+
+/** What a name looks like; for anything else nobody has to log in. */
+const NAME = /^[\w-]{43}$/;
+
+export function approvalPath({ views }: LoginRoom, id: string): string {
+  return views.path(`/approve/${id}`);
+}
+
+/** After a decision the same address says what became of it. */
+export async function showApproval(room: LoginRoom, ctx: Context, id: string): Promise<void> {
+  if (!NAME.test(id)) throw noSuchRequest();
+  const visitor = await findVisitor(room, ctx);
+  if (!visitor) return room.logIn(ctx, approvalPath(room, id), await room.provider().Session.get(ctx));
+  const approval = await findApproval(room, ctx, visitor, id);
+  const application = await findApplication(room, approval.clientId);
+  if (!application) throw noSuchRequest();
+  if (approval.status !== 'waiting') return room.views.show(ctx, 200, endings[approval.status](application.name));
+  room.views.show(ctx, 200, {
+    page: 'approval',
+    application,
+    action: approvalPath(room, id),
+    formToken: tokenFor(visitor, approval),
+    email: visitor.account.email,
+    bindingMessage: approval.bindingMessage,
+    asked: describePermissions(room, approval.scopes),
+    askedAt: describeMoment(approval.askedAt),
+    expiresAt: describeMoment(approval.expiresAt),
+    address: approval.address,
+    staysConnected: approval.staysConnected,
+    confirmsFirst: !loggedInSince(visitor, approval),
+  });
+}
+
+export async function decideApproval(room: LoginRoom, ctx: Context, id: string): Promise<void> {
+  if (!NAME.test(id)) throw noSuchRequest();
+  const visitor = await findVisitor(room, ctx);
+  if (!visitor) return room.logIn(ctx, approvalPath(room, id), await room.provider().Session.get(ctx));
+  const approval = await findApproval(room, ctx, visitor, id);
+  const { decision } = await readFormFrom(ctx, DecisionForm, tokenFor(visitor, approval));
+  if (decision === 'deny') await room.approvals.deny(approval, originOf(ctx, approval.accountId), requestOf(ctx).now);
+  // one that was on the screen for long is asked for the password first, too
+  else if (decision === 'confirm' || !loggedInSince(visitor, approval)) {
+    return room.logIn(ctx, approvalPath(room, id), visitor.session);
+  } else await approve(room, ctx, visitor, approval).catch(asGone);
+  ctx.status = 303;
+  ctx.redirect(approvalPath(room, id));
+}
+
+/** A grant of its own, with what the page showed. Where the request was decided meanwhile, nothing is left of it. */
+async function approve(room: LoginRoom, ctx: Context, { session }: Visitor, approval: Approval): Promise<void> {
+  const { Grant } = room.provider();
+  const grant = new Grant({ accountId: approval.accountId, clientId: approval.clientId });
+  addScopes(grant, approval.scopes);
+  const grantId = await grant.save();
+  const login = { authTime: session.loginTs!, acr: session.acr, amr: session.amr };
+  const origin = originOf(ctx, approval.accountId);
+  const approved = await room.approvals.approve(approval, grantId, login, origin, requestOf(ctx).now);
+  if (!approved) await grant.destroy();
+}
+
+async function findApproval(room: LoginRoom, ctx: Context, { account }: Visitor, id: string): Promise<Approval> {
+  const approval = await room.approvals.find(account.accountId, id, requestOf(ctx).now);
+  if (!approval) throw noSuchRequest();
+  return approval;
+}
+
+/** One sentence for a request that never was, that is long over, and that is somebody else's. */
+function noSuchRequest(): Error {
+  return notFound(
+    'There is no such request for you. It may be over, or for another account than the one you use here.',
+  );
+}
+
+/** The client was revoked, or the account disabled, while the person was deciding. */
+function asGone(error: unknown): never {
+  throw error instanceof errors.InvalidGrant ? noSuchRequest() : error;
+}
+
+function loggedInSince({ session }: Visitor, { loginSince }: Approval): boolean {
+  return (session.loginTs ?? 0) >= loginSince;
+}
+
+/** What is approved is what was on the page, whatever the application has been given or lost meanwhile. */
+function tokenFor({ session }: Visitor, { id, scopes }: Approval): string {
+  return formToken(session, `the page for the request ${id} ${JSON.stringify(scopes)}`);
+}
+
+const endings: Readonly<Record<Exclude<Approval['status'], 'waiting'>, (application: string) => NoticePage>> = {
+  approved: (application) => ({
+    page: 'notice',
+    heading: 'You have approved the request',
+    sentences: [
+      `${application} goes on by itself in a moment. You can close this window.`,
+      'You can take the access back at any time on your account page.',
+    ],
+  }),
+  denied: (application) => ({
+    page: 'notice',
+    heading: 'You have denied the request',
+    sentences: [`${application} gets no access. You can close this window.`],
+  }),
+  expired: () => ({
+    page: 'notice',
+    heading: 'This request can’t be decided any more',
+    sentences: ['It has expired, and nothing was allowed. If it was yours, start again at the application.'],
+  }),
+};
