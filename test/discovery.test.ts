@@ -79,9 +79,9 @@ describe('discovery', () => {
       'refresh_token',
       'client_credentials',
       'urn:ietf:params:oauth:grant-type:device_code',
+      'urn:openid:params:grant-type:ciba',
       'urn:ietf:params:oauth:grant-type:token-exchange',
       'urn:ietf:params:oauth:grant-type:jwt-bearer',
-      'urn:openid:params:grant-type:ciba',
     ]);
     assert.deepEqual(metadata['token_endpoint_auth_methods_supported'], [
       'client_secret_basic',
