@@ -8,6 +8,7 @@ import { usesSecret } from '../clients/metadata/authentication.ts';
 import { ClientMetadata, ClientMetadataShape } from '../clients/metadata/client_metadata.ts';
 import { createClient, deleteClient, lockClient, updateClient } from '../clients/registration.ts';
 import { addSecret } from '../clients/secrets.ts';
+import { signingAlgsOf } from '../clients/signing_algs.ts';
 import { NO_CONTENT, type Reply } from '../http/route.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
 import { ClientView, clientTag, clientView, rereadClient } from './client_view.ts';
@@ -145,7 +146,10 @@ async function register(call: AdminCall, given: NewClient): Promise<Reply<Regist
   const { metadata, client_secret, client_secret_expires_in_seconds: expiresInSeconds } = given;
   refuseToGive(call, metadata);
   const prepared = usesSecret(metadata) ? await prepareSecret(call, client_secret) : undefined;
+  const { rotation } = call.dependencies;
+  const keys = await rotation.makeMissing(signingAlgsOf(metadata));
   return call.write(async (inChange) => {
+    await rotation.addIn(inChange, keys);
     const { clientId } = await createClient(inChange, metadata);
     const secret =
       prepared &&
@@ -176,10 +180,13 @@ async function change(
   clientId: string,
   patch: Readonly<Record<string, unknown>>,
 ): Promise<Reply<ClientView>> {
+  const { rotation } = call.dependencies;
+  const keys = await rotation.makeMissing(signingAlgsOf(patch));
   return call.write(async (inChange) => {
     const client = await lockClient(inChange.tx, clientId);
     refuseToControl(call, client);
     call.refuseOtherVersion(client.version);
+    await rotation.addIn(inChange, keys);
     const { metadata } = await updateClient(inChange, client, patch);
     refuseToGive(call, metadata);
     const changed = await rereadClient(inChange.tx, clientId);

@@ -88,7 +88,9 @@ export async function furnish({
   changes.on('revoked_token', (jti) => revoked.add(jti, clock()));
   changes.onReset(async () => {
     clients.dropAll();
-    await Promise.all([resources.load(), ring.load(), revoked.load(clock())]);
+    // before what is signed with them
+    await ring.load();
+    await Promise.all([resources.load(), revoked.load(clock())]);
   });
   // first the log, then what it keeps fresh: no change can fall between the two
   await changes.start();

@@ -9,6 +9,7 @@ import type { Client, ClientWithSecrets } from './client.ts';
 import { readClient } from './client_rows.ts';
 import { usesSecret } from './metadata/authentication.ts';
 import { ClientMetadata } from './metadata/client_metadata.ts';
+import { refuseWithoutKey } from './signing_algs.ts';
 
 /** Makes a client. `clientId` is for the ones that the house itself makes at its first start. */
 export async function createClient(
@@ -17,6 +18,7 @@ export async function createClient(
   clientId = randomId('client'),
 ): Promise<Client> {
   const { tx, now } = change;
+  await refuseWithoutKey(tx, metadata);
   const row = await tx
     .insertInto('clients')
     .values({ client_id: clientId, ...stored(metadata), created_at: now, updated_at: now })
@@ -52,6 +54,7 @@ export async function updateClient(
 ): Promise<Client> {
   const { tx, now } = change;
   const metadata = applyPatch(client.metadata, patch);
+  await refuseWithoutKey(tx, metadata);
   if (usesSecret(client.metadata) && !usesSecret(metadata)) {
     await tx
       .updateTable('client_secrets')

@@ -1,6 +1,7 @@
 /** The tables of migrations/, as Kysely sees them. */
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { Digest } from '../base/secret.ts';
+import type { SigningAlg } from '../base/signing_algs.ts';
 
 export interface Tables {
   data_keys: DataKeys;
@@ -60,7 +61,7 @@ interface Resources {
   identifier: string;
   scopes: JSONColumnType<{ name: string; description: string }[]>;
   access_token_ttl_seconds: number;
-  signing_alg: 'ES256' | 'RS256';
+  signing_alg: SigningAlg;
   version: Generated<number>;
   created_at: Date;
   updated_at: Date;
@@ -175,7 +176,7 @@ interface RevokedTokens {
 
 interface SigningKeys {
   kid: string;
-  alg: 'ES256' | 'RS256';
+  alg: SigningAlg;
   status: 'next' | 'current' | 'previous';
   public_jwk: StoredJson;
   data_key_id: string;

@@ -12,6 +12,7 @@ import type { Logger } from '../log.ts';
 import { requestOf } from '../http/request_context.ts';
 import { notesOf, originOf } from './notes.ts';
 import { ROUTES, type ProviderPages } from './provider.ts';
+import { INTROSPECTION_JWT } from './signed_introspection.ts';
 import type { StructuredTokens } from './structured_tokens.ts';
 
 export interface EndpointsSettings {
@@ -62,6 +63,8 @@ export class Endpoints {
     }
     await this.#report(context);
     if (ctx.path === ROUTES.jwks && ctx.status === 200) this.#cacheable(ctx);
+    // which has no parameters (RFC 9701, 10.3); the library adds a charset
+    if (ctx.type === INTROSPECTION_JWT) ctx.set('Content-Type', INTROSPECTION_JWT);
     // the answer is empty (RFC 7009, 2.2), and some clients refuse one of a type that they don't read
     if (ctx.path === ROUTES.revocation && ctx.status === 200) ctx.remove('Content-Type');
   };

@@ -13,6 +13,7 @@ import type { Clock } from '../base/clock.ts';
 import { epochSeconds } from '../base/clock.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import type { Digest } from '../base/secret.ts';
+import { SIGNING_ALGS } from '../base/signing_algs.ts';
 import { AUTH_METHODS } from '../clients/metadata/authentication.ts';
 import { GRANT_TYPES } from '../clients/metadata/flows.ts';
 import { CLIENT_ALGS } from '../clients/metadata/pieces.ts';
@@ -91,7 +92,6 @@ export const METHODS: Readonly<Record<string, readonly string[]>> = {
   '/.well-known/oauth-authorization-server': ['GET', 'OPTIONS'],
 };
 
-const SIGNING_ALGS = ['ES256', 'RS256'] as const;
 const REUSE_EVENTS: Readonly<Record<string, Parameters<typeof noteReuse>[0]>> = {
   RefreshToken: 'refresh_token.reused',
   PushedAuthorizationRequest: 'request_uri.reused',
@@ -105,7 +105,7 @@ const INTERACTION_SECONDS = 1_800;
 export function createProvider(settings: ProviderSettings, jwks: readonly JWK[]): Provider {
   const provider = new Provider(settings.issuer, configuration(settings, jwks));
   pinToIssuer(provider);
-  useRegisteredClients(provider, settings.clients);
+  useRegisteredClients(provider, settings.clients, new Set(jwks.map(({ alg }) => alg)));
   demandProofOfBound(provider);
   demandPushedRequest(provider);
   (provider.ReplayDetection as { unique: unknown }).unique = useOnceOnAllNodes(settings.database);
@@ -154,14 +154,18 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     allowOmittingSingleRegisteredRedirectUri: false,
     clientAuthMethods: [...AUTH_METHODS],
     assertJwtClientAuthClaimsAndHeader: demandOurAudience(settings.issuer, clock),
+    // of what this server signs with the library takes, and names in discovery, what there are keys for
     enabledJWA: {
       idTokenSigningAlgValues: [...SIGNING_ALGS],
       clientAuthSigningAlgValues: [...CLIENT_ALGS],
       userinfoSigningAlgValues: [...SIGNING_ALGS],
+      introspectionSigningAlgValues: [...SIGNING_ALGS],
       authorizationSigningAlgValues: [...SIGNING_ALGS],
       dPoPSigningAlgValues: [...DPOP_ALGS],
       requestObjectSigningAlgValues: [...CLIENT_ALGS],
     },
+    // what RFC 9701 (6) says, and the library leaves out
+    clientDefaults: { introspection_signed_response_alg: 'RS256' },
     scopes: ['openid', 'offline_access'],
     claims: { openid: ['sub'], profile: ['name', 'updated_at'], email: ['email', 'email_verified'] },
     // a token for an API can't be used at userinfo, so who asked for the claims finds them in the ID token
@@ -221,6 +225,8 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       requestObjects: { enabled: true, assertJwtClaimsAndHeader: demandRequestObject(clock) },
       claimsParameter: { enabled: false },
       userinfo: { enabled: true },
+      jwtUserinfo: { enabled: true },
+      jwtIntrospection: { enabled: true },
       revocation: { enabled: true, allowedPolicy: mayRevoke },
       introspection: {
         enabled: true,

@@ -7,6 +7,8 @@ import { usesSecret } from '../clients/metadata/authentication.ts';
 import { DEVICE_CODE } from '../clients/metadata/flows.ts';
 import type { SecretUses } from '../clients/secret_uses.ts';
 import type { SecretVerifier } from '../clients/secret_verifier.ts';
+import { signingAlgsOf } from '../clients/signing_algs.ts';
+import { Unavailable } from '../db/connection.ts';
 import type { Clock } from '../base/clock.ts';
 import { readKeysThrough, type ClientKeysSettings } from './client_keys.ts';
 import { demandProof } from './dpop.ts';
@@ -42,7 +44,11 @@ interface ClientClass {
 }
 
 /** Makes the provider find its clients in our directory. A revoked client is not found. */
-export function useRegisteredClients(provider: Provider, settings: RegisteredClientsSettings): void {
+export function useRegisteredClients(
+  provider: Provider,
+  settings: RegisteredClientsSettings,
+  signingAlgs: ReadonlySet<unknown>,
+): void {
   const { directory, verifier, uses, clock, keys } = settings;
   const RegisteredClient = provider.Client as unknown as ClientClass;
   // an instance lives as long as the record it was built from: a changed client has a new record
@@ -53,6 +59,7 @@ export function useRegisteredClients(provider: Provider, settings: RegisteredCli
     if (!record || record.revokedAt) return undefined;
     const known = instances.get(record);
     if (known) return known;
+    refuseUnknownAlgs(record, signingAlgs);
     const client = new RegisteredClient(toLibraryMetadata(record));
     readKeysThrough(keys, client);
     instances.set(record, client);
@@ -90,6 +97,12 @@ function refuseGrantType(grantType: string): void {
   const asked = oidc?.route === 'device_authorization' ? DEVICE_CODE : oidc?.params?.['grant_type'];
   if ((oidc?.route !== 'token' && oidc?.route !== 'device_authorization') || asked !== grantType) return;
   throw new errors.UnauthorizedClient('the client is not registered for this grant type');
+}
+
+/** Keys that were made with the client are in the same news, which this node hears in a moment. */
+function refuseUnknownAlgs({ metadata }: ClientWithSecrets, signingAlgs: ReadonlySet<unknown>): void {
+  if (signingAlgsOf(metadata).every((alg) => signingAlgs.has(alg))) return;
+  throw new Unavailable('This node has not heard yet of a key that the client wants its answers signed with.');
 }
 
 function toLibraryMetadata({ clientId, metadata, createdAt }: ClientWithSecrets): AllClientMetadata {

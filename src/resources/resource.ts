@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { json, type Reader, type Tx } from '../db/connection.ts';
 import { conflict, notFound } from '../base/refusal.ts';
+import { ONE_OF_SIGNING_ALGS, SIGNING_ALGS, type SigningAlg } from '../base/signing_algs.ts';
 import { recordChange } from '../changes/change_log.ts';
 import type { Change } from '../audit/change.ts';
 
@@ -58,7 +59,7 @@ const settings = {
     .int('must be a whole number of seconds')
     .min(10, 'must be at least 10 seconds')
     .max(86_400, 'must be at most a day (86400)'),
-  signing_alg: z.enum(['ES256', 'RS256'], 'must be ES256 or RS256'),
+  signing_alg: z.enum(SIGNING_ALGS, ONE_OF_SIGNING_ALGS),
 };
 
 export const NewResource = z.strictObject({
@@ -78,7 +79,7 @@ export interface Resource {
   readonly identifier: string;
   readonly scopes: readonly Scope[];
   readonly accessTokenTtlSeconds: number;
-  readonly signingAlg: 'ES256' | 'RS256';
+  readonly signingAlg: SigningAlg;
   readonly version: number;
   readonly createdAt: Date;
   readonly updatedAt: Date;
@@ -229,7 +230,7 @@ interface ResourceRow {
   identifier: string;
   scopes: { name: string; description: string }[];
   access_token_ttl_seconds: number;
-  signing_alg: 'ES256' | 'RS256';
+  signing_alg: SigningAlg;
   version: number;
   created_at: Date;
   updated_at: Date;
