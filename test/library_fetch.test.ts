@@ -14,8 +14,10 @@ import { EgressFailed } from '../src/egress/failure.ts';
 import { UserCodeGuesses } from '../src/limits/user_code_guesses.ts';
 import { createLog } from '../src/log.ts';
 import { createProviderPages } from '../src/login/provider_pages.ts';
+import { AuthorizationDetailsPolicy } from '../src/oidc/authorization_details.ts';
 import { createProvider } from '../src/oidc/provider.ts';
 import { ResourcePolicy } from '../src/oidc/resource_policy.ts';
+import { AuthorizationDetailsTypes } from '../src/resources/authorization_details_types.ts';
 import { ResourceDirectory } from '../src/resources/resource_directory.ts';
 import { Vault } from '../src/vault/vault.ts';
 import { MasterKey } from '../src/vault/master_key.ts';
@@ -33,6 +35,7 @@ async function providerWithWayOutTo(origin: string): Promise<Provider> {
   );
   const { privateKey } = await generateKeyPair('ES256', { extractable: true });
   const [issuer, log, clock] = ['https://id.example.com', createLog('silent'), systemClock];
+  const detailsPolicy = new AuthorizationDetailsPolicy(new AuthorizationDetailsTypes(database));
   const settings = {
     issuer,
     database,
@@ -46,7 +49,8 @@ async function providerWithWayOutTo(origin: string): Promise<Provider> {
       keys: { egress, clock, log },
     },
     trail: new AuditTrail({ database, log, clock }),
-    policy: new ResourcePolicy(new ResourceDirectory(database)),
+    policy: new ResourcePolicy(new ResourceDirectory(database), detailsPolicy),
+    detailsPolicy,
     userCodeGuesses: new UserCodeGuesses(pool),
     digestUserCode: sha256,
     pages: createProviderPages({ issuer, describeScopes: () => [] }),

@@ -15,6 +15,8 @@ export const ADMIN_SCOPES: readonly AdminScope[] = [
   { name: 'secrets:rotate', description: 'Give clients new secrets and end old ones' },
   { name: 'resources:read', description: 'See resources and their scopes' },
   { name: 'resources:write', description: 'Register, change and delete resources' },
+  { name: 'policies:read', description: 'See the policies that requests are judged by' },
+  { name: 'policies:write', description: 'Set the policies that requests are judged by' },
   { name: 'keys:read', description: 'See the signing keys, without their private halves' },
   { name: 'keys:rotate', description: 'Rotate the signing keys' },
   { name: 'accounts:read', description: 'See accounts' },

@@ -15,7 +15,9 @@ import { SecretGuesses } from '../limits/secret_guesses.ts';
 import { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import { createLogin } from '../login/login.ts';
 import { createProviderPages } from '../login/provider_pages.ts';
+import { AuthorizationDetailsPolicy } from '../oidc/authorization_details.ts';
 import { describeClient, describeScopes } from '../oidc/descriptions.ts';
+import { describeDetails } from '../oidc/details_in_words.ts';
 import { Endpoints } from '../oidc/endpoints.ts';
 import { createProvider, METHODS } from '../oidc/provider.ts';
 import { ResourcePolicy } from '../oidc/resource_policy.ts';
@@ -46,6 +48,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
   const guesses = new SecretGuesses();
   const verifier = new SecretVerifier(vault, argon2id, (clientId) => guesses.mayCompare(clientId));
   const userCodeGuesses = new UserCodeGuesses(pool);
+  const detailsPolicy = new AuthorizationDetailsPolicy(house.detailsTypes);
   const swap = (): void =>
     endpoints.use(
       createProvider(
@@ -56,7 +59,8 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
           egress,
           clients: { directory: clients, verifier, uses: house.uses, clock, keys: { egress, clock, log } },
           trail,
-          policy: new ResourcePolicy(resources),
+          policy: new ResourcePolicy(resources, detailsPolicy),
+          detailsPolicy,
           userCodeGuesses,
           digestUserCode: house.digestUserCode,
           pages,
@@ -68,6 +72,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     );
   swap();
   house.ring.onSwap(swap);
+  house.detailsTypes.onSwap(swap);
 
   const login = createLogin({
     provider: () => endpoints.provider,
@@ -77,6 +82,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     attempts: new LoginAttempts(pool),
     describeClient: describeClient(clients),
     describeScopes: describeScopes(resources, issuer),
+    describeDetails: describeDetails(house.detailsTypes),
     issuer,
     log,
   });

@@ -22,6 +22,7 @@ import { TokenVerifier } from '../keys/token_verifier.ts';
 import type { Logger } from '../log.ts';
 import { AccessTokens } from '../oidc/access_tokens.ts';
 import { RevokedTokens } from '../oidc/revoked_tokens.ts';
+import { AuthorizationDetailsTypes } from '../resources/authorization_details_types.ts';
 import { ResourceDirectory } from '../resources/resource_directory.ts';
 import type { MasterKey } from '../vault/master_key.ts';
 import { Vault } from '../vault/vault.ts';
@@ -64,6 +65,7 @@ export async function furnish({
 
   const clients = new ClientDirectory(database);
   const resources = new ResourceDirectory(database);
+  const detailsTypes = new AuthorizationDetailsTypes(database);
   const ring = new KeyRing(database, vault);
   const revoked = new RevokedTokens(database);
   const rotation = new KeyRotation({
@@ -84,17 +86,18 @@ export async function furnish({
   });
   changes.on('client', (clientId) => clients.drop(clientId));
   changes.on('resource', () => resources.load());
+  changes.on('authorization_details_type', () => detailsTypes.load());
   changes.on('signing_keys', () => ring.load());
   changes.on('revoked_token', (jti) => revoked.add(jti, clock()));
   changes.onReset(async () => {
     clients.dropAll();
     // before what is signed with them
     await ring.load();
-    await Promise.all([resources.load(), revoked.load(clock())]);
+    await Promise.all([resources.load(), detailsTypes.load(), revoked.load(clock())]);
   });
   // first the log, then what it keeps fresh: no change can fall between the two
   await changes.start();
-  await Promise.all([resources.load(), ring.load(), revoked.load(now)]);
+  await Promise.all([resources.load(), detailsTypes.load(), ring.load(), revoked.load(now)]);
 
   const browserKey = await vault.current('cookies', now);
   const cookieKey = browserKey.digest('signs cookies').toString('base64url');
@@ -113,6 +116,7 @@ export async function furnish({
     adminApi,
     clients,
     resources,
+    detailsTypes,
     ring,
     revoked,
     rotation,

@@ -2,7 +2,7 @@
 
 export type EventName =
   // tokens and grants
-  | 'token.issued' // grant_type, resource, scope, jti, jkt, expires_in_seconds, with_refresh_token, grant_id
+  | 'token.issued' // grant_type, resource, scope, authorization_details_types, jti, jkt, expires_in_seconds, with_refresh_token, grant_id
   | 'token.refused' // grant_type, error, reason
   | 'token.revoked' // token_type, jti
   | 'token.introspected' // only where refused: error, reason
@@ -11,9 +11,9 @@ export type EventName =
   | 'device_code.reused'
   | 'assertion.replayed'
   | 'dpop_proof.replayed'
-  | 'authorization_request.pushed' // scope, resources; where refused: error, reason
+  | 'authorization_request.pushed' // scope, resources, authorization_details_types; where refused: error, reason
   | 'request_uri.reused'
-  | 'authorization.granted' // scope, resources
+  | 'authorization.granted' // scope, resources, authorization_details_types
   | 'authorization.refused' // error, reason
   // devices without a browser; polls that find nothing decided yet are in no trail: nothing was decided
   | 'device.requested' // scope, resources
@@ -35,7 +35,7 @@ export type EventName =
   | 'login.throttled' // retry_after_seconds
   | 'logout.completed'
   | 'session.ended'
-  | 'consent.given' // scopes, remembered
+  | 'consent.given' // scopes, authorization_details_types, remembered
   | 'consent.denied'
   | 'consent.withdrawn'
   // clients and what they may ask for
@@ -49,6 +49,9 @@ export type EventName =
   | 'resource.created'
   | 'resource.updated' // members
   | 'resource.deleted'
+  | 'authorization_details_type.created' // type, resources
+  | 'authorization_details_type.updated' // type, members, resources
+  | 'authorization_details_type.deleted' // type
   // the house
   | 'signing_key.created' // kid, alg
   | 'signing_key.rotated' // kid, alg, previous, reason, emergency

@@ -70,6 +70,7 @@ export async function updateClient(
     .execute();
   await tx.deleteFrom('client_resources').where('client_id', '=', client.clientId).execute();
   await tx.deleteFrom('client_introspects').where('client_id', '=', client.clientId).execute();
+  await tx.deleteFrom('client_authorization_details_types').where('client_id', '=', client.clientId).execute();
   await storeAccess(change, client.clientId, metadata);
   await changed(change, client.clientId, 'client.updated', { members: Object.keys(patch), ...rightsOf(metadata) });
   return existing(tx, client.clientId);
@@ -162,18 +163,25 @@ function rightsOf(metadata: ClientMetadata): Readonly<Record<string, string | re
     redirect_uris: metadata.redirect_uris,
     resources: metadata.resources.map(({ resource, scopes }) => `${resource} ${scopes.join(' ')}`),
     introspects: metadata.introspects,
+    authorization_details_types: metadata.authorization_details_types,
   };
 }
 
 /** The columns of the metadata: what has a table of its own is not in the document. */
-function stored({ resources: _, introspects: __, secret_rotation_days, ...document }: ClientMetadata) {
+function stored({
+  resources: _,
+  introspects: __,
+  authorization_details_types: ___,
+  secret_rotation_days,
+  ...document
+}: ClientMetadata) {
   return { metadata: json(document), secret_rotation_days: secret_rotation_days ?? null };
 }
 
 async function storeAccess(
   { tx }: Change,
   clientId: string,
-  { resources, introspects }: ClientMetadata,
+  { resources, introspects, authorization_details_types: types }: ClientMetadata,
 ): Promise<void> {
   await refuseUnknownAccess(tx, resources, introspects);
   if (resources.length > 0) {
@@ -188,6 +196,40 @@ async function storeAccess(
       .values(introspects.map((resource) => ({ client_id: clientId, resource })))
       .execute();
   }
+  if (types.length > 0) {
+    await refuseUnknownTypes(tx, types, resources);
+    await tx
+      .insertInto('client_authorization_details_types')
+      .values(types.map((type) => ({ client_id: clientId, type })))
+      .execute();
+  }
+}
+
+/** Locks the types named against deletion. What a client may ask for of a resource that it doesn't have is nothing. */
+async function refuseUnknownTypes(
+  tx: Tx,
+  types: readonly string[],
+  resources: ClientMetadata['resources'],
+): Promise<void> {
+  const rows = await tx
+    .selectFrom('authorization_details_types')
+    .select('type')
+    .where('type', 'in', types)
+    .forKeyShare()
+    .execute();
+  const known = new Set(rows.map(({ type }) => type));
+  const has = new Set(resources.map(({ resource }) => resource));
+  const reach = await tx
+    .selectFrom('authorization_details_type_resources')
+    .selectAll()
+    .where('type', 'in', types)
+    .execute();
+  types.forEach((type, index) => {
+    const at = `/authorization_details_types/${index}`;
+    if (!known.has(type)) throw invalid(at, 'names no type that is registered here');
+    if (!reach.some((row) => row.type === type && has.has(row.resource)))
+      throw invalid(at, 'names a type that is for none of the client’s resources');
+  });
 }
 
 /** Locks the resources named against change, so that no scope disappears between this check and the commit. */

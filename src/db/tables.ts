@@ -8,9 +8,12 @@ export interface Tables {
   changes: Changes;
   audit_events: AuditEvents;
   resources: Resources;
+  authorization_details_types: AuthorizationDetailsTypes;
+  authorization_details_type_resources: AuthorizationDetailsTypeResources;
   clients: Clients;
   client_resources: ClientResources;
   client_introspects: ClientIntrospects;
+  client_authorization_details_types: ClientAuthorizationDetailsTypes;
   client_secrets: ClientSecrets;
   accounts: Accounts;
   consents: Consents;
@@ -67,6 +70,21 @@ interface Resources {
   updated_at: Date;
 }
 
+interface AuthorizationDetailsTypes {
+  type: string;
+  title: string;
+  description: string | null;
+  schema: StoredJson;
+  version: Generated<number>;
+  created_at: Date;
+  updated_at: Date;
+}
+
+interface AuthorizationDetailsTypeResources {
+  type: string;
+  resource: string;
+}
+
 interface Clients {
   client_id: string;
   metadata: StoredJson;
@@ -88,6 +106,11 @@ interface ClientResources {
 interface ClientIntrospects {
   client_id: string;
   resource: string;
+}
+
+interface ClientAuthorizationDetailsTypes {
+  client_id: string;
+  type: string;
 }
 
 interface ClientSecrets {

@@ -9,7 +9,7 @@ import { requestOf } from '../http/request_context.ts';
 import type { Views } from '../http/views.ts';
 import type { LoginAttempts } from '../limits/login_attempts.ts';
 import type { Logger } from '../log.ts';
-import type { Application, Page, Permissions } from './pages.ts';
+import type { Application, Detail, Page, Permissions } from './pages.ts';
 
 export interface LoginDependencies {
   /** The provider in force: another one after each key rotation, so it is asked for anew at every request. */
@@ -22,6 +22,8 @@ export interface LoginDependencies {
   readonly describeClient: (clientId: string) => Promise<Application | undefined>;
   /** Scopes in words: every one that is asked about, each under the API it belongs to. */
   readonly describeScopes: (request: ScopeRequest) => readonly Permissions[];
+  /** Authorization details (RFC 9396) in words: every one of them, with every member. */
+  readonly describeDetails: (authorizationDetails: string) => readonly Detail[];
   readonly issuer: string;
   readonly log: Logger;
 }

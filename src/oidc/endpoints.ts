@@ -62,6 +62,7 @@ export class Endpoints {
       notesOf(context).failure = error as Error;
     }
     await this.#report(context);
+    if (context.oidc.route === 'discovery') omitEmpty(ctx);
     if (ctx.path === ROUTES.jwks && ctx.status === 200) this.#cacheable(ctx);
     // which has no parameters (RFC 9701, 10.3); the library adds a charset
     if (ctx.type === INTROSPECTION_JWT) ctx.set('Content-Type', INTROSPECTION_JWT);
@@ -101,5 +102,14 @@ export class Endpoints {
     ctx.set('Cache-Control', `public, max-age=${this.#settings.jwksMaxAgeSeconds}`);
     ctx.set('ETag', `"${createHash('sha256').update(JSON.stringify(ctx.body)).digest('base64url').slice(0, 27)}"`);
     if (ctx.fresh) ctx.status = 304;
+  }
+}
+
+/** What there is none of is not listed (RFC 8414, 3.2). */
+function omitEmpty({ body }: Koa.Context): void {
+  if (typeof body !== 'object' || body === null) return;
+  const metadata = body as Record<string, unknown>;
+  for (const [name, value] of Object.entries(metadata)) {
+    if (Array.isArray(value) && value.length === 0) delete metadata[name];
   }
 }

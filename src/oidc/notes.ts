@@ -7,6 +7,7 @@ import type { Actor, AuditEvent, EventName, Origin } from '../audit/events.ts';
 import { DEVICE_CODE } from '../clients/metadata/flows.ts';
 import { requestOf } from '../http/request_context.ts';
 import { grantReference } from './artifacts.ts';
+import { askedFor, typesOf } from './requested_details.ts';
 
 /** The notes of one request. */
 export interface Notes {
@@ -130,6 +131,7 @@ function issued(ctx: KoaContextWithOIDC): AuditEvent {
     grant_type: parameter(ctx, 'grant_type'),
     resource: token && typeof token.aud === 'string' ? token.aud : undefined,
     scope: token?.scope,
+    authorization_details_types: typesOf(token?.rar),
     // the jti of an opaque token is the token itself
     jti: token && token.aud !== undefined ? token.jti : undefined,
     expires_in_seconds: token?.expiration,
@@ -146,7 +148,7 @@ function granted(ctx: KoaContextWithOIDC, event: 'authorization.granted' | 'devi
 
 function asked(ctx: KoaContextWithOIDC): NonNullable<AuditEvent['details']> {
   const resources = [ctx.oidc.params?.['resource']].flat().filter((one) => typeof one === 'string');
-  return { scope: parameter(ctx, 'scope'), resources };
+  return { scope: parameter(ctx, 'scope'), resources, authorization_details_types: typesOf(askedFor(ctx)) };
 }
 
 /** Named even where the caller has not proved to be that client: the trail then says `anonymous` as the actor. */

@@ -22,6 +22,7 @@ import type { Egress } from '../egress/egress.ts';
 import { fetchThrough } from '../egress/fetch.ts';
 import type { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import { createAdapter, grantReference } from './artifacts.ts';
+import type { AuthorizationDetailsPolicy } from './authorization_details.ts';
 import { demandOurAudience } from './client_assertions.ts';
 import { DeviceCodeStore } from './device_codes.ts';
 import { deviceFlow, guardDeviceFlow, type DevicePages } from './device_flow.ts';
@@ -49,6 +50,7 @@ export interface ProviderSettings {
   readonly clients: RegisteredClientsSettings;
   readonly trail: AuditTrail;
   readonly policy: ResourcePolicy;
+  readonly detailsPolicy: AuthorizationDetailsPolicy;
   readonly userCodeGuesses: UserCodeGuesses;
   /** Digests a user code under a key; the same on every node. */
   readonly digestUserCode: (userCode: string) => Digest;
@@ -105,7 +107,10 @@ const INTERACTION_SECONDS = 1_800;
 export function createProvider(settings: ProviderSettings, jwks: readonly JWK[]): Provider {
   const provider = new Provider(settings.issuer, configuration(settings, jwks));
   pinToIssuer(provider);
-  useRegisteredClients(provider, settings.clients, new Set(jwks.map(({ alg }) => alg)));
+  useRegisteredClients(provider, settings.clients, {
+    signingAlgs: new Set(jwks.map(({ alg }) => alg)),
+    detailsTypes: settings.detailsPolicy.types(),
+  });
   demandProofOfBound(provider);
   demandPushedRequest(provider);
   (provider.ReplayDetection as { unique: unknown }).unique = useOnceOnAllNodes(settings.database);
@@ -233,6 +238,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
         allowedPolicy: (_ctx, client, token) =>
           maySee(recordOf(client), { clientId: token.clientId, audience: 'aud' in token ? token.aud : undefined }),
       },
+      richAuthorizationRequests: settings.detailsPolicy.feature(),
       rpInitiatedLogout: {
         enabled: true,
         logoutSource: settings.pages.logoutSource,

@@ -21,6 +21,12 @@ export interface RegisteredClientsSettings {
   readonly keys: ClientKeysSettings;
 }
 
+/** What a provider was built with; one that knows more is built when there is more. */
+export interface ProviderKnowledge {
+  readonly signingAlgs: ReadonlySet<unknown>;
+  readonly detailsTypes: readonly string[];
+}
+
 /** The library wants every confidential client to have a secret; no one knows this one, and it is compared with nothing. */
 const PLACEHOLDER = randomBytes(32).toString('hex');
 
@@ -47,7 +53,7 @@ interface ClientClass {
 export function useRegisteredClients(
   provider: Provider,
   settings: RegisteredClientsSettings,
-  signingAlgs: ReadonlySet<unknown>,
+  knows: ProviderKnowledge,
 ): void {
   const { directory, verifier, uses, clock, keys } = settings;
   const RegisteredClient = provider.Client as unknown as ClientClass;
@@ -59,8 +65,8 @@ export function useRegisteredClients(
     if (!record || record.revokedAt) return undefined;
     const known = instances.get(record);
     if (known) return known;
-    refuseUnknownAlgs(record, signingAlgs);
-    const client = new RegisteredClient(toLibraryMetadata(record));
+    refuseUnknownAlgs(record, knows);
+    const client = new RegisteredClient(toLibraryMetadata(record, knows));
     readKeysThrough(keys, client);
     instances.set(record, client);
     records.set(client, record);
@@ -100,15 +106,20 @@ function refuseGrantType(grantType: string): void {
 }
 
 /** Keys that were made with the client are in the same news, which this node hears in a moment. */
-function refuseUnknownAlgs({ metadata }: ClientWithSecrets, signingAlgs: ReadonlySet<unknown>): void {
+function refuseUnknownAlgs({ metadata }: ClientWithSecrets, { signingAlgs }: ProviderKnowledge): void {
   if (signingAlgsOf(metadata).every((alg) => signingAlgs.has(alg))) return;
   throw new Unavailable('This node has not heard yet of a key that the client wants its answers signed with.');
 }
 
-function toLibraryMetadata({ clientId, metadata, createdAt }: ClientWithSecrets): AllClientMetadata {
+function toLibraryMetadata(
+  { clientId, metadata, createdAt }: ClientWithSecrets,
+  { detailsTypes }: ProviderKnowledge,
+): AllClientMetadata {
   const { resources: _, introspects: __, secret_rotation_days: ___, ...spoken } = metadata;
   return {
     ...(spoken as AllClientMetadata),
+    // one that this node has not heard of yet would make the whole client invalid
+    authorization_details_types: spoken.authorization_details_types.filter((type) => detailsTypes.includes(type)),
     client_id: clientId,
     client_id_issued_at: Math.floor(createdAt.getTime() / 1000),
     ...(usesSecret(metadata) && { client_secret: PLACEHOLDER }),

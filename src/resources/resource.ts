@@ -148,6 +148,16 @@ export async function deleteResource({ tx, trail, origin, now }: Change, resourc
     const names = holders.map((holder) => holder.client_id).join(', ');
     throw conflict(`Clients may still ask for ${identifier} (${names}); take it from them first.`);
   }
+  const types = await tx
+    .selectFrom('authorization_details_type_resources')
+    .select('type')
+    .where('resource', '=', identifier)
+    .limit(3)
+    .execute();
+  if (types.length > 0) {
+    const names = types.map(({ type }) => type).join(', ');
+    throw conflict(`Types of authorization details are for ${identifier} (${names}); take it from them first.`);
+  }
   const readers = await tx
     .selectFrom('client_introspects')
     .select('client_id')
