@@ -117,9 +117,9 @@ describe('rich authorization requests (RFC 9396)', () => {
       const person = new Person(gatehouse, { remember: true });
       await exchange(await pay(PAYMENT, {}, person));
       const pages = (): number => person.trace.filter((step) => /^POST .*\/consent 303$/.test(step)).length;
-      const before = pages();
+      const shown = pages();
       await exchange(await pay(PAYMENT, {}, person));
-      assert.equal(pages(), before + 1);
+      assert.equal(pages(), shown + 1);
       const { callback } = await pay(PAYMENT, { prompt: 'none' }, person);
       assert.match(callback.searchParams.get('error') ?? '', /^(interaction|consent)_required$/);
     });

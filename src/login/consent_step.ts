@@ -117,8 +117,9 @@ function askedFor({ interaction }: Step): ConsentedScopes {
 
 /** Fixed when the interaction began, like all of the request: what is shown is what will be granted. */
 function detailsOf(room: LoginRoom, { interaction }: Step): readonly Detail[] {
-  const { authorization_details: details } = interaction.params;
-  return typeof details === 'string' ? room.describeDetails(details) : [];
+  const { authorization_details: details, resource } = interaction.params;
+  const resources = [resource].flat().filter((one) => typeof one === 'string');
+  return typeof details === 'string' ? room.describeDetails(details, resources) : [];
 }
 
 function namesOf({ openid, claims, resources }: ConsentedScopes): string[] {

@@ -23,7 +23,7 @@ export interface LoginDependencies {
   /** Scopes in words: every one that is asked about, each under the API it belongs to. */
   readonly describeScopes: (request: ScopeRequest) => readonly Permissions[];
   /** Authorization details (RFC 9396) in words: every one of them, with every member. */
-  readonly describeDetails: (authorizationDetails: string) => readonly Detail[];
+  readonly describeDetails: (authorizationDetails: string, resources: readonly string[]) => readonly Detail[];
   readonly issuer: string;
   readonly log: Logger;
 }

@@ -21,7 +21,7 @@ import { recordOf } from './registered_clients.ts';
 import { askedFor, locationsOf, type Details } from './requested_details.ts';
 
 /** In a JWT they go with every request to the API. */
-const LONGEST = 8_000;
+const LARGEST_BYTES = 8_000;
 const DETAILS_AT_MOST = 20;
 const ITEMS_AT_MOST = 100;
 
@@ -126,7 +126,7 @@ function demandReadable({ oidc }: KoaContextWithOIDC): void {
   };
   const given = String(oidc.params?.['authorization_details']);
   if (!ROUTES.has(oidc.route)) refuse('not taken at this endpoint');
-  if (given.length > LONGEST) refuse(`must not be longer than ${LONGEST} characters`);
+  if (Buffer.byteLength(given) > LARGEST_BYTES) refuse(`must not be larger than ${LARGEST_BYTES} bytes`);
   try {
     const details = parseJson(given) as Details;
     if (details.length > DETAILS_AT_MOST) refuse(`must not hold more than ${DETAILS_AT_MOST}`);

@@ -16,11 +16,16 @@ export interface DetailDescription {
 }
 
 export function describeDetails(types: AuthorizationDetailsTypes) {
-  return (authorizationDetails: string): DetailDescription[] =>
-    (JSON.parse(authorizationDetails) as AuthorizationDetail[]).map((detail) => describe(types, detail));
+  /** `resources` are the ones that the request is for. */
+  return (authorizationDetails: string, resources: readonly string[]): DetailDescription[] =>
+    (JSON.parse(authorizationDetails) as AuthorizationDetail[]).map((detail) => describe(types, detail, resources));
 }
 
-function describe(types: AuthorizationDetailsTypes, detail: AuthorizationDetail): DetailDescription {
+function describe(
+  types: AuthorizationDetailsTypes,
+  detail: AuthorizationDetail,
+  resources: readonly string[],
+): DetailDescription {
   const { type: name, locations: _, ...members } = detail;
   const type = types.get(name);
   const title = type ? fillTitle(type.title, detail) : [{ text: name, isValue: true }];
@@ -28,7 +33,7 @@ function describe(types: AuthorizationDetailsTypes, detail: AuthorizationDetail)
     title: title.map(({ text, isValue }) => ({ text: visible(text), isValue })),
     description: type?.description ?? undefined,
     type: visible(name),
-    apis: (locationsOf(detail) ?? type?.resources ?? []).map(visible),
+    apis: (locationsOf(detail) ?? type?.resources ?? []).filter((api) => resources.includes(api)),
     members: Object.entries(members).flatMap(([member, value]) =>
       rows(member, value, type?.schema.properties?.[member]),
     ),

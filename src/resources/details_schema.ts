@@ -35,7 +35,7 @@ export type DetailsSchema = {
   readonly [keyword: string]: unknown;
 };
 
-const Keywords: z.ZodType<DetailsSchema, unknown> = z.lazy(() =>
+const Keywords: z.ZodType<DetailsSchema> = z.lazy(() =>
   z.strictObject({
     type: z.enum(['object', 'array', 'string', 'number', 'integer', 'boolean']),
     title: text.optional(),
@@ -65,7 +65,7 @@ const Keywords: z.ZodType<DetailsSchema, unknown> = z.lazy(() =>
     exclusiveMaximum: z.number().optional(),
     multipleOf: z.number().positive().optional(),
   }),
-) as z.ZodType<DetailsSchema, unknown>;
+);
 
 /** Members that every detail has and the server itself looks after (RFC 9396, 2). */
 const OUR_MEMBERS = ['type', 'locations'] as const;

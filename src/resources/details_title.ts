@@ -28,5 +28,6 @@ function valueAt(detail: Readonly<Record<string, unknown>>, path: string): strin
         ? (at as Record<string, unknown>)[name]
         : undefined;
   }
-  return at === undefined ? '(not said)' : String(at);
+  if (at === undefined) return '(not said)';
+  return typeof at === 'string' ? at : JSON.stringify(at);
 }
