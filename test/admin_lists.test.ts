@@ -63,7 +63,7 @@ describe('lists of the admin API', () => {
     await admin.post('/clients', { client_name: 'Paged Bee' });
   });
 
-  it('refuse cursors that were forged, changed, or made for another list or filter', async () => {
+  it('refuse cursors that were forged, changed, or made for another list or filter (GHSA-r9w3-57w2-gch2)', async () => {
     const { body: clients } = await admin.get('/clients?q=paged&limit=1');
     const { body: accounts } = await admin.get('/accounts?q=paged&limit=1');
     const genuine = clients.next_cursor;

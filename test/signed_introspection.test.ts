@@ -84,7 +84,7 @@ describe('signed introspection (RFC 9701)', () => {
     assert.equal(answer.client_id, client.client_id);
   });
 
-  it('says no as it says yes: signed, and nothing but that', async () => {
+  it('says no as it says yes: signed, and nothing but that (INT-03)', async () => {
     const { tokens } = await signIn(gatehouse, application);
     const token = await requestToken(gatehouse.url, client);
     const revoked = await requestToken(gatehouse.url, client);

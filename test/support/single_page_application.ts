@@ -8,8 +8,8 @@ import { dirname, join } from 'node:path';
 import type { Page } from 'playwright-core';
 
 const LIBRARY = join(
-  dirname(createRequire(import.meta.url).resolve('oidc-client-ts/package.json')),
-  'dist/browser/oidc-client-ts.min.js',
+  dirname(createRequire(import.meta.url).resolve('oidc-client-ts')),
+  '../browser/oidc-client-ts.min.js',
 );
 
 export interface SinglePageApplication {
@@ -44,16 +44,6 @@ export async function serveSinglePageApplication(): Promise<SinglePageApplicatio
       await once(server, 'close');
     },
   };
-}
-
-/** What a test reads of oidc-client-ts's `User`. */
-export interface User {
-  readonly access_token: string;
-  readonly refresh_token: string;
-  readonly token_type: string;
-  readonly scope: string;
-  readonly expires_at: number;
-  readonly profile: Readonly<Record<string, unknown>>;
 }
 
 /** Runs a line of the application's code: `manager` is its UserManager. What it answers is what comes back as JSON. */
