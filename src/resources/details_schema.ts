@@ -116,7 +116,11 @@ export function compile(schema: DetailsSchema): Examine {
     const own = Object.entries(detail).filter(([name]) => !(OUR_MEMBERS as readonly string[]).includes(name));
     if (validate(Object.fromEntries(own))) return undefined;
     const [error] = validate.errors ?? [];
-    return error && `${placeOf(error.schemaPath)} ${error.message ?? 'is not as it should be'}`.trim();
+    if (!error) return undefined;
+    // a pattern has characters that an error_description can't have
+    const message =
+      error.keyword === 'pattern' ? 'must match its pattern' : (error.message ?? 'is not as it should be');
+    return `${placeOf(error.schemaPath)} ${message}`.trim();
   };
 }
 
