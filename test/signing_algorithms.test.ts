@@ -91,6 +91,29 @@ describe('signing algorithms', () => {
     assert.deepEqual(algsOf(await jwks()), ['ES256', 'RS256']);
   });
 
+  it('reach a node that has not heard of them: it asks to come again, and then has them', async () => {
+    const environment = { GATEHOUSE_CHANGE_POLL_MILLISECONDS: '900' };
+    const late = await startGatehouse({ beside: gatehouse, withoutNotify: true, environment });
+    try {
+      const resources = [{ resource: gatehouse.demo.resource, scopes: ['notes:read'] }];
+      const { body } = await admin.post('/clients', { resources, introspection_signed_response_alg: 'ML-DSA-65' });
+      const statuses: number[] = [];
+      await eventually(async () => {
+        const answer = await postForm(`${late.url}/token`, { grant_type: 'client_credentials' }, body);
+        await answer.body?.cancel();
+        statuses.push(answer.status);
+        return answer.status === 200;
+      }, 5_000);
+      // its news may have come between the two
+      assert.deepEqual(
+        statuses.filter((status) => status !== 200 && status !== 503),
+        [],
+      );
+    } finally {
+      await late.stop();
+    }
+  });
+
   it('get one pair of keys when two nodes are asked at the same moment', async () => {
     const other = new Admin(second, await gatehouse.adminToken());
     const answers = await Promise.all([

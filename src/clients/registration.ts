@@ -71,7 +71,7 @@ export async function updateClient(
   await tx.deleteFrom('client_resources').where('client_id', '=', client.clientId).execute();
   await tx.deleteFrom('client_introspects').where('client_id', '=', client.clientId).execute();
   await tx.deleteFrom('client_authorization_details_types').where('client_id', '=', client.clientId).execute();
-  await storeAccess(change, client.clientId, metadata);
+  await storeAccess(change, client.clientId, metadata, client.metadata.authorization_details_types);
   await changed(change, client.clientId, 'client.updated', { members: Object.keys(patch), ...rightsOf(metadata) });
   return existing(tx, client.clientId);
 }
@@ -182,6 +182,7 @@ async function storeAccess(
   { tx }: Change,
   clientId: string,
   { resources, introspects, authorization_details_types: types }: ClientMetadata,
+  typesHeld: readonly string[] = [],
 ): Promise<void> {
   await refuseUnknownAccess(tx, resources, introspects);
   if (resources.length > 0) {
@@ -197,7 +198,7 @@ async function storeAccess(
       .execute();
   }
   if (types.length > 0) {
-    await refuseUnknownTypes(tx, types, resources);
+    await refuseUnknownTypes(tx, { types, typesHeld, resources });
     await tx
       .insertInto('client_authorization_details_types')
       .values(types.map((type) => ({ client_id: clientId, type })))
@@ -205,11 +206,17 @@ async function storeAccess(
   }
 }
 
-/** Locks the types named against deletion. What a client may ask for of a resource that it doesn't have is nothing. */
+/**
+ * Locks the types named against deletion. A type for none of the client's resources is of no use, and refused when it is
+ * given; one that became so later stands in the way of no other change.
+ */
 async function refuseUnknownTypes(
   tx: Tx,
-  types: readonly string[],
-  resources: ClientMetadata['resources'],
+  {
+    types,
+    typesHeld,
+    resources,
+  }: Pick<ClientMetadata, 'resources'> & { readonly types: readonly string[]; readonly typesHeld: readonly string[] },
 ): Promise<void> {
   const rows = await tx
     .selectFrom('authorization_details_types')
@@ -227,7 +234,7 @@ async function refuseUnknownTypes(
   types.forEach((type, index) => {
     const at = `/authorization_details_types/${index}`;
     if (!known.has(type)) throw invalid(at, 'names no type that is registered here');
-    if (!reach.some((row) => row.type === type && has.has(row.resource)))
+    if (!typesHeld.includes(type) && !reach.some((row) => row.type === type && has.has(row.resource)))
       throw invalid(at, 'names a type that is for none of the client’s resources');
   });
 }
