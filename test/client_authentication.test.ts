@@ -56,7 +56,7 @@ describe('client authentication', () => {
     assert.equal((await ask({}, basic(client_id, right))).status, 200);
   });
 
-  it('refuses a confidential client that only names itself', async () => {
+  it('refuses a confidential client that only names itself (TOK-A02)', async () => {
     const { status, body } = await ask({ client_id: client.client_id });
     assert.deepEqual([status, body['error']], [401, 'invalid_client']);
   });
@@ -67,7 +67,7 @@ describe('client authentication', () => {
     assert.match(body['error']!, /^invalid_(client|request)$/);
   });
 
-  it('refuses two methods at once (RFC 6749, 2.3)', async () => {
+  it('refuses two methods at once (RFC 6749, 2.3) (TOK-A04)', async () => {
     const { client_id, client_secret } = client;
     const { status, body } = await ask({ client_id, client_secret }, basic(client_id, client_secret));
     assert.equal(status >= 400 && status < 500, true);
@@ -80,7 +80,7 @@ describe('client authentication', () => {
     assert.match(body['error']!, /^invalid_(client|request)$/);
   });
 
-  it('takes the method that the client was registered for and no other', async () => {
+  it('takes the method that the client was registered for and no other (TOK-A06)', async () => {
     const { client_id, client_secret } = client;
     const inBody = await ask({ client_id, client_secret });
     assert.deepEqual([inBody.status, inBody.body['error']], [401, 'invalid_client']);
@@ -97,7 +97,7 @@ describe('client authentication', () => {
   });
 
   for (const [what, header] of Object.entries({
-    'no base64': 'Basic !!!',
+    'no base64 (TOK-A08)': 'Basic !!!',
     'no colon': `Basic ${Buffer.from('nocolon').toString('base64')}`,
     'nothing after the scheme': 'Basic',
     'a broken percent code': `Basic ${Buffer.from('%zz:%zz').toString('base64')}`,

@@ -117,7 +117,7 @@ describe('the authorization code flow', () => {
     assert.equal(await userinfo(tokens.access_token), 401);
   });
 
-  it('does not let a code widen: another resource at the token endpoint is refused', async () => {
+  it('does not let a code widen: another resource at the token endpoint is refused (CVE-2026-67332)', async () => {
     const { resource } = gatehouse.demo;
     const request = await requestCode(gatehouse, client, { scope: 'openid notes:read', parameters: { resource } });
     const answer = await redeem(gatehouse.url, client, request, { resource: gatehouse.admin.resource });

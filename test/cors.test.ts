@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { generateKeyPair, SignJWT, type JWTPayload } from 'jose';
 import {
   basic,
   REDIRECT_URI,
   registerApplication,
   registerPublicApplication,
   requestCode,
+  signIn,
 } from './support/code_flow.ts';
 import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 import type { RegisteredClient } from './support/operator.ts';
@@ -77,5 +79,41 @@ describe('the token endpoint, asked by pages of other origins (CORS),', () => {
     });
     await response.body?.cancel();
     assert.equal(response.headers.get('access-control-allow-origin'), null);
+  });
+
+  it('takes no origin from a token that nobody has verified (CVE-2026-37977)', async () => {
+    const spa = await registerPublicApplication(gatehouse);
+    const { privateKey } = await generateKeyPair('ES256');
+    const forge = (claims: JWTPayload): Promise<string> =>
+      new SignJWT({ client_id: spa.client_id, azp: spa.client_id, sub: spa.client_id, ...claims })
+        .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt' })
+        .setIssuer(gatehouse.issuer)
+        .setAudience(gatehouse.issuer)
+        .setExpirationTime('1m')
+        .sign(privateKey);
+    const evil = 'https://evil.example';
+    const forged = await forge({ 'allowed-origins': [evil, '*'], allowed_origins: [evil], web_origins: [evil] });
+    const plain = await forge({});
+    /** Who may read the answer, and what stands in it. */
+    const asked = async (path: string, token: string, origin: string) => {
+      const client_assertion_type = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
+      const body = new URLSearchParams({ token, client_assertion_type, client_assertion: token });
+      const response = await fetch(gatehouse.url + path, {
+        headers: { origin, authorization: `Bearer ${token}` },
+        ...(path !== '/userinfo' && { method: 'POST', headers: { origin }, body }),
+      });
+      assert.equal(response.headers.get('access-control-allow-credentials'), null);
+      const { error } = (await response.json()) as { error?: string };
+      assert.ok(error, path);
+      return [response.status, response.headers.get('access-control-allow-origin')];
+    };
+    for (const path of ['/userinfo', '/token', '/introspect', '/revoke']) {
+      assert.deepEqual(await asked(path, forged, evil), await asked(path, plain, evil), path);
+      // a client that it names is only another reason to say no
+      const [, reader] = await asked(path, forged, evil);
+      assert.ok(reader === null || reader === (await asked(path, 'e30.e30.e30', evil))[1], path);
+    }
+    const { tokens } = await signIn(gatehouse, spa);
+    assert.deepEqual(await asked('/userinfo', tokens.access_token, evil), [400, null]);
   });
 });

@@ -22,7 +22,7 @@ describe('discovery', () => {
   });
   after(() => gatehouse.stop());
 
-  it('says the same in both documents, OpenID Connect Discovery and RFC 8414', async () => {
+  it('says the same in both documents, OpenID Connect Discovery and RFC 8414 (DISC-07)', async () => {
     const metadata = await read(gatehouse.url + OPENID);
     assert.deepEqual(await read(gatehouse.url + OAUTH), metadata);
     assert.equal(metadata['issuer'], gatehouse.issuer);
@@ -70,7 +70,7 @@ describe('discovery', () => {
     }
   });
 
-  it('promises OAuth 2.1 and nothing that is switched off', async () => {
+  it('promises OAuth 2.1 and nothing that is switched off (DISC-03)', async () => {
     const metadata = await read(gatehouse.url + OPENID);
     assert.deepEqual(metadata['response_types_supported'], ['code']);
     assert.deepEqual(metadata['code_challenge_methods_supported'], ['S256']);
@@ -113,7 +113,7 @@ describe('discovery', () => {
     );
   });
 
-  it('is not led astray by what a request says about the host (GHSA-2wmj-46rj-qm2w)', async () => {
+  it('is not led astray by what a request says about the host (DISC-05, GHSA-2wmj-46rj-qm2w)', async () => {
     const genuine = await read(gatehouse.url + OPENID);
     const { port } = new URL(gatehouse.url);
     for (const headers of [
@@ -145,7 +145,7 @@ describe('discovery', () => {
   });
 
   describe('of keys', () => {
-    it('tells public halves alone, each under its thumbprint (RFC 7638)', async () => {
+    it('tells public halves alone, each under its thumbprint (RFC 7638) (DISC-01)', async () => {
       const { keys } = (await read(`${gatehouse.url}/jwks`)) as { keys: JWK[] };
       assert.deepEqual(keys.map(({ alg }) => String(alg)).sort(), ['ES256', 'ES256', 'RS256', 'RS256']);
       for (const key of keys) {

@@ -33,7 +33,7 @@ describe('the HTTP server', () => {
     return socket;
   }
 
-  it('refuses 64 kB of headers with 431', async () => {
+  it('refuses 64 kB of headers with 431 (HTTP-04)', async () => {
     const response = await fetch(url('/'), { headers: { 'x-much': 'a'.repeat(65_536) } });
     assert.equal(response.status, 431);
   });

@@ -112,7 +112,7 @@ describe('introspection (RFC 7662)', () => {
   });
 
   for (const [what, token] of Object.entries({
-    'SQL metacharacters': "' OR 1=1;--",
+    'SQL metacharacters (INT-07)': "' OR 1=1;--",
     'a NUL': 'a\0b',
     'something like a JWT': 'e30.e30.e30',
     'two dots': '..',
@@ -129,7 +129,7 @@ describe('introspection (RFC 7662)', () => {
     for (const token of [session, code]) assert.deepEqual(await introspect(token, application), INACTIVE);
   });
 
-  it('wants to know who asks', async () => {
+  it('wants to know who asks (INT-01)', async () => {
     const token = await requestToken(gatehouse.url, client);
     const nobody = await fetch(`${gatehouse.url}/introspect`, { method: 'POST', body: new URLSearchParams({ token }) });
     assert.equal([400, 401].includes(nobody.status), true);
@@ -150,7 +150,7 @@ describe('introspection (RFC 7662)', () => {
     assert.notEqual(((await response.json()) as { active?: boolean }).active, true);
   });
 
-  it('is a POST', async () => {
+  it('is a POST (INT-05)', async () => {
     const url = `${gatehouse.url}/introspect?token=x`;
     const { client_id, client_secret } = client;
     const response = await fetch(url, { headers: { authorization: basic(client_id, client_secret) } });

@@ -19,6 +19,7 @@ async function providerWithWayOutTo(origin: string): Promise<Provider> {
     egress,
     clients: {},
     policy: {},
+    detailsPolicy: { types: () => [], feature: () => ({ enabled: false }) },
     pages: {},
     cookieKeys: ['x'.repeat(32)],
     dpopNonceSecret: Buffer.alloc(32, 'x'),
@@ -41,7 +42,9 @@ function libraryFetches(provider: Provider, jwks_uri: string): Promise<void> {
     readonly asymmetricKeyStore: { refresh(): Promise<void> };
   };
   const metadata = { grant_types: ['client_credentials'], redirect_uris: [], response_types: [] };
-  const signed = { id_token_signed_response_alg: 'ES256', authorization_signed_response_alg: 'ES256' };
+  const signed = Object.fromEntries(
+    ['id_token', 'authorization', 'introspection'].map((use) => [`${use}_signed_response_alg`, 'ES256']),
+  );
   const method = { token_endpoint_auth_method: 'private_key_jwt', ...signed };
   return new LibraryClient({ client_id: 'c', ...metadata, ...method, jwks_uri }).asymmetricKeyStore.refresh();
 }

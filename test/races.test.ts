@@ -56,7 +56,7 @@ describe('what is single-use, asked for by many at once on two nodes', () => {
     t.diagnostic(`5 codes, ${5 * CROWD} redemptions: ${won} answers with tokens`);
   });
 
-  it('a refresh token without grace gives tokens once at most, and its family is dead', async (t) => {
+  it('a refresh token without grace gives tokens once at most, and its family is dead (CVE-2026-1035) (TOK-R07)', async (t) => {
     let won = 0;
     for (let round = 0; round < 5; round++) {
       const { tokens } = await signIn(pair.a, application, { scope: 'openid notes:read', parameters: forNotes(pair) });

@@ -95,7 +95,7 @@ describe('refresh tokens', () => {
   });
 
   describe('used a second time', () => {
-    it('after the grace window end the whole family: the newest refresh token and the access tokens with it', async () => {
+    it('after the grace window end the whole family: the newest refresh token and the access tokens with it (TOK-R01)', async () => {
       const signedIn = await signIn(gatehouse, client, OFFLINE);
       const first = refreshTokenOf(signedIn);
       const renewed = await refresh(first);
@@ -124,7 +124,7 @@ describe('refresh tokens', () => {
       await isDead(first);
     });
 
-    it('after a restart still end the family: the use is in the database and not in memory', async () => {
+    it('after a restart still end the family: the use is in the database and not in memory (CVE-2026-9802)', async () => {
       const first = refreshTokenOf(await signIn(gatehouse, client, OFFLINE));
       const newest = await rotate(first);
       moveClock(PAST_GRACE_SECONDS);
@@ -170,7 +170,7 @@ describe('refresh tokens', () => {
     }
   });
 
-  it('never give more than was granted: a wider scope is refused, and costs nothing', async () => {
+  it('never give more than was granted: a wider scope is refused, and costs nothing (TOK-R03)', async () => {
     const token = refreshTokenOf(await signIn(gatehouse, client, OFFLINE));
     for (const scope of ['openid offline_access email', 'openid notes:read', 'clients:write']) {
       const { status, body } = await refresh(token, { scope });
@@ -189,7 +189,7 @@ describe('refresh tokens', () => {
     assert.equal(body['scope'], 'notes:read');
   });
 
-  it('never give a token for another API', async () => {
+  it('never give a token for another API (CVE-2026-67332)', async () => {
     const token = refreshTokenOf(await signIn(gatehouse, client, OFFLINE));
     const { status, body } = await refresh(token, { resource: gatehouse.admin.resource });
     assert.deepEqual([status, body['error']], [400, 'invalid_target']);
@@ -203,7 +203,7 @@ describe('refresh tokens', () => {
     assert.equal(wide.body['scope'], 'openid offline_access email');
   });
 
-  it('need the client to prove itself (CVE-2026-53512)', async () => {
+  it('need the client to prove itself (CVE-2026-53512) (TOK-R05)', async () => {
     const token = refreshTokenOf(await signIn(gatehouse, client, OFFLINE));
     for (const who of [
       { ...client, client_secret: '' },
@@ -215,7 +215,7 @@ describe('refresh tokens', () => {
     await rotate(token);
   });
 
-  it('are no codes, and codes are no refresh tokens', async () => {
+  it('are no codes, and codes are no refresh tokens (TOK-R09)', async () => {
     const { code } = await requestCode(gatehouse, client);
     await isDead(code);
     const { tokens } = await signIn(gatehouse, client, OFFLINE);
@@ -236,7 +236,7 @@ describe('refresh tokens', () => {
   });
 
   describe('end', () => {
-    it('when they lie unused for two weeks', async () => {
+    it('when they lie unused for two weeks (TOK-R11)', async () => {
       const token = refreshTokenOf(await signIn(gatehouse, client, OFFLINE));
       moveClock(13.9 * DAY_SECONDS);
       const newest = await rotate(token);
@@ -244,7 +244,7 @@ describe('refresh tokens', () => {
       await isDead(newest);
     });
 
-    it('after 90 days however often they are used', async () => {
+    it('after 90 days however often they are used (TOK-R11)', async () => {
       let token = refreshTokenOf(await signIn(gatehouse, client, OFFLINE));
       for (let day = 13; day < 90; day += 13) {
         moveClock(13 * DAY_SECONDS);

@@ -56,7 +56,7 @@ describe('revocation (RFC 7009)', () => {
     assert.equal(await userinfo(tokens.access_token), 401);
   });
 
-  it('of a refresh token ends the access tokens of its grant: opaque ones and JWTs', async () => {
+  it('of a refresh token ends the access tokens of its grant: opaque ones and JWTs (REV-04)', async () => {
     const { tokens, config } = await signIn(gatehouse, application);
     assert.equal((await revoke(tokens.refresh_token!, application)).status, 200);
     assert.equal(await userinfo(tokens.access_token), 401);
@@ -101,7 +101,7 @@ describe('revocation (RFC 7009)', () => {
     }
   });
 
-  it('of a token that nobody knows is answered as if it had been done', async () => {
+  it('of a token that nobody knows is answered as if it had been done (REV-02)', async () => {
     for (const token of ['unknown-token', 'e30.e30.e30', "' OR 1=1;--", '..', 'a\0b', 'x'.repeat(40_000)]) {
       assert.equal((await revoke(token, client)).status, 200, token.slice(0, 20));
     }

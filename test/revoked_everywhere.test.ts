@@ -69,7 +69,7 @@ describe('on every node within a second, with NOTIFY and without, tokens', () =>
     assert.equal(response.status < 300, true, await response.text());
   };
 
-  it('die when the client was revoked; restoring it brings the client back and not its tokens', async () => {
+  it('die when the client was revoked; restoring it brings the client back and not its tokens (CVE-2026-8922)', async () => {
     const { who, seenBy } = await newFamily();
     // no grant stands behind this one: only the client's token generation can end it
     const ofItsOwn = await requestToken(gatehouse.url, who);
@@ -121,7 +121,7 @@ describe('on every node within a second, with NOTIFY and without, tokens', () =>
     for (const { url } of NODES()) assert.deepEqual(await activeOn(url, its), [false, false]);
   });
 
-  it('die when the token itself was revoked, on whichever node', async () => {
+  it('die when the token itself was revoked, on whichever node (CVE-2026-8922)', async () => {
     for (const node of NODES()) {
       const token = await requestToken(node.url, client);
       for (const { url } of NODES())

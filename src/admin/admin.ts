@@ -8,6 +8,7 @@ import { requestOf } from '../http/request_context.ts';
 import { createRouter } from '../http/router.ts';
 import { accountRoutes } from './accounts.ts';
 import { auditEventRoutes } from './audit_events.ts';
+import { authorizationDetailsTypeRoutes } from './authorization_details_types.ts';
 import { authenticate, requireScope, type Caller } from './authentication.ts';
 import { AdminCall, type AdminRoute } from './call.ts';
 import { clientRoutes } from './clients.ts';
@@ -35,6 +36,7 @@ const NOUNS: readonly AdminRoute[] = [
   ...trustedIssuerRoutes,
   ...subjectLinkRoutes,
   ...grantPolicyRoutes,
+  ...authorizationDetailsTypeRoutes,
   ...keyRoutes,
   ...accountRoutes,
   ...sessionRoutes,

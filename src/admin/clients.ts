@@ -9,6 +9,7 @@ import { ClientMetadata, ClientMetadataShape } from '../clients/metadata/client_
 import { applyPatch, createClient, deleteClient, lockClient, updateClient } from '../clients/registration.ts';
 import { readSector, type SectorDocument } from '../clients/sector.ts';
 import { addSecret } from '../clients/secrets.ts';
+import { signingAlgsOf } from '../clients/signing_algs.ts';
 import { NO_CONTENT, type Reply } from '../http/route.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
 import { ClientView, clientTag, clientView, rereadClient } from './client_view.ts';
@@ -147,7 +148,10 @@ async function register(call: AdminCall, given: NewClient): Promise<Reply<Regist
   refuseToGive(call, metadata);
   const prepared = usesSecret(metadata) ? await prepareSecret(call, client_secret) : undefined;
   const sector = await readSector(metadata, call.dependencies.fetchDocument);
+  const { rotation } = call.dependencies;
+  const keys = await rotation.makeMissing(signingAlgsOf(metadata));
   return call.write(async (inChange) => {
+    await rotation.addIn(inChange, keys);
     const { clientId } = await createClient(inChange, metadata, undefined, sector);
     const secret =
       prepared &&
@@ -179,10 +183,13 @@ async function change(
   patch: Readonly<Record<string, unknown>>,
 ): Promise<Reply<ClientView>> {
   const sector = await sectorAfter(call, clientId, patch);
+  const { rotation } = call.dependencies;
+  const keys = await rotation.makeMissing(signingAlgsOf(patch));
   return call.write(async (inChange) => {
     const client = await lockClient(inChange.tx, clientId);
     refuseToControl(call, client);
     call.refuseOtherVersion(client.version);
+    await rotation.addIn(inChange, keys);
     const { metadata } = await updateClient(inChange, client, patch, sector);
     refuseToGive(call, metadata);
     const changed = await rereadClient(inChange.tx, clientId);

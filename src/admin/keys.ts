@@ -1,6 +1,7 @@
 /** Signing keys: which there are, and their rotation on demand. Private halves never leave the house. */
 import { z } from 'zod';
-import { generateKeyMaterial, listKeys, SIGNING_ALGS, type PublicKey } from '../keys/signing_key.ts';
+import { ONE_OF_SIGNING_ALGS, SIGNING_ALGS } from '../base/signing_algs.ts';
+import { generateKeyMaterial, listKeys, type PublicKey } from '../keys/signing_key.ts';
 import { adminRoute, type AdminRoute } from './call.ts';
 import { Reason, Timestamp, timestamp, timestampOrNull } from './members.ts';
 
@@ -21,7 +22,7 @@ const KeyView = z
 
 const Rotation = z
   .strictObject({
-    alg: z.enum(SIGNING_ALGS, `must be ${SIGNING_ALGS.join(' or ')}`),
+    alg: z.enum(SIGNING_ALGS, ONE_OF_SIGNING_ALGS),
     reason: Reason,
     emergency: z
       .boolean('must be true or false')

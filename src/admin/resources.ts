@@ -1,6 +1,7 @@
 /** Resources: the APIs that tokens are for. Their identifiers are URIs, percent-encoded in a path. */
 import { z } from 'zod';
 import { notFound } from '../base/refusal.ts';
+import { SIGNING_ALGS } from '../base/signing_algs.ts';
 import {
   createResource,
   deleteResource,
@@ -25,7 +26,7 @@ const ResourceView = z
     identifier: z.string(),
     scopes: z.array(z.strictObject({ name: z.string(), description: z.string() })),
     access_token_ttl_seconds: z.int(),
-    signing_alg: z.enum(['ES256', 'RS256']),
+    signing_alg: z.enum(SIGNING_ALGS),
     created_at: Timestamp,
     updated_at: Timestamp,
   })
@@ -50,11 +51,15 @@ export const resourceRoutes: readonly AdminRoute[] = [
     scope: 'resources:write',
     tag: 'resources',
     summary: 'Register a resource',
+    description: 'The first resource with a signing_alg makes the keys for it.',
     body: NewResource.meta({ id: 'NewResource', examples: [example] }),
     reply: { status: 201, description: 'The resource.', body: ResourceView, headers: ['ETag', 'Location'] },
     refuses: [409],
-    handle: ({ body }, call) =>
-      call.write(async (change) => {
+    handle: async ({ body }, call) => {
+      const { rotation } = call.dependencies;
+      const keys = await rotation.makeMissing([body.signing_alg]);
+      return call.write(async (change) => {
+        await rotation.addIn(change, keys);
         const resource = await createResource(change, body);
         const path = `/resources/${encodeURIComponent(resource.identifier)}`;
         return {
@@ -65,7 +70,8 @@ export const resourceRoutes: readonly AdminRoute[] = [
           },
           body: resourceView(resource),
         };
-      }),
+      });
+    },
   }),
   adminRoute({
     method: 'GET',
@@ -103,14 +109,18 @@ export const resourceRoutes: readonly AdminRoute[] = [
     body: ResourceChange.meta({ id: 'ResourcePatch', examples: [{ access_token_ttl_seconds: 300 }] }),
     reply: { status: 200, description: 'The resource as it is now.', body: ResourceView, headers: ['ETag'] },
     refuses: [404, 412],
-    handle: ({ params, body }, call) =>
-      call.write(async (change) => {
-        refuseAdminResource(call, params.identifier);
+    handle: async ({ params, body }, call) => {
+      refuseAdminResource(call, params.identifier);
+      const { rotation } = call.dependencies;
+      const keys = await rotation.makeMissing(body.signing_alg ? [body.signing_alg] : []);
+      return call.write(async (change) => {
         const locked = await lockResource(change.tx, params.identifier);
         call.refuseOtherVersion(locked.version);
+        await rotation.addIn(change, keys);
         const resource = await updateResource(change, locked, body);
         return { status: 200, headers: { ETag: entityTag(resource.version) }, body: resourceView(resource) };
-      }),
+      });
+    },
   }),
   adminRoute({
     method: 'DELETE',

@@ -21,8 +21,10 @@ import { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import { createLogin } from '../login/login.ts';
 import { createProviderPages } from '../login/provider_pages.ts';
 import { Approvals } from '../oidc/approvals.ts';
+import { AuthorizationDetailsPolicy } from '../oidc/authorization_details.ts';
 import { backchannelLogouts } from '../oidc/backchannel_logout.ts';
 import { describeClient, describeScopes } from '../oidc/descriptions.ts';
+import { describeDetails } from '../oidc/details_in_words.ts';
 import { Endpoints } from '../oidc/endpoints.ts';
 import { LeanTokenPath } from '../oidc/lean_token_path.ts';
 import { loginForOwnPages } from '../oidc/own_login.ts';
@@ -61,7 +63,8 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
   const verifier = new SecretVerifier(vault, argon2id, (clientId) => guesses.mayCompare(clientId));
   const userCodeGuesses = new UserCodeGuesses(pool);
   const loginHints = new LoginHints(pool);
-  const policy = new ResourcePolicy(resources);
+  const detailsPolicy = new AuthorizationDetailsPolicy(house.detailsTypes);
+  const policy = new ResourcePolicy(resources, detailsPolicy);
   const provider = (): Provider => endpoints.provider;
   const swap = (): void =>
     endpoints.use(
@@ -78,6 +81,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
           tokens,
           statements: house.statements,
           policy,
+          detailsPolicy,
           userCodeGuesses,
           loginHints,
           digestUserCode: house.digestUserCode,
@@ -92,6 +96,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
   swap();
   house.ring.onSwap(swap);
   house.outbox.serve(backchannelLogouts(() => endpoints.provider));
+  house.detailsTypes.onSwap(swap);
 
   const login = createLogin({
     provider,
@@ -103,6 +108,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     describeScopes: describeScopes(resources, issuer),
     approvals: new Approvals({ provider, database, trail, policy }),
     logIn: loginForOwnPages({ issuer, provider }),
+    describeDetails: describeDetails(house.detailsTypes),
     issuer,
     log,
   });

@@ -28,6 +28,7 @@ import { Outbox } from '../outbox/outbox.ts';
 import { AccessTokens } from '../oidc/access_tokens.ts';
 import { pings } from '../oidc/pings.ts';
 import { RevokedTokens } from '../oidc/revoked_tokens.ts';
+import { AuthorizationDetailsTypes } from '../resources/authorization_details_types.ts';
 import { ResourceDirectory } from '../resources/resource_directory.ts';
 import { IssuerDirectory } from '../trust/issuer_directory.ts';
 import { StatementVerifier } from '../trust/statement_verifier.ts';
@@ -75,6 +76,7 @@ export async function furnish({
 
   const clients = new ClientDirectory(database);
   const resources = new ResourceDirectory(database);
+  const detailsTypes = new AuthorizationDetailsTypes(database);
   const ring = new KeyRing(database, vault);
   const revoked = new RevokedTokens(database);
   const egress = new Egress({ allow: config.egressAllow, resolve, clock, log });
@@ -98,6 +100,7 @@ export async function furnish({
   changes.on('client', (clientId) => clients.drop(clientId));
   changes.on('resource', () => resources.load());
   changes.on('trusted_issuer', () => issuers.load());
+  changes.on('authorization_details_type', () => detailsTypes.load());
   changes.on('signing_keys', () => ring.load());
   changes.on('revoked_token', (jti) => revoked.add(jti, clock()));
   const outbox = new Outbox({ database, vault, egress, trail, clock, log });
@@ -105,11 +108,13 @@ export async function furnish({
   changes.on('outbox', () => outbox.wake());
   changes.onReset(async () => {
     clients.dropAll();
-    await Promise.all([resources.load(), ring.load(), issuers.load(), revoked.load(clock())]);
+    // before what is signed with them
+    await ring.load();
+    await Promise.all([resources.load(), detailsTypes.load(), issuers.load(), revoked.load(clock())]);
   });
   // first the log, then what it keeps fresh: no change can fall between the two
   await changes.start();
-  await Promise.all([resources.load(), ring.load(), issuers.load(), revoked.load(now)]);
+  await Promise.all([resources.load(), detailsTypes.load(), ring.load(), issuers.load(), revoked.load(now)]);
 
   const browserKey = await vault.current('cookies', now);
   const cookieKey = browserKey.digest('signs cookies').toString('base64url');
@@ -150,6 +155,7 @@ export async function furnish({
     adminApi,
     clients,
     resources,
+    detailsTypes,
     ring,
     revoked,
     rotation,

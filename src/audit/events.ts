@@ -3,7 +3,7 @@
 export type EventName =
   // tokens and grants
   // traded tokens also: policy_id, subject, issuer, actor, from_jti
-  | 'token.issued' // grant_type, resource, scope, jti, jkt, x5t_s256, expires_in_seconds, with_refresh_token, grant_id
+  | 'token.issued' // grant_type, resource, scope, authorization_details_types, jti, jkt, x5t_s256, expires_in_seconds, with_refresh_token, grant_id
   | 'token.refused' // grant_type, error, reason
   | 'token.revoked' // token_type, jti
   | 'token.introspected' // only where refused: error, reason
@@ -12,9 +12,9 @@ export type EventName =
   | 'device_code.reused'
   | 'assertion.replayed'
   | 'dpop_proof.replayed'
-  | 'authorization_request.pushed' // scope, resources; where refused: error, reason
+  | 'authorization_request.pushed' // scope, resources, authorization_details_types; where refused: error, reason
   | 'request_uri.reused'
-  | 'authorization.granted' // scope, resources
+  | 'authorization.granted' // scope, resources, authorization_details_types
   | 'authorization.refused' // error, reason
   // devices without a browser; polls that find nothing decided yet are in no trail: nothing was decided
   | 'device.requested' // scope, resources
@@ -43,7 +43,7 @@ export type EventName =
   | 'logout.completed'
   | 'logout.refused' // error, reason
   | 'session.ended'
-  | 'consent.given' // scopes, remembered
+  | 'consent.given' // scopes, authorization_details_types, remembered
   | 'consent.denied'
   | 'consent.withdrawn'
   // clients and what they may ask for
@@ -77,6 +77,9 @@ export type EventName =
   // messages to clients (src/outbox); attempts that are followed by another one are in the log alone
   | 'message.delivered' // kind, message_id, attempts
   | 'message.failed' // kind, message_id, attempts, reason
+  | 'authorization_details_type.created' // type, resources
+  | 'authorization_details_type.updated' // type, members, resources
+  | 'authorization_details_type.deleted' // type
   // the house
   | 'signing_key.created' // kid, alg
   | 'signing_key.rotated' // kid, alg, previous, reason, emergency

@@ -6,7 +6,8 @@ import { sql } from 'kysely';
 import type { Tx } from '../db/connection.ts';
 
 /** What kind of thing changed; `key` names which one. */
-export type Topic = 'client' | 'resource' | 'signing_keys' | 'revoked_token' | 'trusted_issuer' | 'outbox';
+export type Topic =
+  'client' | 'resource' | 'authorization_details_type' | 'signing_keys' | 'revoked_token' | 'trusted_issuer' | 'outbox';
 
 export interface Change {
   readonly topic: Topic;

@@ -26,6 +26,13 @@ function query(reader: Reader) {
       ).as('introspects'),
       jsonArrayFrom(
         client
+          .selectFrom('client_authorization_details_types')
+          .select('type')
+          .whereRef('client_authorization_details_types.client_id', '=', 'clients.client_id')
+          .orderBy('type'),
+      ).as('details_types'),
+      jsonArrayFrom(
+        client
           .selectFrom('client_secrets')
           .select([
             'secret_id',
@@ -94,6 +101,7 @@ function toClient(row: Row): ClientWithSecrets {
     ...row.metadata,
     resources: row.resources,
     introspects: row.introspects.map((introspected) => introspected.resource),
+    authorization_details_types: row.details_types.map(({ type }) => type),
     ...(row.secret_rotation_days !== null && { secret_rotation_days: row.secret_rotation_days }),
   } as unknown as ClientMetadata;
   return {

@@ -11,6 +11,7 @@ import { usesSecret } from './metadata/authentication.ts';
 import { ClientMetadata } from './metadata/client_metadata.ts';
 import { demandSector, type SectorDocument } from './sector.ts';
 import { sectorOf } from './subject.ts';
+import { refuseWithoutKey } from './signing_algs.ts';
 
 /**
  * Makes a client. `clientId` is for the ones that the house itself makes at its first start; `sector` is what
@@ -23,6 +24,7 @@ export async function createClient(
   sector?: SectorDocument,
 ): Promise<Client> {
   const { tx, now } = change;
+  await refuseWithoutKey(tx, metadata);
   demandSector(metadata, sector);
   const row = await tx
     .insertInto('clients')
@@ -64,6 +66,7 @@ export async function updateClient(
   demandSector(metadata, sector, client.metadata);
   // people would be called otherwise from one refresh to the next (OpenID Connect Core, 12.2)
   if (sectorOf(metadata) !== sectorOf(client.metadata)) await endGrants(tx, client.clientId);
+  await refuseWithoutKey(tx, metadata);
   if (usesSecret(client.metadata) && !usesSecret(metadata)) {
     await tx
       .updateTable('client_secrets')
@@ -79,7 +82,8 @@ export async function updateClient(
     .execute();
   await tx.deleteFrom('client_resources').where('client_id', '=', client.clientId).execute();
   await tx.deleteFrom('client_introspects').where('client_id', '=', client.clientId).execute();
-  await storeAccess(change, client.clientId, metadata);
+  await tx.deleteFrom('client_authorization_details_types').where('client_id', '=', client.clientId).execute();
+  await storeAccess(change, client.clientId, metadata, client.metadata.authorization_details_types);
   await changed(change, client.clientId, 'client.updated', { members: Object.keys(patch), ...rightsOf(metadata) });
   await recordExemption(change, client.clientId, metadata, client.metadata);
   return existing(tx, client.clientId);
@@ -186,18 +190,26 @@ function rightsOf(metadata: ClientMetadata): Readonly<Record<string, string | re
     resources: metadata.resources.map(({ resource, scopes }) => `${resource} ${scopes.join(' ')}`),
     introspects: metadata.introspects,
     ...(metadata.profile && { profile: metadata.profile }),
+    authorization_details_types: metadata.authorization_details_types,
   };
 }
 
 /** The columns of the metadata: what has a table of its own is not in the document. */
-function stored({ resources: _, introspects: __, secret_rotation_days, ...document }: ClientMetadata) {
+function stored({
+  resources: _,
+  introspects: __,
+  authorization_details_types: ___,
+  secret_rotation_days,
+  ...document
+}: ClientMetadata) {
   return { metadata: json(document), secret_rotation_days: secret_rotation_days ?? null };
 }
 
 async function storeAccess(
   { tx }: Change,
   clientId: string,
-  { resources, introspects }: ClientMetadata,
+  { resources, introspects, authorization_details_types: types }: ClientMetadata,
+  typesHeld: readonly string[] = [],
 ): Promise<void> {
   await refuseUnknownAccess(tx, resources, introspects);
   if (resources.length > 0) {
@@ -212,6 +224,46 @@ async function storeAccess(
       .values(introspects.map((resource) => ({ client_id: clientId, resource })))
       .execute();
   }
+  if (types.length > 0) {
+    await refuseUnknownTypes(tx, { types, typesHeld, resources });
+    await tx
+      .insertInto('client_authorization_details_types')
+      .values(types.map((type) => ({ client_id: clientId, type })))
+      .execute();
+  }
+}
+
+/**
+ * Locks the types named against deletion. A type for none of the client's resources is of no use, and refused when it is
+ * given; one that became so later stands in the way of no other change.
+ */
+async function refuseUnknownTypes(
+  tx: Tx,
+  {
+    types,
+    typesHeld,
+    resources,
+  }: Pick<ClientMetadata, 'resources'> & { readonly types: readonly string[]; readonly typesHeld: readonly string[] },
+): Promise<void> {
+  const rows = await tx
+    .selectFrom('authorization_details_types')
+    .select('type')
+    .where('type', 'in', types)
+    .forKeyShare()
+    .execute();
+  const known = new Set(rows.map(({ type }) => type));
+  const has = new Set(resources.map(({ resource }) => resource));
+  const reach = await tx
+    .selectFrom('authorization_details_type_resources')
+    .selectAll()
+    .where('type', 'in', types)
+    .execute();
+  types.forEach((type, index) => {
+    const at = `/authorization_details_types/${index}`;
+    if (!known.has(type)) throw invalid(at, 'names no type that is registered here');
+    if (!typesHeld.includes(type) && !reach.some((row) => row.type === type && has.has(row.resource)))
+      throw invalid(at, 'names a type that is for none of the client’s resources');
+  });
 }
 
 /** Locks the resources named against change, so that no scope disappears between this check and the commit. */

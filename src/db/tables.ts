@@ -1,15 +1,19 @@
 /** The tables of migrations/, as Kysely sees them. */
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { Digest } from '../base/secret.ts';
+import type { SigningAlg } from '../base/signing_algs.ts';
 
 export interface Tables {
   data_keys: DataKeys;
   changes: Changes;
   audit_events: AuditEvents;
   resources: Resources;
+  authorization_details_types: AuthorizationDetailsTypes;
+  authorization_details_type_resources: AuthorizationDetailsTypeResources;
   clients: Clients;
   client_resources: ClientResources;
   client_introspects: ClientIntrospects;
+  client_authorization_details_types: ClientAuthorizationDetailsTypes;
   client_secrets: ClientSecrets;
   accounts: Accounts;
   consents: Consents;
@@ -67,10 +71,25 @@ interface Resources {
   identifier: string;
   scopes: JSONColumnType<{ name: string; description: string }[]>;
   access_token_ttl_seconds: number;
-  signing_alg: 'ES256' | 'RS256';
+  signing_alg: SigningAlg;
   version: Generated<number>;
   created_at: Date;
   updated_at: Date;
+}
+
+interface AuthorizationDetailsTypes {
+  type: string;
+  title: string;
+  description: string | null;
+  schema: StoredJson;
+  version: Generated<number>;
+  created_at: Date;
+  updated_at: Date;
+}
+
+interface AuthorizationDetailsTypeResources {
+  type: string;
+  resource: string;
 }
 
 interface Clients {
@@ -94,6 +113,11 @@ interface ClientResources {
 interface ClientIntrospects {
   client_id: string;
   resource: string;
+}
+
+interface ClientAuthorizationDetailsTypes {
+  client_id: string;
+  type: string;
 }
 
 interface ClientSecrets {
@@ -204,7 +228,7 @@ interface RevokedTokens {
 
 interface SigningKeys {
   kid: string;
-  alg: 'ES256' | 'RS256';
+  alg: SigningAlg;
   status: 'next' | 'current' | 'previous';
   public_jwk: StoredJson;
   data_key_id: string;

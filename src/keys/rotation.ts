@@ -6,6 +6,7 @@
 import { sql } from 'kysely';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
 import { conflict, Refused } from '../base/refusal.ts';
+import { ALWAYS_SIGNING_ALGS, type SigningAlg } from '../base/signing_algs.ts';
 import type { Change } from '../audit/change.ts';
 import { SYSTEM, type Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
@@ -13,15 +14,7 @@ import { recordChange } from '../changes/change_log.ts';
 import type { Database, Tx } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 import type { Vault } from '../vault/vault.ts';
-import {
-  generateKeyMaterial,
-  insertKey,
-  listKeys,
-  SIGNING_ALGS,
-  type KeyMaterial,
-  type PublicKey,
-  type SigningAlg,
-} from './signing_key.ts';
+import { generateKeyMaterial, insertKey, listKeys, type KeyMaterial, type PublicKey } from './signing_key.ts';
 
 /** No token lives longer than this (see resources), so a key that last signed so long ago has nothing left to verify. */
 const LONGEST_TOKEN_SECONDS = DAY_SECONDS;
@@ -55,22 +48,42 @@ export class KeyRotation {
     this.#settings = settings;
   }
 
-  /** Makes a current and a next key for every algorithm that has none: on the first start, and after an upgrade that adds one. */
+  /** Makes the keys that every server has: on the first start, and after an upgrade that adds an algorithm to them. */
   async ensureKeys(now: Date): Promise<void> {
-    const { database, vault, trail } = this.#settings;
-    const present = new Set((await listKeys(database)).filter((key) => key.status === 'current').map((key) => key.alg));
-    for (const alg of SIGNING_ALGS.filter((candidate) => !present.has(candidate))) {
-      const [current, next] = await Promise.all([generateKeyMaterial(alg), generateKeyMaterial(alg)]);
-      await transact(database, async (tx) => {
-        await lock(tx);
-        if (await find(tx, alg, 'current')) return;
-        await insertKey(tx, vault, { material: current, status: 'current' }, now);
-        await insertKey(tx, vault, { material: next, status: 'next' }, now);
-        for (const { kid } of [current, next]) {
-          await trail.recordIn(tx, SYSTEM, { event: 'signing_key.created', outcome: 'success', details: { kid, alg } });
-        }
-        await recordChange(tx, { topic: 'signing_keys', key: alg }, now);
-      });
+    const { database, trail } = this.#settings;
+    const keys = await this.makeMissing(ALWAYS_SIGNING_ALGS);
+    if (keys.length > 0) await transact(database, (tx) => this.addIn({ tx, trail, origin: SYSTEM, now }, keys));
+  }
+
+  /** Keys for the algorithms that have none. They take a while to make: call it before the transaction that adds them. */
+  async makeMissing(algs: readonly SigningAlg[]): Promise<readonly NewKeys[]> {
+    if (algs.length === 0) return [];
+    const keys = await listKeys(this.#settings.database);
+    const present = new Set(keys.filter((key) => key.status === 'current').map((key) => key.alg));
+    const missing = [...new Set(algs)].filter((alg) => !present.has(alg));
+    return Promise.all(
+      missing.map(async (alg) => {
+        const [current, next] = await Promise.all([generateKeyMaterial(alg), generateKeyMaterial(alg)]);
+        return { alg, current, next };
+      }),
+    );
+  }
+
+  /**
+   * Puts new keys in force together with what they are for. They sign at once: who verifies has no copy of our JWKS
+   * that could be expected to hold them, and asks again for a `kid` that it doesn't know.
+   */
+  async addIn({ tx, trail, origin, now }: Change, keys: readonly NewKeys[]): Promise<void> {
+    if (keys.length === 0) return;
+    await lock(tx);
+    for (const { alg, current, next } of keys) {
+      if (await find(tx, alg, 'current')) continue;
+      await insertKey(tx, this.#settings.vault, { material: current, status: 'current' }, now);
+      await insertKey(tx, this.#settings.vault, { material: next, status: 'next' }, now);
+      for (const { kid } of [current, next]) {
+        await trail.recordIn(tx, origin, { event: 'signing_key.created', outcome: 'success', details: { kid, alg } });
+      }
+      await recordChange(tx, { topic: 'signing_keys', key: alg }, now);
     }
   }
 
@@ -91,15 +104,15 @@ export class KeyRotation {
 
   /** On schedule: rotates what is due and drops what no living token needs. Call it on any node, as often as you like. */
   async runSchedule(now: Date): Promise<void> {
-    for (const alg of SIGNING_ALGS) await this.#rotateIfDue(alg, now);
+    for (const key of await listKeys(this.#settings.database)) {
+      if (this.#isDue(key, now)) await this.#rotateIfDue(key.alg, now);
+    }
     await this.#removeExpired(now);
   }
 
   async #rotateIfDue(alg: SigningAlg, now: Date): Promise<void> {
-    const { database } = this.#settings;
-    if (!this.#isDue(await find(database, alg, 'current'), now)) return;
     const material = await generateKeyMaterial(alg);
-    await transact(database, async (tx) => {
+    await transact(this.#settings.database, async (tx) => {
       await lock(tx);
       const keys = await this.#pair(tx, alg);
       if (!this.#isDue(keys.current, now) || this.#visibleToAllFrom(keys) > now) return;
@@ -126,9 +139,9 @@ export class KeyRotation {
     });
   }
 
-  #isDue(current: PublicKey | undefined, now: Date): boolean {
-    if (!current?.signsFrom) return false;
-    return addSeconds(current.signsFrom, this.#settings.rotationDays * DAY_SECONDS) <= now;
+  #isDue({ status, signsFrom }: PublicKey, now: Date): boolean {
+    if (status !== 'current' || !signsFrom) return false;
+    return addSeconds(signsFrom, this.#settings.rotationDays * DAY_SECONDS) <= now;
   }
 
   /** From when every cached copy of our JWKS holds the next key. Keys published together were never apart in any copy. */
@@ -194,6 +207,13 @@ export class KeyRotation {
   }
 }
 
+/** What an algorithm begins with. */
+export interface NewKeys {
+  readonly alg: SigningAlg;
+  readonly current: KeyMaterial;
+  readonly next: KeyMaterial;
+}
+
 interface KeyPair {
   readonly current: PublicKey;
   readonly next: PublicKey;
@@ -211,10 +231,6 @@ async function lock(tx: Tx): Promise<void> {
   await sql`select pg_advisory_xact_lock(hashtext('gatehouse.signing_keys'))`.execute(tx);
 }
 
-async function find(
-  reader: Database | Tx,
-  alg: SigningAlg,
-  status: 'current' | 'next',
-): Promise<PublicKey | undefined> {
-  return (await listKeys(reader)).find((key) => key.alg === alg && key.status === status);
+async function find(tx: Tx, alg: SigningAlg, status: 'current' | 'next'): Promise<PublicKey | undefined> {
+  return (await listKeys(tx)).find((key) => key.alg === alg && key.status === status);
 }

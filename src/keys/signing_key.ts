@@ -1,11 +1,8 @@
 /** Makes signing keys and takes them in and out of the database, where the private half is sealed. */
 import { calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK } from 'jose';
+import type { SigningAlg } from '../base/signing_algs.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
 import type { Vault } from '../vault/vault.ts';
-
-/** JWS algorithms that this server signs with (RFC 7518). */
-export type SigningAlg = 'ES256' | 'RS256';
-export const SIGNING_ALGS: readonly SigningAlg[] = ['ES256', 'RS256'];
 
 /** `next` is published and will sign, `current` signs, `previous` is published until what it signed has expired. */
 export type KeyStatus = 'next' | 'current' | 'previous';

@@ -44,7 +44,7 @@ export interface ParentToken {
 }
 
 /** Far longer than any token of ours: a bound on what is worth parsing. */
-const LONGEST_TOKEN_CHARACTERS = 16_384;
+const LONGEST_TOKEN_CHARACTERS = 65_536;
 
 export class TokenVerifier {
   readonly #ring: KeyRing;

@@ -9,6 +9,7 @@ import { transact } from '../db/transaction.ts';
 import { readForm } from '../http/form_body.ts';
 import { requestOf } from '../http/request_context.ts';
 import { refuseRequest, resumeWith, stepPath, type Step } from './interaction.ts';
+import type { Detail } from './pages.ts';
 import { describePermissions } from './permissions.ts';
 import { originOf, type LoginRoom } from './room.ts';
 import { describeDestination } from './wording.ts';
@@ -33,6 +34,7 @@ export async function showConsent(room: LoginRoom, ctx: Context, step: Step): Pr
     destination: interaction.deviceCode ? undefined : describeDestination(interaction.params.redirect_uri),
     asked: describePermissions(room, askedFor(step)),
     allowedBefore: describePermissions(room, await allowedBefore(room, step)),
+    details: detailsOf(room, step),
   });
 }
 
@@ -62,7 +64,12 @@ async function allow(room: LoginRoom, ctx: Context, step: Step, remembered: bool
   await transact(room.database, async (tx) => {
     const change = { tx, trail: room.trail, origin, now: requestOf(ctx).now };
     if (remembered) await rememberConsent(change, accountId, clientId, asked);
-    const details = { scopes: namesOf(asked), remembered };
+    const types = detailsOf(room, step).map(({ type }) => type);
+    const details = {
+      scopes: namesOf(asked),
+      ...(types.length > 0 && { authorization_details_types: [...new Set(types)] }),
+      remembered,
+    };
     await room.trail.recordIn(tx, origin, { event: 'consent.given', outcome: 'success', accountId, clientId, details });
   });
   await resumeWith(room, ctx, { consent: { grantId } });
@@ -111,6 +118,13 @@ function askedFor({ interaction }: Step): ConsentedScopes {
     claims: missing.missingOIDCClaims,
     resources: missing.missingResourceScopes,
   };
+}
+
+/** Fixed when the interaction began, like all of the request: what is shown is what will be granted. */
+function detailsOf(room: LoginRoom, { interaction }: Step): readonly Detail[] {
+  const { authorization_details: details, resource } = interaction.params;
+  const resources = [resource].flat().filter((one) => typeof one === 'string');
+  return typeof details === 'string' ? room.describeDetails(details, resources) : [];
 }
 
 function namesOf({ openid, claims, resources }: ConsentedScopes): string[] {

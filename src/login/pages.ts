@@ -46,6 +46,17 @@ export interface ConsentPage {
   readonly asked: readonly Permissions[];
   /** What was allowed before and is asked for again. */
   readonly allowedBefore: readonly Permissions[];
+  /** What is asked for in detail, such as one payment: for this time, every time. */
+  readonly details: readonly Detail[];
+}
+
+/** One authorization detail (RFC 9396), as it was requested and in words. */
+export interface Detail {
+  readonly title: readonly { readonly text: string; readonly isValue: boolean }[];
+  readonly description?: string | undefined;
+  readonly type: string;
+  readonly apis: readonly string[];
+  readonly members: readonly { readonly label: string; readonly value: string }[];
 }
 
 /** Where the code that a device shows is entered. */

@@ -10,7 +10,7 @@ import { requestOf } from '../http/request_context.ts';
 import type { Views } from '../http/views.ts';
 import type { LoginAttempts } from '../limits/login_attempts.ts';
 import type { Logger } from '../log.ts';
-import type { Application, Page, Permissions } from './pages.ts';
+import type { Application, Detail, Page, Permissions } from './pages.ts';
 
 export type Session = Awaited<ReturnType<Provider['Session']['get']>>;
 
@@ -28,6 +28,8 @@ export interface LoginDependencies {
   readonly approvals: Approvals;
   /** Sends a browser to log in, or to log in again, and then to one of our own pages. */
   readonly logIn: (ctx: Context, page: string, session: Session) => Promise<void>;
+  /** Authorization details (RFC 9396) in words: every one of them, with every member. */
+  readonly describeDetails: (authorizationDetails: string, resources: readonly string[]) => readonly Detail[];
   readonly issuer: string;
   readonly log: Logger;
 }

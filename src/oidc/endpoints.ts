@@ -15,6 +15,7 @@ import { chargeClient } from './client_traffic.ts';
 import { notesOf, originOf } from './notes.ts';
 import { ownPageOf } from './own_login.ts';
 import { METHODS, ROUTES, type ProviderPages } from './provider.ts';
+import { INTROSPECTION_JWT } from './signed_introspection.ts';
 import type { StructuredTokens } from './structured_tokens.ts';
 import { RETRY_AFTER_SECONDS, UNAVAILABLE } from './unavailable.ts';
 
@@ -80,7 +81,10 @@ export class Endpoints {
     }
     await this.#report(context);
     chargeClient(this.#settings.traffic, context);
+    if (context.oidc.route === 'discovery') omitEmpty(ctx);
     if (ctx.path === ROUTES.jwks && ctx.status === 200) this.#cacheable(ctx);
+    // which has no parameters (RFC 9701, 10.3); the library adds a charset
+    if (ctx.type === INTROSPECTION_JWT) ctx.set('Content-Type', INTROSPECTION_JWT);
     // the answer is empty (RFC 7009, 2.2), and some clients refuse one of a type that they don't read
     if (ctx.path === ROUTES.revocation && ctx.status === 200) ctx.remove('Content-Type');
   };
@@ -117,5 +121,14 @@ export class Endpoints {
     ctx.set('Cache-Control', `public, max-age=${this.#settings.jwksMaxAgeSeconds}`);
     ctx.set('ETag', `"${createHash('sha256').update(JSON.stringify(ctx.body)).digest('base64url').slice(0, 27)}"`);
     if (ctx.fresh) ctx.status = 304;
+  }
+}
+
+/** What there is none of is not listed (RFC 8414, 3.2). */
+function omitEmpty({ body }: Koa.Context): void {
+  if (typeof body !== 'object' || body === null) return;
+  const metadata = body as Record<string, unknown>;
+  for (const [name, value] of Object.entries(metadata)) {
+    if (Array.isArray(value) && value.length === 0) delete metadata[name];
   }
 }

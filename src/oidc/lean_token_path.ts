@@ -61,6 +61,13 @@ const UNDERSTOOD = new Set([
   'require_auth_time',
   'resources',
   'introspects',
+  'authorization_details_types',
+  'subject_type',
+  'pkce_exemption',
+  'backchannel_logout_uri',
+  'backchannel_logout_session_required',
+  'userinfo_signed_response_alg',
+  'introspection_signed_response_alg',
   'secret_rotation_days',
 ]);
 

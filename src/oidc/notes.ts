@@ -8,6 +8,7 @@ import { CIBA, DEVICE_CODE } from '../clients/metadata/flows.ts';
 import { requestOf } from '../http/request_context.ts';
 import { grantReference } from './artifacts.ts';
 import { ownPageOf } from './own_login.ts';
+import { askedFor, typesOf } from './requested_details.ts';
 
 /** The notes of one request. */
 export interface Notes {
@@ -140,6 +141,7 @@ function issued(ctx: KoaContextWithOIDC): AuditEvent {
     grant_type: parameter(ctx, 'grant_type'),
     resource: token && typeof token.aud === 'string' ? token.aud : undefined,
     scope: token?.scope,
+    authorization_details_types: typesOf(token?.rar),
     // the jti of an opaque token is the token itself
     jti: token && token.aud !== undefined ? token.jti : undefined,
     expires_in_seconds: token?.expiration,
@@ -167,6 +169,7 @@ export interface IssuedDetails {
   readonly with_refresh_token: boolean;
   readonly jkt?: string | undefined;
   readonly x5t_s256?: string | undefined;
+  readonly authorization_details_types?: readonly string[] | undefined;
   readonly grant_id?: string | undefined;
 }
 
@@ -182,7 +185,7 @@ function granted(ctx: KoaContextWithOIDC, event: 'authorization.granted' | 'devi
 
 function asked(ctx: KoaContextWithOIDC): NonNullable<AuditEvent['details']> {
   const resources = [ctx.oidc.params?.['resource']].flat().filter((one) => typeof one === 'string');
-  return { scope: parameter(ctx, 'scope'), resources };
+  return { scope: parameter(ctx, 'scope'), resources, authorization_details_types: typesOf(askedFor(ctx)) };
 }
 
 /** Named even where the caller has not proved to be that client: the trail then says `anonymous` as the actor. */

@@ -13,6 +13,7 @@ import type { Clock } from '../base/clock.ts';
 import { ACR_VALUES } from '../accounts/authentication_context.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import type { Digest } from '../base/secret.ts';
+import { SIGNING_ALGS } from '../base/signing_algs.ts';
 import { GRANT_TYPES } from '../clients/metadata/flows.ts';
 import { CLIENT_ALGS } from '../clients/metadata/pieces.ts';
 import { isFapi2 } from '../clients/metadata/security_profile.ts';
@@ -35,6 +36,7 @@ import {
   guardBackchannelAuthentication,
 } from './backchannel_authentication.ts';
 import { BackchannelRequestStore } from './backchannel_requests.ts';
+import type { AuthorizationDetailsPolicy } from './authorization_details.ts';
 import { demandOurAudience } from './client_assertions.ts';
 import { cookies } from './cookies.ts';
 import { DeviceCodeStore } from './device_codes.ts';
@@ -73,6 +75,7 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly policy: ResourcePolicy;
   readonly tokens: AccessTokens;
   readonly statements: StatementVerifier;
+  readonly detailsPolicy: AuthorizationDetailsPolicy;
   readonly userCodeGuesses: UserCodeGuesses;
   readonly loginHints: LoginHints;
   /** Digests a user code under a key; the same on every node. */
@@ -121,7 +124,6 @@ export const METHODS: Readonly<Record<string, readonly string[]>> = {
   '/.well-known/oauth-authorization-server': ['GET', 'OPTIONS'],
 };
 
-const SIGNING_ALGS = ['ES256', 'RS256'] as const;
 const REUSE_EVENTS: Readonly<Record<string, Parameters<typeof noteReuse>[0]>> = {
   RefreshToken: 'refresh_token.reused',
   PushedAuthorizationRequest: 'request_uri.reused',
@@ -134,7 +136,11 @@ const ID_TOKEN_SECONDS = 3_600;
 export function createProvider(settings: ProviderSettings, jwks: readonly JWK[]): Provider {
   const provider = new Provider(settings.issuer, configuration(settings, jwks));
   pinToIssuer(provider, endpointAliases(settings, ROUTES));
-  useRegisteredClients(provider, settings.clients, settings.clientCertificates);
+  useRegisteredClients(provider, settings.clients, {
+    signingAlgs: new Set(jwks.map(({ alg }) => alg)),
+    detailsTypes: settings.detailsPolicy.types(),
+    certificates: settings.clientCertificates,
+  });
   demandProofOfBound(provider);
   demandPushedRequest(provider);
   postponeLogouts(provider, settings);
@@ -196,14 +202,18 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     allowOmittingSingleRegisteredRedirectUri: false,
     clientAuthMethods: authMethods(settings),
     assertJwtClientAuthClaimsAndHeader: demandOurAudience(settings.issuer, clock),
+    // of what this server signs with the library takes, and names in discovery, what there are keys for
     enabledJWA: {
       idTokenSigningAlgValues: [...SIGNING_ALGS],
       clientAuthSigningAlgValues: [...CLIENT_ALGS],
       userinfoSigningAlgValues: [...SIGNING_ALGS],
+      introspectionSigningAlgValues: [...SIGNING_ALGS],
       authorizationSigningAlgValues: [...SIGNING_ALGS],
       dPoPSigningAlgValues: [...DPOP_ALGS],
       requestObjectSigningAlgValues: [...CLIENT_ALGS],
     },
+    // what RFC 9701 (6) says, and the library leaves out
+    clientDefaults: { introspection_signed_response_alg: 'RS256' },
     scopes: ['openid', 'offline_access'],
     claims: CLAIMS_BY_SCOPE,
     acrValues: [...ACR_VALUES],
@@ -267,6 +277,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       claimsParameter: { enabled: true, assertClaimsParameter: demandBoundedClaims },
       userinfo: { enabled: true },
       jwtUserinfo: { enabled: true },
+      jwtIntrospection: { enabled: true },
       revocation: { enabled: true, allowedPolicy: mayRevoke },
       introspection: {
         enabled: true,
@@ -274,6 +285,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
           maySee(recordOf(client), { clientId: token.clientId, audience: 'aud' in token ? token.aud : undefined }),
       },
       backchannelLogout: { enabled: true },
+      richAuthorizationRequests: settings.detailsPolicy.feature(),
       rpInitiatedLogout: {
         enabled: true,
         logoutSource: settings.pages.logoutSource,

@@ -8,6 +8,8 @@ import { CIBA, DEVICE_CODE } from '../clients/metadata/flows.ts';
 import { needsCertificate } from '../clients/metadata/mutual_tls.ts';
 import type { SecretUses } from '../clients/secret_uses.ts';
 import type { SecretVerifier } from '../clients/secret_verifier.ts';
+import { signingAlgsOf } from '../clients/signing_algs.ts';
+import { Unavailable } from '../db/connection.ts';
 import type { Clock } from '../base/clock.ts';
 import type { ClientCertificates } from '../http/client_certificates.ts';
 import type { Traffic } from '../limits/traffic.ts';
@@ -23,6 +25,14 @@ export interface RegisteredClientsSettings {
   readonly traffic: Traffic;
   readonly clock: Clock;
   readonly keys: Omit<ClientKeysSettings, 'presented'>;
+}
+
+/** What a provider was built with; one that knows more is built when there is more. */
+export interface ProviderKnowledge {
+  readonly signingAlgs: ReadonlySet<unknown>;
+  readonly detailsTypes: readonly string[];
+  /** `undefined` where this server sees none. */
+  readonly certificates: ClientCertificates | undefined;
 }
 
 /** The library wants every confidential client to have a secret; no one knows this one, and it is compared with nothing. */
@@ -49,11 +59,11 @@ interface ClientClass {
   };
 }
 
-/** Makes the provider find its clients in our directory. A revoked client is not found. Without `certificates` the server sees none. */
+/** Makes the provider find its clients in our directory. A revoked client is not found. */
 export function useRegisteredClients(
   provider: Provider,
   { directory, verifier, uses, traffic, clock, keys }: RegisteredClientsSettings,
-  certificates: ClientCertificates | undefined,
+  knows: ProviderKnowledge,
 ): void {
   const RegisteredClient = provider.Client as unknown as ClientClass;
   // an instance lives as long as the record it was built from: a changed client has a new record
@@ -66,13 +76,14 @@ export function useRegisteredClients(
     const known = instances.get(record);
     if (known) return known;
     // without certificates it would be served as if it had asked for less
-    if (!certificates && needsCertificate(record.metadata)) {
+    if (!knows.certificates && needsCertificate(record.metadata)) {
       throw new errors.InvalidClientAuth('the client needs mutual TLS, which this server is not set up for');
     }
-    const client = new RegisteredClient(toLibraryMetadata(record));
+    refuseUnknownAlgs(record, knows);
+    const client = new RegisteredClient(toLibraryMetadata(record, knows));
     // set here, because of a client's sector the library has rules of its own; which sector it is, clients/ has settled
     Object.assign(client, { subjectType: record.metadata.subject_type ?? 'public' });
-    readKeysThrough({ ...keys, presented: () => presentedDigest(certificates) }, client);
+    readKeysThrough({ ...keys, presented: () => presentedDigest(knows.certificates) }, client);
     instances.set(record, client);
     records.set(client, record);
     return client;
@@ -91,7 +102,7 @@ export function useRegisteredClients(
     const allowed = grantTypeAllowed.call(this, grantType);
     if (!allowed) refuseGrantType(grantType);
     demandProof(this);
-    demandCertificate(certificates, this);
+    demandCertificate(knows.certificates, this);
     return allowed;
   };
 }
@@ -117,6 +128,12 @@ function refuseGrantType(grantType: string): void {
   throw new errors.UnauthorizedClient('the client is not registered for this grant type');
 }
 
+/** Keys that were made with the client are in the same news, which this node hears in a moment. */
+function refuseUnknownAlgs({ metadata }: ClientWithSecrets, { signingAlgs }: ProviderKnowledge): void {
+  if (signingAlgsOf(metadata).every((alg) => signingAlgs.has(alg))) return;
+  throw new Unavailable('This node has not heard yet of a key that the client wants its answers signed with.');
+}
+
 /**
  * Members that the library is told nothing of: what they mean is settled elsewhere in this room. It would refuse a scope
  * that we leave out instead (resource_policy.ts), and has rules of its own about sectors.
@@ -131,10 +148,15 @@ const OURS: ReadonlySet<string> = new Set([
   'sector_identifier_uri',
 ] satisfies (keyof ClientWithSecrets['metadata'])[]);
 
-function toLibraryMetadata({ clientId, metadata, createdAt }: ClientWithSecrets): AllClientMetadata {
-  const spoken = Object.fromEntries(Object.entries(metadata).filter(([member]) => !OURS.has(member)));
+function toLibraryMetadata(
+  { clientId, metadata, createdAt }: ClientWithSecrets,
+  { detailsTypes }: ProviderKnowledge,
+): AllClientMetadata {
+  const spoken = Object.entries(metadata).filter(([member]) => !OURS.has(member));
   return {
-    ...(spoken as AllClientMetadata),
+    ...(Object.fromEntries(spoken) as AllClientMetadata),
+    // one that this node has not heard of yet would make the whole client invalid
+    authorization_details_types: metadata.authorization_details_types.filter((type) => detailsTypes.includes(type)),
     client_id: clientId,
     client_id_issued_at: Math.floor(createdAt.getTime() / 1000),
     ...(usesSecret(metadata) && { client_secret: PLACEHOLDER }),

@@ -7,6 +7,7 @@ import type { ClientWithSecrets } from '../clients/client.ts';
 import { FAPI2_ACCESS_TOKEN_SECONDS, isFapi2, isFapi2Alg } from '../clients/metadata/security_profile.ts';
 import { OPENID_SCOPES, type Resource } from '../resources/resource.ts';
 import type { ResourceDirectory } from '../resources/resource_directory.ts';
+import type { AuthorizationDetailsPolicy } from './authorization_details.ts';
 import { recordOf } from './registered_clients.ts';
 
 const openid = new Set<string>(OPENID_SCOPES);
@@ -31,9 +32,11 @@ export interface Entitlement {
 
 export class ResourcePolicy {
   readonly #resources: ResourceDirectory;
+  readonly #details: AuthorizationDetailsPolicy;
 
-  constructor(resources: ResourceDirectory) {
+  constructor(resources: ResourceDirectory, details: AuthorizationDetailsPolicy) {
     this.#resources = resources;
+    this.#details = details;
   }
 
   /** The resource for a request that names none (RFC 8707 leaves it to the server): the only one that can be meant. */
@@ -48,11 +51,18 @@ export class ResourcePolicy {
     narrowOpenid(ctx, record);
     demandScope(ctx);
     const asked = scopesAskedFor(ctx).filter((scope) => !openid.has(scope));
-    if (asked.length === 0 && !isClientCredentials(ctx)) return undefined;
-    const fitting = this.#fitting(record, asked);
+    const details = this.#details.resourcesAskedFor(ctx);
+    if (asked.length === 0 && details.length === 0 && !isClientCredentials(ctx)) return undefined;
+    const fitting = this.#fitting(record, asked).filter(({ resource }) =>
+      details.every((itsResources) => itsResources.includes(resource)),
+    );
     if (fitting.length === 1) return fitting[0]!.resource;
     if (fitting.length > 1)
       throw new errors.InvalidTarget('this client may use several resources: name one with the resource parameter');
+    if (details.length > 0)
+      throw new errors.InvalidTarget(
+        'no one resource takes all of the request: name several with the resource parameter',
+      );
     if (asked.length === 0) throw new errors.InvalidTarget('this client has been given no resource');
     throw beyond(
       asked,
@@ -133,6 +143,8 @@ export class ResourcePolicy {
   /** No scope asked for is all that was given (RFC 6749, 3.3); the answer's `scope` says what that is. */
   #settleClientCredentialsScope({ oidc }: KoaContextWithOIDC, allowed: ReadonlySet<string>): void {
     const asked = splitScope(oidc.params?.['scope']);
+    // who says in detail what it wants has not asked for everything
+    if (asked.length === 0 && oidc.params?.['authorization_details'] !== undefined) return;
     if (asked.length === 0) oidc.params!['scope'] = [...allowed].join(' ');
     else if (asked.some((scope) => !allowed.has(scope))) throw beyond(asked, allowed);
   }

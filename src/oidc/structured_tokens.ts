@@ -13,6 +13,7 @@ import type { AccessTokenClaims } from '../keys/token_verifier.ts';
 import type { AccessTokens } from './access_tokens.ts';
 import { note, originOf } from './notes.ts';
 import { recordOf } from './registered_clients.ts';
+import { signIntrospection } from './signed_introspection.ts';
 
 export interface StructuredTokensSettings {
   readonly tokens: AccessTokens;
@@ -37,8 +38,10 @@ export class StructuredTokens {
     const token = String(ctx.oidc.params?.['token']);
     const caller = recordOf(ctx.oidc.client!);
     const claims = await this.#settings.tokens.inspect(token, requestOf(ctx).now);
-    if (ctx.oidc.route === 'introspection') introspect(ctx, caller, claims);
-    else await this.#revoke(ctx, caller, claims);
+    if (ctx.oidc.route === 'introspection') {
+      introspect(ctx, caller, claims);
+      await signIntrospection(ctx);
+    } else await this.#revoke(ctx, caller, claims);
   }
 
   async #revoke(

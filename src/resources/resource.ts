@@ -6,6 +6,7 @@ import { sql } from 'kysely';
 import { z } from 'zod';
 import { json, type Reader, type Tx } from '../db/connection.ts';
 import { conflict, notFound } from '../base/refusal.ts';
+import { ONE_OF_SIGNING_ALGS, SIGNING_ALGS, type SigningAlg } from '../base/signing_algs.ts';
 import { recordChange } from '../changes/change_log.ts';
 import type { Change } from '../audit/change.ts';
 
@@ -59,7 +60,7 @@ const settings = {
     .int('must be a whole number of seconds')
     .min(10, 'must be at least 10 seconds')
     .max(86_400, 'must be at most a day (86400)'),
-  signing_alg: z.enum(['ES256', 'RS256'], 'must be ES256 or RS256'),
+  signing_alg: z.enum(SIGNING_ALGS, ONE_OF_SIGNING_ALGS),
 };
 
 export const NewResource = z.strictObject({
@@ -79,7 +80,7 @@ export interface Resource {
   readonly identifier: string;
   readonly scopes: readonly Scope[];
   readonly accessTokenTtlSeconds: number;
-  readonly signingAlg: 'ES256' | 'RS256';
+  readonly signingAlg: SigningAlg;
   readonly version: number;
   readonly createdAt: Date;
   readonly updatedAt: Date;
@@ -159,6 +160,16 @@ export async function deleteResource({ tx, trail, origin, now }: Change, resourc
     .limit(1)
     .executeTakeFirst();
   if (policy) throw conflict(`Policies still name ${identifier} (${policy.policy_id}); delete them first.`);
+  const types = await tx
+    .selectFrom('authorization_details_type_resources')
+    .select('type')
+    .where('resource', '=', identifier)
+    .limit(3)
+    .execute();
+  if (types.length > 0) {
+    const names = types.map(({ type }) => type).join(', ');
+    throw conflict(`Types of authorization details are for ${identifier} (${names}); take it from them first.`);
+  }
   const readers = await tx
     .selectFrom('client_introspects')
     .select('client_id')
@@ -254,7 +265,7 @@ interface ResourceRow {
   identifier: string;
   scopes: { name: string; description: string }[];
   access_token_ttl_seconds: number;
-  signing_alg: 'ES256' | 'RS256';
+  signing_alg: SigningAlg;
   version: number;
   created_at: Date;
   updated_at: Date;

@@ -24,6 +24,11 @@ export const access = {
     .max(100)
     .default([])
     .describe('Resources whose tokens this client may introspect.'),
+  authorization_details_types: z
+    .array(z.string().max(200))
+    .max(100)
+    .default([])
+    .describe('What the client may ask for in detail (RFC 9396).'),
 };
 
 export const checkAccess: Check = (client, object) => {
@@ -31,6 +36,8 @@ export const checkAccess: Check = (client, object) => {
   if (new Set(names).size !== names.length) object(['resources'], 'must not name a resource twice');
   if (new Set(client.introspects).size !== client.introspects.length)
     object(['introspects'], 'must not name a resource twice');
+  if (new Set(client.authorization_details_types).size !== client.authorization_details_types.length)
+    object(['authorization_details_types'], 'must not name a type twice');
   if (client.introspects.length > 0 && client.token_endpoint_auth_method === 'none') {
     object(['introspects'], 'must be empty for a client that does not authenticate');
   }

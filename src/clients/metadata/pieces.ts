@@ -1,11 +1,12 @@
 /** What members are made of. */
 import { z } from 'zod';
+import { ONE_OF_SIGNING_ALGS, SIGNING_ALGS } from '../../base/signing_algs.ts';
 
 /** What clients sign with: assertions and request objects. RFC 9864 renames EdDSA to Ed25519: clients send either. */
 export const CLIENT_ALGS = ['ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA'] as const;
 export const clientAlg = z.enum(CLIENT_ALGS, 'must be ES256, RS256, PS256, Ed25519 or EdDSA');
-/** What this server signs with: the keys that it has. */
-export const serverAlg = z.enum(['ES256', 'RS256'], 'must be ES256 or RS256');
+/** What this server signs with. */
+export const serverAlg = z.enum(SIGNING_ALGS, ONE_OF_SIGNING_ALGS);
 
 export const text = (most: number) =>
   z

@@ -11,10 +11,15 @@ export const tokens = {
       'must list scopes of OpenID Connect; name those of an API in resources',
     )
     .optional(),
-  id_token_signed_response_alg: serverAlg.optional(),
+  id_token_signed_response_alg: serverAlg.optional().describe('Left out: RS256.'),
   userinfo_signed_response_alg: serverAlg
     .optional()
-    .describe('What userinfo is signed with for this client. Left out: it is JSON, and not signed.'),
+    .describe('What answers of the userinfo endpoint are signed with. Left out: they are plain JSON.'),
+  introspection_signed_response_alg: serverAlg
+    .optional()
+    .describe(
+      'What introspection answers are signed with that the client asks for as JWT (RFC 9701). Left out: RS256.',
+    ),
   dpop_bound_access_tokens: z
     .boolean()
     .optional()

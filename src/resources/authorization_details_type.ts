@@ -1,0 +1,225 @@
+/**
+ * Types of rich authorization requests (RFC 9396): what an application may ask for beyond scopes, such as one payment.
+ * Each says in words what it is about, what its members must be like, and which resources it is for.
+ */
+import { jsonArrayFrom } from 'kysely/helpers/postgres';
+import { z } from 'zod';
+import type { Change } from '../audit/change.ts';
+import { conflict, invalid, notFound } from '../base/refusal.ts';
+import { recordChange } from '../changes/change_log.ts';
+import { json, type Reader, type Tx } from '../db/connection.ts';
+import { DetailsSchema } from './details_schema.ts';
+import { placeholdersOf } from './details_title.ts';
+
+const plain = (most: number) =>
+  z
+    .string()
+    .trim()
+    .min(1, 'must not be empty')
+    .max(most, `must not be longer than ${most} characters`)
+    .regex(/^[^\p{Cc}\p{Cf}]*$/u, 'must not contain control or invisible characters');
+
+const settings = {
+  title: plain(200).describe('What the person is asked to allow. A name in braces stands for a member’s value.'),
+  description: plain(500).nullable().describe('More about it, for the same person.'),
+  schema: DetailsSchema.describe('What the members must be like: a closed part of JSON Schema.'),
+  resources: z
+    .array(z.string().max(512))
+    .min(1, 'must name at least one resource')
+    .max(100, 'must not name more than 100 resources')
+    .refine((all) => new Set(all).size === all.length, 'must not name a resource twice')
+    .describe('The resources whose tokens may carry it.'),
+};
+
+export const NewDetailsType = z
+  .strictObject({
+    type: z
+      .string()
+      .min(1, 'must not be empty')
+      .max(200, 'must not be longer than 200 characters')
+      .regex(/^[A-Za-z][\w.:/#?=&%~+-]*$/, 'must be a name, or a URI, of ASCII characters that begins with a letter'),
+    ...settings,
+    description: settings.description.default(null),
+  })
+  .superRefine(demandPlaceholders);
+export const DetailsTypeChange = z.strictObject(settings).partial();
+
+export interface DetailsType {
+  readonly type: string;
+  readonly title: string;
+  readonly description: string | null;
+  readonly schema: DetailsSchema;
+  readonly resources: readonly string[];
+  readonly version: number;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+export async function createDetailsType(change: Change, given: z.output<typeof NewDetailsType>): Promise<DetailsType> {
+  const { tx, now } = change;
+  const { type, title, description, schema, resources } = given;
+  const row = await tx
+    .insertInto('authorization_details_types')
+    .values({ type, title, description, schema: json(schema), created_at: now, updated_at: now })
+    .onConflict((clash) => clash.doNothing())
+    .returning('type')
+    .executeTakeFirst();
+  if (!row) throw conflict(`There is a type ${type} already.`);
+  await storeResources(tx, type, resources);
+  await changed(change, 'authorization_details_type.created', { type, resources });
+  return lockDetailsType(tx, type);
+}
+
+/** Changes a type that its caller has locked. What people have granted already stays as they granted it. */
+export async function updateDetailsType(
+  change: Change,
+  before: DetailsType,
+  given: z.output<typeof DetailsTypeChange>,
+): Promise<DetailsType> {
+  const { tx, now } = change;
+  const { type } = before;
+  const { resources, schema, ...rest } = given;
+  demandPlaceholdersOf({ title: given.title ?? before.title, schema: given.schema ?? before.schema });
+  await tx
+    .updateTable('authorization_details_types')
+    .set({ ...rest, ...(schema && { schema: json(schema) }), updated_at: now, version: before.version + 1 })
+    .where('type', '=', type)
+    .execute();
+  if (resources) {
+    await tx.deleteFrom('authorization_details_type_resources').where('type', '=', type).execute();
+    await storeResources(tx, type, resources);
+  }
+  const after = await lockDetailsType(tx, type);
+  const details = { type, members: Object.keys(given), resources: after.resources };
+  await changed(change, 'authorization_details_type.updated', details);
+  return after;
+}
+
+/** Refuses with `conflict` while a client may still ask with it: take it from them first. */
+export async function deleteDetailsType(change: Change, { type }: DetailsType): Promise<void> {
+  const { tx } = change;
+  const holders = await tx
+    .selectFrom('client_authorization_details_types')
+    .select('client_id')
+    .where('type', '=', type)
+    .limit(3)
+    .execute();
+  if (holders.length > 0) {
+    const names = holders.map((holder) => holder.client_id).join(', ');
+    throw conflict(`Clients may still ask for ${type} (${names}); take it from them first.`);
+  }
+  await tx.deleteFrom('authorization_details_types').where('type', '=', type).execute();
+  await changed(change, 'authorization_details_type.deleted', { type });
+}
+
+/** The type, locked against other changes until the transaction ends. */
+export async function lockDetailsType(tx: Tx, type: string): Promise<DetailsType> {
+  const locked = await tx
+    .selectFrom('authorization_details_types')
+    .select('type')
+    .where('type', '=', type)
+    .forUpdate()
+    .executeTakeFirst();
+  const found = locked && (await findDetailsType(tx, type));
+  if (!found) throw notFound('There is no such type.');
+  return found;
+}
+
+export async function findDetailsType(reader: Reader, type: string): Promise<DetailsType | undefined> {
+  const row = await query(reader).where('type', '=', type).executeTakeFirst();
+  return row && toDetailsType(row);
+}
+
+export interface DetailsTypePage {
+  readonly limit: number;
+  /** The type that the page before this one ended with. */
+  readonly after?: string | undefined;
+}
+
+/** All types in the order of their names, or a page of them. */
+export async function readDetailsTypes(reader: Reader, page?: DetailsTypePage): Promise<DetailsType[]> {
+  let rows = query(reader).orderBy('type');
+  if (page) rows = rows.limit(page.limit);
+  if (page?.after !== undefined) rows = rows.where('type', '>', page.after);
+  return (await rows.execute()).map(toDetailsType);
+}
+
+function query(reader: Reader) {
+  return reader
+    .selectFrom('authorization_details_types')
+    .selectAll('authorization_details_types')
+    .select((type) =>
+      jsonArrayFrom(
+        type
+          .selectFrom('authorization_details_type_resources')
+          .select('resource')
+          .whereRef('authorization_details_type_resources.type', '=', 'authorization_details_types.type')
+          .orderBy('resource'),
+      ).as('resources'),
+    );
+}
+
+async function storeResources(tx: Tx, type: string, resources: readonly string[]): Promise<void> {
+  const known = await tx
+    .selectFrom('resources')
+    .select('identifier')
+    .where('identifier', 'in', resources)
+    .forShare()
+    .execute();
+  const there = new Set(known.map(({ identifier }) => identifier));
+  resources.forEach((resource, index) => {
+    if (!there.has(resource)) throw invalid(`/resources/${index}`, 'names no resource that is registered here');
+  });
+  await tx
+    .insertInto('authorization_details_type_resources')
+    .values(resources.map((resource) => ({ type, resource })))
+    .execute();
+}
+
+async function changed(
+  { tx, trail, origin, now }: Change,
+  event: `authorization_details_type.${'created' | 'updated' | 'deleted'}`,
+  details: Readonly<Record<string, string | readonly string[]>> & { readonly type: string },
+): Promise<void> {
+  await trail.recordIn(tx, origin, { event, outcome: 'success', details });
+  await recordChange(tx, { topic: 'authorization_details_type', key: details.type }, now);
+}
+
+function demandPlaceholders(given: TitleAndSchema, context: z.RefinementCtx): void {
+  const [unknown] = placeholdersWithoutMember(given);
+  if (unknown === undefined) return;
+  context.addIssue({ code: 'custom', path: ['title'], message: withoutMember(unknown) });
+}
+
+function demandPlaceholdersOf(given: TitleAndSchema): void {
+  const [unknown] = placeholdersWithoutMember(given);
+  if (unknown !== undefined) throw invalid('/title', withoutMember(unknown));
+}
+
+type TitleAndSchema = Pick<DetailsType, 'title' | 'schema'>;
+
+function withoutMember(placeholder: string): string {
+  return `names {${placeholder}}, which is no single value of the schema`;
+}
+
+/** A title stands for single values: the way to each is the names of members with dots between them. */
+function placeholdersWithoutMember({ title, schema }: TitleAndSchema): string[] {
+  return placeholdersOf(title).filter((placeholder) => {
+    let at: DetailsSchema | undefined = schema;
+    for (const name of placeholder.split('.')) at = at?.properties?.[name];
+    return !at || at.type === 'object' || at.type === 'array';
+  });
+}
+
+function toDetailsType(row: Awaited<ReturnType<ReturnType<typeof query>['executeTakeFirstOrThrow']>>): DetailsType {
+  return {
+    type: row.type,
+    title: row.title,
+    description: row.description,
+    schema: row.schema as unknown as DetailsSchema,
+    resources: row.resources.map(({ resource }) => resource),
+    version: row.version,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+  };
+}
