@@ -20,14 +20,15 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   accounts: 'base db audit changes',
   keys: 'base db audit changes vault',
   trust: 'base db audit changes clients egress log',
+  registration: 'base db http audit changes vault limits clients egress trust log',
   oidc: 'base db http audit changes vault limits resources clients accounts keys egress trust log',
   login: 'base db http audit limits accounts log',
-  admin: 'base db http audit changes vault log limits resources clients accounts keys trust',
+  admin: 'base db http audit changes vault log limits resources clients accounts keys trust registration',
   maintenance: 'base db',
   bootstrap: 'base db audit vault resources clients accounts',
-  app: 'base config log db vault changes http egress audit limits resources clients accounts keys trust oidc login admin bootstrap maintenance',
+  app: 'base config log db vault changes http egress audit limits resources clients accounts keys trust registration oidc login admin bootstrap maintenance',
   main: 'base config log db vault http bootstrap app',
-  cli: 'base config log db vault audit clients admin bootstrap',
+  cli: 'base config log db vault audit clients resources oidc admin bootstrap',
 };
 
 interface SourceFile {

@@ -40,6 +40,7 @@ async function providerWithWayOutTo(origin: string): Promise<Provider> {
     egress,
     clients: {
       directory: new ClientDirectory(database),
+      documents: { find: async () => ({}) },
       verifier,
       uses: new SecretUses(database),
       clock,

@@ -21,6 +21,14 @@ export const ClientView = z
       'Null without secret_rotation_days or without a live secret.',
     ),
     secret_rotation_overdue: z.boolean(),
+    registration: z
+      .strictObject({
+        source: z.enum(['registration', 'metadata_document']),
+        policy: z.string(),
+        held_members: z.array(z.string()).describe('What an admin has set: the client can’t change it by itself.'),
+      })
+      .nullable()
+      .describe('How the client came here by itself; null where an admin made it.'),
     created_at: Timestamp,
     updated_at: Timestamp,
   })
@@ -28,7 +36,7 @@ export const ClientView = z
 export type ClientView = z.output<typeof ClientView>;
 
 export function clientView(client: ClientWithSecrets, now: Date): ClientView {
-  const { clientId, metadata, createdAt, updatedAt, revokedAt, revokedReason } = client;
+  const { clientId, metadata, createdAt, updatedAt, revokedAt, revokedReason, registration } = client;
   return {
     client_id: clientId,
     client_id_issued_at: epochSeconds(createdAt),
@@ -37,6 +45,11 @@ export function clientView(client: ClientWithSecrets, now: Date): ClientView {
     revoked_at: timestampOrNull(revokedAt),
     revoked_reason: revokedReason,
     ...standing(client, now),
+    registration: registration && {
+      source: registration.source,
+      policy: registration.policy,
+      held_members: [...registration.heldMembers],
+    },
     created_at: timestamp(createdAt),
     updated_at: timestamp(updatedAt),
   };

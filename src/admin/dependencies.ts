@@ -16,4 +16,6 @@ export interface AdminDependencies extends Authentication {
   readonly argon2id: Argon2id;
   readonly rotation: KeyRotation;
   readonly log: Logger;
+  /** What DPoP proofs may be signed with here. */
+  readonly dpopAlgs: readonly string[];
 }

@@ -15,6 +15,8 @@ export const ADMIN_SCOPES: readonly AdminScope[] = [
   { name: 'secrets:rotate', description: 'Give clients new secrets and end old ones' },
   { name: 'resources:read', description: 'See resources and their scopes' },
   { name: 'resources:write', description: 'Register, change and delete resources' },
+  { name: 'policies:read', description: 'See policies' },
+  { name: 'policies:write', description: 'Create, change and delete policies' },
   { name: 'keys:read', description: 'See the signing keys, without their private halves' },
   { name: 'keys:rotate', description: 'Rotate the signing keys' },
   { name: 'trust:read', description: 'See which issuers are trusted, and for what' },

@@ -2,7 +2,7 @@
 import type { RequestListener } from 'node:http';
 import Koa from 'koa';
 import { PasswordCheck } from '../accounts/password_check.ts';
-import { createAdmin } from '../admin/admin.ts';
+import { ADMIN_PREFIX, ADMIN_SCOPES, createAdmin } from '../admin/admin.ts';
 import { SecretVerifier } from '../clients/secret_verifier.ts';
 import { clientAddress } from '../http/client_address.ts';
 import type { Metrics } from '../http/metrics.ts';
@@ -11,15 +11,21 @@ import { pageHeaders } from '../http/page_headers.ts';
 import { requestContext } from '../http/request_context.ts';
 import { unanswered } from '../http/unanswered.ts';
 import { LoginAttempts } from '../limits/login_attempts.ts';
+import { Registrations } from '../limits/registrations.ts';
 import { SecretGuesses } from '../limits/secret_guesses.ts';
 import { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import { createLogin } from '../login/login.ts';
 import { createProviderPages } from '../login/provider_pages.ts';
 import { describeClient, describeScopes } from '../oidc/descriptions.ts';
+import { DPOP_ALGS } from '../oidc/dpop.ts';
 import { Endpoints } from '../oidc/endpoints.ts';
+import { describeProtectedResources, USERINFO } from '../oidc/protected_resources.ts';
 import { createProvider, METHODS } from '../oidc/provider.ts';
 import { ResourcePolicy } from '../oidc/resource_policy.ts';
 import { StructuredTokens } from '../oidc/structured_tokens.ts';
+import { discloseRegistration } from '../registration/discovery.ts';
+import { MetadataDocuments } from '../registration/metadata_documents.ts';
+import { createRegistration } from '../registration/registration.ts';
 import type { AppSettings, House } from './house.ts';
 
 export interface Front {
@@ -46,6 +52,18 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
   const guesses = new SecretGuesses();
   const verifier = new SecretVerifier(vault, argon2id, (clientId) => guesses.mayCompare(clientId));
   const userCodeGuesses = new UserCodeGuesses(pool);
+  const { policies, statements } = house;
+  const registrations = new Registrations(pool);
+  const documents = new MetadataDocuments({
+    database,
+    directory: clients,
+    egress,
+    policies,
+    limits: registrations,
+    trail,
+    changes,
+    clock,
+  });
   const swap = (): void =>
     endpoints.use(
       createProvider(
@@ -54,7 +72,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
           database,
           clock,
           egress,
-          clients: { directory: clients, verifier, uses: house.uses, clock, keys: { egress, clock, log } },
+          clients: { directory: clients, documents, verifier, uses: house.uses, clock, keys: { egress, clock, log } },
           trail,
           policy: new ResourcePolicy(resources),
           userCodeGuesses,
@@ -80,6 +98,18 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     issuer,
     log,
   });
+  const registration = createRegistration({
+    issuer,
+    database,
+    vault,
+    trail,
+    changes,
+    verifier,
+    statements,
+    policies,
+    limits: registrations,
+    log,
+  });
   const admin = createAdmin({
     issuer,
     database,
@@ -91,18 +121,26 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     rotation,
     inspectToken: (token, now) => tokens.inspect(token, now),
     log,
+    dpopAlgs: DPOP_ALGS,
   });
+  const described = describeProtectedResources(issuer, [
+    USERINFO,
+    { path: ADMIN_PREFIX, scopes: ADMIN_SCOPES, dpop: 'none' },
+  ]);
   const apart = config.adminPort !== undefined;
   const last = unanswered({ methods: METHODS, page: pages.unanswered });
   return {
     public: listener(settings, house, metrics, [
       login,
+      described,
       ...(apart ? [] : [admin]),
+      registration,
+      discloseRegistration(issuer, policies),
       pageHeaders,
       endpoints.middleware,
       last,
     ]),
-    admin: apart ? listener(settings, house, metrics, [admin, last]) : undefined,
+    admin: apart ? listener(settings, house, metrics, [described, admin, last]) : undefined,
   };
 }
 

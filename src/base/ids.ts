@@ -16,6 +16,6 @@ export function base62(bytes: Buffer): string {
 }
 
 /** 128 random bits behind a prefix that says what the identifier names, as in `client_3f…`. */
-export function randomId(prefix: 'client' | 'secret' | 'account' | 'key'): string {
+export function randomId(prefix: 'client' | 'secret' | 'account' | 'key' | 'initial_access_token'): string {
   return `${prefix}_${base62(randomBytes(16))}`;
 }

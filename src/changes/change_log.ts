@@ -6,7 +6,7 @@ import { sql } from 'kysely';
 import type { Tx } from '../db/connection.ts';
 
 /** What kind of thing changed; `key` names which one. */
-export type Topic = 'client' | 'resource' | 'signing_keys' | 'revoked_token' | 'trusted_issuer';
+export type Topic = 'client' | 'resource' | 'signing_keys' | 'revoked_token' | 'trusted_issuer' | 'registration_policy';
 
 export interface Change {
   readonly topic: Topic;

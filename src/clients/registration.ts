@@ -7,6 +7,7 @@ import { recordChange } from '../changes/change_log.ts';
 import { json, type Tx } from '../db/connection.ts';
 import type { Client, ClientWithSecrets } from './client.ts';
 import { readClient } from './client_rows.ts';
+import { beyond, shared, together } from './metadata/access.ts';
 import { usesSecret } from './metadata/authentication.ts';
 import { ClientMetadata } from './metadata/client_metadata.ts';
 
@@ -67,9 +68,15 @@ export async function updateClient(
     .execute();
   await tx.deleteFrom('client_resources').where('client_id', '=', client.clientId).execute();
   await tx.deleteFrom('client_introspects').where('client_id', '=', client.clientId).execute();
-  await storeAccess(change, client.clientId, metadata);
+  await storeAccess(change, client.clientId, { ...metadata, resources: given(client, metadata.resources) });
   await changed(change, client.clientId, 'client.updated', { members: Object.keys(patch), ...rightsOf(metadata) });
   return existing(tx, client.clientId);
+}
+
+/** What is the client's own of all that it may ask for: what its policy gives stays the policy's, to give and to take. */
+function given({ registration }: Client, resources: ClientMetadata['resources']): ClientMetadata['resources'] {
+  if (!registration) return resources;
+  return together(beyond(resources, registration.fromPolicy), shared(registration.given, resources));
 }
 
 /** The metadata with the patch applied; throws `Refused` when the result is not something that could be registered. */
@@ -105,6 +112,12 @@ export async function revokeClient(change: Change, client: Client, reason: strin
     .where('client_id', '=', client.clientId)
     .execute();
   await endGrants(tx, client.clientId);
+  // whoever revoked it did not mean it to go on managing itself, not even once it is restored
+  await tx
+    .updateTable('client_registrations')
+    .set({ registration_access_token: null })
+    .where('client_id', '=', client.clientId)
+    .execute();
   await changed(change, client.clientId, 'client.revoked', { reason });
   return existing(tx, client.clientId);
 }

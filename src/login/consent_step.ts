@@ -39,7 +39,7 @@ export async function decideConsent(room: LoginRoom, ctx: Context, step: Step): 
   const form = ConsentForm.safeParse(await readForm(ctx));
   if (!form.success) throw invalid('/decision', 'Choose Allow or Deny.');
   const { decision, remember } = form.data;
-  if (decision === 'allow') return allow(room, ctx, step, remember === 'on');
+  if (decision === 'allow') return allow(room, ctx, step, remember === 'on' && !step.application.asksAlways);
 
   const accountId = accountOf(step);
   const { clientId } = step;

@@ -10,6 +10,8 @@ const BATCHES_AT_ONCE = 20;
 const CHANGES_KEPT_SECONDS = 3_600;
 /** So that a device that polls late still hears that its code has expired (RFC 8628, 3.5). */
 const DEVICE_CODES_KEPT_SECONDS = 600;
+/** So that an admin still sees which token a client came with. */
+const INITIAL_ACCESS_TOKENS_KEPT_SECONDS = 90 * DAY_SECONDS;
 /** So that an admin still sees what a client had. */
 const ENDED_SECRETS_KEPT_SECONDS = 90 * DAY_SECONDS;
 
@@ -25,6 +27,7 @@ export async function removeExpiredRows(database: Database, now: Date): Promise<
     ['changes', sql`recorded_at < ${before(CHANGES_KEPT_SECONDS)}`],
     ['idempotency_keys', sql`created_at < ${before(DAY_SECONDS)}`],
     ['failed_attempts', sql`expire < ${now.getTime()}`],
+    ['initial_access_tokens', sql`expires_at < ${before(INITIAL_ACCESS_TOKENS_KEPT_SECONDS)}`],
     ['client_secrets', sql`least(ended_at, expires_at) < ${before(ENDED_SECRETS_KEPT_SECONDS)}`],
   ];
   let removed = 0;

@@ -87,6 +87,7 @@ export const METHODS: Readonly<Record<string, readonly string[]>> = {
   [ROUTES.end_session]: ['GET', 'POST'],
   [ROUTES.device_authorization]: ['POST', 'OPTIONS'],
   [ROUTES.code_verification]: ['GET', 'POST'],
+  '/register': ['POST', 'OPTIONS'],
   '/.well-known/openid-configuration': ['GET', 'OPTIONS'],
   '/.well-known/oauth-authorization-server': ['GET', 'OPTIONS'],
 };

@@ -147,6 +147,16 @@ export async function deleteResource({ tx, trail, origin, now }: Change, resourc
     const names = holders.map((holder) => holder.client_id).join(', ');
     throw conflict(`Clients may still ask for ${identifier} (${names}); take it from them first.`);
   }
+  const policies = await tx
+    .selectFrom('registration_policy_resources')
+    .select('policy')
+    .where('resource', '=', identifier)
+    .limit(3)
+    .execute();
+  if (policies.length > 0) {
+    const names = policies.map(({ policy }) => policy).join(', ');
+    throw conflict(`Registration policies give ${identifier} (${names}); take it out of them first.`);
+  }
   const readers = await tx
     .selectFrom('client_introspects')
     .select('client_id')
@@ -199,6 +209,7 @@ export async function listResources(reader: Reader): Promise<Resource[]> {
 
 async function takeFromClients(tx: Tx, resource: Resource, remaining: ReadonlySet<string>, now: Date): Promise<void> {
   if (resource.scopes.every((scope) => remaining.has(scope.name))) return;
+  await takeFromPolicies(tx, resource, remaining, now);
   const holders = await tx
     .selectFrom('client_resources')
     .selectAll()
@@ -222,6 +233,31 @@ async function takeFromClients(tx: Tx, resource: Resource, remaining: ReadonlySe
         .execute();
     }
     await recordChange(tx, { topic: 'client', key: holder.client_id }, now);
+  }
+}
+
+async function takeFromPolicies(tx: Tx, resource: Resource, remaining: ReadonlySet<string>, now: Date): Promise<void> {
+  const holders = await tx
+    .selectFrom('registration_policy_resources')
+    .selectAll()
+    .where('resource', '=', resource.identifier)
+    .forUpdate()
+    .execute();
+  for (const holder of holders) {
+    const kept = holder.scopes.filter((scope) => remaining.has(scope));
+    if (kept.length === holder.scopes.length) continue;
+    const where = { policy: holder.policy, resource: resource.identifier };
+    await tx
+      .deleteFrom('registration_policy_resources')
+      .where((eb) => eb.and(where))
+      .execute();
+    if (kept.length > 0) {
+      await tx
+        .insertInto('registration_policy_resources')
+        .values({ ...where, scopes: kept })
+        .execute();
+    }
+    await recordChange(tx, { topic: 'registration_policy', key: holder.policy }, now);
   }
 }
 

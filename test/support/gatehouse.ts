@@ -27,6 +27,8 @@ export interface GatehouseOptions {
   readonly withoutNotify?: boolean;
   /** Answers for DNS. */
   readonly resolve?: Resolve;
+  /** An authority for what the node fetches. */
+  readonly ca?: string;
 }
 
 export interface Gatehouse extends Bootstrap {
@@ -60,6 +62,7 @@ export async function startGatehouse({
   clock = systemClock,
   withoutNotify = false,
   resolve,
+  ca,
 }: GatehouseOptions = {}): Promise<Gatehouse> {
   const clone = beside ? undefined : await cloneDatabase();
   const databaseUrl = beside?.databaseUrl ?? clone!.url;
@@ -89,6 +92,7 @@ export async function startGatehouse({
     log: createLog(config.logLevel, { write: (line) => void log.push(line) }),
     clock,
     ...(resolve && { resolve }),
+    ...(ca !== undefined && { ca }),
   });
   const bootstrap = beside ?? (await app.bootstrap());
   server.on('request', app.public);
