@@ -78,6 +78,22 @@ for (const path of ['', '/id']) {
       assert.equal(documents.requests.length, 1, 'the document is not asked for at each step');
     });
 
+    it('agree also where the MCP server names no scope: the person is asked about all that the policy gives', async () => {
+      const silent = await startMcpServer(gatehouse.issuer, async (resource) => {
+        const answer = await gatehouse.adminCall('GET', `/resources/${encodeURIComponent(resource)}/metadata`);
+        const { scopes_supported: _, ...rest } = (await answer.json()) as Json;
+        return rest;
+      });
+      await gatehouse.adminCall('POST', '/resources', { identifier: silent.url, scopes: SCOPES });
+      const resources = [mcp, silent].map(({ url }) => ({ resource: url, scopes: SCOPES.map(({ name }) => name) }));
+      await changePolicy(gatehouse, 'mcp', { resources });
+      const { who, program } = await askWhoIAm(silent, gatehouse);
+      assert.equal(program.sentTo[0]?.searchParams.get('scope'), null);
+      assert.match(who, /^account_/);
+      assert.equal(program.kept?.scope, 'tools:read tools:write');
+      await silent.stop();
+    });
+
     it('get a token for this server and no other, and only with the scopes of the policy', async () => {
       const { program } = await askWhoIAm(mcp, gatehouse);
       const claims = JSON.parse(Buffer.from(program.kept!.access_token.split('.')[1]!, 'base64url').toString()) as Json;

@@ -73,7 +73,10 @@ export class ResourcePolicy {
     if (!resource || allowed.size === 0) throw new errors.InvalidTarget('this client has not been given the resource');
     demandScope(ctx);
     if (isClientCredentials(ctx)) this.#settleClientCredentialsScope(ctx, allowed);
-    else if (isAuthorization(ctx)) this.#refuseBeyondRequested(ctx, record);
+    else if (isAuthorization(ctx)) {
+      if (record.registration) settleScope(ctx, allowed);
+      this.#refuseBeyondRequested(ctx, record);
+    }
     return {
       scope: [...allowed].join(' '),
       audience: resource.identifier,
@@ -103,6 +106,16 @@ export class ResourcePolicy {
     const asked = scopesAskedFor(ctx);
     if (asked.some((scope) => !allowed.has(scope))) throw beyond(asked, allowed);
   }
+}
+
+/**
+ * A program that meets an API for the first time doesn't know its scopes, and may be told none: MCP clients then leave
+ * `scope` out, and the person is asked about all that there is for them (RFC 6749, 3.3).
+ */
+function settleScope({ oidc }: KoaContextWithOIDC, allowed: ReadonlySet<string>): void {
+  const named = [oidc.params?.['resource']].flat();
+  if (named.length !== 1 || splitScope(oidc.params?.['scope']).length > 0) return;
+  oidc.params!['scope'] = [...allowed].join(' ');
 }
 
 function scopesAskedFor({ oidc }: KoaContextWithOIDC): string[] {

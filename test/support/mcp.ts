@@ -32,6 +32,7 @@ export async function startMcpServer(
   const server = createServer();
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
+  server.unref(); // a test that fails before it stops the server must end all the same
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const url = `${origin}/mcp`;
   const metadataUrl = `${origin}/.well-known/oauth-protected-resource/mcp`;
