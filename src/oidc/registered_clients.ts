@@ -96,7 +96,7 @@ function findRecord(
 async function findDocumentClient(documents: DocumentClients, id: string): Promise<ClientWithSecrets | undefined> {
   const { ctx } = Provider;
   const { client, objection } = await documents.find(id, ctx ? anonymously(ctx) : SYSTEM);
-  if (objection !== undefined) throw new errors.InvalidClientMetadata(objection.replaceAll(/[^\x20-\x7e]/g, ''));
+  if (objection !== undefined) throw new errors.InvalidClient(objection.replaceAll(/[^\x20-\x7e]/g, ''));
   return client;
 }
 

@@ -17,7 +17,7 @@ const OWN_MEMBERS: ReadonlySet<string> = new Set(
   request_object_signing_alg require_signed_request_object authorization_signed_response_alg
   id_token_signed_response_alg userinfo_signed_response_alg introspection_signed_response_alg subject_type
   sector_identifier_uri initiate_login_uri default_max_age require_auth_time default_acr_values
-  authorization_details_types backchannel_logout_uri backchannel_logout_session_required frontchannel_logout_uri
+  backchannel_logout_uri backchannel_logout_session_required frontchannel_logout_uri
   frontchannel_logout_session_required backchannel_token_delivery_mode backchannel_client_notification_endpoint
   backchannel_authentication_request_signing_alg backchannel_user_code_parameter`.split(/\s+/),
 );

@@ -17,6 +17,7 @@ export interface StoredPolicy {
 export async function createPolicy(change: Change, policy: RegistrationPolicy): Promise<StoredPolicy> {
   const { tx, now } = change;
   await refuseSecondForAll(tx, policy);
+  await lockResources(tx, policy);
   const row = await tx
     .insertInto('registration_policies')
     .values({ name: policy.name, ...columns(policy), created_at: now, updated_at: now })
@@ -45,6 +46,7 @@ export async function updatePolicy(
   if (!parsed.success) throw new Refused({ reason: 'invalid', violations: violationsOf(parsed.error) });
   const policy = parsed.data;
   await refuseSecondForAll(tx, policy);
+  await lockResources(tx, policy);
   await tx
     .updateTable('registration_policies')
     .set({ ...columns(policy), version: stored.version + 1, updated_at: now })
@@ -175,7 +177,7 @@ async function refuseSecondForAll(tx: Tx, policy: RegistrationPolicy): Promise<v
 }
 
 /** Locks the resources named against change, so that no scope disappears between this check and the commit. */
-async function storeResources(tx: Tx, { name, resources }: RegistrationPolicy): Promise<void> {
+async function lockResources(tx: Tx, { resources }: RegistrationPolicy): Promise<void> {
   if (resources.length === 0) return;
   const rows = await tx
     .selectFrom('resources')
@@ -195,6 +197,10 @@ async function storeResources(tx: Tx, { name, resources }: RegistrationPolicy): 
     if (unknown.length > 0)
       throw invalid(`/resources/${index}/scopes`, `names scopes that ${resource} does not have: ${unknown.join(' ')}`);
   });
+}
+
+async function storeResources(tx: Tx, { name, resources }: RegistrationPolicy): Promise<void> {
+  if (resources.length === 0) return;
   await tx
     .insertInto('registration_policy_resources')
     .values(resources.map((one) => ({ policy: name, ...one })))

@@ -1,6 +1,6 @@
 /** Registers clients, and changes and removes what they registered. Each function is part of its caller's transaction. */
 import { randomId } from '../base/ids.ts';
-import { sha256, type Secret } from '../base/secret.ts';
+import { sha256, type Digest, type Secret } from '../base/secret.ts';
 import type { Change } from '../audit/change.ts';
 import type { ClientWithSecrets, StoredSecret } from '../clients/client.ts';
 import { isLive } from '../clients/client.ts';
@@ -123,7 +123,7 @@ export async function findByToken(
 
 /**
  * Replaces what the client registered (RFC 7592, 2.2): what it leaves out goes. What an admin has set stays, and so does
- * everything that a client can't register. The token is used up by the first statement, and another one takes its place.
+ * everything that a client can't register. One statement uses the token up and puts another in its place.
  */
 export async function replaceRegistration(
   change: Change,
@@ -131,15 +131,10 @@ export async function replaceRegistration(
   credentials: Credentials,
 ): Promise<Registered> {
   const { tx } = change;
-  const { numUpdatedRows } = await tx
-    .updateTable('client_registrations')
-    .set({ registration_access_token: sha256(credentials.registrationAccessToken.reveal()) })
-    .where('client_id', '=', clientId)
-    .where('registration_access_token', '=', sha256(presented))
-    .executeTakeFirst();
-  if (numUpdatedRows === 0n) throw tokenRefused();
+  // the client first, as an admin's change does: the other way round the two would wait for one another
   const client = await lockClient(tx, clientId);
   if (client.revokedAt || !client.registration) throw tokenRefused();
+  await swapToken(tx, clientId, presented, sha256(credentials.registrationAccessToken.reveal()));
   const { policy } = await lockPolicy(tx, client.registration.policy);
   const patch = patchFor(client, underPolicy(policy, withHeld(client, given)));
   const { metadata } = await updateClient(change, client, patch);
@@ -149,16 +144,21 @@ export async function replaceRegistration(
 
 /** Removes a client at its own wish (RFC 7592, 2.3). */
 export async function removeRegistration(change: Change, clientId: string, presented: string): Promise<void> {
-  const { numUpdatedRows } = await change.tx
+  const client = await lockClient(change.tx, clientId);
+  if (client.revokedAt) throw tokenRefused();
+  await swapToken(change.tx, clientId, presented, null);
+  await deleteClient(change, client);
+}
+
+/** Throws unless the presented token is the client's at this very moment: of several that come at once, one wins. */
+async function swapToken(tx: Tx, clientId: string, presented: string, next: Digest | null): Promise<void> {
+  const { numUpdatedRows } = await tx
     .updateTable('client_registrations')
-    .set({ registration_access_token: null })
+    .set({ registration_access_token: next })
     .where('client_id', '=', clientId)
     .where('registration_access_token', '=', sha256(presented))
     .executeTakeFirst();
   if (numUpdatedRows === 0n) throw tokenRefused();
-  const client = await lockClient(change.tx, clientId);
-  if (client.revokedAt) throw tokenRefused();
-  await deleteClient(change, client);
 }
 
 /** Keeps members for an admin who has set them; one that the admin takes away is the client's again. */
