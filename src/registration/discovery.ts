@@ -1,7 +1,7 @@
 /** What the server's metadata says of registration: only what the policies of this very moment allow. */
 import type { Middleware } from 'koa';
 import type { PolicyDirectory } from './policy_directory.ts';
-import { REGISTRATION_PATH } from './registration.ts';
+import { REGISTRATION_PATH } from './client_information.ts';
 
 const DOCUMENTS = new Set(['/.well-known/openid-configuration', '/.well-known/oauth-authorization-server']);
 

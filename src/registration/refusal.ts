@@ -1,4 +1,6 @@
 /** Why a registration or an update of one is refused, as data, and what that is on the wire (RFC 7591, 3.2.2; RFC 6750, 3.1). */
+import type { Refused } from '../base/refusal.ts';
+
 export type RegistrationRefusal =
   | { readonly reason: 'metadata'; readonly member: string; readonly detail: string }
   /** No token that opens this: unknown, used up, over, of another client. `presented` is whether one came at all. */
@@ -27,6 +29,10 @@ export class RegistrationRefused extends Error {
 /** A member that can't be registered, with the end of a sentence that begins with its name. */
 export function refusedMember(member: string, detail: string): RegistrationRefused {
   return new RegistrationRefused({ reason: 'metadata', member, detail });
+}
+
+export function tokenRefused(presented = true): RegistrationRefused {
+  return new RegistrationRefused({ reason: 'token', presented });
 }
 
 export function errorOf(refusal: RegistrationRefusal): RegistrationError {
@@ -68,5 +74,38 @@ export function reasonOf(refusal: RegistrationRefusal): string {
       return `policy_full: ${refusal.policy} has its ${refusal.limit} clients`;
     default:
       return errorOf(refusal).description;
+  }
+}
+
+export const UNAVAILABLE: RegistrationError = {
+  status: 503,
+  error: 'temporarily_unavailable',
+  description: 'the server can not answer right now; try again in a moment',
+};
+export const BROKEN: RegistrationError = {
+  status: 500,
+  error: 'server_error',
+  description: 'something went wrong on our side',
+};
+
+/** What is wrong with a body before anything in it is looked at. */
+export function ofBody({ refusal }: Refused): RegistrationRefused {
+  switch (refusal.reason) {
+    case 'invalid': {
+      const [first] = refusal.violations;
+      const detail = `${first?.path || 'the body'} ${first?.detail ?? 'is not as it should be'}`;
+      return new RegistrationRefused({ reason: 'request', status: 400, detail });
+    }
+    case 'too_large':
+      return new RegistrationRefused({
+        reason: 'request',
+        status: 413,
+        detail: `a body may have ${refusal.limitBytes} bytes at most`,
+      });
+    case 'unsupported_media_type':
+      return new RegistrationRefused({ reason: 'request', status: 415, detail: refusal.detail });
+    default:
+      // what was there a moment ago is gone: the token is, with its policy or its client
+      return tokenRefused();
   }
 }

@@ -15,7 +15,7 @@ import { useInitialAccessToken } from './initial_access_tokens.ts';
 import { ownMembers, underPolicy, type Given } from './own_metadata.ts';
 import { lockPolicy } from './policies.ts';
 import type { RegistrationPolicy } from './policy.ts';
-import { refusedMember, RegistrationRefused } from './refusal.ts';
+import { refusedMember, RegistrationRefused, tokenRefused } from './refusal.ts';
 
 /** Made before the transaction: what a client is given to prove itself with from now on. */
 export interface Credentials {
@@ -235,10 +235,6 @@ const SET_BY_SERVER = [
   'client_secret_expires_at',
   'client_id_issued_at',
 ] as const;
-
-export function tokenRefused(presented = true): RegistrationRefused {
-  return new RegistrationRefused({ reason: 'token', presented });
-}
 
 async function reread(reader: Reader, clientId: string): Promise<ClientWithSecrets> {
   const client = await readClient(reader, clientId);

@@ -6,10 +6,9 @@ import type { Context, Middleware } from 'koa';
 import type { Change } from '../audit/change.ts';
 import type { Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
-import { epochSeconds } from '../base/clock.ts';
 import { Refused } from '../base/refusal.ts';
 import type { ChangeFollower } from '../changes/change_follower.ts';
-import { isLive, type ClientWithSecrets } from '../clients/client.ts';
+import type { ClientWithSecrets } from '../clients/client.ts';
 import type { SecretVerifier } from '../clients/secret_verifier.ts';
 import { makeSecret } from '../clients/server_made_secret.ts';
 import { isUnavailable, type Database } from '../db/connection.ts';
@@ -22,20 +21,28 @@ import type { Logger } from '../log.ts';
 import type { StatementVerifier } from '../trust/statement_verifier.ts';
 import type { Vault } from '../vault/vault.ts';
 import { makeRegistrationAccessToken } from './bearer_tokens.ts';
+import { clientInformation, firstInformation, REGISTRATION_PATH } from './client_information.ts';
 import { policyOfToken } from './initial_access_tokens.ts';
-import { ownView, type Given } from './own_metadata.ts';
+import type { Given } from './own_metadata.ts';
 import { findPolicy } from './policies.ts';
 import type { PolicyDirectory } from './policy_directory.ts';
-import { errorOf, reasonOf, RegistrationRefused, type RegistrationError } from './refusal.ts';
+import {
+  BROKEN,
+  errorOf,
+  ofBody,
+  reasonOf,
+  RegistrationRefused,
+  tokenRefused,
+  UNAVAILABLE,
+  type RegistrationError,
+} from './refusal.ts';
 import {
   demandIdentity,
   findByToken,
   registerClient,
   removeRegistration,
   replaceRegistration,
-  tokenRefused,
   type Credentials,
-  type Registered,
 } from './registered_clients.ts';
 import { readStatement } from './software_statements.ts';
 
@@ -52,7 +59,6 @@ export interface RegistrationDependencies {
   readonly log: Logger;
 }
 
-export const REGISTRATION_PATH = '/register';
 const METHODS: Readonly<Record<'registration' | 'management', string>> = {
   registration: 'POST, OPTIONS',
   management: 'GET, PUT, DELETE, OPTIONS',
@@ -118,12 +124,12 @@ async function register(call: Call): Promise<void> {
     registerClient(change, { policy: policy.name, initialAccessToken: presented, given, statement }, credentials),
   );
   ctx.status = 201;
-  ctx.body = viewWithCredentials(call, registered);
+  ctx.body = firstInformation(registered, call);
 }
 
 async function show(call: Call): Promise<void> {
   const client = await presentedClient(call);
-  call.ctx.body = view(call, client);
+  call.ctx.body = clientInformation(client, call);
 }
 
 async function replace(call: Call): Promise<void> {
@@ -141,7 +147,7 @@ async function replace(call: Call): Promise<void> {
     (change) => replaceRegistration(change, { clientId, presented, given: members }, credentials),
     clientId,
   );
-  ctx.body = viewWithCredentials(call, replaced);
+  ctx.body = firstInformation(replaced, call);
 }
 
 async function remove(call: Call): Promise<void> {
@@ -190,31 +196,6 @@ function originOf(ctx: Context, clientId?: string): Origin {
     actor: clientId === undefined ? { type: 'anonymous' } : { type: 'client', id: clientId },
     address,
     requestId: id,
-  };
-}
-
-/** What a client is told of itself (RFC 7591, 3.2.1; RFC 7592, 3). Never a secret that is stored. */
-function view({ issuer, now }: Call, client: ClientWithSecrets): Record<string, unknown> {
-  const { clientId, metadata, registration, createdAt, secrets } = client;
-  const live = secrets.filter((secret) => isLive(secret, now));
-  const expiries = live.map(({ expiresAt }) => (expiresAt ? epochSeconds(expiresAt) : 0));
-  const scopes = [metadata.scope ?? '', ...metadata.resources.flatMap((access) => access.scopes)];
-  return {
-    client_id: clientId,
-    client_id_issued_at: epochSeconds(createdAt),
-    ...(live.length > 0 && { client_secret_expires_at: expiries.includes(0) ? 0 : Math.max(...expiries) }),
-    ...ownView(metadata),
-    scope: [...new Set(scopes.filter(Boolean))].join(' '),
-    ...(registration?.softwareStatement && { software_statement: registration.softwareStatement }),
-    registration_client_uri: `${issuer}${REGISTRATION_PATH}/${clientId}`,
-  };
-}
-
-function viewWithCredentials(call: Call, { client, secret, registrationAccessToken }: Registered): object {
-  return {
-    ...view(call, client),
-    ...(secret && { client_secret: secret.value.reveal() }),
-    registration_access_token: registrationAccessToken.reveal(),
   };
 }
 
@@ -278,42 +259,9 @@ async function answerFailure(call: Call, error: unknown): Promise<void> {
   }
 }
 
-const UNAVAILABLE: RegistrationError = {
-  status: 503,
-  error: 'temporarily_unavailable',
-  description: 'the server can not answer right now; try again in a moment',
-};
-const BROKEN: RegistrationError = {
-  status: 500,
-  error: 'server_error',
-  description: 'something went wrong on our side',
-};
-
 /** RFC 6750, 3.1: who sent no token is told no error. */
 function challenge({ issuer, presented }: Call): string {
   return `Bearer realm="${issuer}"${presented === undefined ? '' : ', error="invalid_token"'}`;
-}
-
-/** What is wrong with a body before anything in it is looked at. */
-function ofBody({ refusal }: Refused): RegistrationRefused {
-  switch (refusal.reason) {
-    case 'invalid': {
-      const [first] = refusal.violations;
-      const detail = `${first?.path || 'the body'} ${first?.detail ?? 'is not as it should be'}`;
-      return new RegistrationRefused({ reason: 'request', status: 400, detail });
-    }
-    case 'too_large':
-      return new RegistrationRefused({
-        reason: 'request',
-        status: 413,
-        detail: `a body may have ${refusal.limitBytes} bytes at most`,
-      });
-    case 'unsupported_media_type':
-      return new RegistrationRefused({ reason: 'request', status: 415, detail: refusal.detail });
-    default:
-      // what was there a moment ago is gone: the token is, with its policy or its client
-      return tokenRefused();
-  }
 }
 
 function send(ctx: Context, { status, error, description }: RegistrationError): void {
