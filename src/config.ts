@@ -22,6 +22,8 @@ export interface Config {
   readonly databaseUrl: string | undefined;
   readonly databaseMaxConnections: number;
   readonly dataDir: string;
+  /** `mcp`: clients may come by themselves, as the authorization of the Model Context Protocol wants it. */
+  readonly profile: 'standard' | 'mcp';
   /** The current master key first, then those that may still be read. Empty in development: made under `dataDir`. */
   readonly masterKeys: readonly Buffer[];
   /** Addresses and networks (CIDR) whose X-Forwarded-* headers are believed. */
@@ -163,6 +165,7 @@ const schema = z.object({
   GATEHOUSE_MANAGEMENT_PORT: port.optional(),
   GATEHOUSE_DATABASE_MAX_CONNECTIONS: whole(2, 500, 20),
   GATEHOUSE_DATA_DIR: z.string().min(1).default('.gatehouse'),
+  GATEHOUSE_PROFILE: z.enum(['standard', 'mcp'], 'must be standard or mcp').default('standard'),
   GATEHOUSE_MASTER_KEY: masterKey.optional(),
   GATEHOUSE_MASTER_KEY_PREVIOUS: masterKey.optional(),
   GATEHOUSE_TRUSTED_PROXIES: networks,
@@ -222,6 +225,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     databaseUrl: env.DATABASE_URL,
     databaseMaxConnections: env.GATEHOUSE_DATABASE_MAX_CONNECTIONS,
     dataDir: resolve(env.GATEHOUSE_DATA_DIR),
+    profile: env.GATEHOUSE_PROFILE,
     masterKeys: [env.GATEHOUSE_MASTER_KEY, env.GATEHOUSE_MASTER_KEY_PREVIOUS].filter((key) => key !== undefined),
     trustedProxies: env.GATEHOUSE_TRUSTED_PROXIES,
     tls:

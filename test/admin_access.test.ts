@@ -26,7 +26,8 @@ describe('access to the admin API', () => {
   it('needs a token, and says how to bring one', async () => {
     const answer = await withHeaders({});
     assert.equal(answer.status, 401);
-    assert.equal(answer.headers.get('www-authenticate'), `Bearer realm="${gatehouse.admin.resource}"`);
+    const metadata = `resource_metadata="${gatehouse.issuer}/.well-known/oauth-protected-resource/admin/v1"`;
+    assert.equal(answer.headers.get('www-authenticate'), `Bearer realm="${gatehouse.admin.resource}", ${metadata}`);
     assert.equal(answer.headers.get('content-type'), 'application/problem+json');
   });
 
@@ -132,6 +133,16 @@ describe('access to the admin API', () => {
       ['GET', '/authorization-details-types/x', 'policies:read'],
       ['PATCH', '/authorization-details-types/x', 'policies:write'],
       ['DELETE', '/authorization-details-types/x', 'policies:write'],
+      ['GET', '/resources/x/metadata', 'resources:read'],
+      ['GET', '/registration-policies', 'policies:read'],
+      ['POST', '/registration-policies', 'policies:write'],
+      ['GET', '/registration-policies/x', 'policies:read'],
+      ['PATCH', '/registration-policies/x', 'policies:write'],
+      ['DELETE', '/registration-policies/x', 'policies:write'],
+      ['GET', '/initial-access-tokens', 'clients:read'],
+      ['POST', '/initial-access-tokens', 'clients:write'],
+      ['GET', '/initial-access-tokens/x', 'clients:read'],
+      ['DELETE', '/initial-access-tokens/x', 'clients:write'],
       ['GET', '/keys', 'keys:read'],
       ['POST', '/keys/rotate', 'keys:rotate'],
       ['GET', '/accounts', 'accounts:read'],
@@ -157,7 +168,8 @@ describe('access to the admin API', () => {
       const token = await gatehouse.adminToken(all.filter((one) => one !== scope).join(' '));
       const answer = await withHeaders({ authorization: `Bearer ${token}` }, path, method);
       assert.equal(answer.status, 403, `${method} ${path}`);
-      assert.equal(answer.headers.get('www-authenticate'), `Bearer error="insufficient_scope", scope="${scope}"`);
+      const challenge = answer.headers.get('www-authenticate') ?? '';
+      assert.equal(challenge.startsWith(`Bearer error="insufficient_scope", scope="${scope}", `), true, challenge);
     }
   });
 

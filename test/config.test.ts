@@ -130,6 +130,15 @@ const VARIABLES: readonly Variable[] = [
     sentence: PORT_SENTENCE,
   },
   whole('GATEHOUSE_DATABASE_MAX_CONNECTIONS', 'databaseMaxConnections', 2, 500),
+  {
+    name: 'GATEHOUSE_PROFILE',
+    good: [
+      ['standard', 'profile', 'standard'],
+      ['mcp', 'profile', 'mcp'],
+    ],
+    bad: ['MCP', 'open', 'mcp,standard'],
+    sentence: 'must be standard or mcp.',
+  },
   { name: 'GATEHOUSE_DATA_DIR', good: [['data', 'dataDir', resolve('data')]], bad: [], sentence: '' },
   {
     name: 'GATEHOUSE_MASTER_KEY',
@@ -278,6 +287,7 @@ describe('the configuration', () => {
       databaseUrl: undefined,
       databaseMaxConnections: 20,
       dataDir: resolve('.gatehouse'),
+      profile: 'standard',
       masterKeys: [],
       trustedProxies: [],
       tls: undefined,

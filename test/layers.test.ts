@@ -22,14 +22,15 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   keys: 'base db audit changes vault',
   trust: 'base db audit changes clients egress log',
   exchange: 'base db audit keys',
+  registration: 'base db http audit changes vault limits clients egress trust log',
   oidc: 'base db http audit changes vault limits resources clients accounts keys egress outbox trust exchange log',
   login: 'base db http audit limits accounts log',
-  admin: 'base db http audit changes vault log limits resources clients accounts keys trust exchange',
+  admin: 'base db http audit changes vault log limits resources clients accounts keys trust exchange registration',
   maintenance: 'base db',
   bootstrap: 'base db audit vault resources clients accounts',
-  app: 'base config log db vault changes http egress audit limits outbox resources clients accounts keys trust exchange oidc login admin bootstrap maintenance',
+  app: 'base config log db vault changes http egress audit limits outbox resources clients accounts keys trust exchange registration oidc login admin bootstrap maintenance',
   main: 'base config log db vault http bootstrap app',
-  cli: 'base config log db vault audit clients admin bootstrap',
+  cli: 'base config log db vault audit clients resources oidc admin bootstrap',
 };
 
 interface SourceFile {

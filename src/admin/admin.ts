@@ -16,8 +16,10 @@ import type { AdminDependencies } from './dependencies.ts';
 import { answerFailure } from './failure.ts';
 import { grantPolicyRoutes } from './grant_policies.ts';
 import { grantRoutes } from './grants.ts';
+import { initialAccessTokenRoutes } from './initial_access_tokens.ts';
 import { keyRoutes } from './keys.ts';
 import { documentRoute } from './openapi.ts';
+import { registrationPolicyRoutes } from './registration_policies.ts';
 import { resourceRoutes } from './resources.ts';
 import { revocationRoutes } from './revocation.ts';
 import { ADMIN_PREFIX } from './scopes.ts';
@@ -26,13 +28,15 @@ import { sessionRoutes } from './sessions.ts';
 import { subjectLinkRoutes } from './subject_links.ts';
 import { trustedIssuerRoutes } from './trusted_issuers.ts';
 
-export { ADMIN_SCOPES, adminResourceIdentifier } from './scopes.ts';
+export { ADMIN_PREFIX, ADMIN_SCOPES, adminResourceIdentifier } from './scopes.ts';
 
 const NOUNS: readonly AdminRoute[] = [
   ...clientRoutes,
   ...secretRoutes,
   ...revocationRoutes,
   ...resourceRoutes,
+  ...registrationPolicyRoutes,
+  ...initialAccessTokenRoutes,
   ...trustedIssuerRoutes,
   ...subjectLinkRoutes,
   ...grantPolicyRoutes,

@@ -22,6 +22,14 @@ export const ClientView = z
     ),
     secret_rotation_overdue: z.boolean(),
     warnings: z.array(z.string()).describe('What weakens this client, in words.'),
+    registration: z
+      .strictObject({
+        source: z.enum(['registration', 'metadata_document']),
+        policy: z.string(),
+        held_members: z.array(z.string()).describe('What an admin has set: the client can’t change it by itself.'),
+      })
+      .nullable()
+      .describe('How the client came here by itself; null where an admin made it.'),
     created_at: Timestamp,
     updated_at: Timestamp,
   })
@@ -29,7 +37,7 @@ export const ClientView = z
 export type ClientView = z.output<typeof ClientView>;
 
 export function clientView(client: ClientWithSecrets, now: Date): ClientView {
-  const { clientId, metadata, createdAt, updatedAt, revokedAt, revokedReason } = client;
+  const { clientId, metadata, createdAt, updatedAt, revokedAt, revokedReason, registration } = client;
   return {
     client_id: clientId,
     client_id_issued_at: epochSeconds(createdAt),
@@ -39,6 +47,11 @@ export function clientView(client: ClientWithSecrets, now: Date): ClientView {
     revoked_reason: revokedReason,
     ...standing(client, now),
     warnings: warningsOf(metadata),
+    registration: registration && {
+      source: registration.source,
+      policy: registration.policy,
+      held_members: [...registration.heldMembers],
+    },
     created_at: timestamp(createdAt),
     updated_at: timestamp(updatedAt),
   };

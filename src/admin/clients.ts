@@ -10,6 +10,8 @@ import { applyPatch, createClient, deleteClient, lockClient, updateClient } from
 import { readSector, type SectorDocument } from '../clients/sector.ts';
 import { addSecret } from '../clients/secrets.ts';
 import { signingAlgsOf } from '../clients/signing_algs.ts';
+import { policyName } from '../registration/policy.ts';
+import { holdMembers } from '../registration/registered_clients.ts';
 import { NO_CONTENT, type Reply } from '../http/route.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
 import { ClientView, clientTag, clientView, rereadClient } from './client_view.ts';
@@ -65,6 +67,7 @@ const ListQuery = z.strictObject({
     .enum(['true', 'false'], 'must be true or false')
     .optional()
     .describe('Only clients whose secret is overdue for rotation, or only the others.'),
+  policy: policyName.optional().describe('Only clients that came by themselves under this registration policy.'),
 });
 
 export const clientRoutes: readonly AdminRoute[] = [
@@ -191,6 +194,7 @@ async function change(
     call.refuseOtherVersion(client.version);
     await rotation.addIn(inChange, keys);
     const { metadata } = await updateClient(inChange, client, patch, sector);
+    await holdMembers(inChange, client, patch);
     refuseToGive(call, metadata);
     const changed = await rereadClient(inChange.tx, clientId);
     return { status: 200, headers: { ETag: clientTag(changed, call.now) }, body: clientView(changed, call.now) };
@@ -212,13 +216,14 @@ async function sectorAfter(
 
 type ClientPosition = { readonly created_at: string; readonly client_id: string };
 
-async function list(call: AdminCall, { limit, cursor, q, overdue }: z.output<typeof ListQuery>) {
-  const clients: List = { name: 'clients', filters: { q, overdue } };
+async function list(call: AdminCall, { limit, cursor, q, overdue, policy }: z.output<typeof ListQuery>) {
+  const clients: List = { name: 'clients', filters: { q, overdue, policy } };
   const after = await call.openCursor<ClientPosition>(clients, cursor);
   const rows = await readClients(call.dependencies.database, {
     limit: limit + 1,
     after: after && { createdAt: new Date(after.created_at), clientId: after.client_id },
     search: q,
+    policy,
     overdue: overdue === undefined ? undefined : { is: overdue === 'true', now: call.now },
   });
   return call.page(clients, {

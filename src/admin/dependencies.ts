@@ -20,4 +20,6 @@ export interface AdminDependencies extends Authentication {
   readonly subjects: Subjects;
   readonly fetchDocument: FetchDocument;
   readonly log: Logger;
+  /** What DPoP proofs may be signed with here. */
+  readonly dpopAlgs: readonly string[];
 }

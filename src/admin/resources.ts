@@ -3,6 +3,11 @@ import { z } from 'zod';
 import { notFound } from '../base/refusal.ts';
 import { SIGNING_ALGS } from '../base/signing_algs.ts';
 import {
+  DpopAtResource,
+  ProtectedResourceMetadata,
+  protectedResourceMetadata,
+} from '../resources/protected_resource_metadata.ts';
+import {
   createResource,
   deleteResource,
   findResource,
@@ -96,6 +101,26 @@ export const resourceRoutes: readonly AdminRoute[] = [
       const resource = await findResource(call.dependencies.database, params.identifier);
       if (!resource) throw notFound('There is no resource with this identifier.');
       return call.show(entityTag(resource.version), resourceView(resource));
+    },
+  }),
+  adminRoute({
+    method: 'GET',
+    path: '/resources/{identifier}/metadata',
+    scope: 'resources:read',
+    tag: 'resources',
+    summary: 'Make the metadata document for a resource to host (RFC 9728)',
+    description: 'An API hosts it at its own well-known place, and names that place in its challenges.',
+    params: ResourceParams,
+    query: z.strictObject({
+      dpop: DpopAtResource.default('none').describe('Whether the API checks DPoP proofs, and whether it demands them.'),
+    }),
+    reply: { status: 200, description: 'The document.', body: ProtectedResourceMetadata },
+    refuses: [404],
+    async handle({ params, query: { dpop } }, call) {
+      const { database, issuer, dpopAlgs } = call.dependencies;
+      const resource = await findResource(database, params.identifier);
+      if (!resource) throw notFound('There is no resource with this identifier.');
+      return { status: 200, body: protectedResourceMetadata(resource, { issuer, dpop, dpopAlgs }) };
     },
   }),
   adminRoute({

@@ -3,7 +3,7 @@ import type { RequestListener } from 'node:http';
 import Koa from 'koa';
 import type { Provider } from 'oidc-provider';
 import { PasswordCheck } from '../accounts/password_check.ts';
-import { createAdmin } from '../admin/admin.ts';
+import { ADMIN_PREFIX, ADMIN_SCOPES, createAdmin } from '../admin/admin.ts';
 import { addSeconds } from '../base/clock.ts';
 import { SecretVerifier } from '../clients/secret_verifier.ts';
 import { admitUnless } from '../http/admission.ts';
@@ -16,6 +16,7 @@ import { openRequests, requestContext, type OpenRequest } from '../http/request_
 import { unanswered } from '../http/unanswered.ts';
 import { LoginAttempts } from '../limits/login_attempts.ts';
 import { LoginHints } from '../limits/login_hints.ts';
+import { Registrations } from '../limits/registrations.ts';
 import { SecretGuesses } from '../limits/secret_guesses.ts';
 import { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import { createLogin } from '../login/login.ts';
@@ -25,12 +26,17 @@ import { AuthorizationDetailsPolicy } from '../oidc/authorization_details.ts';
 import { backchannelLogouts } from '../oidc/backchannel_logout.ts';
 import { describeClient, describeScopes } from '../oidc/descriptions.ts';
 import { describeDetails } from '../oidc/details_in_words.ts';
+import { DPOP_ALGS } from '../oidc/dpop.ts';
 import { Endpoints } from '../oidc/endpoints.ts';
 import { LeanTokenPath } from '../oidc/lean_token_path.ts';
 import { loginForOwnPages } from '../oidc/own_login.ts';
+import { describeProtectedResources, USERINFO } from '../oidc/protected_resources.ts';
 import { createProvider, METHODS, ROUTES } from '../oidc/provider.ts';
 import { ResourcePolicy } from '../oidc/resource_policy.ts';
 import { StructuredTokens } from '../oidc/structured_tokens.ts';
+import { discloseRegistration } from '../registration/discovery.ts';
+import { MetadataDocuments } from '../registration/metadata_documents.ts';
+import { createRegistration } from '../registration/registration.ts';
 import type { AppSettings, House } from './house.ts';
 
 export interface Front {
@@ -66,6 +72,18 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
   const detailsPolicy = new AuthorizationDetailsPolicy(house.detailsTypes);
   const policy = new ResourcePolicy(resources, detailsPolicy);
   const provider = (): Provider => endpoints.provider;
+  const { policies, statements } = house;
+  const registrations = new Registrations(pool);
+  const documents = new MetadataDocuments({
+    database,
+    directory: clients,
+    egress,
+    policies,
+    limits: registrations,
+    trail,
+    changes,
+    clock,
+  });
   const swap = (): void =>
     endpoints.use(
       createProvider(
@@ -75,7 +93,15 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
           clock,
           vault,
           egress,
-          clients: { directory: clients, verifier, uses: house.uses, traffic, clock, keys: { egress, clock, log } },
+          clients: {
+            directory: clients,
+            documents,
+            verifier,
+            uses: house.uses,
+            traffic,
+            clock,
+            keys: { egress, clock, log },
+          },
           clientCertificates,
           trail,
           tokens,
@@ -112,6 +138,18 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     issuer,
     log,
   });
+  const registration = createRegistration({
+    issuer,
+    database,
+    vault,
+    trail,
+    changes,
+    verifier,
+    statements,
+    policies,
+    limits: registrations,
+    log,
+  });
   const admin = createAdmin({
     issuer,
     database,
@@ -125,6 +163,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     fetchDocument: async (url) => (await egress.get(url, { fetchedSince: addSeconds(clock(), -SECTOR_SECONDS) })).body,
     inspectToken: (token, now) => tokens.inspect(token, now),
     log,
+    dpopAlgs: DPOP_ALGS,
   });
   const open = openRequests(clock, clientAddress(config.trustedProxies));
   const lean = new LeanTokenPath({
@@ -141,6 +180,10 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     metrics,
     log,
   });
+  const described = describeProtectedResources(issuer, [
+    USERINFO,
+    { path: ADMIN_PREFIX, scopes: ADMIN_SCOPES, dpop: 'none' },
+  ]);
   const apart = config.adminPort !== undefined;
   const last = unanswered({ methods: METHODS, page: pages.unanswered });
   return {
@@ -154,7 +197,10 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
           open,
           listener(settings, house, metrics, open, [
             login,
+            described,
             ...(apart ? [] : [admin]),
+            registration,
+            discloseRegistration(issuer, policies),
             pageHeaders,
             endpoints.middleware,
             last,
@@ -162,7 +208,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
         ),
       ),
     ),
-    admin: apart ? listener(settings, house, metrics, open, [admin, last]) : undefined,
+    admin: apart ? listener(settings, house, metrics, open, [described, admin, last]) : undefined,
   };
 }
 

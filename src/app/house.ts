@@ -33,6 +33,8 @@ import { ResourceDirectory } from '../resources/resource_directory.ts';
 import { IssuerDirectory } from '../trust/issuer_directory.ts';
 import { StatementVerifier } from '../trust/statement_verifier.ts';
 import type { MasterKey } from '../vault/master_key.ts';
+import { PolicyDirectory } from '../registration/policy_directory.ts';
+import { ensureMcpPolicy } from '../registration/mcp_policy.ts';
 import { Vault } from '../vault/vault.ts';
 
 export interface AppSettings {
@@ -48,6 +50,8 @@ export interface AppSettings {
   readonly clientAuthorities: () => readonly X509Certificate[];
   /** Stands for `dns.lookup` in tests. */
   readonly resolve?: Resolve;
+  /** An authority that the guarded way out trusts, in tests; everywhere else that is Node's to know. */
+  readonly ca?: string;
 }
 
 export type House = Awaited<ReturnType<typeof furnish>>;
@@ -62,6 +66,7 @@ export async function furnish({
   clock,
   clientAuthorities,
   resolve = lookup,
+  ca,
 }: AppSettings) {
   const { issuer } = config;
   const now = clock();
@@ -74,12 +79,17 @@ export async function furnish({
   const adminApi: AdminApi = { identifier: adminResourceIdentifier(issuer), scopes: ADMIN_SCOPES };
   await transact(database, (tx) => ensureAdminResource({ tx, trail, origin: SYSTEM, now }, adminApi));
 
+  if (config.profile === 'mcp') {
+    await transact(database, (tx) => ensureMcpPolicy({ tx, trail, origin: SYSTEM, now }));
+  }
+
   const clients = new ClientDirectory(database);
   const resources = new ResourceDirectory(database);
   const detailsTypes = new AuthorizationDetailsTypes(database);
   const ring = new KeyRing(database, vault);
   const revoked = new RevokedTokens(database);
-  const egress = new Egress({ allow: config.egressAllow, resolve, clock, log });
+  const egress = new Egress({ allow: config.egressAllow, resolve, clock, log, ...(ca !== undefined && { ca }) });
+  const policies = new PolicyDirectory(database);
   const issuers = new IssuerDirectory({ database, egress, log });
   const rotation = new KeyRotation({
     database,
@@ -99,6 +109,11 @@ export async function furnish({
   });
   changes.on('client', (clientId) => clients.drop(clientId));
   changes.on('resource', () => resources.load());
+  // what a policy gives is part of each client under it
+  changes.on('registration_policy', async () => {
+    clients.dropAll();
+    await policies.load();
+  });
   changes.on('trusted_issuer', () => issuers.load());
   changes.on('authorization_details_type', () => detailsTypes.load());
   changes.on('signing_keys', () => ring.load());
@@ -110,11 +125,18 @@ export async function furnish({
     clients.dropAll();
     // before what is signed with them
     await ring.load();
-    await Promise.all([resources.load(), detailsTypes.load(), issuers.load(), revoked.load(clock())]);
+    await Promise.all([resources.load(), detailsTypes.load(), issuers.load(), policies.load(), revoked.load(clock())]);
   });
   // first the log, then what it keeps fresh: no change can fall between the two
   await changes.start();
-  await Promise.all([resources.load(), detailsTypes.load(), ring.load(), issuers.load(), revoked.load(now)]);
+  await Promise.all([
+    resources.load(),
+    detailsTypes.load(),
+    ring.load(),
+    issuers.load(),
+    policies.load(),
+    revoked.load(now),
+  ]);
 
   const browserKey = await vault.current('cookies', now);
   const cookieKey = browserKey.digest('signs cookies').toString('base64url');
@@ -165,5 +187,6 @@ export async function furnish({
     egress,
     statements: new StatementVerifier(issuers),
     outbox,
+    policies,
   };
 }

@@ -4,6 +4,7 @@ import type { Readiness } from '../http/management.ts';
 import type { Metrics } from '../http/metrics.ts';
 import { removeExpiredRows } from '../maintenance/expired_rows.ts';
 import { Scheduler } from '../maintenance/scheduler.ts';
+import { removeUnusedClients } from '../registration/unused_clients.ts';
 import type { AppSettings, House } from './house.ts';
 
 /** What this node does again and again, whether anyone asks or not. */
@@ -12,6 +13,11 @@ export function startJobs({ database, clock, log }: AppSettings, house: House): 
   scheduler.start([
     { name: 'key_rotation', everyMilliseconds: 60_000, run: () => house.rotation.runSchedule(clock()) },
     { name: 'expired_rows', everyMilliseconds: 60_000, run: () => removeExpiredRows(database, clock()) },
+    {
+      name: 'unused_clients',
+      everyMilliseconds: 300_000,
+      run: () => removeUnusedClients(database, house.trail, clock()),
+    },
     { name: 'secret_uses', everyMilliseconds: 20_000, run: () => house.uses.write() },
     { name: 'revoked_tokens', everyMilliseconds: 300_000, run: async () => house.revoked.forgetExpired(clock()) },
   ]);

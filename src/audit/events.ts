@@ -55,6 +55,15 @@ export type EventName =
   | 'client.revoked' // reason
   | 'client.restored'
   | 'client.throttled' // retry_after_seconds; the first of a row
+  | 'client.registered' // by itself: source, policy, initial_access_token_id, software_statement_issuer
+  | 'client.removed_unused' // policy, unused_seconds
+  | 'registration.refused' // error, reason
+  | 'registration.throttled' // retry_after_seconds
+  | 'registration_policy.created' // policy, and what it allows
+  | 'registration_policy.updated' // policy, members, and what it allows
+  | 'registration_policy.deleted' // policy
+  | 'initial_access_token.created' // token_id, policy, uses, expires_at
+  | 'initial_access_token.revoked' // token_id, policy
   | 'secret.created' // secret_id, expires_at, previous
   | 'secret.ended' // secret_id
   | 'resource.created'

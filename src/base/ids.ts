@@ -16,6 +16,8 @@ export function base62(bytes: Buffer): string {
 }
 
 /** 128 random bits behind a prefix that says what the identifier names, as in `client_3f…`. */
-export function randomId(prefix: 'client' | 'secret' | 'account' | 'key' | 'policy' | 'link' | 'message'): string {
+type Named = 'client' | 'secret' | 'account' | 'key' | 'policy' | 'link' | 'message' | 'initial_access_token';
+
+export function randomId(prefix: Named): string {
   return `${prefix}_${base62(randomBytes(16))}`;
 }

@@ -7,7 +7,14 @@ import type { Tx } from '../db/connection.ts';
 
 /** What kind of thing changed; `key` names which one. */
 export type Topic =
-  'client' | 'resource' | 'authorization_details_type' | 'signing_keys' | 'revoked_token' | 'trusted_issuer' | 'outbox';
+  | 'client'
+  | 'resource'
+  | 'authorization_details_type'
+  | 'registration_policy'
+  | 'signing_keys'
+  | 'revoked_token'
+  | 'trusted_issuer'
+  | 'outbox';
 
 export interface Change {
   readonly topic: Topic;

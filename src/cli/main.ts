@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { CannotStart } from '../base/cannot_start.ts';
 import { createAdminClient } from './create_admin.ts';
 import { migrateDatabase } from './migrate.ts';
+import { printResourceMetadata } from './resource_metadata.ts';
 import { rewrapMasterKey } from './rewrap_master_key.ts';
 
 const program = new Command('gatehouse').description(
@@ -16,6 +17,13 @@ program
   .description('register a client that may do everything in the admin API, and print its secret once')
   .option('--name <name>', 'what to call it', 'Admin')
   .action(createAdminClient);
+
+program
+  .command('resource-metadata')
+  .description('print the document (RFC 9728) that an API hosts to say where its tokens come from')
+  .argument('<identifier>', 'the resource, as it is registered')
+  .option('--dpop <how>', 'how the API takes DPoP: none, supported or required', 'none')
+  .action(printResourceMetadata);
 
 program
   .command('rewrap-master-key')

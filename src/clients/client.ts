@@ -3,6 +3,7 @@
  * a token generation that is written into every token of it; revoking the client raises the generation, and from then
  * on every older token is dead, whatever the clocks say.
  */
+import type { ResourceAccess } from './metadata/access.ts';
 import type { ClientMetadata } from './metadata/client_metadata.ts';
 
 export interface Client {
@@ -14,6 +15,32 @@ export interface Client {
   readonly version: number;
   readonly createdAt: Date;
   readonly updatedAt: Date;
+  /** How the client came here by itself; `null` where an admin made it. */
+  readonly registration: Registration | null;
+}
+
+/**
+ * A client that registered itself, or that names its metadata by a URL. It may ask for what its policy gives to all of
+ * its clients, as the policy stands now, and for what an admin gave to this one; `metadata.resources` is both.
+ */
+export interface Registration {
+  readonly source: 'registration' | 'metadata_document';
+  readonly policy: string;
+  /** What the policy gives. */
+  readonly fromPolicy: readonly ResourceAccess[];
+  /** What an admin gave to this client. */
+  readonly given: readonly ResourceAccess[];
+  /** Members of the metadata that an admin has set: the client's own updates pass them by. */
+  readonly heldMembers: readonly string[];
+  readonly softwareStatement: string | null;
+  /** Set for a metadata document: when it was fetched, and until when it needs no other look. */
+  readonly documentFetchedAt: Date | null;
+  readonly documentFreshUntil: Date | null;
+}
+
+/** Whether anybody could have named themselves this client: nothing proves who it is, and nobody here has looked at it. */
+export function isUnproven({ registration, metadata }: Client): boolean {
+  return registration !== null && metadata.token_endpoint_auth_method === 'none';
 }
 
 /** A secret as stored: what checks it, never the secret. Exactly one of `digest` and `argon2id` is there. */

@@ -7,8 +7,8 @@ import { readClient } from './client_rows.ts';
 const CLIENTS_AT_MOST = 20_000;
 /** What asks for it is no client of ours, so it is kept for less long and apart: guesses must not push clients out. */
 const ABSENT = { max: 5_000, ttl: 60_000 };
-/** RFC 6749, appendix A.1, and longer than any that this server gives out. What is no client_id is not looked up. */
-const CLIENT_ID = /^[\x20-\x7e]{1,200}$/;
+/** RFC 6749, appendix A.1; long enough for a URL. What is no client_id is not looked up. */
+const CLIENT_ID = /^[\x20-\x7e]{1,400}$/;
 
 interface Load {
   readonly found: Promise<ClientWithSecrets | undefined>;

@@ -1,8 +1,9 @@
 /** Reads clients: one query for a client with all that belongs to it. */
 import { sql, type Expression, type RawBuilder, type SqlBool } from 'kysely';
-import { jsonArrayFrom } from 'kysely/helpers/postgres';
+import { jsonArrayFrom, jsonObjectFrom } from 'kysely/helpers/postgres';
 import type { Reader } from '../db/connection.ts';
-import type { ClientWithSecrets, StoredSecret } from './client.ts';
+import type { ClientWithSecrets, Registration, StoredSecret } from './client.ts';
+import { together } from './metadata/access.ts';
 import type { ClientMetadata } from './metadata/client_metadata.ts';
 
 function query(reader: Reader) {
@@ -24,6 +25,28 @@ function query(reader: Reader) {
           .whereRef('client_introspects.client_id', '=', 'clients.client_id')
           .orderBy('resource'),
       ).as('introspects'),
+      jsonObjectFrom(
+        client
+          .selectFrom('client_registrations')
+          .select([
+            'source',
+            'policy',
+            'held_members',
+            'software_statement',
+            'document_fetched_at',
+            'document_fresh_until',
+          ])
+          .select((registration) => [
+            jsonArrayFrom(
+              registration
+                .selectFrom('registration_policy_resources')
+                .select(['resource', 'scopes'])
+                .whereRef('registration_policy_resources.policy', '=', 'client_registrations.policy')
+                .orderBy('resource'),
+            ).as('from_policy'),
+          ])
+          .whereRef('client_registrations.client_id', '=', 'clients.client_id'),
+      ).as('registration'),
       jsonArrayFrom(
         client
           .selectFrom('client_authorization_details_types')
@@ -65,6 +88,8 @@ export interface Page {
   readonly after?: { readonly createdAt: Date; readonly clientId: string } | undefined;
   /** Part of a name or a client_id, in any case. */
   readonly search?: string | undefined;
+  /** Only clients that came by themselves under this registration policy. */
+  readonly policy?: string | undefined;
   /** Only clients whose newest live secret is due for rotation at `now`, or only the others (see rotationDueAt). */
   readonly overdue?: { readonly is: boolean; readonly now: Date } | undefined;
 }
@@ -72,7 +97,7 @@ export interface Page {
 /** Clients in the order in which they were made. */
 export async function readClients(
   reader: Reader,
-  { limit, after, search, overdue }: Page,
+  { limit, after, search, policy, overdue }: Page,
 ): Promise<ClientWithSecrets[]> {
   let rows = query(reader).orderBy('clients.created_at').orderBy('clients.client_id').limit(limit);
   if (after) {
@@ -86,6 +111,16 @@ export async function readClients(
       or([eb('clients.client_id', 'ilike', pattern), eb(sql`clients.metadata->>'client_name'`, 'ilike', pattern)]),
     );
   }
+  if (policy !== undefined) {
+    rows = rows.where(({ exists, selectFrom }) =>
+      exists(
+        selectFrom('client_registrations')
+          .select('client_id')
+          .whereRef('client_registrations.client_id', '=', 'clients.client_id')
+          .where('policy', '=', policy),
+      ),
+    );
+  }
   if (overdue) rows = rows.where(isOverdue(overdue.now), '=', overdue.is);
   return (await rows.execute()).map(toClient);
 }
@@ -97,9 +132,10 @@ function isOverdue(now: Date): RawBuilder<boolean> {
 }
 
 function toClient(row: Row): ClientWithSecrets {
+  const registration = toRegistration(row);
   const metadata = {
     ...row.metadata,
-    resources: row.resources,
+    resources: registration ? together(registration.given, registration.fromPolicy) : row.resources,
     introspects: row.introspects.map((introspected) => introspected.resource),
     authorization_details_types: row.details_types.map(({ type }) => type),
     ...(row.secret_rotation_days !== null && { secret_rotation_days: row.secret_rotation_days }),
@@ -113,7 +149,22 @@ function toClient(row: Row): ClientWithSecrets {
     version: row.version,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
+    registration,
     secrets: row.secrets.map(toSecret),
+  };
+}
+
+function toRegistration({ registration: row, resources }: Row): Registration | null {
+  if (!row) return null;
+  return {
+    source: row.source,
+    policy: row.policy,
+    fromPolicy: row.from_policy,
+    given: resources,
+    heldMembers: row.held_members,
+    softwareStatement: row.software_statement,
+    documentFetchedAt: row.document_fetched_at === null ? null : new Date(row.document_fetched_at),
+    documentFreshUntil: row.document_fresh_until === null ? null : new Date(row.document_fresh_until),
   };
 }
 

@@ -7,6 +7,7 @@ import { recordChange } from '../changes/change_log.ts';
 import { json, type Tx } from '../db/connection.ts';
 import type { Client, ClientWithSecrets } from './client.ts';
 import { readClient } from './client_rows.ts';
+import { beyond, shared, together } from './metadata/access.ts';
 import { usesSecret } from './metadata/authentication.ts';
 import { ClientMetadata } from './metadata/client_metadata.ts';
 import { demandSector, type SectorDocument } from './sector.ts';
@@ -83,10 +84,17 @@ export async function updateClient(
   await tx.deleteFrom('client_resources').where('client_id', '=', client.clientId).execute();
   await tx.deleteFrom('client_introspects').where('client_id', '=', client.clientId).execute();
   await tx.deleteFrom('client_authorization_details_types').where('client_id', '=', client.clientId).execute();
-  await storeAccess(change, client.clientId, metadata, client.metadata.authorization_details_types);
+  const own = { ...metadata, resources: given(client, metadata.resources) };
+  await storeAccess(change, client.clientId, own, client.metadata.authorization_details_types);
   await changed(change, client.clientId, 'client.updated', { members: Object.keys(patch), ...rightsOf(metadata) });
   await recordExemption(change, client.clientId, metadata, client.metadata);
   return existing(tx, client.clientId);
+}
+
+/** What is the client's own of all that it may ask for: what its policy gives stays the policy's, to give and to take. */
+function given({ registration }: Client, resources: ClientMetadata['resources']): ClientMetadata['resources'] {
+  if (!registration) return resources;
+  return together(beyond(resources, registration.fromPolicy), shared(registration.given, resources));
 }
 
 /** The metadata with the patch applied; throws `Refused` when the result is not something that could be registered. */
@@ -122,6 +130,12 @@ export async function revokeClient(change: Change, client: Client, reason: strin
     .where('client_id', '=', client.clientId)
     .execute();
   await endGrants(tx, client.clientId);
+  // whoever revoked it did not mean it to go on managing itself, not even once it is restored
+  await tx
+    .updateTable('client_registrations')
+    .set({ registration_access_token: null })
+    .where('client_id', '=', client.clientId)
+    .execute();
   await changed(change, client.clientId, 'client.revoked', { reason });
   return existing(tx, client.clientId);
 }

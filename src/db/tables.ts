@@ -15,6 +15,10 @@ export interface Tables {
   client_introspects: ClientIntrospects;
   client_authorization_details_types: ClientAuthorizationDetailsTypes;
   client_secrets: ClientSecrets;
+  registration_policies: RegistrationPolicies;
+  registration_policy_resources: RegistrationPolicyResources;
+  initial_access_tokens: InitialAccessTokens;
+  client_registrations: ClientRegistrations;
   accounts: Accounts;
   consents: Consents;
   grants: Grants;
@@ -131,6 +135,49 @@ interface ClientSecrets {
   expires_at: Date | null;
   ended_at: Date | null;
   last_used_at: Date | null;
+}
+
+interface RegistrationPolicies {
+  name: string;
+  settings: StoredJson;
+  open_registration: boolean;
+  client_id_metadata_documents: boolean;
+  clients_at_most: number;
+  unused_client_ttl_seconds: number | null;
+  version: Generated<number>;
+  created_at: Date;
+  updated_at: Date;
+}
+
+interface RegistrationPolicyResources {
+  policy: string;
+  resource: string;
+  scopes: string[];
+}
+
+interface InitialAccessTokens {
+  token_id: string;
+  digest: ColumnType<Buffer, Digest, never>;
+  policy: string;
+  note: string | null;
+  uses: number;
+  uses_left: number;
+  created_at: Date;
+  expires_at: Date;
+  revoked_at: Date | null;
+}
+
+interface ClientRegistrations {
+  client_id: string;
+  source: 'registration' | 'metadata_document';
+  policy: string;
+  initial_access_token_id: string | null;
+  registration_access_token: ColumnType<Buffer | null, Digest | null>;
+  held_members: Generated<string[]>;
+  software_statement: string | null;
+  document_fetched_at: Date | null;
+  document_fresh_until: Date | null;
+  created_at: Date;
 }
 
 interface Accounts {

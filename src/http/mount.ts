@@ -20,6 +20,8 @@ export function pinToIssuer(app: Koa, issuer: string): Koa.Middleware {
       `/.well-known/${name}`,
     ]),
   );
+  // RFC 9728 has this one in front of the path too, and more of the path behind
+  const ofResources = '/.well-known/oauth-protected-resource';
   return (ctx, next) => {
     if (!hasPath(ctx)) {
       ctx.status = 400;
@@ -31,6 +33,8 @@ export function pinToIssuer(app: Koa, issuer: string): Koa.Middleware {
     if (prefix === '') return next();
     const document = metadata.get(ctx.path);
     if (document) ctx.path = document;
+    else if (ctx.path.startsWith(`${ofResources}${prefix}/`))
+      ctx.path = ofResources + ctx.path.slice(ofResources.length + prefix.length);
     else if (ctx.path === prefix || ctx.path.startsWith(`${prefix}/`)) ctx.path = ctx.path.slice(prefix.length) || '/';
     else return undefined;
     return next();

@@ -42,7 +42,8 @@ export async function decideConsent(room: LoginRoom, ctx: Context, step: Step): 
   const form = ConsentForm.safeParse(await readForm(ctx));
   if (!form.success) throw invalid('/decision', 'Choose Allow or Deny.');
   const { decision, remember } = form.data;
-  if (decision === 'allow') return allow(room, ctx, step, remember === 'on');
+  // whoever is asked each time finds it on the account page all the same, to take it back
+  if (decision === 'allow') return allow(room, ctx, step, remember === 'on' || step.application.asksAlways === true);
 
   const accountId = accountOf(step);
   const clientId = clientOf(step);

@@ -17,6 +17,10 @@ export interface Application {
   readonly clientUri?: string | undefined;
   readonly policyUri?: string | undefined;
   readonly tosUri?: string | undefined;
+  /** How little is known of who it is, in a sentence. */
+  readonly caution?: string | undefined;
+  /** Whether the decision can't be remembered. */
+  readonly asksAlways?: boolean | undefined;
 }
 
 export interface LoginPage {

@@ -85,8 +85,15 @@ export function originOf(ctx: Context, accountId?: string): Origin {
 export async function findApplication(room: LoginRoom, clientId: string): Promise<Application | undefined> {
   const found = await room.describeClient(clientId);
   if (!found) return undefined;
-  const { name, clientUri, policyUri, tosUri } = found;
-  return { name, clientUri: webLink(clientUri), policyUri: webLink(policyUri), tosUri: webLink(tosUri) };
+  const { name, clientUri, policyUri, tosUri, caution, asksAlways } = found;
+  return {
+    name,
+    clientUri: webLink(clientUri),
+    policyUri: webLink(policyUri),
+    tosUri: webLink(tosUri),
+    caution,
+    asksAlways,
+  };
 }
 
 function webLink(uri: string | undefined): string | undefined {

@@ -12,6 +12,8 @@ const CHANGES_KEPT_SECONDS = 3_600;
 const DEVICE_CODES_KEPT_SECONDS = 600;
 /** The same for a client that asked a person, and for counting how often it did (oidc/backchannel_requests.ts). */
 const BACKCHANNEL_REQUESTS_KEPT_SECONDS = 600;
+/** So that an admin still sees which token a client came with. */
+const INITIAL_ACCESS_TOKENS_KEPT_SECONDS = 90 * DAY_SECONDS;
 /** So that an admin still sees what a client had. */
 const ENDED_SECRETS_KEPT_SECONDS = 90 * DAY_SECONDS;
 
@@ -29,6 +31,7 @@ export async function removeExpiredRows(database: Database, now: Date): Promise<
     ['idempotency_keys', sql`created_at < ${before(DAY_SECONDS)}`],
     ['outbox', sql`failed_at is not null and expires_at < ${now}`],
     ['failed_attempts', sql`expire < ${now.getTime()}`],
+    ['initial_access_tokens', sql`expires_at < ${before(INITIAL_ACCESS_TOKENS_KEPT_SECONDS)}`],
     ['client_secrets', sql`least(ended_at, expires_at) < ${before(ENDED_SECRETS_KEPT_SECONDS)}`],
   ];
   let removed = 0;

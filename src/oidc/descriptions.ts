@@ -1,4 +1,5 @@
 /** Clients and scopes in words, for the pages where people decide about them. */
+import { isUnproven, type Client } from '../clients/client.ts';
 import type { ClientDirectory } from '../clients/client_directory.ts';
 import type { ResourceDirectory } from '../resources/resource_directory.ts';
 
@@ -7,6 +8,10 @@ export interface ClientDescription {
   readonly clientUri?: string | undefined;
   readonly policyUri?: string | undefined;
   readonly tosUri?: string | undefined;
+  /** How little is known of who it is, in a sentence; left out where an admin registered it. */
+  readonly caution?: string | undefined;
+  /** Whether its person is asked each time, whatever they agreed to before. */
+  readonly asksAlways?: boolean | undefined;
 }
 
 export interface ApiDescription {
@@ -28,8 +33,22 @@ export function describeClient(clients: ClientDirectory) {
     const client = await clients.find(clientId);
     if (!client || client.revokedAt) return undefined;
     const { client_name, client_uri, policy_uri, tos_uri } = client.metadata;
-    return { name: client_name ?? clientId, clientUri: client_uri, policyUri: policy_uri, tosUri: tos_uri };
+    return {
+      name: client_name ?? clientId,
+      clientUri: client_uri,
+      policyUri: policy_uri,
+      tosUri: tos_uri,
+      caution: cautionAbout(client),
+      asksAlways: isUnproven(client),
+    };
   };
+}
+
+function cautionAbout({ clientId, registration }: Client): string | undefined {
+  if (!registration) return undefined;
+  if (registration.source === 'registration')
+    return 'It registered itself: nobody here has checked what it calls itself.';
+  return `It is known by its address, ${new URL(clientId).host}: nobody here has checked what it calls itself.`;
 }
 
 export function describeScopes(resources: ResourceDirectory, issuer: string) {

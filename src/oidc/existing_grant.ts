@@ -3,15 +3,20 @@ import { errors, type Grant, type KoaContextWithOIDC } from 'oidc-provider';
 import { findConsent } from '../accounts/consents.ts';
 import type { Clock } from '../base/clock.ts';
 import { epochSeconds } from '../base/clock.ts';
+import { isUnproven } from '../clients/client.ts';
 import { DEVICE_CODE } from '../clients/metadata/flows.ts';
 import type { Database } from '../db/connection.ts';
 import { DEVICE_PAGES } from './notes.ts';
+import { recordOf } from './registered_clients.ts';
 
 export function loadExistingGrant(database: Database, clock: Clock) {
   return async (ctx: KoaContextWithOIDC): Promise<Grant | undefined> => {
     const { oidc } = ctx;
     demandStillRegistered(ctx);
-    const grantId = oidc.result?.consent?.grantId ?? oidc.session?.grantIdFor(oidc.client!.clientId);
+    const consentedNow = oidc.result?.consent?.grantId;
+    // anybody can call themselves this client: only the person can tell whether it is the one they mean
+    if (isUnproven(recordOf(oidc.client!)) && !consentedNow) return undefined;
+    const grantId = consentedNow ?? oidc.session?.grantIdFor(oidc.client!.clientId);
     const grant = grantId ? await oidc.provider.Grant.find(grantId) : undefined;
     if (grant && (grant.exp ?? 0) > epochSeconds(clock())) return grant;
     return grantFromConsent(ctx, database);

@@ -41,6 +41,12 @@ export function originOf(ctx: KoaContextWithOIDC): Origin {
   return { actor: actorOf(ctx), address, requestId: id };
 }
 
+/** The same before it is known who asks. */
+export function anonymously(ctx: Pick<KoaContextWithOIDC, 'req'>): Origin {
+  const { id, address } = requestOf(ctx);
+  return { actor: { type: 'anonymous' }, address, requestId: id };
+}
+
 /** Listens to a provider. Call it for each one that is built: a rotation of keys builds a new one. */
 export function takeNotes(provider: Provider): void {
   provider.on('grant.success', (ctx) => note(ctx, issued(ctx)));

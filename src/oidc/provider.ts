@@ -120,6 +120,7 @@ export const METHODS: Readonly<Record<string, readonly string[]>> = {
   [ROUTES.device_authorization]: ['POST', 'OPTIONS'],
   [ROUTES.code_verification]: ['GET', 'POST'],
   [ROUTES.backchannel_authentication]: ['POST'],
+  '/register': ['POST', 'OPTIONS'],
   '/.well-known/openid-configuration': ['GET', 'OPTIONS'],
   '/.well-known/oauth-authorization-server': ['GET', 'OPTIONS'],
 };

@@ -1,6 +1,7 @@
 /** The library's view of our clients: found in our directory, built once per version of a client, checked by our verifier. */
 import { randomBytes } from 'node:crypto';
 import { errors, Provider, type AllClientMetadata, type Client } from 'oidc-provider';
+import { SYSTEM, type Origin } from '../audit/events.ts';
 import type { ClientDirectory } from '../clients/client_directory.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
 import { usesSecret } from '../clients/metadata/authentication.ts';
@@ -17,9 +18,16 @@ import { readKeysThrough, type ClientKeysSettings } from './client_keys.ts';
 import { refuseSpent } from './client_traffic.ts';
 import { demandProof } from './dpop.ts';
 import { demandCertificate, presentedDigest } from './mutual_tls.ts';
+import { anonymously } from './notes.ts';
+
+/** Clients whose client_id is a URL; what is objected to one is for its developer to read. */
+export interface DocumentClients {
+  find(clientId: string, origin: Origin): Promise<{ readonly client?: ClientWithSecrets; readonly objection?: string }>;
+}
 
 export interface RegisteredClientsSettings {
   readonly directory: ClientDirectory;
+  readonly documents: DocumentClients;
   readonly verifier: SecretVerifier;
   readonly uses: SecretUses;
   readonly traffic: Traffic;
@@ -62,15 +70,16 @@ interface ClientClass {
 /** Makes the provider find its clients in our directory. A revoked client is not found. */
 export function useRegisteredClients(
   provider: Provider,
-  { directory, verifier, uses, traffic, clock, keys }: RegisteredClientsSettings,
+  settings: RegisteredClientsSettings,
   knows: ProviderKnowledge,
 ): void {
+  const { verifier, uses, traffic, clock, keys } = settings;
   const RegisteredClient = provider.Client as unknown as ClientClass;
   // an instance lives as long as the record it was built from: a changed client has a new record
   const instances = new WeakMap<ClientWithSecrets, Client>();
 
   RegisteredClient.find = async (id) => {
-    const record = typeof id === 'string' && id !== '' ? await directory.find(id) : undefined;
+    const record = typeof id === 'string' && id !== '' ? await findRecord(settings, id) : undefined;
     if (!record || record.revokedAt) return undefined;
     refuseSpent(traffic, Provider.ctx, id);
     const known = instances.get(record);
@@ -105,6 +114,21 @@ export function useRegisteredClients(
     demandCertificate(knows.certificates, this);
     return allowed;
   };
+}
+
+/** A URL is looked up where documents are; every other name is one that this server gave out. */
+function findRecord(
+  { directory, documents }: RegisteredClientsSettings,
+  id: string,
+): Promise<ClientWithSecrets | undefined> {
+  return id.startsWith('https:') ? findDocumentClient(documents, id) : directory.find(id);
+}
+
+async function findDocumentClient(documents: DocumentClients, id: string): Promise<ClientWithSecrets | undefined> {
+  const { ctx } = Provider;
+  const { client, objection } = await documents.find(id, ctx ? anonymously(ctx) : SYSTEM);
+  if (objection !== undefined) throw new errors.InvalidClient(objection.replaceAll(/[^\x20-\x7e]/g, ''));
+  return client;
 }
 
 /** The library takes Basic and body for one another; a client authenticates as it was registered (RFC 7591, 2). */

@@ -100,7 +100,10 @@ export class ResourcePolicy {
     narrowOpenid(ctx, record);
     demandScope(ctx);
     if (isClientCredentials(ctx)) this.#settleClientCredentialsScope(ctx, allowed);
-    else if (isAuthorization(ctx)) this.#refuseBeyondRequested(ctx, record);
+    else if (isAuthorization(ctx)) {
+      if (record.registration) settleScope(ctx, allowed);
+      this.#refuseBeyondRequested(ctx, record);
+    }
     const server = asServer(resource, allowed);
     if (!fapi2) return server;
     return { ...server, accessTokenTTL: Math.min(resource.accessTokenTtlSeconds, FAPI2_ACCESS_TOKEN_SECONDS) };
@@ -177,6 +180,16 @@ function asServer(resource: Resource, scopes: ReadonlySet<string>): ResourceServ
     accessTokenFormat: 'jwt',
     jwt: { sign: { alg: resource.signingAlg } },
   };
+}
+
+/**
+ * A program that meets an API for the first time doesn't know its scopes, and may be told none: MCP clients then leave
+ * `scope` out, and the person is asked about all that there is for them (RFC 6749, 3.3).
+ */
+function settleScope({ oidc }: KoaContextWithOIDC, allowed: ReadonlySet<string>): void {
+  const named = [oidc.params?.['resource']].flat();
+  if (named.length !== 1 || splitScope(oidc.params?.['scope']).length > 0) return;
+  oidc.params!['scope'] = [...allowed].join(' ');
 }
 
 function scopesAskedFor({ oidc }: KoaContextWithOIDC): string[] {

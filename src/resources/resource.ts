@@ -125,7 +125,7 @@ export async function updateResource(
   if (newScopes) {
     const remaining = new Set(newScopes.map((scope) => scope.name));
     await takeFromClients(tx, resource, remaining, now);
-    await takeFromPolicies(tx, resource, remaining);
+    await takeFromGrantPolicies(tx, resource, remaining);
   }
   await trail.recordIn(tx, origin, {
     event: 'resource.updated',
@@ -153,13 +153,13 @@ export async function deleteResource({ tx, trail, origin, now }: Change, resourc
     const names = holders.map((holder) => holder.client_id).join(', ');
     throw conflict(`Clients may still ask for ${identifier} (${names}); take it from them first.`);
   }
-  const policy = await tx
+  const grantPolicy = await tx
     .selectFrom('grant_policies')
     .select('policy_id')
     .where(({ or, eb }) => or([eb('resource', '=', identifier), eb('subject_resource', '=', identifier)]))
     .limit(1)
     .executeTakeFirst();
-  if (policy) throw conflict(`Policies still name ${identifier} (${policy.policy_id}); delete them first.`);
+  if (grantPolicy) throw conflict(`Policies still name ${identifier} (${grantPolicy.policy_id}); delete them first.`);
   const types = await tx
     .selectFrom('authorization_details_type_resources')
     .select('type')
@@ -169,6 +169,16 @@ export async function deleteResource({ tx, trail, origin, now }: Change, resourc
   if (types.length > 0) {
     const names = types.map(({ type }) => type).join(', ');
     throw conflict(`Types of authorization details are for ${identifier} (${names}); take it from them first.`);
+  }
+  const policies = await tx
+    .selectFrom('registration_policy_resources')
+    .select('policy')
+    .where('resource', '=', identifier)
+    .limit(3)
+    .execute();
+  if (policies.length > 0) {
+    const names = policies.map(({ policy }) => policy).join(', ');
+    throw conflict(`Registration policies give ${identifier} (${names}); take it out of them first.`);
   }
   const readers = await tx
     .selectFrom('client_introspects')
@@ -222,6 +232,7 @@ export async function listResources(reader: Reader): Promise<Resource[]> {
 
 async function takeFromClients(tx: Tx, resource: Resource, remaining: ReadonlySet<string>, now: Date): Promise<void> {
   if (resource.scopes.every((scope) => remaining.has(scope.name))) return;
+  await takeFromRegistrationPolicies(tx, resource, remaining, now);
   const holders = await tx
     .selectFrom('client_resources')
     .selectAll()
@@ -248,7 +259,7 @@ async function takeFromClients(tx: Tx, resource: Resource, remaining: ReadonlySe
   }
 }
 
-async function takeFromPolicies(
+async function takeFromGrantPolicies(
   tx: Tx,
   { identifier, scopes: before }: Resource,
   remaining: ReadonlySet<string>,
@@ -259,6 +270,36 @@ async function takeFromPolicies(
     where rule.policy_id = policy.policy_id
       and (policy.resource = ${identifier} and rule.scope = any(${gone}::text[])
         or policy.subject_resource = ${identifier} and rule.from_scope = any(${gone}::text[]))`.execute(tx);
+}
+
+async function takeFromRegistrationPolicies(
+  tx: Tx,
+  resource: Resource,
+  remaining: ReadonlySet<string>,
+  now: Date,
+): Promise<void> {
+  const holders = await tx
+    .selectFrom('registration_policy_resources')
+    .selectAll()
+    .where('resource', '=', resource.identifier)
+    .forUpdate()
+    .execute();
+  for (const holder of holders) {
+    const kept = holder.scopes.filter((scope) => remaining.has(scope));
+    if (kept.length === holder.scopes.length) continue;
+    const where = { policy: holder.policy, resource: resource.identifier };
+    await tx
+      .deleteFrom('registration_policy_resources')
+      .where((eb) => eb.and(where))
+      .execute();
+    if (kept.length > 0) {
+      await tx
+        .insertInto('registration_policy_resources')
+        .values({ ...where, scopes: kept })
+        .execute();
+    }
+    await recordChange(tx, { topic: 'registration_policy', key: holder.policy }, now);
+  }
 }
 
 interface ResourceRow {

@@ -32,6 +32,8 @@ export interface GatehouseOptions {
   readonly resolve?: Resolve;
   /** With GATEHOUSE_TLS_PORT: what its listener is given. With the authorities alone: as behind a proxy. */
   readonly tls?: { readonly context?: SecureContextOptions; readonly authorities: readonly X509Certificate[] };
+  /** An authority for what the node fetches. */
+  readonly ca?: string;
 }
 
 export interface Gatehouse extends Bootstrap {
@@ -66,6 +68,7 @@ export async function startGatehouse({
   withoutNotify = false,
   resolve,
   tls,
+  ca,
 }: GatehouseOptions = {}): Promise<Gatehouse> {
   const clone = beside ? undefined : await cloneDatabase();
   const databaseUrl = beside?.databaseUrl ?? clone!.url;
@@ -100,6 +103,7 @@ export async function startGatehouse({
     clock,
     clientAuthorities: () => tls?.authorities ?? [],
     ...(resolve && { resolve }),
+    ...(ca !== undefined && { ca }),
   });
   const bootstrap = beside ?? (await app.bootstrap());
   server.on('request', app.public);

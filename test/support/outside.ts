@@ -22,7 +22,8 @@ const pem = (name: string): string => readFileSync(join(import.meta.dirname, 'tl
 
 /** The name in the certificate of `startOutside`. */
 export const NAME = 'keys.client.example';
-const CA = pem('ca.pem');
+/** Who signed it. */
+export const CA = pem('ca.pem');
 
 /** What the Egress of these tests takes for a public address. */
 export const PUBLIC = '127.0.0.2';

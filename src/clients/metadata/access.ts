@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import type { Check } from './client_metadata.ts';
 
-const ResourceAccess = z.strictObject({
+export const ResourceAccess = z.strictObject({
   resource: z.string().max(512),
   scopes: z
     .array(z.string().max(128))
@@ -12,6 +12,31 @@ const ResourceAccess = z.strictObject({
     .refine((all) => !all.some((scope) => scope.includes('*')), 'must not contain a wildcard: name each scope'),
 });
 export type ResourceAccess = z.output<typeof ResourceAccess>;
+
+/** Both together: a resource that is in each has the scopes of each. */
+export function together(one: readonly ResourceAccess[], other: readonly ResourceAccess[]): ResourceAccess[] {
+  const scopes = new Map(one.map((access) => [access.resource, new Set(access.scopes)]));
+  for (const { resource, scopes: more } of other) {
+    scopes.set(resource, new Set([...(scopes.get(resource) ?? []), ...more]));
+  }
+  return [...scopes].map(([resource, all]) => ({ resource, scopes: [...all] }));
+}
+
+/** What the first has and the second hasn't. */
+export function beyond(one: readonly ResourceAccess[], other: readonly ResourceAccess[]): ResourceAccess[] {
+  const scopesOf = new Map(other.map((access) => [access.resource, new Set(access.scopes)]));
+  return one
+    .map(({ resource, scopes }) => ({
+      resource,
+      scopes: scopes.filter((scope) => !scopesOf.get(resource)?.has(scope)),
+    }))
+    .filter(({ scopes }) => scopes.length > 0);
+}
+
+/** What both have. */
+export function shared(one: readonly ResourceAccess[], other: readonly ResourceAccess[]): ResourceAccess[] {
+  return beyond(one, beyond(one, other));
+}
 
 export const access = {
   resources: z

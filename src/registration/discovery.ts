@@ -1,0 +1,19 @@
+/** What the server's metadata says of registration: only what the policies of this very moment allow. */
+import type { Middleware } from 'koa';
+import type { PolicyDirectory } from './policy_directory.ts';
+import { REGISTRATION_PATH } from './client_information.ts';
+
+const DOCUMENTS = new Set(['/.well-known/openid-configuration', '/.well-known/oauth-authorization-server']);
+
+/** Adds to the document that whoever comes next answers with. */
+export function discloseRegistration(issuer: string, policies: PolicyDirectory): Middleware {
+  return async (ctx, next) => {
+    await next();
+    if (!DOCUMENTS.has(ctx.path) || ctx.status !== 200 || typeof ctx.body !== 'object' || ctx.body === null) return;
+    ctx.body = {
+      ...ctx.body,
+      ...(policies.any && { registration_endpoint: `${issuer}${REGISTRATION_PATH}` }),
+      ...(policies.forDocuments && { client_id_metadata_document_supported: true }),
+    };
+  };
+}

@@ -1,0 +1,229 @@
+/** Keeps the policies. Each function is part of its caller's transaction. */
+import { conflict, invalid, notFound, Refused } from '../base/refusal.ts';
+import { inPlainWords, violationsOf } from '../base/violations.ts';
+import type { Change } from '../audit/change.ts';
+import { recordChange } from '../changes/change_log.ts';
+import type { ResourceAccess } from '../clients/metadata/access.ts';
+import { json, type Reader, type Tx } from '../db/connection.ts';
+import { RegistrationPolicy, StoredRegistrationPolicy } from './policy.ts';
+
+export interface StoredPolicy {
+  readonly policy: RegistrationPolicy;
+  readonly version: number;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+export async function createPolicy(change: Change, policy: RegistrationPolicy): Promise<StoredPolicy> {
+  const { tx, now } = change;
+  await refuseSecondForAll(tx, policy);
+  await lockResources(tx, policy);
+  const row = await tx
+    .insertInto('registration_policies')
+    .values({ name: policy.name, ...columns(policy), created_at: now, updated_at: now })
+    .onConflict((clash) => clash.doNothing())
+    .returning('name')
+    .executeTakeFirst();
+  if (!row) throw conflict(`There is a registration policy ${policy.name} already.`);
+  await storeResources(tx, policy);
+  await changed(change, policy, 'registration_policy.created', {});
+  return existing(tx, policy.name);
+}
+
+/** Applies a JSON merge patch (RFC 7396) to a locked policy; the result is validated as a whole. */
+export async function updatePolicy(
+  change: Change,
+  stored: StoredPolicy,
+  patch: Readonly<Record<string, unknown>>,
+): Promise<StoredPolicy> {
+  const { tx, now } = change;
+  const merged: Record<string, unknown> = { ...stored.policy };
+  for (const [member, value] of Object.entries(patch)) {
+    if (value === null) delete merged[member];
+    else merged[member] = value;
+  }
+  const parsed = RegistrationPolicy.safeParse(merged, { error: inPlainWords });
+  if (!parsed.success) throw new Refused({ reason: 'invalid', violations: violationsOf(parsed.error) });
+  const policy = parsed.data;
+  await refuseSecondForAll(tx, policy);
+  await lockResources(tx, policy);
+  await tx
+    .updateTable('registration_policies')
+    .set({ ...columns(policy), version: stored.version + 1, updated_at: now })
+    .where('name', '=', policy.name)
+    .execute();
+  await tx.deleteFrom('registration_policy_resources').where('policy', '=', policy.name).execute();
+  await storeResources(tx, policy);
+  await changed(change, policy, 'registration_policy.updated', { members: Object.keys(patch) });
+  return existing(tx, policy.name);
+}
+
+/** Deletes a locked policy with its initial access tokens; refuses while there are clients under it. */
+export async function deletePolicy(change: Change, { policy }: StoredPolicy): Promise<void> {
+  const { tx, trail, origin, now } = change;
+  const client = await tx
+    .selectFrom('client_registrations')
+    .select('client_id')
+    .where('policy', '=', policy.name)
+    .limit(1)
+    .executeTakeFirst();
+  if (client) {
+    throw conflict(
+      `There are clients under ${policy.name}, such as ${client.client_id}: delete them first, or close the policy.`,
+    );
+  }
+  await tx.deleteFrom('registration_policies').where('name', '=', policy.name).execute();
+  await trail.recordIn(tx, origin, {
+    event: 'registration_policy.deleted',
+    outcome: 'success',
+    details: { policy: policy.name },
+  });
+  await recordChange(tx, { topic: 'registration_policy', key: policy.name }, now);
+}
+
+/** The policy, locked against other changes and other registrations until the transaction ends. */
+export async function lockPolicy(tx: Tx, name: string): Promise<StoredPolicy> {
+  const locked = await tx
+    .selectFrom('registration_policies')
+    .select('name')
+    .where('name', '=', name)
+    .forNoKeyUpdate()
+    .executeTakeFirst();
+  if (!locked) throw notFound('There is no registration policy of this name.');
+  return existing(tx, name);
+}
+
+export async function findPolicy(reader: Reader, name: string): Promise<StoredPolicy | undefined> {
+  const { rows } = await read(reader, (row) => row.where('name', '=', name));
+  return rows[0];
+}
+
+export interface PolicyPage {
+  readonly limit: number;
+  readonly after?: string | undefined;
+}
+
+/** Policies in the order of their names. */
+export async function readPolicies(reader: Reader, { limit, after }: PolicyPage): Promise<readonly StoredPolicy[]> {
+  const { rows } = await read(reader, (row) =>
+    (after === undefined ? row : row.where('name', '>', after)).limit(limit),
+  );
+  return rows;
+}
+
+type Narrow = (query: ReturnType<typeof all>) => ReturnType<typeof all>;
+
+function all(reader: Reader) {
+  return reader.selectFrom('registration_policies').selectAll().orderBy('name');
+}
+
+async function read(reader: Reader, narrow: Narrow): Promise<{ readonly rows: readonly StoredPolicy[] }> {
+  const found = await narrow(all(reader)).execute();
+  if (found.length === 0) return { rows: [] };
+  const resources = await reader
+    .selectFrom('registration_policy_resources')
+    .selectAll()
+    .where(
+      'policy',
+      'in',
+      found.map(({ name }) => name),
+    )
+    .orderBy('resource')
+    .execute();
+  const rows = found.map((row) => ({
+    policy: StoredRegistrationPolicy.parse({
+      ...row.settings,
+      name: row.name,
+      resources: resources
+        .filter(({ policy }) => policy === row.name)
+        .map(({ resource, scopes }): ResourceAccess => ({ resource, scopes })),
+    }),
+    version: row.version,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+  }));
+  return { rows };
+}
+
+async function existing(tx: Tx, name: string): Promise<StoredPolicy> {
+  const found = await findPolicy(tx, name);
+  if (!found) throw new Error('A policy is gone while it is locked.');
+  return found;
+}
+
+function columns({ name: _, resources: __, ...settings }: RegistrationPolicy) {
+  return {
+    settings: json(settings),
+    open_registration: settings.open_registration,
+    client_id_metadata_documents: settings.client_id_metadata_documents,
+    clients_at_most: settings.clients_at_most,
+    unused_client_ttl_seconds: settings.unused_client_ttl_seconds ?? null,
+  };
+}
+
+/** The indexes would refuse it too; this says which policy is in the way. */
+async function refuseSecondForAll(tx: Tx, policy: RegistrationPolicy): Promise<void> {
+  for (const member of ['open_registration', 'client_id_metadata_documents'] as const) {
+    if (!policy[member]) continue;
+    const other = await tx
+      .selectFrom('registration_policies')
+      .select('name')
+      .where(member, '=', true)
+      .where('name', '!=', policy.name)
+      .forUpdate()
+      .executeTakeFirst();
+    if (other) throw conflict(`${other.name} has ${member} already, and only one policy can have it.`);
+  }
+}
+
+/** Locks the resources named against change, so that no scope disappears between this check and the commit. */
+async function lockResources(tx: Tx, { resources }: RegistrationPolicy): Promise<void> {
+  if (resources.length === 0) return;
+  const rows = await tx
+    .selectFrom('resources')
+    .select(['identifier', 'scopes'])
+    .where(
+      'identifier',
+      'in',
+      resources.map(({ resource }) => resource),
+    )
+    .forShare()
+    .execute();
+  const known = new Map(rows.map((row) => [row.identifier, new Set(row.scopes.map((scope) => scope.name))]));
+  resources.forEach(({ resource, scopes }, index) => {
+    const its = known.get(resource);
+    if (!its) throw invalid(`/resources/${index}/resource`, 'names no resource that is registered here');
+    const unknown = scopes.filter((scope) => !its.has(scope));
+    if (unknown.length > 0)
+      throw invalid(`/resources/${index}/scopes`, `names scopes that ${resource} does not have: ${unknown.join(' ')}`);
+  });
+}
+
+async function storeResources(tx: Tx, { name, resources }: RegistrationPolicy): Promise<void> {
+  if (resources.length === 0) return;
+  await tx
+    .insertInto('registration_policy_resources')
+    .values(resources.map((one) => ({ policy: name, ...one })))
+    .execute();
+}
+
+async function changed(
+  { tx, trail, origin, now }: Change,
+  policy: RegistrationPolicy,
+  event: 'registration_policy.created' | 'registration_policy.updated',
+  details: Readonly<Record<string, readonly string[]>>,
+): Promise<void> {
+  await trail.recordIn(tx, origin, {
+    event,
+    outcome: 'success',
+    details: {
+      policy: policy.name,
+      ...details,
+      open_registration: policy.open_registration,
+      client_id_metadata_documents: policy.client_id_metadata_documents,
+      grant_types: policy.grant_types,
+      resources: policy.resources.map(({ resource, scopes }) => `${resource} ${scopes.join(' ')}`),
+    },
+  });
+  await recordChange(tx, { topic: 'registration_policy', key: policy.name }, now);
+}

@@ -1,0 +1,152 @@
+/**
+ * Clients that come by themselves: those that register (RFC 7591) and manage what they registered (RFC 7592), and those
+ * whose client_id is the URL of their metadata. What such a client may be is said by a policy, which is data that
+ * admins keep. Whoever comes without a token, or with a URL, comes under the one policy that is open to that; there is
+ * none unless an admin makes one. A client never gets by itself what an admin would have to give.
+ */
+import { z } from 'zod';
+import { ResourceAccess } from '../clients/metadata/access.ts';
+import { AUTH_METHODS } from '../clients/metadata/authentication.ts';
+import { GRANT_TYPES } from '../clients/metadata/flows.ts';
+
+const OPENID_SCOPES = ['openid', 'profile', 'email', 'offline_access'] as const;
+/** What a policy lets clients use unless it says otherwise: no grant without a person, nothing that needs certificates. */
+const USUAL_GRANT_TYPES = ['authorization_code', 'refresh_token'] as const;
+const USUAL_METHODS = ['none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt'] as const;
+
+const isUnique = (all: readonly unknown[]): boolean => new Set(all).size === all.length;
+
+const hosts = z
+  .array(
+    z
+      .string()
+      .max(253)
+      .regex(
+        /^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/,
+        'must be a host in lower case, or *. and a domain for every host below it',
+      ),
+  )
+  .min(1, 'must name at least one host')
+  .max(200, 'must not name more than 200 hosts');
+
+export const policyName = z
+  .string()
+  .regex(/^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$/, 'must be made of up to 64 lower-case letters, digits and hyphens');
+
+const settings = {
+  open_registration: z
+    .boolean()
+    .default(false)
+    .describe('Whether clients register under this policy without a token. One policy at most.'),
+  client_id_metadata_documents: z
+    .boolean()
+    .default(false)
+    .describe('Whether URLs are taken as client_id under this policy. One policy at most.'),
+  client_id_hosts: hosts.optional().describe('Where metadata documents may be. Left out: on any public host.'),
+  grant_types: z
+    .array(z.enum(GRANT_TYPES, `must be one of ${GRANT_TYPES.join(', ')}`))
+    .min(1, 'must name at least one grant type')
+    .refine(isUnique, 'must not name a grant type twice')
+    .default([...USUAL_GRANT_TYPES]),
+  token_endpoint_auth_methods: z
+    .array(z.enum(AUTH_METHODS, `must be one of ${AUTH_METHODS.join(', ')}`))
+    .min(1, 'must name at least one method')
+    .refine(isUnique, 'must not name a method twice')
+    .default([...USUAL_METHODS])
+    .describe('The first one is for clients that name none, where client_secret_basic is not among them.'),
+  redirect_uri_hosts: hosts
+    .optional()
+    .describe('Where redirect URIs on the web may lead, beside loopback addresses. Left out: to any host.'),
+  redirect_uri_schemes: z
+    .array(
+      z
+        .string()
+        .max(100)
+        .regex(/^[a-z][a-z0-9+.-]*$/, 'must be a scheme in lower case, without the colon'),
+    )
+    .min(1, 'must name at least one scheme')
+    .max(50)
+    .optional()
+    .describe(
+      'http is for loopback addresses whatever stands here. Left out: every scheme that a redirect URI can have.',
+    ),
+  openid_scopes: z
+    .array(z.enum(OPENID_SCOPES, `must be one of ${OPENID_SCOPES.join(', ')}`))
+    .min(1, 'must name at least one scope')
+    .refine(isUnique, 'must not name a scope twice')
+    .default([...OPENID_SCOPES]),
+  resources: z
+    .array(ResourceAccess)
+    .max(100, 'must not name more than 100 resources')
+    .refine((all) => isUnique(all.map(({ resource }) => resource)), 'must not name a resource twice')
+    .default([])
+    .describe('What every client under this policy may ask for, as this stands at the time.'),
+  software_statement: z
+    .enum(['ignored', 'accepted', 'required'], 'must be ignored, accepted or required')
+    .default('ignored'),
+  software_statement_issuers: z
+    .array(z.string().min(1, 'must not be empty').max(512))
+    .max(100)
+    .refine(isUnique, 'must not name an issuer twice')
+    .default([])
+    .describe('Trusted issuers whose software statements are taken.'),
+  clients_at_most: z
+    .int('must be a whole number')
+    .min(1, 'must be at least 1')
+    .max(1_000_000, 'must be at most 1000000')
+    .default(1_000)
+    .describe('How many clients there may be under this policy.'),
+  client_secret_ttl_seconds: z
+    .int('must be a whole number of seconds')
+    .min(3_600, 'must be at least an hour (3600)')
+    .max(157_680_000, 'must be at most five years (157680000)')
+    .optional()
+    .describe('When the secrets end that clients get. Left out: never.'),
+  unused_client_ttl_seconds: z
+    .int('must be a whole number of seconds')
+    .min(3_600, 'must be at least an hour (3600)')
+    .max(157_680_000, 'must be at most five years (157680000)')
+    .optional()
+    .describe('When a client goes that nobody uses. Left out: never.'),
+};
+
+/** The members as they are, for patches and the OpenAPI document. */
+export const RegistrationPolicyShape = z.strictObject({ name: policyName, ...settings });
+
+/** A policy, validated as a whole. */
+export const RegistrationPolicy = RegistrationPolicyShape.superRefine((policy, context) => {
+  const object = (member: keyof typeof settings, message: string): void =>
+    context.addIssue({ code: 'custom', path: [member], message });
+  const anyoneMayCome = policy.open_registration || policy.client_id_metadata_documents;
+  if (anyoneMayCome && policy.grant_types.includes('client_credentials')) {
+    object(
+      'grant_types',
+      'must not contain client_credentials where clients come without a token: no person would be asked',
+    );
+  }
+  if (policy.client_id_hosts && !policy.client_id_metadata_documents) {
+    object('client_id_hosts', 'is for a policy with client_id_metadata_documents');
+  }
+  if (policy.client_id_metadata_documents && !policy.token_endpoint_auth_methods.some(isForDocuments)) {
+    object('token_endpoint_auth_methods', 'must contain none or private_key_jwt for client_id_metadata_documents');
+  }
+  if (policy.client_id_metadata_documents && policy.software_statement === 'required') {
+    object('software_statement', 'must not be required with client_id_metadata_documents: a document has none');
+  }
+  if (policy.software_statement !== 'ignored' && policy.software_statement_issuers.length === 0) {
+    object('software_statement_issuers', 'must name at least one issuer, or software_statement must be ignored');
+  }
+});
+/** As it is stored; what a newer version has put beside it is passed by. */
+export const StoredRegistrationPolicy = z.object(RegistrationPolicyShape.shape);
+export type RegistrationPolicy = z.output<typeof RegistrationPolicy>;
+
+/** A document is public: no secret can be agreed on. */
+export function isForDocuments(method: string): method is 'none' | 'private_key_jwt' {
+  return method === 'none' || method === 'private_key_jwt';
+}
+
+/** Whether the host is one of those named; where none are named, every host is. */
+export function isAmong(named: readonly string[] | undefined, host: string): boolean {
+  return named?.some((one) => (one.startsWith('*.') ? host.endsWith(one.slice(1)) : host === one)) ?? true;
+}

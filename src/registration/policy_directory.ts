@@ -1,0 +1,41 @@
+/** The policies that anybody may come under, held in memory: discovery tells of them, and every unknown URL asks for one. */
+import type { Database } from '../db/connection.ts';
+import { readPolicies } from './policies.ts';
+import type { RegistrationPolicy } from './policy.ts';
+
+const POLICIES_AT_MOST = 1_000;
+
+export class PolicyDirectory {
+  readonly #database: Database;
+  #policies: readonly RegistrationPolicy[] = [];
+  #begun = 0;
+  #inForce = 0;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  async load(): Promise<void> {
+    const mine = ++this.#begun;
+    const stored = await readPolicies(this.#database, { limit: POLICIES_AT_MOST });
+    // whoever began later has read what is newer, and may have been quicker
+    if (mine < this.#inForce) return;
+    this.#inForce = mine;
+    this.#policies = stored.map(({ policy }) => policy);
+  }
+
+  /** Whether clients can register at all: without a policy there is no token for it either. */
+  get any(): boolean {
+    return this.#policies.length > 0;
+  }
+
+  /** The policy for those who come without a token. */
+  get open(): RegistrationPolicy | undefined {
+    return this.#policies.find((policy) => policy.open_registration);
+  }
+
+  /** The policy for those whose client_id is a URL. */
+  get forDocuments(): RegistrationPolicy | undefined {
+    return this.#policies.find((policy) => policy.client_id_metadata_documents);
+  }
+}

@@ -1,0 +1,270 @@
+/**
+ * The registration endpoint (RFC 7591) and the one where a client manages what it registered (RFC 7592). Every answer
+ * waits for its audit entry, and no answer but the first ever holds a secret.
+ */
+import type { Context, Middleware } from 'koa';
+import type { Change } from '../audit/change.ts';
+import type { Origin } from '../audit/events.ts';
+import type { AuditTrail } from '../audit/trail.ts';
+import { Refused } from '../base/refusal.ts';
+import type { ChangeFollower } from '../changes/change_follower.ts';
+import type { ClientWithSecrets } from '../clients/client.ts';
+import type { SecretVerifier } from '../clients/secret_verifier.ts';
+import { makeSecret } from '../clients/server_made_secret.ts';
+import { isUnavailable, type Database } from '../db/connection.ts';
+import { transact } from '../db/transaction.ts';
+import { readJsonBody } from '../http/json_body.ts';
+import { requestOf } from '../http/request_context.ts';
+import type { Admission } from '../limits/failed_attempts.ts';
+import type { Registrations } from '../limits/registrations.ts';
+import type { Logger } from '../log.ts';
+import type { StatementVerifier } from '../trust/statement_verifier.ts';
+import type { Vault } from '../vault/vault.ts';
+import { makeRegistrationAccessToken } from './bearer_tokens.ts';
+import { clientInformation, firstInformation, REGISTRATION_PATH } from './client_information.ts';
+import { policyOfToken } from './initial_access_tokens.ts';
+import type { Given } from './own_metadata.ts';
+import { findPolicy } from './policies.ts';
+import type { PolicyDirectory } from './policy_directory.ts';
+import {
+  BROKEN,
+  errorOf,
+  ofBody,
+  reasonOf,
+  RegistrationRefused,
+  tokenRefused,
+  UNAVAILABLE,
+  type RegistrationError,
+} from './refusal.ts';
+import {
+  demandIdentity,
+  findByToken,
+  registerClient,
+  removeRegistration,
+  replaceRegistration,
+  type Credentials,
+} from './registered_clients.ts';
+import { readStatement } from './software_statements.ts';
+
+export interface RegistrationDependencies {
+  readonly issuer: string;
+  readonly database: Database;
+  readonly vault: Vault;
+  readonly trail: AuditTrail;
+  readonly changes: ChangeFollower;
+  readonly verifier: SecretVerifier;
+  readonly statements: StatementVerifier;
+  readonly policies: PolicyDirectory;
+  readonly limits: Registrations;
+  readonly log: Logger;
+}
+
+const METHODS: Readonly<Record<'registration' | 'management', string>> = {
+  registration: 'POST, OPTIONS',
+  management: 'GET, PUT, DELETE, OPTIONS',
+};
+const CREDENTIALS = /^Bearer +([A-Za-z0-9\-._~+/]+=*)$/i;
+const CORS_MAX_AGE_SECONDS = '3600';
+const RETRY_AFTER_SECONDS = '1';
+
+/** Answers the registration endpoint and what is below it; other paths are for whoever comes next. */
+export function createRegistration(dependencies: RegistrationDependencies): Middleware {
+  return async (ctx, next) => {
+    const clientId = clientIdOf(ctx.path);
+    if (clientId === undefined) return next();
+    ctx.set({ 'Cache-Control': 'no-store', Pragma: 'no-cache', 'X-Content-Type-Options': 'nosniff' });
+    allowEveryOrigin(ctx, clientId === '' ? METHODS.registration : METHODS.management);
+    if (ctx.method === 'OPTIONS') {
+      ctx.status = 204;
+      return;
+    }
+    const call = { ...dependencies, ctx, clientId, now: requestOf(ctx).now, presented: bearerOf(ctx) };
+    try {
+      await answer(call);
+    } catch (error) {
+      await answerFailure(call, error);
+    }
+  };
+}
+
+interface Call extends RegistrationDependencies {
+  readonly ctx: Context;
+  /** Empty at the registration endpoint itself. */
+  readonly clientId: string;
+  readonly now: Date;
+  /** The bearer token that came, `undefined` for none; empty for what can't be one. */
+  readonly presented: string | undefined;
+}
+
+async function answer(call: Call): Promise<void> {
+  const { ctx, clientId, limits } = call;
+  const { address } = requestOf(ctx);
+  const handler =
+    clientId === '' ? { POST: register }[ctx.method] : { GET: show, PUT: replace, DELETE: remove }[ctx.method];
+  if (!handler) {
+    ctx.set('Allow', clientId === '' ? METHODS.registration : METHODS.management);
+    send(ctx, { status: 405, error: 'invalid_request', description: 'this method is not for this address' });
+    return;
+  }
+  const admission = await (clientId === '' ? limits.admitRegistration(address) : limits.admitManagement(address));
+  if (!admission.admitted) return refuseForNow(call, admission);
+  await handler(call);
+}
+
+/** What a token opens is looked at before anything of the body is read; and the token is used up only with the last step. */
+async function register(call: Call): Promise<void> {
+  const { ctx, database, policies, presented, now } = call;
+  const name = presented === undefined ? policies.open?.name : await policyOfToken(database, presented, now);
+  const policy = name === undefined ? undefined : (await findPolicy(database, name))?.policy;
+  if (!policy) throw tokenRefused(presented !== undefined);
+  const { software_statement: jwt, ...given } = await readMembers(ctx);
+  const statement = await readStatement(call, policy, jwt);
+  const credentials = await prepareCredentials(call);
+  const registered = await inChange(call, (change) =>
+    registerClient(change, { policy: policy.name, initialAccessToken: presented, given, statement }, credentials),
+  );
+  ctx.status = 201;
+  ctx.body = firstInformation(registered, call);
+}
+
+async function show(call: Call): Promise<void> {
+  const client = await presentedClient(call);
+  call.ctx.body = clientInformation(client, call);
+}
+
+async function replace(call: Call): Promise<void> {
+  const { ctx, clientId, presented = '', verifier, now } = call;
+  const client = await presentedClient(call);
+  const given = await readMembers(ctx);
+  const { client_secret: secret } = given;
+  const secretIsRight =
+    secret === undefined || (typeof secret === 'string' && (await verifier.verify(client, secret, now)) !== undefined);
+  demandIdentity(client, given, secretIsRight);
+  const { client_id: _, client_secret: __, software_statement: ___, ...members } = given;
+  const credentials = await prepareCredentials(call);
+  const replaced = await inChange(
+    call,
+    (change) => replaceRegistration(change, { clientId, presented, given: members }, credentials),
+    clientId,
+  );
+  ctx.body = firstInformation(replaced, call);
+}
+
+async function remove(call: Call): Promise<void> {
+  const { ctx, clientId, presented = '' } = call;
+  await presentedClient(call);
+  await inChange(call, (change) => removeRegistration(change, clientId, presented), clientId);
+  ctx.status = 204;
+}
+
+async function presentedClient({ database, clientId, presented }: Call): Promise<ClientWithSecrets> {
+  const client = presented ? await findByToken(database, clientId, presented) : undefined;
+  if (!client) throw tokenRefused(presented !== undefined);
+  return client;
+}
+
+/** Members that the server sets are replaced whatever was sent (RFC 7591, 3.2.1); at an update they are looked at before. */
+async function readMembers(ctx: Context): Promise<Given> {
+  const { value } = await readJsonBody(ctx, ['application/json']);
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Given;
+  throw new RegistrationRefused({ reason: 'request', status: 400, detail: 'the body must be a JSON object' });
+}
+
+async function prepareCredentials({ vault, now }: Call): Promise<Credentials> {
+  return {
+    registrationAccessToken: makeRegistrationAccessToken(),
+    clientSecret: makeSecret(),
+    pepper: await vault.current('pepper', now),
+  };
+}
+
+/** Runs `work` in a transaction and answers once its change is in force on this node. */
+async function inChange<T>(call: Call, work: (change: Change) => Promise<T>, clientId?: string): Promise<T> {
+  const { database, trail, changes, now, log, ctx } = call;
+  const done = await transact(database, (tx) => work({ tx, trail, origin: originOf(ctx, clientId), now }));
+  // the change is committed: when this node can't read the log now, it will, and the client must not be told otherwise
+  await changes
+    .catchUp()
+    .catch((error: unknown) => log.warn({ error, request_id: requestOf(ctx).id }, 'registration.change_not_followed'));
+  return done;
+}
+
+/** Whoever shows a client's token acts as that client; a registration is anybody's. */
+function originOf(ctx: Context, clientId?: string): Origin {
+  const { id, address } = requestOf(ctx);
+  return {
+    actor: clientId === undefined ? { type: 'anonymous' } : { type: 'client', id: clientId },
+    address,
+    requestId: id,
+  };
+}
+
+/** Below the registration endpoint, a client's own address; empty for the endpoint itself. */
+function clientIdOf(path: string): string | undefined {
+  if (path === REGISTRATION_PATH) return '';
+  return /^\/register\/([A-Za-z0-9_]{1,100})$/.exec(path)?.[1];
+}
+
+function bearerOf(ctx: Context): string | undefined {
+  const header = ctx.get('Authorization');
+  return header === '' ? undefined : (CREDENTIALS.exec(header)?.[1] ?? '');
+}
+
+/** No cookie means anything here, so a page of any origin may ask, as programs in browsers do that register themselves. */
+function allowEveryOrigin(ctx: Context, methods: string): void {
+  ctx.set({ 'Access-Control-Allow-Origin': '*', 'Access-Control-Expose-Headers': 'WWW-Authenticate, Retry-After' });
+  if (ctx.method !== 'OPTIONS') return;
+  ctx.set({
+    'Access-Control-Allow-Methods': methods,
+    'Access-Control-Allow-Headers': 'Authorization, Content-Type, MCP-Protocol-Version',
+    'Access-Control-Max-Age': CORS_MAX_AGE_SECONDS,
+  });
+}
+
+async function refuseForNow(
+  { ctx, trail }: Call,
+  { retryAfterSeconds }: Extract<Admission, { admitted: false }>,
+): Promise<void> {
+  await trail.record(originOf(ctx), {
+    event: 'registration.throttled',
+    outcome: 'refused',
+    details: { retry_after_seconds: retryAfterSeconds },
+  });
+  ctx.set('Retry-After', String(retryAfterSeconds));
+  send(ctx, {
+    status: 429,
+    error: 'slow_down',
+    description: 'too many registrations from your address; come back later',
+  });
+}
+
+async function answerFailure(call: Call, error: unknown): Promise<void> {
+  const { ctx, log, trail, clientId } = call;
+  try {
+    const refused = error instanceof Refused ? ofBody(error) : error;
+    if (!(refused instanceof RegistrationRefused)) throw refused;
+    const { refusal } = refused;
+    const wire = errorOf(refusal);
+    const details = { error: wire.error, reason: reasonOf(refusal) };
+    const whom = clientId === '' ? {} : { clientId };
+    await trail.record(originOf(ctx), { event: 'registration.refused', outcome: 'refused', ...whom, details });
+    if (wire.status === 401) ctx.set('WWW-Authenticate', challenge(call));
+    send(ctx, wire);
+  } catch (failure) {
+    const unavailable = isUnavailable(failure);
+    const fields = { error: failure, request_id: requestOf(ctx).id };
+    log[unavailable ? 'warn' : 'error'](fields, 'registration.failed');
+    if (unavailable) ctx.set('Retry-After', RETRY_AFTER_SECONDS);
+    send(ctx, unavailable ? UNAVAILABLE : BROKEN);
+  }
+}
+
+/** RFC 6750, 3.1: who sent no token is told no error. */
+function challenge({ issuer, presented }: Call): string {
+  return `Bearer realm="${issuer}"${presented === undefined ? '' : ', error="invalid_token"'}`;
+}
+
+function send(ctx: Context, { status, error, description }: RegistrationError): void {
+  ctx.status = status;
+  ctx.body = { error, error_description: description.replaceAll(/[^\x20-\x21\x23-\x5b\x5d-\x7e]/g, '?') };
+}

@@ -1,0 +1,48 @@
+/** Software statements (RFC 7591, 2.3): what a trusted issuer says about a program comes before what it says itself. */
+import type { Distrust, StatementVerifier } from '../trust/statement_verifier.ts';
+import type { RegistrationPolicy } from './policy.ts';
+import { RegistrationRefused } from './refusal.ts';
+import type { SoftwareStatement } from './registered_clients.ts';
+
+export interface StatementContext {
+  readonly statements: StatementVerifier;
+  readonly issuer: string;
+  readonly now: Date;
+}
+
+/** Claims about the statement, and not about the client (RFC 7519, 4.1). */
+const ABOUT_ITSELF = new Set(['iss', 'sub', 'aud', 'exp', 'nbf', 'iat', 'jti']);
+/** It may be a good one, of somebody whose word doesn't count here. */
+const UNAPPROVED = new Set<Distrust>(['issuer_unknown', 'issuer_disabled', 'purpose_refused']);
+
+/** The statement of a request, verified; `undefined` where there is none, or where the policy doesn't look at any. */
+export async function readStatement(
+  { statements, issuer, now }: StatementContext,
+  policy: RegistrationPolicy,
+  jwt: unknown,
+): Promise<SoftwareStatement | undefined> {
+  if (policy.software_statement === 'ignored') return undefined;
+  if (jwt === undefined || jwt === null || jwt === '') {
+    if (policy.software_statement === 'accepted') return undefined;
+    throw invalidStatement('a software statement is needed here');
+  }
+  if (typeof jwt !== 'string') throw invalidStatement('software_statement must be a JWT');
+  const verdict = await statements.verify(jwt, { purpose: 'software_statement', audience: issuer, now });
+  if (!verdict.trusted) {
+    if (UNAPPROVED.has(verdict.reason)) throw unapproved(verdict.reason);
+    throw invalidStatement(`the software statement is not good: ${verdict.reason}`);
+  }
+  const { claims } = verdict;
+  if (!policy.software_statement_issuers.includes(claims.iss)) throw unapproved('issuer_not_in_policy');
+  const members = Object.entries(claims).filter(([claim]) => !ABOUT_ITSELF.has(claim));
+  return { jwt, issuer: claims.iss, members: Object.fromEntries(members) };
+}
+
+function invalidStatement(detail: string): RegistrationRefused {
+  return new RegistrationRefused({ reason: 'statement_invalid', detail });
+}
+
+function unapproved(reason: string): RegistrationRefused {
+  const detail = `the issuer of the software statement is not approved here: ${reason}`;
+  return new RegistrationRefused({ reason: 'statement_unapproved', detail });
+}
