@@ -1,4 +1,5 @@
 /** Puts clients with hashed secrets straight into a Gatehouse's database, many at a time. */
+import { AuditKeys } from '../src/audit/audit_keys.ts';
 import { AuditTrail } from '../src/audit/trail.ts';
 import { SYSTEM } from '../src/audit/events.ts';
 import { ClientMetadata } from '../src/clients/metadata/client_metadata.ts';
@@ -22,7 +23,8 @@ export async function registerClients(
 ): Promise<BenchClient[]> {
   const database = createDatabase(createPool({ connectionString, maxConnections: 4, onIdleError: () => {} }));
   const vault = new Vault(database, [new MasterKey(Buffer.from(masterKey, 'base64'))]);
-  const trail = new AuditTrail({ database, log: { info: () => {} }, clock: () => new Date() });
+  const keys = await AuditKeys.open(database, vault, new Date());
+  const trail = new AuditTrail({ database, keys, log: { info: () => {} }, clock: () => new Date() });
   const pepper = await vault.current('pepper', new Date());
   const metadata = ClientMetadata.parse({
     grant_types: ['client_credentials'],

@@ -39,6 +39,10 @@ export interface Config {
   readonly refreshAbsoluteTtlSeconds: number;
   readonly sessionTtlSeconds: number;
   readonly changePollMilliseconds: number;
+  /** How long audit entries are kept, at least; 0 keeps them for ever. */
+  readonly auditRetentionDays: number;
+  /** How long an audit entry may be under no signed checkpoint. */
+  readonly auditCheckpointSeconds: number;
   /** How long `/readyz` says no before the listener closes, so that load balancers look elsewhere first. */
   readonly shutdownDelaySeconds: number;
   /** How long requests under way get to finish after that. */
@@ -143,6 +147,8 @@ const schema = z.object({
   GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS: whole(60, 157_680_000, 7_776_000),
   GATEHOUSE_SESSION_TTL_SECONDS: whole(60, 31_536_000, 1_209_600),
   GATEHOUSE_CHANGE_POLL_MILLISECONDS: whole(50, 900, 500),
+  GATEHOUSE_AUDIT_RETENTION_DAYS: whole(0, 36_500, 400),
+  GATEHOUSE_AUDIT_CHECKPOINT_SECONDS: whole(5, 3_600, 60),
   GATEHOUSE_SHUTDOWN_DELAY_SECONDS: optionalWhole(0, 60),
   GATEHOUSE_SHUTDOWN_GRACE_SECONDS: whole(1, 300, 15),
 });
@@ -189,6 +195,8 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     refreshAbsoluteTtlSeconds: env.GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS,
     sessionTtlSeconds: env.GATEHOUSE_SESSION_TTL_SECONDS,
     changePollMilliseconds: env.GATEHOUSE_CHANGE_POLL_MILLISECONDS,
+    auditRetentionDays: env.GATEHOUSE_AUDIT_RETENTION_DAYS,
+    auditCheckpointSeconds: env.GATEHOUSE_AUDIT_CHECKPOINT_SECONDS,
     shutdownDelaySeconds: env.GATEHOUSE_SHUTDOWN_DELAY_SECONDS ?? (production ? 3 : 0),
     shutdownGraceSeconds: env.GATEHOUSE_SHUTDOWN_GRACE_SECONDS,
   });

@@ -8,6 +8,7 @@ import { requestOf } from '../http/request_context.ts';
 import { createRouter } from '../http/router.ts';
 import { accountRoutes } from './accounts.ts';
 import { auditEventRoutes } from './audit_events.ts';
+import { auditEvidenceRoutes } from './audit_evidence.ts';
 import { authenticate, requireScope, type Caller } from './authentication.ts';
 import { AdminCall, type AdminRoute } from './call.ts';
 import { clientRoutes } from './clients.ts';
@@ -15,6 +16,7 @@ import type { AdminDependencies } from './dependencies.ts';
 import { answerFailure } from './failure.ts';
 import { grantRoutes } from './grants.ts';
 import { keyRoutes } from './keys.ts';
+import { liveTokenRoutes } from './live_tokens.ts';
 import { documentRoute } from './openapi.ts';
 import { resourceRoutes } from './resources.ts';
 import { revocationRoutes } from './revocation.ts';
@@ -28,12 +30,14 @@ const NOUNS: readonly AdminRoute[] = [
   ...clientRoutes,
   ...secretRoutes,
   ...revocationRoutes,
+  ...liveTokenRoutes,
   ...resourceRoutes,
   ...keyRoutes,
   ...accountRoutes,
   ...sessionRoutes,
   ...grantRoutes,
   ...auditEventRoutes,
+  ...auditEvidenceRoutes,
 ];
 
 /** Answers everything under the prefix, errors and unknown paths included; other paths are for whoever comes next. */

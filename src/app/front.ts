@@ -89,6 +89,8 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     clients,
     argon2id,
     rotation,
+    auditKeys: house.auditKeys,
+    checkpoints: house.checkpoints,
     inspectToken: (token, now) => tokens.inspect(token, now),
     log,
   });

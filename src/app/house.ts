@@ -2,7 +2,10 @@
 import { lookup } from 'node:dns/promises';
 import type pg from 'pg';
 import { ADMIN_SCOPES, adminResourceIdentifier } from '../admin/admin.ts';
+import { AuditKeys } from '../audit/audit_keys.ts';
+import { Checkpoints } from '../audit/checkpoints.ts';
 import { SYSTEM } from '../audit/events.ts';
+import { makePartitions } from '../audit/partitions.ts';
 import { AuditTrail } from '../audit/trail.ts';
 import { Argon2id } from '../base/argon2id.ts';
 import type { Clock } from '../base/clock.ts';
@@ -57,7 +60,11 @@ export async function furnish({
   await vault.verify();
   // an audit event's fields are ours and hold no secret: looking for one in each of them would be paid at every token
   const auditLog = log.child({ stream: 'audit' }, { redact: [] });
-  const trail = new AuditTrail({ database, log: auditLog, clock });
+  await makePartitions(database, now).catch((error: unknown) => log.warn({ error }, 'audit.partitions_not_made'));
+  const auditKeys = await AuditKeys.open(database, vault, now);
+  const trail = new AuditTrail({ database, keys: auditKeys, log: auditLog, clock });
+  const { auditRetentionDays: retentionDays } = config;
+  const checkpoints = new Checkpoints({ database, keys: auditKeys, trail, clock, log, retentionDays });
   const argon2id = new Argon2id(2);
   const adminApi: AdminApi = { identifier: adminResourceIdentifier(issuer), scopes: ADMIN_SCOPES };
   await transact(database, (tx) => ensureAdminResource({ tx, trail, origin: SYSTEM, now }, adminApi));
@@ -107,6 +114,8 @@ export async function furnish({
     digestUserCode,
     dpopNonceSecret,
     trail,
+    auditKeys,
+    checkpoints,
     argon2id,
     adminApi,
     clients,

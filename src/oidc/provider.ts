@@ -26,7 +26,7 @@ import { DeviceCodeStore } from './device_codes.ts';
 import { deviceFlow, guardDeviceFlow, type DevicePages } from './device_flow.ts';
 import { demandProofOfBound, DPOP_ALGS, examineProof, isAboutProof, useProof } from './dpop.ts';
 import { loadExistingGrant } from './existing_grant.ts';
-import { noteReplay, noteReuse, takeNotes } from './notes.ts';
+import { noteClaims, noteReplay, noteReuse, takeNotes } from './notes.ts';
 import { demandPushedRequest } from './pushed_requests.ts';
 import { recordOf, useRegisteredClients, type RegisteredClientsSettings } from './registered_clients.ts';
 import { useOnce } from './replay.ts';
@@ -190,6 +190,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     // whoever registered for refresh tokens gets them; without offline_access they end with the session
     issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
     rotateRefreshToken: () => true,
+    formats: { customizers: { jwt: (_ctx, token, { payload }) => noteClaims(token, payload) } },
     extraTokenClaims: (_ctx, token) => {
       if (!('aud' in token) || token.aud === undefined || !token.client) return undefined;
       const { tokenGeneration } = recordOf(token.client);
