@@ -22,7 +22,7 @@ export interface Entry {
   readonly details: Readonly<Record<string, unknown>>;
 }
 
-/** An entry that has no place yet. */
+/** An entry that has no place yet; the members of `actor` and `details` in the order of their names. */
 export type Draft = Omit<Entry, 'stream' | 'sequence'>;
 
 export interface Link {
@@ -82,22 +82,31 @@ export class Stream {
 
   append(drafts: readonly [Draft, ...Draft[]]): Batch {
     const first = this.#sequence + 1;
-    const entries: Entry[] = drafts.map((draft) => ({ stream: this.id, sequence: ++this.#sequence, ...draft }));
-    const texts = entries.map(canonical);
+    const entries = drafts.map((draft) => inOrder(draft, ++this.#sequence, this.id));
+    const texts = entries.map((entry) => JSON.stringify(entry));
     const hashes = texts.map(sha256);
     const link: Link = {
-      stream: this.id,
-      number: this.#head.number + 1,
-      previous: this.#head.hash || null,
-      first,
-      begins_at: drafts.reduce(
-        (earliest, { occurred_at }) => (occurred_at < earliest ? occurred_at : earliest),
+      begins_at: entries.reduce(
+        (least, { occurred_at }) => (occurred_at < least ? occurred_at : least),
         drafts[0].occurred_at,
       ),
       entries: hashes.map((hash) => hash.toString('base64url')),
+      first,
+      number: this.#head.number + 1,
+      previous: this.#head.hash || null,
+      stream: this.id,
     };
-    const hash = hashOf(link);
+    const hash = sha256(JSON.stringify(link)).toString('base64url');
     this.#head = { number: link.number, hash };
     return { entries, text: `[${texts.join(',')}]`, link, hashes: Buffer.concat(hashes), hash };
   }
+}
+
+/**
+ * With its members in canonical order, as those of its actor and its details are already: JSON.stringify then writes
+ * canonical text, in a tenth of the time. This is done for every token.
+ */
+function inOrder(draft: Draft, sequence: number, stream: string): Entry {
+  const { account_id, actor, address, client_id, details, event, occurred_at, outcome, request_id } = draft;
+  return { account_id, actor, address, client_id, details, event, occurred_at, outcome, request_id, sequence, stream };
 }

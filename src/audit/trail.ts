@@ -97,12 +97,12 @@ export class AuditTrail {
       occurred_at: this.#settings.clock().toISOString(),
       event: event.event,
       outcome: event.outcome,
-      actor,
+      actor: 'id' in actor ? { id: actor.id, type: actor.type } : { type: actor.type },
       account_id: event.accountId ?? null,
       client_id: event.clientId ?? null,
       address: origin.address ?? null,
       request_id: origin.requestId ?? null,
-      details: withStorableText(event.details ?? {}),
+      details: inOrder(event.details ?? {}),
     };
   }
 
@@ -166,15 +166,17 @@ function notWritten(cause: unknown): Unavailable {
   return new Unavailable('The audit trail can not be written.', { cause });
 }
 
-/** Details may quote a request, and a request may hold anything: nothing in it may keep its event from being written. */
-function withStorableText(details: Readonly<Record<string, Detail>>): Draft['details'] {
-  const entries = Object.entries(details).map(([name, value]) => [
-    name,
-    typeof value === 'string'
-      ? storable(value)
-      : Array.isArray(value)
-        ? value.map((item: string) => storable(item))
-        : value,
-  ]);
-  return Object.fromEntries(entries) as Draft['details'];
+/**
+ * Details in the order of their names (see chain.ts). They may quote a request, and a request may hold anything:
+ * nothing in it may keep its event from being written.
+ */
+function inOrder(details: Readonly<Record<string, Detail>>): Draft['details'] {
+  const ordered: Record<string, unknown> = {};
+  for (const name of Object.keys(details).sort()) ordered[name] = storableDetail(details[name]);
+  return ordered;
+}
+
+function storableDetail(value: Detail): Detail {
+  if (typeof value === 'string') return storable(value);
+  return Array.isArray(value) ? (value as readonly string[]).map(storable) : value;
 }
