@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, describe, it } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { sql } from 'kysely';
+import { hashOf } from '../src/audit/chain.ts';
 import { dropPartitions, makePartitions } from '../src/audit/partitions.ts';
 import { moveClock, resetClock } from './support/clock.ts';
 import { exportOf, keysOf, problemOf, proofIn, proofOf, tamper } from './support/evidence.ts';
@@ -11,11 +12,13 @@ const DAY_SECONDS = 86_400;
 
 describe('the retention of the audit trail', () => {
   let gatehouse: Gatehouse;
-  before(async () => {
+  beforeEach(async () => {
     gatehouse = await startGatehouse({ environment: { GATEHOUSE_AUDIT_RETENTION_DAYS: '60' } });
   });
-  after(() => gatehouse.stop());
-  afterEach(resetClock);
+  afterEach(async () => {
+    resetClock();
+    await gatehouse.stop();
+  });
 
   const tables = async (): Promise<string[]> => {
     const { rows } = await sql<{ name: string }>`select relname as name from pg_class
@@ -64,6 +67,36 @@ describe('the retention of the audit trail', () => {
         where event = 'token.issued' order by occurred_at desc limit 1)`,
     );
     assert.match(await problemOf(gatehouse), /^Entry \d+ of stream .+ was removed/);
+  });
+
+  it('is no excuse for what was put in the place of something old', async () => {
+    const { database, url, demo } = gatehouse;
+    await requestToken(url, demo);
+    await requestToken(url, demo);
+    await proofOf(gatehouse);
+    const link = await database
+      .selectFrom('audit_links')
+      .selectAll()
+      .where('number', '=', 2)
+      .orderBy('begins_at', 'desc')
+      .executeTakeFirstOrThrow();
+    const forged = {
+      ...{ account_id: null, actor: { type: 'system' as const }, address: null, client_id: 'forged', details: {} },
+      ...{ event: 'client.restored', occurred_at: new Date().toISOString(), outcome: 'success' as const },
+      ...{ request_id: null, sequence: 1, stream: link.stream },
+    };
+    // in a part that may be missing by then, and whose end is taken away
+    moveClock(200 * DAY_SECONDS);
+    await tamper(
+      database,
+      sql`delete from audit_events where stream = ${link.stream}`,
+      sql`delete from audit_links where stream = ${link.stream} and number > 1`,
+      sql`update audit_links set entries = ${Buffer.from(hashOf(forged), 'base64url')}, first_sequence = 1
+        where stream = ${link.stream}`,
+      sql`insert into audit_events (stream, sequence, occurred_at, event, outcome, actor_type, client_id, details)
+        values (${link.stream}, 1, ${forged.occurred_at}, 'client.restored', 'success', 'system', 'forged', '{}')`,
+    );
+    assert.match(await problemOf(gatehouse), new RegExp(`of stream ${link.stream} (was|were) removed`));
   });
 
   it('makes months ahead, once, and gives them what the default partition had taken', async () => {

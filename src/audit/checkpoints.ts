@@ -86,11 +86,9 @@ export class Checkpoints {
     const { last, more } = await transact(database, async (tx) => {
       // whoever waits here for another node then sees what that one has named
       await sql`select pg_advisory_xact_lock(hashtext('gatehouse.audit_checkpoints'))`.execute(tx);
-      const unnamed = await this.#unnamed(tx);
-      const whole = unnamed.length < LINKS_AT_ONCE;
+      const { links: unnamed, whole } = await this.#unnamed(tx);
       const segments = await this.#segments(tx, unnamed, whole ? remembered : new Map());
-      if (segments.length === 0) return { last: undefined, more: false };
-      return { last: await this.#sign(tx, segments), more: !whole };
+      return { last: segments.length === 0 ? undefined : await this.#sign(tx, segments), more: !whole };
     });
     if (last) this.#last = last;
     if (!more) trail.forget(remembered);
@@ -98,16 +96,20 @@ export class Checkpoints {
   }
 
   /** Links that no checkpoint names yet and that a node has sealed; those that no node has sealed are put aside. */
-  async #unnamed(tx: Tx): Promise<StoredLink[]> {
+  async #unnamed(tx: Tx): Promise<{ links: StoredLink[]; whole: boolean }> {
     const { rows } = await sql<LinkRow>`select ${linkColumns} from audit_links l where checkpoint is null
       order by stream, number limit ${LINKS_AT_ONCE}`.execute(tx);
     const links = rows.map(storedLink);
     const forged = links.filter(({ link, seal }) => !this.#settings.keys.isSealed(hashOf(link), seal));
-    for (const { link } of forged) {
+    for (const { link, seal } of forged) {
       this.#settings.log.error({ stream: link.stream, link: link.number }, 'audit.link_forged');
-      await nameLinks(tx, [{ stream: link.stream, after: link.number - 1, number: link.number }], 0);
+      await sql`update audit_links set checkpoint = 0
+        where stream = ${link.stream} and number = ${link.number} and seal = ${seal} and checkpoint is null`.execute(
+        tx,
+      );
     }
-    return links.filter((candidate) => !forged.includes(candidate));
+    const sealed = links.filter((candidate) => !forged.includes(candidate));
+    return { links: sealed, whole: rows.length < LINKS_AT_ONCE };
   }
 
   async #segments(tx: Tx, unnamed: readonly StoredLink[], remembered: ReadonlyMap<string, Head>): Promise<Segment[]> {
@@ -216,11 +218,7 @@ async function beginning(tx: Tx, now: Date): Promise<string> {
   return rows.length === 0 ? ALWAYS : addSeconds(now, UPGRADE_SECONDS).toISOString();
 }
 
-async function nameLinks(
-  tx: Tx,
-  segments: readonly Pick<Segment, 'stream' | 'after' | 'number'>[],
-  checkpoint: number,
-): Promise<void> {
+async function nameLinks(tx: Tx, segments: readonly Segment[], checkpoint: number): Promise<void> {
   await sql`update audit_links l set checkpoint = ${checkpoint}
     from unnest(${segments.map(({ stream }) => stream)}::uuid[], ${segments.map(({ after }) => after)}::bigint[],
       ${segments.map(({ number }) => number)}::bigint[]) as s(stream, after, number)

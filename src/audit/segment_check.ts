@@ -99,9 +99,10 @@ export class SegmentCheck {
     return this.#problem ? ` ${this.#problem}` : '';
   }
 
+  /** Retention takes what is oldest: once a link is there, all that follow it have to be, or nothing proves that one. */
   #refuseGap(first: number, last: number): void {
     const { stream, begins_at } = this.named;
-    if (begins_at < this.#retainedFrom) return;
+    if (begins_at < this.#retainedFrom && !this.#link) return;
     const which =
       first === last ? `Link ${first} of stream ${stream} was` : `Links ${first} to ${last} of stream ${stream} were`;
     throw new Tampered(
