@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { sql } from 'kysely';
-import { hashOf } from '../src/audit/chain.ts';
+import { hashOf, type Entry } from '../src/audit/chain.ts';
 import { dropPartitions, makePartitions } from '../src/audit/partitions.ts';
 import { moveClock, resetClock } from './support/clock.ts';
 import { exportOf, keysOf, problemOf, proofIn, proofOf, tamper } from './support/evidence.ts';
@@ -80,10 +80,18 @@ describe('the retention of the audit trail', () => {
       .where('number', '=', 2)
       .orderBy('begins_at', 'desc')
       .executeTakeFirstOrThrow();
-    const forged = {
-      ...{ account_id: null, actor: { type: 'system' as const }, address: null, client_id: 'forged', details: {} },
-      ...{ event: 'client.restored', occurred_at: new Date().toISOString(), outcome: 'success' as const },
-      ...{ request_id: null, sequence: 1, stream: link.stream },
+    const forged: Entry = {
+      stream: link.stream,
+      sequence: 1,
+      occurred_at: new Date().toISOString(),
+      event: 'client.restored',
+      outcome: 'success',
+      actor: { type: 'system' },
+      account_id: null,
+      client_id: 'forged',
+      address: null,
+      request_id: null,
+      details: {},
     };
     // in a part that may be missing by then, and whose end is taken away
     moveClock(200 * DAY_SECONDS);
