@@ -3,6 +3,7 @@ import { sql } from 'kysely';
 import { createAccount } from '../src/accounts/account.ts';
 import type { Change } from '../src/audit/change.ts';
 import { SYSTEM } from '../src/audit/events.ts';
+import { AuditKeys } from '../src/audit/audit_keys.ts';
 import { AuditTrail } from '../src/audit/trail.ts';
 import { Argon2id } from '../src/base/argon2id.ts';
 import { ClientMetadata } from '../src/clients/metadata/client_metadata.ts';
@@ -37,7 +38,8 @@ export class Seed {
   static async in(connectionString: string, masterKey: string): Promise<Seed> {
     const database = createDatabase(createPool({ connectionString, maxConnections: 4, onIdleError: () => {} }));
     const vault = new Vault(database, [new MasterKey(Buffer.from(masterKey, 'base64'))]);
-    const trail = new AuditTrail({ database, log: { info: () => {} }, clock: () => new Date() });
+    const keys = await AuditKeys.open(database, vault, new Date());
+    const trail = new AuditTrail({ database, keys, log: { info: () => {} }, clock: () => new Date() });
     return new Seed(database, trail, await vault.current('pepper', new Date()));
   }
 

@@ -159,6 +159,9 @@ describe('access to the admin API', () => {
       ['GET', '/accounts/x/consents', 'grants:read'],
       ['DELETE', '/accounts/x/consents/y', 'grants:revoke'],
       ['GET', '/audit-events', 'audit:read'],
+      ['GET', '/audit-evidence', 'audit:read'],
+      ['GET', '/audit-keys', 'audit:read'],
+      ['GET', '/clients/x/tokens', 'clients:read'],
     ];
     const document = (await (await withHeaders({}, '/openapi.json')).json()) as { paths: Record<string, object> };
     const documented = Object.values(document.paths).flatMap((path) => Object.keys(path)).length;

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { SYSTEM } from '../src/audit/events.ts';
-import { AuditTrail } from '../src/audit/trail.ts';
 import { ensureAdminResource } from '../src/bootstrap/admin_access.ts';
 import { transact } from '../src/db/transaction.ts';
 import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
+import { openTrail } from './support/trail.ts';
 
 describe('the admin API as a resource', () => {
   let gatehouse: Gatehouse;
@@ -16,7 +16,7 @@ describe('the admin API as a resource', () => {
   /** What a node of another version does when it starts on the same database. */
   async function startAnotherVersion(names: readonly string[]): Promise<void> {
     const { database, admin } = gatehouse;
-    const trail = new AuditTrail({ database, log: { info: () => {} }, clock: () => new Date() });
+    const trail = await openTrail(database);
     const scopes = names.map((name) => ({ name, description: 'Of another version' }));
     await transact(database, (tx) =>
       ensureAdminResource({ tx, trail, origin: SYSTEM, now: new Date() }, { identifier: admin.resource, scopes }),

@@ -42,7 +42,7 @@ describe('the audit trail', () => {
       .selectFrom('audit_events')
       .select('event')
       .where('occurred_at', '>=', moment)
-      .orderBy('sequence')
+      .orderBy('occurred_at')
       .execute();
     return rows.map(({ event }) => event);
   };
@@ -238,7 +238,7 @@ describe('the audit trail', () => {
     assert.deepEqual([audit?.['stream'], Number(audit?.['sequence'])], [event?.stream, Number(event?.sequence)]);
   });
 
-  it('numbers the events of a process without a gap, also under load', async () => {
+  it('numbers the events of a stream without a gap, also under load', async () => {
     await Promise.all(Array.from({ length: 50 }, () => ask()));
     const { rows } = await sql<{ gaps: number }>`select count(*)::int as gaps from (
       select sequence - lag(sequence) over (partition by stream order by sequence) as step from audit_events) as steps

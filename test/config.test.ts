@@ -259,6 +259,8 @@ const VARIABLES: readonly Variable[] = [
   whole('GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS', 'refreshAbsoluteTtlSeconds', 60, 157_680_000),
   whole('GATEHOUSE_SESSION_TTL_SECONDS', 'sessionTtlSeconds', 60, 31_536_000),
   whole('GATEHOUSE_CHANGE_POLL_MILLISECONDS', 'changePollMilliseconds', 50, 900),
+  whole('GATEHOUSE_AUDIT_RETENTION_DAYS', 'auditRetentionDays', 0, 36_500),
+  whole('GATEHOUSE_AUDIT_CHECKPOINT_SECONDS', 'auditCheckpointSeconds', 5, 3_600),
   whole('GATEHOUSE_SHUTDOWN_DELAY_SECONDS', 'shutdownDelaySeconds', 0, 60),
   whole('GATEHOUSE_SHUTDOWN_GRACE_SECONDS', 'shutdownGraceSeconds', 1, 300),
 ];
@@ -306,6 +308,8 @@ describe('the configuration', () => {
       addressRequests: { perSecond: 100, burst: 1_000 },
       overloadMilliseconds: 100,
       changePollMilliseconds: 500,
+      auditRetentionDays: 400,
+      auditCheckpointSeconds: 60,
       shutdownDelaySeconds: 0,
       shutdownGraceSeconds: 15,
     });

@@ -427,7 +427,7 @@ describe('the device flow', () => {
       .select(['event', 'actor_type', 'account_id', 'details'])
       .where('client_id', '=', box.client_id)
       .where('event', 'in', ['device.requested', 'device.confirmed', 'device.denied', 'token.issued'])
-      .orderBy('sequence')
+      .orderBy('occurred_at')
       .execute();
     const told = events.map(({ event, actor_type, account_id }) => [event, actor_type, account_id !== null]);
     assert.deepEqual(told, [

@@ -1,16 +1,14 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, type TestContext } from 'node:test';
 import { createRemoteJWKSet, customFetch, decodeProtectedHeader, errors, jwtVerify, type JWK } from 'jose';
-import { AuditTrail } from '../src/audit/trail.ts';
-import { systemClock } from '../src/base/clock.ts';
 import { KeyRotation } from '../src/keys/rotation.ts';
-import { createLog } from '../src/log.ts';
 import { MasterKey } from '../src/vault/master_key.ts';
 import { Vault } from '../src/vault/vault.ts';
 import { moveClock, resetClock } from './support/clock.ts';
 import { registerApplication, signIn } from './support/code_flow.ts';
 import { everythingStored } from './support/everything_stored.ts';
 import { postForm, requestToken, startGatehouse, TEST_MASTER_KEY, type Gatehouse } from './support/gatehouse.ts';
+import { openTrail } from './support/trail.ts';
 import { eventually, registerClient, registerResource, type RegisteredClient } from './support/operator.ts';
 
 const JWKS_MAX_AGE_SECONDS = 300;
@@ -174,12 +172,12 @@ describe('signing keys', () => {
   });
 
   describe('on schedule', () => {
-    const schedule = (): KeyRotation => {
+    const schedule = async (): Promise<KeyRotation> => {
       const { database } = gatehouse;
       return new KeyRotation({
         database,
         vault: new Vault(database, [new MasterKey(Buffer.from(TEST_MASTER_KEY, 'base64'))]),
-        trail: new AuditTrail({ database, log: createLog('silent'), clock: systemClock }),
+        trail: await openTrail(database),
         jwksMaxAgeSeconds: JWKS_MAX_AGE_SECONDS,
         rotationDays: 30,
       });
@@ -187,11 +185,11 @@ describe('signing keys', () => {
 
     it('rotate after 30 days and not before, once for all nodes', async () => {
       const [current] = await published();
-      await schedule().runSchedule(new Date(Date.now() + 29.9 * DAY_SECONDS * 1_000));
+      await (await schedule()).runSchedule(new Date(Date.now() + 29.9 * DAY_SECONDS * 1_000));
       assert.deepEqual((await published())[0], current);
 
       moveClock(30.1 * DAY_SECONDS);
-      await Promise.all([schedule().runSchedule(new Date()), schedule().runSchedule(new Date())]);
+      await Promise.all([(await schedule()).runSchedule(new Date()), (await schedule()).runSchedule(new Date())]);
       await eventually(async () => (await published())[0] !== current);
       const rows = await gatehouse.database
         .selectFrom('signing_keys')
@@ -205,10 +203,10 @@ describe('signing keys', () => {
       const token = await requestToken(gatehouse.url, client);
       await rotateNow();
       const rotatedAt = Date.now();
-      await schedule().runSchedule(new Date(rotatedAt + DAY_SECONDS * 1_000));
+      await (await schedule()).runSchedule(new Date(rotatedAt + DAY_SECONDS * 1_000));
       assert.equal((await published()).includes(kidOf(token)), true);
 
-      await schedule().runSchedule(new Date(rotatedAt + (DAY_SECONDS + JWKS_MAX_AGE_SECONDS + 2) * 1_000));
+      await (await schedule()).runSchedule(new Date(rotatedAt + (DAY_SECONDS + JWKS_MAX_AGE_SECONDS + 2) * 1_000));
       await eventually(async () => !(await published()).includes(kidOf(token)));
     });
   });

@@ -13,7 +13,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   changes: 'base db',
   http: 'base log',
   egress: 'base log',
-  audit: 'base db log',
+  audit: 'base db vault log',
   limits: 'base db',
   outbox: 'base db audit changes vault egress log',
   resources: 'base db audit changes',

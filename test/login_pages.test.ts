@@ -3,13 +3,11 @@ import { after, before, describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
 import { createAccount } from '../src/accounts/account.ts';
 import { SYSTEM } from '../src/audit/events.ts';
-import { AuditTrail } from '../src/audit/trail.ts';
 import { Argon2id } from '../src/base/argon2id.ts';
-import { systemClock } from '../src/base/clock.ts';
 import { transact } from '../src/db/transaction.ts';
-import { createLog } from '../src/log.ts';
 import type { Gatehouse } from './support/gatehouse.ts';
 import { assertAccessible, logIn, setScene, signIn, textOf, type Scene } from './support/pages.ts';
+import { openTrail } from './support/trail.ts';
 
 const WRONG = 'The e-mail address or the password is not right.';
 
@@ -64,7 +62,7 @@ describe('the login page', () => {
       .selectFrom('audit_events')
       .select(['account_id', 'details'])
       .where('event', '=', 'login.failed')
-      .orderBy('sequence')
+      .orderBy('occurred_at')
       .execute();
     assert.deepEqual(
       reasons.slice(-3).map(({ account_id, details }) => [account_id !== null, details['reason']]),
@@ -289,7 +287,7 @@ async function tabUntil(page: Page, button: string): Promise<boolean> {
 }
 
 async function addAccount({ database }: Gatehouse, email: string): Promise<{ email: string; password: string }> {
-  const trail = new AuditTrail({ database, log: createLog('silent'), clock: systemClock });
+  const trail = await openTrail(database);
   const password = 'another good password';
   const password_hash = await new Argon2id(1).hash(password);
   const values = { email, email_verified: true, name: null, password_hash };

@@ -388,7 +388,7 @@ describe('pushed authorization requests (RFC 9126)', () => {
       .select(['outcome', 'actor_id', 'details'])
       .where('event', '=', 'authorization_request.pushed')
       .where('client_id', '=', its.client_id)
-      .orderBy('sequence')
+      .orderBy('occurred_at')
       .execute();
     assert.deepEqual(
       events.map(({ outcome, actor_id, details }) => [outcome, actor_id, details['scope'] ?? details['error']]),

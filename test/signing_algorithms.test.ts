@@ -8,12 +8,9 @@ import {
   type JWTVerifyResult,
   type JWTVerifyOptions,
 } from 'jose';
-import { AuditTrail } from '../src/audit/trail.ts';
-import { systemClock } from '../src/base/clock.ts';
 import { Refused } from '../src/base/refusal.ts';
 import { SIGNING_ALGS } from '../src/base/signing_algs.ts';
 import { KeyRotation } from '../src/keys/rotation.ts';
-import { createLog } from '../src/log.ts';
 import { MasterKey } from '../src/vault/master_key.ts';
 import { Vault } from '../src/vault/vault.ts';
 import { Admin } from './support/admin.ts';
@@ -21,6 +18,7 @@ import { redeem, REDIRECT_URI, requestCode } from './support/code_flow.ts';
 import { everythingStored } from './support/everything_stored.ts';
 import { postForm, requestToken, startGatehouse, TEST_MASTER_KEY, type Gatehouse } from './support/gatehouse.ts';
 import { eventually, registerClient, type RegisteredClient } from './support/operator.ts';
+import { openTrail } from './support/trail.ts';
 
 type Body = Readonly<Record<string, unknown>>;
 
@@ -277,7 +275,7 @@ describe('signing algorithms', () => {
       old.map((key) => key.split(' ')[0]),
       SIGNING_ALGS.toSorted(),
     );
-    await schedule(gatehouse).runSchedule(new Date(Date.now() + 31 * 86_400_000));
+    await (await schedule(gatehouse)).runSchedule(new Date(Date.now() + 31 * 86_400_000));
     const fresh = await signing();
     assert.equal(fresh.length, old.length);
     assert.deepEqual(
@@ -287,11 +285,11 @@ describe('signing algorithms', () => {
   });
 });
 
-function schedule({ database }: Gatehouse): KeyRotation {
+async function schedule({ database }: Gatehouse): Promise<KeyRotation> {
   return new KeyRotation({
     database,
     vault: new Vault(database, [new MasterKey(Buffer.from(TEST_MASTER_KEY, 'base64'))]),
-    trail: new AuditTrail({ database, log: createLog('silent'), clock: systemClock }),
+    trail: await openTrail(database),
     jwksMaxAgeSeconds: 300,
     rotationDays: 30,
   });

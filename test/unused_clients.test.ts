@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { AuditTrail } from '../src/audit/trail.ts';
 import { systemClock } from '../src/base/clock.ts';
-import { createLog } from '../src/log.ts';
 import { removeUnusedClients } from '../src/registration/unused_clients.ts';
 import { moveClock, resetClock } from './support/clock.ts';
 import { signIn } from './support/code_flow.ts';
 import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 import { auditEvents, makePolicy, makeToken, register } from './support/registration.ts';
+import { openTrail } from './support/trail.ts';
 
 describe('clients that nobody uses', () => {
   let gatehouse: Gatehouse;
@@ -19,8 +18,8 @@ describe('clients that nobody uses', () => {
   afterEach(resetClock);
   after(() => gatehouse.stop());
 
-  const clean = (): Promise<number> => {
-    const trail = new AuditTrail({ database: gatehouse.database, log: createLog('silent'), clock: systemClock });
+  const clean = async (): Promise<number> => {
+    const trail = await openTrail(gatehouse.database);
     return removeUnusedClients(gatehouse.database, trail, systemClock());
   };
   const isThere = async (clientId: string): Promise<boolean> =>

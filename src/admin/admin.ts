@@ -8,6 +8,7 @@ import { requestOf } from '../http/request_context.ts';
 import { createRouter } from '../http/router.ts';
 import { accountRoutes } from './accounts.ts';
 import { auditEventRoutes } from './audit_events.ts';
+import { auditEvidenceRoutes } from './audit_evidence.ts';
 import { authorizationDetailsTypeRoutes } from './authorization_details_types.ts';
 import { authenticate, requireScope, type Caller } from './authentication.ts';
 import { AdminCall, type AdminRoute } from './call.ts';
@@ -18,6 +19,7 @@ import { grantPolicyRoutes } from './grant_policies.ts';
 import { grantRoutes } from './grants.ts';
 import { initialAccessTokenRoutes } from './initial_access_tokens.ts';
 import { keyRoutes } from './keys.ts';
+import { liveTokenRoutes } from './live_tokens.ts';
 import { documentRoute } from './openapi.ts';
 import { registrationPolicyRoutes } from './registration_policies.ts';
 import { resourceRoutes } from './resources.ts';
@@ -34,6 +36,7 @@ const NOUNS: readonly AdminRoute[] = [
   ...clientRoutes,
   ...secretRoutes,
   ...revocationRoutes,
+  ...liveTokenRoutes,
   ...resourceRoutes,
   ...registrationPolicyRoutes,
   ...initialAccessTokenRoutes,
@@ -46,6 +49,7 @@ const NOUNS: readonly AdminRoute[] = [
   ...sessionRoutes,
   ...grantRoutes,
   ...auditEventRoutes,
+  ...auditEvidenceRoutes,
 ];
 
 /** Answers everything under the prefix, errors and unknown paths included; other paths are for whoever comes next. */

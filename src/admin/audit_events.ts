@@ -28,7 +28,7 @@ const EventView = z
   .meta({ id: 'AuditEvent' });
 type EventView = z.output<typeof EventView>;
 
-const time = (what: string) =>
+export const time = (what: string) =>
   z.iso
     .datetime({ offset: true, error: 'must be a time such as 2026-01-31T08:00:00Z' })
     .max(40)

@@ -1,4 +1,6 @@
 /** What the admin API works with; app.ts hands it over. */
+import type { AuditKeys } from '../audit/audit_keys.ts';
+import type { Checkpoints } from '../audit/checkpoints.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import type { Argon2id } from '../base/argon2id.ts';
 import type { FetchDocument } from '../clients/sector.ts';
@@ -14,6 +16,8 @@ export interface AdminDependencies extends Authentication {
   readonly database: Database;
   readonly vault: Vault;
   readonly trail: AuditTrail;
+  readonly auditKeys: AuditKeys;
+  readonly checkpoints: Checkpoints;
   readonly changes: ChangeFollower;
   readonly argon2id: Argon2id;
   readonly rotation: KeyRotation;

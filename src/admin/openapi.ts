@@ -140,8 +140,9 @@ function success(route: AdminRoute, schemas: Schemas): Json {
   const { description, body, headers = [], alternatives = [] } = route.reply;
   const names = ['X-Request-Id', ...headers, ...(route.method === 'GET' ? [] : ['Idempotency-Replayed'])];
   const others = alternatives.map((type) => [type, { schema: { type: 'string' } }] as const);
-  const content = body && { 'application/json': { schema: schemas.of(body, 'output') }, ...Object.fromEntries(others) };
-  return { description, headers: headerRefs(names), ...(content && { content }) };
+  const json = body && { 'application/json': { schema: schemas.of(body, 'output') } };
+  const content = { ...json, ...Object.fromEntries(others) };
+  return { description, headers: headerRefs(names), ...(Object.keys(content).length > 0 && { content }) };
 }
 
 function notModified(route: AdminRoute): Json {

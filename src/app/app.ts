@@ -41,6 +41,9 @@ export async function createApp(settings: AppSettings): Promise<App> {
       await house.outbox.stop();
       await house.changes.stop();
       await house.uses.write().catch((error: unknown) => settings.log.warn({ error }, 'secret_uses.lost'));
+      await house.checkpoints
+        .make()
+        .catch((error: unknown) => settings.log.warn({ error }, 'audit.checkpoint_not_made'));
     },
   };
 }

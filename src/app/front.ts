@@ -161,6 +161,8 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     rotation,
     subjects: house.subjects,
     fetchDocument: async (url) => (await egress.get(url, { fetchedSince: addSeconds(clock(), -SECTOR_SECONDS) })).body,
+    auditKeys: house.auditKeys,
+    checkpoints: house.checkpoints,
     inspectToken: (token, now) => tokens.inspect(token, now),
     log,
     dpopAlgs: DPOP_ALGS,

@@ -3,7 +3,10 @@ import type { X509Certificate } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
 import type pg from 'pg';
 import { ADMIN_SCOPES, adminResourceIdentifier } from '../admin/admin.ts';
+import { AuditKeys } from '../audit/audit_keys.ts';
+import { Checkpoints } from '../audit/checkpoints.ts';
 import { SYSTEM } from '../audit/events.ts';
+import { makePartitions } from '../audit/partitions.ts';
 import { AuditTrail } from '../audit/trail.ts';
 import { Argon2id } from '../base/argon2id.ts';
 import type { Clock } from '../base/clock.ts';
@@ -74,7 +77,11 @@ export async function furnish({
   await vault.verify();
   // an audit event's fields are ours and hold no secret: looking for one in each of them would be paid at every token
   const auditLog = log.child({ stream: 'audit' }, { redact: [] });
-  const trail = new AuditTrail({ database, log: auditLog, clock });
+  await makePartitions(database, now).catch((error: unknown) => log.warn({ error }, 'audit.partitions_not_made'));
+  const auditKeys = await AuditKeys.open(database, vault, now);
+  const trail = new AuditTrail({ database, keys: auditKeys, log: auditLog, clock });
+  const { auditRetentionDays: retentionDays } = config;
+  const checkpoints = new Checkpoints({ database, keys: auditKeys, trail, clock, log, retentionDays });
   const argon2id = new Argon2id(2);
   const adminApi: AdminApi = { identifier: adminResourceIdentifier(issuer), scopes: ADMIN_SCOPES };
   await transact(database, (tx) => ensureAdminResource({ tx, trail, origin: SYSTEM, now }, adminApi));
@@ -173,6 +180,8 @@ export async function furnish({
     dpopNonceSecret,
     subjects,
     trail,
+    auditKeys,
+    checkpoints,
     argon2id,
     adminApi,
     clients,

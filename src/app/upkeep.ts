@@ -1,5 +1,7 @@
 /** What keeps a node well, and shows how it is: jobs, gauges, readiness. */
 import { sql } from 'kysely';
+import { retainedFrom } from '../audit/checkpoints.ts';
+import { dropPartitions, makePartitions } from '../audit/partitions.ts';
 import type { Readiness } from '../http/management.ts';
 import type { Metrics } from '../http/metrics.ts';
 import { removeExpiredRows } from '../maintenance/expired_rows.ts';
@@ -8,7 +10,7 @@ import { removeUnusedClients } from '../registration/unused_clients.ts';
 import type { AppSettings, House } from './house.ts';
 
 /** What this node does again and again, whether anyone asks or not. */
-export function startJobs({ database, clock, log }: AppSettings, house: House): Scheduler {
+export function startJobs({ config, database, clock, log }: AppSettings, house: House): Scheduler {
   const scheduler = new Scheduler((job, error) => log.warn({ job, error }, 'job.failed'));
   scheduler.start([
     { name: 'key_rotation', everyMilliseconds: 60_000, run: () => house.rotation.runSchedule(clock()) },
@@ -19,9 +21,22 @@ export function startJobs({ database, clock, log }: AppSettings, house: House): 
       run: () => removeUnusedClients(database, house.trail, clock()),
     },
     { name: 'secret_uses', everyMilliseconds: 20_000, run: () => house.uses.write() },
+    {
+      name: 'audit_checkpoint',
+      everyMilliseconds: config.auditCheckpointSeconds * 1000,
+      run: () => house.checkpoints.make(),
+    },
+    { name: 'audit_partitions', everyMilliseconds: 3_600_000, run: keepPartitions },
     { name: 'revoked_tokens', everyMilliseconds: 300_000, run: async () => house.revoked.forgetExpired(clock()) },
   ]);
   return scheduler;
+
+  async function keepPartitions(): Promise<void> {
+    const now = clock();
+    await makePartitions(database, now);
+    const from = retainedFrom(now, config.auditRetentionDays);
+    if (from) await dropPartitions(database, house.trail, from);
+  }
 }
 
 export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House): void {
@@ -39,6 +54,11 @@ export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House
     'gatehouse_audit_events_waiting',
     'Requests whose audit events are not written yet.',
     () => house.trail.waiting,
+  );
+  metrics.gauge(
+    'gatehouse_audit_checkpoint_age_seconds',
+    'How long ago this node last saw to it that every audit entry is under a signed checkpoint.',
+    () => house.checkpoints.ageMilliseconds() / 1000,
   );
   metrics.gauge(
     'gatehouse_change_log_age_seconds',

@@ -3,7 +3,7 @@
 export type EventName =
   // tokens and grants
   // traded tokens also: policy_id, subject, issuer, actor, from_jti
-  | 'token.issued' // grant_type, resource, scope, authorization_details_types, jti, jkt, x5t_s256, expires_in_seconds, with_refresh_token, grant_id
+  | 'token.issued' // grant_type, resource, scope, authorization_details_types, jti, jkt, x5t_s256, expires_in_seconds, expires_at, generation, with_refresh_token, grant_id
   | 'token.refused' // grant_type, error, reason
   | 'token.revoked' // token_type, jti
   | 'token.introspected' // only where refused: error, reason
@@ -95,7 +95,8 @@ export type EventName =
   | 'signing_key.removed' // kid, alg
   | 'master_key.changed' // rewrapped
   | 'admin_call.refused' // method, path, status, reason
-  | 'audit.exported'; // from, to, and what it was narrowed to
+  | 'audit.exported' // from, to, and what it was narrowed to
+  | 'audit.entries_dropped'; // before: what is older was older than the operator wants kept
 
 export type Actor =
   | { readonly type: 'client'; readonly id: string }

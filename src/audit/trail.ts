@@ -1,56 +1,58 @@
 /**
- * The audit trail: append-only, one stream per node process. An event of a change is written in that change's own
- * transaction; an event that changes nothing else (a token issued, a login failed) shares its transaction with those
- * of other requests: a batch forms by itself while the one before is being written, and the answer waits for it.
+ * The audit trail: append-only, and evidence. Every entry stands in a stream, numbered without a gap, and is covered by
+ * a link that lists its hash and names the link before (chain.ts). Who writes has a stream to itself, so that nobody
+ * ever waits for somebody else's link: each of a node's two lanes has one, and each transaction has one. An event that
+ * changes nothing else (a token issued, a login failed) waits in a queue for a free lane and is written with all that
+ * waits there: a batch forms by itself while the one before is being written, and the answer waits for it. An event of
+ * a change is written in that change's own transaction, as a stream that begins and ends with it: it is there with its
+ * link, or rolled back with its link. In either case entries and link are ONE statement, so no entry is ever without
+ * one, whenever a node dies. A lane whose statement failed can't know whether it was carried out, so it begins another
+ * stream. Each link carries a seal (an HMAC under a key that the database doesn't have); once a minute the heads of the
+ * streams that grew are put under a signed checkpoint (checkpoints.ts), which looks at the seals first, and compares
+ * what the database says of this node's streams with what this node remembers. Exported and verified: evidence.ts,
+ * verifier.ts.
  */
-import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
-import type { Clock } from '../base/clock.ts';
-import { json, storable, Unavailable, type Database, type Tx } from '../db/connection.ts';
+import { DAY_SECONDS, type Clock } from '../base/clock.ts';
+import { storable, storableJson, Unavailable, type Database, type Reader, type Tx } from '../db/connection.ts';
 import { afterCommit } from '../db/transaction.ts';
+import type { AuditKeys } from './audit_keys.ts';
+import { Stream, type Batch, type Draft, type Entry, type Head } from './chain.ts';
 import type { AuditEvent, Detail, Origin } from './events.ts';
 
-/** Where the same events go as structured lines; pino's child logger fits. */
+/** Where the same entries go as structured lines; pino's child logger fits. */
 export interface AuditLog {
   info(fields: object, message: string): void;
 }
 
 export interface TrailSettings {
   readonly database: Database;
+  readonly keys: Pick<AuditKeys, 'seal'>;
   readonly log: AuditLog;
   readonly clock: Clock;
 }
 
-interface Row {
-  readonly sequence: number;
-  readonly occurred_at: Date;
-  readonly event: string;
-  readonly outcome: 'success' | 'refused';
-  readonly actor_type: 'client' | 'account' | 'system' | 'anonymous';
-  readonly actor_id: string | null;
-  readonly account_id: string | null;
-  readonly client_id: string | null;
-  readonly address: string | null;
-  readonly request_id: string | null;
-  readonly details: object;
-}
-
 interface Waiting {
-  readonly rows: readonly Row[];
+  readonly drafts: readonly Draft[];
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
 
 const BATCH_LIMIT = 500;
 /** Two, so that the next batch is on its way while the disk still answers for the one before. */
-const BATCHES_IN_FLIGHT = 2;
+const LANES = 2;
+/** A stream that ends while it is remembered is one that retention can drop whole. */
+const LANE_STREAM_LIFETIME_MILLISECONDS = DAY_SECONDS * 1000;
+/** Heads that no checkpoint has named: far more than can gather between two of them. */
+const REMEMBERED_AT_MOST = 50_000;
 
 export class AuditTrail {
-  readonly stream: string = randomUUID();
   readonly #settings: TrailSettings;
   readonly #queue: Waiting[] = [];
-  #sequence = 0;
-  #inFlight = 0;
+  /** Lanes that nothing is being written in, each with its stream, if it has begun one. */
+  readonly #free: (Stream | undefined)[] = Array.from({ length: LANES }, () => undefined);
+  readonly #ofTransactions = new WeakMap<Tx, Stream>();
+  readonly #written = new Map<string, Head>();
 
   constructor(settings: TrailSettings) {
     this.#settings = settings;
@@ -59,73 +61,103 @@ export class AuditTrail {
   /** Resolves when the events are on disk; rejects when they are not, and then no answer may be given. */
   record(origin: Origin, ...events: readonly AuditEvent[]): Promise<void> {
     if (events.length === 0) return Promise.resolve();
-    const rows = events.map((event) => this.#row(origin, event));
+    const drafts = events.map((event) => this.#draft(origin, event));
     return new Promise((resolve, reject) => {
-      this.#queue.push({ rows, resolve, reject });
+      this.#queue.push({ drafts, resolve, reject });
       this.#flush();
     });
   }
 
   /** Records an event as part of a change: both are on disk, or neither. */
   async recordIn(tx: Tx, origin: Origin, event: AuditEvent): Promise<void> {
-    const row = this.#row(origin, event);
-    await tx
-      .insertInto('audit_events')
-      .values({ ...row, stream: this.stream, details: json(row.details) })
-      .execute()
-      .catch((error: unknown) => Promise.reject(notWritten(error)));
-    afterCommit(tx, () => this.#write(row));
+    const stream = this.#ofTransactions.get(tx) ?? new Stream(this.#settings.clock());
+    this.#ofTransactions.set(tx, stream);
+    const batch = stream.append([this.#draft(origin, event)]);
+    await this.#insert(tx, batch).catch((error: unknown) => Promise.reject(notWritten(error)));
+    afterCommit(tx, () => this.#isWritten(batch));
   }
 
-  /** How many events wait to be written. */
+  /** How many requests wait for their events to be written. */
   get waiting(): number {
     return this.#queue.length;
   }
 
-  #row(origin: Origin, event: AuditEvent): Row {
+  /** Where the streams that this process wrote stand, as it remembers them; those that a checkpoint has named are forgotten. */
+  heads(): ReadonlyMap<string, Head> {
+    return new Map(this.#written);
+  }
+
+  forget(named: ReadonlyMap<string, Head>): void {
+    for (const [stream, head] of named) if (this.#written.get(stream) === head) this.#written.delete(stream);
+  }
+
+  #draft(origin: Origin, event: AuditEvent): Draft {
     const { actor } = origin;
     return {
-      sequence: ++this.#sequence,
-      occurred_at: this.#settings.clock(),
+      occurred_at: this.#settings.clock().toISOString(),
       event: event.event,
       outcome: event.outcome,
-      actor_type: actor.type,
-      actor_id: 'id' in actor ? actor.id : null,
+      actor: 'id' in actor ? { id: actor.id, type: actor.type } : { type: actor.type },
       account_id: event.accountId ?? null,
       client_id: event.clientId ?? null,
       address: origin.address ?? null,
       request_id: origin.requestId ?? null,
-      details: withStorableText(event.details ?? {}),
+      details: inOrder(event.details ?? {}),
     };
   }
 
   #flush(): void {
-    while (this.#inFlight < BATCHES_IN_FLIGHT && this.#queue.length > 0) {
-      void this.#send(this.#queue.splice(0, BATCH_LIMIT));
+    while (this.#free.length > 0 && this.#queue.length > 0) {
+      void this.#send(this.#free.pop(), this.#queue.splice(0, BATCH_LIMIT));
     }
   }
 
-  async #send(batch: readonly Waiting[]): Promise<void> {
-    this.#inFlight++;
-    const rows = batch.flatMap((waiting) => waiting.rows);
+  async #send(lane: Stream | undefined, waiting: readonly Waiting[]): Promise<void> {
+    let stream: Stream | undefined = this.#continued(lane);
     try {
-      // one parameter for the whole batch: the statement stays the same whatever its size
-      await sql`insert into audit_events
-        select ${this.stream}::uuid, b.* from jsonb_to_recordset(${json(rows)}::jsonb) as b(sequence bigint,
-        occurred_at timestamptz, event text, outcome text, actor_type text, actor_id text, account_id text,
-        client_id text, address text, request_id text, details jsonb)`.execute(this.#settings.database);
-      for (const row of rows) this.#write(row);
-      for (const waiting of batch) waiting.resolve();
+      const [first, ...rest] = waiting.flatMap(({ drafts }) => drafts);
+      const batch = stream.append([first!, ...rest]);
+      await this.#insert(this.#settings.database, batch);
+      this.#isWritten(batch);
+      for (const { resolve } of waiting) resolve();
     } catch (error) {
-      for (const waiting of batch) waiting.reject(notWritten(error));
+      stream = undefined;
+      for (const { reject } of waiting) reject(notWritten(error));
     } finally {
-      this.#inFlight--;
+      this.#free.push(stream);
       this.#flush();
     }
   }
 
-  #write({ event, sequence, ...fields }: Row): void {
-    this.#settings.log.info({ audit: { stream: this.stream, sequence, event, ...fields } }, event);
+  #continued(stream: Stream | undefined): Stream {
+    const now = this.#settings.clock();
+    const age = stream && Math.abs(now.getTime() - stream.beganAt.getTime());
+    return stream && age! < LANE_STREAM_LIFETIME_MILLISECONDS ? stream : new Stream(now);
+  }
+
+  /** One parameter for all entries: the statement stays the same however many there are. */
+  async #insert(database: Reader, { text, link, hashes, hash }: Batch): Promise<void> {
+    await sql`with link as (
+        insert into audit_links (stream, number, previous, first_sequence, begins_at, entries, seal)
+        values (${link.stream}, ${link.number}, ${link.previous && Buffer.from(link.previous, 'base64url')},
+          ${link.first}, ${link.begins_at}, ${hashes}, ${this.#settings.keys.seal(hash)}))
+      insert into audit_events (stream, sequence, occurred_at, event, outcome, actor_type, actor_id, account_id,
+        client_id, address, request_id, details)
+      select stream, sequence, occurred_at, event, outcome, actor->>'type', actor->>'id', account_id, client_id,
+        address, request_id, details
+      from jsonb_to_recordset(${storableJson(text)}::jsonb) as b(stream uuid, sequence bigint,
+        occurred_at timestamptz, event text, outcome text, actor jsonb, account_id text, client_id text, address text,
+        request_id text, details jsonb)`.execute(database);
+  }
+
+  #isWritten({ entries, link: { stream, number, begins_at }, hash }: Batch): void {
+    if (this.#written.size < REMEMBERED_AT_MOST || this.#written.has(stream))
+      this.#written.set(stream, { number, hash, begins_at });
+    for (const entry of entries) this.#log(entry);
+  }
+
+  #log({ event, ...fields }: Entry): void {
+    this.#settings.log.info({ audit: { event, ...fields } }, event);
   }
 }
 
@@ -134,11 +166,17 @@ function notWritten(cause: unknown): Unavailable {
   return new Unavailable('The audit trail can not be written.', { cause });
 }
 
-/** Details may quote a request, and a request may hold anything: nothing in it may keep its event from being written. */
-function withStorableText(details: Readonly<Record<string, Detail>>): object {
-  const entries = Object.entries(details).map(([name, value]) => [
-    name,
-    typeof value === 'string' ? storable(value) : value,
-  ]);
-  return Object.fromEntries(entries) as object;
+/**
+ * Details in the order of their names (see chain.ts). They may quote a request, and a request may hold anything:
+ * nothing in it may keep its event from being written.
+ */
+function inOrder(details: Readonly<Record<string, Detail>>): Draft['details'] {
+  const ordered: Record<string, unknown> = {};
+  for (const name of Object.keys(details).sort()) ordered[name] = storableDetail(details[name]);
+  return ordered;
+}
+
+function storableDetail(value: Detail): Detail {
+  if (typeof value === 'string') return storable(value);
+  return Array.isArray(value) ? (value as readonly string[]).map(storable) : value;
 }

@@ -21,3 +21,13 @@ type Named = 'client' | 'secret' | 'account' | 'key' | 'policy' | 'link' | 'mess
 export function randomId(prefix: Named): string {
   return `${prefix}_${base62(randomBytes(16))}`;
 }
+
+/** A UUID of version 7 (RFC 9562, 5.7): those made later sort later, to the millisecond. */
+export function timeOrderedUuid(now: Date): string {
+  const bytes = randomBytes(16);
+  bytes.writeUIntBE(now.getTime(), 0, 6);
+  bytes[6] = (bytes[6]! & 0x0f) | 0x70;
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  const hex = bytes.toString('hex');
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
+}

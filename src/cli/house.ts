@@ -1,4 +1,6 @@
-/** What every command needs: the configuration, the database, the vault and the trail. */
+/** What every command needs: the configuration, the database, the vault, and the trail with what proves it. */
+import { AuditKeys } from '../audit/audit_keys.ts';
+import { Checkpoints } from '../audit/checkpoints.ts';
 import { AuditTrail } from '../audit/trail.ts';
 import { systemClock } from '../base/clock.ts';
 import { masterKeyFile, readConfig, type Config } from '../config.ts';
@@ -14,6 +16,8 @@ export interface House {
   readonly database: Database;
   readonly vault: Vault;
   readonly trail: AuditTrail;
+  readonly auditKeys: AuditKeys;
+  readonly checkpoints: Checkpoints;
 }
 
 /** Opens the house, lets the command work in it, and closes it again whatever happened. */
@@ -34,12 +38,13 @@ export async function inHouse<T>(work: (house: House) => Promise<T>): Promise<T>
       first ? [first, ...rest] : [await masterKeyFromFile(masterKeyFile(config))],
     );
     await vault.verify();
-    return await work({
-      config,
-      database: opened.database,
-      vault,
-      trail: new AuditTrail({ database: opened.database, log, clock: systemClock }),
-    });
+    const { database } = opened;
+    const clock = systemClock;
+    const auditKeys = await AuditKeys.open(database, vault, clock());
+    const trail = new AuditTrail({ database, keys: auditKeys, log, clock });
+    const { auditRetentionDays: retentionDays } = config;
+    const checkpoints = new Checkpoints({ database, keys: auditKeys, trail, clock, log, retentionDays });
+    return await work({ config, database, vault, trail, auditKeys, checkpoints });
   } finally {
     await opened.close();
   }

@@ -1,6 +1,7 @@
 /** The operator's command line: what is done to a server's database from outside the server. */
 import { Command } from 'commander';
 import { CannotStart } from '../base/cannot_start.ts';
+import { exportAudit, printAuditKeys, verifyAudit } from './audit.ts';
 import { createAdminClient } from './create_admin.ts';
 import { migrateDatabase } from './migrate.ts';
 import { printResourceMetadata } from './resource_metadata.ts';
@@ -31,6 +32,27 @@ program
     'seal everything that GATEHOUSE_MASTER_KEY_PREVIOUS sealed with GATEHOUSE_MASTER_KEY; servers may go on running',
   )
   .action(rewrapMasterKey);
+
+const audit = program
+  .command('audit')
+  .description('the audit trail as evidence; docs/audit-trail.md says what it proves');
+
+audit.command('keys').description('print the public keys that checkpoints are signed with').action(printAuditKeys);
+
+audit
+  .command('export')
+  .description('write the evidence to standard output: signed checkpoints, links and entries, a line of JSON each')
+  .option('--from <time>', 'from the first checkpoint made at this time or later, such as 2026-01-31T08:00:00Z')
+  .option('--to <time>', 'through the first checkpoint made at this time or later')
+  .action(exportAudit);
+
+audit
+  .command('verify')
+  .description('prove an export offline, or name the first entry that was changed, removed or added (and end with 1)')
+  .argument('<file>', 'the export; - is standard input')
+  .requiredOption('--key <file>', 'the public keys that you trust: a JWK or a JWK set, kept apart from the export')
+  .option('--contains <hash>', 'the hash of a checkpoint that has to be in the export')
+  .action(verifyAudit);
 
 try {
   await program.parseAsync();

@@ -57,7 +57,11 @@ export class Unstorable extends Error {}
  * or half a surrogate pair, which JSON can express and jsonb can't.
  */
 export function json(value: unknown): string {
-  const text = JSON.stringify(value);
+  return storableJson(JSON.stringify(value));
+}
+
+/** The same for text that is JSON already. */
+export function storableJson(text: string): string {
   // JSON.stringify escapes both, and escapes a backslash before a `u` that was there already
   if (/(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f]..)/.test(text))
     throw new Unstorable('The text has characters that can not be stored.');

@@ -7,6 +7,9 @@ export interface Tables {
   data_keys: DataKeys;
   changes: Changes;
   audit_events: AuditEvents;
+  audit_links: AuditLinks;
+  audit_checkpoints: AuditCheckpoints;
+  audit_keys: AuditKeys;
   resources: Resources;
   authorization_details_types: AuthorizationDetailsTypes;
   authorization_details_type_resources: AuthorizationDetailsTypeResources;
@@ -69,6 +72,30 @@ interface AuditEvents {
   address: string | null;
   request_id: string | null;
   details: StoredJson;
+}
+
+interface AuditLinks {
+  stream: string;
+  number: number;
+  previous: Buffer | null;
+  first_sequence: number;
+  begins_at: Date;
+  entries: Buffer;
+  seal: Buffer;
+  checkpoint: number | null;
+}
+
+interface AuditCheckpoints {
+  number: number;
+  made_at: Date;
+  jws: string;
+}
+
+interface AuditKeys {
+  kid: string;
+  data_key_id: string;
+  sealed: Buffer;
+  created_at: Date;
 }
 
 interface Resources {

@@ -158,19 +158,20 @@ export class LeanTokenPath {
     const signer = this.#settings.ring.signer(resource.signingAlg);
     if (!signer) return undefined;
     const iat = epochSeconds(now);
+    const exp = iat + resource.accessTokenTtlSeconds;
     const jti = randomBytes(32).toString('base64url');
     const value = signer.sign('at+jwt', {
       gen: tokenGeneration,
       jti,
       sub: clientId,
       iat,
-      exp: iat + resource.accessTokenTtlSeconds,
+      exp,
       scope,
       client_id: clientId,
       iss: this.#settings.issuer,
       aud: resource.identifier,
     });
-    return { value, jti };
+    return { value, jti, exp };
   }
 
   /** The answer leaves when its audit event is on disk, here as everywhere. */
@@ -190,6 +191,8 @@ export class LeanTokenPath {
         scope,
         jti: token.jti,
         expires_in_seconds: expiresInSeconds,
+        expires_at: new Date(token.exp * 1000).toISOString(),
+        generation: client.tokenGeneration,
         with_refresh_token: false,
       },
     });
@@ -247,6 +250,6 @@ interface TooMany {
 interface Issued {
   readonly client: ClientWithSecrets;
   readonly entitlement: Entitlement;
-  readonly token: { readonly value: string; readonly jti: string };
+  readonly token: { readonly value: string; readonly jti: string; readonly exp: number };
   readonly context: RequestContext;
 }

@@ -29,6 +29,16 @@ const REUSED: Readonly<Record<string, ReuseEvent>> = {
 
 const notes = new WeakMap<object, Notes>();
 
+/** The claims of a JWT access token that say when it is dead (see access_tokens.ts). */
+type Lifetime = Readonly<Record<'exp' | 'gen', number>>;
+
+const jwtClaims = new WeakMap<object, Lifetime>();
+
+/** Remembers what a JWT access token says, until its issue is put on record. */
+export function noteClaims(token: object, claims: object): void {
+  jwtClaims.set(token, claims as Lifetime);
+}
+
 export function notesOf(ctx: Pick<KoaContextWithOIDC, 'req'>): Notes {
   const found = notes.get(ctx.req) ?? { events: [] };
   notes.set(ctx.req, found);
@@ -143,14 +153,17 @@ function refused(
 function issued(ctx: KoaContextWithOIDC): AuditEvent {
   const { AccessToken, ClientCredentials, RefreshToken } = ctx.oidc.entities;
   const token = AccessToken ?? ClientCredentials;
+  const claims = token && jwtClaims.get(token);
   const details: IssuedDetails = {
     grant_type: parameter(ctx, 'grant_type'),
     resource: token && typeof token.aud === 'string' ? token.aud : undefined,
     scope: token?.scope,
     authorization_details_types: typesOf(token?.rar),
     // the jti of an opaque token is the token itself
-    jti: token && token.aud !== undefined ? token.jti : undefined,
+    jti: claims && token?.jti,
     expires_in_seconds: token?.expiration,
+    expires_at: claims && new Date(claims.exp * 1000).toISOString(),
+    generation: claims?.gen,
     with_refresh_token: RefreshToken !== undefined,
     jkt: token?.jkt,
     x5t_s256: token?.['x5t#S256'],
@@ -172,6 +185,10 @@ export interface IssuedDetails {
   readonly scope: string | undefined;
   readonly jti: string | undefined;
   readonly expires_in_seconds: number | undefined;
+  /** In ISO 8601, with milliseconds. */
+  readonly expires_at: string | undefined;
+  /** The client's token generation, as the token has it. */
+  readonly generation: number | undefined;
   readonly with_refresh_token: boolean;
   readonly jkt?: string | undefined;
   readonly x5t_s256?: string | undefined;

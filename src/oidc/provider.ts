@@ -45,7 +45,7 @@ import { demandProofOfBound, DPOP_ALGS, examineProof, isAboutProof, isProvedFor,
 import { showFormPost, type FormPostPages } from './form_post.ts';
 import { loadExistingGrant } from './existing_grant.ts';
 import { authMethods, endpointAliases, mutualTls, type MutualTlsSettings } from './mutual_tls.ts';
-import { noteReplay, noteReuse, takeNotes } from './notes.ts';
+import { noteClaims, noteReplay, noteReuse, takeNotes } from './notes.ts';
 import { INTERACTION_SECONDS } from './own_login.ts';
 import { takePostedRequests } from './posted_requests.ts';
 import { demandPushedRequest } from './pushed_requests.ts';
@@ -235,6 +235,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
     // bound to its client, one is worth nothing to a thief; a lost answer must not cost a bank's customer (FAPI 2.0, 5.3.2.1)
     rotateRefreshToken: ({ oidc }) => !isFapi2(recordOf(oidc.client!).metadata),
+    formats: { customizers: { jwt: (_ctx, token, { payload }) => noteClaims(token, payload) } },
     extraTokenClaims: (ctx, token) => {
       if (!('aud' in token) || token.aud === undefined || !token.client) return authenticationClaims(ctx);
       const { tokenGeneration } = recordOf(token.client);

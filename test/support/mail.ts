@@ -1,4 +1,5 @@
 /** Outboxes as nodes have them, on a database of their own, with a kind of message that this file makes up. */
+import { AuditKeys } from '../../src/audit/audit_keys.ts';
 import { AuditTrail } from '../../src/audit/trail.ts';
 import { addSeconds, type Clock } from '../../src/base/clock.ts';
 import { Secret } from '../../src/base/secret.ts';
@@ -49,12 +50,13 @@ export async function openMailRoom(): Promise<MailRoom> {
   const log: string[] = [];
   const logger = createLog('debug', { write: (line) => void log.push(line) });
   const vault = (): Vault => new Vault(database, [new MasterKey(Buffer.from(TEST_MASTER_KEY, 'base64'))]);
+  const keys = await AuditKeys.open(database, vault(), new Date());
   const nodes: Outbox[] = [];
   return {
     database,
     log,
     node({ egress, clock = () => new Date(), kind = {} }) {
-      const trail = new AuditTrail({ database, log: createLog('silent'), clock });
+      const trail = new AuditTrail({ database, keys, log: createLog('silent'), clock });
       const node = new Outbox({ database, vault: vault(), egress, trail, clock, log: logger });
       node.serve({ ...LETTER, ...kind });
       node.start();

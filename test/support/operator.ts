@@ -2,20 +2,18 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Change } from '../../src/audit/change.ts';
 import { SYSTEM } from '../../src/audit/events.ts';
-import { AuditTrail } from '../../src/audit/trail.ts';
 import { Argon2id } from '../../src/base/argon2id.ts';
-import { systemClock } from '../../src/base/clock.ts';
 import { usesSecret } from '../../src/clients/metadata/authentication.ts';
 import { ClientMetadata } from '../../src/clients/metadata/client_metadata.ts';
 import { createClient, lockClient } from '../../src/clients/registration.ts';
 import { addSecret } from '../../src/clients/secrets.ts';
 import { makeSecret } from '../../src/clients/server_made_secret.ts';
 import { transact } from '../../src/db/transaction.ts';
-import { createLog } from '../../src/log.ts';
 import { createResource, NewResource } from '../../src/resources/resource.ts';
 import { MasterKey } from '../../src/vault/master_key.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import { postForm, TEST_MASTER_KEY, type Gatehouse } from './gatehouse.ts';
+import { openTrail } from './trail.ts';
 
 export interface RegisteredClient {
   readonly client_id: string;
@@ -24,8 +22,11 @@ export interface RegisteredClient {
 }
 
 /** Carries out a change as the rooms' functions want it; nodes hear of it as they do of any other. */
-export function change<T>({ database }: Pick<Gatehouse, 'database'>, work: (change: Change) => Promise<T>): Promise<T> {
-  const trail = new AuditTrail({ database, log: createLog('silent'), clock: systemClock });
+export async function change<T>(
+  { database }: Pick<Gatehouse, 'database'>,
+  work: (change: Change) => Promise<T>,
+): Promise<T> {
+  const trail = await openTrail(database);
   return transact(database, (tx) => work({ tx, trail, origin: SYSTEM, now: new Date() }));
 }
 

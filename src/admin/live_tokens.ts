@@ -1,0 +1,70 @@
+/** Which tokens of a client are alive right now. */
+import { z } from 'zod';
+import { notFound } from '../base/refusal.ts';
+import { readClient } from '../clients/client_rows.ts';
+import { listLiveTokens } from '../clients/live_tokens.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { pageOf, paging, type List } from './cursors.ts';
+import { ClientParams, Timestamp, timestamp } from './members.ts';
+
+const LiveTokenView = z
+  .strictObject({
+    jti: z.string().describe('Names the token; worth nothing to whoever has no more.'),
+    resource: z.string(),
+    scope: z.string().nullable(),
+    grant_type: z.string(),
+    account_id: z.string().nullable().describe('Whom it acts for, where that is a person.'),
+    grant_id: z.string().nullable(),
+    jkt: z.string().nullable().describe('The key that it is bound to (RFC 9449).'),
+    issued_at: Timestamp,
+    expires_at: Timestamp,
+  })
+  .meta({ id: 'LiveToken' });
+
+const ListQuery = z.strictObject(paging);
+
+export const liveTokenRoutes: readonly AdminRoute[] = [
+  adminRoute({
+    method: 'GET',
+    path: '/clients/{client_id}/tokens',
+    scope: 'clients:read',
+    tag: 'clients',
+    summary: 'List the JWT access tokens of a client that are alive, those that expire last first',
+    description:
+      'From the audit trail, without what was revoked since: token by token, with its grant, or with the client. Opaque tokens for userinfo, and refresh tokens, hang on their grants.',
+    params: ClientParams,
+    query: ListQuery,
+    reply: { status: 200, description: 'A page of tokens.', body: pageOf(LiveTokenView) },
+    refuses: [404],
+    handle: ({ params, query }, call) => list(call, params.client_id, query),
+  }),
+];
+
+type TokenPosition = { readonly expires_at: string; readonly jti: string };
+
+async function list(call: AdminCall, clientId: string, { limit, cursor }: z.output<typeof ListQuery>) {
+  const { database } = call.dependencies;
+  const tokens: List = { name: 'tokens', filters: { client_id: clientId } };
+  const after = await call.openCursor<TokenPosition>(tokens, cursor);
+  if (!(await readClient(database, clientId))) throw notFound(`There is no client ${clientId}.`);
+  const rows = await listLiveTokens(database, clientId, call.now, {
+    limit: limit + 1,
+    after: after && { expiresAt: after.expires_at, jti: after.jti },
+  });
+  return call.page(tokens, {
+    rows,
+    limit,
+    position: ({ expiresAt, jti }): TokenPosition => ({ expires_at: expiresAt.toISOString(), jti }),
+    view: ({ jti, resource, scope, grantType, accountId, grantId, jkt, issuedAt, expiresAt }) => ({
+      jti,
+      resource,
+      scope,
+      grant_type: grantType,
+      account_id: accountId,
+      grant_id: grantId,
+      jkt,
+      issued_at: timestamp(issuedAt),
+      expires_at: timestamp(expiresAt),
+    }),
+  });
+}

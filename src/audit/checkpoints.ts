@@ -1,0 +1,226 @@
+/**
+ * Makes checkpoints: any node, one at a time, each naming the heads of all streams that grew since the one before,
+ * whichever node wrote them. A link that no node sealed is never named. What this process wrote itself it names as it
+ * remembers it, whatever the database says by now: so an entry that was taken away or altered in the meantime is
+ * missed by whoever verifies.
+ */
+import { sql } from 'kysely';
+import { addSeconds, DAY_SECONDS, type Clock } from '../base/clock.ts';
+import type { Database, Tx } from '../db/connection.ts';
+import { transact } from '../db/transaction.ts';
+import type { AuditKeys } from './audit_keys.ts';
+import { hashOf, type Head } from './chain.ts';
+import {
+  checkpointHash,
+  readCheckpoint,
+  signCheckpoint,
+  verifyCheckpoint,
+  type Checkpoint,
+  type Segment,
+} from './checkpoint.ts';
+import { linkColumns, storedLink, type LinkRow, type StoredLink } from './links.ts';
+import { monthOf } from './partitions.ts';
+import type { AuditTrail } from './trail.ts';
+
+export interface CheckpointLog {
+  info(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface CheckpointSettings {
+  readonly database: Database;
+  readonly keys: AuditKeys;
+  readonly trail: AuditTrail;
+  readonly clock: Clock;
+  readonly log: CheckpointLog;
+  /** 0: everything is kept. */
+  readonly retentionDays: number;
+}
+
+/** Few enough that a checkpoint stays under some hundred kilobytes. */
+const LINKS_AT_ONCE = 2_000;
+/** A version that made no links may still be running beside the first one that does. */
+const UPGRADE_SECONDS = 3_600;
+const ALWAYS = new Date(0).toISOString();
+
+/** The checkpoint before: what this node remembers, or what the database has. */
+interface Last {
+  readonly number: number;
+  readonly hash: string;
+  readonly madeAt: string;
+  readonly chainedSince: string;
+}
+
+export class Checkpoints {
+  readonly #settings: CheckpointSettings;
+  #last: Last | undefined;
+  #madeAt: number;
+  #making: Promise<void> = Promise.resolve();
+
+  constructor(settings: CheckpointSettings) {
+    this.#settings = settings;
+    this.#madeAt = settings.clock().getTime();
+  }
+
+  /** When this resolves, everything that was written before the call is under a checkpoint. */
+  make(): Promise<void> {
+    this.#making = this.#making.catch(() => {}).then(() => this.#makeAll());
+    return this.#making;
+  }
+
+  /** How long ago this node last saw to it that everything is under a checkpoint. */
+  ageMilliseconds(): number {
+    return this.#settings.clock().getTime() - this.#madeAt;
+  }
+
+  async #makeAll(): Promise<void> {
+    const began = this.#settings.clock().getTime();
+    while (await this.#makeOne());
+    this.#madeAt = began;
+  }
+
+  /** Answers whether there may be more to name. */
+  async #makeOne(): Promise<boolean> {
+    const { database, trail } = this.#settings;
+    const remembered = trail.heads();
+    const { last, more } = await transact(database, async (tx) => {
+      // whoever waits here for another node then sees what that one has named
+      await sql`select pg_advisory_xact_lock(hashtext('gatehouse.audit_checkpoints'))`.execute(tx);
+      const { links: unnamed, whole } = await this.#unnamed(tx);
+      const segments = await this.#segments(tx, unnamed, whole ? remembered : new Map());
+      return { last: segments.length === 0 ? undefined : await this.#sign(tx, segments), more: !whole };
+    });
+    if (last) this.#last = last;
+    if (!more) trail.forget(remembered);
+    return more;
+  }
+
+  /** Links that no checkpoint names yet and that a node has sealed; those that no node has sealed are put aside. */
+  async #unnamed(tx: Tx): Promise<{ links: StoredLink[]; whole: boolean }> {
+    const { rows } = await sql<LinkRow>`select ${linkColumns} from audit_links l where checkpoint is null
+      order by stream, number limit ${LINKS_AT_ONCE}`.execute(tx);
+    const links = rows.map(storedLink);
+    const forged = links.filter(({ link, seal }) => !this.#settings.keys.isSealed(hashOf(link), seal));
+    for (const { link, seal } of forged) {
+      this.#settings.log.error({ stream: link.stream, link: link.number }, 'audit.link_forged');
+      await sql`update audit_links set checkpoint = 0
+        where stream = ${link.stream} and number = ${link.number} and seal = ${seal} and checkpoint is null`.execute(
+        tx,
+      );
+    }
+    const sealed = links.filter((candidate) => !forged.includes(candidate));
+    return { links: sealed, whole: rows.length < LINKS_AT_ONCE };
+  }
+
+  async #segments(tx: Tx, unnamed: readonly StoredLink[], remembered: ReadonlyMap<string, Head>): Promise<Segment[]> {
+    const grown = new Map<string, StoredLink[]>();
+    for (const stored of unnamed) grown.set(stored.link.stream, [...(grown.get(stored.link.stream) ?? []), stored]);
+    const streams = [...new Set([...grown.keys(), ...remembered.keys()])].sort();
+    const named = await this.#named(tx, streams);
+    const segments: Segment[] = [];
+    for (const stream of streams) {
+      const links = grown.get(stream) ?? [];
+      const { number: after, hash } = named.get(stream) ?? { number: 0, hash: '' };
+      const head = remembered.get(stream);
+      const found = links.find(({ link }) => link.number === head?.number);
+      const stands =
+        !head ||
+        head.number < after ||
+        (head.number === after ? head.hash === hash : found && head.hash === hashOf(found.link));
+      const last = links.at(-1);
+      if (!stands) {
+        this.#settings.log.error({ stream, link: head.number }, 'audit.link_lost');
+        const { begins_at } = links[0]?.link ?? head;
+        segments.push({
+          stream,
+          after: Math.min(after, head.number - 1),
+          number: head.number,
+          head: head.hash,
+          begins_at,
+        });
+      } else if (last) {
+        const begins_at = links.reduce(
+          (least, { link }) => (link.begins_at < least ? link.begins_at : least),
+          last.link.begins_at,
+        );
+        segments.push({ stream, after, number: last.link.number, head: hashOf(last.link), begins_at });
+      }
+    }
+    return segments;
+  }
+
+  /** The last link of each stream that a checkpoint names. */
+  async #named(tx: Tx, streams: readonly string[]): Promise<Map<string, Head>> {
+    const { rows } = await sql<LinkRow>`select ${linkColumns} from unnest(${streams}::uuid[]) as s(stream)
+      join lateral (select * from audit_links where stream = s.stream and checkpoint > 0
+        order by number desc limit 1) l on true`.execute(tx);
+    return new Map(
+      rows.map(storedLink).map(({ link }): [string, Head] => [link.stream, { ...link, hash: hashOf(link) }]),
+    );
+  }
+
+  async #sign(tx: Tx, streams: readonly Segment[]): Promise<Last> {
+    const { keys, log, retentionDays } = this.#settings;
+    const now = this.#settings.clock();
+    const last = await this.#before(tx);
+    const made_at = last && last.madeAt > now.toISOString() ? last.madeAt : now.toISOString();
+    const checkpoint: Checkpoint = {
+      number: (last?.number ?? 0) + 1,
+      previous: last?.hash ?? null,
+      previous_made_at: last?.madeAt ?? null,
+      made_at,
+      chained_since: last?.chainedSince ?? (await beginning(tx, now)),
+      retained_from: retainedFrom(now, retentionDays)?.toISOString() ?? null,
+      streams,
+    };
+    const jws = signCheckpoint(checkpoint, keys);
+    await tx
+      .insertInto('audit_checkpoints')
+      .values({ number: checkpoint.number, made_at: new Date(made_at), jws })
+      .execute();
+    await nameLinks(tx, streams, checkpoint.number);
+    const hash = checkpointHash(jws);
+    // the log leaves the house: who compares it with the database sees a database that was set back
+    log.info({ checkpoint: checkpoint.number, hash }, 'audit.checkpoint_made');
+    return { number: checkpoint.number, hash, madeAt: made_at, chainedSince: checkpoint.chained_since };
+  }
+
+  /** The last one: the database's, unless this node remembers a later one. */
+  async #before(tx: Tx): Promise<Last | undefined> {
+    const rows = await tx.selectFrom('audit_checkpoints').selectAll().orderBy('number', 'desc').limit(20).execute();
+    const { keys, log } = this.#settings;
+    const [stored] = rows;
+    if (this.#last && (stored?.number ?? 0) < this.#last.number) {
+      log.error({ checkpoint: this.#last.number }, 'audit.checkpoint_lost');
+      return this.#last;
+    }
+    if (!stored) return undefined;
+    const signed = rows.flatMap(({ jws }) => verifyCheckpoint(jws, keys.publicJwks) ?? [])[0];
+    const says = readCheckpoint(stored.jws);
+    return {
+      number: stored.number,
+      hash: checkpointHash(stored.jws),
+      madeAt: says?.made_at ?? stored.made_at.toISOString(),
+      chainedSince: signed?.chained_since ?? this.#last?.chainedSince ?? ALWAYS,
+    };
+  }
+}
+
+/** From when on nothing was dropped: months are dropped whole. */
+export function retainedFrom(now: Date, retentionDays: number): Date | undefined {
+  return retentionDays === 0 ? undefined : monthOf(addSeconds(now, -retentionDays * DAY_SECONDS));
+}
+
+/** Entries may be without a link until an upgrade is over; where there are none, none ever may. */
+async function beginning(tx: Tx, now: Date): Promise<string> {
+  // what an upgrade found is a partition of its own
+  const { rows } = await sql`select where to_regclass('audit_events_before') is not null`.execute(tx);
+  return rows.length === 0 ? ALWAYS : addSeconds(now, UPGRADE_SECONDS).toISOString();
+}
+
+async function nameLinks(tx: Tx, segments: readonly Segment[], checkpoint: number): Promise<void> {
+  await sql`update audit_links l set checkpoint = ${checkpoint}
+    from unnest(${segments.map(({ stream }) => stream)}::uuid[], ${segments.map(({ after }) => after)}::bigint[],
+      ${segments.map(({ number }) => number)}::bigint[]) as s(stream, after, number)
+    where l.stream = s.stream and l.number > s.after and l.number <= s.number and l.checkpoint is null`.execute(tx);
+}

@@ -1,0 +1,272 @@
+/**
+ * The trail as evidence: lines of JSON that prove themselves to whoever has the public key, and nothing else of ours.
+ * First a header, then checkpoint by checkpoint: its JWS, and for each segment that it names the links, each followed by
+ * its entries. At the end comes what stands in the database and under no checkpoint: on a trail that nobody tampered
+ * with there is no such line. What is read is given out as it is; to judge it is the verifier's business.
+ */
+import { sql } from 'kysely';
+import type { Database } from '../db/connection.ts';
+import type { AuditKeys } from './audit_keys.ts';
+import { canonical } from './canonical.ts';
+import { HASH_BYTES, hashOf, type Entry, type Link } from './chain.ts';
+import { readCheckpoint, verifyCheckpoint, type Segment } from './checkpoint.ts';
+import { exactTime, linkColumns, storedLink, withoutMicroseconds, type LinkRow } from './links.ts';
+
+export interface EvidenceRange {
+  /** From the first checkpoint that was made at this time or later; from the first that there is. */
+  readonly from?: Date | undefined;
+  /** Through the first checkpoint that was made at this time or later; through the last. */
+  readonly to?: Date | undefined;
+}
+
+/** The first line of an export. */
+export interface EvidenceHeader {
+  readonly version: 1;
+  readonly issuer: string;
+  readonly exported_at: string;
+  readonly from: string | null;
+  readonly to: string | null;
+  /** The newest checkpoint there is, which need not be in the range. */
+  readonly latest: string;
+  /** For information: whoever verifies brings a key that they trust already. */
+  readonly keys: readonly object[];
+}
+
+export type EvidenceLine =
+  | { readonly evidence: EvidenceHeader }
+  | { readonly checkpoint: string }
+  | { readonly link: Link }
+  | { readonly unproven: Entry }
+  | Entry;
+
+export interface EvidenceSource {
+  readonly database: Database;
+  readonly keys: AuditKeys;
+  readonly issuer: string;
+}
+
+const CHECKPOINTS_AT_ONCE = 50;
+const LINKS_AT_ONCE = 200;
+const ENTRIES_AT_ONCE = 1_000;
+
+/** Everything of a range, in pieces of some lines each. Make a checkpoint first, so that all that is there is under one. */
+export async function* exportEvidence(
+  source: EvidenceSource,
+  range: EvidenceRange,
+  now: Date,
+): AsyncGenerator<string, void, void> {
+  const { database, keys, issuer } = source;
+  const latest = await newest(database);
+  if (!latest) throw new Error('There is no checkpoint yet.');
+  const header: EvidenceHeader = {
+    version: 1,
+    issuer,
+    exported_at: now.toISOString(),
+    from: range.from?.toISOString() ?? null,
+    to: range.to?.toISOString() ?? null,
+    latest: latest.jws,
+    keys: keys.publicJwks,
+  };
+  yield lines([{ evidence: header }]);
+  for await (const { jws } of checkpoints(database, range, latest.number)) {
+    yield lines([{ checkpoint: jws }]);
+    const says = readCheckpoint(jws);
+    if (says) yield* segmentsOf(database, says.streams);
+  }
+  yield* unproven(source, range);
+}
+
+function lines(values: readonly EvidenceLine[]): string {
+  return values.map((value) => `${canonical(value)}\n`).join('');
+}
+
+interface CheckpointRow {
+  readonly number: number;
+  readonly made_at: Date;
+  readonly jws: string;
+}
+
+function newest(database: Database): Promise<CheckpointRow | undefined> {
+  return database.selectFrom('audit_checkpoints').selectAll().orderBy('number', 'desc').limit(1).executeTakeFirst();
+}
+
+async function* checkpoints(
+  database: Database,
+  { from, to }: EvidenceRange,
+  last: number,
+): AsyncGenerator<CheckpointRow> {
+  let after = 0;
+  for (;;) {
+    let query = database
+      .selectFrom('audit_checkpoints')
+      .selectAll()
+      .where('number', '>', after)
+      .where('number', '<=', last)
+      .orderBy('number')
+      .limit(CHECKPOINTS_AT_ONCE);
+    if (from) query = query.where('made_at', '>=', from);
+    const rows = await query.execute();
+    for (const row of rows) {
+      yield row;
+      if (to && row.made_at >= to) return;
+    }
+    if (rows.length < CHECKPOINTS_AT_ONCE) return;
+    after = rows.at(-1)!.number;
+  }
+}
+
+/** The links of all segments in order, each with its entries after it. */
+async function* segmentsOf(database: Database, named: readonly Segment[]): AsyncGenerator<string> {
+  let after = { place: 0, number: 0 };
+  for (;;) {
+    const { rows } = await sql<LinkRow & { place: number }>`select s.place, ${linkColumns}
+      from unnest(${named.map(({ stream }) => stream)}::uuid[], ${named.map((segment) => segment.after)}::bigint[],
+        ${named.map(({ number }) => number)}::bigint[]) with ordinality as s(stream, after, last, place)
+      join audit_links l on l.stream = s.stream and l.number > s.after and l.number <= s.last
+      where (s.place, l.number) > (${after.place}, ${after.number})
+      order by s.place, l.number limit ${LINKS_AT_ONCE}`.execute(database);
+    const links = rows.map((row) => storedLink(row).link);
+    for (const some of bySize(links)) yield* withEntries(database, some);
+    if (rows.length < LINKS_AT_ONCE) return;
+    after = { place: rows.at(-1)!.place, number: rows.at(-1)!.number };
+  }
+}
+
+/** Links in groups that cover about as many entries as may be held at once. */
+function bySize(links: readonly Link[]): Link[][] {
+  const groups: Link[][] = [];
+  let room = 0;
+  for (const link of links) {
+    if (room <= 0) {
+      groups.push([]);
+      room = ENTRIES_AT_ONCE;
+    }
+    groups.at(-1)!.push(link);
+    room -= link.entries.length;
+  }
+  return groups;
+}
+
+async function* withEntries(database: Database, links: readonly Link[]): AsyncGenerator<string> {
+  const { rows } = await sql<EntryRow & { place: number }>`select s.place, ${entryColumns}
+    from unnest(${links.map(({ stream }) => stream)}::uuid[], ${links.map(({ first }) => first)}::bigint[],
+      ${links.map(({ first, entries }) => first + entries.length)}::bigint[]) with ordinality as s(stream, first, next, place)
+    join audit_events e on e.stream = s.stream and e.sequence >= s.first and e.sequence < s.next
+    order by s.place, e.sequence, e.occurred_at`.execute(database);
+  const covered = links.map((): Entry[] => []);
+  for (const row of rows) covered[row.place - 1]!.push(entryOf(row));
+  yield links.map((link, place) => lines([{ link }, ...covered[place]!])).join('');
+}
+
+interface EntryRow {
+  readonly stream: string;
+  readonly sequence: number;
+  readonly exactly: string;
+  readonly occurred_at: Date;
+  readonly event: string;
+  readonly outcome: 'success' | 'refused';
+  readonly actor_type: 'client' | 'account' | 'system' | 'anonymous';
+  readonly actor_id: string | null;
+  readonly account_id: string | null;
+  readonly client_id: string | null;
+  readonly address: string | null;
+  readonly request_id: string | null;
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+const entryColumns = sql`e.*, ${exactTime('e.occurred_at')} as exactly`;
+
+function entryOf(row: EntryRow): Entry {
+  return {
+    stream: row.stream,
+    sequence: row.sequence,
+    occurred_at: withoutMicroseconds(row.exactly),
+    event: row.event,
+    outcome: row.outcome,
+    actor: { type: row.actor_type, ...(row.actor_id !== null && { id: row.actor_id }) },
+    account_id: row.account_id,
+    client_id: row.client_id,
+    address: row.address,
+    request_id: row.request_id,
+    details: row.details,
+  };
+}
+
+interface Scanned extends EntryRow {
+  /** Of the link that covers the entry, where there is one. */
+  readonly link: number | null;
+  readonly checkpoint: number | null;
+}
+
+/** Every entry of the range whose link is missing, was sealed by no node, or is not under the checkpoint that it claims. */
+async function* unproven({ database, keys }: EvidenceSource, range: EvidenceRange): AsyncGenerator<string> {
+  const named = new NamedLinks(database, keys);
+  let last: EntryRow | undefined;
+  for (;;) {
+    const rows = await scan(database, range, last);
+    const doubtful: Entry[] = [];
+    for (const row of rows) if (!(await named.covers(row))) doubtful.push(entryOf(row));
+    if (doubtful.length > 0) yield lines(doubtful.map((entry) => ({ unproven: entry })));
+    if (rows.length < ENTRIES_AT_ONCE) return;
+    last = rows.at(-1);
+  }
+}
+
+async function scan(database: Database, { from, to }: EvidenceRange, last?: EntryRow): Promise<Scanned[]> {
+  const after =
+    last &&
+    sql`and (e.occurred_at, e.stream, e.sequence) > (${last.exactly}::timestamptz, ${last.stream}, ${last.sequence})`;
+  const { rows } = await sql<Scanned>`select ${entryColumns}, l.number as link, l.checkpoint from audit_events e
+    left join lateral (
+      select number, checkpoint, first_sequence + octet_length(entries) / ${HASH_BYTES}::int as next from audit_links
+      where stream = e.stream and first_sequence <= e.sequence order by first_sequence desc limit 1
+    ) l on e.sequence < l.next
+    where true ${from ? sql`and e.occurred_at >= ${from}` : sql``} ${to ? sql`and e.occurred_at < ${to}` : sql``}
+    ${after ?? sql``}
+    order by e.occurred_at, e.stream, e.sequence limit ${ENTRIES_AT_ONCE}`.execute(database);
+  return rows;
+}
+
+const CHECKPOINTS_KEPT = 100;
+
+/** Which links are under which checkpoint, by what was signed. */
+class NamedLinks {
+  readonly #database: Database;
+  readonly #keys: AuditKeys;
+  readonly #segments = new Map<number, ReadonlyMap<string, Segment>>();
+
+  constructor(database: Database, keys: AuditKeys) {
+    this.#database = database;
+    this.#keys = keys;
+  }
+
+  async covers({ stream, link, checkpoint }: Scanned): Promise<boolean> {
+    if (link === null) return false;
+    // written since the last checkpoint, then
+    if (checkpoint === null) return this.#isSealed(stream, link);
+    const segment = (await this.#segmentsOf(checkpoint)).get(stream);
+    return segment !== undefined && link > segment.after && link <= segment.number;
+  }
+
+  async #segmentsOf(checkpoint: number): Promise<ReadonlyMap<string, Segment>> {
+    const known = this.#segments.get(checkpoint);
+    if (known) return known;
+    const rows = await this.#database
+      .selectFrom('audit_checkpoints')
+      .select('jws')
+      .where('number', '=', checkpoint)
+      .execute();
+    const signed = rows.flatMap(({ jws }) => verifyCheckpoint(jws, this.#keys.publicJwks) ?? []);
+    const segments = new Map(signed.flatMap(({ streams }) => streams).map((segment) => [segment.stream, segment]));
+    // entries come in the order of time, and so do their checkpoints, more or less
+    if (this.#segments.size >= CHECKPOINTS_KEPT) this.#segments.clear();
+    this.#segments.set(checkpoint, segments);
+    return segments;
+  }
+
+  async #isSealed(stream: string, number: number): Promise<boolean> {
+    const { rows } = await sql<LinkRow>`select ${linkColumns} from audit_links l
+      where stream = ${stream} and number = ${number}`.execute(this.#database);
+    return rows.map(storedLink).every(({ link, seal }) => this.#keys.isSealed(hashOf(link), seal));
+  }
+}

@@ -1,0 +1,132 @@
+/**
+ * The trail's tables by month: months are made ahead, and dropped whole when they are older than the operator wants
+ * kept. A table's default partition takes what belongs to no month, so no insert ever fails for want of one. Links and
+ * checkpoints stay a month longer than entries, so that each entry that is there has its link, and each of those its
+ * checkpoint. Any node may do this at any time; two that do it at once do it once.
+ */
+import { sql } from 'kysely';
+import type { Database, Tx } from '../db/connection.ts';
+import { SYSTEM } from './events.ts';
+import type { AuditTrail } from './trail.ts';
+
+interface PartitionedTable {
+  readonly name: 'audit_events' | 'audit_links' | 'audit_checkpoints';
+  readonly column: string;
+  /** How much longer than entries its rows are kept. */
+  readonly extraMonths: number;
+}
+
+const TABLES: readonly PartitionedTable[] = [
+  { name: 'audit_events', column: 'occurred_at', extraMonths: 0 },
+  { name: 'audit_links', column: 'begins_at', extraMonths: 1 },
+  { name: 'audit_checkpoints', column: 'made_at', extraMonths: 1 },
+];
+
+const MONTHS_AHEAD = 2;
+
+interface Partition {
+  readonly name: string;
+  /** `undefined` is as far back as there is. */
+  readonly from: Date | undefined;
+  readonly to: Date;
+}
+
+export async function makePartitions(database: Database, now: Date): Promise<void> {
+  const months = Array.from({ length: MONTHS_AHEAD + 1 }, (_, ahead) => plusMonths(monthOf(now), ahead));
+  for (const table of TABLES) {
+    const partitions = await partitionsOf(database, table);
+    for (const month of months) {
+      if (!isCovered(month, partitions)) await makePartition(database, table, month);
+    }
+  }
+}
+
+/** Drops the months in which nothing is from `retainedFrom` or later; what was dropped is on record. */
+export async function dropPartitions(database: Database, trail: AuditTrail, retainedFrom: Date): Promise<void> {
+  for (const table of TABLES) {
+    const before = plusMonths(retainedFrom, -table.extraMonths);
+    const old = (await partitionsOf(database, table)).filter(({ to }) => to <= before);
+    for (const { name, to } of old) {
+      const dropped = await alone(database, async (tx) => {
+        if (!(await exists(tx, name))) return false;
+        await sql`drop table ${sql.table(name)}`.execute(tx);
+        return true;
+      });
+      const details = { before: to.toISOString() };
+      if (dropped && table.name === 'audit_events')
+        await trail.record(SYSTEM, { event: 'audit.entries_dropped', outcome: 'success', details });
+    }
+  }
+}
+
+/** The first moment of a time's month, as UTC has it. */
+export function monthOf(time: Date): Date {
+  return new Date(Date.UTC(time.getUTCFullYear(), time.getUTCMonth()));
+}
+
+function plusMonths(month: Date, count: number): Date {
+  return new Date(Date.UTC(month.getUTCFullYear(), month.getUTCMonth() + count));
+}
+
+function isCovered(month: Date, partitions: readonly Partition[]): boolean {
+  return partitions.some(({ from, to }) => (from === undefined || from <= month) && month < to);
+}
+
+/** Made aside, given what the default partition has gathered for it, and attached: nobody waits but for the last step. */
+async function makePartition(
+  database: Database,
+  { name: table, column }: PartitionedTable,
+  month: Date,
+): Promise<void> {
+  const name = `${table}_${month.toISOString().slice(0, 7).replace('-', '_')}`;
+  const rest = `${table}_default`;
+  const bounds = [month, plusMonths(month, 1)].map((time) => sql.lit(time.toISOString()));
+  await alone(database, async (tx) => {
+    if (await exists(tx, name)) return;
+    await sql`create table ${sql.table(name)} (like ${sql.table(table)} including defaults including constraints)`.execute(
+      tx,
+    );
+    await sql`alter table ${sql.table(rest)} disable trigger user`.execute(tx);
+    await sql`with moved as (delete from ${sql.table(rest)}
+      where ${sql.ref(column)} >= ${month} and ${sql.ref(column)} < ${plusMonths(month, 1)} returning *)
+      insert into ${sql.table(name)} select * from moved`.execute(tx);
+    await sql`alter table ${sql.table(rest)} enable trigger user`.execute(tx);
+    await sql`alter table ${sql.table(table)} attach partition ${sql.table(name)}
+      for values from (${bounds[0]}) to (${bounds[1]})`.execute(tx);
+    await sql`create trigger ${sql.ref(`${name}_never_emptied`)} before truncate on ${sql.table(name)}
+      for each statement execute function refuse_change()`.execute(tx);
+  });
+}
+
+/** One node at a time; and better another time than with every request waiting behind us for a lock. */
+async function alone<T>(database: Database, work: (tx: Tx) => Promise<T>): Promise<T> {
+  return database.transaction().execute(async (tx) => {
+    await sql`set local lock_timeout = '2s'`.execute(tx);
+    await sql`select pg_advisory_xact_lock(hashtext('gatehouse.audit_partitions'))`.execute(tx);
+    return work(tx);
+  });
+}
+
+async function exists(tx: Tx, table: string): Promise<boolean> {
+  const { rows } = await sql<{ found: boolean }>`select to_regclass(${table}) is not null as found`.execute(tx);
+  return rows[0]?.found === true;
+}
+
+async function partitionsOf(database: Database, { name }: PartitionedTable): Promise<Partition[]> {
+  const { rows } = await database.transaction().execute(async (tx) => {
+    await sql`set local timezone = 'UTC'`.execute(tx);
+    return sql<{ name: string; bounds: string }>`select c.relname as name, pg_get_expr(c.relpartbound, c.oid) as bounds
+      from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = to_regclass(${name})`.execute(tx);
+  });
+  return rows.flatMap(({ name: partition, bounds }) => {
+    const [, from, to] = /FROM \((.+)\) TO \('(.+)'\)/.exec(bounds) ?? [];
+    return from && to
+      ? [{ name: partition, from: from === 'MINVALUE' ? undefined : timeOf(from.replaceAll("'", '')), to: timeOf(to) }]
+      : [];
+  });
+}
+
+/** `2026-11-01 00:00:00+00`, as Postgres writes it. */
+function timeOf(text: string): Date {
+  return new Date(`${text.replace(' ', 'T')}:00`);
+}

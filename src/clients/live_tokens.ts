@@ -1,0 +1,75 @@
+/**
+ * Which of a client's JWT access tokens are alive: those whose issue is on record and whose time is not over, without
+ * those that were revoked, alone or with their grant or with the whole client. Nothing but the trail knows of them all.
+ */
+import { sql } from 'kysely';
+import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
+import type { Reader } from '../db/connection.ts';
+
+export interface LiveToken {
+  readonly jti: string;
+  readonly resource: string;
+  readonly scope: string | null;
+  readonly grantType: string;
+  readonly accountId: string | null;
+  readonly grantId: string | null;
+  /** The thumbprint of the key that it is bound to (RFC 9449, 6.1). */
+  readonly jkt: string | null;
+  readonly issuedAt: Date;
+  readonly expiresAt: Date;
+}
+
+export interface LiveTokenPage {
+  readonly limit: number;
+  /** The last token of the page before. */
+  readonly after?: { readonly expiresAt: string; readonly jti: string } | undefined;
+}
+
+/** Those that expire last come first. Reads of the trail what can matter: no token lives longer than a day. */
+export async function listLiveTokens(
+  reader: Reader,
+  clientId: string,
+  now: Date,
+  { limit, after }: LiveTokenPage,
+): Promise<LiveToken[]> {
+  const position = after
+    ? sql`and ((e.details->>'expires_at') collate "C", (e.details->>'jti') collate "C") < (${after.expiresAt}, ${after.jti})`
+    : sql``;
+  const { rows } = await sql<Row>`
+    select e.occurred_at, e.account_id, e.details from audit_events e
+    join clients c on c.client_id = e.client_id and c.revoked_at is null
+    where e.client_id = ${clientId} and e.event = 'token.issued' and e.details ? 'expires_at'
+      and e.occurred_at > ${addSeconds(now, -2 * DAY_SECONDS)}
+      and (e.details->>'expires_at') collate "C" > ${now.toISOString()} ${position}
+      and (e.details->>'generation')::integer = c.token_generation
+      and not exists (select from revoked_tokens r where r.jti = e.details->>'jti')
+      and (not e.details ? 'grant_id' or exists (select from grants g where g.expires_at > ${now}
+        and g.grant_id = decode(translate(e.details->>'grant_id', '-_', '+/') || '=', 'base64')))
+    order by (e.details->>'expires_at') collate "C" desc, (e.details->>'jti') collate "C" desc
+    limit ${limit}`.execute(reader);
+  return rows.map(({ occurred_at, account_id, details }) => ({
+    jti: details.jti,
+    resource: details.resource,
+    scope: details.scope ?? null,
+    grantType: details.grant_type,
+    accountId: account_id,
+    grantId: details.grant_id ?? null,
+    jkt: details.jkt ?? null,
+    issuedAt: occurred_at,
+    expiresAt: new Date(details.expires_at),
+  }));
+}
+
+interface Row {
+  readonly occurred_at: Date;
+  readonly account_id: string | null;
+  readonly details: {
+    readonly jti: string;
+    readonly resource: string;
+    readonly scope?: string;
+    readonly grant_type: string;
+    readonly grant_id?: string;
+    readonly jkt?: string;
+    readonly expires_at: string;
+  };
+}
