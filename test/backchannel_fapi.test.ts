@@ -180,21 +180,41 @@ describe('backchannel authentication by clients that sign all they say (FAPI-CIB
 
   const stranger = 'https://stranger.example';
   const bad: readonly [what: string, module: string, claims: (seconds: number) => Members][] = [
-    ['without an audience', 'missing-aud', () => ({ aud: undefined })],
-    ['for another server', 'bad-aud', () => ({ aud: stranger })],
-    ['without an issuer', 'missing-iss', () => ({ iss: undefined })],
-    ['of another issuer', 'bad-iss', () => ({ iss: stranger })],
-    ['without an end', 'missing-exp', () => ({ exp: undefined })],
-    ['that is over', 'expired-exp', (seconds) => ({ exp: seconds - 300 })],
-    ['that would be good for more than an hour', 'exp-is-70-minutes-in-future', (s) => ({ exp: s + HOUR + 600 })],
-    ['that does not say when it was made', 'missing-iat', () => ({ iat: undefined })],
-    ['that does not say since when it is good', 'missing-nbf', () => ({ nbf: undefined })],
-    ['that is not good yet', 'nbf-is-10-minutes-in-future', (seconds) => ({ nbf: seconds + 600 })],
-    ['that lay around for more than an hour', 'nbf-is-70-minutes-in-past', (s) => ({ nbf: s - HOUR - 600 })],
-    ['without a name of its own', 'missing-jti', () => ({ jti: undefined })],
+    ['without an audience', 'fapi-ciba-id1-ensure-request-object-missing-aud-fails', () => ({ aud: undefined })],
+    ['for another server', 'fapi-ciba-id1-ensure-request-object-bad-aud-fails', () => ({ aud: stranger })],
+    ['without an issuer', 'fapi-ciba-id1-ensure-request-object-missing-iss-fails', () => ({ iss: undefined })],
+    ['of another issuer', 'fapi-ciba-id1-ensure-request-object-bad-iss-fails', () => ({ iss: stranger })],
+    ['without an end', 'fapi-ciba-id1-ensure-request-object-missing-exp-fails', () => ({ exp: undefined })],
+    ['that is over', 'fapi-ciba-id1-ensure-request-object-expired-exp-fails', (seconds) => ({ exp: seconds - 300 })],
+    [
+      'that would be good for more than an hour',
+      'fapi-ciba-id1-ensure-request-object-exp-is-70-minutes-in-future-fails',
+      (s) => ({ exp: s + HOUR + 600 }),
+    ],
+    [
+      'that does not say when it was made',
+      'fapi-ciba-id1-ensure-request-object-missing-iat-fails',
+      () => ({ iat: undefined }),
+    ],
+    [
+      'that does not say since when it is good',
+      'fapi-ciba-id1-ensure-request-object-missing-nbf-fails',
+      () => ({ nbf: undefined }),
+    ],
+    [
+      'that is not good yet',
+      'fapi-ciba-id1-ensure-request-object-nbf-is-10-minutes-in-future-fails',
+      (seconds) => ({ nbf: seconds + 600 }),
+    ],
+    [
+      'that lay around for more than an hour',
+      'fapi-ciba-id1-ensure-request-object-nbf-is-70-minutes-in-past-fails',
+      (s) => ({ nbf: s - HOUR - 600 }),
+    ],
+    ['without a name of its own', 'fapi-ciba-id1-ensure-request-object-missing-jti-fails', () => ({ jti: undefined })],
   ];
   for (const [what, module, claims] of bad) {
-    it(`refuses a request ${what} (fapi-ciba-id1-ensure-request-object-${module}-fails)`, async () => {
+    it(`refuses a request ${what} (${module})`, async () => {
       await refuses(await signed(claims(now())));
     });
   }

@@ -173,7 +173,7 @@ describe('back-channel logout', () => {
     );
   });
 
-  it('asks nothing of an address inside, and follows no redirect there (CVE-2026-1180) (ADM-08)', async () => {
+  it('asks nothing of an address inside, and follows no redirect there (CVE-2026-1180, CVE-2026-4874) (ADM-08)', async () => {
     const inside = await register({ backchannel_logout_uri: `${elsewhere.origin}/logout` });
     const named = await register({ backchannel_logout_uri: 'https://localhost/logout' });
     const literal = await register({ backchannel_logout_uri: 'https://169.254.169.254/logout' });

@@ -307,7 +307,7 @@ describe('the device flow', () => {
       assert.equal(((await answer.json()) as { sub: string }).sub, tokens.claims()!.sub);
     });
 
-    it('that one browser has confirmed can’t be taken by another, not even while the first still logs in', async () => {
+    it('that one browser has confirmed can’t be taken by another, not even while the first still logs in (CVE-2026-45337)', async () => {
       const { device_code, user_code } = await requestDevice(gatehouse, tv);
       const [owner, thief] = [new Person(gatehouse), new Person(gatehouse)];
       // the thief has the page open before the owner confirms

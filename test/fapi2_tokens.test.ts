@@ -11,8 +11,6 @@ import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 import { registerResource } from './support/operator.ts';
 import { Person } from './support/person.ts';
 
-const name = (module: string): string => `(fapi2-security-profile-final-${module})`;
-
 describe('tokens of a client with profile fapi2', () => {
   let gatehouse: Gatehouse;
   let client: Fapi2Client;
@@ -42,7 +40,7 @@ describe('tokens of a client with profile fapi2', () => {
   const GRANT = /^invalid_grant$/;
   const CLIENT = /^invalid_(client|request)$/;
 
-  it(`come out of the whole flow, as oauth4webapi goes through it ${name('happy-flow')}`, async () => {
+  it('come out of the whole flow, as oauth4webapi goes through it (fapi2-security-profile-final-happy-flow)', async () => {
     const its: oauth.Client = { client_id: client.clientId, id_token_signed_response_alg: 'ES256' };
     const insecure = { [oauth.allowInsecureRequests]: true };
     const issuer = new URL(gatehouse.issuer);
@@ -86,60 +84,60 @@ describe('tokens of a client with profile fapi2', () => {
   });
 
   describe('a code', () => {
-    it(`is redeemed once, also a second later ${name('attempt-reuse-authorization-code-after-one-second')}`, async () => {
+    it('is redeemed once, also a second later (fapi2-security-profile-final-attempt-reuse-authorization-code-after-one-second)', async () => {
       const code = await client.code();
       isGiven(await client.redeem(code));
       await delay(1_000);
       isRefused(await client.redeem(code), GRANT);
     });
 
-    it(`is worth nothing after a minute ${name('ensure-token-endpoint-fails-with-expired-auth-code')}`, async () => {
+    it('is worth nothing after a minute (fapi2-security-profile-final-ensure-token-endpoint-fails-with-expired-auth-code)', async () => {
       const code = await client.code();
       moveClock(76);
       isRefused(await client.redeem(code), GRANT);
     });
 
-    it(`is worth nothing to another client ${name('ensure-authorization-code-is-bound-to-client')}`, async () => {
+    it('is worth nothing to another client (fapi2-security-profile-final-ensure-authorization-code-is-bound-to-client)', async () => {
       isRefused(await other.redeem(await client.code()), GRANT);
     });
 
-    it(`is worth nothing without its verifier ${name('ensure-pkce-code-verifier-required')}`, async () => {
+    it('is worth nothing without its verifier (fapi2-security-profile-final-ensure-pkce-code-verifier-required)', async () => {
       isRefused(await client.redeem(await client.code(), { code_verifier: undefined }), /^invalid_(grant|request)$/);
     });
 
-    it(`is worth nothing with another verifier ${name('incorrect-pkce-code-verifier-rejected')}`, async () => {
+    it('is worth nothing with another verifier (fapi2-security-profile-final-incorrect-pkce-code-verifier-rejected)', async () => {
       isRefused(await client.redeem(await client.code(), { code_verifier: 'w'.repeat(43) }), GRANT);
     });
 
-    it(`is bound to the key that its request came with ${name('ensure-dpopproof-at-par-endpoint-binding-success')}`, async () => {
+    it('is bound to the key that its request came with (fapi2-security-profile-final-ensure-dpopproof-at-par-endpoint-binding-success)', async () => {
       const pushed = { dpop: await proof({}, '/par') };
       isGiven(await client.redeem(await client.code({}, pushed)));
     });
 
-    it(`so bound is worth nothing with another key ${name('ensure-token-endpoint-fails-with-mismatched-dpop-proof-jkt')}`, async () => {
+    it('so bound is worth nothing with another key (fapi2-security-profile-final-ensure-token-endpoint-fails-with-mismatched-dpop-proof-jkt)', async () => {
       const code = await client.code({}, { dpop: await proof({}, '/par') });
       isRefused(await client.redeem(code, {}, { dpop: otherKey }), PROOF);
     });
 
-    it(`is bound to the key that its request named ${name('ensure-dpop-auth-code-binding-success')}`, async () => {
+    it('is bound to the key that its request named (fapi2-security-profile-final-ensure-dpop-auth-code-binding-success)', async () => {
       isGiven(await client.redeem(await client.code({ dpop_jkt: client.proofKey.thumbprint })));
     });
 
-    it(`so bound is worth nothing with another key either ${name('ensure-token-endpoint-fails-with-mismatched-dpop-jkt')}`, async () => {
+    it('so bound is worth nothing with another key either (fapi2-security-profile-final-ensure-token-endpoint-fails-with-mismatched-dpop-jkt)', async () => {
       const code = await client.code({ dpop_jkt: client.proofKey.thumbprint });
       isRefused(await client.redeem(code, {}, { dpop: otherKey }), PROOF);
     });
   });
 
   describe('are bound to a key:', () => {
-    it(`none is given without a proof ${name('ensure-holder-of-key-required')}`, async () => {
+    it('none is given without a proof (fapi2-security-profile-final-ensure-holder-of-key-required)', async () => {
       const code = await client.code();
       isRefused(await client.redeem(code, {}, { dpop: null }), PROOF);
       isRefused(await client.post('/token', { grant_type: 'client_credentials' }, { dpop: null }), PROOF);
       isGiven(await client.redeem(code));
     });
 
-    it(`none is given for a bad proof ${name('dpop-negative-tests')}`, async () => {
+    it('none is given for a bad proof (fapi2-security-profile-final-dpop-negative-tests)', async () => {
       const code = await client.code();
       const wrong: ProofParts[] = [
         { signer: otherKey.privateKey },
@@ -162,16 +160,16 @@ describe('tokens of a client with profile fapi2', () => {
     });
 
     for (const [what, module, seconds] of [
-      ['behind', 'ensure-dpopproof-with-iat-10seconds-before-succeeds', -10],
-      ['ahead', 'ensure-dpopproof-with-iat-10seconds-after-succeeds', 10],
+      ['behind', 'fapi2-security-profile-final-ensure-dpopproof-with-iat-10seconds-before-succeeds', -10],
+      ['ahead', 'fapi2-security-profile-final-ensure-dpopproof-with-iat-10seconds-after-succeeds', 10],
     ] as const) {
-      it(`one is given to a clock that is a little ${what} ${name(module)}`, async () => {
+      it(`one is given to a clock that is a little ${what} (${module})`, async () => {
         const dpop = await proof({ claims: { iat: epoch() + seconds } });
         isGiven(await client.redeem(await client.code(), {}, { dpop }));
       });
     }
 
-    it(`a proof may say when it is valid, and is held to it ${name('check-dpop-proof-nbf-exp')}`, async () => {
+    it('a proof may say when it is valid, and is held to it (fapi2-security-profile-final-check-dpop-proof-nbf-exp)', async () => {
       const code = await client.code();
       for (const claims of [{ exp: epoch() - 60 }, { nbf: epoch() + 120 }]) {
         isRefused(await client.redeem(code, {}, { dpop: await proof({ claims }) }), /^invalid_dpop_proof$/);
@@ -180,7 +178,7 @@ describe('tokens of a client with profile fapi2', () => {
       isGiven(await client.redeem(code, {}, { dpop }));
     });
 
-    it(`userinfo takes them under DPoP in any case, and not under Bearer ${name('access-token-type-header-case-sensitivity')}`, async () => {
+    it('userinfo takes them under DPoP in any case, and not under Bearer (fapi2-security-profile-final-access-token-type-header-case-sensitivity)', async () => {
       const token = String(isGiven(await client.redeem(await client.code()))['access_token']);
       const userinfo = async (scheme: string): Promise<number> => {
         const url = `${gatehouse.issuer}/userinfo`;
@@ -195,7 +193,7 @@ describe('tokens of a client with profile fapi2', () => {
   });
 
   describe('a refresh token', () => {
-    it(`is not replaced: the same one works again, for its client alone ${name('refresh-token')}`, async () => {
+    it('is not replaced: the same one works again, for its client alone (fapi2-security-profile-final-refresh-token)', async () => {
       const { refresh_token } = isGiven(
         await client.redeem(await client.code({ scope: 'openid offline_access', prompt: 'consent' })),
       );
@@ -255,61 +253,65 @@ describe('tokens of a client with profile fapi2', () => {
     for (const [what, module, signed] of [
       [
         'no RS256',
-        'ensure-signed-client-assertion-with-RS256-fails',
+        'fapi2-security-profile-final-ensure-signed-client-assertion-with-RS256-fails',
         () => ({ header: { alg: 'RS256', kid: 'rsa' }, key: rsa }),
       ],
       [
         'none that expired five minutes ago',
-        'ensure-client-assertion-with-exp-is-5-minutes-in-past-fails',
+        'fapi2-security-profile-final-ensure-client-assertion-with-exp-is-5-minutes-in-past-fails',
         () => ({ claims: { exp: epoch() - 300, iat: epoch() - 360 } }),
       ],
       [
         'none for another server',
-        'ensure-client-assertion-with-wrong-aud-fails',
+        'fapi2-security-profile-final-ensure-client-assertion-with-wrong-aud-fails',
         () => ({ claims: { aud: 'https://other.example.com' } }),
       ],
-      ['none without a subject', 'ensure-client-assertion-with-no-sub-fails', () => ({ claims: { sub: undefined } })],
+      [
+        'none without a subject',
+        'fapi2-security-profile-final-ensure-client-assertion-with-no-sub-fails',
+        () => ({ claims: { sub: undefined } }),
+      ],
       [
         'none for a list of servers',
-        'par-test-array-as-audience-fails',
+        'fapi2-security-profile-final-par-test-array-as-audience-fails',
         () => ({ claims: { aud: [gatehouse.issuer] } }),
       ],
       [
         'none for the endpoint of pushed requests',
-        'par-test-par-endpoint-url-as-audience-fails',
+        'fapi2-security-profile-final-par-test-par-endpoint-url-as-audience-fails',
         () => ({ claims: { aud: `${gatehouse.issuer}/par` } }),
       ],
       [
         'none for the token endpoint',
-        'par-test-token-endpoint-url-as-audience-fails',
+        'fapi2-security-profile-final-par-test-token-endpoint-url-as-audience-fails',
         () => ({ claims: { aud: `${gatehouse.issuer}/token` } }),
       ],
       [
         'none that is not valid for a minute yet',
-        'par-ensure-jwt-client-assertions-nbf-over-60-seconds-in-the-future-fails',
+        'fapi2-security-profile-final-par-ensure-jwt-client-assertions-nbf-over-60-seconds-in-the-future-fails',
         () => ({ claims: { nbf: epoch() + 70, iat: epoch() + 70, exp: epoch() + 130 } }),
       ],
       ['none that is from the future', '', () => ({ claims: { iat: epoch() + 70, exp: epoch() + 130 } })],
     ] as readonly (readonly [string, string, () => Signed])[]) {
-      it(`${what}${module === '' ? '' : ` ${name(module)}`}`, async () => {
+      it(`${what}${module && ` (${module})`}`, async () => {
         for (const path of ['/par', '/token']) isRefused(await present(signed(), path), CLIENT);
       });
     }
 
-    it(`also from a clock that is a little ahead ${name('par-ensure-jwt-client-assertions-nbf-8-seconds-in-the-future-is-accepted')}`, async () => {
+    it('also from a clock that is a little ahead (fapi2-security-profile-final-par-ensure-jwt-client-assertions-nbf-8-seconds-in-the-future-is-accepted)', async () => {
       const ahead = (): Signed => ({ claims: { nbf: epoch() + 8, iat: epoch() + 8 } });
       assert.equal((await present(ahead(), '/par')).status, 201);
       assert.equal((await present(ahead(), '/token')).status, 200);
     });
 
-    it(`and for nothing less: a client_id alone is refused ${name('ensure-client-assertion-in-token-endpoint')}`, async () => {
+    it('and for nothing less: a client_id alone is refused (fapi2-security-profile-final-ensure-client-assertion-in-token-endpoint)', async () => {
       const code = await client.code();
       const none = { client_assertion: undefined, client_assertion_type: undefined };
       isRefused(await client.redeem(code, { ...none, client_id: client.clientId }), CLIENT);
       isGiven(await client.redeem(code));
     });
 
-    it(`of the client that is named beside it ${name('ensure-client-id-in-token-endpoint')}`, async () => {
+    it('of the client that is named beside it (fapi2-security-profile-final-ensure-client-id-in-token-endpoint)', async () => {
       const code = await client.code();
       isRefused(await client.redeem(code, { client_id: other.clientId }), CLIENT);
       isGiven(await client.redeem(code, { client_id: client.clientId }));

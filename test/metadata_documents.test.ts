@@ -201,7 +201,7 @@ describe('a client id metadata document', () => {
     assert.equal(outside.requests.length, requestsBefore);
   });
 
-  it('is not fetched from inside our own network (CVE-2026-1180)', async () => {
+  it('is not fetched from inside our own network (CVE-2026-1180, CVE-2026-4874)', async () => {
     for (const url of [
       'https://127.0.0.1/app.json',
       'https://[::1]/app.json',

@@ -106,13 +106,13 @@ for (const mode of ['query', 'form_post'] satisfies ResponseMode[]) {
     });
 
     for (const [module, parameters] of Object.entries({
-      'display-page': { display: 'page' },
-      'display-popup': { display: 'popup' },
-      'ui-locales': { ui_locales: 'se' },
-      'claims-locales': { claims_locales: 'se' },
-      'ensure-request-with-unknown-parameter-succeeds': { extra: 'foobar' },
+      'oidcc-display-page': { display: 'page' },
+      'oidcc-display-popup': { display: 'popup' },
+      'oidcc-ui-locales': { ui_locales: 'se' },
+      'oidcc-claims-locales': { claims_locales: 'se' },
+      'oidcc-ensure-request-with-unknown-parameter-succeeds': { extra: 'foobar' },
     })) {
-      it(`works with ${JSON.stringify(parameters)} (oidcc-${module})`, async () => {
+      it(`works with ${JSON.stringify(parameters)} (${module})`, async () => {
         const answer = await party.logIn(new Person(gatehouse), parameters);
         assert.equal(answer.claims()!.sub, sub);
       });
@@ -187,8 +187,8 @@ for (const mode of ['query', 'form_post'] satisfies ResponseMode[]) {
       assert.deepEqual(await party.userinfo(access_token), { sub, name: 'Demo Person' });
     });
 
-    for (const [module, seconds] of Object.entries({ codereuse: 0, 'codereuse-30seconds': 30 })) {
-      it(`takes a code once, and ends what it gave when it comes again (oidcc-${module})`, async () => {
+    for (const [module, seconds] of Object.entries({ 'oidcc-codereuse': 0, 'oidcc-codereuse-30seconds': 30 })) {
+      it(`takes a code once, and ends what it gave when it comes again (${module})`, async () => {
         const answer = await party.ask(person);
         const code = answer.parameters.get('code')!;
         const { access_token } = await party.redeem(answer);
