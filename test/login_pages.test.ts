@@ -209,7 +209,7 @@ describe('a person who is logged in', () => {
     assert.match(await textOf(page), /other@example\.com/);
   });
 
-  it('gets another session id at each login, and the one before is worth nothing (LOG-03)', async () => {
+  it('gets another session id at each login, and the one before is worth nothing (LOG-03, GHSA-mq4x-r2w3-j7mr)', async () => {
     const page = await scene.visit();
     await signIn(page, scene);
     const planted = await page.context().cookies();
