@@ -160,7 +160,7 @@ describe('the authorization code flow', () => {
       person = new Person(gatehouse);
     });
     for (const [what, changed] of Object.entries<Record<string, string | undefined>>({
-      'without the verifier (TOK-C04)': { code_verifier: undefined },
+      'without the verifier (TOK-C04, CVE-2023-48228)': { code_verifier: undefined },
       'with an empty verifier': { code_verifier: '' },
       'with another verifier': { code_verifier: 'x'.repeat(43) },
       'with a verifier that is too short': { code_verifier: 'x'.repeat(42) },
