@@ -15,6 +15,9 @@ const ID =
 const TEST_FILE = /`(test\/[\w/]+\.test\.ts)`/g;
 /** The end of a table's row that is proved by one test: `test/code_flow.test.ts`: the authorization code flow */
 const PROOF = /^\|.*\| `(test\/[\w/]+\.test\.ts)`: (.+?) +\|$/;
+/** Where each row needs such a proof, and where ids stand that no test is expected to bear. */
+const PROVED = ['Standards', 'What real clients taught'];
+const NOT_HERE = 'Modules that do not apply';
 
 /** docs/standards.md and the tests are held against each other: neither can promise what the other doesn't know. */
 describe('docs/standards.md', () => {
@@ -40,7 +43,10 @@ describe('docs/standards.md', () => {
       { path: 'test/a.test.ts', name: 'the flow' },
       { path: 'test/a.test.ts', name: 'refuses it (CVE-2026-1, TOK-A02)' },
     ];
-    const good = '| RFC 1 | a | always | `test/a.test.ts`: the flow |\n| CVE-2026-1, TOK-A02 | b | `test/a.test.ts` |';
+    const good = [
+      '## Standards\n\n| Standard | Proof |\n| --- | --- |\n| RFC 1 | `test/a.test.ts`: the flow |',
+      '## Flaws\n\n| Id | Test |\n| --- | --- |\n| CVE-2026-1, TOK-A02 | `test/a.test.ts` |',
+    ].join('\n\n');
     const complaints = (text: string): string[] => [
       ...complaintsAboutProofs(text, ran),
       ...complaintsAboutIds(text, ran),
@@ -56,8 +62,13 @@ describe('docs/standards.md', () => {
       ],
       [
         'with one test as the proof of two rows',
-        `${good}\n| RFC 2 | c | always | \`test/a.test.ts\`: the flow |`,
+        good.replace(/(\| RFC 1 .*)/, '$1\n$1'),
         '‘the flow’ of test/a.test.ts proves more than one row.',
+      ],
+      [
+        'with a row that nothing proves',
+        good.replace(/(\| RFC 1 .*)/, '$1\n| RFC 2 | surely |'),
+        'No test proves this row: | RFC 2 | surely |',
       ],
       [
         'with an id that no test bears',
@@ -70,8 +81,13 @@ describe('docs/standards.md', () => {
         'CVE-2026-1 is tested in test/a.test.ts, and the document doesn’t say so.',
       ],
       [
+        'with an id for which no file is named',
+        `${good}\n| CVE-2026-2 | somewhere |`,
+        'CVE-2026-2 stands without the file of its test.',
+      ],
+      [
         'with an id under those that don’t apply, though a test bears it',
-        `${good}\n- Not here: \`TOK-A02\``,
+        `${good}\n\n### Modules that do not apply\n\n- Not here: \`TOK-A02\``,
         'TOK-A02 is said not to apply, and test/a.test.ts tests it.',
       ],
     ] as const) {
@@ -80,8 +96,11 @@ describe('docs/standards.md', () => {
   });
 });
 
-/** One sentence for each proof that isn't the name of exactly one test, or that serves two rows. */
+/** One sentence for each row without a proof, for each proof that isn't the name of exactly one test, or serves two rows. */
 function complaintsAboutProofs(document: string, names: readonly TestName[]): string[] {
+  const unproved = linesOf(document).flatMap(({ section, line, isRow }) =>
+    isRow && PROVED.includes(section) && !PROOF.test(line) ? [`No test proves this row: ${line}`] : [],
+  );
   const proofs = proofsIn(document);
   const missing = proofs.flatMap(({ path, name }) => {
     const found = names.filter((one) => one.path === path && one.name === name).length;
@@ -89,11 +108,11 @@ function complaintsAboutProofs(document: string, names: readonly TestName[]): st
   });
   const keys = proofs.map(({ path, name }) => `‘${name}’ of ${path}`);
   const twice = new Set(keys.filter((key, index) => keys.indexOf(key) !== index));
-  return [...missing, ...[...twice].map((key) => `${key} proves more than one row.`)];
+  return [...unproved, ...missing, ...[...twice].map((key) => `${key} proves more than one row.`)];
 }
 
 function proofsIn(document: string): TestName[] {
-  return document.split('\n').flatMap((line) => {
+  return linesOf(document).flatMap(({ line }) => {
     const [, path, name] = PROOF.exec(line) ?? [];
     return path === undefined || name === undefined ? [] : [{ path, name }];
   });
@@ -105,15 +124,16 @@ function complaintsAboutIds(document: string, names: readonly TestName[]): strin
   const tested = names.flatMap(({ path, name }) => [...name.matchAll(ID)].map(([id]) => ({ id, path })));
   const keyOf = ({ id, path }: { id: string; path: string | undefined }): string => `${id} ${path}`;
   const [promisedKeys, testedKeys] = [new Set(promised.map(keyOf)), new Set(tested.map(keyOf))];
+  const notHere = new Set(promised.flatMap(({ id, section }) => (section === NOT_HERE ? [id] : [])));
   return [
-    ...promised.flatMap(({ id, path }) =>
-      path === undefined || testedKeys.has(keyOf({ id, path }))
-        ? []
-        : [`${id} is said to be tested in ${path}, and no test there bears it.`],
-    ),
+    ...promised.flatMap(({ id, path, section }) => {
+      if (section === NOT_HERE) return [];
+      if (path === undefined) return [`${id} stands without the file of its test.`];
+      if (testedKeys.has(keyOf({ id, path }))) return [];
+      return [`${id} is said to be tested in ${path}, and no test there bears it.`];
+    }),
     ...tested.flatMap((one) => {
-      if (promisedKeys.has(keyOf({ id: one.id, path: undefined })))
-        return [`${one.id} is said not to apply, and ${one.path} tests it.`];
+      if (notHere.has(one.id)) return [`${one.id} is said not to apply, and ${one.path} tests it.`];
       return promisedKeys.has(keyOf(one))
         ? []
         : [`${one.id} is tested in ${one.path}, and the document doesn’t say so.`];
@@ -121,11 +141,45 @@ function complaintsAboutIds(document: string, names: readonly TestName[]): strin
   ];
 }
 
-/** Every id with each test file that its line names; one whose line names none is said not to apply. */
-function idsIn(document: string): { readonly id: string; readonly path: string | undefined }[] {
-  return document.split('\n').flatMap((line) => {
+interface Mention {
+  readonly id: string;
+  readonly path: string | undefined;
+  readonly section: string;
+}
+
+/** Every id with each test file that its line names. */
+function idsIn(document: string): Mention[] {
+  return linesOf(document).flatMap(({ section, subsection, line }) => {
     const paths = [...line.matchAll(TEST_FILE)].map(([, path]) => path);
     const ids = [...line.replaceAll(TEST_FILE, '').matchAll(ID)].map(([id]) => id);
-    return ids.flatMap((id) => (paths.length === 0 ? [{ id, path: undefined }] : paths.map((path) => ({ id, path }))));
+    const under = subsection === NOT_HERE ? NOT_HERE : section;
+    return ids.flatMap((id) =>
+      (paths.length === 0 ? [undefined] : paths).map((path) => ({ id, path, section: under })),
+    );
+  });
+}
+
+interface Line {
+  readonly section: string;
+  readonly subsection: string;
+  readonly line: string;
+  /** A row of a table, its head and the dashes below that left out. */
+  readonly isRow: boolean;
+}
+
+function linesOf(document: string): Line[] {
+  return document.split(/^## /m).flatMap((part) => {
+    const section = part.slice(0, part.indexOf('\n'));
+    return part.split(/^### /m).flatMap((below, index) => {
+      const subsection = index === 0 ? '' : below.slice(0, below.indexOf('\n'));
+      const lines = below.split('\n');
+      const dashes = lines.findIndex((line) => /^\|[ |-]+\|$/.test(line));
+      return lines.map((line, at) => ({
+        section,
+        subsection,
+        line,
+        isRow: line.startsWith('|') && dashes !== -1 && at > dashes,
+      }));
+    });
   });
 }

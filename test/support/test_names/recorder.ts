@@ -20,14 +20,19 @@ export async function namesIn(file: string, load: () => Promise<unknown>): Promi
 
 /** @public */
 export function it(name: string, ...rest: readonly Argument[]): void {
-  const skipped = rest.some((one) => typeof one === 'object' && Boolean(one.skip || one.todo));
-  if (!skipped) names.push({ path, name });
+  if (!isSkipped(rest)) names.push({ path, name });
 }
 
-/** @public */
+/** A suite without a test proves nothing either. @public */
 export function describe(name: string, ...rest: readonly Argument[]): void {
-  it(name, ...rest);
+  if (isSkipped(rest)) return;
+  const before = names.push({ path, name });
   for (const body of rest) if (typeof body === 'function') body();
+  if (names.length === before) names.pop();
+}
+
+function isSkipped(given: readonly Argument[]): boolean {
+  return given.some((one) => typeof one === 'object' && Boolean(one.skip || one.todo));
 }
 
 const nothing = (): void => {};
