@@ -9,6 +9,7 @@ import type { Client, ClientWithSecrets } from './client.ts';
 import { readClient } from './client_rows.ts';
 import { beyond, shared, together } from './metadata/access.ts';
 import { usesSecret } from './metadata/authentication.ts';
+import { refuseUnknownAccess } from './known_access.ts';
 import { ClientMetadata } from './metadata/client_metadata.ts';
 import { demandSector, type SectorDocument } from './sector.ts';
 import { sectorOf } from './subject.ts';
@@ -277,32 +278,5 @@ async function refuseUnknownTypes(
     if (!known.has(type)) throw invalid(at, 'names no type that is registered here');
     if (!typesHeld.includes(type) && !reach.some((row) => row.type === type && has.has(row.resource)))
       throw invalid(at, 'names a type that is for none of the client’s resources');
-  });
-}
-
-/** Locks the resources named against change, so that no scope disappears between this check and the commit. */
-async function refuseUnknownAccess(
-  tx: Tx,
-  resources: ClientMetadata['resources'],
-  introspects: readonly string[],
-): Promise<void> {
-  const names = [...resources.map((access) => access.resource), ...introspects];
-  if (names.length === 0) return;
-  const rows = await tx
-    .selectFrom('resources')
-    .select(['identifier', 'scopes'])
-    .where('identifier', 'in', names)
-    .forShare()
-    .execute();
-  const known = new Map(rows.map((row) => [row.identifier, new Set(row.scopes.map((scope) => scope.name))]));
-  resources.forEach(({ resource, scopes }, index) => {
-    const its = known.get(resource);
-    if (!its) throw invalid(`/resources/${index}/resource`, 'names no resource that is registered here');
-    const unknown = scopes.filter((scope) => !its.has(scope));
-    if (unknown.length > 0)
-      throw invalid(`/resources/${index}/scopes`, `names scopes that ${resource} does not have: ${unknown.join(' ')}`);
-  });
-  introspects.forEach((resource, index) => {
-    if (!known.has(resource)) throw invalid(`/introspects/${index}`, 'names no resource that is registered here');
   });
 }
