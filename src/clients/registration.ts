@@ -1,4 +1,5 @@
 /** Makes, changes, revokes, restores and deletes clients. Each function is part of its caller's transaction. */
+import { randomInt } from 'node:crypto';
 import { randomId } from '../base/ids.ts';
 import { conflict, invalid, notFound, Refused } from '../base/refusal.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
@@ -15,6 +16,9 @@ import { demandSector, type SectorDocument } from './sector.ts';
 import { sectorOf } from './subject.ts';
 import { refuseWithoutKey } from './signing_algs.ts';
 
+/** What is left of the column's range is for revocations. */
+const FIRST_GENERATIONS = 2 ** 30;
+
 /**
  * Makes a client. `clientId` is for the ones that the house itself makes at its first start; `sector` is what
  * `readSector` brought for this metadata.
@@ -30,7 +34,14 @@ export async function createClient(
   demandSector(metadata, sector);
   const row = await tx
     .insertInto('clients')
-    .values({ client_id: clientId, ...stored(metadata), created_at: now, updated_at: now })
+    .values({
+      client_id: clientId,
+      ...stored(metadata),
+      // a client that is a URL may have been here before: tokens of that time must not count as of this one
+      token_generation: randomInt(1, FIRST_GENERATIONS),
+      created_at: now,
+      updated_at: now,
+    })
     .onConflict((clash) => clash.doNothing())
     .returning('client_id')
     .executeTakeFirst();

@@ -161,10 +161,7 @@ async function storeDocument(
 /** What an admin has set stays; a document that says the same as before leaves the client as it is. */
 async function bringUpToDate(change: Change, clientId: string, metadata: ClientMetadata): Promise<void> {
   const client = await lockClient(change.tx, clientId);
-  const held = client.registration?.heldMembers ?? [];
-  const patch = Object.fromEntries(
-    Object.entries(patchFor(client, metadata)).filter(([member]) => !held.includes(member)),
-  );
+  const patch = patchFor(client, metadata);
   if (Object.keys(patch).length > 0) await updateClient(change, client, patch);
 }
 

@@ -82,6 +82,14 @@ function isOnDevicesAlone(redirectUris: unknown): boolean {
   return uris.length > 0 && !uris.some((uri) => typeof uri !== 'string' || /^https:/i.test(uri));
 }
 
+/** Where this server goes by itself: what it may reach on loopback is for clients that an admin has registered. */
+const VISITED = [
+  'jwks_uri',
+  'sector_identifier_uri',
+  'backchannel_logout_uri',
+  'backchannel_client_notification_endpoint',
+] as const;
+
 function demandAllowed(policy: RegistrationPolicy, metadata: ClientMetadata): void {
   const { grant_types: grantTypes, token_endpoint_auth_methods: methods } = policy;
   const excess = metadata.grant_types.find((grantType) => !grantTypes.includes(grantType));
@@ -89,9 +97,8 @@ function demandAllowed(policy: RegistrationPolicy, metadata: ClientMetadata): vo
   if (!methods.includes(metadata.token_endpoint_auth_method)) {
     throw refusedMember('token_endpoint_auth_method', `must be ${methods.join(' or ')} here`);
   }
-  if (metadata.jwks_uri !== undefined && !metadata.jwks_uri.startsWith('https:')) {
-    throw refusedMember('jwks_uri', 'must be an https URL');
-  }
+  const insecure = VISITED.find((member) => metadata[member]?.startsWith('https:') === false);
+  if (insecure) throw refusedMember(insecure, 'must be an https URL');
   for (const member of ['redirect_uris', 'post_logout_redirect_uris'] as const) {
     metadata[member].forEach((uri, index) => demandAllowedUri(policy, `${member}/${index}`, uri));
   }

@@ -171,7 +171,7 @@ export async function holdMembers(
   const held = new Set(registration.heldMembers);
   for (const [member, value] of Object.entries(patch)) {
     if (value === null) held.delete(member);
-    else if (ownMembers.includes(member)) held.add(member);
+    else if (SETTLED.includes(member)) held.add(member);
   }
   await tx
     .updateTable('client_registrations')
@@ -188,9 +188,13 @@ function withHeld({ registration, metadata }: ClientWithSecrets, given: Given): 
   return Object.fromEntries([...asked, ...stored]);
 }
 
-/** The change that makes a client's own members these and no others. */
-export function patchFor({ metadata: before }: ClientWithSecrets, after: ClientMetadata): Given {
-  const changes = [...ownMembers, 'scope'].map((member) => {
+/** What a registration settles: what the client says of itself, and the scopes that its policy gives. */
+const SETTLED = [...ownMembers, 'scope'];
+
+/** The change that makes a client's own members these and no others, but for those that an admin has set. */
+export function patchFor({ metadata: before, registration }: ClientWithSecrets, after: ClientMetadata): Given {
+  const free = SETTLED.filter((member) => !registration?.heldMembers.includes(member));
+  const changes = free.map((member) => {
     const [old, now] = [before, after].map((metadata) => (metadata as Given)[member]);
     return JSON.stringify(old) === JSON.stringify(now) ? [] : [[member, now ?? null] as const];
   });
