@@ -7,7 +7,10 @@ import { ClientMetadata, ClientMetadataShape } from '../clients/metadata/client_
 import { isAmong, type RegistrationPolicy } from './policy.ts';
 import { refusedMember } from './refusal.ts';
 
-/** Members of the registries (RFC 7591, 4.1 and what came after) that clients may set; those taken are the ones this server speaks. */
+/**
+ * Members of the registries (RFC 7591, 4.1 and what came after) that clients may set; those taken are the ones this
+ * server speaks. `profile` is our own: whoever demands more of itself may do so.
+ */
 const OWN_MEMBERS: ReadonlySet<string> = new Set(
   `application_type redirect_uris post_logout_redirect_uris grant_types response_types client_name client_uri
   logo_uri policy_uri tos_uri contacts software_id software_version token_endpoint_auth_method
@@ -19,7 +22,8 @@ const OWN_MEMBERS: ReadonlySet<string> = new Set(
   sector_identifier_uri initiate_login_uri default_max_age require_auth_time default_acr_values
   backchannel_logout_uri backchannel_logout_session_required frontchannel_logout_uri
   frontchannel_logout_session_required backchannel_token_delivery_mode backchannel_client_notification_endpoint
-  backchannel_authentication_request_signing_alg backchannel_user_code_parameter`.split(/\s+/),
+  backchannel_authentication_request_signing_alg backchannel_user_code_parameter
+  profile`.split(/\s+/),
 );
 
 export type Given = Readonly<Record<string, unknown>>;
