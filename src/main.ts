@@ -83,6 +83,7 @@ async function start(config: Config, log: Logger): Promise<Running> {
       },
       'gatehouse.started',
     );
+    log.flush();
     if (bootstrap) welcome(config, bootstrap);
     return { opened, app, fronts, management };
   } catch (error) {

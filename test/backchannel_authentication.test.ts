@@ -227,6 +227,7 @@ describe('backchannel authentication (CIBA)', () => {
       .where('client_id', '=', shop.client_id)
       .where('event', 'not like', 'client.%')
       .where('event', 'not like', 'secret.%')
+      .orderBy('occurred_at')
       .orderBy('sequence')
       .execute();
     const told = events.map(({ event, actor_type, account_id }) => [event, actor_type, account_id !== null]);

@@ -144,6 +144,7 @@ describe('a policy of what may be traded for a token, in the admin API', () => {
       .selectFrom('audit_events')
       .select(['event', 'client_id', 'details'])
       .where('event', 'like', 'exchange_policy.%')
+      .orderBy('occurred_at')
       .orderBy('sequence')
       .execute();
     const its = rows.filter(({ client_id }) => client_id === body.client_id);

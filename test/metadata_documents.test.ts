@@ -247,7 +247,8 @@ describe('a client id metadata document', () => {
     const clientId = publish('/bound.json');
     await ask(clientId);
     const path = `/clients/${encodeURIComponent(clientId)}`;
-    const patched = await gatehouse.adminCall('PATCH', path, { require_pushed_authorization_requests: true });
+    const patch = { require_pushed_authorization_requests: true, scope: 'openid' };
+    const patched = await gatehouse.adminCall('PATCH', path, patch);
     assert.equal(patched.status, 200);
     publish('/bound.json', { client_name: 'Notes 2', require_pushed_authorization_requests: false });
     moveClock(3_700);
@@ -255,6 +256,7 @@ describe('a client id metadata document', () => {
     const client = await admin(clientId);
     assert.equal(client['client_name'], 'Notes 2');
     assert.equal(client['require_pushed_authorization_requests'], true);
+    assert.equal(client['scope'], 'openid');
   });
 
   it('counts for an hour while its host does not answer, and no longer', async () => {

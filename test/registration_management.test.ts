@@ -107,11 +107,14 @@ describe('a registered client', () => {
       require_pushed_authorization_requests: true,
       resources: [{ resource, scopes }],
       secret_rotation_days: 30,
+      // fewer of the scopes about people than the policy gives
+      scope: 'openid',
     };
     assert.equal((await gatehouse.adminCall('PATCH', `/clients/${client.client_id}`, given)).status, 200);
     const attempts: Json[] = [
       { redirect_uris: [OTHER] },
       { redirect_uris: [REDIRECT], dpop_bound_access_tokens: false, require_pushed_authorization_requests: false },
+      { redirect_uris: [REDIRECT], scope: 'openid email offline_access' },
     ];
     let rat = client.registration_access_token;
     for (const attempt of attempts) {
@@ -126,6 +129,9 @@ describe('a registered client', () => {
     const freed = await put(client, { redirect_uris: [REDIRECT] }, rat);
     assert.equal('dpop_bound_access_tokens' in freed.body, false, 'what the admin gave back is the client’s again');
     assert.equal((await admin(client))['require_pushed_authorization_requests'], true);
+    await gatehouse.adminCall('PATCH', `/clients/${client.client_id}`, { scope: null });
+    await put(client, { redirect_uris: [REDIRECT] }, freed.body.registration_access_token);
+    assert.equal((await admin(client))['scope'], 'openid profile email offline_access', 'and this is the policy’s');
   });
 
   it('loses no change, whether an admin or the client comes first (CVE-2026-107623)', async () => {

@@ -78,6 +78,16 @@ const REFUSED: readonly (readonly [threat: string, error: string, metadata: Json
       jwks_uri: 'http://127.0.0.1:9000/jwks',
     },
   ],
+  [
+    'a logout address in plain http, also on loopback, where a service of the operator’s may listen (CVE-2026-1180)',
+    'invalid_client_metadata',
+    { backchannel_logout_uri: 'http://127.0.0.1:9000/internal' },
+  ],
+  [
+    'a sector in plain http, also on loopback',
+    'invalid_client_metadata',
+    { subject_type: 'pairwise', sector_identifier_uri: 'http://127.0.0.1:9000/internal' },
+  ],
   ['signing with a secret', 'invalid_client_metadata', { id_token_signed_response_alg: 'HS256' }],
   ['no signature at all', 'invalid_client_metadata', { id_token_signed_response_alg: 'none' }],
   [
@@ -86,6 +96,8 @@ const REFUSED: readonly (readonly [threat: string, error: string, metadata: Json
     { token_endpoint_auth_method: 'client_secret_jwt' },
   ],
   ['a name of control characters', 'invalid_client_metadata', { client_name: 'Your bank\u202e' }],
+  ['a name that nobody sees', 'invalid_client_metadata', { client_name: '\u3164' }],
+  ['a name of two lines', 'invalid_client_metadata', { client_name: 'Your bank\u2028is asking' }],
   [
     'resources of its own choice (CVE-2026-41427)',
     'invalid_client_metadata',

@@ -155,6 +155,9 @@ describe('rich authorization requests (RFC 9396)', () => {
         await refused(exchange(await pay(), details(more)));
       }
       await refused(exchange(await pay(), details(PAYMENT, { ...PAYMENT, payee: 'Merchant B' })));
+      // one payment was allowed: whoever executes what is in the token must not find two
+      await refused(exchange(await pay(), details(PAYMENT, PAYMENT)));
+      await refused(exchange(await pay(), details(less, PAYMENT)));
     });
 
     it('stay the same over a refresh, can be had in part there, and never grow', async () => {
@@ -171,6 +174,7 @@ describe('rich authorization requests (RFC 9396)', () => {
       assert.deepEqual(claimsOf(third.body)['authorization_details'], [PAYMENT]);
       const more = { ...PAYMENT, payee: 'Merchant B' };
       await refused(token(bank.shop, form(third.body['refresh_token'], details(more))));
+      await refused(token(bank.shop, form(third.body['refresh_token'], details(PAYMENT, PAYMENT))));
     });
   });
 

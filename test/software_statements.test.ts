@@ -158,4 +158,30 @@ describe('a software statement', () => {
     assert.equal(body['client_name'], 'Mine');
     assert.equal('software_statement' in body, false);
   });
+
+  describe('of an issuer that also vouches for people', () => {
+    const path = `/trusted-issuers/${encodeURIComponent(ISSUER)}`;
+    const trustFor = async (purposes: readonly string[]): Promise<void> => {
+      assert.equal((await gatehouse.adminCall('PATCH', path, { purposes })).status, 200);
+    };
+    before(() => trustFor(['software_statement', 'jwt_bearer']));
+    after(() => trustFor(['software_statement']));
+
+    it('says by its type that it is one: what a person was given as an assertion registers no client', async () => {
+      const assertion = {
+        aud: gatehouse.issuer,
+        sub: 'user-7',
+        jti: 'one',
+        software_id: undefined,
+        client_name: undefined,
+      };
+      for (const typ of [undefined, 'JWT']) {
+        const { status, body } = await bring(await sign(assertion, typ === undefined ? {} : { typ }));
+        assert.deepEqual([status, body.error], [400, 'invalid_software_statement']);
+        assert.match(String(body.error_description), /typ/);
+      }
+      const { status } = await bring(await sign({}, { typ: 'software-statement+jwt' }));
+      assert.equal(status, 201);
+    });
+  });
 });

@@ -9,6 +9,7 @@ import { createRemoteJWKSet, jwtVerify } from 'jose';
 import type { Bootstrap } from '../src/bootstrap/development.ts';
 import { removeFolder } from './support/folder.ts';
 import { requestToken } from './support/gatehouse.ts';
+import { eventually } from './support/operator.ts';
 import { freeAddresses, isAlive, isGone, MAIN, NODE, Processes, type Server } from './support/process.ts';
 
 describe('the first start, with nothing configured', () => {
@@ -115,6 +116,8 @@ describe('the first start, with nothing configured', () => {
       const npm = await processes.ready(['npm', 'start'], { GATEHOUSE_DATA_DIR: dataDir }, addresses);
       server = npm;
       const pid = postmaster(dataDir);
+      // lines of the log leave together, a moment after they were written
+      await eventually(() => Promise.resolve(/"pid":\d/.test(npm.output().stdout)));
       const node = Number(/"pid":(\d+)/.exec(npm.output().stdout)?.[1]);
       assert.ok(isAlive(node));
       if (whom === 'npm alone') npm.signal(signal);

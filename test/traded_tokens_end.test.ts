@@ -6,7 +6,17 @@ import { basic, registerApplication, signIn } from './support/code_flow.ts';
 import { requestToken, startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 import { change, eventually, registerClient, registerResource, type RegisteredClient } from './support/operator.ts';
 import { Person } from './support/person.ts';
-import { ACCESS_TOKEN, claimsOf, exchange, introspect, makePolicy, TOKEN_EXCHANGE } from './support/traded_tokens.ts';
+import { makeIssuer, trust } from './support/outside_issuer.ts';
+import {
+  ACCESS_TOKEN,
+  claimsOf,
+  exchange,
+  introspect,
+  JWT_BEARER,
+  makePolicy,
+  present,
+  TOKEN_EXCHANGE,
+} from './support/traded_tokens.ts';
 
 const orders = 'https://orders.example.com';
 const billing = 'https://billing.example.com';
@@ -125,6 +135,36 @@ describe('a token that another one was exchanged for', () => {
     assert.equal((await introspect(second, backend, body.access_token))['active'], true);
     await revoke(backend, actor);
     await eventually(async () => (await introspect(second, backend, body.access_token))['active'] === false);
+  });
+
+  it('is dead when the issuer that vouched for the actor is trusted no more (CVE-2026-1486)', async () => {
+    const { first } = await chain();
+    const outside = await makeIssuer(gatehouse.issuer);
+    await trust(admin, outside);
+    const backend = await registerClient(gatehouse, { grant_types: [TOKEN_EXCHANGE, JWT_BEARER], resources: [] });
+    await makePolicy(admin, 'assertion-policies', {
+      client_id: backend.client_id,
+      issuer: outside.issuer,
+      subject_account: 'external',
+      resource: archive,
+      scopes: ['archive:write'],
+    });
+    await makePolicy(admin, 'exchange-policies', {
+      client_id: backend.client_id,
+      subject_resource: orders,
+      resource: billing,
+      scopes: [{ scope: 'billing:read', from: 'orders:read' }],
+      mode: 'delegation',
+    });
+    const actor = (await present(gatehouse, backend, await outside.assert())).body.access_token;
+    const form = { actor_token: actor, actor_token_type: ACCESS_TOKEN };
+    const { body } = await exchange(gatehouse, backend, first, form);
+    const active = async (node: Gatehouse, token: string) => (await introspect(node, backend, token))['active'];
+    assert.equal(await active(second, body.access_token), true);
+    const { status } = await admin.patch(`/trusted-issuers/${encodeURIComponent(outside.issuer)}`, { disabled: true });
+    assert.equal(status, 200);
+    await eventually(async () => (await active(second, actor)) === false);
+    assert.equal(await active(second, body.access_token), false);
   });
 
   it('is dead when its account is disabled (CVE-2026-1609)', async () => {

@@ -100,6 +100,7 @@ describe('a trusted issuer in the admin API', () => {
       .selectFrom('audit_events')
       .select(['event', 'details'])
       .where('event', 'like', 'trusted_issuer.%')
+      .orderBy('occurred_at')
       .orderBy('sequence')
       .execute();
     const its = rows.filter(({ details }) => (details as { issuer?: string }).issuer === issuer);

@@ -73,13 +73,13 @@ async function list(call: AdminCall, query: ListQuery) {
   const rows = await readEvents(call.dependencies.database, toFilter(query), {
     order,
     limit: limit + 1,
-    after: after && { occurredAt: new Date(after.occurred_at), stream: after.stream, sequence: Number(after.sequence) },
+    after: after && { exactly: after.occurred_at, stream: after.stream, sequence: Number(after.sequence) },
   });
   return call.page(events, {
     rows,
     limit,
-    position: ({ occurredAt, stream, sequence }): EventCursor => ({
-      occurred_at: occurredAt.toISOString(),
+    position: ({ exactly, stream, sequence }): EventCursor => ({
+      occurred_at: exactly,
       stream,
       sequence: String(sequence),
     }),

@@ -6,6 +6,7 @@ import { PasswordCheck } from '../accounts/password_check.ts';
 import { ADMIN_PREFIX, ADMIN_SCOPES, createAdmin } from '../admin/admin.ts';
 import { addSeconds } from '../base/clock.ts';
 import { SecretVerifier } from '../clients/secret_verifier.ts';
+import type { FetchDocument } from '../clients/sector.ts';
 import { admitUnless } from '../http/admission.ts';
 import { brokenOff } from '../http/broken_off.ts';
 import { clientAddress } from '../http/client_address.ts';
@@ -74,10 +75,13 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
   const provider = (): Provider => endpoints.provider;
   const { policies, statements } = house;
   const registrations = new Registrations(pool);
+  const fetchDocument: FetchDocument = async (url) =>
+    (await egress.get(url, { fetchedSince: addSeconds(clock(), -SECTOR_SECONDS) })).body;
   const documents = new MetadataDocuments({
     database,
     directory: clients,
     egress,
+    fetchDocument,
     policies,
     limits: registrations,
     trail,
@@ -148,6 +152,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     statements,
     policies,
     limits: registrations,
+    fetchDocument,
     log,
   });
   const admin = createAdmin({
@@ -160,7 +165,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     argon2id,
     rotation,
     subjects: house.subjects,
-    fetchDocument: async (url) => (await egress.get(url, { fetchedSince: addSeconds(clock(), -SECTOR_SECONDS) })).body,
+    fetchDocument,
     auditKeys: house.auditKeys,
     checkpoints: house.checkpoints,
     inspectToken: (token, now) => tokens.inspect(token, now),

@@ -1,10 +1,14 @@
 /** Reads the trail: a page of it by what it is about, or all of a range for an export. */
+import { sql } from 'kysely';
 import type { Reader } from '../db/connection.ts';
+import { exactTime } from './links.ts';
 
 export interface RecordedEvent {
   readonly stream: string;
   readonly sequence: number;
   readonly occurredAt: Date;
+  /** The same with all that the database holds of it. */
+  readonly exactly: string;
   readonly event: string;
   readonly outcome: 'success' | 'refused';
   readonly actorType: 'client' | 'account' | 'system' | 'anonymous';
@@ -29,7 +33,7 @@ export interface EventFilter {
 }
 
 /** Where an event stands: by time, and among those of one moment by stream and sequence, which no two share. */
-export type EventPosition = Pick<RecordedEvent, 'occurredAt' | 'stream' | 'sequence'>;
+export type EventPosition = Pick<RecordedEvent, 'exactly' | 'stream' | 'sequence'>;
 
 export interface EventPage {
   readonly order: 'asc' | 'desc';
@@ -43,6 +47,7 @@ export async function readEvents(reader: Reader, filter: EventFilter, page: Even
   let query = reader
     .selectFrom('audit_events')
     .selectAll()
+    .select(exactTime('occurred_at').as('exactly'))
     .orderBy('occurred_at', order)
     .orderBy('stream', order)
     .orderBy('sequence', order)
@@ -58,7 +63,7 @@ export async function readEvents(reader: Reader, filter: EventFilter, page: Even
       row(
         row.refTuple('occurred_at', 'stream', 'sequence'),
         order === 'asc' ? '>' : '<',
-        row.tuple(after.occurredAt, after.stream, after.sequence),
+        row.tuple(sql<Date>`${after.exactly}::timestamptz`, after.stream, after.sequence),
       ),
     );
   }
@@ -66,6 +71,7 @@ export async function readEvents(reader: Reader, filter: EventFilter, page: Even
     stream: row.stream,
     sequence: row.sequence,
     occurredAt: row.occurred_at,
+    exactly: row.exactly,
     event: row.event,
     outcome: row.outcome,
     actorType: row.actor_type,

@@ -18,7 +18,7 @@ import { storable, storableJson, Unavailable, type Database, type Reader, type T
 import { afterCommit } from '../db/transaction.ts';
 import type { AuditKeys } from './audit_keys.ts';
 import { Stream, type Batch, type Draft, type Entry, type Head } from './chain.ts';
-import type { AuditEvent, Detail, Origin } from './events.ts';
+import type { AuditEvent, Origin } from './events.ts';
 
 /** Where the same entries go as structured lines; pino's child logger fits. */
 export interface AuditLog {
@@ -97,12 +97,12 @@ export class AuditTrail {
       occurred_at: this.#settings.clock().toISOString(),
       event: event.event,
       outcome: event.outcome,
-      actor: 'id' in actor ? { id: actor.id, type: actor.type } : { type: actor.type },
-      account_id: event.accountId ?? null,
-      client_id: event.clientId ?? null,
-      address: origin.address ?? null,
+      actor: 'id' in actor ? { id: storable(actor.id), type: actor.type } : { type: actor.type },
+      account_id: storableName(event.accountId),
+      client_id: storableName(event.clientId),
+      address: storableName(origin.address),
       request_id: origin.requestId ?? null,
-      details: inOrder(event.details ?? {}),
+      details: storableMembers(event.details ?? {}),
     };
   }
 
@@ -166,17 +166,22 @@ function notWritten(cause: unknown): Unavailable {
   return new Unavailable('The audit trail can not be written.', { cause });
 }
 
+function storableName(name: string | undefined): string | null {
+  return name === undefined ? null : storable(name);
+}
+
 /**
- * Details in the order of their names (see chain.ts). They may quote a request, and a request may hold anything:
- * nothing in it may keep its event from being written.
+ * Details in the order of their names (see chain.ts), however deep. They may quote a request, and a request may hold
+ * anything: nothing in it may keep its event, and those that are written with it, from being written.
  */
-function inOrder(details: Readonly<Record<string, Detail>>): Draft['details'] {
+function storableMembers(details: Readonly<Record<string, unknown>>): Draft['details'] {
   const ordered: Record<string, unknown> = {};
-  for (const name of Object.keys(details).sort()) ordered[name] = storableDetail(details[name]);
+  for (const name of Object.keys(details).sort()) ordered[storable(name)] = storableDetail(details[name]);
   return ordered;
 }
 
-function storableDetail(value: Detail): Detail {
+function storableDetail(value: unknown): unknown {
   if (typeof value === 'string') return storable(value);
-  return Array.isArray(value) ? (value as readonly string[]).map(storable) : value;
+  if (Array.isArray(value)) return value.map(storableDetail);
+  return typeof value === 'object' && value !== null ? storableMembers(value as Record<string, unknown>) : value;
 }

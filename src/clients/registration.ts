@@ -1,4 +1,5 @@
 /** Makes, changes, revokes, restores and deletes clients. Each function is part of its caller's transaction. */
+import { randomInt } from 'node:crypto';
 import { randomId } from '../base/ids.ts';
 import { conflict, invalid, notFound, Refused } from '../base/refusal.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
@@ -9,10 +10,14 @@ import type { Client, ClientWithSecrets } from './client.ts';
 import { readClient } from './client_rows.ts';
 import { beyond, shared, together } from './metadata/access.ts';
 import { usesSecret } from './metadata/authentication.ts';
+import { refuseUnknownAccess } from './known_access.ts';
 import { ClientMetadata } from './metadata/client_metadata.ts';
 import { demandSector, type SectorDocument } from './sector.ts';
 import { sectorOf } from './subject.ts';
 import { refuseWithoutKey } from './signing_algs.ts';
+
+/** What is left of the column's range is for revocations. */
+const FIRST_GENERATIONS = 2 ** 30;
 
 /**
  * Makes a client. `clientId` is for the ones that the house itself makes at its first start; `sector` is what
@@ -29,7 +34,14 @@ export async function createClient(
   demandSector(metadata, sector);
   const row = await tx
     .insertInto('clients')
-    .values({ client_id: clientId, ...stored(metadata), created_at: now, updated_at: now })
+    .values({
+      client_id: clientId,
+      ...stored(metadata),
+      // a client that is a URL may have been here before: tokens of that time must not count as of this one
+      token_generation: randomInt(1, FIRST_GENERATIONS),
+      created_at: now,
+      updated_at: now,
+    })
     .onConflict((clash) => clash.doNothing())
     .returning('client_id')
     .executeTakeFirst();
@@ -277,32 +289,5 @@ async function refuseUnknownTypes(
     if (!known.has(type)) throw invalid(at, 'names no type that is registered here');
     if (!typesHeld.includes(type) && !reach.some((row) => row.type === type && has.has(row.resource)))
       throw invalid(at, 'names a type that is for none of the client’s resources');
-  });
-}
-
-/** Locks the resources named against change, so that no scope disappears between this check and the commit. */
-async function refuseUnknownAccess(
-  tx: Tx,
-  resources: ClientMetadata['resources'],
-  introspects: readonly string[],
-): Promise<void> {
-  const names = [...resources.map((access) => access.resource), ...introspects];
-  if (names.length === 0) return;
-  const rows = await tx
-    .selectFrom('resources')
-    .select(['identifier', 'scopes'])
-    .where('identifier', 'in', names)
-    .forShare()
-    .execute();
-  const known = new Map(rows.map((row) => [row.identifier, new Set(row.scopes.map((scope) => scope.name))]));
-  resources.forEach(({ resource, scopes }, index) => {
-    const its = known.get(resource);
-    if (!its) throw invalid(`/resources/${index}/resource`, 'names no resource that is registered here');
-    const unknown = scopes.filter((scope) => !its.has(scope));
-    if (unknown.length > 0)
-      throw invalid(`/resources/${index}/scopes`, `names scopes that ${resource} does not have: ${unknown.join(' ')}`);
-  });
-  introspects.forEach((resource, index) => {
-    if (!known.has(resource)) throw invalid(`/introspects/${index}`, 'names no resource that is registered here');
   });
 }

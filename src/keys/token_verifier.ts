@@ -41,6 +41,7 @@ export interface ParentToken {
   readonly client_id: string;
   readonly gen: number;
   readonly gid?: string;
+  readonly asserted_by?: string;
 }
 
 /** Far longer than any token of ours: a bound on what is worth parsing. */

@@ -7,6 +7,7 @@
 import type { RateLimiterPostgres } from 'rate-limiter-flexible';
 import type pg from 'pg';
 import { countAttempt, createCounter, keyFor, type Admission, type Limit } from './failed_attempts.ts';
+import { networkOf } from './network.ts';
 
 /** A person mistypes a few times; a program guesses for ever. */
 const PER_ACCOUNT_AND_ADDRESS: Limit = { points: 5, duration: 60 };
@@ -31,11 +32,12 @@ export class LoginAttempts {
   /** Counts an attempt for the account that was typed, whether there is such an account or not. */
   async admit(email: string, address: string): Promise<Admission> {
     const account = keyFor(email.trim().toLowerCase());
-    const both = keyFor(`${account} ${address}`);
+    const network = networkOf(address);
+    const both = keyFor(`${account} ${network}`);
     const admission = await countAttempt([
       [this.#perAccountAndAddress, both],
       ...((await this.#known.get(both)) ? [] : [[this.#perAccount, account] as const]),
-      [this.#perAddress, keyFor(address)],
+      [this.#perAddress, keyFor(network)],
     ]);
     if (!admission.admitted) return admission;
     return {

@@ -5,6 +5,7 @@
 import type { RateLimiterPostgres } from 'rate-limiter-flexible';
 import type pg from 'pg';
 import { countAttempt, createCounter, keyFor, type Admission, type Limit } from './failed_attempts.ts';
+import { networkOf } from './network.ts';
 
 const REGISTRATIONS: Limit = { points: 100, duration: 600 };
 const MANAGEMENT: Limit = { points: 300, duration: 600 };
@@ -23,15 +24,15 @@ export class Registrations {
 
   /** Counts a registration, whether it will be a good one or not. */
   admitRegistration(address: string): Promise<Admission> {
-    return countAttempt([[this.#registrations, keyFor(address)]]);
+    return countAttempt([[this.#registrations, keyFor(networkOf(address))]]);
   }
 
   admitManagement(address: string): Promise<Admission> {
-    return countAttempt([[this.#management, keyFor(address)]]);
+    return countAttempt([[this.#management, keyFor(networkOf(address))]]);
   }
 
   /** Counts a URL that this server knows no client for. */
   admitDocument(address: string): Promise<Admission> {
-    return countAttempt([[this.#documents, keyFor(address)]]);
+    return countAttempt([[this.#documents, keyFor(networkOf(address))]]);
   }
 }

@@ -4,6 +4,7 @@
  * nobody can use up what is a client's by naming it.
  */
 import { EventLoop } from './event_loop.ts';
+import { networkOf } from './network.ts';
 import { TokenBuckets, type BucketSettings, type Taken } from './token_buckets.ts';
 
 export interface TrafficSettings {
@@ -37,7 +38,7 @@ export class Traffic {
   }
 
   refusesAddress(address: string): Refusal | undefined {
-    return this.#refusal(this.#addresses, this.#addresses.take(address, performance.now()));
+    return this.#refusal(this.#addresses, this.#addresses.take(networkOf(address), performance.now()));
   }
 
   /** For a client that has proved itself. */
@@ -53,7 +54,7 @@ export class Traffic {
   /** A client has proved itself while it was answered: it pays, and its address gets back what it has paid. */
   charge(clientId: string, address: string): void {
     this.#clients.take(clientId, performance.now());
-    this.#addresses.giveBack(address);
+    this.#addresses.giveBack(networkOf(address));
   }
 
   get eventLoopDelayMilliseconds(): number {

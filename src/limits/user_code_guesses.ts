@@ -6,6 +6,7 @@
 import type { RateLimiterPostgres } from 'rate-limiter-flexible';
 import type pg from 'pg';
 import { countAttempt, createCounter, keyFor, type Admission, type Limit } from './failed_attempts.ts';
+import { networkOf } from './network.ts';
 
 const PER_SESSION: Limit = { points: 10, duration: 600 };
 const PER_ADDRESS: Limit = { points: 50, duration: 600 };
@@ -26,7 +27,7 @@ export class UserCodeGuesses {
   admit(session: string, address: string): Promise<Admission> {
     return countAttempt([
       [this.#perSession, keyFor(session)],
-      [this.#perAddress, keyFor(address)],
+      [this.#perAddress, keyFor(networkOf(address))],
       [this.#all, 'all'],
     ]);
   }

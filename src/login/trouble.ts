@@ -14,6 +14,15 @@ export const EXPIRED: NoticePage = {
   sentences: ['This sign-in has expired or was started in another browser. Go back to the application and try again.'],
 };
 
+/** Its client was revoked, or its account disabled, while the person was on the way. */
+const ENDED: NoticePage = {
+  page: 'notice',
+  heading: 'This sign-in can’t go on',
+  sentences: [
+    'The application, or your account, may not be used any more. If you did not expect that, ask the people who run this service.',
+  ],
+};
+
 export function catchTrouble({ views, log }: LoginRoom): Middleware {
   return async (ctx, next) => {
     try {
@@ -29,6 +38,7 @@ export function catchTrouble({ views, log }: LoginRoom): Middleware {
 
 function explain(error: unknown): { status: number; page: NoticePage } {
   if (error instanceof errors.SessionNotFound) return { status: 400, page: EXPIRED };
+  if (error instanceof errors.InvalidGrant) return { status: 403, page: ENDED };
   if (error instanceof Refused) return { status: statusOf(error.refusal), page: sorry(sentenceOf(error.refusal)) };
   if (isUnavailable(error))
     return { status: 503, page: sorry('The server can’t be reached in full just now. Try again in a moment.') };

@@ -50,14 +50,14 @@ export class AccessTokens {
   }
 
   async #lives(claims: AccessTokenClaims, now: Date): Promise<boolean> {
-    const { parents = [], asserted_by: issuer } = claims;
-    if (issuer !== undefined && !this.#settings.isTrusted(issuer)) return false;
+    const { parents = [] } = claims;
     for (const token of [claims, ...parents]) if (!(await this.#stands(token, now))) return false;
     return true;
   }
 
-  async #stands({ client_id, gen, jti, gid }: ParentToken, now: Date): Promise<boolean> {
-    const { clients, revoked, database } = this.#settings;
+  async #stands({ client_id, gen, jti, gid, asserted_by: issuer }: ParentToken, now: Date): Promise<boolean> {
+    const { clients, revoked, database, isTrusted } = this.#settings;
+    if (issuer !== undefined && !isTrusted(issuer)) return false;
     const client = await clients.find(client_id);
     if (!client || client.revokedAt || client.tokenGeneration !== gen) return false;
     if (revoked.has(jti)) return false;

@@ -16,7 +16,7 @@ import { Refused } from '../base/refusal.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
 import { parseJson } from '../http/json_text.ts';
 import type { AuthorizationDetailsTypes } from '../resources/authorization_details_types.ts';
-import { isWithin } from './narrower_details.ts';
+import { areWithin } from './narrower_details.ts';
 import { recordOf } from './registered_clients.ts';
 import { askedFor, locationsOf, type Details } from './requested_details.ts';
 
@@ -93,7 +93,7 @@ export class AuthorizationDetailsPolicy {
   #forAccessToken: AuthorizationDetailsForAccessToken = (ctx, token, source, grantType) => {
     const asked = askedFor(ctx);
     const granted = grantType === 'client_credentials' ? (asked ?? []) : ((source?.rar ?? []) as Details);
-    if (asked?.some((detail) => !granted.some((whole) => isWithin(detail, whole))))
+    if (asked && !areWithin(asked, granted))
       throw new errors.InvalidAuthorizationDetails('authorization_details: more than was granted');
     const resource = token.resourceServer?.identifier();
     const carried = this.#living(recordOf(ctx.oidc.client!), asked ?? granted)

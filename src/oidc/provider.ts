@@ -46,6 +46,7 @@ import { showFormPost, type FormPostPages } from './form_post.ts';
 import { loadExistingGrant } from './existing_grant.ts';
 import { authMethods, endpointAliases, mutualTls, type MutualTlsSettings } from './mutual_tls.ts';
 import { noteClaims, noteReplay, noteReuse, takeNotes } from './notes.ts';
+import { passByOutlivedHints } from './outlived_hints.ts';
 import { INTERACTION_SECONDS } from './own_login.ts';
 import { takePostedRequests } from './posted_requests.ts';
 import { demandPushedRequest } from './pushed_requests.ts';
@@ -146,6 +147,7 @@ export function createProvider(settings: ProviderSettings, jwks: readonly JWK[])
   demandPushedRequest(provider);
   postponeLogouts(provider, settings);
   takePostedRequests(provider, ROUTES.end_session, settings.pages);
+  passByOutlivedHints(provider, ROUTES.end_session, jwks);
   (provider.ReplayDetection as { unique: unknown }).unique = useOnceOnAllNodes(settings.database);
   offerTokenExchange(provider, settings);
   offerJwtBearer(provider, settings);

@@ -209,8 +209,9 @@ async function actorOf(
   // another client's token proves nothing about who acts here
   if (claims.client_id !== clientId) refuseActor('it was issued to another client');
   if (claims.act || claims.parents) refuseActor('its subject does not act in person');
-  const { sub, exp, cnf, gid } = claims;
-  return { sub, exp, cnf, parent: { ...parentFrom(claims), ...(gid !== undefined && { gid }) } };
+  const { sub, exp, cnf, gid, asserted_by } = claims;
+  const restsOn = { ...(gid !== undefined && { gid }), ...(asserted_by !== undefined && { asserted_by }) };
+  return { sub, exp, cnf, parent: { ...parentFrom(claims), ...restsOn } };
 }
 
 /** Of an assertion that is no token of ours it may be anything, or nothing. */

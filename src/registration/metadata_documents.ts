@@ -15,6 +15,7 @@ import type { ClientDirectory } from '../clients/client_directory.ts';
 import { readClient } from '../clients/client_rows.ts';
 import type { ClientMetadata } from '../clients/metadata/client_metadata.ts';
 import { createClient, lockClient, updateClient } from '../clients/registration.ts';
+import { readSector, type FetchDocument, type SectorDocument } from '../clients/sector.ts';
 import type { Database } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 import type { Egress } from '../egress/egress.ts';
@@ -25,13 +26,14 @@ import { isDocumentUrl, isTakenFrom, readDocument } from './metadata_document.ts
 import { lockPolicy } from './policies.ts';
 import type { RegistrationPolicy } from './policy.ts';
 import type { PolicyDirectory } from './policy_directory.ts';
-import { errorOf, reasonOf, RegistrationRefused } from './refusal.ts';
-import { patchFor, recordRegistered, refuseOneTooMany } from './registered_clients.ts';
+import { errorOf, ofChange, reasonOf, RegistrationRefused } from './refusal.ts';
+import { patchFor, recordRegistered, refuseOneTooMany, withHeld } from './registered_clients.ts';
 
 export interface MetadataDocumentsSettings {
   readonly database: Database;
   readonly directory: ClientDirectory;
   readonly egress: Pick<Egress, 'get'>;
+  readonly fetchDocument: FetchDocument;
   readonly policies: PolicyDirectory;
   readonly limits: Registrations;
   readonly trail: AuditTrail;
@@ -85,7 +87,8 @@ export class MetadataDocuments {
     }
     try {
       const answer = await egress.get(clientId);
-      return { client: await this.#keep(policy.name, clientId, answer, { origin, now }) };
+      const sector = await this.#readSector(policy, clientId, answer, known);
+      return { client: await this.#keep({ policyName: policy.name, clientId, answer, sector }, { origin, now }) };
     } catch (error) {
       if (error instanceof EgressFailed && known && outlasts(known, now)) return { client: known };
       const refusal = refusalOf(error);
@@ -95,16 +98,23 @@ export class MetadataDocuments {
     }
   }
 
-  /** Makes the client, or brings it up to date; another node may be doing the same. */
-  async #keep(
-    policyName: string,
+  /** What vouches for the sector that the document would put the client in. */
+  async #readSector(
+    policy: RegistrationPolicy,
     clientId: string,
     answer: Answer,
-    { origin, now }: Pick<Change, 'origin' | 'now'>,
-  ): Promise<ClientWithSecrets> {
+    known: ClientWithSecrets | undefined,
+  ): Promise<SectorDocument | undefined> {
+    const metadata = readDocument(policy, clientId, answer);
+    const after = known ? { ...metadata, ...withHeld(known, metadata) } : metadata;
+    return readSector(after, this.#settings.fetchDocument, known?.metadata);
+  }
+
+  /** Makes the client, or brings it up to date; another node may be doing the same. */
+  async #keep(fetched: Fetched, { origin, now }: Pick<Change, 'origin' | 'now'>): Promise<ClientWithSecrets> {
     const { database, trail, changes } = this.#settings;
     const keep = (): Promise<ClientWithSecrets> =>
-      transact(database, (tx) => storeDocument({ tx, trail, origin, now }, policyName, clientId, answer));
+      transact(database, (tx) => storeDocument({ tx, trail, origin, now }, fetched));
     const client = await keep().catch((error: unknown) => {
       // the other node was quicker: what it made is there now
       if (error instanceof Refused && error.refusal.reason === 'conflict') return keep();
@@ -116,11 +126,16 @@ export class MetadataDocuments {
   }
 }
 
+interface Fetched {
+  readonly policyName: string;
+  readonly clientId: string;
+  readonly answer: Answer;
+  readonly sector: SectorDocument | undefined;
+}
+
 async function storeDocument(
   change: Change,
-  policyName: string,
-  clientId: string,
-  answer: Answer,
+  { policyName, clientId, answer, sector }: Fetched,
 ): Promise<ClientWithSecrets> {
   const { tx, now } = change;
   const { policy } = await lockPolicy(tx, policyName);
@@ -131,7 +146,7 @@ async function storeDocument(
     document_fresh_until: later(answer.freshUntil, addSeconds(now, FRESH_SECONDS_LEAST)),
   };
   if (known) {
-    await bringUpToDate(change, clientId, metadata);
+    await bringUpToDate(change, clientId, metadata, sector);
     await tx
       .updateTable('client_registrations')
       .set({ ...times, policy: policy.name })
@@ -140,7 +155,7 @@ async function storeDocument(
     await recordChange(tx, { topic: 'client', key: clientId }, now);
   } else {
     await refuseOneTooMany(tx, policy);
-    await createClient(change, metadata, clientId);
+    await createClient(change, metadata, clientId, sector);
     const registration = { client_id: clientId, source: 'metadata_document', policy: policy.name } as const;
     await tx
       .insertInto('client_registrations')
@@ -159,13 +174,15 @@ async function storeDocument(
 }
 
 /** What an admin has set stays; a document that says the same as before leaves the client as it is. */
-async function bringUpToDate(change: Change, clientId: string, metadata: ClientMetadata): Promise<void> {
+async function bringUpToDate(
+  change: Change,
+  clientId: string,
+  metadata: ClientMetadata,
+  sector: SectorDocument | undefined,
+): Promise<void> {
   const client = await lockClient(change.tx, clientId);
-  const held = client.registration?.heldMembers ?? [];
-  const patch = Object.fromEntries(
-    Object.entries(patchFor(client, metadata)).filter(([member]) => !held.includes(member)),
-  );
-  if (Object.keys(patch).length > 0) await updateClient(change, client, patch);
+  const patch = patchFor(client, metadata);
+  if (Object.keys(patch).length > 0) await updateClient(change, client, patch, sector);
 }
 
 function isFresh({ registration }: ClientWithSecrets, now: Date): boolean {
@@ -187,9 +204,7 @@ function refusalOf(error: unknown): RegistrationRefused['refusal'] {
   if (error instanceof RegistrationRefused) return error.refusal;
   const detail = 'can’t be fetched';
   if (error instanceof EgressFailed) return { reason: 'metadata', member: 'the client metadata document', detail };
-  if (error instanceof Refused && error.refusal.reason === 'invalid') {
-    const [first] = error.refusal.violations;
-    return { reason: 'metadata', member: first?.path.replace(/^\//, '') ?? '', detail: first?.detail ?? '' };
-  }
+  if (error instanceof Refused && ['invalid', 'conflict'].includes(error.refusal.reason))
+    return ofChange(error).refusal;
   throw error;
 }

@@ -7,7 +7,10 @@ import { ClientMetadata, ClientMetadataShape } from '../clients/metadata/client_
 import { isAmong, type RegistrationPolicy } from './policy.ts';
 import { refusedMember } from './refusal.ts';
 
-/** Members of the registries (RFC 7591, 4.1 and what came after) that clients may set; those taken are the ones this server speaks. */
+/**
+ * Members of the registries (RFC 7591, 4.1 and what came after) that clients may set; those taken are the ones this
+ * server speaks. `profile` is our own: whoever demands more of itself may do so.
+ */
 const OWN_MEMBERS: ReadonlySet<string> = new Set(
   `application_type redirect_uris post_logout_redirect_uris grant_types response_types client_name client_uri
   logo_uri policy_uri tos_uri contacts software_id software_version token_endpoint_auth_method
@@ -19,7 +22,8 @@ const OWN_MEMBERS: ReadonlySet<string> = new Set(
   sector_identifier_uri initiate_login_uri default_max_age require_auth_time default_acr_values
   backchannel_logout_uri backchannel_logout_session_required frontchannel_logout_uri
   frontchannel_logout_session_required backchannel_token_delivery_mode backchannel_client_notification_endpoint
-  backchannel_authentication_request_signing_alg backchannel_user_code_parameter`.split(/\s+/),
+  backchannel_authentication_request_signing_alg backchannel_user_code_parameter
+  profile`.split(/\s+/),
 );
 
 export type Given = Readonly<Record<string, unknown>>;
@@ -82,6 +86,14 @@ function isOnDevicesAlone(redirectUris: unknown): boolean {
   return uris.length > 0 && !uris.some((uri) => typeof uri !== 'string' || /^https:/i.test(uri));
 }
 
+/** Where this server goes by itself: what it may reach on loopback is for clients that an admin has registered. */
+const VISITED = [
+  'jwks_uri',
+  'sector_identifier_uri',
+  'backchannel_logout_uri',
+  'backchannel_client_notification_endpoint',
+] as const;
+
 function demandAllowed(policy: RegistrationPolicy, metadata: ClientMetadata): void {
   const { grant_types: grantTypes, token_endpoint_auth_methods: methods } = policy;
   const excess = metadata.grant_types.find((grantType) => !grantTypes.includes(grantType));
@@ -89,9 +101,8 @@ function demandAllowed(policy: RegistrationPolicy, metadata: ClientMetadata): vo
   if (!methods.includes(metadata.token_endpoint_auth_method)) {
     throw refusedMember('token_endpoint_auth_method', `must be ${methods.join(' or ')} here`);
   }
-  if (metadata.jwks_uri !== undefined && !metadata.jwks_uri.startsWith('https:')) {
-    throw refusedMember('jwks_uri', 'must be an https URL');
-  }
+  const insecure = VISITED.find((member) => metadata[member]?.startsWith('https:') === false);
+  if (insecure) throw refusedMember(insecure, 'must be an https URL');
   for (const member of ['redirect_uris', 'post_logout_redirect_uris'] as const) {
     metadata[member].forEach((uri, index) => demandAllowedUri(policy, `${member}/${index}`, uri));
   }

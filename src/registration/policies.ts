@@ -1,8 +1,9 @@
 /** Keeps the policies. Each function is part of its caller's transaction. */
-import { conflict, invalid, notFound, Refused } from '../base/refusal.ts';
+import { conflict, notFound, Refused } from '../base/refusal.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
 import type { Change } from '../audit/change.ts';
 import { recordChange } from '../changes/change_log.ts';
+import { refuseUnknownAccess } from '../clients/known_access.ts';
 import type { ResourceAccess } from '../clients/metadata/access.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
 import { RegistrationPolicy, StoredRegistrationPolicy } from './policy.ts';
@@ -17,7 +18,7 @@ export interface StoredPolicy {
 export async function createPolicy(change: Change, policy: RegistrationPolicy): Promise<StoredPolicy> {
   const { tx, now } = change;
   await refuseSecondForAll(tx, policy);
-  await lockResources(tx, policy);
+  await refuseUnknownAccess(tx, policy.resources);
   const row = await tx
     .insertInto('registration_policies')
     .values({ name: policy.name, ...columns(policy), created_at: now, updated_at: now })
@@ -46,7 +47,7 @@ export async function updatePolicy(
   if (!parsed.success) throw new Refused({ reason: 'invalid', violations: violationsOf(parsed.error) });
   const policy = parsed.data;
   await refuseSecondForAll(tx, policy);
-  await lockResources(tx, policy);
+  await refuseUnknownAccess(tx, policy.resources);
   await tx
     .updateTable('registration_policies')
     .set({ ...columns(policy), version: stored.version + 1, updated_at: now })
@@ -174,29 +175,6 @@ async function refuseSecondForAll(tx: Tx, policy: RegistrationPolicy): Promise<v
       .executeTakeFirst();
     if (other) throw conflict(`${other.name} has ${member} already, and only one policy can have it.`);
   }
-}
-
-/** Locks the resources named against change, so that no scope disappears between this check and the commit. */
-async function lockResources(tx: Tx, { resources }: RegistrationPolicy): Promise<void> {
-  if (resources.length === 0) return;
-  const rows = await tx
-    .selectFrom('resources')
-    .select(['identifier', 'scopes'])
-    .where(
-      'identifier',
-      'in',
-      resources.map(({ resource }) => resource),
-    )
-    .forShare()
-    .execute();
-  const known = new Map(rows.map((row) => [row.identifier, new Set(row.scopes.map((scope) => scope.name))]));
-  resources.forEach(({ resource, scopes }, index) => {
-    const its = known.get(resource);
-    if (!its) throw invalid(`/resources/${index}/resource`, 'names no resource that is registered here');
-    const unknown = scopes.filter((scope) => !its.has(scope));
-    if (unknown.length > 0)
-      throw invalid(`/resources/${index}/scopes`, `names scopes that ${resource} does not have: ${unknown.join(' ')}`);
-  });
 }
 
 async function storeResources(tx: Tx, { name, resources }: RegistrationPolicy): Promise<void> {

@@ -7,11 +7,14 @@
 import { z } from 'zod';
 import { ResourceAccess } from '../clients/metadata/access.ts';
 import { AUTH_METHODS } from '../clients/metadata/authentication.ts';
-import { GRANT_TYPES } from '../clients/metadata/flows.ts';
+import { DEVICE_CODE, GRANT_TYPES } from '../clients/metadata/flows.ts';
 
-const OPENID_SCOPES = ['openid', 'profile', 'email', 'offline_access'] as const;
+const OPENID_SCOPES = ['openid', 'profile', 'email', 'address', 'phone', 'offline_access'] as const;
+const USUAL_SCOPES = ['openid', 'profile', 'email', 'offline_access'] as const;
 /** What a policy lets clients use unless it says otherwise: no grant without a person, nothing that needs certificates. */
 const USUAL_GRANT_TYPES = ['authorization_code', 'refresh_token'] as const;
+/** What may be open to whoever comes: a person is asked, who began it. */
+const FOR_ANYONE: readonly string[] = ['authorization_code', 'refresh_token', DEVICE_CODE];
 const USUAL_METHODS = ['none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt'] as const;
 
 const isUnique = (all: readonly unknown[]): boolean => new Set(all).size === all.length;
@@ -74,7 +77,7 @@ const settings = {
     .array(z.enum(OPENID_SCOPES, `must be one of ${OPENID_SCOPES.join(', ')}`))
     .min(1, 'must name at least one scope')
     .refine(isUnique, 'must not name a scope twice')
-    .default([...OPENID_SCOPES]),
+    .default([...USUAL_SCOPES]),
   resources: z
     .array(ResourceAccess)
     .max(100, 'must not name more than 100 resources')
@@ -118,10 +121,11 @@ export const RegistrationPolicy = RegistrationPolicyShape.superRefine((policy, c
   const object = (member: keyof typeof settings, message: string): void =>
     context.addIssue({ code: 'custom', path: [member], message });
   const anyoneMayCome = policy.open_registration || policy.client_id_metadata_documents;
-  if (anyoneMayCome && policy.grant_types.includes('client_credentials')) {
+  const excess = policy.grant_types.find((grantType) => !FOR_ANYONE.includes(grantType));
+  if (anyoneMayCome && excess !== undefined) {
     object(
       'grant_types',
-      'must not contain client_credentials where clients come without a token: no person would be asked',
+      `must not contain ${excess} where clients come without a token: people would not be asked, or by anybody`,
     );
   }
   if (policy.client_id_hosts && !policy.client_id_metadata_documents) {

@@ -8,7 +8,7 @@ export type RegistrationRefusal =
   | { readonly reason: 'statement_invalid'; readonly detail: string }
   | { readonly reason: 'statement_unapproved'; readonly detail: string }
   | { readonly reason: 'full'; readonly policy: string; readonly limit: number }
-  | { readonly reason: 'request'; readonly status: 400 | 413 | 415; readonly detail: string };
+  | { readonly reason: 'request'; readonly status: 400 | 409 | 413 | 415; readonly detail: string };
 
 export interface RegistrationError {
   readonly status: number;
@@ -104,6 +104,21 @@ export function ofBody({ refusal }: Refused): RegistrationRefused {
       });
     case 'unsupported_media_type':
       return new RegistrationRefused({ reason: 'request', status: 415, detail: refusal.detail });
+    default:
+      throw new Error('A body was refused for what only a change can be refused for.');
+  }
+}
+
+/** What is wrong with a change that a registration or an update would be. */
+export function ofChange({ refusal }: Refused): RegistrationRefused {
+  switch (refusal.reason) {
+    case 'invalid': {
+      const [first] = refusal.violations;
+      const member = first?.path.replace(/^\//, '') || 'the metadata';
+      return refusedMember(member, first?.detail ?? 'is not as it should be');
+    }
+    case 'conflict':
+      return new RegistrationRefused({ reason: 'request', status: 409, detail: refusal.detail });
     default:
       // what was there a moment ago is gone: the token is, with its policy or its client
       return tokenRefused();

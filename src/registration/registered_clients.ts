@@ -9,6 +9,7 @@ import { usesSecret } from '../clients/metadata/authentication.ts';
 import type { ClientMetadata } from '../clients/metadata/client_metadata.ts';
 import { createClient, deleteClient, lockClient, updateClient } from '../clients/registration.ts';
 import { addSecret } from '../clients/secrets.ts';
+import type { SectorDocument } from '../clients/sector.ts';
 import type { Reader, Tx } from '../db/connection.ts';
 import type { DataKey } from '../vault/vault.ts';
 import { useInitialAccessToken } from './initial_access_tokens.ts';
@@ -38,6 +39,15 @@ export interface RegistrationRequest {
   readonly initialAccessToken?: string | undefined;
   readonly given: Given;
   readonly statement?: SoftwareStatement | undefined;
+  /** What vouches for the sector of what was given, fetched before the transaction. */
+  readonly sector?: SectorDocument | undefined;
+}
+
+export interface UpdateRequest {
+  readonly clientId: string;
+  readonly presented: string;
+  readonly given: Given;
+  readonly sector?: SectorDocument | undefined;
 }
 
 export interface Registered {
@@ -50,7 +60,7 @@ export interface Registered {
 /** Registers a client. What is refused uses nothing up: the token is spent in the same transaction. */
 export async function registerClient(
   change: Change,
-  { policy: name, initialAccessToken, given, statement }: RegistrationRequest,
+  { policy: name, initialAccessToken, given, statement, sector }: RegistrationRequest,
   credentials: Credentials,
 ): Promise<Registered> {
   const { tx, now } = change;
@@ -61,7 +71,7 @@ export async function registerClient(
   await refuseOneTooMany(tx, policy);
 
   const clientId = randomId('client');
-  await createClient(change, underPolicy(policy, { ...given, ...statement?.members }), clientId);
+  await createClient(change, underPolicy(policy, withStatement(given, statement)), clientId, sector);
   await tx
     .insertInto('client_registrations')
     .values({
@@ -127,7 +137,7 @@ export async function findByToken(
  */
 export async function replaceRegistration(
   change: Change,
-  { clientId, presented, given }: { readonly clientId: string; readonly presented: string; readonly given: Given },
+  { clientId, presented, given, sector }: UpdateRequest,
   credentials: Credentials,
 ): Promise<Registered> {
   const { tx } = change;
@@ -137,7 +147,7 @@ export async function replaceRegistration(
   await swapToken(tx, clientId, presented, sha256(credentials.registrationAccessToken.reveal()));
   const { policy } = await lockPolicy(tx, client.registration.policy);
   const patch = patchFor(client, underPolicy(policy, withHeld(client, given)));
-  const { metadata } = await updateClient(change, client, patch);
+  const { metadata } = await updateClient(change, client, patch, sector);
   const secret = await giveSecret(change, { ...(await lockClient(tx, clientId)), metadata }, policy, credentials);
   return { client: await reread(tx, clientId), secret, registrationAccessToken: credentials.registrationAccessToken };
 }
@@ -171,7 +181,7 @@ export async function holdMembers(
   const held = new Set(registration.heldMembers);
   for (const [member, value] of Object.entries(patch)) {
     if (value === null) held.delete(member);
-    else if (ownMembers.includes(member)) held.add(member);
+    else if (SETTLED.includes(member)) held.add(member);
   }
   await tx
     .updateTable('client_registrations')
@@ -180,17 +190,26 @@ export async function holdMembers(
     .execute();
 }
 
+/** What the client says, but for what somebody who is trusted says about it. */
+export function withStatement(given: Given, statement: SoftwareStatement | undefined): Given {
+  return { ...given, ...statement?.members };
+}
+
 /** What the client says, but for the members that an admin has set. */
-function withHeld({ registration, metadata }: ClientWithSecrets, given: Given): Given {
+export function withHeld({ registration, metadata }: ClientWithSecrets, given: Given): Given {
   const held = registration?.heldMembers ?? [];
   const stored = Object.entries(metadata).filter(([member]) => held.includes(member));
   const asked = Object.entries(given).filter(([member]) => !held.includes(member));
   return Object.fromEntries([...asked, ...stored]);
 }
 
-/** The change that makes a client's own members these and no others. */
-export function patchFor({ metadata: before }: ClientWithSecrets, after: ClientMetadata): Given {
-  const changes = [...ownMembers, 'scope'].map((member) => {
+/** What a registration settles: what the client says of itself, and the scopes that its policy gives. */
+const SETTLED = [...ownMembers, 'scope'];
+
+/** The change that makes a client's own members these and no others, but for those that an admin has set. */
+export function patchFor({ metadata: before, registration }: ClientWithSecrets, after: ClientMetadata): Given {
+  const free = SETTLED.filter((member) => !registration?.heldMembers.includes(member));
+  const changes = free.map((member) => {
     const [old, now] = [before, after].map((metadata) => (metadata as Given)[member]);
     return JSON.stringify(old) === JSON.stringify(now) ? [] : [[member, now ?? null] as const];
   });

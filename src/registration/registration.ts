@@ -9,6 +9,7 @@ import type { AuditTrail } from '../audit/trail.ts';
 import { Refused } from '../base/refusal.ts';
 import type { ChangeFollower } from '../changes/change_follower.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
+import { readSector, type FetchDocument } from '../clients/sector.ts';
 import type { SecretVerifier } from '../clients/secret_verifier.ts';
 import { makeSecret } from '../clients/server_made_secret.ts';
 import { isUnavailable, type Database } from '../db/connection.ts';
@@ -23,13 +24,14 @@ import type { Vault } from '../vault/vault.ts';
 import { makeRegistrationAccessToken } from './bearer_tokens.ts';
 import { clientInformation, firstInformation, REGISTRATION_PATH } from './client_information.ts';
 import { policyOfToken } from './initial_access_tokens.ts';
-import type { Given } from './own_metadata.ts';
+import { underPolicy, type Given } from './own_metadata.ts';
 import { findPolicy } from './policies.ts';
 import type { PolicyDirectory } from './policy_directory.ts';
 import {
   BROKEN,
   errorOf,
   ofBody,
+  ofChange,
   reasonOf,
   RegistrationRefused,
   tokenRefused,
@@ -42,6 +44,8 @@ import {
   registerClient,
   removeRegistration,
   replaceRegistration,
+  withHeld,
+  withStatement,
   type Credentials,
 } from './registered_clients.ts';
 import { readStatement } from './software_statements.ts';
@@ -56,6 +60,7 @@ export interface RegistrationDependencies {
   readonly statements: StatementVerifier;
   readonly policies: PolicyDirectory;
   readonly limits: Registrations;
+  readonly fetchDocument: FetchDocument;
   readonly log: Logger;
 }
 
@@ -113,16 +118,16 @@ async function answer(call: Call): Promise<void> {
 
 /** What a token opens is looked at before anything of the body is read; and the token is used up only with the last step. */
 async function register(call: Call): Promise<void> {
-  const { ctx, database, policies, presented, now } = call;
+  const { ctx, database, policies, presented, now, fetchDocument } = call;
   const name = presented === undefined ? policies.open?.name : await policyOfToken(database, presented, now);
   const policy = name === undefined ? undefined : (await findPolicy(database, name))?.policy;
   if (!policy) throw tokenRefused(presented !== undefined);
   const { software_statement: jwt, ...given } = await readMembers(ctx);
   const statement = await readStatement(call, policy, jwt);
+  const sector = await readSector(underPolicy(policy, withStatement(given, statement)), fetchDocument);
+  const request = { policy: policy.name, initialAccessToken: presented, given, statement, sector };
   const credentials = await prepareCredentials(call);
-  const registered = await inChange(call, (change) =>
-    registerClient(change, { policy: policy.name, initialAccessToken: presented, given, statement }, credentials),
-  );
+  const registered = await inChange(call, (change) => registerClient(change, request, credentials));
   ctx.status = 201;
   ctx.body = firstInformation(registered, call);
 }
@@ -141,13 +146,21 @@ async function replace(call: Call): Promise<void> {
     secret === undefined || (typeof secret === 'string' && (await verifier.verify(client, secret, now)) !== undefined);
   demandIdentity(client, given, secretIsRight);
   const { client_id: _, client_secret: __, software_statement: ___, ...members } = given;
+  const sector = await sectorAfter(call, client, members);
   const credentials = await prepareCredentials(call);
   const replaced = await inChange(
     call,
-    (change) => replaceRegistration(change, { clientId, presented, given: members }, credentials),
+    (change) => replaceRegistration(change, { clientId, presented, given: members, sector }, credentials),
     clientId,
   );
   ctx.body = firstInformation(replaced, call);
+}
+
+/** What vouches for the client's sector as the update would leave it. */
+async function sectorAfter({ database, fetchDocument }: Call, client: ClientWithSecrets, members: Given) {
+  const found = client.registration && (await findPolicy(database, client.registration.policy));
+  if (!found) throw tokenRefused();
+  return readSector(underPolicy(found.policy, withHeld(client, members)), fetchDocument, client.metadata);
 }
 
 async function remove(call: Call): Promise<void> {
@@ -165,7 +178,9 @@ async function presentedClient({ database, clientId, presented }: Call): Promise
 
 /** Members that the server sets are replaced whatever was sent (RFC 7591, 3.2.1); at an update they are looked at before. */
 async function readMembers(ctx: Context): Promise<Given> {
-  const { value } = await readJsonBody(ctx, ['application/json']);
+  const { value } = await readJsonBody(ctx, ['application/json']).catch((error: unknown) => {
+    throw error instanceof Refused ? ofBody(error) : error;
+  });
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Given;
   throw new RegistrationRefused({ reason: 'request', status: 400, detail: 'the body must be a JSON object' });
 }
@@ -241,7 +256,7 @@ async function refuseForNow(
 async function answerFailure(call: Call, error: unknown): Promise<void> {
   const { ctx, log, trail, clientId } = call;
   try {
-    const refused = error instanceof Refused ? ofBody(error) : error;
+    const refused = error instanceof Refused ? ofChange(error) : error;
     if (!(refused instanceof RegistrationRefused)) throw refused;
     const { refusal } = refused;
     const wire = errorOf(refusal);

@@ -62,12 +62,14 @@ interface Rules {
   readonly longestSeconds: number;
 }
 
+const SOFTWARE_STATEMENT = 'software-statement+jwt';
+
 /** A token of another kind says so in its `typ` (`at+jwt`, `logout+jwt`, `secevent+jwt`, …) and is no statement. */
 const RULES: Readonly<Record<Purpose, Rules>> = {
   jwt_bearer: { types: ['jwt'], audienceRequired: true, longestSeconds: 3_600 },
   token_exchange: { types: ['jwt'], audienceRequired: true, longestSeconds: DAY_SECONDS },
   software_statement: {
-    types: ['jwt', 'software-statement+jwt'],
+    types: ['jwt', SOFTWARE_STATEMENT],
     audienceRequired: false,
     longestSeconds: 366 * DAY_SECONDS,
   },
@@ -112,15 +114,17 @@ function objectionToIssuer({ disabledAt, purposes }: TrustedIssuer, purpose: Pur
 
 function objectionToHeader(
   { alg, crit, typ }: ProtectedHeaderParameters,
-  { algs }: TrustedIssuer,
+  { algs, purposes }: TrustedIssuer,
   purpose: Purpose,
 ): Distrust | undefined {
   if (!algs.some((allowed) => allowed === alg)) return 'alg_refused';
   // there is no extension that we understand
   if (crit !== undefined) return 'header_refused';
-  if (typ === undefined) return undefined;
-  if (typeof typ !== 'string') return 'header_refused';
-  const type = typ.toLowerCase().replace(/^application\//, '');
+  if (typ !== undefined && typeof typ !== 'string') return 'header_refused';
+  const type = typ?.toLowerCase().replace(/^application\//, '');
+  // who signs assertions about people, too, must say which is which (RFC 8725, 3.11): people hold those
+  if (purpose === 'software_statement' && purposes.length > 1 && type !== SOFTWARE_STATEMENT) return 'typ_refused';
+  if (type === undefined) return undefined;
   return RULES[purpose].types.includes(type) ? undefined : 'typ_refused';
 }
 

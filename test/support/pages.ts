@@ -31,7 +31,8 @@ export async function setScene(options: SceneOptions = {}): Promise<Scene> {
     gatehouse,
     application,
     async visit(contextOptions = {}) {
-      const context = await browser.newContext(contextOptions);
+      // what a test looks at must not be half-way from one colour to another
+      const context = await browser.newContext({ reducedMotion: 'reduce', ...contextOptions });
       context.setDefaultTimeout(15_000);
       context.on('console', (message) => void (isFault(message.text()) && complaints.push(message.text())));
       return context.newPage();

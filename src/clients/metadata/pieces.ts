@@ -8,13 +8,16 @@ export const clientAlg = z.enum(CLIENT_ALGS, 'must be ES256, RS256, PS256, Ed255
 /** What this server signs with. */
 export const serverAlg = z.enum(SIGNING_ALGS, ONE_OF_SIGNING_ALGS);
 
+/** Beside control and format characters: lines of their own, and fillers that are letters and show nothing. */
+const SHOWN = /^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\u034F\u115F\u1160\u17B4\u17B5\u2800\u3164\uFFA0]*$/u;
+
 export const text = (most: number) =>
   z
     .string()
     .trim()
     .min(1, 'must not be empty')
     .max(most, `must not be longer than ${most} characters`)
-    .regex(/^[^\p{Cc}\p{Cf}]*$/u, 'must not contain control or invisible characters');
+    .regex(SHOWN, 'must not contain control or invisible characters');
 
 export const httpsUrl = z
   .string()
