@@ -3,7 +3,7 @@
  * Certificates are renewed while the server runs, so the files are read again now and then; what can't be used leaves
  * the ones before in force.
  */
-import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { constants, createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import { CannotStart } from '../base/cannot_start.ts';
@@ -38,6 +38,8 @@ const TERMS = {
     'ECDHE-ECDSA-AES256-GCM-SHA384',
     'ECDHE-RSA-AES256-GCM-SHA384',
   ].join(':'),
+  // a second handshake may bring another certificate, and Node looks at whether one is verified after the first alone
+  secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
   // an authority that the operator named is trusted, be it a root or not
   allowPartialTrustChain: true,
 } as const;
