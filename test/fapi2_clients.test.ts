@@ -14,6 +14,7 @@ import { freeAddresses } from './support/process.ts';
 type Members = Readonly<Record<string, unknown>>;
 
 const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
+const CIBA = 'urn:openid:params:grant-type:ciba';
 
 describe('a client with profile fapi2', () => {
   let gatehouse: Gatehouse;
@@ -92,6 +93,13 @@ describe('a client with profile fapi2', () => {
         '/authorization_signed_response_alg',
         { authorization_signed_response_alg: 'RS256' },
       ],
+      ['for userinfo with RS256', '/userinfo_signed_response_alg', { userinfo_signed_response_alg: 'RS256' }],
+      [
+        'for people who are not at the application',
+        '/grant_types',
+        { grant_types: ['authorization_code', CIBA], backchannel_token_delivery_mode: 'poll' },
+      ],
+      ['let off PKCE', '/pkce_exemption', { pkce_exemption: { reason: 'because' } }],
       ['for devices without a browser', '/grant_types', { grant_types: ['authorization_code', DEVICE_CODE] }],
       ['with a redirect URI on loopback', '/redirect_uris/0', { redirect_uris: ['http://127.0.0.1/callback'] }],
       [

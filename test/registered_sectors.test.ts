@@ -68,7 +68,7 @@ describe('a client that comes by itself with a sector_identifier_uri', () => {
     assert.deepEqual([status, body.error], [400, 'invalid_client_metadata']);
     assert.equal(
       body.error_description,
-      'sector_identifier_uri must lead to a list of every redirect URI of the client',
+      'sector_identifier_uri must lead to a list of every redirect URI of the client, and of its jwks_uri where it needs none',
     );
   });
 

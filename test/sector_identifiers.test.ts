@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, describe, it } from 'node:test';
+import { DEVICE_CODE } from '../src/clients/metadata/flows.ts';
 import { Admin } from './support/admin.ts';
 import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 
@@ -52,12 +53,37 @@ describe('a sector_identifier_uri', () => {
     assert.ok(asked.includes('/both'));
   });
 
+  it('vouches for a client without a redirect by its keys alone: nobody joins a sector by a list that says nothing of them', async () => {
+    const device = { redirect_uris: [], grant_types: [DEVICE_CODE], token_endpoint_auth_method: 'private_key_jwt' };
+    const jwks_uri = `${origin}/keys`;
+    documents.set('/theirs', [A, B]);
+    const stranger = await register('/theirs', { ...device, jwks_uri });
+    assert.equal(stranger.status, 400);
+    assert.equal(stranger.body.errors?.[0]?.pointer, '/sector_identifier_uri');
+    const keyless = await register('/theirs', { ...device, token_endpoint_auth_method: 'none' });
+    assert.equal(keyless.status, 400);
+    const half = await register('/both', { grant_types: ['authorization_code', DEVICE_CODE], jwks_uri });
+    assert.equal(half.status, 400);
+    documents.set('/own', [jwks_uri]);
+    assert.equal((await register('/own', { ...device, jwks_uri })).status, 201);
+    const borrowed = await admin.post('/clients', {
+      jwks_uri,
+      subject_type: 'pairwise',
+      redirect_uris: [A],
+      grant_types: ['authorization_code', DEVICE_CODE],
+    });
+    assert.equal(borrowed.status, 400, 'a host of redirect URIs is not enough where nobody comes back to them');
+  });
+
   it('that does not list every redirect URI is refused (oidcc-registration-sector-bad)', async () => {
     documents.set('/one', [A, 'https://b.example.com/other']);
     const { status, body } = await register('/one');
     assert.equal(status, 400);
     assert.deepEqual(body.errors, [
-      { pointer: '/sector_identifier_uri', detail: 'must lead to a list of every redirect URI of the client' },
+      {
+        pointer: '/sector_identifier_uri',
+        detail: 'must lead to a list of every redirect URI of the client, and of its jwks_uri where it needs none',
+      },
     ]);
   });
 

@@ -201,13 +201,16 @@ async function change(
   });
 }
 
+/** What a client's sector is told by (clients/sector.ts). */
+const SECTORAL = ['sector_identifier_uri', 'redirect_uris', 'grant_types', 'jwks_uri'];
+
 /** What vouches for the client's sector as the patch would leave it, where the patch has a say in that. */
 async function sectorAfter(
   call: AdminCall,
   clientId: string,
   patch: Readonly<Record<string, unknown>>,
 ): Promise<SectorDocument | undefined> {
-  if (!('sector_identifier_uri' in patch) && !('redirect_uris' in patch)) return undefined;
+  if (!SECTORAL.some((member) => member in patch)) return undefined;
   const client = await readClient(call.dependencies.database, clientId);
   if (!client) return undefined;
   refuseToControl(call, client);

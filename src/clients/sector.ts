@@ -1,20 +1,21 @@
 /**
  * A client joins the sector of a `sector_identifier_uri` only when the document there lists every redirect URI of it
- * (OpenID Connect Core, 8.1): otherwise anybody could learn what people are called in somebody else's sector. Fetching
+ * (OpenID Connect Core, 8.1), and the URL of its keys where it needs none (CIBA, 4): otherwise anybody could learn what people are called in somebody else's sector. Fetching
  * takes time, so it is done before the transaction, and what was fetched is held against the metadata inside it.
  */
 import { z } from 'zod';
 import { conflict, invalid } from '../base/refusal.ts';
 import type { ClientMetadata } from './metadata/client_metadata.ts';
+import { isWithoutRedirect } from './metadata/subjects.ts';
 
 /** Fetches what a client points to, through the guarded way out; rejects when there is nothing to be had. */
 export type FetchDocument = (url: string) => Promise<Buffer>;
 
-type OfSector = Pick<ClientMetadata, 'sector_identifier_uri' | 'redirect_uris'>;
+type OfSector = Pick<ClientMetadata, 'sector_identifier_uri' | 'redirect_uris' | 'grant_types' | 'jwks_uri'>;
 
 export interface SectorDocument {
   readonly url: string;
-  readonly redirectUris: ReadonlySet<string>;
+  readonly listed: ReadonlySet<string>;
 }
 
 const PATH = '/sector_identifier_uri';
@@ -34,21 +35,31 @@ export async function readSector(
   const text = await fetchDocument(url).catch(() => {
     throw invalid(PATH, 'could not be fetched: it must be https on a public host and answer with status 200');
   });
-  return { url, redirectUris: listedIn(text) };
+  return { url, listed: listedIn(text) };
 }
 
 /** Throws `Refused` unless the document lists what it must, or nothing that it vouches for has changed. */
 export function demandSector(metadata: OfSector, document: SectorDocument | undefined, before?: OfSector): void {
-  const { sector_identifier_uri: url, redirect_uris } = metadata;
+  const { sector_identifier_uri: url } = metadata;
   if (url === undefined || isVouchedFor(metadata, before)) return;
   if (document?.url !== url) throw conflict('The client was changed at the same moment. Try again.');
-  if (!redirect_uris.every((uri) => document.redirectUris.has(uri)))
-    throw invalid(PATH, 'must lead to a list of every redirect URI of the client');
+  if (!vouchedFor(metadata).every((uri) => document.listed.has(uri)))
+    throw invalid(
+      PATH,
+      'must lead to a list of every redirect URI of the client, and of its jwks_uri where it needs none',
+    );
 }
 
-function isVouchedFor({ sector_identifier_uri, redirect_uris }: OfSector, before: OfSector | undefined): boolean {
-  if (before?.sector_identifier_uri !== sector_identifier_uri) return false;
-  return redirect_uris.every((uri) => before?.redirect_uris.includes(uri));
+function isVouchedFor(metadata: OfSector, before: OfSector | undefined): boolean {
+  if (!before || before.sector_identifier_uri !== metadata.sector_identifier_uri) return false;
+  const listed = vouchedFor(before);
+  return vouchedFor(metadata).every((uri) => listed.includes(uri));
+}
+
+/** What says whose the client is: where people come back to, and the keys of one that needs nobody to come back. */
+function vouchedFor(metadata: OfSector): readonly string[] {
+  const { redirect_uris, jwks_uri } = metadata;
+  return isWithoutRedirect(metadata) && jwks_uri !== undefined ? [...redirect_uris, jwks_uri] : redirect_uris;
 }
 
 function listedIn(text: Buffer): ReadonlySet<string> {

@@ -11,6 +11,7 @@ import type { LoginHints } from '../limits/login_hints.ts';
 import { AskedTooOften } from './backchannel_requests.ts';
 import { noteReplay } from './notes.ts';
 import { INTERVAL_SECONDS } from './polling.ts';
+import { recordOf } from './registered_clients.ts';
 import { useOnce } from './replay.ts';
 
 type Feature = NonNullable<NonNullable<Configuration['features']>['ciba']>;
@@ -86,9 +87,11 @@ async function accountHintedAt(
   const admission = await loginHints.admit(oidc.client!.clientId);
   if (!admission.admitted) throw new AskedTooOften('too many hints at nobody', admission.retryAfterSeconds);
   if (!LOGIN_HINT.test(hint)) return undefined;
+  // an id that all clients have in common is nothing that one with pairwise subjects has or may learn to be right
+  const takesIds = recordOf(oidc.client!).metadata.subject_type !== 'pairwise';
   const account = hint.includes('@')
     ? await findAccountByEmail(database, hint.trim().toLowerCase())
-    : await findAccount(database, hint);
+    : takesIds && (await findAccount(database, hint));
   if (!account || account.disabledAt) return undefined;
   await admission.forgive();
   return account.accountId;

@@ -46,6 +46,7 @@ import { showFormPost, type FormPostPages } from './form_post.ts';
 import { loadExistingGrant } from './existing_grant.ts';
 import { authMethods, endpointAliases, mutualTls, type MutualTlsSettings } from './mutual_tls.ts';
 import { noteClaims, noteReplay, noteReuse, takeNotes } from './notes.ts';
+import { accountMeant } from './hinted_subjects.ts';
 import { passByOutlivedHints } from './outlived_hints.ts';
 import { INTERACTION_SECONDS } from './own_login.ts';
 import { takePostedRequests } from './posted_requests.ts';
@@ -227,10 +228,11 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       // `null` is what every sandboxed page sends, and what a redirect URI of a scheme of its own has for an origin
       origin !== 'null' &&
       (client.redirectUris ?? []).some((uri) => URL.parse(uri)?.origin === origin),
-    findAccount: async (_ctx, accountId) => {
-      const account = await findAccount(database, accountId);
+    findAccount: async (ctx, name) => {
+      const accountId = await accountMeant(database, settings.subjects, ctx, name);
+      const account = accountId === undefined ? undefined : await findAccount(database, accountId);
       if (!account || account.disabledAt) return undefined;
-      return { accountId, claims: () => claimsOf(account) } satisfies OidcAccount;
+      return { accountId: account.accountId, claims: () => claimsOf(account) } satisfies OidcAccount;
     },
     loadExistingGrant: loadExistingGrant(database, clock),
     // whoever registered for refresh tokens gets them; without offline_access they end with the session

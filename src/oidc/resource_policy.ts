@@ -91,12 +91,7 @@ export class ResourcePolicy {
     const resource = this.#resources.get(identifier);
     const allowed = this.#allowed(record, identifier);
     if (!resource || allowed.size === 0) throw new errors.InvalidTarget('this client has not been given the resource');
-    const fapi2 = isFapi2(record.metadata);
-    if (fapi2 && !isFapi2Alg(resource.signingAlg)) {
-      throw new errors.InvalidTarget(
-        `tokens for this resource are signed with ${resource.signingAlg}, which FAPI 2.0 forbids`,
-      );
-    }
+    const server = underProfile(record, resource, asServer(resource, allowed));
     narrowOpenid(ctx, record);
     demandScope(ctx);
     if (isClientCredentials(ctx)) this.#settleClientCredentialsScope(ctx, allowed);
@@ -104,17 +99,16 @@ export class ResourcePolicy {
       if (record.registration) settleScope(ctx, allowed);
       this.#refuseBeyondRequested(ctx, record);
     }
-    const server = asServer(resource, allowed);
-    if (!fapi2) return server;
-    return { ...server, accessTokenTTL: Math.min(resource.accessTokenTtlSeconds, FAPI2_ACCESS_TOKEN_SECONDS) };
+    return server;
   };
 
   /** A resource with these scopes, as far as it still has them: for grants whose own policy says what a client may have. */
-  serverFor(identifier: string, scopes: ReadonlySet<string>): ResourceServer | undefined {
+  serverFor(client: Client, identifier: string, scopes: ReadonlySet<string>): ResourceServer | undefined {
     const resource = this.#resources.get(identifier);
     if (!resource) return undefined;
     const existing = resource.scopes.map((scope) => scope.name);
-    return asServer(resource, new Set(existing.filter((scope) => scopes.has(scope))));
+    const server = asServer(resource, new Set(existing.filter((scope) => scopes.has(scope))));
+    return underProfile(recordOf(client), resource, server);
   }
 
   /** What a client gets by client credentials that asks for this; `undefined` where it is to be told why it gets nothing. */
@@ -170,6 +164,17 @@ function narrowOpenid(ctx: KoaContextWithOIDC, { metadata }: ClientWithSecrets):
   const registered = new Set(metadata.scope.split(' '));
   if (asked.includes('openid') && !registered.has('openid')) throw beyond(asked, registered);
   ctx.oidc.params!['scope'] = asked.filter((scope) => registered.has(scope) || !openid.has(scope)).join(' ');
+}
+
+/** What a client's profile says of tokens, whichever grant they come from. */
+function underProfile({ metadata }: ClientWithSecrets, resource: Resource, server: ResourceServer): ResourceServer {
+  if (!isFapi2(metadata)) return server;
+  if (!isFapi2Alg(resource.signingAlg)) {
+    throw new errors.InvalidTarget(
+      `tokens for this resource are signed with ${resource.signingAlg}, which FAPI 2.0 forbids`,
+    );
+  }
+  return { ...server, accessTokenTTL: Math.min(resource.accessTokenTtlSeconds, FAPI2_ACCESS_TOKEN_SECONDS) };
 }
 
 function asServer(resource: Resource, scopes: ReadonlySet<string>): ResourceServer {

@@ -46,7 +46,7 @@ export interface Draft {
 export function draftToken(ctx: KoaContextWithOIDC, resources: ResourcePolicy, trade: Trade): Draft {
   const { provider, client, params } = ctx.oidc;
   const { policy, permitted, sub, notAfter } = trade;
-  const server = resources.serverFor(policy.resource, permitted);
+  const server = resources.serverFor(client!, policy.resource, permitted);
   if (!server) throw new errors.InvalidTarget('the resource is not there any more');
   const scope = settleScope(splitScope(params?.['scope']), splitScope(server.scope));
   const now = epochSeconds(requestOf(ctx).now);

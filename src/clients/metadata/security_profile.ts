@@ -3,7 +3,7 @@
  * filled in here, what contradicts it is refused, and what can only be seen in a request is refused there.
  */
 import { z } from 'zod';
-import { DEVICE_CODE } from './flows.ts';
+import { CIBA, DEVICE_CODE } from './flows.ts';
 import type { Check } from './client_metadata.ts';
 
 export const securityProfile = {
@@ -46,6 +46,8 @@ const ALG_MEMBERS = [
   'token_endpoint_auth_signing_alg',
   'request_object_signing_alg',
   'id_token_signed_response_alg',
+  'userinfo_signed_response_alg',
+  'introspection_signed_response_alg',
   'authorization_signed_response_alg',
 ] as const;
 
@@ -66,6 +68,10 @@ export const checkSecurityProfile: Check = (client, object) => {
   if (client.grant_types.includes(DEVICE_CODE)) {
     object(['grant_types'], `must not contain ${DEVICE_CODE} for profile fapi2: its requests can not be pushed`);
   }
+  if (client.grant_types.includes(CIBA)) {
+    object(['grant_types'], `must not contain ${CIBA} for profile fapi2: FAPI-CIBA is a profile of its own`);
+  }
+  if (client.pkce_exemption) object(['pkce_exemption'], 'must be left out for profile fapi2: it demands PKCE');
   for (const member of ALG_MEMBERS) {
     const alg = client[member];
     if (alg && !isFapi2Alg(alg)) object([member], 'must be ES256, PS256, Ed25519 or EdDSA for profile fapi2');

@@ -1,8 +1,8 @@
 /** Under which name a client gets to know people (OpenID Connect Core, 8). */
 import { z } from 'zod';
 import { keysUrl } from './pieces.ts';
-import type { Check } from './client_metadata.ts';
-import { DEVICE_CODE } from './flows.ts';
+import type { Check, ClientMetadata } from './client_metadata.ts';
+import { CIBA, DEVICE_CODE } from './flows.ts';
 
 export const subjects = {
   subject_type: z
@@ -14,23 +14,35 @@ export const subjects = {
   sector_identifier_uri: keysUrl
     .optional()
     .describe(
-      'An https URL of a JSON array that lists every redirect URI: clients whose URLs have the same host share a sector. Fetched when it is registered.',
+      'An https URL of a JSON array that lists every redirect URI, and the jwks_uri of a client that needs none (device flow, CIBA): clients whose URLs have the same host share a sector. Fetched when it is registered.',
     ),
 };
 
 export const checkSubjects: Check = (client, object) => {
   const { grant_types, redirect_uris } = client;
-  const forPeople = grant_types.includes('authorization_code') || grant_types.includes(DEVICE_CODE);
+  const forPeople = grant_types.includes('authorization_code') || isWithoutRedirect(client);
   for (const member of ['subject_type', 'sector_identifier_uri'] as const) {
     if (client[member] !== undefined && !forPeople) object([member], 'is for clients that people log in to');
+  }
+  // whose such a client is no redirect says: the host of its keys has to (CIBA, 4)
+  if (client.sector_identifier_uri !== undefined && isWithoutRedirect(client) && client.jwks_uri === undefined) {
+    object(
+      ['jwks_uri'],
+      'must be given beside sector_identifier_uri with the device flow or CIBA, and be listed there',
+    );
   }
   if (client.subject_type !== 'pairwise' || client.sector_identifier_uri !== undefined) return;
   // what an app on a device has for a host (loopback, a scheme of its own) says nothing about who made it
   const hosts = new Set(redirect_uris.map((uri) => URL.parse(uri)?.host));
-  if (client.application_type === 'native' || hosts.size !== 1) {
+  if (client.application_type === 'native' || hosts.size !== 1 || isWithoutRedirect(client)) {
     object(
       ['sector_identifier_uri'],
-      'must be given for pairwise subjects, unless the redirect URIs of a web application share one host',
+      'must be given for pairwise subjects, unless people only come back to redirect URIs of a web application that share one host',
     );
   }
 };
+
+/** Whether it learns who somebody is without their coming back to an address of its own. */
+export function isWithoutRedirect({ grant_types }: Pick<ClientMetadata, 'grant_types'>): boolean {
+  return grant_types.includes(DEVICE_CODE) || grant_types.includes(CIBA);
+}
