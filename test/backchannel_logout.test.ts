@@ -58,6 +58,19 @@ describe('back-channel logout', () => {
     );
   });
 
+  it('calls the person what the application calls them, where subjects are pairwise', async () => {
+    const client = await register({ subject_type: 'pairwise' });
+    const { person, tokens } = await signIn(gatehouse, client);
+    const { sub } = tokens.claims()!;
+    await logOut(person, gatehouse, { id_token_hint: tokens.id_token! });
+    const [token] = await receiver.received(1);
+    const claims = await verifyLogoutToken(gatehouse, token!, client.client_id);
+    assert.equal(claims.sub, sub);
+    await isSettled(1);
+    const { account_id } = await lastMessageEvent();
+    assert.notEqual(account_id, sub);
+  });
+
   const ends: Readonly<Record<string, (person: Person, accountId: string, sessionId: string) => Promise<unknown>>> = {
     'ends it on the account page': async (person, _, session_id) => {
       const { page } = await person.open(`${gatehouse.issuer}/account`);

@@ -134,6 +134,19 @@ function goodParameters(random: Random, path: string, { target }: Means): Pairs 
       ...(random.chance(0.3) ? assertion : []),
     ];
   }
+  if (path === '/backchannel_authentication')
+    return [
+      ['scope', 'openid'],
+      ['login_hint', 'demo@example.com'],
+      ['binding_message', 'Till 4'],
+      ['requested_expiry', '60'],
+      ...(random.chance(0.2) ? ([['request', jwtLike(random, { iss: clientId })]] as Pairs) : []),
+    ];
+  if (path.startsWith('/approve'))
+    return [
+      ['form_token', 'x'],
+      ['decision', 'approve'],
+    ];
   if (path.startsWith('/logout'))
     return [
       ['client_id', clientId],

@@ -94,6 +94,8 @@ async function assertWell({ output, ended }: Running, managementUrl: string): Pr
 
 /** Paths that no document names. */
 const PAGES = [
+  'GET /approve/{id}',
+  'POST /approve/{id}',
   'GET /',
   'GET /interaction/{uid}',
   'POST /interaction/{uid}/login',
