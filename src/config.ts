@@ -21,6 +21,12 @@ export interface Config {
   /** `undefined`: the PostgreSQL that npm brought, under `dataDir`. */
   readonly databaseUrl: string | undefined;
   readonly databaseMaxConnections: number;
+  /** How long the database may not answer before it counts as away. */
+  readonly databasePatienceMilliseconds: number;
+  /** How long known clients get tokens from memory while the database is away; 0: never. */
+  readonly outageSeconds: number;
+  /** How many audit entries may wait in memory for the database. */
+  readonly outageAuditEvents: number;
   readonly dataDir: string;
   /** `mcp`: clients may come by themselves, as the authorization of the Model Context Protocol wants it. */
   readonly profile: 'standard' | 'mcp';
@@ -168,6 +174,9 @@ const schema = z.object({
   GATEHOUSE_MANAGEMENT_HOST: z.string().min(1).default('127.0.0.1'),
   GATEHOUSE_MANAGEMENT_PORT: port.optional(),
   GATEHOUSE_DATABASE_MAX_CONNECTIONS: whole(2, 500, 20),
+  GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS: whole(100, 10_000, 600),
+  GATEHOUSE_OUTAGE_SECONDS: whole(0, 3_600, 300),
+  GATEHOUSE_OUTAGE_AUDIT_EVENTS: whole(1, 1_000_000, 100_000),
   GATEHOUSE_DATA_DIR: z.string().min(1).default('.gatehouse'),
   GATEHOUSE_PROFILE: z.enum(['standard', 'mcp'], 'must be standard or mcp').default('standard'),
   GATEHOUSE_MASTER_KEY: masterKey.optional(),
@@ -230,6 +239,9 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     managementPort: env.GATEHOUSE_MANAGEMENT_PORT ?? (production ? 9000 : undefined),
     databaseUrl: env.DATABASE_URL,
     databaseMaxConnections: env.GATEHOUSE_DATABASE_MAX_CONNECTIONS,
+    databasePatienceMilliseconds: env.GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS,
+    outageSeconds: env.GATEHOUSE_OUTAGE_SECONDS,
+    outageAuditEvents: env.GATEHOUSE_OUTAGE_AUDIT_EVENTS,
     dataDir: resolve(env.GATEHOUSE_DATA_DIR),
     profile: env.GATEHOUSE_PROFILE,
     masterKeys: [env.GATEHOUSE_MASTER_KEY, env.GATEHOUSE_MASTER_KEY_PREVIOUS].filter((key) => key !== undefined),

@@ -43,6 +43,7 @@ async function start(config: Config, log: Logger): Promise<Running> {
     databaseUrl: config.databaseUrl,
     dataDir: config.dataDir,
     maxConnections: config.databaseMaxConnections,
+    patienceMilliseconds: config.databasePatienceMilliseconds,
     onIdleError: (error) => log.warn({ error }, 'database.connection_lost'),
   });
   let app: App | undefined;
@@ -56,6 +57,7 @@ async function start(config: Config, log: Logger): Promise<Running> {
       clock: systemClock,
       clientAuthorities: tlsFiles.authorities,
       ...opened,
+      databaseUrl: opened.connectionString,
     });
     const bootstrap = config.production ? undefined : await app.bootstrap();
     const management = new HttpServer(app.management);

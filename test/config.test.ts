@@ -130,6 +130,9 @@ const VARIABLES: readonly Variable[] = [
     sentence: PORT_SENTENCE,
   },
   whole('GATEHOUSE_DATABASE_MAX_CONNECTIONS', 'databaseMaxConnections', 2, 500),
+  whole('GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS', 'databasePatienceMilliseconds', 100, 10_000),
+  whole('GATEHOUSE_OUTAGE_SECONDS', 'outageSeconds', 0, 3_600),
+  whole('GATEHOUSE_OUTAGE_AUDIT_EVENTS', 'outageAuditEvents', 1, 1_000_000),
   {
     name: 'GATEHOUSE_PROFILE',
     good: [
@@ -288,6 +291,9 @@ describe('the configuration', () => {
       managementPort: undefined,
       databaseUrl: undefined,
       databaseMaxConnections: 20,
+      databasePatienceMilliseconds: 600,
+      outageSeconds: 300,
+      outageAuditEvents: 100_000,
       dataDir: resolve('.gatehouse'),
       profile: 'standard',
       masterKeys: [],

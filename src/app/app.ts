@@ -1,5 +1,6 @@
 /** A node as its process sees it. This folder is where the parts meet, and nowhere else. */
 import type { RequestListener } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
 import { bootstrapDevelopment, type Bootstrap } from '../bootstrap/development.ts';
 import { bootstrapFile } from '../config.ts';
 import { management } from '../http/management.ts';
@@ -44,8 +45,24 @@ export async function createApp(settings: AppSettings): Promise<App> {
       await house.checkpoints
         .make()
         .catch((error: unknown) => settings.log.warn({ error }, 'audit.checkpoint_not_made'));
+      await letGo(house, settings.log);
     },
   };
+}
+
+/** More than the longest pause between two looks. */
+const LAST_CHANCE_MILLISECONDS = 1_200;
+
+/** What is held is written if the database is back, or else lost with this process. */
+async function letGo({ breaker, standing: { held } }: House, log: AppSettings['log']): Promise<void> {
+  const until = performance.now() + LAST_CHANCE_MILLISECONDS;
+  while (held.count > 0) {
+    if (await breaker.check()) continue;
+    if (performance.now() > until) break;
+    await delay(50);
+  }
+  if (held.count > 0) log.error({ entries: held.count }, 'audit.entries_lost');
+  await breaker.stop();
 }
 
 async function bootstrap(

@@ -6,6 +6,7 @@ import { ADMIN_SCOPES, adminResourceIdentifier } from '../admin/admin.ts';
 import { AuditKeys } from '../audit/audit_keys.ts';
 import { Checkpoints } from '../audit/checkpoints.ts';
 import { SYSTEM } from '../audit/events.ts';
+import { HeldEntries } from '../audit/held.ts';
 import { makePartitions } from '../audit/partitions.ts';
 import { AuditTrail } from '../audit/trail.ts';
 import { Argon2id } from '../base/argon2id.ts';
@@ -17,7 +18,9 @@ import { ClientDirectory } from '../clients/client_directory.ts';
 import { SecretUses } from '../clients/secret_uses.ts';
 import { subjectsUnder } from '../clients/subject.ts';
 import { type Config } from '../config.ts';
+import { Breaker } from '../db/breaker.ts';
 import type { Database } from '../db/connection.ts';
+import { guard } from '../db/connections.ts';
 import { transact } from '../db/transaction.ts';
 import type { Resolve } from '../egress/addresses.ts';
 import { Egress } from '../egress/egress.ts';
@@ -39,11 +42,13 @@ import type { MasterKey } from '../vault/master_key.ts';
 import { PolicyDirectory } from '../registration/policy_directory.ts';
 import { ensureMcpPolicy } from '../registration/mcp_policy.ts';
 import { Vault } from '../vault/vault.ts';
+import { Standing } from './standing.ts';
 
 export interface AppSettings {
   readonly config: Config;
   readonly pool: pg.Pool;
   readonly database: Database;
+  readonly databaseUrl: string;
   /** For LISTEN, which wakes this node when something changed; without it the poll alone brings the news. */
   readonly connectionString: string | undefined;
   readonly masterKeys: readonly [MasterKey, ...MasterKey[]];
@@ -57,12 +62,17 @@ export interface AppSettings {
   readonly ca?: string;
 }
 
+/** How much of a look at the database may go into writing what is held. */
+const HELD_WRITING_MILLISECONDS = 100;
+
 export type House = Awaited<ReturnType<typeof furnish>>;
 
 /** Everything that this node has one of, ready for use: keys and caches are loaded, and followed from here on. */
 export async function furnish({
   config,
+  pool,
   database,
+  databaseUrl,
   connectionString,
   masterKeys,
   log,
@@ -79,7 +89,22 @@ export async function furnish({
   const auditLog = log.child({ stream: 'audit' }, { redact: [] });
   await makePartitions(database, now).catch((error: unknown) => log.warn({ error }, 'audit.partitions_not_made'));
   const auditKeys = await AuditKeys.open(database, vault, now);
-  const trail = new AuditTrail({ database, keys: auditKeys, log: auditLog, clock });
+  const changes = new ChangeFollower({
+    database,
+    connectionString,
+    pollMilliseconds: config.changePollMilliseconds,
+    clock,
+    onError: (error) => log.warn({ error }, 'change_log.unreadable'),
+  });
+  const breaker = new Breaker({
+    connectionString: databaseUrl,
+    patienceMilliseconds: config.databasePatienceMilliseconds,
+    onOpen: (error) => log.error({ error }, 'database.away'),
+    onClose: () => log.info('database.back'),
+  });
+  const held = new HeldEntries({ keys: auditKeys, clock, entriesAtMost: config.outageAuditEvents });
+  const standing = new Standing({ breaker, changes, held, allowedSeconds: config.outageSeconds });
+  const trail = new AuditTrail({ database, keys: auditKeys, log: auditLog, clock, outage: standing });
   const { auditRetentionDays: retentionDays } = config;
   const checkpoints = new Checkpoints({ database, keys: auditKeys, trail, clock, log, retentionDays });
   const argon2id = new Argon2id(2);
@@ -107,13 +132,6 @@ export async function furnish({
   });
   await rotation.ensureKeys(now);
 
-  const changes = new ChangeFollower({
-    database,
-    connectionString,
-    pollMilliseconds: config.changePollMilliseconds,
-    clock,
-    onError: (error) => log.warn({ error }, 'change_log.unreadable'),
-  });
   changes.on('client', (clientId) => clients.drop(clientId));
   changes.on('resource', () => resources.load());
   // what a policy gives is part of each client under it
@@ -156,6 +174,7 @@ export async function furnish({
     clients,
     revoked,
     isTrusted: (name) => issuers.isTrusted(name),
+    vouch: standing.vouch,
   });
   const uses = new SecretUses(database);
   const traffic = new Traffic({
@@ -171,8 +190,15 @@ export async function furnish({
         authorities: clientAuthorities,
       })
     : undefined;
+  breaker.alsoTry((itsDatabase) => trail.writeHeld(itsDatabase, HELD_WRITING_MILLISECONDS));
+  guard(pool, breaker);
+  // its connection is open before it is needed in a hurry
+  await breaker.check();
+  breaker.start();
   return {
     traffic,
+    breaker,
+    standing,
     clientCertificates,
     vault,
     cookieKey,

@@ -70,6 +70,27 @@ export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House
     'How late this process is with its own work.',
     () => house.traffic.eventLoopDelayMilliseconds,
   );
+  const { breaker, standing } = house;
+  metrics.gauge(
+    'gatehouse_database_breaker',
+    'Whether the database is there: 0 it is, 1 it is away, 2 it is being tried.',
+    () => breaker.state,
+  );
+  metrics.gauge(
+    'gatehouse_outage_seconds_left',
+    'For how long known clients could still be served from memory if the database stayed away.',
+    () => standing.secondsLeft,
+  );
+  metrics.gauge(
+    'gatehouse_audit_entries_held',
+    'Audit entries that wait in memory for the database to return.',
+    () => standing.held.count,
+  );
+  metrics.gauge(
+    'gatehouse_audit_entries_held_written',
+    'Audit entries that had to wait in memory and were written since.',
+    () => standing.held.written,
+  );
   metrics.gauge('gatehouse_database_connections', 'Connections open to the database.', () => pool.totalCount);
   metrics.gauge('gatehouse_database_connections_idle', 'Connections that wait for work.', () => pool.idleCount);
   metrics.gauge('gatehouse_database_requests_waiting', 'Queries that wait for a connection.', () => pool.waitingCount);
@@ -78,18 +99,25 @@ export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House
 /** A node that hasn't read the change log for this long may not know who was revoked. */
 const CHANGE_LOG_STALE_MILLISECONDS = 5_000;
 
+/** A node that serves from memory stays in traffic: all of them lose the database at once, and would leave together. */
 export async function readiness({ database }: AppSettings, house: House, draining: boolean): Promise<Readiness> {
+  const { standing } = house;
   const reachable = await sql`select 1`.execute(database).then(
     () => true,
     () => false,
   );
+  const stands = !reachable && standing.away && standing.permits;
   const fresh = house.changes.ageMilliseconds() < CHANGE_LOG_STALE_MILLISECONDS;
   return {
-    ready: reachable && fresh && !draining,
+    ready: ((reachable && fresh) || stands) && !draining,
     checks: {
-      database: reachable ? 'ok' : 'not reachable',
+      database: reachable ? 'ok' : stands ? awayFor(standing.secondsLeft) : 'not reachable',
       change_log: fresh ? 'ok' : 'not read for a while',
       shutdown: draining ? 'draining' : 'ok',
     },
   };
+}
+
+function awayFor(secondsLeft: number): string {
+  return `away, serving known clients for ${Math.ceil(secondsLeft)} s more`;
 }

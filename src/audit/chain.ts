@@ -40,6 +40,8 @@ export interface Link {
 }
 
 export const HASH_BYTES = 32;
+/** How many entries are written together at most. */
+export const BATCH_LIMIT = 500;
 
 /** SHA-256 of the canonical text: what entries, links and checkpoints are named by, in base64url. */
 export function hashOf(value: Entry | Link): string {

@@ -7,29 +7,42 @@
  * a change is written in that change's own transaction, as a stream that begins and ends with it: it is there with its
  * link, or rolled back with its link. In either case entries and link are ONE statement, so no entry is ever without
  * one, whenever a node dies. A lane whose statement failed can't know whether it was carried out, so it begins another
- * stream. Each link carries a seal (an HMAC under a key that the database doesn't have); once a minute the heads of the
- * streams that grew are put under a signed checkpoint (checkpoints.ts), which looks at the seals first, and compares
- * what the database says of this node's streams with what this node remembers. Exported and verified: evidence.ts,
- * verifier.ts.
+ * stream. While the database is away, what is given to known clients may wait for its place in memory (held.ts). Each
+ * link carries a seal (an HMAC under a key that the database doesn't have); once a minute the heads of the streams that
+ * grew are put under a signed checkpoint (checkpoints.ts), which looks at the seals first, and compares what the
+ * database says of this node's streams with what this node remembers. Exported and verified: evidence.ts, verifier.ts.
  */
-import { sql } from 'kysely';
 import { DAY_SECONDS, type Clock } from '../base/clock.ts';
-import { storable, storableJson, Unavailable, type Database, type Reader, type Tx } from '../db/connection.ts';
+import { isAway, storable, Unavailable, type Database, type Tx } from '../db/connection.ts';
 import { afterCommit } from '../db/transaction.ts';
-import type { AuditKeys } from './audit_keys.ts';
-import { Stream, type Batch, type Draft, type Entry, type Head } from './chain.ts';
+import { insertBatch, type Seals } from './batch_rows.ts';
+import { BATCH_LIMIT, Stream, type Batch, type Draft, type Entry, type Head } from './chain.ts';
 import type { AuditEvent, Origin } from './events.ts';
+import type { HeldEntries } from './held.ts';
 
 /** Where the same entries go as structured lines; pino's child logger fits. */
 export interface AuditLog {
   info(fields: object, message: string): void;
 }
 
+/** The database's absence, as the trail has to know of it. */
+export interface Outage {
+  /** Whether it is known to be away. */
+  readonly away: boolean;
+  /** Whether entries may wait for it: it has not been away for too long, and not too many wait already. */
+  readonly permits: boolean;
+  /** Looks anew, trying to write what is held, and answers whether the database is there. */
+  check(): Promise<boolean>;
+  readonly held: HeldEntries;
+}
+
 export interface TrailSettings {
   readonly database: Database;
-  readonly keys: Pick<AuditKeys, 'seal'>;
+  readonly keys: Seals;
   readonly log: AuditLog;
   readonly clock: Clock;
+  /** Without it no entry ever waits: what can't be written is not done. */
+  readonly outage?: Outage;
 }
 
 interface Waiting {
@@ -38,7 +51,6 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
-const BATCH_LIMIT = 500;
 /** Two, so that the next batch is on its way while the disk still answers for the one before. */
 const LANES = 2;
 /** A stream that ends while it is remembered is one that retention can drop whole. */
@@ -58,7 +70,10 @@ export class AuditTrail {
     this.#settings = settings;
   }
 
-  /** Resolves when the events are on disk; rejects when they are not, and then no answer may be given. */
+  /**
+   * Resolves when the events are on disk, or held for it while the database is away; rejects when they are neither, and
+   * then no answer may be given.
+   */
   record(origin: Origin, ...events: readonly AuditEvent[]): Promise<void> {
     if (events.length === 0) return Promise.resolve();
     const drafts = events.map((event) => this.#draft(origin, event));
@@ -73,7 +88,7 @@ export class AuditTrail {
     const stream = this.#ofTransactions.get(tx) ?? new Stream(this.#settings.clock());
     this.#ofTransactions.set(tx, stream);
     const batch = stream.append([this.#draft(origin, event)]);
-    await this.#insert(tx, batch).catch((error: unknown) => Promise.reject(notWritten(error)));
+    await insertBatch(tx, batch, this.#settings.keys).catch((error: unknown) => Promise.reject(notWritten(error)));
     afterCommit(tx, () => this.#isWritten(batch));
   }
 
@@ -107,6 +122,7 @@ export class AuditTrail {
   }
 
   #flush(): void {
+    if (this.#settings.outage?.away) return this.#hold(this.#settings.outage, this.#queue.splice(0));
     while (this.#free.length > 0 && this.#queue.length > 0) {
       void this.#send(this.#free.pop(), this.#queue.splice(0, BATCH_LIMIT));
     }
@@ -114,18 +130,60 @@ export class AuditTrail {
 
   async #send(lane: Stream | undefined, waiting: readonly Waiting[]): Promise<void> {
     let stream: Stream | undefined = this.#continued(lane);
+    let batch: Batch | undefined;
     try {
       const [first, ...rest] = waiting.flatMap(({ drafts }) => drafts);
-      const batch = stream.append([first!, ...rest]);
-      await this.#insert(this.#settings.database, batch);
+      batch = stream.append([first!, ...rest]);
+      await insertBatch(this.#settings.database, batch, this.#settings.keys);
       this.#isWritten(batch);
       for (const { resolve } of waiting) resolve();
     } catch (error) {
       stream = undefined;
-      for (const { reject } of waiting) reject(notWritten(error));
+      await this.#failed(error, waiting, batch);
     } finally {
       this.#free.push(stream);
       this.#flush();
+    }
+  }
+
+  /** Where the database is away as a whole, a batch is kept: nobody knows whether it was carried out. */
+  async #failed(error: unknown, waiting: readonly Waiting[], batch: Batch | undefined): Promise<void> {
+    const { outage } = this.#settings;
+    if (!batch || !isAway(error) || !outage?.permits) {
+      for (const { reject } of waiting) reject(notWritten(error));
+      return;
+    }
+    const { held } = outage;
+    held.holdSent(batch);
+    // it may only have been this one connection
+    while (held.has(batch) && (await outage.check()));
+    for (const entry of batch.entries) this.#log(entry);
+    for (const { drafts, resolve, reject } of waiting) {
+      if (!held.has(batch) || drafts.every(mayWait)) resolve();
+      else reject(notWritten(error));
+    }
+  }
+
+  #hold(outage: Outage, waiting: readonly Waiting[]): void {
+    for (const { drafts, resolve, reject } of waiting) {
+      if (!outage.permits || !drafts.every(mayWait)) {
+        reject(new Unavailable('The database is away.'));
+        continue;
+      }
+      outage.held.hold(drafts);
+      for (const draft of drafts) this.#log(draft);
+      resolve();
+    }
+  }
+
+  /** Writes what was held, on a connection that is let through to find out whether the database is back. */
+  async writeHeld(database: Database, milliseconds: number): Promise<void> {
+    const until = performance.now() + milliseconds;
+    for (;;) {
+      const batch = await this.#settings.outage?.held.writeSome(database);
+      if (!batch) return;
+      this.#remember(batch);
+      if (performance.now() > until) return;
     }
   }
 
@@ -135,30 +193,24 @@ export class AuditTrail {
     return stream && age! < LANE_STREAM_LIFETIME_MILLISECONDS ? stream : new Stream(now);
   }
 
-  /** One parameter for all entries: the statement stays the same however many there are. */
-  async #insert(database: Reader, { text, link, hashes, hash }: Batch): Promise<void> {
-    await sql`with link as (
-        insert into audit_links (stream, number, previous, first_sequence, begins_at, entries, seal)
-        values (${link.stream}, ${link.number}, ${link.previous && Buffer.from(link.previous, 'base64url')},
-          ${link.first}, ${link.begins_at}, ${hashes}, ${this.#settings.keys.seal(hash)}))
-      insert into audit_events (stream, sequence, occurred_at, event, outcome, actor_type, actor_id, account_id,
-        client_id, address, request_id, details)
-      select stream, sequence, occurred_at, event, outcome, actor->>'type', actor->>'id', account_id, client_id,
-        address, request_id, details
-      from jsonb_to_recordset(${storableJson(text)}::jsonb) as b(stream uuid, sequence bigint,
-        occurred_at timestamptz, event text, outcome text, actor jsonb, account_id text, client_id text, address text,
-        request_id text, details jsonb)`.execute(database);
+  #isWritten(batch: Batch): void {
+    this.#remember(batch);
+    for (const entry of batch.entries) this.#log(entry);
   }
 
-  #isWritten({ entries, link: { stream, number, begins_at }, hash }: Batch): void {
+  #remember({ link: { stream, number, begins_at }, hash }: Batch): void {
     if (this.#written.size < REMEMBERED_AT_MOST || this.#written.has(stream))
       this.#written.set(stream, { number, hash, begins_at });
-    for (const entry of entries) this.#log(entry);
   }
 
-  #log({ event, ...fields }: Entry): void {
+  #log({ event, ...fields }: Entry | Draft): void {
     this.#settings.log.info({ audit: { event, ...fields } }, event);
   }
+}
+
+/** A token that a client gets for itself. A refusal is not worth the room, nor may it fill it. */
+function mayWait({ event, account_id, details }: Draft): boolean {
+  return event === 'token.issued' && account_id === null && details['grant_type'] === 'client_credentials';
 }
 
 /** Whatever the reason, what is not on record is not done; it may work again in a moment. */

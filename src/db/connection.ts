@@ -14,6 +14,8 @@ export interface PoolSettings {
   readonly maxConnections: number;
   /** 5,000 unless told; 0 is no limit, for migrations. */
   readonly statementTimeoutMilliseconds?: number;
+  /** How long to wait for a connection; 2,000 unless told. */
+  readonly connectionTimeoutMilliseconds?: number;
   /** Hears of connections that break while idle. Without a listener pg would end the process. */
   readonly onIdleError: (error: Error) => void;
 }
@@ -27,10 +29,11 @@ const types: pg.CustomTypesConfig = {
 
 export function createPool(settings: PoolSettings): pg.Pool {
   const { connectionString, maxConnections, onIdleError, statementTimeoutMilliseconds = 5_000 } = settings;
+  const { connectionTimeoutMilliseconds = 2_000 } = settings;
   const pool = new pg.Pool({
     connectionString,
     max: maxConnections,
-    connectionTimeoutMillis: 2_000,
+    connectionTimeoutMillis: connectionTimeoutMilliseconds,
     statement_timeout: statementTimeoutMilliseconds,
     // the client's own limit, for when the server doesn't answer at all
     ...(statementTimeoutMilliseconds > 0 && { query_timeout: statementTimeoutMilliseconds + 1_000 }),
@@ -87,15 +90,26 @@ const CONNECTION_LOST = new Set([
 ]);
 const CONNECTION_LOST_MESSAGE = /timeout exceeded|Connection terminated|Query read timeout|not queryable/;
 
-/** Whether an error says that the database can't serve now (gone, restarting, out of connections), not that we asked wrongly. */
-export function isUnavailable(error: unknown): boolean {
+/** There is no connection to be had: nothing was asked yet, so nothing was done. */
+export class NoConnection extends Unavailable {}
+
+/**
+ * Whether an error says that the database is away as a whole: gone, restarting, out of connections, read-only, its disk
+ * full. What was asked may have been done all the same.
+ */
+export function isAway(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  if (error instanceof Unavailable) return true;
+  if (error instanceof NoConnection) return true;
   const code = (error as { code?: unknown }).code;
-  if (typeof code === 'string') {
-    // 08 connection, 53 resources, 57P shutdown, 57014 statement timeout, 25006 read-only, and two changes that met in
-    // the wrong order, of which one has to come again: 40001 serialization failure, 40P01 deadlock
-    return CONNECTION_LOST.has(code) || /^(08|53|57P|57014|25006|40001|40P01)/.test(code);
-  }
+  // 08 connection, 53 resources, 57P shutdown, 25006 read-only
+  if (typeof code === 'string') return CONNECTION_LOST.has(code) || /^(08|53|57P|25006)/.test(code);
   return CONNECTION_LOST_MESSAGE.test(error.message);
+}
+
+/** Whether an error says that the database can't serve now (away, or not in time), not that we asked wrongly. */
+export function isUnavailable(error: unknown): boolean {
+  if (error instanceof Unavailable || isAway(error)) return true;
+  // 57014 statement timeout, and two changes that met in the wrong order, of which one has to come again: 40001
+  // serialization failure, 40P01 deadlock
+  return error instanceof Error && /^(57014|40001|40P01)$/.test(String((error as { code?: unknown }).code));
 }

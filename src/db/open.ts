@@ -10,6 +10,8 @@ export interface OpenSettings {
   readonly databaseUrl: string | undefined;
   readonly dataDir: string;
   readonly maxConnections: number;
+  /** How long to wait for a connection; the pool's own default unless told. */
+  readonly patienceMilliseconds?: number;
   readonly onIdleError: (error: Error) => void;
 }
 
@@ -35,8 +37,13 @@ export async function openDatabase(settings: OpenSettings): Promise<OpenDatabase
       ? error
       : new CannotStart(`The database's tables can't be brought up to date: ${reason(error)}`, { cause: error });
   }
-  const { maxConnections, onIdleError } = settings;
-  const pool = createPool({ connectionString, maxConnections, onIdleError });
+  const { maxConnections, patienceMilliseconds: connectionTimeoutMilliseconds, onIdleError } = settings;
+  const pool = createPool({
+    connectionString,
+    maxConnections,
+    onIdleError,
+    ...(connectionTimeoutMilliseconds !== undefined && { connectionTimeoutMilliseconds }),
+  });
   return {
     connectionString,
     pool,

@@ -31,6 +31,7 @@ export function catchTrouble({ views, log }: LoginRoom): Middleware {
       const { id } = requestOf(ctx);
       const { status, page } = explain(error);
       if (status >= 500) log.error({ error, request_id: id }, 'page.failed');
+      if (status === 503) ctx.set('Retry-After', '1');
       views.show(ctx, status, { ...page, requestId: id });
     }
   };

@@ -17,6 +17,8 @@ export interface AccessTokensSettings {
   readonly clients: ClientDirectory;
   readonly revoked: RevokedTokens;
   readonly isTrusted: (issuer: string) => boolean;
+  /** Throws where this node's knowledge of what was revoked is too old to be acted on. */
+  readonly vouch: () => void;
 }
 
 export class AccessTokens {
@@ -28,6 +30,7 @@ export class AccessTokens {
 
   /** The claims of a living token of ours, `undefined` for everything else. */
   async inspect(token: string, now: Date): Promise<AccessTokenClaims | undefined> {
+    this.#settings.vouch();
     const claims = await this.#settings.verifier.verify(token, now);
     return claims && (await this.#lives(claims, now)) ? claims : undefined;
   }

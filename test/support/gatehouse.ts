@@ -23,6 +23,8 @@ export interface GatehouseOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** Another node of the one given: same database, same issuer, a port of its own. */
   readonly beside?: Gatehouse;
+  /** A migrated database of the caller's, instead of a clone; the caller drops it. */
+  readonly databaseUrl?: string;
   /** The issuer's path. */
   readonly path?: string;
   readonly clock?: Clock;
@@ -63,6 +65,7 @@ export const TEST_MASTER_KEY = 'dGVzdCBtYXN0ZXIga2V5IG9mIDMyIGJ5dGVzISEhISE=';
 export async function startGatehouse({
   environment = {},
   beside,
+  databaseUrl: given,
   path = '',
   clock = systemClock,
   withoutNotify = false,
@@ -70,8 +73,9 @@ export async function startGatehouse({
   tls,
   ca,
 }: GatehouseOptions = {}): Promise<Gatehouse> {
-  const clone = beside ? undefined : await cloneDatabase();
-  const databaseUrl = beside?.databaseUrl ?? clone!.url;
+  const theirs = given ?? beside?.databaseUrl;
+  const clone = theirs === undefined ? await cloneDatabase() : undefined;
+  const databaseUrl = theirs ?? clone!.url;
   const dataDir = await mkdtemp(join(tmpdir(), 'gatehouse-'));
   const [server, managementServer, adminServer] = await Promise.all([listening(), listening(), listening()]);
   const url = `${urlOf(server)}${path}`;
@@ -87,6 +91,7 @@ export async function startGatehouse({
     GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: '100000',
     GATEHOUSE_ADDRESS_REQUESTS_BURST: '100000',
     GATEHOUSE_OVERLOAD_MILLISECONDS: '10000',
+    GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS: '5000',
     ...environment,
   });
   const log: string[] = [];
@@ -97,6 +102,7 @@ export async function startGatehouse({
     config,
     pool,
     database,
+    databaseUrl,
     connectionString: withoutNotify ? undefined : databaseUrl,
     masterKeys: [first!, ...rest],
     log: createLog(config.logLevel, { write: (line) => void log.push(line) }),

@@ -97,6 +97,8 @@ export class Processes {
     const running = this.spawn(command, {
       PORT: String(port),
       GATEHOUSE_MANAGEMENT_PORT: String(managementPort),
+      // on a machine that does much else at once, a database that is late is not away
+      GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS: '5000',
       ...environment,
     });
     const managementUrl = `http://127.0.0.1:${managementPort}`;

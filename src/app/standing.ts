@@ -1,0 +1,55 @@
+/**
+ * What this node may still do while the database is away: it serves known clients from memory for a set time, for as
+ * long as their audit entries have room. How old its knowledge is, the age of the change log says: who was revoked
+ * through a node that still reached the database is not known here.
+ */
+import type { Outage } from '../audit/trail.ts';
+import type { HeldEntries } from '../audit/held.ts';
+import type { ChangeFollower } from '../changes/change_follower.ts';
+import type { Breaker } from '../db/breaker.ts';
+import { Unavailable } from '../db/connection.ts';
+
+export interface StandingSettings {
+  readonly breaker: Breaker;
+  readonly changes: ChangeFollower;
+  readonly held: HeldEntries;
+  /** 0: nothing is served from memory. */
+  readonly allowedSeconds: number;
+}
+
+export class Standing implements Outage {
+  readonly #settings: StandingSettings;
+
+  constructor(settings: StandingSettings) {
+    this.#settings = settings;
+  }
+
+  get away(): boolean {
+    return this.#settings.breaker.open;
+  }
+
+  get held(): HeldEntries {
+    return this.#settings.held;
+  }
+
+  /** What is left of the time that is allowed. */
+  get secondsLeft(): number {
+    const { allowedSeconds, changes, held } = this.#settings;
+    // where it comes and goes and never takes what is held, that is an outage too
+    const age = Math.max(changes.ageMilliseconds(), held.ageMilliseconds());
+    return Math.max(0, allowedSeconds - age / 1000);
+  }
+
+  get permits(): boolean {
+    return this.secondsLeft > 0 && !this.held.full;
+  }
+
+  check(): Promise<boolean> {
+    return this.#settings.breaker.check();
+  }
+
+  /** Throws where this node can't vouch for what it holds. */
+  vouch = (): void => {
+    if (this.away && this.secondsLeft === 0) throw new Unavailable('What is known here is too old.');
+  };
+}

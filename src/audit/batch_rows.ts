@@ -1,0 +1,36 @@
+/** Entries and the link that covers them, as rows. */
+import { sql } from 'kysely';
+import { storableJson, type Reader } from '../db/connection.ts';
+import type { AuditKeys } from './audit_keys.ts';
+import type { Batch } from './chain.ts';
+
+export type Seals = Pick<AuditKeys, 'seal'>;
+
+/** ONE statement, and one parameter for all entries: the statement stays the same however many there are. */
+export async function insertBatch(database: Reader, { text, link, hashes, hash }: Batch, keys: Seals): Promise<void> {
+  await sql`with link as (
+      insert into audit_links (stream, number, previous, first_sequence, begins_at, entries, seal)
+      values (${link.stream}, ${link.number}, ${link.previous && Buffer.from(link.previous, 'base64url')},
+        ${link.first}, ${link.begins_at}, ${hashes}, ${keys.seal(hash)}))
+    insert into audit_events (stream, sequence, occurred_at, event, outcome, actor_type, actor_id, account_id,
+      client_id, address, request_id, details)
+    select stream, sequence, occurred_at, event, outcome, actor->>'type', actor->>'id', account_id, client_id,
+      address, request_id, details
+    from jsonb_to_recordset(${storableJson(text)}::jsonb) as b(stream uuid, sequence bigint,
+      occurred_at timestamptz, event text, outcome text, actor jsonb, account_id text, client_id text, address text,
+      request_id text, details jsonb)`.execute(database);
+}
+
+/**
+ * The same for one that was sent before and may have been carried out, which nobody heard of: its stream is ours alone,
+ * so if its link is there already its entries are.
+ */
+export async function insertBatchOnce(database: Reader, batch: Batch, keys: Seals): Promise<void> {
+  try {
+    await insertBatch(database, batch, keys);
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== UNIQUE_VIOLATION) throw error;
+  }
+}
+
+const UNIQUE_VIOLATION = '23505';

@@ -1,0 +1,165 @@
+/**
+ * Knows whether the database is there, before anybody has to wait to find out. It is looked at every quarter of a second
+ * on a connection of its own, and at once when something failed. One look that finds nothing (a connection may have been
+ * closed for its own reasons, so there are two tries, each with a fresh one) opens the breaker: from then on nobody is
+ * given a connection, whoever waits for an answer is told that there is none, and looks alone, ever further apart up to
+ * a second, find out when it is back.
+ */
+import { setImmediate as turn, setTimeout as delay } from 'node:timers/promises';
+import {
+  circuitBreaker,
+  CircuitState,
+  ConsecutiveBreaker,
+  ExponentialBackoff,
+  handleAll,
+  type CircuitBreakerPolicy,
+} from 'cockatiel';
+import { sql } from 'kysely';
+import type pg from 'pg';
+import { createDatabase, createPool, Unavailable, type Database } from './connection.ts';
+import { connectionsOf, type Connections } from './connections.ts';
+
+export interface BreakerSettings {
+  readonly connectionString: string;
+  /** How long a look may take. */
+  readonly patienceMilliseconds: number;
+  readonly onOpen: (error: unknown) => void;
+  readonly onClose: () => void;
+}
+
+const EVERY_MILLISECONDS = 250;
+const EVERY_MILLISECONDS_WHILE_OPEN = 50;
+const BACKOFF = { initialDelay: 100, maxDelay: 1_000 };
+
+/** It answers, but takes nothing. */
+class ReadOnly extends Unavailable {}
+
+export class Breaker {
+  readonly #settings: BreakerSettings;
+  readonly #policy: CircuitBreakerPolicy;
+  readonly #pool: pg.Pool;
+  readonly #own: Connections;
+  readonly #database: Database;
+  readonly #stopped = new AbortController();
+  readonly #opened: (() => void)[] = [];
+  #alsoTry: (database: Database) => Promise<void> = () => Promise.resolve();
+  #look: Promise<boolean> | undefined;
+  #loop: Promise<void> | undefined;
+
+  constructor(settings: BreakerSettings) {
+    this.#settings = settings;
+    const { connectionString, patienceMilliseconds } = settings;
+    this.#pool = createPool({
+      connectionString,
+      maxConnections: 1,
+      connectionTimeoutMilliseconds: patienceMilliseconds,
+      onIdleError: () => void this.check(),
+    });
+    this.#own = connectionsOf(this.#pool);
+    this.#database = createDatabase(this.#pool);
+    this.#policy = circuitBreaker(handleAll, {
+      halfOpenAfter: new ExponentialBackoff(BACKOFF),
+      breaker: new ConsecutiveBreaker(1),
+    });
+  }
+
+  /** Whether the database is known to be away. */
+  get open(): boolean {
+    return this.#policy.state !== CircuitState.Closed;
+  }
+
+  /** For metrics: 0 closed, 1 open, 2 half open. */
+  get state(): number {
+    return this.#policy.state;
+  }
+
+  /** A part of every look, on the connection that is always let through: the database is back when this is done, too. */
+  alsoTry(work: (database: Database) => Promise<void>): void {
+    this.#alsoTry = work;
+  }
+
+  /** Called each time that the database turns out to be away. */
+  onOpen(listener: () => void): void {
+    this.#opened.push(listener);
+  }
+
+  start(): void {
+    this.#loop = this.#watch();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped.abort();
+    await this.#loop;
+    await this.#look;
+    this.#own.cutOff();
+    await this.#pool.end();
+  }
+
+  /** Looks anew, and answers whether the database is there. */
+  async check(): Promise<boolean> {
+    // one that is under way may have begun before what its caller asks about
+    await this.#look;
+    return this.#lookNow();
+  }
+
+  #lookNow(): Promise<boolean> {
+    this.#look ??= this.#execute().finally(() => {
+      this.#look = undefined;
+    });
+    return this.#look;
+  }
+
+  async #execute(): Promise<boolean> {
+    const wasOpen = this.open;
+    try {
+      await this.#policy.execute(() => this.#tryTwice());
+      if (wasOpen) this.#settings.onClose();
+      return true;
+    } catch (error) {
+      if (!wasOpen) {
+        this.#settings.onOpen(error);
+        for (const listener of this.#opened) listener();
+      }
+      return false;
+    }
+  }
+
+  async #tryTwice(): Promise<void> {
+    const deadline = performance.now() + this.#settings.patienceMilliseconds;
+    await this.#try(deadline).catch(() => this.#try(deadline));
+  }
+
+  async #try(deadline: number): Promise<void> {
+    const tried = this.#answers();
+    tried.catch(() => {});
+    const inTime = await Promise.race([tried.then(() => true), late(deadline)]);
+    if (inTime) return;
+    this.#own.cutOff();
+    throw new Unavailable('The database does not answer in time.');
+  }
+
+  async #answers(): Promise<void> {
+    const { rows } = await sql<{
+      read_only: string;
+    }>`select current_setting('transaction_read_only') as read_only`.execute(this.#database);
+    if (rows[0]?.read_only === 'on') throw new ReadOnly('The database is read-only.');
+    await this.#alsoTry(this.#database);
+  }
+
+  async #watch(): Promise<void> {
+    const { signal } = this.#stopped;
+    while (!signal.aborted) {
+      await this.#lookNow();
+      const wait = this.open ? EVERY_MILLISECONDS_WHILE_OPEN : EVERY_MILLISECONDS;
+      await delay(wait, undefined, { signal, ref: false }).catch(() => {});
+    }
+  }
+}
+
+/** Where this process itself was late, the answer may lie in the socket: it gets a turn to be read. */
+async function late(deadline: number): Promise<false> {
+  await delay(Math.max(1, deadline - performance.now()), undefined, { ref: false });
+  await turn();
+  await turn();
+  return false;
+}

@@ -1,0 +1,155 @@
+/** A database that can be taken away: a PostgreSQL of the test's own, and a way to it that can be shut, held up or slowed. */
+import { readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createConnection, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pg from 'pg';
+import { startEmbedded, type Embedded } from '../../src/db/embedded.ts';
+import { migrateToLatest } from '../../src/db/migrate.ts';
+
+export const CONNECTIONS_AT_MOST = 30;
+const SETTINGS = ['fsync=off', 'full_page_writes=off', `max_connections=${CONNECTIONS_AT_MOST}`];
+
+export class Cluster {
+  readonly #folder: string;
+  #embedded: Embedded;
+
+  private constructor(folder: string, embedded: Embedded) {
+    this.#folder = folder;
+    this.#embedded = embedded;
+  }
+
+  static async start(): Promise<Cluster> {
+    const folder = await mkdtemp(join(tmpdir(), 'gatehouse-faults-'));
+    const cluster = new Cluster(folder, await startEmbedded(folder, SETTINGS));
+    await migrateToLatest(cluster.url);
+    return cluster;
+  }
+
+  get url(): string {
+    return this.#embedded.url;
+  }
+
+  /** As a power cut would: no goodbye to anyone. */
+  async kill(): Promise<void> {
+    const pid = Number.parseInt(readFileSync(join(this.#folder, 'postgres/postmaster.pid'), 'utf8'), 10);
+    process.kill(pid, 'SIGKILL');
+    await this.#embedded.exited;
+  }
+
+  async startAgain(): Promise<void> {
+    this.#embedded = await startEmbedded(this.#folder, SETTINGS);
+  }
+
+  async restart(): Promise<void> {
+    await this.#embedded.stop();
+    await this.startAgain();
+  }
+
+  /** As the operator, past whatever is cut off. */
+  async run(...statements: string[]): Promise<void> {
+    const client = await this.connect();
+    for (const statement of statements) await client.query(statement);
+    await client.end();
+  }
+
+  async connect(): Promise<pg.Client> {
+    const client = new pg.Client({ connectionString: this.url, application_name: 'operator' });
+    client.on('error', () => {});
+    await client.connect();
+    return client;
+  }
+
+  async stop(): Promise<void> {
+    await this.#embedded.stop();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** TCP in front of the cluster's socket. */
+export class Way {
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  /** How much later than sent everything arrives, in milliseconds; Infinity: not while it stays so. */
+  #delay = 0;
+  #shut = false;
+  #mute = false;
+
+  private constructor(cluster: Cluster) {
+    const { searchParams, port } = new URL(cluster.url);
+    const path = `${searchParams.get('host')}/.s.PGSQL.${port || '5432'}`;
+    this.#server = createServer((inside) => {
+      if (this.#shut) return void inside.destroy();
+      const outside = createConnection(path);
+      this.#join(inside, outside, () => false);
+      this.#join(outside, inside, () => this.#mute);
+    });
+  }
+
+  static async to(cluster: Cluster): Promise<Way> {
+    const way = new Way(cluster);
+    way.#server.listen(0, '127.0.0.1');
+    await once(way.#server, 'listening');
+    return way;
+  }
+
+  url(cluster: Cluster): string {
+    const url = new URL(cluster.url);
+    url.search = '';
+    url.hostname = '127.0.0.1';
+    url.port = String((this.#server.address() as AddressInfo).port);
+    return url.href;
+  }
+
+  /** Nothing is closed, and nothing arrives. */
+  hold(): void {
+    this.#delay = Infinity;
+  }
+
+  /** What is asked is done, and nobody hears of it. */
+  mute(): void {
+    this.#mute = true;
+  }
+
+  slowDown(milliseconds: number): void {
+    this.#delay = milliseconds;
+  }
+
+  shut(): void {
+    this.#shut = true;
+    this.#end();
+  }
+
+  open(): void {
+    this.#shut = false;
+    // what was held is lost, as it is when a network comes back with another memory of who was connected
+    if (this.#delay === Infinity || this.#mute) this.#end();
+    this.#delay = 0;
+    this.#mute = false;
+  }
+
+  close(): void {
+    this.#end();
+    this.#server.close();
+  }
+
+  #end(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #join(from: Socket, to: Socket, isLost: () => boolean): void {
+    this.#sockets.add(from);
+    from.on('data', (bytes) => {
+      if (this.#delay === Infinity || isLost()) return;
+      if (this.#delay === 0) to.write(bytes);
+      else setTimeout(() => to.write(bytes), this.#delay).unref();
+    });
+    from.on('error', () => {});
+    from.on('close', () => {
+      this.#sockets.delete(from);
+      to.destroy();
+    });
+  }
+}
