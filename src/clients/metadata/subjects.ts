@@ -32,9 +32,10 @@ export const checkSubjects: Check = (client, object) => {
     );
   }
   if (client.subject_type !== 'pairwise' || client.sector_identifier_uri !== undefined) return;
-  // what an app on a device has for a host (loopback, a scheme of its own) says nothing about who made it
+  // what an app on a device has for a host (loopback, a scheme of its own) says nothing about who made it, and a host
+  // of redirect URIs nothing about who polls for a device; who may ask by CIBA is an admin's choice
   const hosts = new Set(redirect_uris.map((uri) => URL.parse(uri)?.host));
-  if (client.application_type === 'native' || hosts.size !== 1 || isWithoutRedirect(client)) {
+  if (client.application_type === 'native' || hosts.size !== 1 || grant_types.includes(DEVICE_CODE)) {
     object(
       ['sector_identifier_uri'],
       'must be given for pairwise subjects, unless people only come back to redirect URIs of a web application that share one host',
