@@ -75,7 +75,8 @@ describe('the embedded Postgres', () => {
   });
 
   it('keeps no process alive that has nothing else to do', async (t) => {
-    const holder = await startHolder(t, dataDir, 'clearInterval(work);');
+    // not before its postmaster was looked up below
+    const holder = await startHolder(t, dataDir, 'setTimeout(() => clearInterval(work), 1_000);');
     const postmaster = await postmasterPid(dataDir);
     await ended(holder.process);
     await isGone(postmaster);

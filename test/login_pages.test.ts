@@ -246,6 +246,7 @@ describe('guessing passwords', () => {
       assert.equal(refused.status(), 429);
       assert.match(refused.headers()['retry-after']!, /^([1-9]|[1-5]\d|60)$/);
       await logIn(page, { email, password: 'guess' });
+      await page.getByText('There were too many attempts').waitFor();
       answers.push((await textOf(page)).replace(/\d+ seconds?/, 'N seconds'));
       await assertAccessible(page);
     }
