@@ -265,11 +265,14 @@ describe('signing algorithms', () => {
   });
 
   it('that came on demand rotate on schedule like the others', async () => {
-    const signing = async (): Promise<string[]> =>
-      (await admin.get('/keys')).body.items
+    const signing = async (): Promise<string[]> => {
+      const { status, body, text } = await admin.get('/keys');
+      assert.equal(status, 200, text);
+      return body.items
         .filter((key) => key['status'] === 'current')
         .map((key) => `${String(key['alg'])} ${String(key['kid'])}`)
         .toSorted();
+    };
     const old = await signing();
     assert.deepEqual(
       old.map((key) => key.split(' ')[0]),
