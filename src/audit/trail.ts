@@ -51,6 +51,7 @@ export class AuditTrail {
   readonly #queue: Waiting[] = [];
   /** Lanes that nothing is being written in, each with its stream, if it has begun one. */
   readonly #free: (Stream | undefined)[] = Array.from({ length: LANES }, () => undefined);
+  #flushing = false;
   readonly #ofTransactions = new WeakMap<Tx, Stream>();
   readonly #written = new Map<string, Head>();
 
@@ -106,10 +107,16 @@ export class AuditTrail {
     };
   }
 
+  /** When everything that has arrived by now was looked at: requests that came together share a statement. */
   #flush(): void {
-    while (this.#free.length > 0 && this.#queue.length > 0) {
-      void this.#send(this.#free.pop(), this.#queue.splice(0, BATCH_LIMIT));
-    }
+    if (this.#flushing) return;
+    this.#flushing = true;
+    setImmediate(() => {
+      this.#flushing = false;
+      while (this.#free.length > 0 && this.#queue.length > 0) {
+        void this.#send(this.#free.pop(), this.#queue.splice(0, BATCH_LIMIT));
+      }
+    });
   }
 
   async #send(lane: Stream | undefined, waiting: readonly Waiting[]): Promise<void> {
