@@ -11,7 +11,12 @@ export interface Scenario {
 }
 
 const MACHINE = { grant_types: ['client_credentials'], resources: [{ resource: API, scopes: ['notes:read'] }] };
-const APPLICATION = { ...MACHINE, grant_types: ['authorization_code', 'refresh_token'], redirect_uris: [REDIRECT_URI] };
+const APPLICATION = {
+  ...MACHINE,
+  grant_types: ['authorization_code', 'refresh_token'],
+  redirect_uris: [REDIRECT_URI],
+  id_token_signed_response_alg: 'ES256',
+};
 const ACCOUNT = { email: 'bench@example.com', password: 'a password for the bench only' };
 const VERIFIER = 'bench'.repeat(10);
 const CHALLENGE = createHash('sha256').update(VERIFIER).digest('base64url');

@@ -13,7 +13,7 @@ describe('what signs access tokens', () => {
       const signer = Signer.of({ ...(await exportJWK(privateKey)), alg, kid: 'one' });
       assert.ok(signer);
       for (let sequence = 0; sequence < SIGNATURES; sequence++) {
-        const token = signer.sign('at+jwt', { sequence });
+        const token: string = signer.sign('at+jwt', { sequence });
         assert.equal(base64url.decode(token.split('.')[2]!).length, 64);
         const { payload, protectedHeader } = await jwtVerify(token, publicKey);
         assert.deepEqual(payload, { sequence });

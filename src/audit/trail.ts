@@ -70,10 +70,20 @@ export class AuditTrail {
   }
 
   /** Records an event as part of a change: both are on disk, or neither. */
-  async recordIn(tx: Tx, origin: Origin, event: AuditEvent): Promise<void> {
+  recordIn(tx: Tx, origin: Origin, event: AuditEvent): Promise<void> {
+    return this.recordAllIn(tx, [{ origin, event }]);
+  }
+
+  /** The same for events of several requests. */
+  async recordAllIn(
+    tx: Tx,
+    records: readonly { readonly origin: Origin; readonly event: AuditEvent }[],
+  ): Promise<void> {
+    const [first, ...rest] = records.map(({ origin, event }) => this.#draft(origin, event));
+    if (!first) return;
     const stream = this.#ofTransactions.get(tx) ?? new Stream(this.#settings.clock());
     this.#ofTransactions.set(tx, stream);
-    const batch = stream.append([this.#draft(origin, event)]);
+    const batch = stream.append([first, ...rest]);
     await this.#insert(tx, batch).catch((error: unknown) => Promise.reject(notWritten(error)));
     afterCommit(tx, () => this.#isWritten(batch));
   }
