@@ -32,7 +32,8 @@ export async function prepare(seed: Seed, url: string, clientCount: number): Pro
   await seed.account(ACCOUNT.email, ACCOUNT.password);
   const tokens = await issue(url, clients);
   const introspections = tokens.map(({ token }) => post('/introspect', resourceServer!, `token=${token}`));
-  const revocations = tokens.map(({ client, token }) => post('/revoke', client, `token=${token}`));
+  // other ones, so that those that are asked about stay alive
+  const revocations = (await issue(url, clients)).map(({ client, token }) => post('/revoke', client, `token=${token}`));
   return [
     { name: 'client credentials', conversations: times(() => any(tokenRequests)) },
     { name: 'refresh', conversations: await refreshes(url, application!) },

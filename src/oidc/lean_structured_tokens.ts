@@ -1,4 +1,4 @@
-/** Introspection and revocation of living JWT access tokens on lean paths (lean_front.ts). */
+/** Introspection and revocation of JWT access tokens on lean paths (lean_front.ts). */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { ClientWithSecrets } from '../clients/client.ts';
 import type { RequestContext } from '../http/request_context.ts';
@@ -6,7 +6,7 @@ import type { AccessTokens } from './access_tokens.ts';
 import { originOf, type LeanPath } from './lean_front.ts';
 import { readTokenQuestion, type LeanTokenQuestion } from './lean_request.ts';
 import type { Revocations } from './revocations.ts';
-import { maySee, toldAbout } from './structured_tokens.ts';
+import { tellAbout } from './structured_tokens.ts';
 
 /** Anything else may mean that the answer is to be signed (RFC 9701). */
 const PLAIN_ACCEPT = new Set([undefined, '*/*', 'application/json', 'application/json, */*']);
@@ -19,8 +19,7 @@ export function leanIntrospection(path: string, tokens: AccessTokens): LeanPath<
     serves: () => true,
     async answer(client: ClientWithSecrets, { token }, { now }: RequestContext) {
       const claims = await tokens.inspect(token, now);
-      if (!claims || !maySee(client, { clientId: claims.client_id, audience: claims.aud })) return undefined;
-      return JSON.stringify(toldAbout(claims));
+      return JSON.stringify(tellAbout(claims, client));
     },
   };
 }
@@ -36,7 +35,9 @@ export function leanRevocation(
     serves: () => true,
     async answer(client: ClientWithSecrets, { token }, context: RequestContext) {
       const claims = await tokens.inspect(token, context.now);
-      if (claims?.client_id !== client.clientId) return undefined;
+      // what is dead, or no token at all, needs no revocation (RFC 7009, 2.2)
+      if (!claims) return '';
+      if (claims.client_id !== client.clientId) return undefined;
       await revocations.revoke({ claims, origin: originOf(client.clientId, context), now: context.now });
       return '';
     },

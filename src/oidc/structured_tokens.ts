@@ -34,7 +34,8 @@ export class StructuredTokens {
     const caller = recordOf(ctx.oidc.client!);
     const claims = await this.#settings.tokens.inspect(token, requestOf(ctx).now);
     if (ctx.oidc.route === 'introspection') {
-      introspect(ctx, caller, claims);
+      ctx.status = 200;
+      ctx.body = tellAbout(claims, caller);
       await signIntrospection(ctx);
     } else await this.#revoke(ctx, caller, claims);
   }
@@ -73,17 +74,9 @@ export function maySee(
   return typeof token.audience === 'string' && caller.metadata.introspects.includes(token.audience);
 }
 
-function introspect(ctx: KoaContextWithOIDC, caller: ClientWithSecrets, claims: AccessTokenClaims | undefined): void {
-  ctx.status = 200;
-  if (!claims || !maySee(caller, { clientId: claims.client_id, audience: claims.aud })) {
-    ctx.body = { active: false };
-    return;
-  }
-  ctx.body = toldAbout(claims);
-}
-
-/** What who may see a living token learns about it: all that it says, but for what only this server reads. */
-export function toldAbout(claims: AccessTokenClaims): object {
+/** What a caller learns about what it takes for a token; the claims are those of a living one. */
+export function tellAbout(claims: AccessTokenClaims | undefined, caller: ClientWithSecrets): object {
+  if (!claims || !maySee(caller, { clientId: claims.client_id, audience: claims.aud })) return { active: false };
   const { gen: _, gid: __, parents: ___, asserted_by: ____, ...told } = claims;
   return { active: true, ...told, token_type: told.cnf?.jkt === undefined ? 'Bearer' : 'DPoP' };
 }
