@@ -1,5 +1,5 @@
 /** Signs JWTs with elliptic curves, at once and in one piece: a job of its own for each costs more than the signature. */
-import { createPrivateKey, sign, type KeyObject } from 'node:crypto';
+import { createPrivateKey, createPublicKey, sign, type KeyObject } from 'node:crypto';
 import type { JWK } from 'jose';
 
 /** By JWS algorithm (RFC 7518, 3.4; RFC 8037): the digest, where the curve doesn't bring its own. */
@@ -31,9 +31,18 @@ export class Signer {
   /** A JWS in compact form (RFC 7515, 7.1). */
   sign(typ: string, claims: object): string {
     const signed = `${this.#header(typ)}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}`;
+    return `${signed}.${this.signBytes(Buffer.from(signed, 'latin1')).toString('base64url')}`;
+  }
+
+  /** A signature as JWS has it. */
+  signBytes(data: Uint8Array): Buffer {
     // with the key alone: telling Node which encoding is wanted, in an object, costs as much as the signature
-    const signature = sign(this.#digest, Buffer.from(signed, 'latin1'), this.#key);
-    return `${signed}.${(this.#digest === null ? signature : fromDer(signature)).toString('base64url')}`;
+    const signature = sign(this.#digest, data, this.#key);
+    return this.#digest === null ? signature : fromDer(signature);
+  }
+
+  get publicKey(): KeyObject {
+    return createPublicKey(this.#key);
   }
 
   #header(typ: string): string {
