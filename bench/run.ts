@@ -20,6 +20,8 @@ const CROWD = Number(process.env['CROWD'] ?? 1_000_000);
 const CONNECTIONS = 16;
 /** Of what the server can do at most. */
 const OPEN_LOOP_SHARE = 0.7;
+/** As the image starts a node. */
+const AS_STARTED = ['--max-semi-space-size=4', '--heap-growing-percent=25'];
 const MASTER_KEY = Buffer.from('a master key for the bench only!').toString('base64');
 
 interface Contestant {
@@ -43,9 +45,10 @@ try {
 }
 
 async function measureAll(databaseUrl: string): Promise<string> {
-  const ceiling = await launch('targets/ceiling.ts', 4101);
-  const library = await launch('targets/bare_library.ts', 4102);
-  const gatehouse = await launch('../src/main.ts', 4103, {
+  const ceiling = await launch('targets/ceiling.ts', 4101, []);
+  const library = await launch('targets/bare_library.ts', 4102, []);
+  const gatehouse = await launch('../src/main.ts', 4103, AS_STARTED, {
+    MALLOC_ARENA_MAX: '2',
     DATABASE_URL: databaseUrl,
     GATEHOUSE_MASTER_KEY: MASTER_KEY,
     GATEHOUSE_DATA_DIR: folder,
@@ -81,9 +84,10 @@ async function measureAll(databaseUrl: string): Promise<string> {
 async function launch(
   script: string,
   port: number,
+  options: readonly string[],
   environment: Readonly<Record<string, string>> = {},
 ): Promise<Target> {
-  const target = new Target(join(import.meta.dirname, script), { PORT: String(port), ...environment });
+  const target = new Target([...options, join(import.meta.dirname, script)], { PORT: String(port), ...environment });
   targets.push(target);
   await target.ready(port);
   return target;

@@ -11,7 +11,12 @@ export interface Scenario {
 }
 
 const MACHINE = { grant_types: ['client_credentials'], resources: [{ resource: API, scopes: ['notes:read'] }] };
-const APPLICATION = { ...MACHINE, grant_types: ['authorization_code', 'refresh_token'], redirect_uris: [REDIRECT_URI] };
+const APPLICATION = {
+  ...MACHINE,
+  grant_types: ['authorization_code', 'refresh_token'],
+  redirect_uris: [REDIRECT_URI],
+  id_token_signed_response_alg: 'ES256',
+};
 const ACCOUNT = { email: 'bench@example.com', password: 'a password for the bench only' };
 const VERIFIER = 'bench'.repeat(10);
 const CHALLENGE = createHash('sha256').update(VERIFIER).digest('base64url');
@@ -27,7 +32,8 @@ export async function prepare(seed: Seed, url: string, clientCount: number): Pro
   await seed.account(ACCOUNT.email, ACCOUNT.password);
   const tokens = await issue(url, clients);
   const introspections = tokens.map(({ token }) => post('/introspect', resourceServer!, `token=${token}`));
-  const revocations = tokens.map(({ client, token }) => post('/revoke', client, `token=${token}`));
+  // other ones, so that those that are asked about stay alive
+  const revocations = (await issue(url, clients)).map(({ client, token }) => post('/revoke', client, `token=${token}`));
   return [
     { name: 'client credentials', conversations: times(() => any(tokenRequests)) },
     { name: 'refresh', conversations: await refreshes(url, application!) },

@@ -10,8 +10,9 @@ const TICKS_PER_SECOND = Number(execFileSync('getconf', ['CLK_TCK']).toString())
 export class Target {
   readonly #child: ChildProcess;
 
-  constructor(script: string, environment: Readonly<Record<string, string>>) {
-    this.#child = spawn('taskset', ['-c', SERVER_CORE, process.execPath, script], {
+  /** `script` may have options of Node before it. */
+  constructor(script: readonly string[], environment: Readonly<Record<string, string>>) {
+    this.#child = spawn('taskset', ['-c', SERVER_CORE, process.execPath, ...script], {
       env: { PATH: process.env['PATH'], ...environment },
       stdio: ['ignore', 'ignore', 'inherit'],
     });

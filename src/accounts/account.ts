@@ -222,7 +222,7 @@ async function record(
   await trail.recordIn(tx, origin, { event, outcome: 'success', accountId, details });
 }
 
-interface AccountRow {
+export interface AccountRow {
   account_id: string;
   email: string;
   email_verified: boolean;
@@ -235,7 +235,7 @@ interface AccountRow {
   updated_at: Date;
 }
 
-function toAccount(row: AccountRow): Account {
+export function toAccount(row: AccountRow): Account {
   return {
     accountId: row.account_id,
     email: row.email,

@@ -29,11 +29,14 @@ import { describeClient, describeScopes } from '../oidc/descriptions.ts';
 import { describeDetails } from '../oidc/details_in_words.ts';
 import { DPOP_ALGS } from '../oidc/dpop.ts';
 import { Endpoints } from '../oidc/endpoints.ts';
+import { LeanFront } from '../oidc/lean_front.ts';
+import { leanIntrospection, leanRevocation } from '../oidc/lean_structured_tokens.ts';
 import { LeanTokenPath } from '../oidc/lean_token_path.ts';
 import { loginForOwnPages } from '../oidc/own_login.ts';
 import { describeProtectedResources, USERINFO } from '../oidc/protected_resources.ts';
 import { createProvider, METHODS, ROUTES } from '../oidc/provider.ts';
 import { ResourcePolicy } from '../oidc/resource_policy.ts';
+import { Revocations } from '../oidc/revocations.ts';
 import { StructuredTokens } from '../oidc/structured_tokens.ts';
 import { discloseRegistration } from '../registration/discovery.ts';
 import { MetadataDocuments } from '../registration/metadata_documents.ts';
@@ -58,9 +61,10 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     house;
   const cookieKeys = [house.cookieKey];
   const pages = createProviderPages({ issuer, describeScopes: describeScopes(resources, issuer) });
+  const revocations = new Revocations({ database, trail, changes });
   const endpoints = new Endpoints({
     trail,
-    structured: new StructuredTokens({ tokens, database, trail, changes }),
+    structured: new StructuredTokens({ tokens, revocations }),
     renderError: pages.renderError,
     jwksMaxAgeSeconds: config.jwksMaxAgeSeconds,
     traffic,
@@ -173,15 +177,12 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     dpopAlgs: DPOP_ALGS,
   });
   const open = openRequests(clock, clientAddress(config.trustedProxies));
-  const lean = new LeanTokenPath({
+  const lean = new LeanFront({
     issuer,
-    path: ROUTES.token,
     open,
     clients,
     verifier,
     uses: house.uses,
-    policy,
-    ring: house.ring,
     trail,
     traffic,
     metrics,
@@ -213,6 +214,11 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
             last,
           ]),
         ),
+        [
+          new LeanTokenPath({ issuer, path: ROUTES.token, policy, ring: house.ring, trail }),
+          leanIntrospection(ROUTES.introspection, tokens),
+          leanRevocation(ROUTES.revocation, tokens, revocations),
+        ],
       ),
     ),
     admin: apart ? listener(settings, house, metrics, open, [described, admin, last]) : undefined,

@@ -3,7 +3,15 @@
  * own: nobody verifies tokens with it, and it signs nothing else. Its private half is sealed like those of the signing
  * keys (vault/), so a copy of the database can neither sign a checkpoint nor seal a link.
  */
-import { createHmac, createPrivateKey, createPublicKey, sign, timingSafeEqual, type KeyObject } from 'node:crypto';
+import {
+  createHmac,
+  createPrivateKey,
+  createPublicKey,
+  createSecretKey,
+  sign,
+  timingSafeEqual,
+  type KeyObject,
+} from 'node:crypto';
 import { calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK } from 'jose';
 import { sql } from 'kysely';
 import { json, type Database, type Tx } from '../db/connection.ts';
@@ -13,7 +21,7 @@ interface AuditKey {
   readonly kid: string;
   readonly privateKey: KeyObject;
   readonly publicJwk: JWK;
-  readonly sealSecret: Buffer;
+  readonly sealSecret: KeyObject;
 }
 
 export class AuditKeys {
@@ -67,7 +75,7 @@ async function load(database: Database, vault: Vault): Promise<AuditKey[]> {
       const privateJwk = JSON.parse(dataKey.open(sealed, kid).toString()) as JWK;
       const privateKey = createPrivateKey({ key: privateJwk, format: 'jwk' });
       const publicJwk = { ...(await exportJWK(createPublicKey(privateKey))), kid, alg: 'EdDSA', use: 'sig' };
-      return { kid, privateKey, publicJwk, sealSecret: dataKey.digest(`seals audit links ${kid}`) };
+      return { kid, privateKey, publicJwk, sealSecret: createSecretKey(dataKey.digest(`seals audit links ${kid}`)) };
     }),
   );
 }

@@ -63,6 +63,7 @@ export class AuditTrail {
   readonly #queue: Waiting[] = [];
   /** Lanes that nothing is being written in, each with its stream, if it has begun one. */
   readonly #free: (Stream | undefined)[] = Array.from({ length: LANES }, () => undefined);
+  #flushing = false;
   readonly #ofTransactions = new WeakMap<Tx, Stream>();
   readonly #written = new Map<string, Head>();
 
@@ -84,10 +85,20 @@ export class AuditTrail {
   }
 
   /** Records an event as part of a change: both are on disk, or neither. */
-  async recordIn(tx: Tx, origin: Origin, event: AuditEvent): Promise<void> {
+  recordIn(tx: Tx, origin: Origin, event: AuditEvent): Promise<void> {
+    return this.recordAllIn(tx, [{ origin, event }]);
+  }
+
+  /** The same for events of several requests. */
+  async recordAllIn(
+    tx: Tx,
+    records: readonly { readonly origin: Origin; readonly event: AuditEvent }[],
+  ): Promise<void> {
+    const [first, ...rest] = records.map(({ origin, event }) => this.#draft(origin, event));
+    if (!first) return;
     const stream = this.#ofTransactions.get(tx) ?? new Stream(this.#settings.clock());
     this.#ofTransactions.set(tx, stream);
-    const batch = stream.append([this.#draft(origin, event)]);
+    const batch = stream.append([first, ...rest]);
     await insertBatch(tx, batch, this.#settings.keys).catch((error: unknown) => Promise.reject(notWritten(error)));
     afterCommit(tx, () => this.#isWritten(batch));
   }
@@ -121,11 +132,18 @@ export class AuditTrail {
     };
   }
 
+  /** When everything that has arrived by now was looked at: requests that came together share a statement. */
   #flush(): void {
-    if (this.#settings.outage?.away) return this.#hold(this.#settings.outage, this.#queue.splice(0));
-    while (this.#free.length > 0 && this.#queue.length > 0) {
-      void this.#send(this.#free.pop(), this.#queue.splice(0, BATCH_LIMIT));
-    }
+    if (this.#flushing) return;
+    this.#flushing = true;
+    setImmediate(() => {
+      this.#flushing = false;
+      const { outage } = this.#settings;
+      if (outage?.away) return this.#hold(outage, this.#queue.splice(0));
+      while (this.#free.length > 0 && this.#queue.length > 0) {
+        void this.#send(this.#free.pop(), this.#queue.splice(0, BATCH_LIMIT));
+      }
+    });
   }
 
   async #send(lane: Stream | undefined, waiting: readonly Waiting[]): Promise<void> {

@@ -24,10 +24,14 @@ export interface Change {
 /** The channel that wakes readers. Its payload is empty: the log is what is true. */
 export const CHANNEL = 'gatehouse_changes';
 
-export async function recordChange(tx: Tx, change: Change, now: Date): Promise<void> {
+export function recordChange(tx: Tx, change: Change, now: Date): Promise<void> {
+  return recordChanges(tx, [change], now);
+}
+
+export async function recordChanges(tx: Tx, changes: readonly Change[], now: Date): Promise<void> {
   await tx
     .insertInto('changes')
-    .values({ ...change, recorded_at: now })
+    .values(changes.map((change) => ({ ...change, recorded_at: now })))
     .execute();
   await sql`select pg_notify(${CHANNEL}, '')`.execute(tx);
 }

@@ -3,7 +3,7 @@
  * for the ones that operators chose, runs once per secret and process: a pass is remembered under a key that never
  * leaves this process.
  */
-import { createHmac, randomBytes } from 'node:crypto';
+import { createHmac, createSecretKey, randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Argon2id } from '../base/argon2id.ts';
 import { equalInConstantTime } from '../base/secret.ts';
@@ -15,7 +15,7 @@ export class SecretVerifier {
   readonly #vault: Vault;
   readonly #argon2id: Argon2id;
   readonly #mayCompare: (clientId: string) => Promise<boolean>;
-  readonly #processKey = randomBytes(32);
+  readonly #processKey = createSecretKey(randomBytes(32));
   readonly #answers = new LRUCache<string, boolean>({ max: 10_000 });
 
   /** `mayCompare` says whether a client may cost another hash; see limits/secret_guesses.ts. */

@@ -1,9 +1,11 @@
 /** Signs JWTs with elliptic curves, at once and in one piece: a job of its own for each costs more than the signature. */
-import { createPrivateKey, sign, type KeyObject } from 'node:crypto';
+import { createPrivateKey, createPublicKey, sign, type KeyObject } from 'node:crypto';
 import type { JWK } from 'jose';
 
 /** By JWS algorithm (RFC 7518, 3.4; RFC 8037): the digest, where the curve doesn't bring its own. */
 const DIGESTS: Readonly<Record<string, string | null>> = { ES256: 'sha256', EdDSA: null, Ed25519: null };
+
+const P256_BYTES = 32;
 
 export class Signer {
   readonly #alg: string;
@@ -29,11 +31,18 @@ export class Signer {
   /** A JWS in compact form (RFC 7515, 7.1). */
   sign(typ: string, claims: object): string {
     const signed = `${this.#header(typ)}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}`;
-    const signature = sign(this.#digest, Buffer.from(signed, 'latin1'), {
-      key: this.#key,
-      dsaEncoding: 'ieee-p1363',
-    });
-    return `${signed}.${signature.toString('base64url')}`;
+    return `${signed}.${this.signBytes(Buffer.from(signed, 'latin1')).toString('base64url')}`;
+  }
+
+  /** A signature as JWS has it. */
+  signBytes(data: Uint8Array): Buffer {
+    // with the key alone: telling Node which encoding is wanted, in an object, costs as much as the signature
+    const signature = sign(this.#digest, data, this.#key);
+    return this.#digest === null ? signature : fromDer(signature);
+  }
+
+  get publicKey(): KeyObject {
+    return createPublicKey(this.#key);
   }
 
   #header(typ: string): string {
@@ -44,4 +53,20 @@ export class Signer {
     }
     return header;
   }
+}
+
+/** An ECDSA signature of P-256 as JWS has it: both integers in full length, one after the other (RFC 7518, 3.4). */
+function fromDer(der: Buffer): Buffer {
+  const signature = Buffer.alloc(2 * P256_BYTES);
+  // SEQUENCE, INTEGER r, INTEGER s: each with a length of one byte, for these are short
+  const sAt = 4 + der[3]!;
+  placeInteger(der.subarray(4, sAt), signature.subarray(0, P256_BYTES));
+  placeInteger(der.subarray(sAt + 2), signature.subarray(P256_BYTES));
+  return signature;
+}
+
+/** DER leaves zeros in front out, and puts one there where the number would look negative. */
+function placeInteger(integer: Buffer, field: Buffer): void {
+  const excess = integer.length - field.length;
+  integer.copy(field, Math.max(0, -excess), Math.max(0, excess));
 }

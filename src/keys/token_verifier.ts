@@ -1,5 +1,7 @@
 /** Verifies JWT access tokens (RFC 9068) that this server signed. Whether a token was revoked since is not its business. */
+import { hash, type KeyObject } from 'node:crypto';
 import { errors, jwtVerify, type JWTPayload } from 'jose';
+import { LRUCache } from 'lru-cache';
 import { epochSeconds } from '../base/clock.ts';
 import type { KeyRing } from './key_ring.ts';
 
@@ -47,9 +49,21 @@ export interface ParentToken {
 /** Far longer than any token of ours: a bound on what is worth parsing. */
 const LONGEST_TOKEN_CHARACTERS = 65_536;
 
+/** Of all tokens that are remembered, together. */
+const REMEMBERED_CHARACTERS = 4_000_000;
+
+/** A token whose signature was found good, and with which key. */
+interface Verified {
+  readonly kid: string;
+  readonly key: KeyObject;
+  readonly claims: AccessTokenClaims;
+}
+
 export class TokenVerifier {
   readonly #ring: KeyRing;
   readonly #issuer: string;
+  /** By digest. Resource servers ask about the same tokens again and again, and to verify one costs more than all else. */
+  readonly #verified = new LRUCache<string, Verified>({ maxSize: REMEMBERED_CHARACTERS });
 
   constructor(ring: KeyRing, issuer: string) {
     this.#ring = ring;
@@ -59,12 +73,28 @@ export class TokenVerifier {
   /** The claims, or `undefined` for whatever is not an unexpired access token of ours under a key in force. */
   async verify(token: string, now: Date): Promise<AccessTokenClaims | undefined> {
     if (token.length > LONGEST_TOKEN_CHARACTERS) return undefined;
+    const digest = hash('sha256', token, 'base64');
+    const remembered = this.#verified.get(digest);
+    const verified = remembered && this.#isInForce(remembered) ? remembered : await this.#verify(token, now);
+    if (!verified || isExpired(verified.claims, now)) return undefined;
+    if (verified !== remembered) this.#verified.set(digest, verified, { size: token.length });
+    return verified.claims;
+  }
+
+  /** A key that was taken away takes its tokens along. */
+  #isInForce({ kid, key }: Verified): boolean {
+    return this.#ring.publicKey(kid)?.key === key;
+  }
+
+  async #verify(token: string, now: Date): Promise<Verified | undefined> {
+    let by: Pick<Verified, 'kid' | 'key'> | undefined;
     try {
       const { payload } = await jwtVerify(
         token,
         ({ kid, alg }) => {
           const found = kid === undefined ? undefined : this.#ring.publicKey(kid);
           if (!found || found.alg !== alg) throw new errors.JWKSNoMatchingKey();
+          by = { kid: kid!, key: found.key };
           return found.key;
         },
         {
@@ -74,7 +104,7 @@ export class TokenVerifier {
           requiredClaims: ['exp', 'iat', 'jti', 'sub', 'aud', 'client_id', 'gen'],
         },
       );
-      return isExpired(payload, now) ? undefined : (payload as AccessTokenClaims);
+      return by && { ...by, claims: payload as AccessTokenClaims };
     } catch (error) {
       if (error instanceof errors.JOSEError || error instanceof TypeError) return undefined;
       throw error;

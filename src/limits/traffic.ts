@@ -57,6 +57,11 @@ export class Traffic {
     this.#addresses.giveBack(networkOf(address));
   }
 
+  /** The client will pay elsewhere for the same request. */
+  giveBack(clientId: string): void {
+    this.#clients.giveBack(clientId);
+  }
+
   get eventLoopDelayMilliseconds(): number {
     return this.#eventLoop.delayMilliseconds;
   }

@@ -3,8 +3,6 @@
  * revoked or deleted since (the generation says so), when its grant is gone, or when it was revoked by itself. A token
  * that was made from others is dead when one of those is, or when the issuer on whose word it was made is trusted no more.
  */
-import type { Change } from '../audit/change.ts';
-import { recordChange } from '../changes/change_log.ts';
 import type { ClientDirectory } from '../clients/client_directory.ts';
 import type { Database } from '../db/connection.ts';
 import type { AccessTokenClaims, ParentToken, TokenVerifier } from '../keys/token_verifier.ts';
@@ -33,23 +31,6 @@ export class AccessTokens {
     this.#settings.vouch();
     const claims = await this.#settings.verifier.verify(token, now);
     return claims && (await this.#lives(claims, now)) ? claims : undefined;
-  }
-
-  /** Ends one token on every node. Ending it again changes nothing. */
-  async revoke({ tx, trail, origin, now }: Change, { jti, client_id, exp }: AccessTokenClaims): Promise<void> {
-    const { numInsertedOrUpdatedRows } = await tx
-      .insertInto('revoked_tokens')
-      .values({ jti, client_id, revoked_at: now, expires_at: new Date(exp * 1000) })
-      .onConflict((clash) => clash.doNothing())
-      .executeTakeFirst();
-    if (numInsertedOrUpdatedRows === 0n) return;
-    await trail.recordIn(tx, origin, {
-      event: 'token.revoked',
-      outcome: 'success',
-      clientId: client_id,
-      details: { token_type: 'access_token', jti },
-    });
-    await recordChange(tx, { topic: 'revoked_token', key: jti }, now);
   }
 
   async #lives(claims: AccessTokenClaims, now: Date): Promise<boolean> {

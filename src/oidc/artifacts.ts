@@ -5,11 +5,13 @@
 import { createHash } from 'node:crypto';
 import { errors, Provider, type Adapter, type AdapterPayload } from 'oidc-provider';
 import { sql } from 'kysely';
+import { toAccount, type AccountRow } from '../accounts/account.ts';
 import { addSeconds, epochSeconds, type Clock } from '../base/clock.ts';
 import { sha256, type Digest } from '../base/secret.ts';
 import { json, type Database } from '../db/connection.ts';
 import { open, seal } from '../vault/seal.ts';
 import { payloadJson } from './payload_json.ts';
+import { keepRelated, takeGrant, takeSession } from './read_together.ts';
 import { SessionStore } from './session_store.ts';
 
 export interface ArtifactSettings {
@@ -29,6 +31,9 @@ const UNDER_A_GRANT = new Set(['AccessToken', 'AuthorizationCode', 'RefreshToken
  * their own id, which is not stored, gives.
  */
 const SEALED = new Set(['Interaction', 'PushedAuthorizationRequest']);
+
+/** The kinds after which the library asks for what belongs to them. */
+const RELATED = new Set(['AuthorizationCode', 'RefreshToken', 'Session']);
 
 export function createAdapter(settings: ArtifactSettings): (kind: string) => Adapter {
   return (kind) => {
@@ -75,12 +80,16 @@ class ArtifactStore implements Adapter {
   }
 
   async find(id: string): Promise<AdapterPayload | undefined> {
-    const row = await this.#select().where('artifact_id', '=', sha256(id)).executeTakeFirst();
+    const row = RELATED.has(this.#kind)
+      ? await this.#findWithRelated(id)
+      : await this.#select().where('artifact_id', '=', sha256(id)).executeTakeFirst();
     return row && { ...this.#unpacked(id, row.payload), jti: id, ...this.#consumption(row.consumed_at) };
   }
 
   /** Sessions alone are found by uid; what is found this way is read, never saved, so it needs no id. */
   async findByUid(uid: string): Promise<AdapterPayload | undefined> {
+    const read = takeSession(uid);
+    if (read) return read;
     const row = await this.#select().where('uid', '=', uid).executeTakeFirst();
     return row?.payload;
   }
@@ -123,6 +132,37 @@ class ArtifactStore implements Adapter {
   /** Whatever the kind: the grant row goes, and everything under it with it. */
   async revokeByGrantId(grantId: string): Promise<void> {
     await endGrant(this.#settings.database, grantId);
+  }
+
+  /** A left join where nothing may be there: what is missing is asked for again, and is not found then either. */
+  async #findWithRelated(id: string): Promise<{ payload: object; consumed_at: Date | null } | undefined> {
+    const row = await this.#settings.database
+      .selectFrom('artifacts')
+      .leftJoin('grants', 'grants.grant_id', 'artifacts.grant_id')
+      .leftJoin('accounts', 'accounts.account_id', 'artifacts.account_id')
+      .leftJoin('artifacts as sessions', (join) =>
+        join.on('sessions.kind', '=', 'Session').on('sessions.uid', '=', sql`artifacts.payload->>'sessionUid'`),
+      )
+      .selectAll('accounts')
+      .select([
+        'artifacts.payload',
+        'artifacts.consumed_at',
+        'artifacts.grant_id',
+        'grants.payload as grant_payload',
+        'sessions.uid as session_uid',
+        'sessions.payload as session_payload',
+      ])
+      .where('artifacts.kind', '=', this.#kind)
+      .where('artifacts.artifact_id', '=', sha256(id))
+      .executeTakeFirst();
+    if (!row) return undefined;
+    const { grant_id, grant_payload, session_uid, session_payload } = row;
+    keepRelated({
+      grant: grant_id && grant_payload ? { id: grant_id.toString('base64'), payload: grant_payload } : undefined,
+      session: session_uid !== null && session_payload ? { uid: session_uid, payload: session_payload } : undefined,
+      account: row.account_id === null ? undefined : toAccount(row as AccountRow),
+    });
+    return row;
   }
 
   #select() {
@@ -209,10 +249,13 @@ class GrantStore implements Adapter {
   }
 
   async find(id: string): Promise<AdapterPayload | undefined> {
+    const digest = sha256(id);
+    const read = takeGrant(digest);
+    if (read) return { ...read, jti: id };
     const row = await this.#settings.database
       .selectFrom('grants')
       .select('payload')
-      .where('grant_id', '=', sha256(id))
+      .where('grant_id', '=', digest)
       .executeTakeFirst();
     return row && { ...(row.payload as AdapterPayload), jti: id };
   }

@@ -86,7 +86,10 @@ export class Endpoints {
     // which has no parameters (RFC 9701, 10.3); the library adds a charset
     if (ctx.type === INTROSPECTION_JWT) ctx.set('Content-Type', INTROSPECTION_JWT);
     // the answer is empty (RFC 7009, 2.2), and some clients refuse one of a type that they don't read
-    if (ctx.path === ROUTES.revocation && ctx.status === 200) ctx.remove('Content-Type');
+    if (ctx.path === ROUTES.revocation && ctx.status === 200) {
+      ctx.remove('Content-Type');
+      ctx.set('Cache-Control', 'no-store');
+    }
   };
 
   async #answerStructured(ctx: KoaContextWithOIDC): Promise<void> {

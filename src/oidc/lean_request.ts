@@ -1,15 +1,24 @@
 /**
- * The token requests that the lean path understands: client credentials with a secret, in the plainest form that a
- * client library sends. Whatever is written in any other way, be it good or bad, is for the ordinary path to read.
+ * The requests that the lean paths understand: of a client with a secret, in the plainest form that a client library
+ * sends. Whatever is written in any other way, be it good or bad, is for the ordinary path to read.
  */
 import type { IncomingMessage } from 'node:http';
 
-export interface LeanRequest {
+/** How a client proves itself, in the two ways that need no more than its secret. */
+export interface LeanCredentials {
   readonly clientId: string;
   readonly clientSecret: string;
   readonly method: 'client_secret_basic' | 'client_secret_post';
+}
+
+export interface LeanTokenRequest extends LeanCredentials {
   readonly scope: readonly string[];
   readonly resource: string | undefined;
+}
+
+/** Introspection (RFC 7662, 2.1) and revocation (RFC 7009, 2.1) ask in the same form. */
+export interface LeanTokenQuestion extends LeanCredentials {
+  readonly token: string;
 }
 
 const BODY_BYTES_AT_MOST = 2_048;
@@ -24,23 +33,26 @@ const FOREIGN_HEADERS = [
   'oauth-client-attestation',
   'oauth-client-attestation-pop',
 ];
-const PARAMETERS = new Set(['grant_type', 'scope', 'resource', 'client_id', 'client_secret']);
+const TOKEN_REQUEST = new Set(['grant_type', 'scope', 'resource', 'client_id', 'client_secret']);
+const TOKEN_QUESTION = new Set(['token', 'token_type_hint', 'client_id', 'client_secret']);
+/** A JWS in compact form (RFC 7515, 7.1); what else a token may be is for the ordinary path to look for. */
+const JWS = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 const BASIC = /^basic ((?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)$/i;
 /** Two words that are the same with and without form encoding (RFC 6749, 2.3.1). */
 const PLAIN_CREDENTIALS = /^([\w.~-]+):([\w.~-]+)$/;
 const SCOPE = /^[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*$/;
 
-/** How long the form is, where the request may be for the lean path at all. */
-export function leanBodyBytes(request: IncomingMessage, path: string): number | undefined {
-  const { method, url, headers } = request;
-  if (method !== 'POST' || url !== path || !FORM.test(headers['content-type'] ?? '')) return undefined;
+/** How long the form is, where the request may be for a lean path at all. */
+export function leanBodyBytes({ method, headers }: IncomingMessage): number | undefined {
+  if (method !== 'POST' || !FORM.test(headers['content-type'] ?? '')) return undefined;
   if (FOREIGN_HEADERS.some((name) => headers[name] !== undefined)) return undefined;
   const length = Number(headers['content-length']);
   return length > 0 && length <= BODY_BYTES_AT_MOST ? length : undefined;
 }
 
-export function readLeanRequest(authorization: string | undefined, body: string): LeanRequest | undefined {
-  const form = readForm(body);
+/** A request for client credentials. */
+export function readTokenRequest(authorization: string | undefined, body: string): LeanTokenRequest | undefined {
+  const form = readForm(body, TOKEN_REQUEST);
   if (form?.['grant_type'] !== 'client_credentials') return undefined;
   const { scope = '', resource } = form;
   if (scope !== '' && !SCOPE.test(scope)) return undefined;
@@ -50,10 +62,18 @@ export function readLeanRequest(authorization: string | undefined, body: string)
   return { ...credentials, scope: scopes, resource };
 }
 
+/** What is asked about, or is to be revoked; the hint may be wrong (RFC 7662, 2.1), so it is not looked at. */
+export function readTokenQuestion(authorization: string | undefined, body: string): LeanTokenQuestion | undefined {
+  const form = readForm(body, TOKEN_QUESTION);
+  if (form?.['token'] === undefined || !JWS.test(form['token'])) return undefined;
+  const credentials = readCredentials(authorization, form);
+  return credentials && { ...credentials, token: form['token'] };
+}
+
 function readCredentials(
   authorization: string | undefined,
   { client_id: named, client_secret: inForm }: Readonly<Record<string, string>>,
-): Pick<LeanRequest, 'clientId' | 'clientSecret' | 'method'> | undefined {
+): LeanCredentials | undefined {
   if (authorization === undefined) {
     if (named === undefined || inForm === undefined) return undefined;
     return { clientId: named, clientSecret: inForm, method: 'client_secret_post' };
@@ -67,13 +87,13 @@ function readCredentials(
 }
 
 /** `undefined` for every form with a parameter that is unknown, empty, there twice, or not plain ASCII. */
-function readForm(body: string): Readonly<Record<string, string>> | undefined {
+function readForm(body: string, parameters: ReadonlySet<string>): Readonly<Record<string, string>> | undefined {
   const form: Record<string, string> = {};
   for (const pair of body.split('&')) {
     const split = pair.indexOf('=');
     const name = pair.slice(0, split);
     const value = split === -1 ? undefined : decode(pair.slice(split + 1));
-    if (!PARAMETERS.has(name) || name in form || !value) return undefined;
+    if (!parameters.has(name) || name in form || !value) return undefined;
     form[name] = value;
   }
   return form;

@@ -51,6 +51,8 @@ import { passByOutlivedHints } from './outlived_hints.ts';
 import { INTERACTION_SECONDS } from './own_login.ts';
 import { takePostedRequests } from './posted_requests.ts';
 import { demandPushedRequest } from './pushed_requests.ts';
+import { forLibrary } from './library_signing.ts';
+import { takeAccount } from './read_together.ts';
 import { recordOf, useRegisteredClients, type RegisteredClientsSettings } from './registered_clients.ts';
 import { useOnce } from './replay.ts';
 import { demandRequestObject } from './request_objects.ts';
@@ -192,7 +194,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       if (kind === 'BackchannelAuthenticationRequest') return new BackchannelRequestStore(settings);
       return artifacts(kind);
     },
-    jwks: { keys: [...jwks] },
+    jwks: { keys: forLibrary(jwks) },
     // whatever the library wants from outside, it gets through the guarded way
     fetch: fetchThrough(settings.egress),
     routes: ROUTES,
@@ -230,7 +232,8 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       (client.redirectUris ?? []).some((uri) => URL.parse(uri)?.origin === origin),
     findAccount: async (ctx, name) => {
       const accountId = await accountMeant(database, settings.subjects, ctx, name);
-      const account = accountId === undefined ? undefined : await findAccount(database, accountId);
+      if (accountId === undefined) return undefined;
+      const account = takeAccount(accountId) ?? (await findAccount(database, accountId));
       if (!account || account.disabledAt) return undefined;
       return { accountId: account.accountId, claims: () => claimsOf(account) } satisfies OidcAccount;
     },
@@ -277,6 +280,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       ciba: backchannelAuthentication({ database, loginHints: settings.loginHints }),
       dPoP: { enabled: true, nonceSecret: settings.dpopNonceSecret, requireNonce: examineProof(clock) },
       mTLS: mutualTls(settings),
+      externalSigningSupport: { enabled: true, ack: 'experimental-01' },
       pushedAuthorizationRequests: { enabled: true },
       jwtResponseModes: { enabled: true },
       requestObjects: { enabled: true, assertJwtClaimsAndHeader: demandRequestObject(clock) },

@@ -3,23 +3,18 @@
  * that the token is a JWT and refuses it as a type that it does not keep; that is where we answer instead.
  */
 import type { KoaContextWithOIDC } from 'oidc-provider';
-import type { AuditTrail } from '../audit/trail.ts';
-import type { ChangeFollower } from '../changes/change_follower.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
-import type { Database } from '../db/connection.ts';
-import { transact } from '../db/transaction.ts';
 import { requestOf } from '../http/request_context.ts';
 import type { AccessTokenClaims } from '../keys/token_verifier.ts';
 import type { AccessTokens } from './access_tokens.ts';
 import { note, originOf } from './notes.ts';
 import { recordOf } from './registered_clients.ts';
+import type { Revocations } from './revocations.ts';
 import { signIntrospection } from './signed_introspection.ts';
 
 export interface StructuredTokensSettings {
   readonly tokens: AccessTokens;
-  readonly database: Database;
-  readonly trail: AuditTrail;
-  readonly changes: ChangeFollower;
+  readonly revocations: Revocations;
 }
 
 export class StructuredTokens {
@@ -39,7 +34,8 @@ export class StructuredTokens {
     const caller = recordOf(ctx.oidc.client!);
     const claims = await this.#settings.tokens.inspect(token, requestOf(ctx).now);
     if (ctx.oidc.route === 'introspection') {
-      introspect(ctx, caller, claims);
+      ctx.status = 200;
+      ctx.body = tellAbout(claims, caller);
       await signIntrospection(ctx);
     } else await this.#revoke(ctx, caller, claims);
   }
@@ -49,7 +45,6 @@ export class StructuredTokens {
     caller: ClientWithSecrets,
     claims: AccessTokenClaims | undefined,
   ): Promise<void> {
-    const { tokens, database, trail, changes } = this.#settings;
     if (claims && claims.client_id !== caller.clientId) {
       const details = { error: 'invalid_request', reason: 'the token is another client’s', jti: claims.jti };
       note(ctx, { event: 'token.revoked', outcome: 'refused', clientId: caller.clientId, details });
@@ -60,12 +55,7 @@ export class StructuredTokens {
       };
       return;
     }
-    if (claims) {
-      await transact(database, (tx) =>
-        tokens.revoke({ tx, trail, origin: originOf(ctx), now: requestOf(ctx).now }, claims),
-      );
-      await changes.catchUp();
-    }
+    if (claims) await this.#settings.revocations.revoke({ claims, origin: originOf(ctx), now: requestOf(ctx).now });
     ctx.status = 200;
     ctx.body = '';
   }
@@ -84,14 +74,11 @@ export function maySee(
   return typeof token.audience === 'string' && caller.metadata.introspects.includes(token.audience);
 }
 
-function introspect(ctx: KoaContextWithOIDC, caller: ClientWithSecrets, claims: AccessTokenClaims | undefined): void {
-  ctx.status = 200;
-  if (!claims || !maySee(caller, { clientId: claims.client_id, audience: claims.aud })) {
-    ctx.body = { active: false };
-    return;
-  }
+/** What a caller learns about what it takes for a token; the claims are those of a living one. */
+export function tellAbout(claims: AccessTokenClaims | undefined, caller: ClientWithSecrets): object {
+  if (!claims || !maySee(caller, { clientId: claims.client_id, audience: claims.aud })) return { active: false };
   const { gen: _, gid: __, parents: ___, asserted_by: ____, ...told } = claims;
-  ctx.body = { active: true, ...told, token_type: told.cnf?.jkt === undefined ? 'Bearer' : 'DPoP' };
+  return { active: true, ...told, token_type: told.cnf?.jkt === undefined ? 'Bearer' : 'DPoP' };
 }
 
 function isHandled(route: string): boolean {

@@ -2,7 +2,7 @@
  * Data keys at rest. Each is 32 random bytes, wrapped by the master key and named by an id that the rows it serves
  * carry. So changing the master key re-wraps this one small table, and a copy of the database opens nothing.
  */
-import { createHmac, randomBytes } from 'node:crypto';
+import { createHmac, createSecretKey, randomBytes, type KeyObject } from 'node:crypto';
 import { sql } from 'kysely';
 import { CannotStart } from '../base/cannot_start.ts';
 import { randomId } from '../base/ids.ts';
@@ -18,10 +18,13 @@ export type Purpose =
 export class DataKey {
   readonly id: string;
   readonly #bytes: Buffer;
+  /** The same, as Node would make it of the bytes for each digest, at four times the cost of the digest. */
+  readonly #hmacKey: KeyObject;
 
   constructor(id: string, bytes: Buffer) {
     this.id = id;
     this.#bytes = bytes;
+    this.#hmacKey = createSecretKey(bytes);
   }
 
   seal(plaintext: Buffer, bound: string): Buffer {
@@ -34,7 +37,7 @@ export class DataKey {
 
   /** HMAC-SHA-256, for values whose digest must be useless without this key. */
   digest(value: string): Digest {
-    return createHmac('sha256', this.#bytes).update(value).digest() as Digest;
+    return createHmac('sha256', this.#hmacKey).update(value).digest() as Digest;
   }
 }
 

@@ -1,0 +1,32 @@
+/** Signs what the library signs, in its ID tokens and elsewhere, the way that we sign: at once (keys/signer.ts). */
+import type { KeyObject } from 'node:crypto';
+import { ExternalSigningKey } from 'oidc-provider';
+import type { JWK } from 'jose';
+import { Signer } from '../keys/signer.ts';
+
+/** The keys for the library: those that sign quickly with a signer of ours, the others as they are. */
+export function forLibrary(jwks: readonly JWK[]): (JWK | ExternalSigningKey)[] {
+  return jwks.map((jwk) => {
+    const signer = Signer.of(jwk);
+    return signer ? new QuickKey(jwk, signer) : jwk;
+  });
+}
+
+class QuickKey extends ExternalSigningKey {
+  readonly #signer: Signer;
+
+  constructor({ kid, alg }: JWK, signer: Signer) {
+    super();
+    Object.assign(this, { kid, alg });
+    this.#signer = signer;
+  }
+
+  /** The public half, which the library publishes. */
+  override keyObject(): KeyObject {
+    return this.#signer.publicKey;
+  }
+
+  override sign(data: Uint8Array): Uint8Array {
+    return this.#signer.signBytes(data);
+  }
+}
