@@ -29,12 +29,14 @@ import { describeClient, describeScopes } from '../oidc/descriptions.ts';
 import { describeDetails } from '../oidc/details_in_words.ts';
 import { DPOP_ALGS } from '../oidc/dpop.ts';
 import { Endpoints } from '../oidc/endpoints.ts';
+import { LeanClientCredentials } from '../oidc/lean_client_credentials.ts';
 import { LeanFront } from '../oidc/lean_front.ts';
+import { LeanPersonTokens } from '../oidc/lean_person_tokens.ts';
 import { leanIntrospection, leanRevocation } from '../oidc/lean_structured_tokens.ts';
-import { LeanTokenPath } from '../oidc/lean_token_path.ts';
+import { leanTokenEndpoint } from '../oidc/lean_token_endpoint.ts';
 import { loginForOwnPages } from '../oidc/own_login.ts';
 import { describeProtectedResources, USERINFO } from '../oidc/protected_resources.ts';
-import { createProvider, METHODS, ROUTES } from '../oidc/provider.ts';
+import { createProvider, ID_TOKEN_SECONDS, METHODS, ROUTES } from '../oidc/provider.ts';
 import { ResourcePolicy } from '../oidc/resource_policy.ts';
 import { Revocations } from '../oidc/revocations.ts';
 import { StructuredTokens } from '../oidc/structured_tokens.ts';
@@ -77,7 +79,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
   const detailsPolicy = new AuthorizationDetailsPolicy(house.detailsTypes);
   const policy = new ResourcePolicy(resources, detailsPolicy);
   const provider = (): Provider => endpoints.provider;
-  const { policies, statements } = house;
+  const { policies, statements, ring } = house;
   const registrations = new Registrations(pool);
   const fetchDocument: FetchDocument = async (url) =>
     (await egress.get(url, { fetchedSince: addSeconds(clock(), -SECTOR_SECONDS) })).body;
@@ -124,11 +126,11 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
           dpopNonceSecret: house.dpopNonceSecret,
           subjects: house.subjects,
         },
-        house.ring.privateJwks,
+        ring.privateJwks,
       ),
     );
   swap();
-  house.ring.onSwap(swap);
+  ring.onSwap(swap);
   house.outbox.serve(backchannelLogouts(() => endpoints.provider));
   house.detailsTypes.onSwap(swap);
 
@@ -215,7 +217,20 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
           ]),
         ),
         [
-          new LeanTokenPath({ issuer, path: ROUTES.token, policy, ring: house.ring, trail }),
+          leanTokenEndpoint(
+            ROUTES.token,
+            new LeanClientCredentials({ issuer, policy, ring, trail }),
+            new LeanPersonTokens({
+              issuer,
+              database,
+              policy,
+              ring,
+              subjects: house.subjects,
+              trail,
+              idTokenTtlSeconds: ID_TOKEN_SECONDS,
+              refreshTtlSeconds: config.refreshTtlSeconds,
+            }),
+          ),
           leanIntrospection(ROUTES.introspection, tokens),
           leanRevocation(ROUTES.revocation, tokens, revocations),
         ],

@@ -13,7 +13,7 @@ export class Signer {
   readonly #key: KeyObject;
   readonly #digest: string | null;
   /** By `typ`: there are one or two. */
-  readonly #headers = new Map<string, string>();
+  readonly #headers = new Map<string | undefined, string>();
 
   private constructor(alg: string, kid: string, key: KeyObject) {
     this.#alg = alg;
@@ -29,7 +29,7 @@ export class Signer {
   }
 
   /** A JWS in compact form (RFC 7515, 7.1). */
-  sign(typ: string, claims: object): string {
+  sign(typ: string | undefined, claims: object): string {
     const signed = `${this.#header(typ)}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}`;
     return `${signed}.${this.signBytes(Buffer.from(signed, 'latin1')).toString('base64url')}`;
   }
@@ -45,7 +45,7 @@ export class Signer {
     return createPublicKey(this.#key);
   }
 
-  #header(typ: string): string {
+  #header(typ: string | undefined): string {
     let header = this.#headers.get(typ);
     if (header === undefined) {
       header = Buffer.from(JSON.stringify({ alg: this.#alg, typ, kid: this.#kid })).toString('base64url');

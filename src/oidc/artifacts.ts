@@ -5,7 +5,6 @@
 import { createHash } from 'node:crypto';
 import { errors, Provider, type Adapter, type AdapterPayload } from 'oidc-provider';
 import { sql } from 'kysely';
-import { toAccount, type AccountRow } from '../accounts/account.ts';
 import { addSeconds, epochSeconds, type Clock } from '../base/clock.ts';
 import { sha256, type Digest } from '../base/secret.ts';
 import { json, type Database } from '../db/connection.ts';
@@ -13,6 +12,7 @@ import { open, seal } from '../vault/seal.ts';
 import { payloadJson } from './payload_json.ts';
 import { keepRelated, takeGrant, takeSession } from './read_together.ts';
 import { SessionStore } from './session_store.ts';
+import { readTokenRow, type TokenRow } from './token_rows.ts';
 
 export interface ArtifactSettings {
   readonly database: Database;
@@ -134,34 +134,10 @@ class ArtifactStore implements Adapter {
     await endGrant(this.#settings.database, grantId);
   }
 
-  /** A left join where nothing may be there: what is missing is asked for again, and is not found then either. */
-  async #findWithRelated(id: string): Promise<{ payload: object; consumed_at: Date | null } | undefined> {
-    const row = await this.#settings.database
-      .selectFrom('artifacts')
-      .leftJoin('grants', 'grants.grant_id', 'artifacts.grant_id')
-      .leftJoin('accounts', 'accounts.account_id', 'artifacts.account_id')
-      .leftJoin('artifacts as sessions', (join) =>
-        join.on('sessions.kind', '=', 'Session').on('sessions.uid', '=', sql`artifacts.payload->>'sessionUid'`),
-      )
-      .selectAll('accounts')
-      .select([
-        'artifacts.payload',
-        'artifacts.consumed_at',
-        'artifacts.grant_id',
-        'grants.payload as grant_payload',
-        'sessions.uid as session_uid',
-        'sessions.payload as session_payload',
-      ])
-      .where('artifacts.kind', '=', this.#kind)
-      .where('artifacts.artifact_id', '=', sha256(id))
-      .executeTakeFirst();
-    if (!row) return undefined;
-    const { grant_id, grant_payload, session_uid, session_payload } = row;
-    keepRelated({
-      grant: grant_id && grant_payload ? { id: grant_id.toString('base64'), payload: grant_payload } : undefined,
-      session: session_uid !== null && session_payload ? { uid: session_uid, payload: session_payload } : undefined,
-      account: row.account_id === null ? undefined : toAccount(row as AccountRow),
-    });
+  /** What is missing is asked for again, and is not found then either. */
+  async #findWithRelated(id: string): Promise<TokenRow | undefined> {
+    const row = await readTokenRow(this.#settings.database, this.#kind, sha256(id));
+    if (row) keepRelated(row);
     return row;
   }
 
@@ -316,9 +292,15 @@ export async function refuseWithoutGrant<T>(saving: Promise<T>): Promise<T> {
   try {
     return await saving;
   } catch (error) {
-    if ((error as { code?: string }).code === FOREIGN_KEY_VIOLATION) throw new errors.InvalidGrant('the grant is gone');
-    throw error;
+    goneWithGrant(error);
+    throw new errors.InvalidGrant('the grant is gone');
   }
+}
+
+/** `false` for a row that could not be stored because what it hangs on is gone; throws what else went wrong. */
+export function goneWithGrant(error: unknown): false {
+  if ((error as { code?: string }).code === FOREIGN_KEY_VIOLATION) return false;
+  throw error;
 }
 
 /** From the id itself, of which only another digest is stored. */

@@ -27,6 +27,14 @@ export function claimsOf({ accountId, email, emailVerified, name, profile, updat
   };
 }
 
+/** What scopes ask for of a person, as far as it is known. */
+export function claimsUnder(scopes: readonly string[], account: Account): Partial<AccountClaims> {
+  const wanted = new Set(
+    scopes.flatMap((scope) => (CLAIMS_BY_SCOPE as Record<string, readonly string[]>)[scope] ?? []),
+  );
+  return Object.fromEntries(Object.entries(claimsOf(account)).filter(([claim]) => wanted.has(claim)));
+}
+
 const LONGEST_DOCUMENT_CHARACTERS = 8_000;
 
 const value = z.union([z.string().max(500), z.number(), z.boolean()]);

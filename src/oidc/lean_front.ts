@@ -41,7 +41,7 @@ export interface LeanPath<Asked extends LeanCredentials = LeanCredentials> {
   /** `undefined` for a request that is for the ordinary path to read. */
   read(headers: IncomingHttpHeaders, body: string): Asked | undefined;
   /** Whether a client may be served here that has nothing about it that a lean path doesn't know. */
-  serves(client: ClientWithSecrets): boolean;
+  serves(client: ClientWithSecrets, asked: Asked): boolean;
   /** The body of an answer with 200 in JSON, or none; `undefined` where the ordinary path is to answer. */
   answer(client: ClientWithSecrets, asked: Asked, context: RequestContext): Promise<string | undefined>;
 }
@@ -166,7 +166,7 @@ export class LeanFront {
     const { clients, verifier, uses } = this.#settings;
     const client = await clients.find(asked.clientId);
     if (!client || client.revokedAt || client.metadata.token_endpoint_auth_method !== asked.method) return undefined;
-    if (!this.#isPlain(client) || !path.serves(client)) return undefined;
+    if (!this.#isPlain(client) || !path.serves(client, asked)) return undefined;
     const secret = await verifier.verify(client, asked.clientSecret, now);
     if (!secret) return undefined;
     uses.note(secret.secretId, now);

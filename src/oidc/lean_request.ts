@@ -11,10 +11,28 @@ export interface LeanCredentials {
   readonly method: 'client_secret_basic' | 'client_secret_post';
 }
 
-export interface LeanTokenRequest extends LeanCredentials {
+export interface LeanMachineRequest extends LeanCredentials {
+  readonly grantType: 'client_credentials';
   readonly scope: readonly string[];
   readonly resource: string | undefined;
 }
+
+/** What a person has granted is to be had for this (RFC 6749, 4.1.3 and 6): all of it, for that is the plain case. */
+export type LeanPersonRequest = LeanCodeRequest | LeanRefreshRequest;
+
+export interface LeanCodeRequest extends LeanCredentials {
+  readonly grantType: 'authorization_code';
+  readonly code: string;
+  readonly redirectUri: string;
+  readonly codeVerifier: string;
+}
+
+export interface LeanRefreshRequest extends LeanCredentials {
+  readonly grantType: 'refresh_token';
+  readonly refreshToken: string;
+}
+
+export type LeanTokenRequest = LeanMachineRequest | LeanPersonRequest;
 
 /** Introspection (RFC 7662, 2.1) and revocation (RFC 7009, 2.1) ask in the same form. */
 export interface LeanTokenQuestion extends LeanCredentials {
@@ -33,7 +51,19 @@ const FOREIGN_HEADERS = [
   'oauth-client-attestation',
   'oauth-client-attestation-pop',
 ];
-const TOKEN_REQUEST = new Set(['grant_type', 'scope', 'resource', 'client_id', 'client_secret']);
+const TOKEN_REQUEST = new Set([
+  'grant_type',
+  'scope',
+  'resource',
+  'code',
+  'redirect_uri',
+  'code_verifier',
+  'refresh_token',
+  'client_id',
+  'client_secret',
+]);
+/** RFC 7636, 4.1. */
+const CODE_VERIFIER = /^[\w.~-]{43,128}$/;
 const TOKEN_QUESTION = new Set(['token', 'token_type_hint', 'client_id', 'client_secret']);
 /** A JWS in compact form (RFC 7515, 7.1); what else a token may be is for the ordinary path to look for. */
 const JWS = /^[\w-]+\.[\w-]+\.[\w-]+$/;
@@ -50,16 +80,50 @@ export function leanBodyBytes({ method, headers }: IncomingMessage): number | un
   return length > 0 && length <= BODY_BYTES_AT_MOST ? length : undefined;
 }
 
-/** A request for client credentials. */
 export function readTokenRequest(authorization: string | undefined, body: string): LeanTokenRequest | undefined {
   const form = readForm(body, TOKEN_REQUEST);
-  if (form?.['grant_type'] !== 'client_credentials') return undefined;
-  const { scope = '', resource } = form;
-  if (scope !== '' && !SCOPE.test(scope)) return undefined;
-  const credentials = readCredentials(authorization, form);
+  const credentials = form && readCredentials(authorization, form);
+  if (!credentials) return undefined;
+  const { grant_type, client_id: _, client_secret: __, ...parameters } = form;
+  switch (grant_type) {
+    case 'client_credentials':
+      return readMachineRequest(credentials, parameters);
+    case 'authorization_code':
+      return readCodeRequest(credentials, parameters);
+    case 'refresh_token':
+      return readRefreshRequest(credentials, parameters);
+    default:
+      return undefined;
+  }
+}
+
+type Parameters = Readonly<Record<string, string>>;
+
+function readMachineRequest(
+  credentials: LeanCredentials,
+  { scope = '', resource, ...others }: Parameters,
+): LeanMachineRequest | undefined {
+  if (Object.keys(others).length > 0 || (scope !== '' && !SCOPE.test(scope))) return undefined;
   const scopes = scope === '' ? [] : scope.split(' ');
-  if (!credentials || new Set(scopes).size !== scopes.length) return undefined;
-  return { ...credentials, scope: scopes, resource };
+  if (new Set(scopes).size !== scopes.length) return undefined;
+  return { ...credentials, grantType: 'client_credentials', scope: scopes, resource };
+}
+
+function readCodeRequest(
+  credentials: LeanCredentials,
+  { code, redirect_uri: redirectUri, code_verifier: codeVerifier, ...others }: Parameters,
+): LeanCodeRequest | undefined {
+  if (code === undefined || redirectUri === undefined || Object.keys(others).length > 0) return undefined;
+  if (codeVerifier === undefined || !CODE_VERIFIER.test(codeVerifier)) return undefined;
+  return { ...credentials, grantType: 'authorization_code', code, redirectUri, codeVerifier };
+}
+
+function readRefreshRequest(
+  credentials: LeanCredentials,
+  { refresh_token: refreshToken, ...others }: Parameters,
+): LeanRefreshRequest | undefined {
+  if (refreshToken === undefined || Object.keys(others).length > 0) return undefined;
+  return { ...credentials, grantType: 'refresh_token', refreshToken };
 }
 
 /** What is asked about, or is to be revoked; the hint may be wrong (RFC 7662, 2.1), so it is not looked at. */

@@ -136,7 +136,7 @@ const REUSE_EVENTS: Readonly<Record<string, Parameters<typeof noteReuse>[0]>> = 
 const OPAQUE_ACCESS_TOKEN_SECONDS = 600;
 const CODE_SECONDS = 60;
 const DEVICE_CODE_SECONDS = 600;
-const ID_TOKEN_SECONDS = 3_600;
+export const ID_TOKEN_SECONDS = 3_600;
 
 export function createProvider(settings: ProviderSettings, jwks: readonly JWK[]): Provider {
   const provider = new Provider(settings.issuer, configuration(settings, jwks));

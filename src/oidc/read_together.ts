@@ -5,24 +5,20 @@
 import { Provider, type AdapterPayload } from 'oidc-provider';
 import type { Account } from '../accounts/account.ts';
 import type { Digest } from '../base/secret.ts';
+import type { Related } from './token_rows.ts';
 
-interface Related {
-  /** By the digest of its id, in base64. */
-  grant?: { readonly id: string; readonly payload: AdapterPayload } | undefined;
-  session?: { readonly uid: string; readonly payload: AdapterPayload } | undefined;
-  account?: Account | undefined;
-}
+type Kept = { -readonly [Member in keyof Related]: Related[Member] };
 
-const related = new WeakMap<object, Related>();
+const related = new WeakMap<object, Kept>();
 
 /** Keeps rows for the request under way. */
-export function keepRelated(rows: Related): void {
-  if (Provider.ctx) related.set(Provider.ctx, rows);
+export function keepRelated({ grant, session, account }: Related): void {
+  if (Provider.ctx) related.set(Provider.ctx, { grant, session, account });
 }
 
 export function takeGrant(id: Digest): AdapterPayload | undefined {
   const { grant } = ofThisRequest();
-  if (grant?.id !== id.toString('base64')) return undefined;
+  if (!grant?.id.equals(id)) return undefined;
   ofThisRequest().grant = undefined;
   return grant.payload;
 }
@@ -41,6 +37,6 @@ export function takeAccount(accountId: string): Account | undefined {
   return account;
 }
 
-function ofThisRequest(): Related {
+function ofThisRequest(): Kept {
   return (Provider.ctx && related.get(Provider.ctx)) ?? {};
 }

@@ -122,6 +122,14 @@ export class ResourcePolicy {
     return { resource, scope: scope.join(' ') };
   }
 
+  /** The same of what a person has granted the client; `undefined` where nothing of it is left. */
+  granted(record: ClientWithSecrets, identifier: string, scopes: readonly string[]): Entitlement | undefined {
+    const resource = this.#resources.get(identifier);
+    const allowed = this.#allowed(record, identifier);
+    const scope = scopes.filter((name) => allowed.has(name)).join(' ');
+    return resource && scope !== '' ? { resource, scope } : undefined;
+  }
+
   /** The resources of the client that the scopes could be meant for. */
   #fitting(record: ClientWithSecrets, asked: readonly string[]) {
     return record.metadata.resources.filter(({ resource }) => {

@@ -8,8 +8,10 @@ import { MasterKey } from '../../src/vault/master_key.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import { TEST_MASTER_KEY } from './gatehouse.ts';
 
+const log = createLog('silent');
+
 export async function openTrail(database: Database): Promise<AuditTrail> {
   const vault = new Vault(database, [new MasterKey(Buffer.from(TEST_MASTER_KEY, 'base64'))]);
   const keys = await AuditKeys.open(database, vault, new Date());
-  return new AuditTrail({ database, keys, log: createLog('silent'), clock: systemClock });
+  return new AuditTrail({ database, keys, log, clock: systemClock });
 }

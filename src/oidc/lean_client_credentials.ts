@@ -1,48 +1,34 @@
 /** Client credentials, the bulk of what a token server does, on a lean path (lean_front.ts). */
 import { randomBytes } from 'node:crypto';
-import type { IncomingHttpHeaders } from 'node:http';
 import type { AuditTrail } from '../audit/trail.ts';
 import { epochSeconds } from '../base/clock.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
 import type { RequestContext } from '../http/request_context.ts';
 import type { KeyRing } from '../keys/key_ring.ts';
 import type { Signer } from '../keys/signer.ts';
-import { originOf, type LeanPath } from './lean_front.ts';
-import { readTokenRequest, type LeanTokenRequest } from './lean_request.ts';
+import { originOf } from './lean_front.ts';
+import type { LeanMachineRequest } from './lean_request.ts';
 import { tokenIssued } from './notes.ts';
 import type { Entitlement, ResourcePolicy } from './resource_policy.ts';
 
-export interface LeanTokenPathSettings {
+export interface LeanClientCredentialsSettings {
   readonly issuer: string;
-  readonly path: string;
   readonly policy: ResourcePolicy;
   readonly ring: KeyRing;
   readonly trail: AuditTrail;
 }
 
-export class LeanTokenPath implements LeanPath<LeanTokenRequest> {
-  readonly #settings: LeanTokenPathSettings;
+export class LeanClientCredentials {
+  readonly #settings: LeanClientCredentialsSettings;
 
-  constructor(settings: LeanTokenPathSettings) {
+  constructor(settings: LeanClientCredentialsSettings) {
     this.#settings = settings;
-  }
-
-  get path(): string {
-    return this.#settings.path;
-  }
-
-  read({ authorization }: IncomingHttpHeaders, body: string): LeanTokenRequest | undefined {
-    return readTokenRequest(authorization, body);
-  }
-
-  serves({ metadata }: ClientWithSecrets): boolean {
-    return metadata.grant_types.includes('client_credentials');
   }
 
   /** The answer leaves when its audit event is on disk, here as everywhere. */
   async answer(
     client: ClientWithSecrets,
-    asked: LeanTokenRequest,
+    asked: LeanMachineRequest,
     context: RequestContext,
   ): Promise<string | undefined> {
     const { policy, ring, trail } = this.#settings;

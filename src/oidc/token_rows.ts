@@ -1,0 +1,76 @@
+/** Codes and refresh tokens as they are stored, each read with what belongs to it, and used up for a successor. */
+import type { AdapterPayload } from 'oidc-provider';
+import { sql } from 'kysely';
+import { toAccount, type Account, type AccountRow } from '../accounts/account.ts';
+import type { Digest } from '../base/secret.ts';
+import type { Database } from '../db/connection.ts';
+import { payloadJson } from './payload_json.ts';
+
+export interface Related {
+  readonly grant?: { readonly id: Digest; readonly payload: AdapterPayload } | undefined;
+  readonly session?: { readonly uid: string; readonly payload: AdapterPayload } | undefined;
+  readonly account?: Account | undefined;
+}
+
+export interface TokenRow extends Related {
+  readonly payload: object;
+  readonly consumed_at: Date | null;
+}
+
+/** What is no longer there of the rest is left out. */
+export async function readTokenRow(database: Database, kind: string, id: Digest): Promise<TokenRow | undefined> {
+  const row = await database
+    .selectFrom('artifacts')
+    .leftJoin('grants', 'grants.grant_id', 'artifacts.grant_id')
+    .leftJoin('accounts', 'accounts.account_id', 'artifacts.account_id')
+    .leftJoin('artifacts as sessions', (join) =>
+      join.on('sessions.kind', '=', 'Session').on('sessions.uid', '=', sql`artifacts.payload->>'sessionUid'`),
+    )
+    .selectAll('accounts')
+    .select([
+      'artifacts.payload',
+      'artifacts.consumed_at',
+      'artifacts.grant_id',
+      'grants.payload as grant_payload',
+      'sessions.uid as session_uid',
+      'sessions.payload as session_payload',
+    ])
+    .where('artifacts.kind', '=', kind)
+    .where('artifacts.artifact_id', '=', id)
+    .executeTakeFirst();
+  if (!row) return undefined;
+  const { payload, consumed_at, grant_id, grant_payload, session_uid, session_payload } = row;
+  return {
+    payload,
+    consumed_at,
+    grant: grant_id && grant_payload ? { id: grant_id as Digest, payload: grant_payload } : undefined,
+    session: session_uid !== null && session_payload ? { uid: session_uid, payload: session_payload } : undefined,
+    account: row.account_id === null ? undefined : toAccount(row as AccountRow),
+  };
+}
+
+/** A refresh token that comes into being as what it follows is used up. */
+export interface Successor {
+  readonly id: Digest;
+  readonly payload: object;
+  readonly expiresAt: Date;
+}
+
+/** Of any number at once one finds the row unused, and stores the successor with the same statement. */
+export async function useUp(
+  database: Database,
+  { kind, id, now }: { readonly kind: string; readonly id: Digest; readonly now: Date },
+  successor: Successor | undefined,
+): Promise<boolean> {
+  const first = sql`update artifacts set consumed_at = ${now}
+    where kind = ${kind} and artifact_id = ${id} and consumed_at is null`;
+  const { numAffectedRows } = await (
+    successor
+      ? sql`with used as (${first} returning grant_id, account_id, client_id)
+      insert into artifacts (kind, artifact_id, grant_id, account_id, client_id, payload, created_at, expires_at)
+      select 'RefreshToken', ${successor.id}, grant_id, account_id, client_id,
+        ${payloadJson(successor.payload)}::jsonb, ${now}::timestamptz, ${successor.expiresAt}::timestamptz from used`
+      : first
+  ).execute(database);
+  return numAffectedRows === 1n;
+}
