@@ -219,20 +219,26 @@ describe('codes and refresh tokens on a lean path', () => {
 
   it('answers every kind of client as the ordinary path does', async () => {
     const files = await registerResource(gatehouse, 'files', { access_token_ttl_seconds: 77 });
-    const slow = await registerResource(gatehouse, 'slow', { signing_alg: 'RS256' });
     const notes = { resource: gatehouse.demo.resource, scopes: gatehouse.demo.scope.split(' ') };
     // the first that names an algorithm makes its key
-    const quick = { identifier: 'https://quick.example.com', scopes: [{ name: 'quick', description: 'Be quick' }] };
-    assert.equal((await admin.post('/resources', { ...quick, signing_alg: 'Ed25519' })).status, 201);
+    const made = async (signing_alg: string) => {
+      const identifier = `https://${signing_alg.toLowerCase()}.example.com`;
+      const scopes = [{ name: `${signing_alg}:read`, description: 'Read' }];
+      assert.equal((await admin.post('/resources', { identifier, scopes, signing_alg })).status, 201);
+      return { resource: identifier, scopes: scopes.map(({ name }) => name) };
+    };
+    await made('Ed25519');
+    const slow = await made('PS256');
     const kinds: [string, object, SignIn, boolean][] = [
-      ['that signs RS256', { id_token_signed_response_alg: 'RS256' }, {}, false],
+      ['of the usual kind', {}, {}, true],
+      ['with PS256', { id_token_signed_response_alg: 'PS256' }, {}, false],
       ['with Ed25519', { id_token_signed_response_alg: 'Ed25519' }, {}, true],
       ['without refresh tokens', { ...QUICK, grant_types: ['authorization_code'] }, {}, true],
       ['with pairwise subjects', { ...QUICK, subject_type: 'pairwise' }, {}, true],
       ['of no person', QUICK, { scope: 'notes:read' }, true],
       ['of no API', QUICK, { scope: 'openid email' }, false],
       ['of another API', { ...QUICK, resources: [files] }, { scope: 'openid files:read files:write' }, true],
-      ['of a slow API', { ...QUICK, resources: [slow] }, { scope: 'openid slow:read' }, false],
+      ['of a slow API', { ...QUICK, resources: [slow] }, { scope: 'openid PS256:read' }, false],
       ['of one API of two', { ...QUICK, resources: [notes, files] }, { scope: 'openid files:read' }, true],
       ['bound to a key', { ...QUICK, dpop_bound_access_tokens: true }, {}, false],
       ['that asks for claims', QUICK, { parameters: { claims: '{"id_token":{"email":null}}' } }, false],

@@ -49,7 +49,7 @@ export class KeyRing {
     return this.#keys.map((key) => key.privateJwk);
   }
 
-  /** What signs with the current key; `undefined` where there is none that does it quickly. */
+  /** What signs with the current key; `undefined` where that is left to `jose`. */
   signer(alg: string): Signer | undefined {
     return this.#signers.get(alg);
   }

@@ -1,9 +1,20 @@
-/** Signs JWTs with elliptic curves, at once and in one piece: a job of its own for each costs more than the signature. */
+/**
+ * Signs JWTs: with elliptic curves at once and in one piece, for a job of its own costs more than the signature; with
+ * RSA in Node's pool of threads, for there it is the signature that others would wait for.
+ */
 import { createPrivateKey, createPublicKey, sign, type KeyObject } from 'node:crypto';
+import { promisify } from 'node:util';
 import type { JWK } from 'jose';
 
 /** By JWS algorithm (RFC 7518, 3.4; RFC 8037): the digest, where the curve doesn't bring its own. */
-const DIGESTS: Readonly<Record<string, string | null>> = { ES256: 'sha256', EdDSA: null, Ed25519: null };
+const DIGESTS: Readonly<Record<string, string | null>> = {
+  ES256: 'sha256',
+  EdDSA: null,
+  Ed25519: null,
+  RS256: 'sha256',
+};
+
+const signInPool = promisify(sign);
 
 const P256_BYTES = 32;
 
@@ -22,20 +33,23 @@ export class Signer {
     this.#digest = DIGESTS[alg]!;
   }
 
-  /** `undefined` for an algorithm that takes so long that others would wait for it, such as RSA. */
+  /** `undefined` for an algorithm that few have use for: what signs with it is `jose`. */
   static of({ alg = '', kid = '', ...jwk }: JWK): Signer | undefined {
     if (!(alg in DIGESTS)) return undefined;
     return new Signer(alg, kid, createPrivateKey({ key: jwk, format: 'jwk' }));
   }
 
   /** A JWS in compact form (RFC 7515, 7.1). */
-  sign(typ: string | undefined, claims: object): string {
+  sign(typ: string | undefined, claims: object): string | Promise<string> {
     const signed = `${this.#header(typ)}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}`;
-    return `${signed}.${this.signBytes(Buffer.from(signed, 'latin1')).toString('base64url')}`;
+    const signature = this.signBytes(Buffer.from(signed, 'latin1'));
+    const compact = (its: Buffer): string => `${signed}.${its.toString('base64url')}`;
+    return signature instanceof Promise ? signature.then(compact) : compact(signature);
   }
 
   /** A signature as JWS has it. */
-  signBytes(data: Uint8Array): Buffer {
+  signBytes(data: Uint8Array): Buffer | Promise<Buffer> {
+    if (this.#alg === 'RS256') return signInPool(this.#digest, data, this.#key);
     // with the key alone: telling Node which encoding is wanted, in an object, costs as much as the signature
     const signature = sign(this.#digest, data, this.#key);
     return this.#digest === null ? signature : fromDer(signature);

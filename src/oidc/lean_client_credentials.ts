@@ -33,12 +33,11 @@ export class LeanClientCredentials {
   ): Promise<string | undefined> {
     const { policy, ring, trail } = this.#settings;
     const entitlement = policy.entitlement(client, asked.scope, asked.resource);
-    // there may be no key that signs this quickly
     const signer = entitlement && ring.signer(entitlement.resource.signingAlg);
     if (!signer) return undefined;
     const { clientId, tokenGeneration: generation } = client;
     const { resource, scope } = entitlement;
-    const token = this.#sign(signer, client, entitlement, context.now);
+    const token = await this.#sign(signer, client, entitlement, context.now);
     const expiresInSeconds = resource.accessTokenTtlSeconds;
     const event = tokenIssued({
       clientId,
@@ -57,16 +56,16 @@ export class LeanClientCredentials {
     return `{"access_token":"${token.value}","expires_in":${expiresInSeconds},"token_type":"Bearer","scope":${JSON.stringify(scope)}}`;
   }
 
-  #sign(
+  async #sign(
     signer: Signer,
     { clientId, tokenGeneration }: ClientWithSecrets,
     { resource, scope }: Entitlement,
     now: Date,
-  ): { readonly value: string; readonly jti: string; readonly exp: number } {
+  ): Promise<{ readonly value: string; readonly jti: string; readonly exp: number }> {
     const iat = epochSeconds(now);
     const exp = iat + resource.accessTokenTtlSeconds;
     const jti = randomBytes(32).toString('base64url');
-    const value = signer.sign('at+jwt', {
+    const value = await signer.sign('at+jwt', {
       gen: tokenGeneration,
       jti,
       sub: clientId,

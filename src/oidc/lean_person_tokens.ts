@@ -98,8 +98,9 @@ export class LeanPersonTokens {
     const idTokenSigner = ring.signer(client.metadata.id_token_signed_response_alg ?? 'RS256');
     if (!signer || !idTokenSigner) return undefined;
 
-    const accessToken = this.#accessToken(signer, client, source, entitlement, now);
-    const idToken = source.scopes.includes('openid') ? this.#idToken(idTokenSigner, client, source, now) : undefined;
+    const accessToken = await this.#accessToken(signer, client, source, entitlement, now);
+    const withIdToken = source.scopes.includes('openid');
+    const idToken = withIdToken ? await this.#idToken(idTokenSigner, client, source, now) : undefined;
     const refreshToken = client.metadata.grant_types.includes('refresh_token') ? randomId() : undefined;
     const successor = refreshToken === undefined ? undefined : this.#successor(refreshToken, source, now);
     if (!(await useUp(database, { kind, id, now }, successor).catch(goneWithGrant))) return undefined;
@@ -115,18 +116,18 @@ export class LeanPersonTokens {
     });
   }
 
-  #accessToken(
+  async #accessToken(
     signer: Signer,
     client: ClientWithSecrets,
     { payload: { acr, amr, authTime, grantId, accountId } }: Source,
     { resource, scope }: Entitlement,
     now: Date,
-  ): AccessToken {
+  ): Promise<AccessToken> {
     const { issuer, subjects } = this.#settings;
     const iat = epochSeconds(now);
     const exp = iat + resource.accessTokenTtlSeconds;
     const jti = randomId();
-    const value = signer.sign('at+jwt', {
+    const value = await signer.sign('at+jwt', {
       acr,
       amr,
       auth_time: authTime,
@@ -144,7 +145,12 @@ export class LeanPersonTokens {
     return { value, jti, exp };
   }
 
-  #idToken(signer: Signer, client: ClientWithSecrets, { payload, account, openid }: Source, now: Date): string {
+  #idToken(
+    signer: Signer,
+    client: ClientWithSecrets,
+    { payload, account, openid }: Source,
+    now: Date,
+  ): string | Promise<string> {
     const { issuer, subjects, idTokenTtlSeconds } = this.#settings;
     const { acr, amr, authTime, nonce, sid, accountId } = payload;
     const iat = epochSeconds(now);

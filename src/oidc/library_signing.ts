@@ -1,18 +1,18 @@
-/** Signs what the library signs, in its ID tokens and elsewhere, the way that we sign: at once (keys/signer.ts). */
+/** Signs what the library signs, in its ID tokens and elsewhere, the way that we sign (keys/signer.ts). */
 import type { KeyObject } from 'node:crypto';
 import { ExternalSigningKey } from 'oidc-provider';
 import type { JWK } from 'jose';
 import { Signer } from '../keys/signer.ts';
 
-/** The keys for the library: those that sign quickly with a signer of ours, the others as they are. */
+/** The keys for the library: those that we have a signer for with that one, the others as they are. */
 export function forLibrary(jwks: readonly JWK[]): (JWK | ExternalSigningKey)[] {
   return jwks.map((jwk) => {
     const signer = Signer.of(jwk);
-    return signer ? new QuickKey(jwk, signer) : jwk;
+    return signer ? new OurKey(jwk, signer) : jwk;
   });
 }
 
-class QuickKey extends ExternalSigningKey {
+class OurKey extends ExternalSigningKey {
   readonly #signer: Signer;
 
   constructor({ kid, alg }: JWK, signer: Signer) {
@@ -26,7 +26,7 @@ class QuickKey extends ExternalSigningKey {
     return this.#signer.publicKey;
   }
 
-  override sign(data: Uint8Array): Uint8Array {
+  override sign(data: Uint8Array): Uint8Array | Promise<Uint8Array> {
     return this.#signer.signBytes(data);
   }
 }
