@@ -160,6 +160,10 @@ describe('introspection and revocation of JWTs on a lean path', () => {
     const revoked = await tokenOf();
     await send({ ...asking(revoked, client), path: '/revoke' });
     assert.equal(await active(revoked), false);
+    const { tokens } = await signIn(gatehouse, application, { scope: 'openid notes:read' });
+    assert.equal(await active(tokens.access_token), true);
+    await send({ ...asking(tokens.refresh_token!, application), path: '/revoke' });
+    assert.equal(await active(tokens.access_token), false, 'its grant is gone');
     const signedBefore = await tokenOf();
     const body = { alg: 'ES256', reason: 'A test', emergency: true };
     assert.equal((await gatehouse.adminCall('POST', '/keys/rotate', body)).status, 200);

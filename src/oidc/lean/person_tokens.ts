@@ -1,28 +1,28 @@
 /**
- * Codes and refresh tokens traded for tokens (RFC 6749, 4.1.3 and 6) on a lean path (lean_front.ts), in the plain case:
+ * Codes and refresh tokens traded for tokens (RFC 6749, 4.1.3 and 6) on a lean path (front.ts), in the plain case:
  * a token for one API, bound to nothing, with no claims asked for one by one and nothing in detail. Everything about it
  * is read in one statement and checked, the tokens are made, and only then the code or refresh token is used up, in the
  * statement that stores its successor: until then nothing has happened, and the ordinary path may begin anew.
  */
 import { randomBytes } from 'node:crypto';
 import type { AdapterPayload } from 'oidc-provider';
-import type { Account } from '../accounts/account.ts';
-import type { AuditTrail } from '../audit/trail.ts';
-import { addSeconds, epochSeconds } from '../base/clock.ts';
-import { equalInConstantTime, sha256 } from '../base/secret.ts';
-import type { ClientWithSecrets } from '../clients/client.ts';
-import type { Subjects } from '../clients/subject.ts';
-import type { Database } from '../db/connection.ts';
-import type { RequestContext } from '../http/request_context.ts';
-import type { KeyRing } from '../keys/key_ring.ts';
-import type { Signer } from '../keys/signer.ts';
-import { goneWithGrant, grantReference } from './artifacts.ts';
-import { claimsUnder } from './claims.ts';
-import { originOf } from './lean_front.ts';
-import type { LeanCodeRequest, LeanPersonRequest } from './lean_request.ts';
-import { tokenIssued } from './notes.ts';
-import { splitScope, type Entitlement, type ResourcePolicy } from './resource_policy.ts';
-import { readTokenRow, useUp, type Related, type Successor, type TokenRow } from './token_rows.ts';
+import type { Account } from '../../accounts/account.ts';
+import type { AuditTrail } from '../../audit/trail.ts';
+import { addSeconds, epochSeconds } from '../../base/clock.ts';
+import { equalInConstantTime, sha256 } from '../../base/secret.ts';
+import type { ClientWithSecrets } from '../../clients/client.ts';
+import type { Subjects } from '../../clients/subject.ts';
+import type { Database } from '../../db/connection.ts';
+import type { RequestContext } from '../../http/request_context.ts';
+import type { KeyRing } from '../../keys/key_ring.ts';
+import type { Signer } from '../../keys/signer.ts';
+import { goneWithGrant, grantReference } from '../artifacts.ts';
+import { claimsUnder } from '../claims.ts';
+import { tokenIssued } from '../notes.ts';
+import { splitScope, type Entitlement, type ResourcePolicy } from '../resource_policy.ts';
+import { readTokenRow, useUp, type Related, type Successor, type TokenRow } from '../token_rows.ts';
+import { originOf } from './front.ts';
+import type { LeanCodeRequest, LeanPersonRequest } from './request.ts';
 
 export interface LeanPersonTokensSettings {
   readonly issuer: string;

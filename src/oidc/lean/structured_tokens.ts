@@ -1,12 +1,12 @@
-/** Introspection and revocation of JWT access tokens on lean paths (lean_front.ts). */
+/** Introspection and revocation of JWT access tokens on lean paths (front.ts). */
 import type { IncomingHttpHeaders } from 'node:http';
-import type { ClientWithSecrets } from '../clients/client.ts';
-import type { RequestContext } from '../http/request_context.ts';
-import type { AccessTokens } from './access_tokens.ts';
-import { originOf, type LeanPath } from './lean_front.ts';
-import { readTokenQuestion, type LeanTokenQuestion } from './lean_request.ts';
-import type { Revocations } from './revocations.ts';
-import { tellAbout } from './structured_tokens.ts';
+import type { ClientWithSecrets } from '../../clients/client.ts';
+import type { RequestContext } from '../../http/request_context.ts';
+import type { AccessTokens } from '../access_tokens.ts';
+import type { Revocations } from '../revocations.ts';
+import { tellAbout } from '../structured_tokens.ts';
+import { originOf, type LeanPath } from './front.ts';
+import { readTokenQuestion, type LeanTokenQuestion } from './request.ts';
 
 /** Anything else may mean that the answer is to be signed (RFC 9701). */
 const PLAIN_ACCEPT = new Set([undefined, '*/*', 'application/json', 'application/json, */*']);

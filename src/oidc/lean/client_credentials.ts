@@ -1,15 +1,15 @@
-/** Client credentials, the bulk of what a token server does, on a lean path (lean_front.ts). */
+/** Client credentials, the bulk of what a token server does, on a lean path (front.ts). */
 import { randomBytes } from 'node:crypto';
-import type { AuditTrail } from '../audit/trail.ts';
-import { epochSeconds } from '../base/clock.ts';
-import type { ClientWithSecrets } from '../clients/client.ts';
-import type { RequestContext } from '../http/request_context.ts';
-import type { KeyRing } from '../keys/key_ring.ts';
-import type { Signer } from '../keys/signer.ts';
-import { originOf } from './lean_front.ts';
-import type { LeanMachineRequest } from './lean_request.ts';
-import { tokenIssued } from './notes.ts';
-import type { Entitlement, ResourcePolicy } from './resource_policy.ts';
+import type { AuditTrail } from '../../audit/trail.ts';
+import { epochSeconds } from '../../base/clock.ts';
+import type { ClientWithSecrets } from '../../clients/client.ts';
+import type { RequestContext } from '../../http/request_context.ts';
+import type { KeyRing } from '../../keys/key_ring.ts';
+import type { Signer } from '../../keys/signer.ts';
+import { tokenIssued } from '../notes.ts';
+import type { Entitlement, ResourcePolicy } from '../resource_policy.ts';
+import { originOf } from './front.ts';
+import type { LeanMachineRequest } from './request.ts';
 
 export interface LeanClientCredentialsSettings {
   readonly issuer: string;

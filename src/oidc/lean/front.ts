@@ -5,22 +5,22 @@
  * Tests send the same requests down both and compare what comes back.
  */
 import type { IncomingHttpHeaders, IncomingMessage, RequestListener, ServerResponse } from 'node:http';
-import type { Origin } from '../audit/events.ts';
-import type { AuditTrail } from '../audit/trail.ts';
-import type { ClientDirectory } from '../clients/client_directory.ts';
-import type { ClientWithSecrets } from '../clients/client.ts';
-import type { ClientMetadata } from '../clients/metadata/client_metadata.ts';
-import type { SecretUses } from '../clients/secret_uses.ts';
-import type { SecretVerifier } from '../clients/secret_verifier.ts';
-import { isUnavailable } from '../db/connection.ts';
-import { refusalBody, refusalHeaders } from '../http/admission.ts';
-import type { Metrics } from '../http/metrics.ts';
-import type { OpenRequest, RequestContext } from '../http/request_context.ts';
-import type { Refusal, Traffic } from '../limits/traffic.ts';
-import type { Logger } from '../log.ts';
-import { clientThrottled } from './client_traffic.ts';
-import { leanBodyBytes, type LeanCredentials } from './lean_request.ts';
-import { answerUnavailable } from './unavailable.ts';
+import type { Origin } from '../../audit/events.ts';
+import type { AuditTrail } from '../../audit/trail.ts';
+import type { ClientDirectory } from '../../clients/client_directory.ts';
+import type { ClientWithSecrets } from '../../clients/client.ts';
+import type { ClientMetadata } from '../../clients/metadata/client_metadata.ts';
+import type { SecretUses } from '../../clients/secret_uses.ts';
+import type { SecretVerifier } from '../../clients/secret_verifier.ts';
+import { isUnavailable } from '../../db/connection.ts';
+import { refusalBody, refusalHeaders } from '../../http/admission.ts';
+import type { Metrics } from '../../http/metrics.ts';
+import type { OpenRequest, RequestContext } from '../../http/request_context.ts';
+import type { Refusal, Traffic } from '../../limits/traffic.ts';
+import type { Logger } from '../../log.ts';
+import { clientThrottled } from '../client_traffic.ts';
+import { answerUnavailable } from '../unavailable.ts';
+import { leanBodyBytes, type LeanCredentials } from './request.ts';
 
 export interface LeanFrontSettings {
   readonly issuer: string;

@@ -1,8 +1,8 @@
-/** The token endpoint on a lean path (lean_front.ts): the grant types that have one. */
-import type { LeanClientCredentials } from './lean_client_credentials.ts';
-import type { LeanPath } from './lean_front.ts';
-import type { LeanPersonTokens } from './lean_person_tokens.ts';
-import { readTokenRequest, type LeanTokenRequest } from './lean_request.ts';
+/** The token endpoint on a lean path (front.ts): the grant types that have one. */
+import type { LeanClientCredentials } from './client_credentials.ts';
+import type { LeanPath } from './front.ts';
+import type { LeanPersonTokens } from './person_tokens.ts';
+import { readTokenRequest, type LeanTokenRequest } from './request.ts';
 
 export function leanTokenEndpoint(
   path: string,
