@@ -1,7 +1,8 @@
 /** All resources, held in memory: there are tens of them, and every token asks for one. */
 import { NewestRead } from '../base/newest_read.ts';
 import type { Database } from '../db/connection.ts';
-import { listResources, type Resource } from './resource.ts';
+import type { Resource } from './resource.ts';
+import { listResources } from './resource_rows.ts';
 
 export class ResourceDirectory {
   readonly #database: Database;
