@@ -1,11 +1,11 @@
 /** What each route of the protocol would take. */
+import { CHALLENGE } from '../authorization_request.ts';
 import type { Random } from './random.ts';
 import type { Means } from './target.ts';
 import { jwtLike } from './values.ts';
 
 export type Pairs = [name: string, value: string][];
 
-const CHALLENGE = 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM';
 const GRANTS = [
   'client_credentials',
   'authorization_code',
