@@ -2,10 +2,21 @@
  * The one reader of the environment. Every variable is parsed once, by this schema; one message names all that are
  * bad and what each should look like.
  */
-import { isIP } from 'node:net';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { CannotStart } from './base/cannot_start.ts';
+import { demandsOfProduction, demandsOnPairs } from './config/demands.ts';
+import {
+  databaseUrl,
+  headerName,
+  issuer,
+  masterKey,
+  networks,
+  optionalWhole,
+  origins,
+  port,
+  whole,
+} from './config/kinds_of_values.ts';
 
 export interface Config {
   readonly production: boolean;
@@ -81,80 +92,6 @@ export interface RequestRate {
 
 /** One sentence per bad variable, ready to print. */
 export class BadConfiguration extends CannotStart {}
-
-const optionalWhole = (minimum: number, maximum: number) => {
-  const sentence = `must be a whole number from ${minimum} to ${maximum}`;
-  return z
-    .string()
-    .regex(/^\d+$/, sentence)
-    .transform(Number)
-    .refine((n) => n >= minimum && n <= maximum, sentence)
-    .optional();
-};
-
-const whole = (minimum: number, maximum: number, fallback: number) =>
-  optionalWhole(minimum, maximum).transform((given) => given ?? fallback);
-
-const port = z
-  .string()
-  .regex(/^\d+$/, 'must be a port number from 1 to 65535')
-  .transform(Number)
-  .refine((n) => n >= 1 && n <= 65_535, 'must be a port number from 1 to 65535');
-
-const masterKey = z.string().transform((text, context) => {
-  const bytes = /^[0-9a-f]{64}$/i.test(text) ? Buffer.from(text, 'hex') : Buffer.from(text, 'base64');
-  const canonical = /^[0-9a-f]{64}$/i.test(text) || /^[A-Za-z0-9+/_-]{43}=?$/.test(text);
-  if (bytes.length === 32 && canonical && !bytes.every((byte) => byte === bytes[0])) return bytes;
-  context.addIssue('must be 32 random bytes in base64 or hex; make one with: openssl rand -base64 32');
-  return z.NEVER;
-});
-
-const issuer = z.string().transform((text, context) => {
-  const url = URL.parse(text);
-  // a bare `?` or `#` leaves no trace in the parsed URL's parts, but stays in its text
-  const plain = url && !/[?#]/.test(text) && !url.username && !url.password;
-  if (!plain || !/^https?:$/.test(url.protocol)) {
-    context.addIssue('must be an absolute URL without query, fragment or user, such as https://id.example.com');
-    return z.NEVER;
-  }
-  if (url.protocol === 'http:' && !isLoopback(url.hostname)) {
-    context.addIssue('must use https; plain http is for a loopback address during development only');
-    return z.NEVER;
-  }
-  return url.href.replace(/\/+$/, '');
-});
-
-const databaseUrl = z
-  .string()
-  .refine(
-    (text) => /^postgres(ql)?:$/.test(URL.parse(text)?.protocol ?? ''),
-    'must look like postgres://user:password@host:5432/database',
-  );
-
-const networks = z
-  .string()
-  .transform(listed)
-  .refine((all) => all.every(isNetwork), 'must list addresses and networks, such as 10.0.0.7, 10.1.0.0/16')
-  .prefault('');
-
-const origins = z
-  .string()
-  .transform(listed)
-  .refine(
-    (all) => all.every(isOrigin),
-    'must list scheme, host and port, such as https://keys.internal.example:8443, http://127.0.0.1:9400',
-  )
-  .transform((all) => all.map((text) => new URL(text).origin))
-  .prefault('');
-
-const headerName = z
-  .string()
-  .regex(/^[A-Za-z0-9-]{1,64}$/, 'must be the name of a header, such as Client-Cert')
-  .refine(
-    (name) => !/^(authorization|cookie|dpop|host|forwarded|x-forwarded-.*|content-.*)$/i.test(name),
-    'must not be a header that has another meaning',
-  )
-  .transform((name) => name.toLowerCase());
 
 const schema = z.object({
   NODE_ENV: z
@@ -296,83 +233,3 @@ function ownMtlsUrl(issuerUrl: string, tlsPort: number | undefined): string | un
 /** Where development keeps what production is given: see bootstrap/. */
 export const masterKeyFile = (config: Config): string => join(config.dataDir, 'master.key');
 export const bootstrapFile = (config: Config): string => join(config.dataDir, 'bootstrap.json');
-
-type Given = Readonly<Record<string, string | undefined>>;
-type Complaint = readonly [name: string, sentence: string];
-
-function demandsOfProduction(given: Given): Complaint[] {
-  const complaints: Complaint[] = [];
-  const { DATABASE_URL, ISSUER, LOG_LEVEL, GATEHOUSE_MASTER_KEY, GATEHOUSE_TRUSTED_PROXIES = '' } = given;
-  if (!DATABASE_URL)
-    complaints.push([
-      'DATABASE_URL',
-      'is required in production, such as postgres://user:password@host:5432/database.',
-    ]);
-  if (!ISSUER) complaints.push(['ISSUER', 'is required in production, such as https://id.example.com.']);
-  else if (!/^https:/i.test(ISSUER)) complaints.push(['ISSUER', 'must use https in production.']);
-  if (!GATEHOUSE_MASTER_KEY)
-    complaints.push([
-      'GATEHOUSE_MASTER_KEY',
-      'is required in production: 32 random bytes; make them with: openssl rand -base64 32.',
-    ]);
-  if (LOG_LEVEL === 'trace' || LOG_LEVEL === 'silent')
-    complaints.push(['LOG_LEVEL', `must not be ${LOG_LEVEL} in production; use info, or debug for a while.`]);
-  if (GATEHOUSE_TRUSTED_PROXIES.split(',').some((network) => /\/0+\s*$/.test(network)))
-    complaints.push(['GATEHOUSE_TRUSTED_PROXIES', 'must not trust every address; name your proxies.']);
-  return complaints;
-}
-
-function demandsOnPairs(given: Given): Complaint[] {
-  const complaints: Complaint[] = [];
-  const demand = (name: string, besides: readonly string[], sentence: string): void => {
-    if (given[name] && !besides.some((other) => given[other])) complaints.push([name, sentence]);
-  };
-  // the previous key alone would quietly become the current one
-  demand(
-    'GATEHOUSE_MASTER_KEY_PREVIOUS',
-    ['GATEHOUSE_MASTER_KEY'],
-    'needs GATEHOUSE_MASTER_KEY, the new key, beside it.',
-  );
-  for (const file of ['GATEHOUSE_TLS_CERTIFICATE_FILE', 'GATEHOUSE_TLS_KEY_FILE']) {
-    demand('GATEHOUSE_TLS_PORT', [file], `needs ${file} beside it.`);
-  }
-  for (const name of ['GATEHOUSE_TLS_HOST', 'GATEHOUSE_TLS_CERTIFICATE_FILE', 'GATEHOUSE_TLS_KEY_FILE']) {
-    demand(name, ['GATEHOUSE_TLS_PORT'], 'needs GATEHOUSE_TLS_PORT beside it.');
-  }
-  demand(
-    'GATEHOUSE_CLIENT_CERTIFICATE_HEADER',
-    ['GATEHOUSE_TRUSTED_PROXIES'],
-    'needs GATEHOUSE_TRUSTED_PROXIES beside it: the proxies that it is believed from.',
-  );
-  for (const name of ['GATEHOUSE_CLIENT_CA_FILE', 'GATEHOUSE_MTLS_URL']) {
-    demand(
-      name,
-      ['GATEHOUSE_TLS_PORT', 'GATEHOUSE_CLIENT_CERTIFICATE_HEADER'],
-      'needs GATEHOUSE_TLS_PORT or GATEHOUSE_CLIENT_CERTIFICATE_HEADER beside it: where certificates come from.',
-    );
-  }
-  return complaints;
-}
-
-function listed(text: string): string[] {
-  return text
-    .split(',')
-    .map((item) => item.trim())
-    .filter(Boolean);
-}
-
-/** Scheme, host and port, and nothing that a reader might take for more: no path, no user, no wildcard. */
-function isOrigin(text: string): boolean {
-  return /^https?:\/\/[^\s/\\?#@*%]+\/?$/i.test(text) && URL.canParse(text);
-}
-
-/** `10.0.0.7`, `10.0.0.0/8`, `fd00::/8`. */
-function isNetwork(text: string): boolean {
-  const [address = '', bits = '0', ...more] = text.split('/');
-  const longest = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
-  return more.length === 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= longest;
-}
-
-function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname);
-}

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import * as openid from 'openid-client';
 import { Admin } from './support/admin.ts';
+import { authorizationRequest } from './support/authorization_request.ts';
 import { ask, askRaw, decide, openPage, pageOf, poll as pollTill, registerTill } from './support/backchannel.ts';
 import { redeem, REDIRECT_URI, registerApplication, requestCode } from './support/code_flow.ts';
 import { connectDevice, enterCode, fieldsOf, poll, registerDevice, requestDevice } from './support/device_flow.ts';
@@ -172,16 +173,9 @@ describe('what is kept', () => {
   /** What was pushed waits, and so does the login that began with it. */
   async function pushRequest(client: RegisteredClient): Promise<string> {
     const { url } = gatehouse;
-    const { client_id } = client;
-    const form = {
-      client_id,
-      response_type: 'code',
-      redirect_uri: REDIRECT_URI,
-      scope: 'openid',
-      code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM',
-      code_challenge_method: 'S256',
-    };
+    const form = Object.fromEntries(authorizationRequest(client));
     const { request_uri } = (await (await postForm(`${url}/par`, form, client)).json()) as { request_uri: string };
+    const { client_id } = client;
     await new Person(gatehouse).open(`${url}/authorize?${new URLSearchParams({ client_id, request_uri })}`);
     return request_uri.split(':').at(-1)!;
   }
@@ -204,9 +198,7 @@ describe('what is kept', () => {
     await redeem(url, client, unused, { code_verifier: stolen });
     bearers.set('a wrong password', WRONG_PASSWORD);
     const person = new Person(gatehouse, { account: { ...account, password: WRONG_PASSWORD } });
-    const query = `client_id=${client.client_id}&response_type=code&scope=openid&redirect_uri=${REDIRECT_URI}`;
-    const challenge = '&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256';
-    const { url: login } = await person.open(`${url}/authorize?${query}${challenge}`);
+    const { url: login } = await person.open(`${url}/authorize?${authorizationRequest(client)}`);
     await person.submit(`${login}/login`, { email: account.email, password: WRONG_PASSWORD });
   }
 

@@ -4,17 +4,13 @@ import { sql } from 'kysely';
 import { canonical, sha256 } from '../src/audit/canonical.ts';
 import { hashOf, type Link } from '../src/audit/chain.ts';
 import { Admin } from './support/admin.ts';
-import { exportOf, keysOf, problemIn, proofIn, proofOf } from './support/evidence.ts';
+import { exportOf, keysOf, problemIn, proofIn, proofOf, startWatched } from './support/evidence.ts';
 import { postForm, requestToken, startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 
 describe('the audit trail as evidence', () => {
   let gatehouse: Gatehouse;
   beforeEach(async () => {
-    gatehouse = await startGatehouse();
-    const admin = await Admin.of(gatehouse);
-    const client = (await admin.post('/clients', { client_name: 'Watched' })).body;
-    await admin.patch(`/clients/${client.client_id}`, { client_name: 'Watched on' });
-    for (let i = 0; i < 5; i++) await requestToken(gatehouse.url, gatehouse.demo);
+    gatehouse = await startWatched();
   });
   afterEach(() => gatehouse.stop());
 

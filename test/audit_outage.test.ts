@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { decodeJwt } from 'jose';
 import { sql } from 'kysely';
-import { REDIRECT_URI, registerApplication, requestCode } from './support/code_flow.ts';
+import { authorizationRequest } from './support/authorization_request.ts';
+import { registerApplication, requestCode } from './support/code_flow.ts';
 import { postForm, requestToken, startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 import { registerClient, type RegisteredClient } from './support/operator.ts';
 import { Person } from './support/person.ts';
@@ -53,16 +54,9 @@ describe('while the audit trail can not be written', () => {
   });
 
   it('no code is given, and no session', async () => {
-    const query = new URLSearchParams({
-      client_id: application.client_id,
-      response_type: 'code',
-      redirect_uri: REDIRECT_URI,
-      scope: 'openid',
-      code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM',
-      code_challenge_method: 'S256',
-    });
     const headers = { accept: 'text/html' };
-    const response = await person.fetch(`${gatehouse.url}/authorize?${query}`, { headers });
+    const url = `${gatehouse.url}/authorize?${authorizationRequest(application)}`;
+    const response = await person.fetch(url, { headers });
     assert.equal(response.headers.get('location'), null);
     assert.deepEqual(response.headers.getSetCookie(), []);
     await isWithheld(response);

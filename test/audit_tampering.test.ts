@@ -2,18 +2,13 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { sql } from 'kysely';
 import { hashOf, type Entry, type Link } from '../src/audit/chain.ts';
-import { Admin } from './support/admin.ts';
-import { exportOf, keysOf, problemIn, problemOf, proofIn, tamper } from './support/evidence.ts';
+import { exportOf, keysOf, problemIn, problemOf, proofIn, startWatched, tamper } from './support/evidence.ts';
 import { requestToken, startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 
 describe('the evidence of the audit trail', () => {
   let gatehouse: Gatehouse;
   beforeEach(async () => {
-    gatehouse = await startGatehouse();
-    const admin = await Admin.of(gatehouse);
-    const client = (await admin.post('/clients', { client_name: 'Watched' })).body;
-    await admin.patch(`/clients/${client.client_id}`, { client_name: 'Watched on' });
-    for (let i = 0; i < 5; i++) await requestToken(gatehouse.url, gatehouse.demo);
+    gatehouse = await startWatched();
   });
   afterEach(() => gatehouse.stop());
 

@@ -6,7 +6,7 @@ import { ask, openPage, pageOf, poll, registerTill, type Asked } from './support
 import { fieldsOf } from './support/device_flow.ts';
 import { moveClock, resetClock } from './support/clock.ts';
 import type { RegisteredClient } from './support/operator.ts';
-import { assertAccessible, logIn, setScene, signIn, textOf, type Scene } from './support/pages.ts';
+import { assertAccessible, assertFits, logIn, press, setScene, signIn, textOf, type Scene } from './support/pages.ts';
 import { Person } from './support/person.ts';
 
 const OTHER = { email: 'other@example.com', password: 'another long password' };
@@ -295,20 +295,4 @@ describe('the page where a person decides about a request', () => {
 async function sessionOf(page: Page): Promise<string | undefined> {
   const cookies = await page.context().cookies();
   return cookies.find(({ name }) => name === 'gatehouse_session')?.value;
-}
-
-async function assertFits(page: Page): Promise<void> {
-  assert.equal(await page.evaluate('document.documentElement.scrollWidth'), 320);
-  for (const target of await page.locator('button, a.button, input:not([type=hidden])').all()) {
-    assert.ok((await target.boundingBox())!.height >= 44, await target.innerText());
-  }
-}
-
-/** Finds the button with the Tab key and presses it. */
-async function press(page: Page, button: string): Promise<void> {
-  for (let i = 0; i < 20; i++) {
-    await page.keyboard.press('Tab');
-    if ((await page.evaluate('document.activeElement.innerText')) === button) return page.keyboard.press('Enter');
-  }
-  assert.fail(`No button ‘${button}’ can be reached by keyboard.`);
 }

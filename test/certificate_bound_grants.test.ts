@@ -5,10 +5,10 @@ import { CIBA, JWT_BEARER, TOKEN_EXCHANGE } from '../src/clients/metadata/flows.
 import { Admin } from './support/admin.ts';
 import { decide, type Asked } from './support/backchannel.ts';
 import { certify, fetchWith, type Certified } from './support/certificates.ts';
-import { postForm, startGatehouse, type Gatehouse } from './support/gatehouse.ts';
+import { postForm, type Gatehouse } from './support/gatehouse.ts';
 import { registerClient, registerResource, type RegisteredClient } from './support/operator.ts';
 import { makeIssuer, trust, type OutsideIssuer } from './support/outside_issuer.ts';
-import { freeAddresses } from './support/process.ts';
+import { startWithTls } from './support/tls_listener.ts';
 import { ACCESS_TOKEN, makePolicy, type TokenAnswer } from './support/traded_tokens.ts';
 
 type Members = Readonly<Record<string, unknown>>;
@@ -25,22 +25,7 @@ describe('a client whose tokens are bound to its certificate (RFC 8705, 3)', () 
   let own: Certified;
   let others: Certified;
   before(async () => {
-    authority = await certify({ subject: 'CN=Clients of the bank', authority: true });
-    const names = [{ type: 'ip', value: '127.0.0.1' }] as const;
-    const server = await certify({ subject: 'CN=127.0.0.1', by: authority, names: [...names] });
-    const { port } = await freeAddresses();
-    gatehouse = await startGatehouse({
-      environment: {
-        GATEHOUSE_TLS_PORT: String(port),
-        GATEHOUSE_TLS_CERTIFICATE_FILE: 'given.pem',
-        GATEHOUSE_TLS_KEY_FILE: 'given.pem',
-      },
-      tls: {
-        context: { cert: server.cert, key: server.key, ca: authority.cert },
-        authorities: [authority.certificate],
-      },
-    });
-    mtls = `https://127.0.0.1:${port}`;
+    ({ gatehouse, authority, mtls } = await startWithTls());
     [own, others] = await Promise.all([certify({ by: authority }), certify({ by: authority })]);
     admin = await Admin.of(gatehouse);
     for (const name of ['orders', 'billing']) await registerResource(gatehouse, name);

@@ -6,8 +6,9 @@ import * as openid from 'openid-client';
 import { ClientMetadata } from '../src/clients/metadata/client_metadata.ts';
 import { DEVICE_CODE } from '../src/clients/metadata/flows.ts';
 import { moveClock, resetClock } from './support/clock.ts';
-import { configure, registerApplication, signIn } from './support/code_flow.ts';
+import { configure, registerApplication } from './support/code_flow.ts';
 import {
+  CONNECTED,
   connectDevice,
   enterCode,
   fieldsOf,
@@ -15,15 +16,13 @@ import {
   post,
   registerDevice,
   requestDevice,
-  type DeviceAnswer,
+  UNKNOWN_CODE,
 } from './support/device_flow.ts';
 import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 import { eventually, registerResource, type RegisteredClient } from './support/operator.ts';
 import { Person } from './support/person.ts';
 
-const CONNECTED = /Your device is connected/;
 const DENIED = /The device was not connected/;
-const UNKNOWN = /No device waits with this code/;
 
 describe('the device flow', () => {
   let gatehouse: Gatehouse;
@@ -183,7 +182,7 @@ describe('the device flow', () => {
         assert.deepEqual(errorOf(await poll(gatehouse, box, device_code)), [401, 'invalid_client']);
       }
       const { page } = await enterCode(gatehouse, new Person(gatehouse), waiting.user_code);
-      assert.match(page, UNKNOWN);
+      assert.match(page, UNKNOWN_CODE);
       await gatehouse.adminCall('POST', `/clients/${box.client_id}/restore`, {});
       await eventually(async () => (await poll(gatehouse, box, waiting.device_code)).error === 'invalid_grant');
       assert.equal((await poll(gatehouse, box, confirmed.device_code)).error, 'invalid_grant');
@@ -259,162 +258,6 @@ describe('the device flow', () => {
     });
   });
 
-  describe('a code', () => {
-    it('is taken in small letters, with spaces or without the dash', async () => {
-      for (const typed of [
-        (code: string) => code.toLowerCase(),
-        (code: string) => code.replace('-', ''),
-        (code: string) => ` ${code.replace('-', ' ')} `,
-        (code: string) => code.replace('-', '–').split('').join(' '),
-      ]) {
-        const { user_code } = await requestDevice(gatehouse, tv);
-        const { page } = await enterCode(gatehouse, new Person(gatehouse), typed(user_code));
-        assert.match(page, /Connect Living-room TV\?/);
-        assert.equal(page.includes(user_code), true);
-      }
-    });
-
-    it('gets the same answer when it is unknown, used, refused or expired', async () => {
-      const [used, refused, expired] = [
-        await requestDevice(gatehouse, tv),
-        await requestDevice(gatehouse, tv),
-        await requestDevice(gatehouse, tv),
-      ];
-      await connectDevice(gatehouse, used.user_code);
-      const person = new Person(gatehouse);
-      const shown = await enterCode(gatehouse, person, refused.user_code);
-      await person.submit(`${gatehouse.issuer}/device`, { ...fieldsOf(shown.page), abort: 'yes' });
-      const answers: [number, string][] = [];
-      for (const code of ['BCDF-GHJK', used.user_code, refused.user_code]) answers.push(await answerTo(code));
-      moveClock(600);
-      answers.push(await answerTo(expired.user_code));
-      assert.equal(answers[0]![0], 400);
-      assert.match(answers[0]![1], UNKNOWN);
-      for (const answer of answers) assert.deepEqual(answer, answers[0]);
-    });
-
-    async function answerTo(code: string): Promise<[number, string]> {
-      const { response, page } = await enterCode(gatehouse, new Person(gatehouse), code);
-      return [response.status, page.replaceAll(code, 'CODE').replaceAll(/name="xsrf" value="\w+"/g, '')];
-    }
-
-    it('belongs to the account that confirmed it', async () => {
-      const { device_code, user_code } = await requestDevice(gatehouse, tv);
-      await connectDevice(gatehouse, user_code);
-      const { access_token } = await poll(gatehouse, tv, device_code);
-      const { tokens } = await signIn(gatehouse, await registerApplication(gatehouse));
-      const answer = await fetch(`${gatehouse.url}/userinfo`, { headers: { authorization: `Bearer ${access_token}` } });
-      assert.equal(((await answer.json()) as { sub: string }).sub, tokens.claims()!.sub);
-    });
-
-    it('that one browser has confirmed can’t be taken by another, not even while the first still logs in (CVE-2026-45337)', async () => {
-      const { device_code, user_code } = await requestDevice(gatehouse, tv);
-      const [owner, thief] = [new Person(gatehouse), new Person(gatehouse)];
-      // the thief has the page open before the owner confirms
-      const shownToThief = await enterCode(gatehouse, thief, user_code);
-      const shown = await enterCode(gatehouse, owner, user_code);
-      const login = await owner.submit(`${gatehouse.issuer}/device`, fieldsOf(shown.page));
-      assert.match(login.page, /Log in/);
-      for (const decision of [{}, { abort: 'yes' }]) {
-        const { page, response } = await thief.submit(`${gatehouse.issuer}/device`, {
-          ...fieldsOf(shownToThief.page),
-          ...decision,
-        });
-        assert.equal(response.status, 400);
-        assert.match(page, /No device waits with this code|The page was out of date/);
-      }
-      assert.match((await enterCode(gatehouse, new Person(gatehouse), user_code)).page, UNKNOWN);
-      assert.match((await owner.finish(login)).page, CONNECTED);
-      assert.equal((await poll(gatehouse, tv, device_code)).status, 200);
-    });
-
-    it('can be entered again by the browser that confirmed it and then closed the window', async () => {
-      const { device_code, user_code } = await requestDevice(gatehouse, tv);
-      const person = new Person(gatehouse);
-      const shown = await enterCode(gatehouse, person, user_code);
-      const abandoned = await person.submit(`${gatehouse.issuer}/device`, fieldsOf(shown.page));
-      const cookies = new Map(person.cookies);
-      assert.match((await connectDevice(gatehouse, user_code, person)).page, CONNECTED);
-      // and what was left open comes too late
-      for (const [name, cookie] of cookies) if (!name.includes('session')) person.cookies.set(name, cookie);
-      const late = await person.finish(abandoned);
-      assert.doesNotMatch(late.page, CONNECTED);
-      assert.equal((await poll(gatehouse, tv, device_code)).status, 200);
-    });
-
-    it('that expires while its person logs in is over', async () => {
-      const { device_code, user_code } = await requestDevice(gatehouse, tv);
-      const person = new Person(gatehouse);
-      const shown = await enterCode(gatehouse, person, user_code);
-      const login = await person.submit(`${gatehouse.issuer}/device`, fieldsOf(shown.page));
-      moveClock(601);
-      const { page, response } = await person.finish(login);
-      assert.equal(response.status, 400);
-      assert.match(page, /This code can’t be used any more/);
-      assert.equal((await poll(gatehouse, tv, device_code)).error, 'expired_token');
-    });
-  });
-
-  describe('a confirmation', () => {
-    let answer: DeviceAnswer;
-    let person: Person;
-    let shown: string;
-    before(async () => {
-      answer = await requestDevice(gatehouse, tv, { scope: 'openid notes:read' });
-      person = new Person(gatehouse);
-      shown = (await enterCode(gatehouse, person, answer.user_code)).page;
-    });
-
-    it('says who asks for what, with which code, and when to leave it', () => {
-      assert.match(shown, /Connect Living-room TV\?/);
-      assert.equal(shown.includes(answer.user_code), true);
-      assert.match(shown, /Know who you are/);
-      assert.match(shown, new RegExp(gatehouse.demo.resource));
-      assert.match(shown, /Continue only if you started this yourself/);
-    });
-
-    it('is not taken from another browser, with the first one’s form or with a form of its own', async () => {
-      const other = new Person(gatehouse);
-      const { page } = await other.open(`${gatehouse.issuer}/device`);
-      for (const form of [fieldsOf(shown), { ...fieldsOf(shown), ...onlyXsrf(page) }]) {
-        const refused = await other.submit(`${gatehouse.issuer}/device`, form);
-        assert.equal(refused.response.status, 400);
-        assert.match(refused.page, /The page was out of date/);
-      }
-    });
-
-    it('is not taken without the page’s proof, for another code, or without a session', async () => {
-      const another = await requestDevice(gatehouse, tv);
-      const forms: Record<string, string>[] = [
-        { ...fieldsOf(shown), xsrf: '' },
-        { ...fieldsOf(shown), user_code: another.user_code },
-        { ...fieldsOf(shown), confirm: 'yes' },
-        { ...fieldsOf(shown), confirm: '', abort: 'yes' },
-      ];
-      for (const form of forms) {
-        const asking = new Person(gatehouse);
-        for (const [name, cookie] of person.cookies) asking.cookies.set(name, cookie);
-        const refused = await asking.submit(`${gatehouse.issuer}/device`, form);
-        assert.equal(refused.response.status, 400, JSON.stringify(form));
-        // the page that says so has a form of its own, and the one before is worth nothing
-        shown = (await enterCode(gatehouse, person, answer.user_code)).page;
-      }
-      const nobody = await new Person(gatehouse).submit(`${gatehouse.issuer}/device`, fieldsOf(shown));
-      assert.equal(nobody.response.status, 400);
-      assert.match(nobody.page, /The page was out of date/);
-    });
-
-    it('is not taken from another site', async () => {
-      for (const headers of [{ origin: 'https://evil.example' }, { 'sec-fetch-site': 'cross-site' }]) {
-        const body = new URLSearchParams(fieldsOf(shown));
-        const refused = await person.fetch(`${gatehouse.issuer}/device`, { method: 'POST', headers, body });
-        assert.equal(refused.status, 403);
-        assert.match(await refused.text(), /sent from another site/);
-      }
-      assert.equal((await poll(gatehouse, tv, answer.device_code)).error, 'authorization_pending');
-    });
-  });
-
   it('is written down: who asked, who confirmed, who refused, and the tokens, without any code', async () => {
     const box = await registerDevice(gatehouse);
     const confirmed = await requestDevice(gatehouse, box, { scope: 'openid notes:read' });
@@ -465,107 +308,6 @@ describe('the device flow', () => {
   }
 });
 
-describe('guessing user codes', () => {
-  let gatehouse: Gatehouse;
-  before(async () => {
-    gatehouse = await startGatehouse({ environment: { GATEHOUSE_TRUSTED_PROXIES: '127.0.0.1' } });
-  });
-  after(() => gatehouse.stop());
-  afterEach(resetClock);
-
-  /** One try in a session: the status, and what the answer says about waiting. */
-  async function guess(
-    person: Person,
-    user_code: string,
-    { node = gatehouse, address = '203.0.113.1' } = {},
-  ): Promise<{ status: number; retryAfter: string | null; page: string }> {
-    const headers = { 'x-forwarded-for': address };
-    const page = await (await person.fetch(`${node.url}/device`, { headers })).text();
-    const body = new URLSearchParams({ ...fieldsOf(page), user_code });
-    const answer = await person.fetch(`${node.url}/device`, { method: 'POST', headers, body });
-    return { status: answer.status, retryAfter: answer.headers.get('retry-after'), page: await answer.text() };
-  }
-
-  it('from one session is stopped long before 200 tries, even with the right code, until the time is over (DEV-05)', async () => {
-    const tv = await registerDevice(gatehouse);
-    const { user_code } = await requestDevice(gatehouse, tv);
-    const person = new Person(gatehouse);
-    const statuses: number[] = [];
-    for (let i = 0; i < 200; i++) statuses.push((await guess(person, 'BCDF-GHJK')).status);
-    assert.equal(statuses.filter((status) => status === 400).length, 10);
-    assert.equal(statuses.filter((status) => status === 429).length, 190);
-    const refused = await guess(person, user_code);
-    assert.equal(refused.status, 429);
-    assert.match(refused.retryAfter!, /^[1-9]\d{0,2}$/);
-    assert.match(refused.page, /There were too many tries with codes\. Wait \d+ minutes?, then try again\./);
-
-    const events = await gatehouse.database
-      .selectFrom('audit_events')
-      .select('event')
-      .where('event', 'in', ['device.guessed', 'device.throttled'])
-      .execute();
-    assert.equal(events.filter(({ event }) => event === 'device.guessed').length, 10);
-    assert.equal(events.filter(({ event }) => event === 'device.throttled').length, 191);
-
-    moveClock(601);
-    const { user_code: fresh } = await requestDevice(gatehouse, tv);
-    assert.equal((await guess(person, fresh)).status, 200);
-  });
-
-  it('from one address is stopped whatever its cookies, and on the other node too', async (t) => {
-    const environment = { GATEHOUSE_TRUSTED_PROXIES: '127.0.0.1' };
-    const other = await startGatehouse({ beside: gatehouse, environment });
-    t.after(() => other.stop());
-    const address = '203.0.113.2';
-    const statuses: number[] = [];
-    for (let i = 0; i < 60; i++) {
-      const node = i % 2 === 0 ? gatehouse : other;
-      statuses.push((await guess(new Person(gatehouse), 'BCDF-GHJK', { node, address })).status);
-    }
-    assert.deepEqual(new Set(statuses.slice(0, 50)), new Set([400]));
-    assert.deepEqual(new Set(statuses.slice(50)), new Set([429]));
-    assert.equal((await guess(new Person(gatehouse), 'BCDF-GHJK', { address: '203.0.113.3' })).status, 400);
-  });
-
-  it('at once is counted before anything is looked up', async () => {
-    const person = new Person(gatehouse);
-    const address = '203.0.113.4';
-    const page = await (await person.fetch(`${gatehouse.url}/device`)).text();
-    const headers = { 'x-forwarded-for': address };
-    const cookie = [...person.cookies].map(([name, { value }]) => `${name}=${value}`).join('; ');
-    const body = new URLSearchParams({ ...fieldsOf(page), user_code: 'BCDF-GHJK' });
-    const answers = await Promise.all(
-      Array.from({ length: 30 }, () =>
-        fetch(`${gatehouse.url}/device`, { method: 'POST', headers: { ...headers, cookie }, body }),
-      ),
-    );
-    const pages = await Promise.all(answers.map((answer) => answer.text()));
-    assert.equal(pages.filter((text) => UNKNOWN.test(text)).length <= 10, true);
-    assert.equal(pages.filter((text) => CONNECTED.test(text)).length, 0);
-  });
-
-  it('by everybody together is stopped, and runs out by itself', async () => {
-    const expire = Date.now() + 60_000;
-    await gatehouse.database
-      .updateTable('failed_attempts')
-      .set({ points: 1_000, expire })
-      .where('key', 'like', 'user_code_all:%')
-      .execute();
-    assert.equal((await guess(new Person(gatehouse), 'BCDF-GHJK', { address: '203.0.113.5' })).status, 429);
-    moveClock(61);
-    assert.equal((await guess(new Person(gatehouse), 'BCDF-GHJK', { address: '203.0.113.5' })).status, 400);
-  });
-
-  it('is not what a household does with many devices', async () => {
-    const tv = await registerDevice(gatehouse);
-    const person = new Person(gatehouse);
-    for (let i = 0; i < 15; i++) {
-      const { user_code } = await requestDevice(gatehouse, tv);
-      assert.equal((await guess(person, user_code, { address: '203.0.113.6' })).status, 200);
-    }
-  });
-});
-
 describe('a client for devices', () => {
   const problems = (metadata: Readonly<Record<string, unknown>>): string[] => {
     const parsed = ClientMetadata.safeParse(metadata);
@@ -584,8 +326,4 @@ describe('a client for devices', () => {
 
 function errorOf({ status, error }: { status: number; error?: string }): [number, string | undefined] {
   return [status, error];
-}
-
-function onlyXsrf(page: string): Record<string, string> {
-  return { xsrf: fieldsOf(page)['xsrf']! };
 }

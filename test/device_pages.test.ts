@@ -5,7 +5,7 @@ import type { Page } from 'playwright-core';
 import { configure } from './support/code_flow.ts';
 import { poll, registerDevice, requestDevice, type DeviceAnswer } from './support/device_flow.ts';
 import type { RegisteredClient } from './support/operator.ts';
-import { assertAccessible, logIn, setScene, textOf, type Scene } from './support/pages.ts';
+import { assertAccessible, assertFits, logIn, press, setScene, textOf, type Scene } from './support/pages.ts';
 
 describe('the pages of a device', () => {
   let scene: Scene;
@@ -206,19 +206,3 @@ describe('the pages of a device', () => {
     await page.getByRole('heading', { name: 'Your device is connected' }).waitFor();
   }
 });
-
-async function assertFits(page: Page): Promise<void> {
-  assert.equal(await page.evaluate('document.documentElement.scrollWidth'), 320);
-  for (const target of await page.locator('button, input:not([type=hidden])').all()) {
-    assert.ok((await target.boundingBox())!.height >= 44, await target.innerText());
-  }
-}
-
-/** Finds the button with the Tab key and presses it. */
-async function press(page: Page, button: string): Promise<void> {
-  for (let i = 0; i < 20; i++) {
-    await page.keyboard.press('Tab');
-    if ((await page.evaluate('document.activeElement.innerText')) === button) return page.keyboard.press('Enter');
-  }
-  assert.fail(`No button ‘${button}’ can be reached by keyboard.`);
-}

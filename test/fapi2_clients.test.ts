@@ -6,10 +6,10 @@ import { Admin, type Answer } from './support/admin.ts';
 import { certify, fetchWith, type Certified } from './support/certificates.ts';
 import { REDIRECT_URI } from './support/code_flow.ts';
 import { Fapi2Client } from './support/fapi2.ts';
-import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
+import type { Gatehouse } from './support/gatehouse.ts';
 import { registerClient } from './support/operator.ts';
 import { Person } from './support/person.ts';
-import { freeAddresses } from './support/process.ts';
+import { startWithTls } from './support/tls_listener.ts';
 
 type Members = Readonly<Record<string, unknown>>;
 
@@ -23,25 +23,7 @@ describe('a client with profile fapi2', () => {
   let good: Members;
   let mtls: string;
   before(async () => {
-    authority = await certify({ subject: 'CN=Clients of the bank', authority: true });
-    const server = await certify({
-      subject: 'CN=127.0.0.1',
-      by: authority,
-      names: [{ type: 'ip', value: '127.0.0.1' }],
-    });
-    const { port } = await freeAddresses();
-    mtls = `https://127.0.0.1:${port}`;
-    gatehouse = await startGatehouse({
-      environment: {
-        GATEHOUSE_TLS_PORT: String(port),
-        GATEHOUSE_TLS_CERTIFICATE_FILE: 'given.pem',
-        GATEHOUSE_TLS_KEY_FILE: 'given.pem',
-      },
-      tls: {
-        context: { cert: server.cert, key: server.key, ca: authority.cert },
-        authorities: [authority.certificate],
-      },
-    });
+    ({ gatehouse, authority, mtls } = await startWithTls());
     admin = await Admin.of(gatehouse);
     const { publicKey } = await generateKeyPair('ES256', { extractable: true });
     good = {

@@ -6,7 +6,7 @@ import { SYSTEM } from '../src/audit/events.ts';
 import { Argon2id } from '../src/base/argon2id.ts';
 import { transact } from '../src/db/transaction.ts';
 import type { Gatehouse } from './support/gatehouse.ts';
-import { assertAccessible, logIn, setScene, signIn, textOf, type Scene } from './support/pages.ts';
+import { assertAccessible, logIn, press, setScene, signIn, textOf, type Scene } from './support/pages.ts';
 import { openTrail } from './support/trail.ts';
 
 const WRONG = 'The e-mail address or the password is not right.';
@@ -29,8 +29,7 @@ describe('the login page', () => {
     await page.keyboard.type(scene.gatehouse.account.password);
     await page.keyboard.press('Enter');
     await page.getByRole('heading', { name: 'Allow Notes & Co?' }).waitFor();
-    assert.equal(await tabUntil(page, 'Allow'), true);
-    await page.keyboard.press('Enter');
+    await press(page, 'Allow');
     await page.waitForURL(`${scene.application.redirectUri}?**`);
     const { status, body } = await scene.application.redeem(page.url());
     assert.equal(status, 200);
@@ -277,14 +276,6 @@ describe('guessing passwords', () => {
 
 async function sessionCookie(page: Page) {
   return (await page.context().cookies()).find(({ name }) => name === 'gatehouse_session');
-}
-
-async function tabUntil(page: Page, button: string): Promise<boolean> {
-  for (let i = 0; i < 20; i++) {
-    await page.keyboard.press('Tab');
-    if ((await page.evaluate('document.activeElement.innerText')) === button) return true;
-  }
-  return false;
 }
 
 async function addAccount({ database }: Gatehouse, email: string): Promise<{ email: string; password: string }> {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
+import { authorizationRequest, send } from './support/authorization_request.ts';
 import { moveClock, resetClock } from './support/clock.ts';
 import { configure, redeem, requestCode } from './support/code_flow.ts';
 import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
@@ -8,7 +9,6 @@ import { Person } from './support/person.ts';
 import { auditEvents, changePolicy, makePolicy, type Json } from './support/registration.ts';
 
 const CALLBACK = `https://${NAME}/callback`;
-const CHALLENGE = 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM';
 
 describe('a client id metadata document', () => {
   let gatehouse: Gatehouse;
@@ -64,18 +64,7 @@ describe('a client id metadata document', () => {
     client_id: string,
     { node = gatehouse, redirect_uri = CALLBACK } = {},
   ): Promise<{ readonly status: number; readonly text: string }> => {
-    const query = new URLSearchParams({
-      client_id,
-      redirect_uri,
-      response_type: 'code',
-      scope: 'openid',
-      code_challenge: CHALLENGE,
-      code_challenge_method: 'S256',
-    });
-    const response = await fetch(`${node.url}/authorize?${query}`, {
-      redirect: 'manual',
-      headers: { accept: 'text/html' },
-    });
+    const response = await send(node, authorizationRequest({ client_id }, { redirect_uri }));
     return { status: response.status, text: (await response.text()).replaceAll(/<[^>]*>|\s+/g, ' ') };
   };
   const fetched = (path: string): number => outside.requests.filter((request) => request === `GET ${path}`).length;
@@ -287,14 +276,7 @@ describe('a client id metadata document', () => {
     const person = new Person(gatehouse);
     const config = await configure(gatehouse, { client_id: clientId, client_secret: '' });
     assert.equal(config.clientMetadata().client_id, clientId);
-    const query = new URLSearchParams({
-      client_id: clientId,
-      redirect_uri: CALLBACK,
-      response_type: 'code',
-      scope: 'openid',
-      code_challenge: CHALLENGE,
-      code_challenge_method: 'S256',
-    });
+    const query = authorizationRequest({ client_id: clientId }, { redirect_uri: CALLBACK });
     const login = await person.open(`${gatehouse.url}/authorize?${query}`);
     const action = /action="([^"]*\/login)"/.exec(login.page)![1]!;
     const consent = await person.submit(new URL(action, login.url), { ...gatehouse.account });

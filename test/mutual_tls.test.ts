@@ -12,9 +12,9 @@ import {
 } from './support/certificates.ts';
 import { moveClock, resetClock } from './support/clock.ts';
 import { REDIRECT_URI, registerPublicApplication, requestCode } from './support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
+import type { Gatehouse } from './support/gatehouse.ts';
 import { registerClient, type RegisteredClient } from './support/operator.ts';
-import { freeAddresses } from './support/process.ts';
+import { startWithTls } from './support/tls_listener.ts';
 import { makeProofKey, prove } from './support/dpop.ts';
 
 type Members = Readonly<Record<string, unknown>>;
@@ -30,29 +30,12 @@ describe('mutual TLS on the own listener (RFC 8705)', () => {
   let stranger: Certified;
   let mtls: string;
   before(async () => {
-    authority = await certify({ subject: 'CN=Clients of the bank', authority: true });
     stranger = await certify({ subject: 'CN=Clients of the bank', authority: true });
-    const server = await certify({
-      subject: 'CN=127.0.0.1',
-      by: authority,
-      names: [{ type: 'ip', value: '127.0.0.1' }],
-    });
-    const { port } = await freeAddresses();
-    gatehouse = await startGatehouse({
-      environment: {
-        GATEHOUSE_TLS_PORT: String(port),
-        GATEHOUSE_TLS_CERTIFICATE_FILE: 'given.pem',
-        GATEHOUSE_TLS_KEY_FILE: 'given.pem',
-        // we are a trusted proxy here: what a client sends past it by TLS must not be taken for the proxy's word
-        GATEHOUSE_CLIENT_CERTIFICATE_HEADER: 'Client-Cert',
-        GATEHOUSE_TRUSTED_PROXIES: '127.0.0.1',
-      },
-      tls: {
-        context: { cert: server.cert, key: server.key, ca: authority.cert },
-        authorities: [authority.certificate],
-      },
-    });
-    mtls = `https://127.0.0.1:${port}`;
+    // we are a trusted proxy here: what a client sends past it by TLS must not be taken for the proxy's word
+    ({ gatehouse, authority, mtls } = await startWithTls({
+      GATEHOUSE_CLIENT_CERTIFICATE_HEADER: 'Client-Cert',
+      GATEHOUSE_TRUSTED_PROXIES: '127.0.0.1',
+    }));
   });
   after(() => gatehouse.stop());
   afterEach(resetClock);

@@ -10,6 +10,7 @@ import {
   type JWK,
 } from 'jose';
 import * as openid from 'openid-client';
+import { authorizationRequest } from './support/authorization_request.ts';
 import { moveClock, resetClock } from './support/clock.ts';
 import { REDIRECT_URI, signIn } from './support/code_flow.ts';
 import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
@@ -18,7 +19,6 @@ import { Person } from './support/person.ts';
 import { makePolicy, makeToken, register, type Json } from './support/registration.ts';
 
 const CALLBACK = REDIRECT_URI;
-const CHALLENGE = 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM';
 
 interface Key {
   readonly key: CryptoKey;
@@ -69,8 +69,7 @@ describe('a relying party that registers itself', () => {
     client_id: string,
     redirect_uri: string,
     more: Readonly<Record<string, string>> = {},
-  ): string =>
-    `${gatehouse.url}/authorize?${new URLSearchParams({ client_id, redirect_uri, response_type: 'code', scope: 'openid', state: 's', code_challenge: CHALLENGE, code_challenge_method: 'S256', ...more })}`;
+  ): string => `${gatehouse.url}/authorize?${authorizationRequest({ client_id }, { redirect_uri, ...more })}`;
   const consentPage = async (clientId: string): Promise<string> => {
     const person = new Person(gatehouse);
     const login = await person.open(authorizationUrl(clientId, CALLBACK));

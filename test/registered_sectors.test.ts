@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
+import { authorizationRequest, send as sendRequest } from './support/authorization_request.ts';
 import { moveClock, resetClock } from './support/clock.ts';
 import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 import { CA, closeOutside, NAME, PUBLIC, startOutside, type Outside } from './support/outside.ts';
@@ -114,17 +115,8 @@ describe('a client that comes by itself with a sector_identifier_uri', () => {
       const client = { client_id: at(path), redirect_uris: [CALLBACK], token_endpoint_auth_method: 'none' };
       publish(path, { ...client, subject_type: 'pairwise', sector_identifier_uri }, { 'cache-control': 'max-age=0' });
     };
-    const ask = (path: string): Promise<Response> => {
-      const query = new URLSearchParams({
-        client_id: at(path),
-        redirect_uri: CALLBACK,
-        response_type: 'code',
-        scope: 'openid',
-        code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM',
-        code_challenge_method: 'S256',
-      });
-      return fetch(`${gatehouse.url}/authorize?${query}`, { redirect: 'manual' });
-    };
+    const ask = (path: string): Promise<Response> =>
+      sendRequest(gatehouse, authorizationRequest({ client_id: at(path) }, { redirect_uri: CALLBACK }));
 
     publishClient('/stranger.json', publish('/of-others', [A]));
     const refused = await ask('/stranger.json');

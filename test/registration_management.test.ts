@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { authorizationRequest, send as sendRequest } from './support/authorization_request.ts';
 import { startPair, type Pair } from './support/pair.ts';
 import { postForm, type Gatehouse } from './support/gatehouse.ts';
 import { eventually, registerResource } from './support/operator.ts';
@@ -81,15 +82,7 @@ describe('a registered client', () => {
   it('is known with its new redirect URI on every node, and not with its old one', async () => {
     const client = await registered();
     const ask = async (node: Gatehouse, redirect_uri: string): Promise<number> => {
-      const query = new URLSearchParams({
-        client_id: client.client_id,
-        redirect_uri,
-        response_type: 'code',
-        scope: 'openid',
-        code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM',
-        code_challenge_method: 'S256',
-      });
-      const response = await fetch(`${node.url}/authorize?${query}`, { redirect: 'manual' });
+      const response = await sendRequest(node, authorizationRequest(client, { redirect_uri }));
       await response.body?.cancel();
       return response.status;
     };

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { Admin } from './support/admin.ts';
+import { authorizationRequest, send as sendRequest } from './support/authorization_request.ts';
 import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 import { registerClient, registerResource } from './support/operator.ts';
 import { CA, closeOutside, NAME, PUBLIC, startOutside } from './support/outside.ts';
@@ -94,14 +95,7 @@ describe('a client that was deleted and comes back under its name', () => {
 
   /** An authorization request of somebody who isn't logged in. */
   async function ask(): Promise<number> {
-    const query = new URLSearchParams({
-      client_id: clientId,
-      redirect_uri: CALLBACK,
-      response_type: 'code',
-      scope: 'openid',
-      code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM',
-      code_challenge_method: 'S256',
-    });
-    return (await fetch(`${gatehouse.url}/authorize?${query}`, { redirect: 'manual' })).status;
+    const request = authorizationRequest({ client_id: clientId }, { redirect_uri: CALLBACK });
+    return (await sendRequest(gatehouse, request)).status;
   }
 });

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import { Admin } from './support/admin.ts';
-import { redeem, registerApplication, requestCode, REDIRECT_URI } from './support/code_flow.ts';
+import { authorizationRequest } from './support/authorization_request.ts';
+import { redeem, registerApplication, requestCode } from './support/code_flow.ts';
 import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 import type { RegisteredClient } from './support/operator.ts';
 import { Person } from './support/person.ts';
@@ -34,17 +35,8 @@ describe('a session', () => {
     accountId = (await admin.post('/accounts', account)).body.account_id;
   });
 
-  const authorizationUrl = ({ client_id }: RegisteredClient, prompt: Readonly<Record<string, string>> = {}): string => {
-    const request = {
-      client_id,
-      response_type: 'code',
-      redirect_uri: REDIRECT_URI,
-      scope: 'openid',
-      code_challenge: CHALLENGE,
-      code_challenge_method: 'S256',
-    };
-    return `${gatehouse.issuer}/authorize?${new URLSearchParams({ ...request, ...prompt })}`;
-  };
+  const authorizationUrl = (client: RegisteredClient, prompt: Readonly<Record<string, string>> = {}): string =>
+    `${gatehouse.issuer}/authorize?${authorizationRequest(client, { code_challenge: CHALLENGE, ...prompt })}`;
   const tabOf = (person: Person): Person => {
     const tab = new Person(gatehouse, { account });
     for (const [name, cookie] of person.cookies) tab.cookies.set(name, cookie);

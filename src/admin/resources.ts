@@ -7,17 +7,16 @@ import {
   ProtectedResourceMetadata,
   protectedResourceMetadata,
 } from '../resources/protected_resource_metadata.ts';
+import type { Resource } from '../resources/resource.ts';
+import { NewResource, ResourceChange } from '../resources/resource_members.ts';
 import {
   createResource,
   deleteResource,
   findResource,
   lockResource,
-  NewResource,
   readResources,
-  ResourceChange,
   updateResource,
-  type Resource,
-} from '../resources/resource.ts';
+} from '../resources/resource_rows.ts';
 import { NO_CONTENT } from '../http/route.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
 import { pageOf, paging, type List } from './cursors.ts';

@@ -8,14 +8,9 @@ import { createClient, lockClient, updateClient } from '../clients/registration.
 import { addSecret } from '../clients/secrets.ts';
 import { makeSecret } from '../clients/server_made_secret.ts';
 import type { Secret } from '../base/secret.ts';
-import {
-  createResource,
-  listResources,
-  lockResource,
-  NewResource,
-  updateResource,
-  type Scope,
-} from '../resources/resource.ts';
+import type { Scope } from '../resources/resource.ts';
+import { NewResource } from '../resources/resource_members.ts';
+import { createResource, listResources, lockResource, updateResource } from '../resources/resource_rows.ts';
 import type { DataKey } from '../vault/vault.ts';
 
 /** Admin tokens are short-lived: what an admin may do is looked at again every five minutes. */

@@ -14,7 +14,8 @@ import { CannotStart } from '../base/cannot_start.ts';
 import { base62 } from '../base/ids.ts';
 import type { Database } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
-import { createResource, listResources, NewResource } from '../resources/resource.ts';
+import { NewResource } from '../resources/resource_members.ts';
+import { createResource, listResources } from '../resources/resource_rows.ts';
 import type { Vault } from '../vault/vault.ts';
 import { adminClientSettings, ensureClient, type AdminApi } from './admin_access.ts';
 

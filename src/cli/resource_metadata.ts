@@ -1,7 +1,7 @@
 import { CannotStart } from '../base/cannot_start.ts';
 import { DPOP_ALGS } from '../oidc/dpop.ts';
 import { DpopAtResource, metadataUrl, protectedResourceMetadata } from '../resources/protected_resource_metadata.ts';
-import { findResource } from '../resources/resource.ts';
+import { findResource } from '../resources/resource_rows.ts';
 import { inHouse } from './house.ts';
 
 /** Prints the document alone on standard output, and where it belongs beside it. */

@@ -1,6 +1,7 @@
 /** The signing keys in force on this node: loaded once, swapped whole when the change log says that they changed. */
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import type { JWK } from 'jose';
+import { NewestRead } from '../base/newest_read.ts';
 import type { Database } from '../db/connection.ts';
 import type { Vault } from '../vault/vault.ts';
 import { Signer } from './signer.ts';
@@ -9,10 +10,9 @@ import { loadSigningKeys, type SigningKey } from './signing_key.ts';
 export class KeyRing {
   readonly #database: Database;
   readonly #vault: Vault;
+  readonly #newest = new NewestRead();
   readonly #onSwap: (() => void)[] = [];
   #keys: readonly SigningKey[] = [];
-  #begun = 0;
-  #inForce = 0;
   #public = new Map<string, { readonly key: KeyObject; readonly alg: string }>();
   #signers = new Map<string, Signer | undefined>();
 
@@ -21,23 +21,11 @@ export class KeyRing {
     this.#vault = vault;
   }
 
-  async load(): Promise<void> {
-    const mine = ++this.#begun;
-    const keys = await loadSigningKeys(this.#database, this.#vault);
-    // whoever began later has read what is newer, and may have been quicker
-    if (mine < this.#inForce) return;
-    this.#inForce = mine;
-    const unchanged =
-      keys.map((key) => key.kid + key.status).join() === this.#keys.map((key) => key.kid + key.status).join();
-    if (unchanged) return;
-    this.#keys = keys;
-    this.#public = new Map(
-      keys.map((key) => [key.kid, { key: createPublicKey({ key: key.publicJwk, format: 'jwk' }), alg: key.alg }]),
+  load(): Promise<void> {
+    return this.#newest.run(
+      () => loadSigningKeys(this.#database, this.#vault),
+      (keys) => this.#putInForce(keys),
     );
-    this.#signers = new Map(
-      keys.filter((key) => key.status === 'current').map((key) => [key.alg, Signer.of(key.privateJwk)]),
-    );
-    for (const listener of this.#onSwap) listener();
   }
 
   onSwap(listener: () => void): void {
@@ -57,5 +45,19 @@ export class KeyRing {
   /** The published key of that id, if it is still in force. */
   publicKey(kid: string): { readonly key: KeyObject; readonly alg: string } | undefined {
     return this.#public.get(kid);
+  }
+
+  #putInForce(keys: readonly SigningKey[]): void {
+    const unchanged =
+      keys.map((key) => key.kid + key.status).join() === this.#keys.map((key) => key.kid + key.status).join();
+    if (unchanged) return;
+    this.#keys = keys;
+    this.#public = new Map(
+      keys.map((key) => [key.kid, { key: createPublicKey({ key: key.publicJwk, format: 'jwk' }), alg: key.alg }]),
+    );
+    this.#signers = new Map(
+      keys.filter((key) => key.status === 'current').map((key) => [key.alg, Signer.of(key.privateJwk)]),
+    );
+    for (const listener of this.#onSwap) listener();
   }
 }

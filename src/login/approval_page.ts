@@ -5,12 +5,13 @@
 import type { Context } from 'koa';
 import { errors } from 'oidc-provider';
 import { z } from 'zod';
+import type { Approval } from '../accounts/approval.ts';
 import { notFound } from '../base/refusal.ts';
 import { requestOf } from '../http/request_context.ts';
 import { addScopes } from './consent_step.ts';
 import type { NoticePage } from './pages.ts';
 import { describePermissions } from './permissions.ts';
-import { findApplication, originOf, type Approval, type LoginRoom } from './room.ts';
+import { findApplication, originOf, type LoginRoom } from './room.ts';
 import { findVisitor, formToken, readFormFrom, type Visitor } from './visitor.ts';
 import { describeMoment } from './wording.ts';
 

@@ -1,7 +1,7 @@
 /** What every step of this room works with. */
 import type { Context } from 'koa';
 import type { Provider } from 'oidc-provider';
-import type { ConsentedScopes } from '../accounts/consents.ts';
+import type { Approval, ApprovingLogin } from '../accounts/approval.ts';
 import type { PasswordCheck } from '../accounts/password_check.ts';
 import type { Actor, Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
@@ -41,28 +41,6 @@ export interface Approvals {
   /** Both answer whether the request still waited. */
   approve(approval: Approval, grantId: string, login: ApprovingLogin, origin: Origin, now: Date): Promise<boolean>;
   deny(approval: Approval, origin: Origin, now: Date): Promise<boolean>;
-}
-
-export interface Approval {
-  readonly id: string;
-  readonly clientId: string;
-  readonly accountId: string;
-  readonly status: 'waiting' | 'approved' | 'denied' | 'expired';
-  readonly scopes: ConsentedScopes;
-  /** Its access ends when the person takes it back, and with no session. */
-  readonly staysConnected: boolean;
-  readonly bindingMessage: string | undefined;
-  readonly address: string | undefined;
-  readonly askedAt: Date;
-  readonly expiresAt: Date;
-  /** Approving takes a login at this time or later, in epoch seconds. */
-  readonly loginSince: number;
-}
-
-interface ApprovingLogin {
-  readonly authTime: number;
-  readonly acr?: string | undefined;
-  readonly amr?: readonly string[] | undefined;
 }
 
 export interface ScopeRequest {

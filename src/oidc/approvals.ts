@@ -5,7 +5,7 @@
  */
 import { errors, type AdapterPayload, type Provider } from 'oidc-provider';
 import { sql, type Selectable } from 'kysely';
-import type { ConsentedScopes } from '../accounts/consents.ts';
+import type { Approval, ApprovingLogin } from '../accounts/approval.ts';
 import type { Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import { epochSeconds } from '../base/clock.ts';
@@ -24,33 +24,6 @@ export interface ApprovalsSettings {
   readonly database: Database;
   readonly trail: AuditTrail;
   readonly policy: ResourcePolicy;
-}
-
-/** One request, as its person sees it. */
-export interface Approval {
-  /** Names it in the address of its page. */
-  readonly id: string;
-  readonly clientId: string;
-  readonly accountId: string;
-  readonly status: 'waiting' | 'approved' | 'denied' | 'expired';
-  /** What is asked for, as far as the client still has it. */
-  readonly scopes: ConsentedScopes;
-  /** Whether the client gets a refresh token, so that its access ends with no session. */
-  readonly staysConnected: boolean;
-  readonly bindingMessage: string | undefined;
-  /** Where the client asked from. */
-  readonly address: string | undefined;
-  readonly askedAt: Date;
-  readonly expiresAt: Date;
-  /** Approving takes a login at this time or later, in epoch seconds. */
-  readonly loginSince: number;
-}
-
-/** The login that an approval rests on. */
-export interface Login {
-  readonly authTime: number;
-  readonly acr?: string | undefined;
-  readonly amr?: readonly string[] | undefined;
 }
 
 /** An unlocked screen is not its owner: who approves has given their password within this time. */
@@ -85,7 +58,13 @@ export class Approvals {
   }
 
   /** Gives the client the grant. Answers whether the request still waited. */
-  async approve(approval: Approval, grantId: string, login: Login, origin: Origin, now: Date): Promise<boolean> {
+  async approve(
+    approval: Approval,
+    grantId: string,
+    login: ApprovingLogin,
+    origin: Origin,
+    now: Date,
+  ): Promise<boolean> {
     const { authTime, acr, amr } = login;
     const { openid, claims, resources } = approval.scopes;
     const scopes = [...openid, ...claims, ...Object.values(resources).flat()];

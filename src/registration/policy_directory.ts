@@ -1,4 +1,5 @@
 /** The policies that anybody may come under, held in memory: discovery tells of them, and every unknown URL asks for one. */
+import { NewestRead } from '../base/newest_read.ts';
 import type { Database } from '../db/connection.ts';
 import { readPolicies } from './policies.ts';
 import type { RegistrationPolicy } from './policy.ts';
@@ -7,21 +8,20 @@ const POLICIES_AT_MOST = 1_000;
 
 export class PolicyDirectory {
   readonly #database: Database;
+  readonly #newest = new NewestRead();
   #policies: readonly RegistrationPolicy[] = [];
-  #begun = 0;
-  #inForce = 0;
 
   constructor(database: Database) {
     this.#database = database;
   }
 
-  async load(): Promise<void> {
-    const mine = ++this.#begun;
-    const stored = await readPolicies(this.#database, { limit: POLICIES_AT_MOST });
-    // whoever began later has read what is newer, and may have been quicker
-    if (mine < this.#inForce) return;
-    this.#inForce = mine;
-    this.#policies = stored.map(({ policy }) => policy);
+  load(): Promise<void> {
+    return this.#newest.run(
+      () => readPolicies(this.#database, { limit: POLICIES_AT_MOST }),
+      (stored) => {
+        this.#policies = stored.map(({ policy }) => policy);
+      },
+    );
   }
 
   /** Whether clients can register at all: without a policy there is no token for it either. */

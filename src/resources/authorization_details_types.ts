@@ -1,4 +1,5 @@
 /** All types of authorization details, held in memory with their schemas compiled. */
+import { NewestRead } from '../base/newest_read.ts';
 import type { Database } from '../db/connection.ts';
 import { readDetailsTypes, type DetailsType } from './authorization_details_type.ts';
 import { compile, type Examine } from './details_schema.ts';
@@ -9,25 +10,19 @@ export interface KnownDetailsType extends DetailsType {
 
 export class AuthorizationDetailsTypes {
   readonly #database: Database;
+  readonly #newest = new NewestRead();
   readonly #onSwap: (() => void)[] = [];
   #types: ReadonlyMap<string, KnownDetailsType> = new Map();
-  #begun = 0;
-  #inForce = 0;
 
   constructor(database: Database) {
     this.#database = database;
   }
 
-  async load(): Promise<void> {
-    const mine = ++this.#begun;
-    const types = await readDetailsTypes(this.#database);
-    // whoever began later has read what is newer, and may have been quicker
-    if (mine < this.#inForce) return;
-    this.#inForce = mine;
-    const before = [...this.#types.values()].map(versionOf).join();
-    if (types.map(versionOf).join() === before) return;
-    this.#types = new Map(types.map((type) => [type.type, { ...type, examine: compile(type.schema) }]));
-    for (const listener of this.#onSwap) listener();
+  load(): Promise<void> {
+    return this.#newest.run(
+      () => readDetailsTypes(this.#database),
+      (types) => this.#putInForce(types),
+    );
   }
 
   onSwap(listener: () => void): void {
@@ -40,6 +35,13 @@ export class AuthorizationDetailsTypes {
 
   names(): string[] {
     return [...this.#types.keys()];
+  }
+
+  #putInForce(types: readonly DetailsType[]): void {
+    const before = [...this.#types.values()].map(versionOf).join();
+    if (types.map(versionOf).join() === before) return;
+    this.#types = new Map(types.map((type) => [type.type, { ...type, examine: compile(type.schema) }]));
+    for (const listener of this.#onSwap) listener();
   }
 }
 

@@ -1,24 +1,25 @@
 /** All resources, held in memory: there are tens of them, and every token asks for one. */
+import { NewestRead } from '../base/newest_read.ts';
 import type { Database } from '../db/connection.ts';
-import { listResources, type Resource } from './resource.ts';
+import type { Resource } from './resource.ts';
+import { listResources } from './resource_rows.ts';
 
 export class ResourceDirectory {
   readonly #database: Database;
+  readonly #newest = new NewestRead();
   #resources: ReadonlyMap<string, Resource> = new Map();
-  #begun = 0;
-  #inForce = 0;
 
   constructor(database: Database) {
     this.#database = database;
   }
 
-  async load(): Promise<void> {
-    const mine = ++this.#begun;
-    const resources = await listResources(this.#database);
-    // whoever began later has read what is newer, and may have been quicker
-    if (mine < this.#inForce) return;
-    this.#inForce = mine;
-    this.#resources = new Map(resources.map((resource) => [resource.identifier, resource]));
+  load(): Promise<void> {
+    return this.#newest.run(
+      () => listResources(this.#database),
+      (resources) => {
+        this.#resources = new Map(resources.map((resource) => [resource.identifier, resource]));
+      },
+    );
   }
 
   get(identifier: string): Resource | undefined {

@@ -1,5 +1,6 @@
 /** All trusted issuers, held in memory with their keys until the change log names one. */
 import { createLocalJWKSet, type JSONWebKeySet } from 'jose';
+import { NewestRead } from '../base/newest_read.ts';
 import type { Database } from '../db/connection.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { Logger } from '../log.ts';
@@ -21,21 +22,20 @@ export interface KnownIssuer {
 
 export class IssuerDirectory {
   readonly #settings: IssuerDirectorySettings;
+  readonly #newest = new NewestRead();
   #issuers: ReadonlyMap<string, KnownIssuer> = new Map();
-  #begun = 0;
-  #inForce = 0;
 
   constructor(settings: IssuerDirectorySettings) {
     this.#settings = settings;
   }
 
-  async load(): Promise<void> {
-    const mine = ++this.#begun;
-    const issuers = await readTrustedIssuers(this.#settings.database);
-    // whoever began later has read what is newer, and may have been quicker
-    if (mine < this.#inForce) return;
-    this.#inForce = mine;
-    this.#issuers = new Map(issuers.map((trusted) => [trusted.issuer, { trusted, keys: this.#keysOf(trusted) }]));
+  load(): Promise<void> {
+    return this.#newest.run(
+      () => readTrustedIssuers(this.#settings.database),
+      (issuers) => {
+        this.#issuers = new Map(issuers.map((trusted) => [trusted.issuer, { trusted, keys: this.#keysOf(trusted) }]));
+      },
+    );
   }
 
   get(issuer: string): KnownIssuer | undefined {

@@ -11,7 +11,7 @@ export type Parameters = URLSearchParams | string;
 
 /** A good request of this client with some members changed; one that is `undefined` is left out. */
 export function authorizationRequest(
-  { client_id }: RegisteredClient,
+  { client_id }: Pick<RegisteredClient, 'client_id'>,
   changed: Readonly<Record<string, string | undefined>> = {},
 ): URLSearchParams {
   const parameters = {
@@ -28,7 +28,7 @@ export function authorizationRequest(
   return new URLSearchParams(Object.fromEntries(given));
 }
 
-export function send({ url }: Gatehouse, parameters: Parameters): Promise<Response> {
+export function send({ url }: Pick<Gatehouse, 'url'>, parameters: Parameters): Promise<Response> {
   return fetch(`${url}/authorize?${parameters}`, { redirect: 'manual', headers: { accept: 'text/html' } });
 }
 

@@ -5,6 +5,10 @@ import { postForm, type Gatehouse } from './gatehouse.ts';
 import { registerClient, type RegisteredClient } from './operator.ts';
 import { Person, type Arrival } from './person.ts';
 
+/** What pages say at the end, and of a code that no device waits with. */
+export const CONNECTED = /Your device is connected/;
+export const UNKNOWN_CODE = /No device waits with this code/;
+
 /** A television: no secret, nowhere to be redirected to. */
 export function registerDevice(
   gatehouse: Gatehouse,

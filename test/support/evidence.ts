@@ -6,7 +6,17 @@ import { Tampered } from '../../src/audit/tampered.ts';
 import { verifyEvidence, type Proof } from '../../src/audit/verifier.ts';
 import type { Database } from '../../src/db/connection.ts';
 import { Admin } from './admin.ts';
-import type { Gatehouse } from './gatehouse.ts';
+import { requestToken, startGatehouse, type Gatehouse } from './gatehouse.ts';
+
+/** A server with something in its trail: a client that was made and changed, and tokens. */
+export async function startWatched(): Promise<Gatehouse> {
+  const gatehouse = await startGatehouse();
+  const admin = await Admin.of(gatehouse);
+  const client = (await admin.post('/clients', { client_name: 'Watched' })).body;
+  await admin.patch(`/clients/${client.client_id}`, { client_name: 'Watched on' });
+  for (let i = 0; i < 5; i++) await requestToken(gatehouse.url, gatehouse.demo);
+  return gatehouse;
+}
 
 /** The export as an auditor gets it, through the admin API. */
 export async function exportOf(gatehouse: Gatehouse, query = ''): Promise<string> {

@@ -1,6 +1,7 @@
 /** A Gatehouse whose database can be taken away, those who ask it for things, and what must be true of the answers. */
 import assert from 'node:assert/strict';
 import { decodeJwt } from 'jose';
+import { authorizationRequest } from './authorization_request.ts';
 import { registerApplication, REDIRECT_URI, signIn } from './code_flow.ts';
 import { Way, type Cluster } from './cut_off.ts';
 import { registerDevice } from './device_flow.ts';
@@ -199,19 +200,8 @@ async function prepareClients(gatehouse: Gatehouse): Promise<Clients> {
 
 const HTML = { headers: { accept: 'text/html' } };
 
-function authorizationRequest({ client_id }: RegisteredClient): Record<string, string> {
-  return {
-    client_id,
-    response_type: 'code',
-    redirect_uri: REDIRECT_URI,
-    scope: 'openid',
-    code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM',
-    code_challenge_method: 'S256',
-  };
-}
-
 function authorizeUrl({ url }: Gatehouse, client: RegisteredClient): string {
-  return `${url}/authorize?${new URLSearchParams(authorizationRequest(client))}`;
+  return `${url}/authorize?${authorizationRequest(client)}`;
 }
 
 /** One of each kind. */
@@ -242,7 +232,7 @@ function requests(
     userinfo: () => fetch(`${url}/userinfo`, { headers: { authorization: `Bearer ${clients.opaqueToken}` } }),
     'the authorization endpoint': () => fetch(authorizeUrl(gatehouse, application), { ...HTML, redirect: 'manual' }),
     'the authorization endpoint, logged in': () => person.fetch(authorizeUrl(gatehouse, application), HTML),
-    'a pushed request': post('/par', authorizationRequest(application), application),
+    'a pushed request': post('/par', Object.fromEntries(authorizationRequest(application)), application),
     'the login page': () => visitor.fetch(loginPage, HTML),
     'the account page': () => person.fetch(`${url}/account`, HTML),
     logout: () => person.fetch(`${url}/logout`, HTML),

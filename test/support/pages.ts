@@ -58,6 +58,23 @@ export async function logIn(page: Page, account: { readonly email: string; reado
   await page.getByRole('button', { name: /^(Log in|Confirm)$/ }).click();
 }
 
+/** On a screen of 320 pixels: nothing to scroll sideways, and targets that a finger can hit. */
+export async function assertFits(page: Page): Promise<void> {
+  assert.equal(await page.evaluate('document.documentElement.scrollWidth'), 320);
+  for (const target of await page.locator('button, a.button, input:not([type=hidden])').all()) {
+    assert.ok((await target.boundingBox())!.height >= 44, await target.innerText());
+  }
+}
+
+/** Finds the button with the Tab key and presses it. */
+export async function press(page: Page, button: string): Promise<void> {
+  for (let i = 0; i < 20; i++) {
+    await page.keyboard.press('Tab');
+    if ((await page.evaluate('document.activeElement.innerText')) === button) return page.keyboard.press('Enter');
+  }
+  assert.fail(`No button ‘${button}’ can be reached by keyboard.`);
+}
+
 /** From the application through login and consent, and back: the callback's address. */
 export async function signIn(
   page: Page,

@@ -1,32 +1,13 @@
 /** Requests that are nearly right: each starts from one that its route would take, and has a few things wrong. */
-import { basic } from '../code_flow.ts';
+import { honestParameters, type Pairs } from './honest_parameters.ts';
+import { mangled } from './mangled.ts';
+import { authentication, commonHeaders, nastyHeader, oneLine } from './odd_headers.ts';
 import type { Random } from './random.ts';
-import type { Shot } from './shot.ts';
-import type { Route, Target } from './target.ts';
-import { certificateLike, deflateBomb, INJECTED_HEADER, jwtLike, nastyText, oddJson, slowKey } from './values.ts';
-
-/** What a run has at hand to get further than the front door. */
-export interface Means {
-  readonly target: Target;
-  readonly adminToken: string;
-  readonly cookies: string;
-  readonly interaction: string;
-}
-
-type Pairs = [name: string, value: string][];
-type Header = readonly [name: string, value: string];
+import type { Header, Shot } from './shot.ts';
+import type { Means, Route } from './target.ts';
+import { nastyText, oddJson } from './values.ts';
 
 const FORM = 'application/x-www-form-urlencoded';
-const CHALLENGE = 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM';
-const GRANTS = [
-  'client_credentials',
-  'authorization_code',
-  'refresh_token',
-  'urn:ietf:params:oauth:grant-type:device_code',
-  'urn:ietf:params:oauth:grant-type:jwt-bearer',
-  'urn:ietf:params:oauth:grant-type:token-exchange',
-  'urn:openid:params:grant-type:ciba',
-];
 /** Every parameter of the protocol, for wherever it does not belong as well. */
 const PARAMETERS = (
   'client_id client_secret client_assertion client_assertion_type response_type response_mode redirect_uri scope state nonce ' +
@@ -45,7 +26,7 @@ export function aim(random: Random, means: Means): Shot {
 
 function atProtocol(random: Random, route: Route, means: Means): Shot {
   const path = fill(random, route.path, means.interaction);
-  const parameters = spoil(random, goodParameters(random, route.path, means));
+  const parameters = spoil(random, honestParameters(random, route.path, means));
   const method = random.chance(0.05)
     ? random.pick(['PUT', 'DELETE', 'HEAD', 'TRACE', 'PROPFIND', 'OPTIONS'])
     : route.method;
@@ -101,88 +82,6 @@ function atAdmin(random: Random, route: Route, means: Means): Shot {
   });
 }
 
-/** What the route's honest caller would send. */
-function goodParameters(random: Random, path: string, { target }: Means): Pairs {
-  const { clientId, redirectUri } = target;
-  if (path === '/authorize' || path === '/par') {
-    const request: Pairs = [
-      ['response_type', 'code'],
-      ['redirect_uri', redirectUri],
-      ['scope', 'openid'],
-      ['state', 's'],
-      ['code_challenge', CHALLENGE],
-      ['code_challenge_method', 'S256'],
-    ];
-    return [
-      ['client_id', clientId],
-      ...request,
-      ...(random.chance(0.2) ? ([['request', jwtLike(random, { iss: clientId, client_id: clientId })]] as Pairs) : []),
-    ];
-  }
-  if (path === '/token') {
-    const assertion: Pairs = [
-      ['client_assertion_type', 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'],
-      ['client_assertion', jwtLike(random, { iss: clientId, sub: clientId })],
-    ];
-    return [
-      ['grant_type', random.pick(GRANTS)],
-      ['redirect_uri', redirectUri],
-      ['code', 'x'],
-      ['code_verifier', 'v'.repeat(43)],
-      ['refresh_token', 'x'],
-      ['device_code', 'x'],
-      ...(random.chance(0.3) ? assertion : []),
-    ];
-  }
-  if (path === '/backchannel_authentication')
-    return [
-      ['scope', 'openid'],
-      ['login_hint', 'demo@example.com'],
-      ['binding_message', 'Till 4'],
-      ['requested_expiry', '60'],
-      ...(random.chance(0.2) ? ([['request', jwtLike(random, { iss: clientId })]] as Pairs) : []),
-    ];
-  if (path.startsWith('/approve'))
-    return [
-      ['form_token', 'x'],
-      ['decision', 'approve'],
-    ];
-  if (path.startsWith('/logout'))
-    return [
-      ['client_id', clientId],
-      ['id_token_hint', jwtLike(random, { aud: clientId })],
-      ['state', 's'],
-      ['xsrf', 'x'],
-      ['logout', 'yes'],
-    ];
-  if (path.startsWith('/device'))
-    return [
-      ['client_id', clientId],
-      ['scope', 'openid'],
-      ['user_code', 'BCDF-GHJK'],
-      ['xsrf', 'x'],
-      ['confirm', 'yes'],
-    ];
-  if (path.startsWith('/interaction'))
-    return [
-      ['email', 'demo@example.com'],
-      ['password', 'wrong'],
-      ['decision', 'allow'],
-      ['remember', 'on'],
-    ];
-  if (path.startsWith('/account'))
-    return [
-      ['form_token', 'x'],
-      ['session_id', 'x'],
-      ['client_id', clientId],
-    ];
-  return [
-    ['token', jwtLike(random)],
-    ['token_type_hint', 'access_token'],
-    ['client_id', clientId],
-  ];
-}
-
 function spoil(random: Random, pairs: Pairs): Pairs {
   const spoiled: Pairs = [...pairs];
   for (let times = random.below(4); times > 0; times--) {
@@ -204,87 +103,6 @@ function asForm(random: Random, pairs: Pairs): string {
   return (
     text + random.pick(['&&&=', '&%', '&%zz=%', '&a[b][c]=1', '&=x', '&%ff%fe=%c0%80', `&${'a=1&'.repeat(2_000)}`])
   );
-}
-
-function commonHeaders(random: Random, { target, cookies }: Means): Header[] {
-  const headers: Header[] = [
-    ['host', random.chance(0.03) ? nastyHeader(random) : `127.0.0.1:${target.port}`],
-    ['connection', 'close'],
-    ['accept', random.pick(['text/html', 'application/json', '*/*', nastyHeader(random)])],
-  ];
-  if (random.chance(0.5)) headers.push(['cookie', random.chance(0.8) ? cookies : oddCookies(random, cookies)]);
-  if (random.chance(0.3))
-    headers.push(['origin', random.pick([`http://127.0.0.1:${target.port}`, 'null', nastyHeader(random)])]);
-  if (random.chance(0.1))
-    headers.push([
-      random.pick([
-        'x-forwarded-for',
-        'x-forwarded-host',
-        'x-forwarded-proto',
-        'forwarded',
-        'accept-language',
-        'sec-fetch-site',
-        'content-encoding',
-        'expect',
-        'x-request-id',
-        'traceparent',
-      ]),
-      nastyHeader(random),
-    ]);
-  if (random.chance(0.1))
-    headers.push([
-      random.pick([
-        'client-cert',
-        'x-client-cert',
-        'x-ssl-client-cert',
-        'x-forwarded-client-cert',
-        'ssl-client-cert',
-        'client-cert-chain',
-      ]),
-      oneLine(certificateLike(random)),
-    ]);
-  if (random.chance(0.2))
-    headers.push([
-      'dpop',
-      random.chance(0.8)
-        ? jwtLike(random, { htm: 'POST', htu: `http://127.0.0.1:${target.port}/token` })
-        : nastyHeader(random),
-    ]);
-  return headers;
-}
-
-function authentication(random: Random, { target, adminToken }: Means): Header[] {
-  const { client_id, client_secret } = target.demo;
-  const value = random.pick([
-    undefined,
-    basic(client_id, client_secret),
-    basic(client_id, 'wrong'),
-    `Basic ${Buffer.from(oneLine(nastyText(random))).toString('base64')}`,
-    'Basic',
-    'Basic ====',
-    'Bearer',
-    'Bearer ',
-    `Bearer ${nastyHeader(random)}`,
-    `Bearer ${jwtLike(random)}`,
-    `Bearer ${adminToken} ${adminToken}`,
-    `DPoP ${jwtLike(random)}`,
-    `bEaReR ${deflateBomb()}`,
-    slowKey(),
-    nastyHeader(random),
-  ]);
-  return value === undefined ? [] : [['authorization', value.slice(0, 9_000)]];
-}
-
-function oddCookies(random: Random, cookies: string): string {
-  const names = [
-    'gatehouse_session',
-    'gatehouse_session.sig',
-    'gatehouse_interaction',
-    'gatehouse_resume',
-    '__proto__',
-  ];
-  const odd = Array.from({ length: random.below(5) }, () => `${random.pick(names)}=${nastyHeader(random)}`).join('; ');
-  return random.chance(0.5) ? odd : `${cookies}; ${odd}`;
 }
 
 function jsonBody(random: Random, example: unknown): string {
@@ -338,85 +156,6 @@ function fill(random: Random, path: string, likely: string): string {
   });
 }
 
-/** HTTP itself broken. */
-function mangled(random: Random, shot: Shot): Shot {
-  const { headers, body } = shot;
-  const without = (name: string): Header[] => headers.filter(([one]) => one !== name);
-  const ways: (() => Shot)[] = [
-    () => ({
-      ...shot,
-      headers: [
-        ...without('content-length'),
-        ['content-length', random.pick(['-1', '9999', '1e3', '0x10', '', '5, 5'])],
-      ],
-      breaksOff: true,
-    }),
-    () => ({
-      ...shot,
-      headers: [
-        ...without('content-length'),
-        ['transfer-encoding', random.pick(['chunked', 'gzip, chunked', 'x', 'chunked, chunked'])],
-      ],
-      body: Buffer.concat([
-        Buffer.from(
-          random.pick(['', 'zz\r\n', '5\r\nab', 'ffffffffffffffff\r\n', '-1\r\n', '1;x=y\r\na\r\n0\r\nx: y\r\n\r\n']),
-        ),
-        body,
-      ]),
-      breaksOff: true,
-    }),
-    () => ({ ...shot, headers: [...headers, ['transfer-encoding', 'chunked']], breaksOff: true }),
-    () => ({ ...shot, headers: [...headers, ['x-long', 'x'.repeat(20_000)]], breaksOff: true }),
-    () => ({
-      ...shot,
-      headers: [...headers, ...Array.from({ length: 200 }, (_, index): Header => [`x-${index}`, 'y'])],
-    }),
-    () => ({ ...shot, headers: [...headers, ...headers], breaksOff: true }),
-    () => ({
-      ...shot,
-      target: random.pick([
-        '*',
-        'http://[/',
-        '//',
-        '/%',
-        '/%00',
-        '/..%2f..',
-        `/${'a/'.repeat(3_000)}`,
-        '/\\..\\',
-        `/${random
-          .bytes(20)
-          .toString('latin1')
-          .replaceAll(/[\r\n ]/g, '')}`,
-        '?',
-        '/token;x=y',
-        '/TOKEN',
-        '/token/',
-        '//token',
-        '/./token',
-      ]),
-      breaksOff: true,
-    }),
-    () => ({
-      ...shot,
-      method: random.pick(['', 'get', 'G E T', 'CONNECT', 'X'.repeat(100), 'PATCH']),
-      breaksOff: true,
-    }),
-    () => ({ ...shot, headers: without('host'), breaksOff: true }),
-    () => ({ ...shot, headers: [...headers, ['bad header', 'x'], [`x\0`, `y\0${INJECTED_HEADER}`]], breaksOff: true }),
-    () => ({ ...shot, body: body.subarray(0, body.length >> 1), breaksOff: true }),
-  ];
-  return random.pick(ways)();
-}
-
 function withBody(shot: Shot): Shot {
   return { ...shot, headers: [...shot.headers, ['content-length', String(shot.body.length)]] };
-}
-
-function nastyHeader(random: Random): string {
-  return oneLine(nastyText(random)).slice(0, 6_000);
-}
-
-/** A header's value: what would end it is another test's business. */
-function oneLine(text: string): string {
-  return text.replaceAll(/[\r\n\0]/g, ' ');
 }

@@ -3,10 +3,10 @@
  * `npm run fuzz -- --seconds 600 --seed 7`.
  */
 import { parseArgs } from 'node:util';
-import { aim, type Means } from './aim.ts';
+import { aim } from './aim.ts';
 import { Random } from './random.ts';
 import { bytesOf, complaintsAbout, send, type Shot } from './shot.ts';
-import { startTarget, type Target } from './target.ts';
+import { startTarget, type Means, type Target } from './target.ts';
 
 export interface Outcome {
   readonly shots: number;

@@ -2,11 +2,13 @@
 import { connect } from 'node:net';
 import { INJECTED_HEADER, MARKUP } from './values.ts';
 
+export type Header = readonly [name: string, value: string];
+
 export interface Shot {
   readonly method: string;
   readonly target: string;
   /** As they go over the wire, in this order. */
-  readonly headers: readonly (readonly [name: string, value: string])[];
+  readonly headers: readonly Header[];
   readonly body: Buffer;
   /** The body is not what its headers announce: the connection ends after it, or the server would wait for the rest. */
   readonly breaksOff?: boolean;

@@ -34,6 +34,14 @@ export interface Target {
   stop(): Promise<void>;
 }
 
+/** What a run has at hand to get further than the front door. */
+export interface Means {
+  readonly target: Target;
+  readonly adminToken: string;
+  readonly cookies: string;
+  readonly interaction: string;
+}
+
 export async function startTarget(environment: Environment = {}): Promise<Target> {
   const processes = new Processes();
   const dataDir = await mkdtemp(join(tmpdir(), 'gatehouse-fuzz-'));

@@ -1,0 +1,100 @@
+/** The kinds of values that variables have, each with the words that tell an operator what it should look like. */
+import { isIP } from 'node:net';
+import { z } from 'zod';
+
+export const optionalWhole = (minimum: number, maximum: number) => {
+  const sentence = `must be a whole number from ${minimum} to ${maximum}`;
+  return z
+    .string()
+    .regex(/^\d+$/, sentence)
+    .transform(Number)
+    .refine((n) => n >= minimum && n <= maximum, sentence)
+    .optional();
+};
+
+export const whole = (minimum: number, maximum: number, fallback: number) =>
+  optionalWhole(minimum, maximum).transform((given) => given ?? fallback);
+
+export const port = z
+  .string()
+  .regex(/^\d+$/, 'must be a port number from 1 to 65535')
+  .transform(Number)
+  .refine((n) => n >= 1 && n <= 65_535, 'must be a port number from 1 to 65535');
+
+export const masterKey = z.string().transform((text, context) => {
+  const bytes = /^[0-9a-f]{64}$/i.test(text) ? Buffer.from(text, 'hex') : Buffer.from(text, 'base64');
+  const canonical = /^[0-9a-f]{64}$/i.test(text) || /^[A-Za-z0-9+/_-]{43}=?$/.test(text);
+  if (bytes.length === 32 && canonical && !bytes.every((byte) => byte === bytes[0])) return bytes;
+  context.addIssue('must be 32 random bytes in base64 or hex; make one with: openssl rand -base64 32');
+  return z.NEVER;
+});
+
+export const issuer = z.string().transform((text, context) => {
+  const url = URL.parse(text);
+  // a bare `?` or `#` leaves no trace in the parsed URL's parts, but stays in its text
+  const plain = url && !/[?#]/.test(text) && !url.username && !url.password;
+  if (!plain || !/^https?:$/.test(url.protocol)) {
+    context.addIssue('must be an absolute URL without query, fragment or user, such as https://id.example.com');
+    return z.NEVER;
+  }
+  if (url.protocol === 'http:' && !isLoopback(url.hostname)) {
+    context.addIssue('must use https; plain http is for a loopback address during development only');
+    return z.NEVER;
+  }
+  return url.href.replace(/\/+$/, '');
+});
+
+export const databaseUrl = z
+  .string()
+  .refine(
+    (text) => /^postgres(ql)?:$/.test(URL.parse(text)?.protocol ?? ''),
+    'must look like postgres://user:password@host:5432/database',
+  );
+
+export const networks = z
+  .string()
+  .transform(listed)
+  .refine((all) => all.every(isNetwork), 'must list addresses and networks, such as 10.0.0.7, 10.1.0.0/16')
+  .prefault('');
+
+export const origins = z
+  .string()
+  .transform(listed)
+  .refine(
+    (all) => all.every(isOrigin),
+    'must list scheme, host and port, such as https://keys.internal.example:8443, http://127.0.0.1:9400',
+  )
+  .transform((all) => all.map((text) => new URL(text).origin))
+  .prefault('');
+
+export const headerName = z
+  .string()
+  .regex(/^[A-Za-z0-9-]{1,64}$/, 'must be the name of a header, such as Client-Cert')
+  .refine(
+    (name) => !/^(authorization|cookie|dpop|host|forwarded|x-forwarded-.*|content-.*)$/i.test(name),
+    'must not be a header that has another meaning',
+  )
+  .transform((name) => name.toLowerCase());
+
+function listed(text: string): string[] {
+  return text
+    .split(',')
+    .map((item) => item.trim())
+    .filter(Boolean);
+}
+
+/** Scheme, host and port, and nothing that a reader might take for more: no path, no user, no wildcard. */
+function isOrigin(text: string): boolean {
+  return /^https?:\/\/[^\s/\\?#@*%]+\/?$/i.test(text) && URL.canParse(text);
+}
+
+/** `10.0.0.7`, `10.0.0.0/8`, `fd00::/8`. */
+function isNetwork(text: string): boolean {
+  const [address = '', bits = '0', ...more] = text.split('/');
+  const longest = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
+  return more.length === 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= longest;
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname);
+}

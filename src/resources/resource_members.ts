@@ -1,0 +1,62 @@
+/** Resources as admins write them: the members of each, checked. */
+import { z } from 'zod';
+import { ONE_OF_SIGNING_ALGS, SIGNING_ALGS } from '../base/signing_algs.ts';
+import { OPENID_SCOPES } from './resource.ts';
+
+const reserved = new Set<string>(OPENID_SCOPES);
+
+const scopeName = z
+  .string()
+  .min(1, 'must not be empty')
+  .max(128, 'must not be longer than 128 characters')
+  .regex(
+    /^[\x21\x23-\x5B\x5D-\x7E]+$/,
+    'must be made of visible ASCII characters without space, quote or backslash (RFC 6749, 3.3)',
+  )
+  .refine((name) => !name.includes('*'), 'must not contain a wildcard: a client gets exactly the scopes it is given')
+  .refine((name) => !reserved.has(name), 'is a scope of OpenID Connect and belongs to the server');
+
+const resourceIdentifier = z
+  .string()
+  .max(512, 'must not be longer than 512 characters')
+  .refine(
+    (text) => /^[a-z][a-z0-9+.-]*:[\x21-\x7e]+$/.test(text) && URL.canParse(text),
+    'must be an absolute URI (RFC 8707, 2)',
+  )
+  .refine((text) => !text.includes('#'), 'must not have a fragment (RFC 8707, 2)')
+  .refine(
+    (text) => !/^(javascript|data|file|blob|about|vbscript):/.test(text),
+    'must be https, http or another scheme that names an API',
+  );
+
+const scopes = z
+  .array(
+    z.strictObject({
+      name: scopeName,
+      description: z
+        .string()
+        .trim()
+        .min(1, 'must say in words what the scope allows')
+        .max(200, 'must not be longer than 200 characters'),
+    }),
+  )
+  .min(1, 'must name at least one scope')
+  .max(200, 'must not name more than 200 scopes')
+  .refine((all) => new Set(all.map((scope) => scope.name)).size === all.length, 'must not name a scope twice');
+
+const settings = {
+  scopes,
+  access_token_ttl_seconds: z
+    .int('must be a whole number of seconds')
+    .min(10, 'must be at least 10 seconds')
+    .max(86_400, 'must be at most a day (86400)'),
+  signing_alg: z.enum(SIGNING_ALGS, ONE_OF_SIGNING_ALGS),
+};
+
+export const NewResource = z.strictObject({
+  identifier: resourceIdentifier,
+  ...settings,
+  access_token_ttl_seconds: settings.access_token_ttl_seconds.default(600),
+  signing_alg: settings.signing_alg.default('ES256'),
+});
+export const ResourceChange = z.strictObject(settings).partial();

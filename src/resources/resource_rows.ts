@@ -1,0 +1,137 @@
+/** Makes, changes, deletes and reads resources. What writes is part of its caller's transaction. */
+import type { z } from 'zod';
+import type { Change } from '../audit/change.ts';
+import { conflict, notFound } from '../base/refusal.ts';
+import type { SigningAlg } from '../base/signing_algs.ts';
+import { recordChange } from '../changes/change_log.ts';
+import { json, type Reader, type Tx } from '../db/connection.ts';
+import { refuseWhileNamed } from './holders.ts';
+import type { Resource } from './resource.ts';
+import type { NewResource, ResourceChange } from './resource_members.ts';
+import { withdrawScopes } from './withdrawn_scopes.ts';
+
+export async function createResource(
+  { tx, trail, origin, now }: Change,
+  given: z.output<typeof NewResource>,
+): Promise<Resource> {
+  const row = await tx
+    .insertInto('resources')
+    .values({ ...given, scopes: json(given.scopes), created_at: now, updated_at: now })
+    .onConflict((clash) => clash.doNothing())
+    .returningAll()
+    .executeTakeFirst();
+  if (!row) throw conflict(`There is a resource ${given.identifier} already.`);
+  await trail.recordIn(tx, origin, {
+    event: 'resource.created',
+    outcome: 'success',
+    details: { resource: row.identifier, scopes: row.scopes.map((scope) => scope.name) },
+  });
+  await recordChange(tx, { topic: 'resource', key: row.identifier }, now);
+  return toResource(row);
+}
+
+/**
+ * Changes a resource that its caller has locked with `lockResource`. A scope that goes away is taken from every
+ * client and policy that had it, so that a scope of the same name made later is not theirs.
+ */
+export async function updateResource(
+  { tx, trail, origin, now }: Change,
+  resource: Resource,
+  given: z.output<typeof ResourceChange>,
+): Promise<Resource> {
+  const { scopes: newScopes, ...rest } = given;
+  const row = await tx
+    .updateTable('resources')
+    .set({ ...rest, ...(newScopes && { scopes: json(newScopes) }), updated_at: now, version: resource.version + 1 })
+    .where('identifier', '=', resource.identifier)
+    .returningAll()
+    .executeTakeFirstOrThrow();
+  if (newScopes) await withdrawScopes(tx, resource, newScopes, now);
+  await trail.recordIn(tx, origin, {
+    event: 'resource.updated',
+    outcome: 'success',
+    details: {
+      resource: resource.identifier,
+      members: Object.keys(given),
+      scopes: row.scopes.map((scope) => scope.name),
+    },
+  });
+  await recordChange(tx, { topic: 'resource', key: resource.identifier }, now);
+  return toResource(row);
+}
+
+/** Refuses with `conflict` while a client or a policy still names it: take it from them first. */
+export async function deleteResource({ tx, trail, origin, now }: Change, resource: Resource): Promise<void> {
+  const { identifier } = resource;
+  await refuseWhileNamed(tx, identifier);
+  const readers = await tx
+    .selectFrom('client_introspects')
+    .select('client_id')
+    .where('resource', '=', identifier)
+    .execute();
+  await tx.deleteFrom('resources').where('identifier', '=', identifier).execute();
+  await trail.recordIn(tx, origin, {
+    event: 'resource.deleted',
+    outcome: 'success',
+    details: { resource: identifier },
+  });
+  await recordChange(tx, { topic: 'resource', key: identifier }, now);
+  for (const { client_id } of readers) await recordChange(tx, { topic: 'client', key: client_id }, now);
+}
+
+/** The resource, locked against other changes until the transaction ends. */
+export async function lockResource(tx: Tx, identifier: string): Promise<Resource> {
+  const row = await tx
+    .selectFrom('resources')
+    .selectAll()
+    .where('identifier', '=', identifier)
+    .forUpdate()
+    .executeTakeFirst();
+  if (!row) throw notFound(`There is no resource ${identifier}.`);
+  return toResource(row);
+}
+
+export async function findResource(reader: Reader, identifier: string): Promise<Resource | undefined> {
+  const row = await reader.selectFrom('resources').selectAll().where('identifier', '=', identifier).executeTakeFirst();
+  return row && toResource(row);
+}
+
+export interface ResourcePage {
+  readonly limit: number;
+  /** The identifier that the page before this one ended with. */
+  readonly after?: string | undefined;
+}
+
+/** Resources in the order of their identifiers. */
+export async function readResources(reader: Reader, { limit, after }: ResourcePage): Promise<Resource[]> {
+  let rows = reader.selectFrom('resources').selectAll().orderBy('identifier').limit(limit);
+  if (after !== undefined) rows = rows.where('identifier', '>', after);
+  return (await rows.execute()).map(toResource);
+}
+
+export async function listResources(reader: Reader): Promise<Resource[]> {
+  const rows = await reader.selectFrom('resources').selectAll().orderBy('identifier').execute();
+  return rows.map(toResource);
+}
+
+interface ResourceRow {
+  identifier: string;
+  scopes: { name: string; description: string }[];
+  access_token_ttl_seconds: number;
+  signing_alg: SigningAlg;
+  version: number;
+  created_at: Date;
+  updated_at: Date;
+}
+
+function toResource(row: ResourceRow): Resource {
+  return {
+    identifier: row.identifier,
+    scopes: row.scopes,
+    accessTokenTtlSeconds: row.access_token_ttl_seconds,
+    signingAlg: row.signing_alg,
+    version: row.version,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+  };
+}
