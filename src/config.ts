@@ -3,6 +3,7 @@
  * bad and what each should look like.
  */
 import { isIP } from 'node:net';
+import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { CannotStart } from './base/cannot_start.ts';
@@ -11,6 +12,8 @@ export interface Config {
   readonly production: boolean;
   /** This server's identifier (RFC 8414): what tokens name as `iss`, with no slash at the end. */
   readonly issuer: string;
+  /** How many processes share the work of this node; 1: the one that was started does all of it. */
+  readonly workers: number;
   readonly host: string;
   readonly port: number;
   /** `undefined`: the admin API shares the public listener. */
@@ -20,12 +23,13 @@ export interface Config {
   readonly managementPort: number | undefined;
   /** `undefined`: the PostgreSQL that npm brought, under `dataDir`. */
   readonly databaseUrl: string | undefined;
+  /** Of all workers together. */
   readonly databaseMaxConnections: number;
   /** How long the database may not answer before it counts as away. */
   readonly databasePatienceMilliseconds: number;
   /** How long known clients get tokens from memory while the database is away; 0: never. */
   readonly outageSeconds: number;
-  /** How many audit entries may wait in memory for the database. */
+  /** How many audit entries may wait in memory for the database, in all workers together. */
   readonly outageAuditEvents: number;
   readonly dataDir: string;
   /** `mcp`: clients may come by themselves, as the authorization of the Model Context Protocol wants it. */
@@ -101,6 +105,15 @@ const port = z
   .transform(Number)
   .refine((n) => n >= 1 && n <= 65_535, 'must be a port number from 1 to 65535');
 
+const WORKERS_AT_MOST = 128;
+/** `auto`: one for each core that this process may use, be that by affinity or by a container's share of the CPU. */
+const workers = z
+  .string()
+  .regex(/^(auto|\d+)$/, `must be auto or a whole number from 1 to ${WORKERS_AT_MOST}`)
+  .transform((text) => (text === 'auto' ? Math.min(availableParallelism(), WORKERS_AT_MOST) : Number(text)))
+  .refine((n) => n >= 1 && n <= WORKERS_AT_MOST, `must be auto or a whole number from 1 to ${WORKERS_AT_MOST}`)
+  .prefault('1');
+
 const masterKey = z.string().transform((text, context) => {
   const bytes = /^[0-9a-f]{64}$/i.test(text) ? Buffer.from(text, 'hex') : Buffer.from(text, 'base64');
   const canonical = /^[0-9a-f]{64}$/i.test(text) || /^[A-Za-z0-9+/_-]{43}=?$/.test(text);
@@ -173,7 +186,8 @@ const schema = z.object({
   GATEHOUSE_ADMIN_PORT: port.optional(),
   GATEHOUSE_MANAGEMENT_HOST: z.string().min(1).default('127.0.0.1'),
   GATEHOUSE_MANAGEMENT_PORT: port.optional(),
-  GATEHOUSE_DATABASE_MAX_CONNECTIONS: whole(2, 500, 20),
+  GATEHOUSE_WORKERS: workers,
+  GATEHOUSE_DATABASE_MAX_CONNECTIONS: optionalWhole(2, 500),
   GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS: whole(100, 10_000, 600),
   GATEHOUSE_OUTAGE_SECONDS: whole(0, 3_600, 300),
   GATEHOUSE_OUTAGE_AUDIT_EVENTS: whole(1, 1_000_000, 100_000),
@@ -221,6 +235,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   const complaints = new Map([
     ...(production ? demandsOfProduction(given) : []),
     ...demandsOnPairs(given),
+    ...demandsOfWorkers(parsed.data),
     ...(parsed.error?.issues ?? []).map((issue) => [String(issue.path[0]), `${issue.message}.`] as const),
     ...unknown.map((name) => [name, 'is not a variable that Gatehouse knows.'] as const),
   ]);
@@ -232,13 +247,14 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   return Object.freeze({
     production,
     issuer: itsIssuer,
+    workers: env.GATEHOUSE_WORKERS,
     host: env.HOST,
     port: env.PORT,
     adminPort: env.GATEHOUSE_ADMIN_PORT,
     managementHost: env.GATEHOUSE_MANAGEMENT_HOST,
     managementPort: env.GATEHOUSE_MANAGEMENT_PORT ?? (production ? 9000 : undefined),
     databaseUrl: env.DATABASE_URL,
-    databaseMaxConnections: env.GATEHOUSE_DATABASE_MAX_CONNECTIONS,
+    databaseMaxConnections: env.GATEHOUSE_DATABASE_MAX_CONNECTIONS ?? Math.max(20, 5 * env.GATEHOUSE_WORKERS),
     databasePatienceMilliseconds: env.GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS,
     outageSeconds: env.GATEHOUSE_OUTAGE_SECONDS,
     outageAuditEvents: env.GATEHOUSE_OUTAGE_AUDIT_EVENTS,
@@ -352,6 +368,15 @@ function demandsOnPairs(given: Given): Complaint[] {
     );
   }
   return complaints;
+}
+
+const CONNECTIONS_OF_A_WORKER = 2;
+
+function demandsOfWorkers(env: z.infer<typeof schema> | undefined): Complaint[] {
+  const { GATEHOUSE_WORKERS: count = 1, GATEHOUSE_DATABASE_MAX_CONNECTIONS: connections } = env ?? {};
+  const least = CONNECTIONS_OF_A_WORKER * count;
+  if (connections === undefined || connections >= least) return [];
+  return [['GATEHOUSE_DATABASE_MAX_CONNECTIONS', `must be at least ${least} for the ${count} of GATEHOUSE_WORKERS.`]];
 }
 
 function listed(text: string): string[] {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { BadConfiguration, bootstrapFile, masterKeyFile, readConfig, type Config } from '../src/config.ts';
@@ -128,6 +129,16 @@ const VARIABLES: readonly Variable[] = [
     good: [['3001', 'adminPort', 3001]],
     bad: badPorts,
     sentence: PORT_SENTENCE,
+  },
+  {
+    name: 'GATEHOUSE_WORKERS',
+    good: [
+      ['auto', 'workers', availableParallelism()],
+      ['1', 'workers', 1],
+      ['128', 'workers', 128],
+    ],
+    bad: ['0', '129', '-1', '1.5', 'all', 'AUTO', ' 2', '2 '],
+    sentence: 'must be auto or a whole number from 1 to 128.',
   },
   whole('GATEHOUSE_DATABASE_MAX_CONNECTIONS', 'databaseMaxConnections', 2, 500),
   whole('GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS', 'databasePatienceMilliseconds', 100, 10_000),
@@ -284,6 +295,7 @@ describe('the configuration', () => {
     assert.deepEqual(readConfig({}), {
       production: false,
       issuer: 'http://127.0.0.1:3000',
+      workers: 1,
       host: '127.0.0.1',
       port: 3000,
       adminPort: undefined,
@@ -319,6 +331,15 @@ describe('the configuration', () => {
       shutdownDelaySeconds: 0,
       shutdownGraceSeconds: 15,
     });
+  });
+
+  it('gives each worker connections to the database: five unless told, and never fewer than two', () => {
+    const connections = (workers: string, given?: string) =>
+      readConfig({ GATEHOUSE_WORKERS: workers, GATEHOUSE_DATABASE_MAX_CONNECTIONS: given }).databaseMaxConnections;
+    assert.deepEqual([connections('2'), connections('16'), connections('16', '32')], [20, 80, 32]);
+    assert.deepEqual(complaints({ GATEHOUSE_WORKERS: '16', GATEHOUSE_DATABASE_MAX_CONNECTIONS: '31' }), [
+      'GATEHOUSE_DATABASE_MAX_CONNECTIONS must be at least 32 for the 16 of GATEHOUSE_WORKERS.',
+    ]);
   });
 
   it('names its issuer after its port where none is set', () => {
