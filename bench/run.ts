@@ -9,6 +9,7 @@ import { startEmbedded } from '../src/db/embedded.ts';
 import { any, post, type Conversation } from './conversations.ts';
 import { closedLoop, openLoop, type LoadResult } from './load.ts';
 import { median, page, table, type Measured } from './report.ts';
+import { scaling } from './scaling.ts';
 import { prepare, TOKEN_FORM, tokensOnly } from './scenarios.ts';
 import { Seed } from './seed.ts';
 import { Target } from './target.ts';
@@ -45,17 +46,18 @@ try {
 async function measureAll(databaseUrl: string): Promise<string> {
   const ceiling = await launch('targets/ceiling.ts', 4101);
   const library = await launch('targets/bare_library.ts', 4102);
-  const gatehouse = await launch('../src/main.ts', 4103, {
+  const settings = {
+    ISSUER: 'http://127.0.0.1:4103',
     DATABASE_URL: databaseUrl,
     GATEHOUSE_MASTER_KEY: MASTER_KEY,
     GATEHOUSE_DATA_DIR: folder,
-    GATEHOUSE_MANAGEMENT_PORT: '4104',
     // one application makes all the code flows, and one resource server asks about all the tokens
     GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: '100000',
     GATEHOUSE_CLIENT_REQUESTS_BURST: '100000',
     GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: '100000',
     GATEHOUSE_ADDRESS_REQUESTS_BURST: '100000',
-  });
+  };
+  const gatehouse = await launch('../src/main.ts', 4103, { ...settings, GATEHOUSE_MANAGEMENT_PORT: '4104' });
   const seed = await Seed.in(databaseUrl, MASTER_KEY);
   const scenarios = await prepare(seed, 'http://127.0.0.1:4103', CLIENTS);
   const one = Array.from({ length: CONNECTIONS }, () =>
@@ -73,9 +75,10 @@ async function measureAll(databaseUrl: string): Promise<string> {
   ];
   const rounds = await inTurn(contestants);
   const open = await atSevenTenths(contestants, rounds);
+  const scaled = await withWorkers(contestants, settings);
   const grown = await amongMany(seed, contestants[0]!, gatehouse);
   await seed.stop();
-  return [table(rounds), '', open, '', grown].join('\n');
+  return [table(rounds), '', open, '', scaled, '', grown].join('\n');
 }
 
 async function launch(
@@ -117,14 +120,32 @@ async function atSevenTenths(
   contestants: readonly Contestant[],
   rounds: ReadonlyMap<string, readonly Measured[]>,
 ): Promise<string> {
-  const { name, port, conversations } = contestants.find(
-    (one) => one.name.endsWith('client credentials') && one.port === 4103,
-  )!;
+  const { name, port, conversations } = tokenContestant(contestants);
   const perSecond = OPEN_LOOP_SHARE * median(rounds.get(name)!.map((measured) => measured.perSecond));
   const many = Array.from({ length: 8 }, () => conversations).flat();
   const result = await openLoop(port, many, { perSecond, seconds: 3 * SECONDS });
   const [p50, p99] = [quantile(result, 0.5), quantile(result, 0.99)].map((milliseconds) => milliseconds.toFixed(1));
   return `Open loop, client credentials at 70 % of the maximum (${perSecond.toFixed(0)}/s): p50 ${p50} ms, p99 ${p99} ms, ${result.failures} failures.`;
+}
+
+/** What two processes of one node do that one does not. */
+async function withWorkers(
+  contestants: readonly Contestant[],
+  settings: Readonly<Record<string, string>>,
+): Promise<string> {
+  const { target, port, conversations } = tokenContestant(contestants);
+  const environment = { ...settings, GATEHOUSE_WORKERS: '2', GATEHOUSE_MANAGEMENT_PORT: '4106' };
+  const two = { target: await launch('../src/main.ts', 4105, environment), port: 4105, processes: 2 };
+  // all workers are there when the primary answers probes
+  await two.target.ready(4106);
+  const one = { target, port, processes: 1 };
+  const sentence = await scaling({ one, two, conversations, rounds: ROUNDS, seconds: SECONDS });
+  await two.target.stop();
+  return sentence;
+}
+
+function tokenContestant(contestants: readonly Contestant[]): Contestant {
+  return contestants.find((one) => one.name.endsWith('client credentials') && one.port === 4103)!;
 }
 
 /** The same clients again, in a database with a million others. */

@@ -1,4 +1,4 @@
-/** A server under test: a process of its own, pinned to one core, whose CPU time and memory the kernel tells. */
+/** A server under test: processes of its own, pinned to one core, whose CPU time and memory the kernel tells. */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -30,10 +30,9 @@ export class Target {
     throw new Error('The server under test did not start.');
   }
 
-  /** User and system time so far, in microseconds. */
+  /** User and system time so far, in microseconds, with that of its workers. */
   cpuMicroseconds(): number {
-    const fields = readFileSync(`/proc/${this.#child.pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
-    return ((Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND) * 1e6;
+    return processesOf(this.#child.pid!).reduce((sum, pid) => sum + cpuMicroseconds(pid), 0);
   }
 
   residentMegabytes(): number {
@@ -47,4 +46,14 @@ export class Target {
     this.#child.kill('SIGTERM');
     await exited;
   }
+}
+
+function cpuMicroseconds(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+  return ((Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND) * 1e6;
+}
+
+function processesOf(pid: number): number[] {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
+  return [pid, ...children.flatMap(processesOf)];
 }

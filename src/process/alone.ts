@@ -3,19 +3,23 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Config } from '../config.ts';
 import { openDatabase } from '../db/open.ts';
 import { createLog } from '../log.ts';
-import { startAnswering, type Answering } from './answering.ts';
+import type { Answering } from './answering.ts';
 import { listenForManagement, sayStarted, stopOnSignal, version, type Management } from './standing_by.ts';
 
 export async function serveAlone(config: Config): Promise<void> {
   const log = createLog(config.logLevel);
   const release = await version();
-  const opened = await openDatabase({
-    databaseUrl: config.databaseUrl,
-    dataDir: config.dataDir,
-    maxConnections: config.databaseMaxConnections,
-    patienceMilliseconds: config.databasePatienceMilliseconds,
-    onIdleError: (error) => log.warn({ error }, 'database.connection_lost'),
-  });
+  // most of a start is loading code: the database gets ready meanwhile
+  const [opened, { startAnswering }] = await Promise.all([
+    openDatabase({
+      databaseUrl: config.databaseUrl,
+      dataDir: config.dataDir,
+      maxConnections: config.databaseMaxConnections,
+      patienceMilliseconds: config.databasePatienceMilliseconds,
+      onIdleError: (error) => log.warn({ error }, 'database.connection_lost'),
+    }),
+    import('./answering.ts'),
+  ]);
   let answering: Answering | undefined;
   let management: Management;
   try {

@@ -47,17 +47,17 @@ const CATCH_UP_PATIENCE_MILLISECONDS = 500;
 
 export class Workers {
   readonly #settings: WorkersSettings;
-  readonly #places: (Running | undefined)[];
+  readonly #places: (Running | undefined)[] = [];
   #databaseUrl = '';
   #stopping = false;
   #replaced = 0;
   #badEnding = false;
 
-  /** Starts the processes, which load their code meanwhile; none does anything before `begin`. */
+  /** Starts the first, which loads its code meanwhile and does nothing before `begin`. */
   constructor(settings: WorkersSettings) {
     cluster.schedulingPolicy = cluster.SCHED_NONE;
     this.#settings = settings;
-    this.#places = Array.from({ length: settings.count }, () => this.#launch());
+    this.#places.push(this.#launch());
   }
 
   /** Those that answer requests. */
@@ -70,15 +70,16 @@ export class Workers {
   }
 
   /**
-   * The first begins alone, so that what is made once is made by one, and so that what is wrong is said once; then the
-   * others. Resolves with what the first wants printed, and throws `CannotStart` if any can't.
+   * The first begins alone, so that what is made once is made by one, what is wrong is said once, and nothing slows down
+   * the first answer; then the others. Resolves with what the first wants printed, and throws `CannotStart` if any can't.
    */
   async begin(databaseUrl: string): Promise<string | undefined> {
     this.#databaseUrl = databaseUrl;
-    const [first, ...others] = this.#places.map((running) => running!);
-    const welcome = await this.#begin(1, first!, this.#settings.bootstrap);
-    await Promise.all(others.map((running, index) => this.#begin(index + 2, running, false)));
-    this.#places.forEach((running, index) => void this.#keep(index + 1, running!));
+    const welcome = await this.#begin(1, this.#places[0]!, this.#settings.bootstrap);
+    while (this.#places.length < this.#settings.count) this.#places.push(this.#launch());
+    const all = this.#places.map((running, index) => ({ worker: index + 1, running: running! }));
+    await Promise.all(all.slice(1).map(({ worker, running }) => this.#begin(worker, running, false)));
+    for (const { worker, running } of all) void this.#keep(worker, running);
     return welcome;
   }
 
