@@ -10,8 +10,9 @@ import { any, post, type Conversation } from './conversations.ts';
 import { closedLoop, openLoop, type LoadResult } from './load.ts';
 import { median, page, table, type Measured } from './report.ts';
 import { scaling } from './scaling.ts';
-import { prepare, TOKEN_FORM, tokensOnly } from './scenarios.ts';
+import { MACHINE, prepare, TOKEN_FORM, tokensOnly } from './scenarios.ts';
 import { Seed } from './seed.ts';
+import { timeToFirstToken } from './start.ts';
 import { Target } from './target.ts';
 
 const ROUNDS = Number(process.env['ROUNDS'] ?? 5);
@@ -76,9 +77,15 @@ async function measureAll(databaseUrl: string): Promise<string> {
   const rounds = await inTurn(contestants);
   const open = await atSevenTenths(contestants, rounds);
   const scaled = await withWorkers(contestants, settings);
+  const started = await timeToFirstToken({
+    environment: { ...settings, GATEHOUSE_MANAGEMENT_PORT: '4108' },
+    port: 4107,
+    client: (await seed.clients(1, MACHINE))[0]!,
+    rounds: ROUNDS,
+  });
   const grown = await amongMany(seed, contestants[0]!, gatehouse);
   await seed.stop();
-  return [table(rounds), '', open, '', scaled, '', grown].join('\n');
+  return [table(rounds), '', open, '', scaled, '', started, '', grown].join('\n');
 }
 
 async function launch(

@@ -15,10 +15,11 @@ export class MetricsTogether {
   }
 
   /** What it has counted since it was last asked is lost with it. */
-  async ended(processNumber: number): Promise<void> {
+  ended(processNumber: number): void {
     const counted = this.#last.get(processNumber)?.filter(({ type }) => COUNTING.has(String(type))) ?? [];
     this.#last.delete(processNumber);
-    this.#ofEnded = await together([this.#ofEnded, counted]).getMetricsAsJSON();
+    // what comes out of it is what goes into it
+    this.#ofEnded = together([this.#ofEnded, counted]).getMetricsAsArray() as unknown as Snapshot;
   }
 
   /** As they were last taken, with `own` of the process that collects them. */

@@ -23,7 +23,7 @@ export async function leadWorkers(config: Config): Promise<void> {
     count: config.workers,
     bootstrap: !config.production,
     log,
-    onEnded: (processNumber) => void together.ended(processNumber),
+    onEnded: (processNumber) => together.ended(processNumber),
     onNoneLeft: ({ message }) => {
       log.fatal({ reason: message }, 'gatehouse.no_worker_left');
       process.stderr.write(`Gatehouse can't go on: no worker is left, and none can start. ${message}\n`);
