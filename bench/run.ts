@@ -9,9 +9,11 @@ import { startEmbedded } from '../src/db/embedded.ts';
 import { any, post, type Conversation } from './conversations.ts';
 import { closedLoop, openLoop, type LoadResult } from './load.ts';
 import { median, page, table, type Measured } from './report.ts';
-import { prepare, TOKEN_FORM, tokensOnly } from './scenarios.ts';
+import { scaling } from './scaling.ts';
+import { MACHINE, prepare, TOKEN_FORM, tokensOnly } from './scenarios.ts';
 import { Seed } from './seed.ts';
-import { Target } from './target.ts';
+import { timeToFirstToken } from './start.ts';
+import { GATEHOUSE, Target } from './target.ts';
 
 const ROUNDS = Number(process.env['ROUNDS'] ?? 5);
 const SECONDS = Number(process.env['SECONDS'] ?? 4);
@@ -20,8 +22,6 @@ const CROWD = Number(process.env['CROWD'] ?? 1_000_000);
 const CONNECTIONS = 16;
 /** Of what the server can do at most. */
 const OPEN_LOOP_SHARE = 0.7;
-/** As the image starts a node. */
-const AS_STARTED = ['--max-semi-space-size=4', '--heap-growing-percent=25'];
 const MASTER_KEY = Buffer.from('a master key for the bench only!').toString('base64');
 
 interface Contestant {
@@ -45,20 +45,20 @@ try {
 }
 
 async function measureAll(databaseUrl: string): Promise<string> {
-  const ceiling = await launch('targets/ceiling.ts', 4101, []);
-  const library = await launch('targets/bare_library.ts', 4102, []);
-  const gatehouse = await launch('../src/main.ts', 4103, AS_STARTED, {
-    MALLOC_ARENA_MAX: '2',
+  const ceiling = await launch('targets/ceiling.ts', 4101);
+  const library = await launch('targets/bare_library.ts', 4102);
+  const settings = {
+    ISSUER: 'http://127.0.0.1:4103',
     DATABASE_URL: databaseUrl,
     GATEHOUSE_MASTER_KEY: MASTER_KEY,
     GATEHOUSE_DATA_DIR: folder,
-    GATEHOUSE_MANAGEMENT_PORT: '4104',
     // one application makes all the code flows, and one resource server asks about all the tokens
     GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: '100000',
     GATEHOUSE_CLIENT_REQUESTS_BURST: '100000',
     GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: '100000',
     GATEHOUSE_ADDRESS_REQUESTS_BURST: '100000',
-  });
+  };
+  const gatehouse = await launch(GATEHOUSE, 4103, { ...settings, GATEHOUSE_MANAGEMENT_PORT: '4104' });
   const seed = await Seed.in(databaseUrl, MASTER_KEY);
   const scenarios = await prepare(seed, 'http://127.0.0.1:4103', CLIENTS);
   const one = Array.from({ length: CONNECTIONS }, () =>
@@ -76,18 +76,26 @@ async function measureAll(databaseUrl: string): Promise<string> {
   ];
   const rounds = await inTurn(contestants);
   const open = await atSevenTenths(contestants, rounds);
+  const scaled = await withWorkers(contestants, settings);
+  const started = await timeToFirstToken({
+    environment: { ...settings, GATEHOUSE_MANAGEMENT_PORT: '4108' },
+    port: 4107,
+    client: (await seed.clients(1, MACHINE))[0]!,
+    rounds: ROUNDS,
+  });
   const grown = await amongMany(seed, contestants[0]!, gatehouse);
   await seed.stop();
-  return [table(rounds), '', open, '', grown].join('\n');
+  return [table(rounds), '', open, '', scaled, '', started, '', grown].join('\n');
 }
 
+/** `script`: a file of this folder, or what a node is started with. */
 async function launch(
-  script: string,
+  script: string | readonly string[],
   port: number,
-  options: readonly string[],
   environment: Readonly<Record<string, string>> = {},
 ): Promise<Target> {
-  const target = new Target([...options, join(import.meta.dirname, script)], { PORT: String(port), ...environment });
+  const command = typeof script === 'string' ? [join(import.meta.dirname, script)] : script;
+  const target = new Target(command, { PORT: String(port), ...environment });
   targets.push(target);
   await target.ready(port);
   return target;
@@ -121,14 +129,32 @@ async function atSevenTenths(
   contestants: readonly Contestant[],
   rounds: ReadonlyMap<string, readonly Measured[]>,
 ): Promise<string> {
-  const { name, port, conversations } = contestants.find(
-    (one) => one.name.endsWith('client credentials') && one.port === 4103,
-  )!;
+  const { name, port, conversations } = tokenContestant(contestants);
   const perSecond = OPEN_LOOP_SHARE * median(rounds.get(name)!.map((measured) => measured.perSecond));
   const many = Array.from({ length: 8 }, () => conversations).flat();
   const result = await openLoop(port, many, { perSecond, seconds: 3 * SECONDS });
   const [p50, p99] = [quantile(result, 0.5), quantile(result, 0.99)].map((milliseconds) => milliseconds.toFixed(1));
   return `Open loop, client credentials at 70 % of the maximum (${perSecond.toFixed(0)}/s): p50 ${p50} ms, p99 ${p99} ms, ${result.failures} failures.`;
+}
+
+/** What two processes of one node do that one does not. */
+async function withWorkers(
+  contestants: readonly Contestant[],
+  settings: Readonly<Record<string, string>>,
+): Promise<string> {
+  const { target, port, conversations } = tokenContestant(contestants);
+  const environment = { ...settings, GATEHOUSE_WORKERS: '2', GATEHOUSE_MANAGEMENT_PORT: '4106' };
+  const two = { target: await launch(GATEHOUSE, 4105, environment), port: 4105, processes: 2 };
+  // all workers are there when the primary answers probes
+  await two.target.ready(4106);
+  const one = { target, port, processes: 1 };
+  const sentence = await scaling({ one, two, conversations, rounds: ROUNDS, seconds: SECONDS });
+  await two.target.stop();
+  return sentence;
+}
+
+function tokenContestant(contestants: readonly Contestant[]): Contestant {
+  return contestants.find((one) => one.name.endsWith('client credentials') && one.port === 4103)!;
 }
 
 /** The same clients again, in a database with a million others. */

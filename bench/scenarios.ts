@@ -10,7 +10,7 @@ export interface Scenario {
   readonly conversations: readonly Conversation[];
 }
 
-const MACHINE = { grant_types: ['client_credentials'], resources: [{ resource: API, scopes: ['notes:read'] }] };
+export const MACHINE = { grant_types: ['client_credentials'], resources: [{ resource: API, scopes: ['notes:read'] }] };
 const APPLICATION = {
   ...MACHINE,
   grant_types: ['authorization_code', 'refresh_token'],

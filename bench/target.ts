@@ -1,10 +1,17 @@
-/** A server under test: a process of its own, pinned to one core, whose CPU time and memory the kernel tells. */
+/** A server under test: processes of its own, pinned to one core, whose CPU time and memory the kernel tells. */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 const SERVER_CORE = '0';
+/** A node, as the image starts it. */
+export const GATEHOUSE = [
+  '--max-semi-space-size=4',
+  '--heap-growing-percent=25',
+  join(import.meta.dirname, '../src/main.ts'),
+];
 const TICKS_PER_SECOND = Number(execFileSync('getconf', ['CLK_TCK']).toString());
 
 export class Target {
@@ -13,7 +20,7 @@ export class Target {
   /** `script` may have options of Node before it. */
   constructor(script: readonly string[], environment: Readonly<Record<string, string>>) {
     this.#child = spawn('taskset', ['-c', SERVER_CORE, process.execPath, ...script], {
-      env: { PATH: process.env['PATH'], ...environment },
+      env: { PATH: process.env['PATH'], MALLOC_ARENA_MAX: '2', ...environment },
       stdio: ['ignore', 'ignore', 'inherit'],
     });
   }
@@ -31,10 +38,9 @@ export class Target {
     throw new Error('The server under test did not start.');
   }
 
-  /** User and system time so far, in microseconds. */
+  /** User and system time so far, in microseconds, with that of its workers. */
   cpuMicroseconds(): number {
-    const fields = readFileSync(`/proc/${this.#child.pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
-    return ((Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND) * 1e6;
+    return processesOf(this.#child.pid!).reduce((sum, pid) => sum + cpuMicroseconds(pid), 0);
   }
 
   residentMegabytes(): number {
@@ -48,4 +54,14 @@ export class Target {
     this.#child.kill('SIGTERM');
     await exited;
   }
+}
+
+function cpuMicroseconds(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+  return ((Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND) * 1e6;
+}
+
+function processesOf(pid: number): number[] {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
+  return [pid, ...children.flatMap(processesOf)];
 }

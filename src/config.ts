@@ -5,7 +5,7 @@
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { CannotStart } from './base/cannot_start.ts';
-import { demandsOfProduction, demandsOnPairs } from './config/demands.ts';
+import { demandsOfProduction, demandsOfWorkers, demandsOnPairs } from './config/demands.ts';
 import {
   databaseUrl,
   headerName,
@@ -16,12 +16,15 @@ import {
   origins,
   port,
   whole,
+  workers,
 } from './config/kinds_of_values.ts';
 
 export interface Config {
   readonly production: boolean;
   /** This server's identifier (RFC 8414): what tokens name as `iss`, with no slash at the end. */
   readonly issuer: string;
+  /** How many processes share the work of this node; 1: the one that was started does all of it. */
+  readonly workers: number;
   readonly host: string;
   readonly port: number;
   /** `undefined`: the admin API shares the public listener. */
@@ -31,12 +34,13 @@ export interface Config {
   readonly managementPort: number | undefined;
   /** `undefined`: the PostgreSQL that npm brought, under `dataDir`. */
   readonly databaseUrl: string | undefined;
+  /** Of all workers together. */
   readonly databaseMaxConnections: number;
   /** How long the database may not answer before it counts as away. */
   readonly databasePatienceMilliseconds: number;
   /** How long known clients get tokens from memory while the database is away; 0: never. */
   readonly outageSeconds: number;
-  /** How many audit entries may wait in memory for the database. */
+  /** How many audit entries may wait in memory for the database, in all workers together. */
   readonly outageAuditEvents: number;
   readonly dataDir: string;
   /** `mcp`: clients may come by themselves, as the authorization of the Model Context Protocol wants it. */
@@ -110,7 +114,8 @@ const schema = z.object({
   GATEHOUSE_ADMIN_PORT: port.optional(),
   GATEHOUSE_MANAGEMENT_HOST: z.string().min(1).default('127.0.0.1'),
   GATEHOUSE_MANAGEMENT_PORT: port.optional(),
-  GATEHOUSE_DATABASE_MAX_CONNECTIONS: whole(2, 500, 20),
+  GATEHOUSE_WORKERS: workers,
+  GATEHOUSE_DATABASE_MAX_CONNECTIONS: optionalWhole(2, 500),
   GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS: whole(100, 10_000, 600),
   GATEHOUSE_OUTAGE_SECONDS: whole(0, 3_600, 300),
   GATEHOUSE_OUTAGE_AUDIT_EVENTS: whole(1, 1_000_000, 100_000),
@@ -158,6 +163,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   const complaints = new Map([
     ...(production ? demandsOfProduction(given) : []),
     ...demandsOnPairs(given),
+    ...demandsOfWorkers(parsed.data),
     ...(parsed.error?.issues ?? []).map((issue) => [String(issue.path[0]), `${issue.message}.`] as const),
     ...unknown.map((name) => [name, 'is not a variable that Gatehouse knows.'] as const),
   ]);
@@ -169,13 +175,14 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   return Object.freeze({
     production,
     issuer: itsIssuer,
+    workers: env.GATEHOUSE_WORKERS,
     host: env.HOST,
     port: env.PORT,
     adminPort: env.GATEHOUSE_ADMIN_PORT,
     managementHost: env.GATEHOUSE_MANAGEMENT_HOST,
     managementPort: env.GATEHOUSE_MANAGEMENT_PORT ?? (production ? 9000 : undefined),
     databaseUrl: env.DATABASE_URL,
-    databaseMaxConnections: env.GATEHOUSE_DATABASE_MAX_CONNECTIONS,
+    databaseMaxConnections: env.GATEHOUSE_DATABASE_MAX_CONNECTIONS ?? Math.max(20, 5 * env.GATEHOUSE_WORKERS),
     databasePatienceMilliseconds: env.GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS,
     outageSeconds: env.GATEHOUSE_OUTAGE_SECONDS,
     outageAuditEvents: env.GATEHOUSE_OUTAGE_AUDIT_EVENTS,

@@ -27,6 +27,7 @@ describe('the configuration', () => {
     assert.deepEqual(readConfig({}), {
       production: false,
       issuer: 'http://127.0.0.1:3000',
+      workers: 1,
       host: '127.0.0.1',
       port: 3000,
       adminPort: undefined,
@@ -62,6 +63,15 @@ describe('the configuration', () => {
       shutdownDelaySeconds: 0,
       shutdownGraceSeconds: 15,
     });
+  });
+
+  it('gives each worker connections to the database: five unless told, and never fewer than two', () => {
+    const connections = (workers: string, given?: string) =>
+      readConfig({ GATEHOUSE_WORKERS: workers, GATEHOUSE_DATABASE_MAX_CONNECTIONS: given }).databaseMaxConnections;
+    assert.deepEqual([connections('2'), connections('16'), connections('16', '32')], [20, 80, 32]);
+    assert.deepEqual(complaints({ GATEHOUSE_WORKERS: '16', GATEHOUSE_DATABASE_MAX_CONNECTIONS: '31' }), [
+      'GATEHOUSE_DATABASE_MAX_CONNECTIONS must be at least 32 for the 16 of GATEHOUSE_WORKERS.',
+    ]);
   });
 
   it('names its issuer after its port where none is set', () => {

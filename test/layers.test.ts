@@ -29,7 +29,8 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   maintenance: 'base db',
   bootstrap: 'base db audit vault resources clients accounts',
   app: 'base config log db vault changes http egress audit limits outbox resources clients accounts keys trust exchange registration oidc login admin bootstrap maintenance',
-  main: 'base config log db vault http bootstrap app',
+  process: 'base config log db vault http bootstrap app',
+  main: 'process',
   cli: 'base config log db vault audit clients resources oidc admin bootstrap',
 };
 

@@ -70,6 +70,13 @@ describe('a server that can not start says why in one sentence', () => {
     await refuses({ PORT: String(port()) }, `Port ${port()} on 127.0.0.1 is taken by another program.`);
   });
 
+  it('when its port is taken, however many workers would share it', async () => {
+    const ports = [{ PORT: String(port()) }, { GATEHOUSE_MANAGEMENT_PORT: String(port()) }];
+    for (const taken of ports) {
+      await refuses({ GATEHOUSE_WORKERS: '2', ...taken }, `Port ${port()} on 127.0.0.1 is taken by another program.`);
+    }
+  });
+
   for (const name of ['GATEHOUSE_MANAGEMENT_PORT', 'GATEHOUSE_ADMIN_PORT']) {
     it(`when the port that was chosen with ${name} is taken`, async () => {
       await refuses({ [name]: String(port()) }, `Port ${port()} on 127.0.0.1 is taken by another program.`);
@@ -158,6 +165,11 @@ describe('a server that can not start says why in one sentence', () => {
     await server.ended();
     await refuses(
       { GATEHOUSE_MASTER_KEY: OTHER_MASTER_KEY },
+      'GATEHOUSE_MASTER_KEY is not the key that this database was sealed with. Give that key back, or name it in GATEHOUSE_MASTER_KEY_PREVIOUS while you change to a new one.',
+    );
+    // said by a worker to its primary, and once
+    await refuses(
+      { GATEHOUSE_MASTER_KEY: OTHER_MASTER_KEY, GATEHOUSE_WORKERS: '2' },
       'GATEHOUSE_MASTER_KEY is not the key that this database was sealed with. Give that key back, or name it in GATEHOUSE_MASTER_KEY_PREVIOUS while you change to a new one.',
     );
   });

@@ -3,7 +3,7 @@ import type { RequestListener } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { bootstrapDevelopment, type Bootstrap } from '../bootstrap/development.ts';
 import { bootstrapFile } from '../config.ts';
-import { management } from '../http/management.ts';
+import { management, type Readiness } from '../http/management.ts';
 import { Metrics } from '../http/metrics.ts';
 import { openFront, type Front } from './front.ts';
 import { furnish, type AppSettings, type House } from './house.ts';
@@ -12,6 +12,9 @@ import { readiness, showGauges, startJobs } from './upkeep.ts';
 export interface App extends Front {
   /** Answers probes and scrapers. */
   readonly management: RequestListener;
+  /** What `management` answers with, for a node of several processes. */
+  readonly readiness: () => Promise<Readiness>;
+  readonly metrics: Metrics;
   /** Makes what development starts with, or finds it as it was left. */
   bootstrap(): Promise<Bootstrap>;
   /** From now on `/readyz` says no, so that a load balancer looks elsewhere. */
@@ -27,11 +30,14 @@ export async function createApp(settings: AppSettings): Promise<App> {
   const metrics = new Metrics();
   showGauges(metrics, settings, house);
   let draining = false;
+  const isReady = (): Promise<Readiness> => readiness(settings, house, draining);
   const front = openFront(settings, house, metrics);
-  house.outbox.start();
+  if (settings.siblings?.first ?? true) house.outbox.start();
   return {
     ...front,
-    management: management({ metrics, readiness: () => readiness(settings, house, draining) }),
+    management: management({ metrics, readiness: isReady }),
+    readiness: isReady,
+    metrics,
     bootstrap: () => bootstrap(settings, house),
     beginDraining() {
       draining = true;

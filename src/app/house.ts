@@ -42,6 +42,7 @@ import type { MasterKey } from '../vault/master_key.ts';
 import { PolicyDirectory } from '../registration/policy_directory.ts';
 import { ensureMcpPolicy } from '../registration/mcp_policy.ts';
 import { Vault } from '../vault/vault.ts';
+import type { Siblings } from './siblings.ts';
 import { Standing } from './standing.ts';
 
 export interface AppSettings {
@@ -56,6 +57,8 @@ export interface AppSettings {
   readonly clock: Clock;
   /** Whose client certificates prove a name, as their file says now. */
   readonly clientAuthorities: () => readonly X509Certificate[];
+  /** Where several processes share the work of this node. */
+  readonly siblings?: Siblings | undefined;
   /** Stands for `dns.lookup` in tests. */
   readonly resolve?: Resolve;
   /** An authority that the guarded way out trusts, in tests; everywhere else that is Node's to know. */
@@ -78,6 +81,7 @@ export async function furnish({
   log,
   clock,
   clientAuthorities,
+  siblings,
   resolve = lookup,
   ca,
 }: AppSettings) {
@@ -95,7 +99,9 @@ export async function furnish({
     pollMilliseconds: config.changePollMilliseconds,
     clock,
     onError: (error) => log.warn({ error }, 'change_log.unreadable'),
+    catchUpOthers: siblings && (() => siblings.catchUp()),
   });
+  siblings?.onCatchUp(() => changes.catchUpHere());
   const breaker = new Breaker({
     connectionString: databaseUrl,
     patienceMilliseconds: config.databasePatienceMilliseconds,
@@ -181,6 +187,7 @@ export async function furnish({
     perClient: config.clientRequests,
     perAddress: config.addressRequests,
     latestMilliseconds: config.overloadMilliseconds,
+    others: siblings,
   });
   const seesCertificates = config.tls !== undefined || config.clientCertificateHeader !== undefined;
   const clientCertificates = seesCertificates

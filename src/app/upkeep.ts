@@ -5,14 +5,15 @@ import { dropPartitions, makePartitions } from '../audit/partitions.ts';
 import type { Readiness } from '../http/management.ts';
 import type { Metrics } from '../http/metrics.ts';
 import { removeExpiredRows } from '../maintenance/expired_rows.ts';
-import { Scheduler } from '../maintenance/scheduler.ts';
+import { Scheduler, type Job } from '../maintenance/scheduler.ts';
 import { removeUnusedClients } from '../registration/unused_clients.ts';
 import type { AppSettings, House } from './house.ts';
 
 /** What this node does again and again, whether anyone asks or not. */
-export function startJobs({ config, database, clock, log }: AppSettings, house: House): Scheduler {
+export function startJobs({ config, database, clock, log, siblings }: AppSettings, house: House): Scheduler {
   const scheduler = new Scheduler((job, error) => log.warn({ job, error }, 'job.failed'));
-  scheduler.start([
+  // any number of nodes may do these at once, but one of a node's processes is enough
+  const forAll: readonly Job[] = [
     { name: 'key_rotation', everyMilliseconds: 60_000, run: () => house.rotation.runSchedule(clock()) },
     { name: 'expired_rows', everyMilliseconds: 60_000, run: () => removeExpiredRows(database, clock()) },
     {
@@ -20,13 +21,16 @@ export function startJobs({ config, database, clock, log }: AppSettings, house: 
       everyMilliseconds: 300_000,
       run: () => removeUnusedClients(database, house.trail, clock()),
     },
+    { name: 'audit_partitions', everyMilliseconds: 3_600_000, run: keepPartitions },
+  ];
+  scheduler.start([
+    ...((siblings?.first ?? true) ? forAll : []),
     { name: 'secret_uses', everyMilliseconds: 20_000, run: () => house.uses.write() },
     {
       name: 'audit_checkpoint',
       everyMilliseconds: config.auditCheckpointSeconds * 1000,
       run: () => house.checkpoints.make(),
     },
-    { name: 'audit_partitions', everyMilliseconds: 3_600_000, run: keepPartitions },
     { name: 'revoked_tokens', everyMilliseconds: 300_000, run: async () => house.revoked.forgetExpired(clock()) },
   ]);
   return scheduler;
@@ -44,11 +48,13 @@ export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House
     'gatehouse_outbox_messages_waiting',
     'Messages to clients, of all nodes, that are not delivered yet.',
     () => house.outbox.counts.waiting,
+    'max',
   );
   metrics.gauge(
     'gatehouse_outbox_messages_failed',
     'Messages to clients, of all nodes, that were given up in the last seven days.',
     () => house.outbox.counts.failed,
+    'max',
   );
   metrics.gauge(
     'gatehouse_audit_events_waiting',
@@ -59,27 +65,32 @@ export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House
     'gatehouse_audit_checkpoint_age_seconds',
     'How long ago this node last saw to it that every audit entry is under a signed checkpoint.',
     () => house.checkpoints.ageMilliseconds() / 1000,
+    'max',
   );
   metrics.gauge(
     'gatehouse_change_log_age_seconds',
     'How long ago this node last read the change log.',
     () => house.changes.ageMilliseconds() / 1000,
+    'max',
   );
   metrics.gauge(
     'gatehouse_event_loop_late_milliseconds',
     'How late this process is with its own work.',
     () => house.traffic.eventLoopDelayMilliseconds,
+    'max',
   );
   const { breaker, standing } = house;
   metrics.gauge(
     'gatehouse_database_breaker',
     'Whether the database is there: 0 it is, 1 it is away, 2 it is being tried.',
     () => breaker.state,
+    'max',
   );
   metrics.gauge(
     'gatehouse_outage_seconds_left',
     'For how long known clients could still be served from memory if the database stayed away.',
     () => standing.secondsLeft,
+    'min',
   );
   metrics.gauge(
     'gatehouse_audit_entries_held',

@@ -13,6 +13,8 @@ export interface FollowerSettings {
   readonly pollMilliseconds: number;
   readonly clock: Clock;
   readonly onError: (error: unknown) => void;
+  /** Makes the other processes of this node read, too; never rejects. */
+  readonly catchUpOthers?: (() => Promise<void>) | undefined;
 }
 
 type Listener = (key: string) => void | Promise<void>;
@@ -72,6 +74,11 @@ export class ChangeFollower {
 
   /** Reads now: after a change of this node's own, so that it is in force here when the change is answered. */
   async catchUp(): Promise<void> {
+    await Promise.all([this.catchUpHere(), this.#settings.catchUpOthers?.()]);
+  }
+
+  /** In this process alone. */
+  async catchUpHere(): Promise<void> {
     await this.#reading?.catch(() => {});
     await this.#read();
   }

@@ -56,3 +56,18 @@ export function demandsOnPairs(given: Given): Complaint[] {
   }
   return complaints;
 }
+
+const CONNECTIONS_OF_A_WORKER = 2;
+
+/** What was parsed; `undefined` where something could not be. */
+interface Workers {
+  readonly GATEHOUSE_WORKERS: number;
+  readonly GATEHOUSE_DATABASE_MAX_CONNECTIONS?: number | undefined;
+}
+
+export function demandsOfWorkers(env: Workers | undefined): Complaint[] {
+  const { GATEHOUSE_WORKERS: count = 1, GATEHOUSE_DATABASE_MAX_CONNECTIONS: connections } = env ?? {};
+  const least = CONNECTIONS_OF_A_WORKER * count;
+  if (connections === undefined || connections >= least) return [];
+  return [['GATEHOUSE_DATABASE_MAX_CONNECTIONS', `must be at least ${least} for the ${count} of GATEHOUSE_WORKERS.`]];
+}

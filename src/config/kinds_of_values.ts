@@ -1,5 +1,6 @@
 /** The kinds of values that variables have, each with the words that tell an operator what it should look like. */
 import { isIP } from 'node:net';
+import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 
 export const optionalWhole = (minimum: number, maximum: number) => {
@@ -20,6 +21,15 @@ export const port = z
   .regex(/^\d+$/, 'must be a port number from 1 to 65535')
   .transform(Number)
   .refine((n) => n >= 1 && n <= 65_535, 'must be a port number from 1 to 65535');
+
+const WORKERS_AT_MOST = 128;
+/** `auto`: one for each core that this process may use, be that by affinity or by a container's share of the CPU. */
+export const workers = z
+  .string()
+  .regex(/^(auto|\d+)$/, `must be auto or a whole number from 1 to ${WORKERS_AT_MOST}`)
+  .transform((text) => (text === 'auto' ? Math.min(availableParallelism(), WORKERS_AT_MOST) : Number(text)))
+  .refine((n) => n >= 1 && n <= WORKERS_AT_MOST, `must be auto or a whole number from 1 to ${WORKERS_AT_MOST}`)
+  .prefault('1');
 
 export const masterKey = z.string().transform((text, context) => {
   const bytes = /^[0-9a-f]{64}$/i.test(text) ? Buffer.from(text, 'hex') : Buffer.from(text, 'base64');

@@ -5,10 +5,13 @@ import { createDatabase, createPool, type Database } from './connection.ts';
 import { startEmbedded, type Embedded } from './embedded.ts';
 import { migrateToLatest } from './migrate.ts';
 
-export interface OpenSettings {
+export interface OpenSettings extends ConnectSettings {
   /** `undefined`: the embedded PostgreSQL under `dataDir`. */
   readonly databaseUrl: string | undefined;
   readonly dataDir: string;
+}
+
+export interface ConnectSettings {
   readonly maxConnections: number;
   /** How long to wait for a connection; the pool's own default unless told. */
   readonly patienceMilliseconds?: number;
@@ -37,7 +40,22 @@ export async function openDatabase(settings: OpenSettings): Promise<OpenDatabase
       ? error
       : new CannotStart(`The database's tables can't be brought up to date: ${reason(error)}`, { cause: error });
   }
-  const { maxConnections, patienceMilliseconds: connectionTimeoutMilliseconds, onIdleError } = settings;
+  const connected = connectDatabase(connectionString, settings);
+  return {
+    ...connected,
+    lost: embedded?.exited ?? connected.lost,
+    async close() {
+      await connected.close();
+      await embedded?.stop();
+    },
+  };
+}
+
+/** For a database that is open already: another process looks after it. */
+export function connectDatabase(
+  connectionString: string,
+  { maxConnections, patienceMilliseconds: connectionTimeoutMilliseconds, onIdleError }: ConnectSettings,
+): OpenDatabase {
   const pool = createPool({
     connectionString,
     maxConnections,
@@ -48,11 +66,8 @@ export async function openDatabase(settings: OpenSettings): Promise<OpenDatabase
     connectionString,
     pool,
     database: createDatabase(pool),
-    lost: embedded?.exited ?? new Promise(() => {}),
-    async close() {
-      await pool.end();
-      await embedded?.stop();
-    },
+    lost: new Promise(() => {}),
+    close: () => pool.end(),
   };
 }
 

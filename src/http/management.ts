@@ -1,6 +1,5 @@
 /** Health and metrics, on a port of their own that is not for the public. */
 import type { RequestListener } from 'node:http';
-import type { Metrics } from './metrics.ts';
 
 /** What a probe learns: everything that must hold before this node may get traffic. */
 export interface Readiness {
@@ -10,7 +9,7 @@ export interface Readiness {
 
 export interface ManagementSettings {
   readonly readiness: () => Promise<Readiness>;
-  readonly metrics: Metrics;
+  readonly metrics: { readonly contentType: string; text(): Promise<string> };
 }
 
 export function management({ readiness, metrics }: ManagementSettings): RequestListener {

@@ -1,6 +1,6 @@
 /** Prometheus metrics of this process. */
 import type Koa from 'koa';
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, type Aggregator } from 'prom-client';
 
 /** A request that was answered. */
 export interface Answered {
@@ -11,13 +11,17 @@ export interface Answered {
   readonly began: number;
 }
 
+/** All values of one process at one time; plain data, so that it can be passed on. */
+export type Snapshot = Awaited<ReturnType<Registry['getMetricsAsJSON']>>;
+
 export class Metrics {
   readonly #registry = new Registry();
   readonly #requests: Counter<'method' | 'route' | 'status'>;
   readonly #durations: Histogram<'route'>;
 
-  constructor() {
-    collectDefaultMetrics({ register: this.#registry });
+  /** With what Node tells of this process, unless told otherwise. */
+  constructor({ ofProcess = true } = {}) {
+    if (ofProcess) collectDefaultMetrics({ register: this.#registry });
     this.#requests = new Counter({
       name: 'gatehouse_http_requests_total',
       help: 'Requests answered, by method, route and status.',
@@ -33,9 +37,10 @@ export class Metrics {
     });
   }
 
-  /** A value that is read when someone looks. */
-  gauge(name: string, help: string, read: () => number): void {
-    const gauge: Gauge = new Gauge({ name, help, registers: [this.#registry], collect: () => gauge.set(read()) });
+  /** A value that is read when someone looks; where a node has several processes, `aggregator` makes one of theirs. */
+  gauge(name: string, help: string, read: () => number, aggregator: Aggregator = 'sum'): void {
+    const registers = [this.#registry];
+    const gauge: Gauge = new Gauge({ name, help, registers, aggregator, collect: () => gauge.set(read()) });
   }
 
   /** `routes` bound the label: a path that is none of ours counts as `other`, however many there are. */
@@ -65,6 +70,10 @@ export class Metrics {
 
   text(): Promise<string> {
     return this.#registry.metrics();
+  }
+
+  snapshot(): Promise<Snapshot> {
+    return this.#registry.getMetricsAsJSON();
   }
 }
 

@@ -5,6 +5,7 @@
  */
 import { EventLoop } from './event_loop.ts';
 import { networkOf } from './network.ts';
+import type { Others } from './shared.ts';
 import { TokenBuckets, type BucketSettings, type Taken } from './token_buckets.ts';
 
 export interface TrafficSettings {
@@ -12,6 +13,8 @@ export interface TrafficSettings {
   readonly perAddress: BucketSettings;
   /** How late this process may be with its own work before it takes on no more. */
   readonly latestMilliseconds: number;
+  /** Other processes of this node, which let in the same clients and addresses. */
+  readonly others?: Others | undefined;
 }
 
 export interface Refusal {
@@ -27,9 +30,9 @@ export class Traffic {
   readonly #addresses: TokenBuckets;
   readonly #eventLoop: EventLoop;
 
-  constructor({ perClient, perAddress, latestMilliseconds }: TrafficSettings) {
-    this.#clients = new TokenBuckets(perClient);
-    this.#addresses = new TokenBuckets(perAddress);
+  constructor({ perClient, perAddress, latestMilliseconds, others }: TrafficSettings) {
+    this.#clients = new TokenBuckets(perClient, others && { name: 'client', others });
+    this.#addresses = new TokenBuckets(perAddress, others && { name: 'address', others });
     this.#eventLoop = new EventLoop({ latestMilliseconds });
   }
 

@@ -3,10 +3,14 @@
  * admin, but what is held against it comes from anybody, so nothing is in it that could fetch, recur or run for long;
  * and objects take no members beside those they name unless they say so (RFC 9396, 5: unknown fields are refused).
  */
-import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
+import { createRequire } from 'node:module';
+import type { Ajv2020, ValidateFunction } from 'ajv/dist/2020.js';
 import { z } from 'zod';
 import { inPlainWords } from '../base/violations.ts';
 import { objectionToPattern } from './safe_pattern.ts';
+
+/** Some eighty files, which most installations never need: they are read with the first schema. */
+const loadAjv = () => createRequire(import.meta.url)('ajv/dist/2020.js') as { readonly Ajv2020: typeof Ajv2020 };
 
 const text = z.string().min(1, 'must not be empty').max(200, 'must not be longer than 200 characters');
 const scalar = z.union([z.string().max(200), z.number(), z.boolean()], 'must be a string, a number, true or false');
@@ -107,7 +111,8 @@ export type Examine = (detail: Readonly<Record<string, unknown>>) => string | un
 
 /** Throws for what is no schema, such as one with keywords that don't go with its type. */
 export function compile(schema: DetailsSchema): Examine {
-  const ajv = new Ajv2020({ strict: true, allowUnionTypes: false, messages: true, logger: false });
+  const ajvModule = loadAjv();
+  const ajv = new ajvModule.Ajv2020({ strict: true, allowUnionTypes: false, messages: true, logger: false });
   for (const [name, format] of Object.entries(FORMATS)) {
     ajv.addFormat(name, (value: string) => format.safeParse(value).success);
   }

@@ -1,4 +1,5 @@
 /** Everything that may be set: what each good value becomes, and what is said of each bad one. */
+import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import type { Config } from '../../src/config.ts';
 
@@ -125,6 +126,16 @@ export const VARIABLES: readonly Variable[] = [
     good: [['3001', 'adminPort', 3001]],
     bad: badPorts,
     sentence: PORT_SENTENCE,
+  },
+  {
+    name: 'GATEHOUSE_WORKERS',
+    good: [
+      ['auto', 'workers', availableParallelism()],
+      ['1', 'workers', 1],
+      ['128', 'workers', 128],
+    ],
+    bad: ['0', '129', '-1', '1.5', 'all', 'AUTO', ' 2', '2 '],
+    sentence: 'must be auto or a whole number from 1 to 128.',
   },
   whole('GATEHOUSE_DATABASE_MAX_CONNECTIONS', 'databaseMaxConnections', 2, 500),
   whole('GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS', 'databasePatienceMilliseconds', 100, 10_000),

@@ -1,0 +1,49 @@
+/**
+ * What a second process gives. The load needs a core, too, so two servers on two cores can't be loaded here: what is
+ * compared is the CPU time of a request when one process and when two serve, all on one core and each process with as
+ * many connections. Two on one core disturb each other more than two on two, so this flatters nobody.
+ */
+import type { Conversation } from './conversations.ts';
+import { closedLoop } from './load.ts';
+import { median } from './report.ts';
+import type { Target } from './target.ts';
+
+export interface Served {
+  readonly target: Target;
+  readonly port: number;
+  readonly processes: number;
+}
+
+export interface ScalingSettings {
+  readonly one: Served;
+  readonly two: Served;
+  /** For each process. */
+  readonly conversations: readonly Conversation[];
+  readonly rounds: number;
+  readonly seconds: number;
+}
+
+/** A sentence with the figures: medians over rounds in turn. */
+export async function scaling(settings: ScalingSettings): Promise<string> {
+  const { one, two, rounds } = settings;
+  const all: { readonly alone: number; readonly together: number }[] = [];
+  // caches are filled and code is compiled before anything counts
+  for (let round = 0; round < 3; round++) await cpuPerRequest(two, settings);
+  for (let round = 0; round < rounds; round++) {
+    all.push({ alone: await cpuPerRequest(one, settings), together: await cpuPerRequest(two, settings) });
+  }
+  const times = median(all.map(({ alone, together }) => (2 * alone) / together));
+  const [ofOne, ofTwo] = [median(all.map(({ alone }) => alone)), median(all.map(({ together }) => together))];
+  return `Two workers (\`GATEHOUSE_WORKERS=2\`) on two cores do ${times.toFixed(2)} times what one process does: twice the CPU time of a client credentials request in one process (${ofOne.toFixed(0)} µs), divided by that in two (${ofTwo.toFixed(0)} µs, the primary’s included), measured with all of them on one core, because the load needs the other. What the database can take is not part of it.`;
+}
+
+async function cpuPerRequest(
+  { target, port, processes }: Served,
+  { conversations, seconds }: ScalingSettings,
+): Promise<number> {
+  const load = Array.from({ length: processes }, () => conversations).flat();
+  const before = target.cpuMicroseconds();
+  const { failures, units } = await closedLoop(port, load, seconds);
+  if (failures > 0) throw new Error(`${failures} requests failed.`);
+  return (target.cpuMicroseconds() - before) / units;
+}

@@ -1,0 +1,101 @@
+/**
+ * The first process of a node that has several. It opens the database, starts the workers, answers probes for all of
+ * them, and sees that they live and end. It is on no request's way: see workers.ts for how connections find a worker.
+ */
+import type { Config } from '../config.ts';
+import { openDatabase, type OpenDatabase } from '../db/open.ts';
+import { management, type Readiness } from '../http/management.ts';
+import { Metrics } from '../http/metrics.ts';
+import { MetricsTogether } from '../http/metrics_together.ts';
+import { createLog } from '../log.ts';
+import { listenForManagement, sayStarted, stopOnSignal, version } from './standing_by.ts';
+import { Workers } from './workers.ts';
+
+/** What a drain takes beside the pauses that are configured: writing what waits, closing connections. */
+const ENDING_MILLISECONDS = 10_000;
+const PROBE_PATIENCE_MILLISECONDS = 2_000;
+
+export async function leadWorkers(config: Config): Promise<void> {
+  const log = createLog(config.logLevel);
+  const together = new MetricsTogether();
+  // they load their code while the database is looked at
+  const workers = new Workers({
+    count: config.workers,
+    bootstrap: !config.production,
+    log,
+    onEnded: (processNumber) => together.ended(processNumber),
+    onNoneLeft: ({ message }) => {
+      log.fatal({ reason: message }, 'gatehouse.no_worker_left');
+      process.stderr.write(`Gatehouse can't go on: no worker is left, and none can start. ${message}\n`);
+      process.exit(1);
+    },
+  });
+  let opened: OpenDatabase | undefined;
+  let draining = false;
+  try {
+    const release = await version();
+    opened = await openDatabase({
+      databaseUrl: config.databaseUrl,
+      dataDir: config.dataDir,
+      maxConnections: 1,
+      onIdleError: (error) => log.warn({ error }, 'database.connection_lost'),
+    });
+    const welcome = await workers.begin(opened.connectionString);
+    const { server, port } = await listenForManagement(
+      management({
+        readiness: () => readinessOfAll(workers, config.workers, draining),
+        metrics: metricsOfAll(workers, together),
+      }),
+      config,
+      log,
+    );
+    sayStarted({ config, log, managementPort: port, release, welcome });
+    stopOnSignal(opened, log, async (reason) => {
+      draining = true;
+      const pauses = (config.shutdownDelaySeconds + config.shutdownGraceSeconds) * 1000;
+      if (!(await workers.end(reason, pauses + ENDING_MILLISECONDS))) process.exitCode = 1;
+      await server.drain(1000);
+    });
+  } catch (error) {
+    workers.kill();
+    await opened?.close();
+    throw error;
+  }
+}
+
+/**
+ * Ready when somebody serves and everybody who serves is ready: a worker that is being replaced gets no connections and
+ * needs no readiness, and one that serves what is too old must be found out however many others are well.
+ */
+async function readinessOfAll(workers: Workers, count: number, draining: boolean): Promise<Readiness> {
+  const none: Readiness = { ready: false, checks: { worker: 'does not answer' } };
+  const all = await Promise.all(
+    workers.serving.map(({ line }) => line.ask('readiness', null, PROBE_PATIENCE_MILLISECONDS).catch(() => none)),
+  );
+  const worst = all.find(({ ready }) => !ready) ?? all[0];
+  return {
+    ready: all.length > 0 && all.every(({ ready }) => ready) && !draining,
+    checks: {
+      ...worst?.checks,
+      workers: `${all.filter(({ ready }) => ready).length} of ${count} ready`,
+      shutdown: draining ? 'draining' : 'ok',
+    },
+  };
+}
+
+function metricsOfAll(workers: Workers, together: MetricsTogether) {
+  const own = new Metrics({ ofProcess: false });
+  own.gauge('gatehouse_workers', 'Processes of this node that answer requests.', () => workers.serving.length);
+  own.gauge('gatehouse_workers_replaced', 'Processes that took the place of one that ended.', () => workers.replaced);
+  return {
+    contentType: own.contentType,
+    async text(): Promise<string> {
+      await Promise.allSettled(
+        workers.serving.map(async ({ line, process: { id } }) =>
+          together.took(id, await line.ask('metrics', null, PROBE_PATIENCE_MILLISECONDS)),
+        ),
+      );
+      return together.text(await own.snapshot());
+    },
+  };
+}

@@ -1,0 +1,86 @@
+/** What every process that was started by somebody does beside answering: it speaks up, listens for probes, and stops. */
+import { readFile } from 'node:fs/promises';
+import type { RequestListener } from 'node:http';
+import { join } from 'node:path';
+import type { Config } from '../config.ts';
+import type { OpenDatabase } from '../db/open.ts';
+import { CannotListen, HttpServer } from '../http/server.ts';
+import type { Logger } from '../log.ts';
+
+export interface Management {
+  readonly server: HttpServer;
+  readonly port: number;
+}
+
+/** In development two servers may run side by side without anyone having chosen a port for each. */
+export async function listenForManagement(
+  listener: RequestListener,
+  { managementHost, managementPort }: Config,
+  log: Logger,
+): Promise<Management> {
+  const server = new HttpServer(listener);
+  try {
+    return { server, port: await server.listen(managementHost, managementPort ?? 9000) };
+  } catch (error) {
+    if (managementPort !== undefined || !(error instanceof CannotListen)) throw error;
+    log.warn('Port 9000 is taken; health and metrics are on a free port. Set GATEHOUSE_MANAGEMENT_PORT to choose one.');
+    return { server, port: await server.listen(managementHost, 0) };
+  }
+}
+
+/** Read ahead of the first answer: nothing is waited for between that and the handling of signals. */
+export async function version(): Promise<string> {
+  const text = await readFile(join(import.meta.dirname, '../../package.json'), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+export interface Started {
+  readonly config: Config;
+  readonly log: Logger;
+  readonly managementPort: number;
+  readonly release: string;
+  readonly welcome: string | undefined;
+}
+
+export function sayStarted({ config, log, managementPort, release, welcome }: Started): void {
+  log.info(
+    {
+      issuer: config.issuer,
+      host: config.host,
+      port: config.port,
+      admin_port: config.adminPort,
+      tls_port: config.tls?.port,
+      management_port: managementPort,
+      workers: config.workers,
+      version: release,
+    },
+    'gatehouse.started',
+  );
+  log.flush();
+  if (welcome !== undefined) process.stdout.write(welcome);
+}
+
+/**
+ * Stops once, with code 0 at a signal and 1 when the PostgreSQL that was started is gone. npm passes a signal on that
+ * the terminal has sent us already, so all but the first are the same wish.
+ */
+export function stopOnSignal(opened: OpenDatabase, log: Logger, letGo: (reason: string) => Promise<void>): void {
+  let stopping = false;
+  const stop = async (reason: string, exitCode: number): Promise<void> => {
+    if (stopping) return;
+    stopping = true;
+    log.info({ reason }, 'gatehouse.stopping');
+    process.exitCode = exitCode;
+    await letGo(reason);
+    await opened.close();
+    log.info('gatehouse.stopped');
+  };
+  const failed = (error: unknown): void => {
+    log.fatal({ error }, 'gatehouse.stop_failed');
+    process.exit(1);
+  };
+  process.on('SIGTERM', () => void stop('SIGTERM', 0).catch(failed));
+  process.on('SIGINT', () => void stop('SIGINT', 0).catch(failed));
+  process.on('SIGHUP', () => void stop('SIGHUP', 0).catch(failed));
+  void opened.lost.then(() => stop('PostgreSQL ended', 1)).catch(failed);
+}

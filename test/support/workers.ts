@@ -1,0 +1,123 @@
+/** A node of several processes, seen from outside: which of them answered, and a connection to each. */
+import { Agent, request } from 'node:http';
+import { text } from 'node:stream/consumers';
+import { eventually } from './operator.ts';
+import type { Running, Server } from './process.ts';
+
+interface Credentials {
+  readonly client_id: string;
+  readonly client_secret: string;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly body: string;
+  readonly requestId: string;
+}
+
+/** One connection, kept open: whichever worker got it answers all its requests. */
+export class Connection {
+  readonly #url: string;
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });
+
+  constructor(url: string) {
+    this.#url = url;
+  }
+
+  /** The body is sent after a pause, where one is given. */
+  ask(
+    method: string,
+    path: string,
+    headers: Readonly<Record<string, string>> = {},
+    body = '',
+    pauseMilliseconds = 0,
+  ): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      const sent = request(this.#url + path, { method, headers, agent: this.#agent }, (answer) => {
+        const { statusCode = 0, headers: given } = answer;
+        const requestId = String(given['x-request-id']);
+        text(answer).then((all) => resolve({ status: statusCode, body: all, requestId }), reject);
+      });
+      sent.on('error', reject);
+      if (pauseMilliseconds === 0) sent.end(body);
+      else {
+        sent.flushHeaders();
+        setTimeout(() => sent.end(body), pauseMilliseconds);
+      }
+    });
+  }
+
+  post(
+    path: string,
+    form: Readonly<Record<string, string>>,
+    client: Credentials,
+    pauseMilliseconds = 0,
+  ): Promise<Answer> {
+    const [id, secret] = [client.client_id, client.client_secret].map(encodeURIComponent);
+    const headers = {
+      authorization: `Basic ${Buffer.from(`${id}:${secret}`).toString('base64')}`,
+      'content-type': 'application/x-www-form-urlencoded',
+    };
+    const body = new URLSearchParams(form).toString();
+    return this.ask('POST', path, { ...headers, 'content-length': String(body.length) }, body, pauseMilliseconds);
+  }
+
+  token(client: Credentials): Promise<Answer> {
+    return this.post('/token', { grant_type: 'client_credentials' }, client);
+  }
+
+  /** Begins to ask now, and has asked after so many milliseconds. */
+  tokenSlowly(client: Credentials, milliseconds: number): Promise<Answer> {
+    return this.post('/token', { grant_type: 'client_credentials' }, client, milliseconds);
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+}
+
+export interface LogLine {
+  readonly msg: string;
+  readonly pid: number;
+  readonly worker?: number;
+  readonly audit?: { readonly request_id: string | null };
+  readonly [field: string]: unknown;
+}
+
+export function logOf(running: Pick<Running, 'output'>): LogLine[] {
+  const lines = running.output().stdout.split('\n').slice(0, -1);
+  return lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as LogLine);
+}
+
+export interface AtWorker {
+  readonly worker: number;
+  readonly pid: number;
+  readonly connection: Connection;
+}
+
+/** A connection to each of `count` workers, by the number of the worker. */
+export async function connectToEach(server: Server, count: number, client: Credentials): Promise<AtWorker[]> {
+  const found = new Map<number, AtWorker>();
+  for (let tries = 0; found.size < count && tries < 20 * count; tries++) {
+    const connection = new Connection(server.url);
+    const { status, requestId, body } = await connection.token(client);
+    if (status !== 200) throw new Error(`No token: ${status} ${body}`);
+    // lines of the log leave together, a moment after they were written
+    await eventually(() => Promise.resolve(lineAbout(server, requestId) !== undefined), 10_000);
+    const { worker = 0, pid } = lineAbout(server, requestId)!;
+    if (found.has(worker)) connection.close();
+    else found.set(worker, { worker, pid, connection });
+  }
+  return [...found.values()].toSorted((a, b) => a.worker - b.worker);
+}
+
+function lineAbout(server: Server, requestId: string): LogLine | undefined {
+  return logOf(server).find((line) => line.audit?.request_id === requestId);
+}
+
+/** The sum of a counter's values at /metrics. */
+export async function countedAt(server: Server, name: string, label = ''): Promise<number> {
+  const answer = await (await fetch(`${server.managementUrl}/metrics`)).text();
+  const lines = answer.split('\n').filter((line) => line.startsWith(name) && line.includes(label));
+  return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+}
