@@ -149,6 +149,7 @@ function stopOnSignal({ opened, app, fronts, management }: Running, config: Conf
     log.info({ reason }, 'gatehouse.stopping');
     process.exitCode = exitCode;
     app.beginDraining();
+    for (const front of fronts) front.leave();
     await delay(config.shutdownDelaySeconds * 1000);
     await Promise.all(fronts.map((front) => front.drain(config.shutdownGraceSeconds * 1000)));
     await app.stop();

@@ -5,14 +5,14 @@ import { dropPartitions, makePartitions } from '../audit/partitions.ts';
 import type { Readiness } from '../http/management.ts';
 import type { Metrics } from '../http/metrics.ts';
 import { removeExpiredRows } from '../maintenance/expired_rows.ts';
-import { Scheduler } from '../maintenance/scheduler.ts';
+import { Scheduler, type Job } from '../maintenance/scheduler.ts';
 import { removeUnusedClients } from '../registration/unused_clients.ts';
 import type { AppSettings, House } from './house.ts';
 
 /** What this node does again and again, whether anyone asks or not. */
 export function startJobs({ config, database, clock, log }: AppSettings, house: House): Scheduler {
   const scheduler = new Scheduler((job, error) => log.warn({ job, error }, 'job.failed'));
-  scheduler.start([
+  const jobs: readonly Job[] = [
     { name: 'key_rotation', everyMilliseconds: 60_000, run: () => house.rotation.runSchedule(clock()) },
     { name: 'expired_rows', everyMilliseconds: 60_000, run: () => removeExpiredRows(database, clock()) },
     {
@@ -28,7 +28,10 @@ export function startJobs({ config, database, clock, log }: AppSettings, house: 
     },
     { name: 'audit_partitions', everyMilliseconds: 3_600_000, run: keepPartitions },
     { name: 'revoked_tokens', everyMilliseconds: 300_000, run: async () => house.revoked.forgetExpired(clock()) },
-  ]);
+  ];
+  // what is due, and what has expired, a clock that is wrong doesn't know
+  const unlessClockDiffers = (run: Job['run']) => async () => house.difference.tooFar || run();
+  scheduler.start(jobs.map((job) => ({ ...job, run: unlessClockDiffers(() => job.run()) })));
   return scheduler;
 
   async function keepPartitions(): Promise<void> {
@@ -70,7 +73,12 @@ export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House
     'How late this process is with its own work.',
     () => house.traffic.eventLoopDelayMilliseconds,
   );
-  const { breaker, standing } = house;
+  const { breaker, standing, difference } = house;
+  metrics.gauge(
+    'gatehouse_clock_difference_seconds',
+    "How far this machine's clock is ahead of the database's, at least; less than 0: behind it.",
+    () => difference.seconds,
+  );
   metrics.gauge(
     'gatehouse_database_breaker',
     'Whether the database is there: 0 it is, 1 it is away, 2 it is being tried.',
@@ -101,7 +109,7 @@ const CHANGE_LOG_STALE_MILLISECONDS = 5_000;
 
 /** A node that serves from memory stays in traffic: all of them lose the database at once, and would leave together. */
 export async function readiness({ database }: AppSettings, house: House, draining: boolean): Promise<Readiness> {
-  const { standing } = house;
+  const { standing, difference } = house;
   const reachable = await sql`select 1`.execute(database).then(
     () => true,
     () => false,
@@ -109,10 +117,11 @@ export async function readiness({ database }: AppSettings, house: House, drainin
   const stands = !reachable && standing.away && standing.permits;
   const fresh = house.changes.ageMilliseconds() < CHANGE_LOG_STALE_MILLISECONDS;
   return {
-    ready: ((reachable && fresh) || stands) && !draining,
+    ready: ((reachable && fresh) || stands) && !difference.tooFar && !draining,
     checks: {
       database: reachable ? 'ok' : stands ? awayFor(standing.secondsLeft) : 'not reachable',
       change_log: fresh ? 'ok' : 'not read for a while',
+      clock: difference.tooFar ? difference.inWords : 'ok',
       shutdown: draining ? 'draining' : 'ok',
     },
   };

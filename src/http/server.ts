@@ -2,7 +2,7 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
 import { once } from 'node:events';
-import type { AddressInfo, Socket } from 'node:net';
+import { Server as NetServer, type AddressInfo, type Socket } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import { CannotStart } from '../base/cannot_start.ts';
 
@@ -11,8 +11,19 @@ const LIMITS = {
   headersTimeout: 10_000,
   requestTimeout: 15_000,
   keepAliveTimeout: 65_000,
+  // how late the two before the last may strike
+  connectionsCheckingInterval: 2_000,
 } as const;
 const HEADERS_AT_MOST = 100;
+/** For how long a client may take in nothing of what it asked for. */
+const STALLED_MILLISECONDS = 20_000;
+/** Some 15 kB each. */
+const CONNECTIONS_AT_MOST = 10_000;
+/**
+ * For how long connections are still listened to that nobody speaks on, when the server stops: what a client sends in
+ * the moment in which we close is lost, and it can't know whether we have read it.
+ */
+const LINGER_MILLISECONDS = 300;
 /** Asked for, never demanded: whether a certificate is needed, and whose, the request decides. */
 const TLS = { requestCert: true, rejectUnauthorized: false, handshakeTimeout: 10_000 } as const;
 
@@ -21,21 +32,33 @@ export class CannotListen extends CannotStart {}
 
 export class HttpServer {
   readonly #server: Server;
+  readonly #connectionsAtMost: number;
   /** Connections that have not asked for anything yet, as load balancers keep them: Node does not count them as idle. */
   readonly #silent = new Set<Socket>();
   /** Connections whose TLS handshake is not over, by what tells them apart: Node does not count them at all. */
   readonly #greeting = new Map<string, Socket>();
 
+  #open = 0;
+  #leaving = false;
+
   /** With `tls` the server speaks TLS, and asks clients for a certificate. */
-  constructor(listener: RequestListener, tls?: SecureContextOptions) {
-    this.#server = tls ? createTlsServer({ ...LIMITS, ...TLS, ...tls }, listener) : createServer(LIMITS, listener);
+  constructor(listener: RequestListener, tls?: SecureContextOptions, { connectionsAtMost = CONNECTIONS_AT_MOST } = {}) {
+    this.#connectionsAtMost = connectionsAtMost;
+    this.#server = tls ? createTlsServer({ ...LIMITS, ...TLS, ...tls }) : createServer(LIMITS);
     this.#server.maxHeadersCount = HEADERS_AT_MOST;
+    this.#server.timeout = STALLED_MILLISECONDS;
+    // of TCP: whoever keeps silent in a TLS handshake counts too
+    this.#server.on('connection', (socket: Socket) => this.#makeRoom(socket));
     if (tls) this.#watchHandshakes();
     this.#server.on(tls ? 'secureConnection' : 'connection', (socket: Socket) => {
       this.#silent.add(socket);
       socket.on('close', () => this.#silent.delete(socket));
     });
-    this.#server.on('request', ({ socket }) => this.#silent.delete(socket));
+    this.#server.on('request', ({ socket }, response) => {
+      this.#silent.delete(socket);
+      if (this.#leaving) response.shouldKeepAlive = false;
+    });
+    this.#server.on('request', listener);
   }
 
   /** Puts another certificate or other authorities in force, for connections from now on. */
@@ -57,18 +80,40 @@ export class HttpServer {
     return (this.#server.address() as AddressInfo).port;
   }
 
+  /** From now on each answer ends its connection, so that clients go elsewhere before anything is closed. */
+  leave(): void {
+    this.#leaving = true;
+  }
+
   /** Takes no new connections, lets requests under way finish, and cuts what is left when the time is over. */
   async drain(graceMilliseconds: number): Promise<void> {
+    this.leave();
     if (!this.#server.listening) return;
     const closed = once(this.#server, 'close');
-    this.#server.close();
-    this.#cutIdle();
+    // not that of HTTP, which would cut idle connections in the same moment
+    NetServer.prototype.close.call(this.#server);
+    const idleUntil = performance.now() + Math.min(LINGER_MILLISECONDS, graceMilliseconds);
     // a connection that was busy a moment ago is idle now, and its client may never speak again
-    const sweep = setInterval(() => this.#cutIdle(), 50);
+    const sweep = setInterval(() => performance.now() > idleUntil && this.#cutIdle(), 50);
     const cut = setTimeout(() => this.#cutAll(), graceMilliseconds);
     await closed;
     clearInterval(sweep);
     clearTimeout(cut);
+  }
+
+  /**
+   * Where there are too many, the oldest has to go of those that have not asked for anything yet; where there is none,
+   * those that may or may not ask for something more.
+   */
+  #makeRoom(newcomer: Socket): void {
+    this.#open++;
+    newcomer.on('close', () => this.#open--);
+    if (this.#open <= this.#connectionsAtMost) return;
+    const [oldest] = this.#silent;
+    if (!oldest) this.#server.closeIdleConnections();
+    const leaves = oldest ?? newcomer;
+    this.#silent.delete(leaves);
+    leaves.destroy();
   }
 
   #watchHandshakes(): void {

@@ -6,7 +6,7 @@ import type { Bootstrap } from '../../src/bootstrap/development.ts';
 import { createDatabase, createPool } from '../../src/db/connection.ts';
 import { cloneDatabase } from './database.ts';
 import { requestToken, TEST_MASTER_KEY, type Gatehouse } from './gatehouse.ts';
-import { freeAddresses, Processes, type Environment } from './process.ts';
+import { freeAddresses, Processes, type Addresses, type Ending, type Environment, type Server } from './process.ts';
 
 export interface Pair {
   /** The first one's address is the issuer of both. */
@@ -14,10 +14,15 @@ export interface Pair {
   readonly b: Gatehouse;
   /** Kills a node's process where it stands. */
   kill(node: Gatehouse): void;
+  signal(node: Gatehouse, signal: NodeJS.Signals): void;
+  /** How its process ended. */
+  ended(node: Gatehouse): Promise<Ending>;
+  /** Another process in its place, when it is ready. */
+  startAgain(node: Gatehouse): Promise<void>;
   stop(): Promise<void>;
 }
 
-export async function startPair(environment: Environment = {}): Promise<Pair> {
+export async function startPair(environment: Environment = {}, ofEach: readonly Environment[] = []): Promise<Pair> {
   const processes = new Processes();
   const clone = await cloneDatabase();
   const dataDir = await mkdtemp(join(tmpdir(), 'gatehouse-pair-'));
@@ -38,11 +43,12 @@ export async function startPair(environment: Environment = {}): Promise<Pair> {
       GATEHOUSE_MASTER_KEY: TEST_MASTER_KEY,
       ...environment,
     };
-    const first = await processes.start(common, addresses);
-    const second = await processes.start(common);
+    const start = (index: number, at?: Addresses): Promise<Server> =>
+      processes.start({ ...common, ...ofEach[index] }, at);
+    const running = [await start(0, addresses), await start(1)];
     const bootstrap = JSON.parse(await readFile(join(dataDir, 'bootstrap.json'), 'utf8')) as Bootstrap;
     const database = createDatabase(pool);
-    const node = ({ url, managementUrl, output }: typeof first): Gatehouse => ({
+    const node = ({ url, managementUrl }: Server, index: number): Gatehouse => ({
       ...bootstrap,
       url,
       managementUrl,
@@ -50,7 +56,7 @@ export async function startPair(environment: Environment = {}): Promise<Pair> {
       databaseUrl: clone.url,
       database,
       get log() {
-        return output().stdout.split('\n');
+        return running[index]!.output().stdout.split('\n');
       },
       adminToken: (scope) => requestToken(url, bootstrap.admin, scope),
       async adminCall(method, path, body, headers = {}) {
@@ -66,8 +72,21 @@ export async function startPair(environment: Environment = {}): Promise<Pair> {
       },
       stop,
     });
-    const [a, b] = [node(first), node(second)];
-    return { a, b, kill: (one) => (one === a ? first : second).signal('SIGKILL'), stop };
+    const [a, b] = running.map(node) as [Gatehouse, Gatehouse];
+    const indexOf = (one: Gatehouse): number => (one === a ? 0 : 1);
+    const processOf = (one: Gatehouse): Server => running[indexOf(one)]!;
+    return {
+      a,
+      b,
+      kill: (one) => processOf(one).signal('SIGKILL'),
+      signal: (one, signal) => processOf(one).signal(signal),
+      ended: (one) => processOf(one).ended(),
+      async startAgain(one) {
+        const [port, managementPort] = [one.url, one.managementUrl].map((url) => Number(new URL(url).port));
+        running[indexOf(one)] = await start(indexOf(one), { port: port!, managementPort: managementPort! });
+      },
+      stop,
+    };
   } catch (error) {
     await stop();
     throw error;
