@@ -1,4 +1,4 @@
-/** Two nodes at work, who may be killed, and clients that keep a record of all that they were told. */
+/** Two nodes at work, which may be killed or restarted, and clients that keep a record of all that they were told. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { decodeJwt } from 'jose';
@@ -54,6 +54,9 @@ export class BusyPair {
   readonly #rotating: readonly RegisteredClient[];
   readonly #kills = new Map<Gatehouse, number>();
   readonly #down = new Set<Gatehouse>();
+  /** Those that a load balancer passes over. */
+  readonly #resting = new Set<Gatehouse>();
+  #slowestMilliseconds = 0;
   readonly #answers = new Map<Gatehouse, number>();
   #adminToken: { readonly value: string; readonly madeAt: number } | undefined;
   #stopped = false;
@@ -101,6 +104,19 @@ export class BusyPair {
     await this.#work;
   }
 
+  get slowestMilliseconds(): number {
+    return this.#slowestMilliseconds;
+  }
+
+  /** From now on nothing more is asked of the node, as of one that says that it is not ready. */
+  passOver(node: Gatehouse): void {
+    this.#resting.add(node);
+  }
+
+  takeBack(node: Gatehouse): void {
+    this.#resting.delete(node);
+  }
+
   /** Kills a node, and answers how often the other one answered until it was back. */
   async kill(victim: Gatehouse): Promise<number> {
     const { pair } = this;
@@ -119,11 +135,13 @@ export class BusyPair {
   async #attempt(node: Gatehouse, request: Request): Promise<Answer | undefined> {
     const kills = this.#kills.get(node);
     const wasDown = this.#down.has(node);
+    const began = performance.now();
     const stood = (): boolean => !wasDown && !this.#down.has(node) && this.#kills.get(node) === kills;
     try {
       const response = await request(node);
       const { status, headers } = response;
       const text = await response.text();
+      this.#slowestMilliseconds = Math.max(this.#slowestMilliseconds, performance.now() - began);
       if (status >= 500) this.ledger.problems.push(`${status} ${response.url} ${text}`);
       this.#answers.set(node, (this.#answers.get(node) ?? 0) + 1);
       return { status, headers, node, body: (text.startsWith('{') ? JSON.parse(text) : {}) as Answer['body'] };
@@ -136,7 +154,8 @@ export class BusyPair {
 
   /** Asks anew, of the other node, until there is an answer. */
   async #surely(request: Request): Promise<Answer & { readonly attempts: number }> {
-    let node = this.#random.pick([this.pair.a, this.pair.b]);
+    const nodes = [this.pair.a, this.pair.b];
+    let node = this.#random.pick(nodes.filter((one) => !this.#resting.has(one)));
     for (let attempts = 1; ; attempts++) {
       const answer = await this.#attempt(node, request);
       if (answer) return { ...answer, attempts };

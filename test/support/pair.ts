@@ -6,7 +6,16 @@ import type { Bootstrap } from '../../src/bootstrap/development.ts';
 import { createDatabase, createPool } from '../../src/db/connection.ts';
 import { cloneDatabase } from './database.ts';
 import { requestToken, TEST_MASTER_KEY, type Gatehouse } from './gatehouse.ts';
-import { freeAddresses, Processes, type Addresses, type Ending, type Environment, type Server } from './process.ts';
+import {
+  freeAddresses,
+  MAIN,
+  NODE,
+  Processes,
+  type Addresses,
+  type Ending,
+  type Environment,
+  type Server,
+} from './process.ts';
 
 export interface Pair {
   /** The first one's address is the issuer of both. */
@@ -17,8 +26,10 @@ export interface Pair {
   signal(node: Gatehouse, signal: NodeJS.Signals): void;
   /** How its process ended. */
   ended(node: Gatehouse): Promise<Ending>;
-  /** Another process in its place, when it is ready. */
-  startAgain(node: Gatehouse): Promise<void>;
+  /** Another process in its place, when it is ready; `main` is that of another version. */
+  startAgain(node: Gatehouse, main?: string): Promise<void>;
+  /** One more node. */
+  startAnother(): Promise<Server>;
   stop(): Promise<void>;
 }
 
@@ -43,8 +54,8 @@ export async function startPair(environment: Environment = {}, ofEach: readonly 
       GATEHOUSE_MASTER_KEY: TEST_MASTER_KEY,
       ...environment,
     };
-    const start = (index: number, at?: Addresses): Promise<Server> =>
-      processes.start({ ...common, ...ofEach[index] }, at);
+    const start = (index: number, at?: Addresses, main = MAIN): Promise<Server> =>
+      processes.ready([NODE, main], { ...common, ...ofEach[index] }, at);
     const running = [await start(0, addresses), await start(1)];
     const bootstrap = JSON.parse(await readFile(join(dataDir, 'bootstrap.json'), 'utf8')) as Bootstrap;
     const database = createDatabase(pool);
@@ -81,9 +92,10 @@ export async function startPair(environment: Environment = {}, ofEach: readonly 
       kill: (one) => processOf(one).signal('SIGKILL'),
       signal: (one, signal) => processOf(one).signal(signal),
       ended: (one) => processOf(one).ended(),
-      async startAgain(one) {
+      startAnother: () => start(2),
+      async startAgain(one, main) {
         const [port, managementPort] = [one.url, one.managementUrl].map((url) => Number(new URL(url).port));
-        running[indexOf(one)] = await start(indexOf(one), { port: port!, managementPort: managementPort! });
+        running[indexOf(one)] = await start(indexOf(one), { port: port!, managementPort: managementPort! }, main);
       },
       stop,
     };
