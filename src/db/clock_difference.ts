@@ -19,15 +19,19 @@ export const DATABASE_TIME = sql<Date>`clock_timestamp()`;
 
 export class ClockDifference {
   readonly #settings: ClockDifferenceSettings;
-  #milliseconds = 0;
+  #measured = 0;
+  /** Between our clock and that of the time that passes, when it was measured: a clock that jumps since shows at once. */
+  #offset: number;
+  #wasTooFar = false;
 
   constructor(settings: ClockDifferenceSettings) {
     this.#settings = settings;
+    this.#offset = this.#offsetNow();
   }
 
   /** Positive where this machine is ahead. Never more than is certain, however long the answer took. */
   get seconds(): number {
-    return this.#milliseconds / 1000;
+    return (this.#measured + this.#offsetNow() - this.#offset) / 1000;
   }
 
   get tooFar(): boolean {
@@ -41,11 +45,13 @@ export class ClockDifference {
 
   /** The database looked at its clock at some time between our two looks at ours. */
   note(askedAt: Date, databaseTime: Date, answeredAt: Date): void {
-    const before = this.tooFar;
     const ahead = Math.max(0, askedAt.getTime() - databaseTime.getTime());
     const behind = Math.max(0, databaseTime.getTime() - answeredAt.getTime());
-    this.#milliseconds = ahead - behind;
-    if (this.tooFar !== before) this.#settings.onChange(this);
+    this.#measured = ahead - behind;
+    this.#offset = this.#offsetNow();
+    if (this.tooFar === this.#wasTooFar) return;
+    this.#wasTooFar = this.tooFar;
+    this.#settings.onChange(this);
   }
 
   /** Throws `CannotStart` where the clocks are too far apart to begin with. */
@@ -58,5 +64,9 @@ export class ClockDifference {
     throw new CannotStart(
       `This machine's clock is ${this.inWords}, and ${atMostSeconds} s are allowed: set both by NTP, or allow more with GATEHOUSE_CLOCK_DIFFERENCE_SECONDS.`,
     );
+  }
+
+  #offsetNow(): number {
+    return this.#settings.clock().getTime() - performance.now();
   }
 }

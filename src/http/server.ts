@@ -1,5 +1,5 @@
 /** An HTTP server with bounds on time and size, that stops without dropping a request. */
-import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
 import { once } from 'node:events';
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net';
@@ -38,6 +38,8 @@ export class HttpServer {
   /** Connections whose TLS handshake is not over, by what tells them apart: Node does not count them at all. */
   readonly #greeting = new Map<string, Socket>();
 
+  /** Answers that are owed. */
+  readonly #owed = new Set<ServerResponse>();
   #open = 0;
   #leaving = false;
 
@@ -56,6 +58,8 @@ export class HttpServer {
     });
     this.#server.on('request', ({ socket }, response) => {
       this.#silent.delete(socket);
+      this.#owed.add(response);
+      response.on('close', () => this.#owed.delete(response));
       if (this.#leaving) response.shouldKeepAlive = false;
     });
     this.#server.on('request', listener);
@@ -83,6 +87,7 @@ export class HttpServer {
   /** From now on each answer ends its connection, so that clients go elsewhere before anything is closed. */
   leave(): void {
     this.#leaving = true;
+    for (const response of this.#owed) if (!response.headersSent) response.shouldKeepAlive = false;
   }
 
   /** Takes no new connections, lets requests under way finish, and cuts what is left when the time is over. */
