@@ -1,5 +1,5 @@
 /** An HTTP server with bounds on time and size, that stops without dropping a request. */
-import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
 import { once } from 'node:events';
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net';
@@ -15,10 +15,14 @@ const LIMITS = {
   connectionsCheckingInterval: 2_000,
 } as const;
 const HEADERS_AT_MOST = 100;
-/** For how long a client may take in nothing of what it asked for. */
-const STALLED_MILLISECONDS = 20_000;
-/** Some 15 kB each. */
+/** For how long a client may take in nothing of what it asked for; Node gives it that long twice. */
+const STALLED_MILLISECONDS = 15_000;
+/** Some 15 kB each, where nobody speaks on it. */
 const CONNECTIONS_AT_MOST = 10_000;
+/** Answers that one connection may be owed at a time. No browser and hardly any client asks before it is answered. */
+const OWED_AT_MOST = 8;
+/** How much of a body that nobody wants any more is still taken in, so that its sender gets to read the answer. */
+const UNWANTED_BYTES = 1024 * 1024;
 /**
  * For how long connections are still listened to that nobody speaks on, when the server stops: what a client sends in
  * the moment in which we close is lost, and it can't know whether we have read it.
@@ -38,8 +42,9 @@ export class HttpServer {
   /** Connections whose TLS handshake is not over, by what tells them apart: Node does not count them at all. */
   readonly #greeting = new Map<string, Socket>();
 
-  /** Answers that are owed. */
+  /** Answers that are owed, and how many on each connection that is owed any. */
   readonly #owed = new Set<ServerResponse>();
+  readonly #owedOn = new Map<Socket, number>();
   #open = 0;
   #leaving = false;
 
@@ -56,13 +61,9 @@ export class HttpServer {
       this.#silent.add(socket);
       socket.on('close', () => this.#silent.delete(socket));
     });
-    this.#server.on('request', ({ socket }, response) => {
-      this.#silent.delete(socket);
-      this.#owed.add(response);
-      response.on('close', () => this.#owed.delete(response));
-      if (this.#leaving) response.shouldKeepAlive = false;
+    this.#server.on('request', (request, response) => {
+      if (this.#mayAsk(request, response)) listener(request, response);
     });
-    this.#server.on('request', listener);
   }
 
   /** Puts another certificate or other authorities in force, for connections from now on. */
@@ -106,6 +107,30 @@ export class HttpServer {
     clearTimeout(cut);
   }
 
+  #mayAsk(request: IncomingMessage, response: ServerResponse): boolean {
+    const { socket } = request;
+    const count = (this.#owedOn.get(socket) ?? 0) + 1;
+    if (count > OWED_AT_MOST) {
+      socket.destroy();
+      return false;
+    }
+    this.#silent.delete(socket);
+    this.#owed.add(response);
+    this.#owedOn.set(socket, count);
+    response.on('close', () => this.#hasAnswered(request, response));
+    if (this.#leaving) response.shouldKeepAlive = false;
+    return true;
+  }
+
+  #hasAnswered(request: IncomingMessage, response: ServerResponse): void {
+    const { socket } = request;
+    const count = this.#owedOn.get(socket)! - 1;
+    this.#owed.delete(response);
+    if (count === 0) this.#owedOn.delete(socket);
+    else this.#owedOn.set(socket, count);
+    if (!request.complete) boundRest(request);
+  }
+
   /**
    * Where there are too many, the oldest has to go of those that have not asked for anything yet; where there is none,
    * those that may or may not ask for something more.
@@ -143,6 +168,17 @@ export class HttpServer {
     this.#server.closeAllConnections();
     for (const socket of this.#greeting.values()) socket.destroy();
   }
+}
+
+/** Node reads the rest of a body that was not wanted, to find where the next request begins, however long it is. */
+function boundRest(request: IncomingMessage): void {
+  const { socket } = request;
+  const limit = socket.bytesRead + UNWANTED_BYTES;
+  const watch = setInterval(() => {
+    if (socket.bytesRead > limit) socket.destroy();
+    if (request.complete || socket.destroyed) clearInterval(watch);
+  }, 10);
+  watch.unref();
 }
 
 function reason({ code, message }: NodeJS.ErrnoException, host: string, port: number): string {
