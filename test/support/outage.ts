@@ -102,6 +102,11 @@ export class Outage {
       const { response, text } = await time(path, () => fetch(this.gatehouse.url + path));
       assert.equal(response.status, 200, `${path}: ${text}`);
     }
+    const { known, revoked, tokenOfRevoked } = this.clients;
+    const told = await time('introspection', () =>
+      postForm(`${this.gatehouse.url}/introspect`, { token: tokenOfRevoked }, known),
+    );
+    assert.deepEqual([told.response.status, told.text], [200, '{"active":false}'], revoked.client_id);
     assert.match((await this.check('database')) ?? '', /^200 away, serving known clients for \d+ s more$/);
     assert.ok((await this.gauge('gatehouse_database_breaker')) > 0);
     assert.ok((await this.gauge('gatehouse_outage_seconds_left')) > 0);
@@ -153,6 +158,7 @@ export async function time(what: string, ask: () => Promise<Response>): Promise<
 interface Clients {
   readonly known: RegisteredClient;
   readonly revoked: RegisteredClient;
+  readonly tokenOfRevoked: string;
   readonly application: RegisteredClient;
   readonly device: RegisteredClient;
   readonly till: RegisteredClient;
@@ -167,15 +173,17 @@ interface Clients {
 
 async function prepareClients(gatehouse: Gatehouse): Promise<Clients> {
   const [known, revoked, application, device, till] = [
-    await registerClient(gatehouse),
+    await registerClient(gatehouse, { introspects: [gatehouse.demo.resource] }),
     await registerClient(gatehouse),
     await registerApplication(gatehouse),
     await registerDevice(gatehouse),
     await registerTill(gatehouse),
   ];
-  await requestToken(gatehouse.url, revoked);
+  const tokenOfRevoked = await requestToken(gatehouse.url, revoked);
   const done = await gatehouse.adminCall('POST', `/clients/${revoked.client_id}/revoke`, { reason: 'left' });
   assert.ok(done.ok, await done.text());
+  // from here on this node knows by heart that it is revoked
+  await postForm(`${gatehouse.url}/introspect`, { token: tokenOfRevoked }, known);
   const person = new Person(gatehouse);
   const { tokens } = await signIn(gatehouse, application, { scope: 'openid offline_access', person });
   const visitor = new Person(gatehouse);
@@ -185,6 +193,7 @@ async function prepareClients(gatehouse: Gatehouse): Promise<Clients> {
   return {
     known,
     revoked,
+    tokenOfRevoked,
     application,
     device,
     till,
