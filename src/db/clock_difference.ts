@@ -62,7 +62,7 @@ export class ClockDifference {
     this.note(askedAt, rows[0]!.at, clock());
     if (!this.tooFar) return;
     throw new CannotStart(
-      `This machine's clock is ${this.inWords}, and ${atMostSeconds} s are allowed: set both by NTP, or allow more with GATEHOUSE_CLOCK_DIFFERENCE_SECONDS.`,
+      `This machine's clock is ${this.inWords}, and ${atMostSeconds} s are allowed: set both by NTP.`,
     );
   }
 

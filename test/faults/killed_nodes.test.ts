@@ -51,7 +51,7 @@ describe(`two nodes under load, of which one or the other is killed ${KILLS} tim
     const counted = new Map<string, number>();
     for (const { client_id, details } of rows) {
       const value = detail === 'client_id' ? client_id : (details as Record<string, string | undefined>)[detail];
-      if (value != null) counted.set(value, (counted.get(value) ?? 0) + 1);
+      if (typeof value === 'string') counted.set(value, (counted.get(value) ?? 0) + 1);
     }
     return counted;
   };

@@ -15,7 +15,7 @@ export interface Tokens {
 }
 
 /** What was acknowledged, and may not be lost. */
-export class Ledger {
+class Ledger {
   /** The jti of every access token that was given. */
   readonly issued: string[] = [];
   readonly rotations: { readonly client: RegisteredClient; readonly secretId: string; readonly secret: string }[] = [];
@@ -278,5 +278,5 @@ export function jtiOf(token: string): string {
 
 function describe(error: unknown): string {
   const { message, cause } = error as Error;
-  return `${message} ${String(cause ?? '')}`;
+  return cause instanceof Error ? `${message}: ${cause.message}` : message;
 }
