@@ -1,12 +1,13 @@
-/** A Gatehouse whose database can be taken away, those who ask it for things, and what must be true of the answers. */
+/** A Gatehouse in a process of its own, whose database can be taken away, those who ask it for things, and what must be true of the answers. */
 import assert from 'node:assert/strict';
 import { decodeJwt } from 'jose';
 import { registerApplication, REDIRECT_URI, signIn } from './code_flow.ts';
 import { Way, type Cluster } from './cut_off.ts';
 import { registerDevice } from './device_flow.ts';
 import { registerTill } from './backchannel.ts';
-import { postForm, requestToken, startGatehouse, type Gatehouse } from './gatehouse.ts';
+import { postForm, requestToken, type Gatehouse } from './gatehouse.ts';
 import { eventually, registerClient, type RegisteredClient } from './operator.ts';
+import { startNode } from './pair.ts';
 import { Person } from './person.ts';
 
 /** An answer, and how long it took. */
@@ -38,10 +39,17 @@ export class Outage {
 
   static async prepare(cluster: Cluster, environment: Readonly<Record<string, string>> = {}): Promise<Outage> {
     const way = await Way.to(cluster);
-    const gatehouse = await startGatehouse({
-      databaseUrl: way.url(cluster),
-      environment: { GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS: '600', ...environment },
-    });
+    const gatehouse = await startNode(
+      { databaseUrl: way.url(cluster), directUrl: cluster.url },
+      {
+        // requests come from one address, in the time of many
+        GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: '100000',
+        GATEHOUSE_ADDRESS_REQUESTS_BURST: '100000',
+        GATEHOUSE_OVERLOAD_MILLISECONDS: '10000',
+        GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS: '600',
+        ...environment,
+      },
+    );
     const outage = new Outage(cluster, way, gatehouse, await prepareClients(gatehouse));
     await outage.token();
     return outage;

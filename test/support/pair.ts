@@ -59,30 +59,16 @@ export async function startPair(environment: Environment = {}, ofEach: readonly 
     const running = [await start(0, addresses), await start(1)];
     const bootstrap = JSON.parse(await readFile(join(dataDir, 'bootstrap.json'), 'utf8')) as Bootstrap;
     const database = createDatabase(pool);
-    const node = ({ url, managementUrl }: Server, index: number): Gatehouse => ({
-      ...bootstrap,
-      url,
-      managementUrl,
-      adminUrl: url,
-      databaseUrl: clone.url,
-      database,
-      get log() {
-        return running[index]!.output().stdout.split('\n');
-      },
-      adminToken: (scope) => requestToken(url, bootstrap.admin, scope),
-      async adminCall(method, path, body, headers = {}) {
-        return fetch(`${url}/admin/v1${path}`, {
-          method,
-          headers: {
-            authorization: `Bearer ${await requestToken(url, bootstrap.admin)}`,
-            ...(body !== undefined && { 'content-type': 'application/json' }),
-            ...headers,
-          },
-          ...(body !== undefined && { body: JSON.stringify(body) }),
-        });
-      },
-      stop,
-    });
+    const node = ({ url, managementUrl }: Server, index: number): Gatehouse =>
+      asGatehouse({
+        ...bootstrap,
+        url,
+        managementUrl,
+        databaseUrl: clone.url,
+        database,
+        output: () => running[index]!.output().stdout,
+        stop,
+      });
     const [a, b] = running.map(node) as [Gatehouse, Gatehouse];
     const indexOf = (one: Gatehouse): number => (one === a ? 0 : 1);
     const processOf = (one: Gatehouse): Server => running[indexOf(one)]!;
@@ -103,6 +89,76 @@ export async function startPair(environment: Environment = {}, ofEach: readonly 
     await stop();
     throw error;
   }
+}
+
+/** One node in a process of its own, on a database of the caller's, which tests reach by another way than the node. */
+export async function startNode(
+  { databaseUrl, directUrl }: { readonly databaseUrl: string; readonly directUrl: string },
+  environment: Environment = {},
+): Promise<Gatehouse> {
+  const processes = new Processes();
+  const dataDir = await mkdtemp(join(tmpdir(), 'gatehouse-node-'));
+  const pool = createPool({ connectionString: directUrl, maxConnections: 5, onIdleError: () => {} });
+  const stop = async (): Promise<void> => {
+    await processes.end();
+    await pool.end();
+    await rm(dataDir, { recursive: true, force: true });
+  };
+  try {
+    const addresses = await freeAddresses();
+    const server = await processes.start(
+      {
+        ISSUER: `http://127.0.0.1:${addresses.port}`,
+        DATABASE_URL: databaseUrl,
+        GATEHOUSE_DATA_DIR: dataDir,
+        GATEHOUSE_MASTER_KEY: TEST_MASTER_KEY,
+        ...environment,
+      },
+      addresses,
+    );
+    const bootstrap = JSON.parse(await readFile(join(dataDir, 'bootstrap.json'), 'utf8')) as Bootstrap;
+    return asGatehouse({
+      ...bootstrap,
+      url: server.url,
+      managementUrl: server.managementUrl,
+      databaseUrl,
+      database: createDatabase(pool),
+      output: () => server.output().stdout,
+      async stop() {
+        server.signal('SIGTERM');
+        await server.ended();
+        await stop();
+      },
+    });
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+type Process = Omit<Gatehouse, 'adminUrl' | 'log' | 'adminToken' | 'adminCall'> & { readonly output: () => string };
+
+function asGatehouse({ output, ...its }: Process): Gatehouse {
+  const { url, admin } = its;
+  return {
+    ...its,
+    adminUrl: url,
+    get log() {
+      return output().split('\n');
+    },
+    adminToken: (scope) => requestToken(url, admin, scope),
+    async adminCall(method, path, body, headers = {}) {
+      return fetch(`${url}/admin/v1${path}`, {
+        method,
+        headers: {
+          authorization: `Bearer ${await requestToken(url, admin)}`,
+          ...(body !== undefined && { 'content-type': 'application/json' }),
+          ...headers,
+        },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+      });
+    },
+  };
 }
 
 /** So many requests at the same moment, to both nodes in turn. */
