@@ -88,6 +88,22 @@ describe('the HTTP server', () => {
     await drained;
   });
 
+  it('owes one connection no more than a few answers at a time', async () => {
+    const socket = await open();
+    const gone = once(socket, 'close');
+    socket.write('GET /slow HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(9));
+    await gone;
+    const modest = await open();
+    modest.write('GET /slow HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(8));
+    let answers = '';
+    const all = new Promise<void>((resolve) => {
+      modest.on('data', (bytes: Buffer) => (answers += bytes.toString()).match(/done/g)?.length === 8 && resolve());
+    });
+    release();
+    await all;
+    modest.destroy();
+  });
+
   it('holds no more connections than it has room for: the oldest that asked for nothing has to go', async () => {
     await server.drain(0);
     server = new HttpServer((_, response) => response.end('done'), undefined, { connectionsAtMost: 3 });

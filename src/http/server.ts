@@ -41,10 +41,8 @@ export class HttpServer {
   readonly #silent = new Set<Socket>();
   /** Connections whose TLS handshake is not over, by what tells them apart: Node does not count them at all. */
   readonly #greeting = new Map<string, Socket>();
-
-  /** Answers that are owed, and how many on each connection that is owed any. */
-  readonly #owed = new Set<ServerResponse>();
-  readonly #owedOn = new Map<Socket, number>();
+  /** What each connection that has asked for something is owed, if anything. */
+  readonly #owed = new Map<Socket, Set<ServerResponse>>();
   #open = 0;
   #leaving = false;
 
@@ -59,7 +57,10 @@ export class HttpServer {
     if (tls) this.#watchHandshakes();
     this.#server.on(tls ? 'secureConnection' : 'connection', (socket: Socket) => {
       this.#silent.add(socket);
-      socket.on('close', () => this.#silent.delete(socket));
+      socket.on('close', () => {
+        this.#silent.delete(socket);
+        this.#owed.delete(socket);
+      });
     });
     this.#server.on('request', (request, response) => {
       if (this.#mayAsk(request, response)) listener(request, response);
@@ -88,7 +89,9 @@ export class HttpServer {
   /** From now on each answer ends its connection, so that clients go elsewhere before anything is closed. */
   leave(): void {
     this.#leaving = true;
-    for (const response of this.#owed) if (!response.headersSent) response.shouldKeepAlive = false;
+    for (const response of [...this.#owed.values()].flatMap((owed) => [...owed])) {
+      if (!response.headersSent) response.shouldKeepAlive = false;
+    }
   }
 
   /** Takes no new connections, lets requests under way finish, and cuts what is left when the time is over. */
@@ -109,26 +112,22 @@ export class HttpServer {
 
   #mayAsk(request: IncomingMessage, response: ServerResponse): boolean {
     const { socket } = request;
-    const count = (this.#owedOn.get(socket) ?? 0) + 1;
-    if (count > OWED_AT_MOST) {
+    const owed = this.#owed.get(socket) ?? new Set();
+    if (owed.size >= OWED_AT_MOST) {
       socket.destroy();
       return false;
     }
-    this.#silent.delete(socket);
-    this.#owed.add(response);
-    this.#owedOn.set(socket, count);
-    response.on('close', () => this.#hasAnswered(request, response));
+    if (owed.size === 0) {
+      this.#silent.delete(socket);
+      this.#owed.set(socket, owed);
+    }
+    owed.add(response);
+    response.on('close', () => {
+      owed.delete(response);
+      if (!request.complete) boundRest(request);
+    });
     if (this.#leaving) response.shouldKeepAlive = false;
     return true;
-  }
-
-  #hasAnswered(request: IncomingMessage, response: ServerResponse): void {
-    const { socket } = request;
-    const count = this.#owedOn.get(socket)! - 1;
-    this.#owed.delete(response);
-    if (count === 0) this.#owedOn.delete(socket);
-    else this.#owedOn.set(socket, count);
-    if (!request.complete) boundRest(request);
   }
 
   /**
