@@ -78,6 +78,8 @@ export interface Config {
   /** How late this process may be with its own work before it answers 503 instead of taking on more. */
   readonly overloadMilliseconds: number;
   readonly changePollMilliseconds: number;
+  /** How far this machine's clock may be from the database's; 0: as far as it likes. */
+  readonly clockDifferenceSeconds: number;
   /** How long audit entries are kept, at least; 0 keeps them for ever. */
   readonly auditRetentionDays: number;
   /** How long an audit entry may be under no signed checkpoint. */
@@ -144,6 +146,7 @@ const schema = z.object({
   GATEHOUSE_ADDRESS_REQUESTS_BURST: whole(1, 1_000_000, 1_000),
   GATEHOUSE_OVERLOAD_MILLISECONDS: whole(10, 10_000, 100),
   GATEHOUSE_CHANGE_POLL_MILLISECONDS: whole(50, 900, 500),
+  GATEHOUSE_CLOCK_DIFFERENCE_SECONDS: whole(0, 15, 10),
   GATEHOUSE_AUDIT_RETENTION_DAYS: whole(0, 36_500, 400),
   GATEHOUSE_AUDIT_CHECKPOINT_SECONDS: whole(5, 3_600, 60),
   GATEHOUSE_SHUTDOWN_DELAY_SECONDS: optionalWhole(0, 60),
@@ -220,6 +223,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     },
     overloadMilliseconds: env.GATEHOUSE_OVERLOAD_MILLISECONDS,
     changePollMilliseconds: env.GATEHOUSE_CHANGE_POLL_MILLISECONDS,
+    clockDifferenceSeconds: env.GATEHOUSE_CLOCK_DIFFERENCE_SECONDS,
     auditRetentionDays: env.GATEHOUSE_AUDIT_RETENTION_DAYS,
     auditCheckpointSeconds: env.GATEHOUSE_AUDIT_CHECKPOINT_SECONDS,
     shutdownDelaySeconds: env.GATEHOUSE_SHUTDOWN_DELAY_SECONDS ?? (production ? 3 : 0),

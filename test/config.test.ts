@@ -58,6 +58,7 @@ describe('the configuration', () => {
       addressRequests: { perSecond: 100, burst: 1_000 },
       overloadMilliseconds: 100,
       changePollMilliseconds: 500,
+      clockDifferenceSeconds: 10,
       auditRetentionDays: 400,
       auditCheckpointSeconds: 60,
       shutdownDelaySeconds: 0,

@@ -65,6 +65,75 @@ describe('the HTTP server', () => {
     for (const socket of sockets) socket.destroy();
   });
 
+  it('tells clients to close their connections once it is about to stop, those that wait for an answer too', async () => {
+    const slow = fetch(url('/slow'));
+    await arrived;
+    assert.equal((await fetch(url('/'))).headers.get('connection'), 'keep-alive');
+    server.leave();
+    assert.equal((await fetch(url('/'))).headers.get('connection'), 'close');
+    release();
+    assert.equal((await slow).headers.get('connection'), 'close');
+  });
+
+  it('answers what is asked on a kept connection in the moment in which it stops', async () => {
+    const socket = await open();
+    const ask = async (): Promise<string> => {
+      socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+      const [answer] = (await once(socket, 'data')) as [Buffer];
+      return answer.toString();
+    };
+    assert.match(await ask(), /^HTTP\/1\.1 200 OK\r\n[^]*Connection: keep-alive\r\n/);
+    const drained = server.drain(5_000);
+    assert.match(await ask(), /^HTTP\/1\.1 200 OK\r\n[^]*Connection: close\r\n/);
+    await drained;
+  });
+
+  it('owes one connection no more than a few answers at a time', async () => {
+    const socket = await open();
+    const gone = once(socket, 'close');
+    socket.write('GET /slow HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(9));
+    await gone;
+    const modest = await open();
+    modest.write('GET /slow HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(8));
+    let answers = '';
+    const all = new Promise<void>((resolve) => {
+      modest.on('data', (bytes: Buffer) => (answers += bytes.toString()).match(/done/g)?.length === 8 && resolve());
+    });
+    release();
+    await all;
+    modest.destroy();
+  });
+
+  it('holds no more connections than it has room for: the oldest that asked for nothing has to go', async () => {
+    await server.drain(0);
+    server = new HttpServer((_, response) => response.end('done'), undefined, { connectionsAtMost: 3 });
+    port = await server.listen('127.0.0.1', 0);
+    const sockets = [await open(), await open(), await open()];
+    const gone = once(sockets[0]!, 'close');
+    assert.equal(await (await fetch(url('/'))).text(), 'done');
+    await gone;
+    assert.deepEqual(
+      sockets.map(({ destroyed }) => destroyed),
+      [true, false, false],
+    );
+    for (const socket of sockets) socket.destroy();
+  });
+
+  it('closes kept connections when it has no room and all have asked for something', async () => {
+    await server.drain(0);
+    server = new HttpServer((_, response) => response.end('done'), undefined, { connectionsAtMost: 2 });
+    port = await server.listen('127.0.0.1', 0);
+    const sockets = [await open(), await open()];
+    for (const socket of sockets) {
+      socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+      await once(socket, 'data');
+    }
+    const gone = Promise.all(sockets.map((socket) => once(socket, 'close')));
+    await assert.rejects(fetch(url('/')));
+    await gone;
+    assert.equal(await (await fetch(url('/'))).text(), 'done');
+  });
+
   it('cuts a request that outlasts the grace', async () => {
     const slow = fetch(url('/slow')).then(
       () => 'answered',

@@ -1,5 +1,5 @@
 /** Who answers which request: what every one of them passes first, and the order in which they are asked. */
-import type { RequestListener } from 'node:http';
+import type { IncomingMessage, RequestListener } from 'node:http';
 import Koa from 'koa';
 import type { Provider } from 'oidc-provider';
 import { PasswordCheck } from '../accounts/password_check.ts';
@@ -7,7 +7,7 @@ import { ADMIN_PREFIX, ADMIN_SCOPES, createAdmin } from '../admin/admin.ts';
 import { addSeconds } from '../base/clock.ts';
 import { SecretVerifier } from '../clients/secret_verifier.ts';
 import type { FetchDocument } from '../clients/sector.ts';
-import { admitUnless } from '../http/admission.ts';
+import { admitUnless, type Refused } from '../http/admission.ts';
 import { brokenOff } from '../http/broken_off.ts';
 import { clientAddress } from '../http/client_address.ts';
 import type { Metrics } from '../http/metrics.ts';
@@ -199,7 +199,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
   return {
     // what costs least is asked first: whether there is time at all, then whether a client proves itself in passing
     public: admitUnless(
-      () => traffic.refusesAny(),
+      (request) => traffic.refusesAny() ?? refusesInWrongTime(house, request),
       open,
       lean.before(
         admitUnless(
@@ -236,8 +236,22 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
         ],
       ),
     ),
-    admin: apart ? listener(settings, house, metrics, open, [described, admin, last]) : undefined,
+    admin: apart
+      ? admitUnless(
+          (request) => refusesInWrongTime(house, request),
+          open,
+          listener(settings, house, metrics, open, [described, admin, last]),
+        )
+      : undefined,
   };
+}
+
+/** Keys and what discovery says are as true as ever; all else would be dated wrongly. */
+const TIMELESS = /\/(?:jwks|\.well-known\/[^?]*)(?:\?.*)?$/;
+
+function refusesInWrongTime({ difference }: House, { url = '' }: IncomingMessage): Refused | undefined {
+  if (!difference.tooFar || TIMELESS.test(url)) return undefined;
+  return { status: 503, retryAfterSeconds: 5, why: "this machine's clock is wrong" };
 }
 
 /** What every request passes first, then who answers which path. */

@@ -19,6 +19,7 @@ import { SecretUses } from '../clients/secret_uses.ts';
 import { subjectsUnder } from '../clients/subject.ts';
 import { type Config } from '../config.ts';
 import { Breaker } from '../db/breaker.ts';
+import { ClockDifference } from '../db/clock_difference.ts';
 import type { Database } from '../db/connection.ts';
 import { guard } from '../db/connections.ts';
 import { transact } from '../db/transaction.ts';
@@ -86,6 +87,13 @@ export async function furnish({
   ca,
 }: AppSettings) {
   const { issuer } = config;
+  const difference = new ClockDifference({
+    clock,
+    atMostSeconds: config.clockDifferenceSeconds,
+    onChange: ({ tooFar, seconds }) =>
+      tooFar ? log.error({ seconds }, 'clock.differs') : log.info({ seconds }, 'clock.agrees'),
+  });
+  await difference.demandAgreement(database);
   const now = clock();
   const vault = new Vault(database, masterKeys);
   await vault.verify();
@@ -105,6 +113,8 @@ export async function furnish({
   const breaker = new Breaker({
     connectionString: databaseUrl,
     patienceMilliseconds: config.databasePatienceMilliseconds,
+    clock,
+    difference,
     onOpen: (error) => log.error({ error }, 'database.away'),
     onClose: () => log.info('database.back'),
   });
@@ -205,6 +215,7 @@ export async function furnish({
   return {
     traffic,
     breaker,
+    difference,
     standing,
     clientCertificates,
     vault,

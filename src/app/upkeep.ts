@@ -23,7 +23,7 @@ export function startJobs({ config, database, clock, log, siblings }: AppSetting
     },
     { name: 'audit_partitions', everyMilliseconds: 3_600_000, run: keepPartitions },
   ];
-  scheduler.start([
+  const jobs: readonly Job[] = [
     ...((siblings?.first ?? true) ? forAll : []),
     { name: 'secret_uses', everyMilliseconds: 20_000, run: () => house.uses.write() },
     {
@@ -32,7 +32,10 @@ export function startJobs({ config, database, clock, log, siblings }: AppSetting
       run: () => house.checkpoints.make(),
     },
     { name: 'revoked_tokens', everyMilliseconds: 300_000, run: async () => house.revoked.forgetExpired(clock()) },
-  ]);
+  ];
+  // what is due, and what has expired, a clock that is wrong doesn't know
+  const unlessClockDiffers = (run: Job['run']) => async () => house.difference.tooFar || run();
+  scheduler.start(jobs.map((job) => ({ ...job, run: unlessClockDiffers(() => job.run()) })));
   return scheduler;
 
   async function keepPartitions(): Promise<void> {
@@ -79,7 +82,13 @@ export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House
     () => house.traffic.eventLoopDelayMilliseconds,
     'max',
   );
-  const { breaker, standing } = house;
+  const { breaker, standing, difference } = house;
+  metrics.gauge(
+    'gatehouse_clock_difference_seconds',
+    "How far this machine's clock is ahead of the database's, at least; less than 0: behind it.",
+    () => difference.seconds,
+    'average',
+  );
   metrics.gauge(
     'gatehouse_database_breaker',
     'Whether the database is there: 0 it is, 1 it is away, 2 it is being tried.',
@@ -112,7 +121,7 @@ const CHANGE_LOG_STALE_MILLISECONDS = 5_000;
 
 /** A node that serves from memory stays in traffic: all of them lose the database at once, and would leave together. */
 export async function readiness({ database }: AppSettings, house: House, draining: boolean): Promise<Readiness> {
-  const { standing } = house;
+  const { standing, difference } = house;
   const reachable = await sql`select 1`.execute(database).then(
     () => true,
     () => false,
@@ -120,10 +129,11 @@ export async function readiness({ database }: AppSettings, house: House, drainin
   const stands = !reachable && standing.away && standing.permits;
   const fresh = house.changes.ageMilliseconds() < CHANGE_LOG_STALE_MILLISECONDS;
   return {
-    ready: ((reachable && fresh) || stands) && !draining,
+    ready: ((reachable && fresh) || stands) && !difference.tooFar && !draining,
     checks: {
       database: reachable ? 'ok' : stands ? awayFor(standing.secondsLeft) : 'not reachable',
       change_log: fresh ? 'ok' : 'not read for a while',
+      clock: difference.tooFar ? difference.inWords : 'ok',
       shutdown: draining ? 'draining' : 'ok',
     },
   };

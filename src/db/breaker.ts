@@ -16,6 +16,8 @@ import {
 } from 'cockatiel';
 import { sql } from 'kysely';
 import type pg from 'pg';
+import type { Clock } from '../base/clock.ts';
+import { DATABASE_TIME, type ClockDifference } from './clock_difference.ts';
 import { createDatabase, createPool, Unavailable, type Database } from './connection.ts';
 import { connectionsOf, type Connections } from './connections.ts';
 
@@ -23,6 +25,9 @@ export interface BreakerSettings {
   readonly connectionString: string;
   /** How long a look may take. */
   readonly patienceMilliseconds: number;
+  readonly clock: Clock;
+  /** Hears at each look what time it is there. */
+  readonly difference: ClockDifference;
   readonly onOpen: (error: unknown) => void;
   readonly onClose: () => void;
 }
@@ -139,9 +144,13 @@ export class Breaker {
   }
 
   async #answers(): Promise<void> {
+    const { clock, difference } = this.#settings;
+    const askedAt = clock();
     const { rows } = await sql<{
       read_only: string;
-    }>`select current_setting('transaction_read_only') as read_only`.execute(this.#database);
+      at: Date;
+    }>`select current_setting('transaction_read_only') as read_only, ${DATABASE_TIME} as at`.execute(this.#database);
+    if (rows[0]) difference.note(askedAt, rows[0].at, clock());
     if (rows[0]?.read_only === 'on') throw new ReadOnly('The database is read-only.');
     await this.#alsoTry(this.#database);
   }

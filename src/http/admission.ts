@@ -6,6 +6,8 @@ import type { OpenRequest } from './request_context.ts';
 export interface Refused {
   readonly status: 429 | 503;
   readonly retryAfterSeconds: number;
+  /** For a 503; it has too much to do, unless told otherwise. */
+  readonly why?: string;
   /** For `RateLimit-Policy`, where it was a limit of this kind. */
   readonly policy?: string | undefined;
 }
@@ -34,8 +36,11 @@ export function refusalHeaders({ retryAfterSeconds, policy }: Refused): Record<s
   };
 }
 
-export function refusalBody({ status, retryAfterSeconds }: Refused): { error: string; error_description: string } {
-  const why = status === 429 ? 'too many requests' : 'the server has too much to do';
+export function refusalBody({
+  status,
+  retryAfterSeconds,
+  why = status === 429 ? 'too many requests' : 'the server has too much to do',
+}: Refused): { error: string; error_description: string } {
   return {
     error: 'temporarily_unavailable',
     error_description: `${why}; try again in ${retryAfterSeconds} s`,

@@ -1,8 +1,8 @@
 /** An HTTP server with bounds on time and size, that stops without dropping a request. */
-import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
 import { once } from 'node:events';
-import type { AddressInfo, Socket } from 'node:net';
+import { Server as NetServer, type AddressInfo, type Socket } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import { CannotStart } from '../base/cannot_start.ts';
 
@@ -11,8 +11,23 @@ const LIMITS = {
   headersTimeout: 10_000,
   requestTimeout: 15_000,
   keepAliveTimeout: 65_000,
+  // how late the two before the last may strike
+  connectionsCheckingInterval: 2_000,
 } as const;
 const HEADERS_AT_MOST = 100;
+/** For how long a client may take in nothing of what it asked for; Node gives it that long twice. */
+const STALLED_MILLISECONDS = 15_000;
+/** Some 15 kB each, where nobody speaks on it. */
+const CONNECTIONS_AT_MOST = 10_000;
+/** Answers that one connection may be owed at a time. No browser and hardly any client asks before it is answered. */
+const OWED_AT_MOST = 8;
+/** How much of a body that nobody wants any more is still taken in, so that its sender gets to read the answer. */
+const UNWANTED_BYTES = 1024 * 1024;
+/**
+ * For how long connections are still listened to that nobody speaks on, when the server stops: what a client sends in
+ * the moment in which we close is lost, and it can't know whether we have read it.
+ */
+const LINGER_MILLISECONDS = 300;
 /** Asked for, never demanded: whether a certificate is needed, and whose, the request decides. */
 const TLS = { requestCert: true, rejectUnauthorized: false, handshakeTimeout: 10_000 } as const;
 
@@ -21,21 +36,35 @@ export class CannotListen extends CannotStart {}
 
 export class HttpServer {
   readonly #server: Server;
+  readonly #connectionsAtMost: number;
   /** Connections that have not asked for anything yet, as load balancers keep them: Node does not count them as idle. */
   readonly #silent = new Set<Socket>();
   /** Connections whose TLS handshake is not over, by what tells them apart: Node does not count them at all. */
   readonly #greeting = new Map<string, Socket>();
+  /** What each connection that has asked for something is owed, if anything. */
+  readonly #owed = new Map<Socket, Set<ServerResponse>>();
+  #open = 0;
+  #leaving = false;
 
   /** With `tls` the server speaks TLS, and asks clients for a certificate. */
-  constructor(listener: RequestListener, tls?: SecureContextOptions) {
-    this.#server = tls ? createTlsServer({ ...LIMITS, ...TLS, ...tls }, listener) : createServer(LIMITS, listener);
+  constructor(listener: RequestListener, tls?: SecureContextOptions, { connectionsAtMost = CONNECTIONS_AT_MOST } = {}) {
+    this.#connectionsAtMost = connectionsAtMost;
+    this.#server = tls ? createTlsServer({ ...LIMITS, ...TLS, ...tls }) : createServer(LIMITS);
     this.#server.maxHeadersCount = HEADERS_AT_MOST;
+    this.#server.timeout = STALLED_MILLISECONDS;
+    // of TCP: whoever keeps silent in a TLS handshake counts too
+    this.#server.on('connection', (socket: Socket) => this.#makeRoom(socket));
     if (tls) this.#watchHandshakes();
     this.#server.on(tls ? 'secureConnection' : 'connection', (socket: Socket) => {
       this.#silent.add(socket);
-      socket.on('close', () => this.#silent.delete(socket));
+      socket.on('close', () => {
+        this.#silent.delete(socket);
+        this.#owed.delete(socket);
+      });
     });
-    this.#server.on('request', ({ socket }) => this.#silent.delete(socket));
+    this.#server.on('request', (request, response) => {
+      if (this.#mayAsk(request, response)) listener(request, response);
+    });
   }
 
   /** Puts another certificate or other authorities in force, for connections from now on. */
@@ -57,18 +86,63 @@ export class HttpServer {
     return (this.#server.address() as AddressInfo).port;
   }
 
+  /** From now on each answer ends its connection, so that clients go elsewhere before anything is closed. */
+  leave(): void {
+    this.#leaving = true;
+    for (const response of [...this.#owed.values()].flatMap((owed) => [...owed])) {
+      if (!response.headersSent) response.shouldKeepAlive = false;
+    }
+  }
+
   /** Takes no new connections, lets requests under way finish, and cuts what is left when the time is over. */
   async drain(graceMilliseconds: number): Promise<void> {
+    this.leave();
     if (!this.#server.listening) return;
     const closed = once(this.#server, 'close');
-    this.#server.close();
-    this.#cutIdle();
+    // not that of HTTP, which would cut idle connections in the same moment
+    NetServer.prototype.close.call(this.#server);
+    const idleUntil = performance.now() + Math.min(LINGER_MILLISECONDS, graceMilliseconds);
     // a connection that was busy a moment ago is idle now, and its client may never speak again
-    const sweep = setInterval(() => this.#cutIdle(), 50);
+    const sweep = setInterval(() => performance.now() > idleUntil && this.#cutIdle(), 50);
     const cut = setTimeout(() => this.#cutAll(), graceMilliseconds);
     await closed;
     clearInterval(sweep);
     clearTimeout(cut);
+  }
+
+  #mayAsk(request: IncomingMessage, response: ServerResponse): boolean {
+    const { socket } = request;
+    const owed = this.#owed.get(socket) ?? new Set();
+    if (owed.size >= OWED_AT_MOST) {
+      socket.destroy();
+      return false;
+    }
+    if (owed.size === 0) {
+      this.#silent.delete(socket);
+      this.#owed.set(socket, owed);
+    }
+    owed.add(response);
+    response.on('close', () => {
+      owed.delete(response);
+      if (!request.complete) boundRest(request);
+    });
+    if (this.#leaving) response.shouldKeepAlive = false;
+    return true;
+  }
+
+  /**
+   * Where there are too many, the oldest has to go of those that have not asked for anything yet; where there is none,
+   * those that may or may not ask for something more.
+   */
+  #makeRoom(newcomer: Socket): void {
+    this.#open++;
+    newcomer.on('close', () => this.#open--);
+    if (this.#open <= this.#connectionsAtMost) return;
+    const [oldest] = this.#silent;
+    if (!oldest) this.#server.closeIdleConnections();
+    const leaves = oldest ?? newcomer;
+    this.#silent.delete(leaves);
+    leaves.destroy();
   }
 
   #watchHandshakes(): void {
@@ -93,6 +167,17 @@ export class HttpServer {
     this.#server.closeAllConnections();
     for (const socket of this.#greeting.values()) socket.destroy();
   }
+}
+
+/** Node reads the rest of a body that was not wanted, to find where the next request begins, however long it is. */
+function boundRest(request: IncomingMessage): void {
+  const { socket } = request;
+  const limit = socket.bytesRead + UNWANTED_BYTES;
+  const watch = setInterval(() => {
+    if (socket.bytesRead > limit) socket.destroy();
+    if (request.complete || socket.destroyed) clearInterval(watch);
+  }, 10);
+  watch.unref();
 }
 
 function reason({ code, message }: NodeJS.ErrnoException, host: string, port: number): string {

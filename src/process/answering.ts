@@ -69,7 +69,11 @@ export async function startAnswering({
     const tlsFront = config.tls && (await listenForTls(app, config.tls, tlsFiles));
     if (tlsFront) fronts.push(tlsFront);
     if (config.tls ?? config.clientCaFile) keepTlsFiles(tlsFiles, tlsFront, log);
-    return { app, welcome, leave: () => app.beginDraining(), drain };
+    const leave = (): void => {
+      app.beginDraining();
+      for (const front of fronts) front.leave();
+    };
+    return { app, welcome, leave, drain };
   } catch (error) {
     await drain(0);
     throw error;

@@ -25,6 +25,11 @@ const FAULTS: readonly Fault[] = [
   { name: 'doing what it is asked without a word', begin: ({ way }) => way.mute(), end: ({ way }) => way.open() },
   { name: 'answering two seconds late', begin: ({ way }) => way.slowDown(2_000), end: ({ way }) => way.open() },
   { name: 'stopped hard', begin: ({ cluster }) => cluster.kill(), end: ({ cluster }) => cluster.startAgain() },
+  {
+    name: 'stopped at once, by an immediate shutdown',
+    begin: ({ cluster }) => cluster.stopImmediately(),
+    end: ({ cluster }) => cluster.startAgain(),
+  },
   { name: 'cut off', begin: ({ way }) => way.shut(), end: ({ way }) => way.open() },
   { name: 'out of connections', begin: takeAllConnections, end: giveConnectionsBack },
   {
@@ -39,8 +44,8 @@ const FAULTS: readonly Fault[] = [
       ),
   },
   {
-    // what Postgres says when a table can't grow; a real full disk needs a file system of its own
-    name: 'without room on its disk',
+    // what Postgres says when a table can't grow, wherever this runs; full_disk.test.ts has a disk that is full
+    name: 'saying that there is no room on its disk',
     begin: ({ cluster }) =>
       cluster.run(
         `create function no_room() returns trigger language plpgsql as $$ begin

@@ -270,6 +270,7 @@ export const VARIABLES: readonly Variable[] = [
   whole('GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS', 'refreshAbsoluteTtlSeconds', 60, 157_680_000),
   whole('GATEHOUSE_SESSION_TTL_SECONDS', 'sessionTtlSeconds', 60, 31_536_000),
   whole('GATEHOUSE_CHANGE_POLL_MILLISECONDS', 'changePollMilliseconds', 50, 900),
+  whole('GATEHOUSE_CLOCK_DIFFERENCE_SECONDS', 'clockDifferenceSeconds', 0, 15),
   whole('GATEHOUSE_AUDIT_RETENTION_DAYS', 'auditRetentionDays', 0, 36_500),
   whole('GATEHOUSE_AUDIT_CHECKPOINT_SECONDS', 'auditCheckpointSeconds', 5, 3_600),
   whole('GATEHOUSE_SHUTDOWN_DELAY_SECONDS', 'shutdownDelaySeconds', 0, 60),

@@ -1,24 +1,38 @@
 /** A database that can be taken away: a PostgreSQL of the test's own, and a way to it that can be shut, held up or slowed. */
+import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, open, rm } from 'node:fs/promises';
 import { createConnection, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import pg from 'pg';
 import { startEmbedded, type Embedded } from '../../src/db/embedded.ts';
 import { migrateToLatest } from '../../src/db/migrate.ts';
 
 export const CONNECTIONS_AT_MOST = 30;
 const SETTINGS = ['fsync=off', 'full_page_writes=off', `max_connections=${CONNECTIONS_AT_MOST}`];
+/** Little write-ahead log, so that most of what a small disk holds is tables. */
+const SMALL_DISK = ['min_wal_size=32MB', 'max_wal_size=32MB', 'wal_recycle=on', 'max_connections=30'];
+const SMALL_DISK_MEGABYTES = 192;
 
 export class Cluster {
   readonly #folder: string;
+  readonly #settings: readonly string[];
+  readonly #unmount: () => Promise<void>;
   #embedded: Embedded;
 
-  private constructor(folder: string, embedded: Embedded) {
+  private constructor(
+    folder: string,
+    embedded: Embedded,
+    settings: readonly string[] = SETTINGS,
+    unmount: () => Promise<void> = () => Promise.resolve(),
+  ) {
     this.#folder = folder;
     this.#embedded = embedded;
+    this.#settings = settings;
+    this.#unmount = unmount;
   }
 
   static async start(): Promise<Cluster> {
@@ -28,19 +42,66 @@ export class Cluster {
     return cluster;
   }
 
+  /** On a disk of its own that is soon full; throws where this user may not mount one. */
+  static async startOnSmallDisk(): Promise<Cluster> {
+    const folder = await mkdtemp(join(tmpdir(), 'gatehouse-disk-'));
+    const run = promisify(execFile);
+    try {
+      await run('mount', ['-t', 'tmpfs', '-o', `size=${SMALL_DISK_MEGABYTES}m,mode=0755`, 'gatehouse-test', folder]);
+    } catch (error) {
+      await rm(folder, { recursive: true, force: true });
+      throw error;
+    }
+    const unmount = async (): Promise<void> => void (await run('umount', [folder]));
+    try {
+      const cluster = new Cluster(folder, await startEmbedded(folder, SMALL_DISK), SMALL_DISK, unmount);
+      await migrateToLatest(cluster.url);
+      return cluster;
+    } catch (error) {
+      await unmount();
+      throw error;
+    }
+  }
+
+  /** Somebody else's files take what room there is. */
+  async fillDisk(): Promise<void> {
+    const file = await open(join(this.#folder, 'filler'), 'w');
+    try {
+      const chunk = Buffer.alloc(65_536);
+      for (;;) await file.write(chunk);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+    } finally {
+      await file.close();
+    }
+  }
+
+  async makeRoom(): Promise<void> {
+    await rm(join(this.#folder, 'filler'));
+  }
+
   get url(): string {
     return this.#embedded.url;
   }
 
   /** As a power cut would: no goodbye to anyone. */
   async kill(): Promise<void> {
+    await this.#end('SIGKILL');
+  }
+
+  /** What Postgres calls an immediate shutdown: it has to recover afterwards. */
+  async stopImmediately(): Promise<void> {
+    await this.#end('SIGQUIT');
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
     const pid = Number.parseInt(readFileSync(join(this.#folder, 'postgres/postmaster.pid'), 'utf8'), 10);
-    process.kill(pid, 'SIGKILL');
+    process.kill(pid, signal);
     await this.#embedded.exited;
   }
 
   async startAgain(): Promise<void> {
-    this.#embedded = await startEmbedded(this.#folder, SETTINGS);
+    this.#embedded = await startEmbedded(this.#folder, this.#settings);
   }
 
   async restart(): Promise<void> {
@@ -64,6 +125,7 @@ export class Cluster {
 
   async stop(): Promise<void> {
     await this.#embedded.stop();
+    await this.#unmount();
     await rm(this.#folder, { recursive: true, force: true });
   }
 }

@@ -92,6 +92,8 @@ export async function startGatehouse({
     GATEHOUSE_ADDRESS_REQUESTS_BURST: '100000',
     GATEHOUSE_OVERLOAD_MILLISECONDS: '10000',
     GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS: '5000',
+    // tests move the clock of this process, and not that of the database
+    GATEHOUSE_CLOCK_DIFFERENCE_SECONDS: '0',
     ...environment,
   });
   const log: string[] = [];

@@ -1,4 +1,4 @@
-/** A Gatehouse whose database can be taken away, those who ask it for things, and what must be true of the answers. */
+/** A Gatehouse in a process of its own, whose database can be taken away, those who ask it for things, and what must be true of the answers. */
 import assert from 'node:assert/strict';
 import { decodeJwt } from 'jose';
 import { authorizationRequest } from './authorization_request.ts';
@@ -6,8 +6,9 @@ import { registerApplication, REDIRECT_URI, signIn } from './code_flow.ts';
 import { Way, type Cluster } from './cut_off.ts';
 import { registerDevice } from './device_flow.ts';
 import { registerTill } from './backchannel.ts';
-import { postForm, requestToken, startGatehouse, type Gatehouse } from './gatehouse.ts';
+import { postForm, requestToken, type Gatehouse } from './gatehouse.ts';
 import { eventually, registerClient, type RegisteredClient } from './operator.ts';
+import { startNode } from './pair.ts';
 import { Person } from './person.ts';
 
 /** An answer, and how long it took. */
@@ -39,10 +40,17 @@ export class Outage {
 
   static async prepare(cluster: Cluster, environment: Readonly<Record<string, string>> = {}): Promise<Outage> {
     const way = await Way.to(cluster);
-    const gatehouse = await startGatehouse({
-      databaseUrl: way.url(cluster),
-      environment: { GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS: '600', ...environment },
-    });
+    const gatehouse = await startNode(
+      { databaseUrl: way.url(cluster), directUrl: cluster.url },
+      {
+        // requests come from one address, in the time of many
+        GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: '100000',
+        GATEHOUSE_ADDRESS_REQUESTS_BURST: '100000',
+        GATEHOUSE_OVERLOAD_MILLISECONDS: '10000',
+        GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS: '600',
+        ...environment,
+      },
+    );
     const outage = new Outage(cluster, way, gatehouse, await prepareClients(gatehouse));
     await outage.token();
     return outage;
@@ -103,6 +111,11 @@ export class Outage {
       const { response, text } = await time(path, () => fetch(this.gatehouse.url + path));
       assert.equal(response.status, 200, `${path}: ${text}`);
     }
+    const { known, revoked, tokenOfRevoked } = this.clients;
+    const told = await time('introspection', () =>
+      postForm(`${this.gatehouse.url}/introspect`, { token: tokenOfRevoked }, known),
+    );
+    assert.deepEqual([told.response.status, told.text], [200, '{"active":false}'], revoked.client_id);
     assert.match((await this.check('database')) ?? '', /^200 away, serving known clients for \d+ s more$/);
     assert.ok((await this.gauge('gatehouse_database_breaker')) > 0);
     assert.ok((await this.gauge('gatehouse_outage_seconds_left')) > 0);
@@ -154,6 +167,7 @@ export async function time(what: string, ask: () => Promise<Response>): Promise<
 interface Clients {
   readonly known: RegisteredClient;
   readonly revoked: RegisteredClient;
+  readonly tokenOfRevoked: string;
   readonly application: RegisteredClient;
   readonly device: RegisteredClient;
   readonly till: RegisteredClient;
@@ -168,15 +182,17 @@ interface Clients {
 
 async function prepareClients(gatehouse: Gatehouse): Promise<Clients> {
   const [known, revoked, application, device, till] = [
-    await registerClient(gatehouse),
+    await registerClient(gatehouse, { introspects: [gatehouse.demo.resource] }),
     await registerClient(gatehouse),
     await registerApplication(gatehouse),
     await registerDevice(gatehouse),
     await registerTill(gatehouse),
   ];
-  await requestToken(gatehouse.url, revoked);
+  const tokenOfRevoked = await requestToken(gatehouse.url, revoked);
   const done = await gatehouse.adminCall('POST', `/clients/${revoked.client_id}/revoke`, { reason: 'left' });
   assert.ok(done.ok, await done.text());
+  // from here on this node knows by heart that it is revoked
+  await postForm(`${gatehouse.url}/introspect`, { token: tokenOfRevoked }, known);
   const person = new Person(gatehouse);
   const { tokens } = await signIn(gatehouse, application, { scope: 'openid offline_access', person });
   const visitor = new Person(gatehouse);
@@ -186,6 +202,7 @@ async function prepareClients(gatehouse: Gatehouse): Promise<Clients> {
   return {
     known,
     revoked,
+    tokenOfRevoked,
     application,
     device,
     till,
