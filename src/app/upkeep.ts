@@ -5,16 +5,19 @@ import { dropPartitions, makePartitions } from '../audit/partitions.ts';
 import type { Readiness } from '../http/management.ts';
 import type { Metrics } from '../http/metrics.ts';
 import { removeExpiredRows } from '../maintenance/expired_rows.ts';
-import { Scheduler } from '../maintenance/scheduler.ts';
+import type { Job } from '../maintenance/scheduler.ts';
 import { removeUnusedClients } from '../registration/unused_clients.ts';
 import type { AppSettings, House } from './house.ts';
 
-/** What this node does again and again, whether anyone asks or not. */
-export function startJobs({ config, database, clock, log }: AppSettings, house: House): Scheduler {
-  const scheduler = new Scheduler((job, error) => log.warn({ job, error }, 'job.failed'));
-  scheduler.start([
+/** What this node does again and again, whether anyone asks or not: nobody has to schedule anything elsewhere. */
+export function jobs({ config, database, clock }: AppSettings, house: House): readonly Job[] {
+  return [
     { name: 'key_rotation', everyMilliseconds: 60_000, run: () => house.rotation.runSchedule(clock()) },
-    { name: 'expired_rows', everyMilliseconds: 60_000, run: () => removeExpiredRows(database, clock()) },
+    {
+      name: 'expired_rows',
+      everyMilliseconds: 60_000,
+      run: (signal) => removeExpiredRows(database, clock(), { signal }),
+    },
     {
       name: 'unused_clients',
       everyMilliseconds: 300_000,
@@ -26,10 +29,9 @@ export function startJobs({ config, database, clock, log }: AppSettings, house: 
       everyMilliseconds: config.auditCheckpointSeconds * 1000,
       run: () => house.checkpoints.make(),
     },
-    { name: 'audit_partitions', everyMilliseconds: 3_600_000, run: keepPartitions },
+    { name: 'audit_partitions', everyMilliseconds: 600_000, run: keepPartitions },
     { name: 'revoked_tokens', everyMilliseconds: 300_000, run: async () => house.revoked.forgetExpired(clock()) },
-  ]);
-  return scheduler;
+  ];
 
   async function keepPartitions(): Promise<void> {
     const now = clock();
