@@ -118,6 +118,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
           pages,
           cookieKeys,
           dpopNonceSecret: house.dpopNonceSecret,
+          refreshFamilies: house.refreshFamilies,
           subjects: house.subjects,
         },
         house.ring.privateJwks,

@@ -4,12 +4,13 @@
  */
 import { createHash } from 'node:crypto';
 import { errors, Provider, type Adapter, type AdapterPayload } from 'oidc-provider';
-import { sql } from 'kysely';
+import { sql, type RawBuilder } from 'kysely';
 import { addSeconds, epochSeconds, type Clock } from '../base/clock.ts';
 import { sha256, type Digest } from '../base/secret.ts';
 import { json, type Database } from '../db/connection.ts';
 import { open, seal } from '../vault/seal.ts';
 import { payloadJson } from './payload_json.ts';
+import type { RefreshFamilies } from './refresh_families.ts';
 import { SessionStore } from './session_store.ts';
 
 export interface ArtifactSettings {
@@ -17,6 +18,7 @@ export interface ArtifactSettings {
   readonly clock: Clock;
   /** For how long a consumed refresh token presented again still gets a successor, for answers that were lost. */
   readonly refreshGraceSeconds: number;
+  readonly families: RefreshFamilies;
   /** Hears that something single-use was presented again, and that its family is gone. */
   readonly onReuse: (kind: string, grantId: string | undefined) => void;
 }
@@ -29,6 +31,9 @@ const UNDER_A_GRANT = new Set(['AccessToken', 'AuthorizationCode', 'RefreshToken
  * their own id, which is not stored, gives.
  */
 const SEALED = new Set(['Interaction', 'PushedAuthorizationRequest']);
+
+/** Longer than any grace: after that a used refresh token is known by what it says itself. */
+const USED_REFRESH_TOKENS_KEPT_SECONDS = 7_200;
 
 export function createAdapter(settings: ArtifactSettings): (kind: string) => Adapter {
   return (kind) => {
@@ -76,7 +81,22 @@ class ArtifactStore implements Adapter {
 
   async find(id: string): Promise<AdapterPayload | undefined> {
     const row = await this.#select().where('artifact_id', '=', sha256(id)).executeTakeFirst();
-    return row && { ...this.#unpacked(id, row.payload), jti: id, ...this.#consumption(row.consumed_at) };
+    if (!row) return this.#usedLongAgo(id);
+    return { ...this.#unpacked(id, row.payload), jti: id, ...this.#consumption(row.consumed_at) };
+  }
+
+  /** The newest token of the family stands for it, as one that was used. */
+  async #usedLongAgo(id: string): Promise<AdapterPayload | undefined> {
+    const { families, clock } = this.#settings;
+    const now = epochSeconds(clock());
+    const family = this.#kind === 'RefreshToken' ? families.read(id) : undefined;
+    if (!family || family.expiresAt <= now) return undefined;
+    const newest = await this.#select()
+      .where('grant_id', '=', family.grantId)
+      .orderBy('created_at', 'desc')
+      .limit(1)
+      .executeTakeFirst();
+    return newest && { ...(newest.payload as AdapterPayload), jti: id, consumed: now };
   }
 
   /** Sessions alone are found by uid; what is found this way is read, never saved, so it needs no id. */
@@ -100,7 +120,10 @@ class ArtifactStore implements Adapter {
     const graceBegan = this.#graceBegan(now);
     const { numUpdatedRows } = await database
       .updateTable('artifacts')
-      .set({ consumed_at: sql<Date>`coalesce(consumed_at, ${now}::timestamptz)` })
+      .set({
+        consumed_at: sql<Date>`coalesce(consumed_at, ${now}::timestamptz)`,
+        ...(this.#isMarked(id) && { expires_at: keptAtMost(addSeconds(now, USED_REFRESH_TOKENS_KEPT_SECONDS)) }),
+      })
       .where('kind', '=', this.#kind)
       .where('artifact_id', '=', sha256(id))
       .where(({ or, eb }) =>
@@ -123,6 +146,10 @@ class ArtifactStore implements Adapter {
   /** Whatever the kind: the grant row goes, and everything under it with it. */
   async revokeByGrantId(grantId: string): Promise<void> {
     await endGrant(this.#settings.database, grantId);
+  }
+
+  #isMarked(id: string): boolean {
+    return this.#kind === 'RefreshToken' && this.#settings.families.read(id) !== undefined;
   }
 
   #select() {
@@ -236,6 +263,10 @@ class GrantStore implements Adapter {
   consume(): Promise<void> {
     throw new Error('A grant is not consumed.');
   }
+}
+
+function keptAtMost(until: Date): RawBuilder<Date> {
+  return sql<Date>`least(expires_at, ${until}::timestamptz)`;
 }
 
 /**

@@ -51,6 +51,7 @@ import { passByOutlivedHints } from './outlived_hints.ts';
 import { INTERACTION_SECONDS } from './own_login.ts';
 import { takePostedRequests } from './posted_requests.ts';
 import { demandPushedRequest } from './pushed_requests.ts';
+import { markRefreshTokens, type RefreshFamilies } from './refresh_families.ts';
 import { recordOf, useRegisteredClients, type RegisteredClientsSettings } from './registered_clients.ts';
 import { useOnce } from './replay.ts';
 import { demandRequestObject } from './request_objects.ts';
@@ -89,6 +90,7 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly dpopNonceSecret: Buffer;
   /** What each client calls a person. */
   readonly subjects: Subjects;
+  readonly refreshFamilies: RefreshFamilies;
   readonly refreshGraceSeconds: number;
   readonly refreshTtlSeconds: number;
   readonly refreshAbsoluteTtlSeconds: number;
@@ -156,6 +158,7 @@ export function createProvider(settings: ProviderSettings, jwks: readonly JWK[])
   takePostedRequests(provider, ROUTES.authorization, settings.pages);
   guardDeviceFlow(provider, ROUTES.code_verification, settings.userCodeGuesses);
   guardBackchannelAuthentication(provider);
+  markRefreshTokens(provider, settings.refreshFamilies, settings.clock);
   takeNotes(provider);
   return provider;
 }
@@ -184,6 +187,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     database,
     clock,
     refreshGraceSeconds: settings.refreshGraceSeconds,
+    families: settings.refreshFamilies,
     onReuse: (kind, grantId) => noteReuse(REUSE_EVENTS[kind] ?? 'code.reused', grantId),
   });
   return {

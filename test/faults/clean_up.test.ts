@@ -25,14 +25,14 @@ describe('clean-up blocks no request:', () => {
   /** How long each of the tokens took that were asked for until `work` was done, in milliseconds, the longest last. */
   const meanwhile = async (work: Promise<unknown>): Promise<number[]> => {
     const times: number[] = [];
-    let over = false;
-    const end = work.finally(() => (over = true));
+    const over = new AbortController();
+    const end = work.finally(() => over.abort());
     const ask = async (): Promise<void> => {
       do {
         const began = performance.now();
         await requestToken(gatehouse.url, gatehouse.demo);
         times.push(performance.now() - began);
-      } while (!over);
+      } while (!over.signal.aborted);
     };
     await Promise.all([end, ask(), ask(), ask()]);
     return times.sort((a, b) => a - b);
@@ -43,9 +43,9 @@ describe('clean-up blocks no request:', () => {
   /** Who waited for a lock of another, as often as one can look, until `work` was done. */
   const waiters = async (work: Promise<unknown>): Promise<string[]> => {
     const seen: string[] = [];
-    let over = false;
-    const end = work.finally(() => (over = true));
-    while (!over) {
+    const over = new AbortController();
+    const end = work.finally(() => over.abort());
+    while (!over.signal.aborted) {
       // a table that grows is locked by whoever makes the next page
       const { rows } = await sql<{ query: string }>`select query from pg_stat_activity
         where datname = current_database() and wait_event_type = 'Lock' and wait_event <> 'extend'`.execute(

@@ -60,9 +60,9 @@ function shown(size: Size): string {
   return `${kilobytes(sum(size))} and ${kilobytes(size.trail)} of the trail`;
 }
 
-function byTable(before: Size, after: Size): string {
-  const lines = [...after.tables].map(
-    ([name, bytes]) => `${name} ${kilobytes(before.tables.get(name) ?? 0)} → ${kilobytes(bytes)}`,
+function byTable(then: Size, now: Size): string {
+  const lines = [...now.tables].map(
+    ([name, bytes]) => `${name} ${kilobytes(then.tables.get(name) ?? 0)} → ${kilobytes(bytes)}`,
   );
   return lines.join(', ');
 }
