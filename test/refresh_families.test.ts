@@ -48,12 +48,12 @@ describe('a refresh token that was used', () => {
 
   it('takes no room for long, and still ends its family when it comes back', async () => {
     const { tokens } = await signIn(gatehouse, client, OFFLINE);
-    const before = await kept();
+    const alive = await kept();
     let newest = tokens.refresh_token!;
     for (let turn = 0; turn < 3; turn++) newest = await rotate(newest);
-    assert.equal(await kept(), before + 3);
+    assert.equal(await kept(), alive + 3);
     moveClock(DAY_SECONDS);
-    assert.equal(await kept(), before);
+    assert.equal(await kept(), alive);
     const reused = (await auditEvents(gatehouse, 'refresh_token.reused')).length;
     await isRefused(tokens.refresh_token!);
     await isRefused(newest);
