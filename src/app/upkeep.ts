@@ -30,7 +30,7 @@ export function jobs({ config, database, clock }: AppSettings, house: House): re
       run: () => house.checkpoints.make(),
     },
     { name: 'audit_partitions', everyMilliseconds: 600_000, run: keepPartitions },
-    { name: 'revoked_tokens', everyMilliseconds: 300_000, run: async () => house.revoked.forgetExpired(clock()) },
+    { name: 'revoked_tokens', everyMilliseconds: 300_000, run: () => house.revoked.load(clock()) },
   ];
 
   async function keepPartitions(): Promise<void> {
@@ -92,6 +92,12 @@ export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House
     'gatehouse_audit_entries_held_written',
     'Audit entries that had to wait in memory and were written since.',
     () => standing.held.written,
+  );
+  metrics.gauge('gatehouse_clients_cached', 'Clients held in memory.', () => house.clients.held.clients);
+  metrics.gauge(
+    'gatehouse_clients_cached_bytes',
+    'How long the clients held in memory are as text; they take up twice that.',
+    () => house.clients.held.bytes,
   );
   metrics.gauge('gatehouse_database_connections', 'Connections open to the database.', () => pool.totalCount);
   metrics.gauge('gatehouse_database_connections_idle', 'Connections that wait for work.', () => pool.idleCount);
