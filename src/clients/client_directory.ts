@@ -9,7 +9,7 @@ import type { ClientWithSecrets } from './client.ts';
 import { readClientsNamed } from './client_rows.ts';
 
 /** By the length of its text as JSON: a plain client has 900, and takes up twice that. */
-const CLIENTS = { max: 20_000, maxSize: 24 * 1024 * 1024 };
+const CLIENTS = { max: 10_000, maxSize: 16 * 1024 * 1024 };
 /** What asks for it is no client of ours, so it is kept for less long and apart: guesses must not push clients out. */
 const ABSENT = { max: 5_000, ttl: 60_000 };
 /** RFC 6749, appendix A.1; long enough for a URL. What is no client_id is not looked up. */
