@@ -118,12 +118,12 @@ export async function readClients(
   }
   if (search) {
     const pattern = `%${search.replaceAll(/[\\%_]/g, (character) => `\\${character}`)}%`;
-    // as the index has it, where there is one: see migrations/0090_growth.ts
-    rows = rows.where(
-      sql`(clients.client_id || E'\\n' || coalesce(clients.metadata->>'client_name', ''))`,
-      'ilike',
-      pattern,
-    );
+    const text = sql`(clients.client_id || ' ' || coalesce(clients.metadata->>'client_name', ''))`;
+    // roughly, as the index has it (migrations/0090_growth.ts), and exactly
+    const folded = pattern.replaceAll(/[^ -~]/gu, '?').toLowerCase();
+    rows = rows
+      .where(sql`lower(regexp_replace(${text}, '[^ -~]', '?', 'g'))`, 'like', folded)
+      .where(text, 'ilike', pattern);
   }
   if (policy !== undefined) {
     rows = rows.where(({ exists, selectFrom }) =>

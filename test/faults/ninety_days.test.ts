@@ -41,7 +41,10 @@ describe('the database does not grow with time', () => {
     }
     const [second, last] = [sizes[1]!, sizes.at(-1)!];
     test.diagnostic(byTable(second, last));
-    assert.ok(sum(last) <= sum(second) * 1.05, `${shown(second)}, then ${shown(last)}: ${byTable(second, last)}`);
+    // two pages: how rows that come and go lie in them is never quite the same
+    const grown = [...last.tables].filter(([name, bytes]) => bytes > (second.tables.get(name) ?? 0) * 1.05 + 16_384);
+    assert.deepEqual(grown, [], `${shown(second)}, then ${shown(last)}: ${byTable(second, last)}`);
+    assert.ok(last.dictionary < 4 * 1024 * 1024, kilobytes(last.dictionary));
 
     // months are dropped whole: this one, the one before, and one more of links
     const { rows } = await sql<{ months: number }>`select count(*)::int as months from pg_inherits i

@@ -43,8 +43,10 @@ export interface Traffic {
 }
 
 export interface Size {
-  /** Bytes with indexes, of each table but those of the trail. */
+  /** Bytes with indexes, of each table but those of the trail, and without the dictionary of letters. */
   readonly tables: ReadonlyMap<string, number>;
+  /** The index that finds clients by parts of their names: of three letters in a row it knows all that it ever saw. */
+  readonly dictionary: number;
   readonly trail: number;
 }
 
@@ -185,11 +187,15 @@ export class Days {
     const { rows } = await sql<{
       name: string;
       bytes: number;
-    }>`select relname as name, pg_total_relation_size(oid) as bytes
+    }>`select relname as name, pg_total_relation_size(oid)
+        - case relname when 'clients' then coalesce(pg_relation_size(to_regclass('clients_by_text')), 0) else 0 end as bytes
       from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace`.execute(this.#gatehouse.database);
+    const { rows: indexes } = await sql<{ bytes: number }>`select
+      coalesce(pg_relation_size(to_regclass('clients_by_text')), 0) as bytes`.execute(this.#gatehouse.database);
     const isOfTrail = ({ name }: { name: string }): boolean => /^audit_(events|links|checkpoints)_/.test(name);
     return {
       tables: new Map(rows.filter((row) => !isOfTrail(row)).map(({ name, bytes }) => [name, bytes])),
+      dictionary: indexes[0]!.bytes,
       trail: rows.filter(isOfTrail).reduce((sum, { bytes }) => sum + bytes, 0),
     };
   }
