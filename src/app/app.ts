@@ -5,9 +5,10 @@ import { bootstrapDevelopment, type Bootstrap } from '../bootstrap/development.t
 import { bootstrapFile } from '../config.ts';
 import { management, type Readiness } from '../http/management.ts';
 import { Metrics } from '../http/metrics.ts';
+import { Scheduler, type Job } from '../maintenance/scheduler.ts';
 import { openFront, type Front } from './front.ts';
 import { furnish, type AppSettings, type House } from './house.ts';
-import { readiness, showGauges, startJobs } from './upkeep.ts';
+import { jobs, readiness, showGauges } from './upkeep.ts';
 
 export interface App extends Front {
   /** Answers probes and scrapers. */
@@ -15,6 +16,8 @@ export interface App extends Front {
   /** What `management` answers with, for a node of several processes. */
   readonly readiness: () => Promise<Readiness>;
   readonly metrics: Metrics;
+  /** What it does by itself, again and again; for those who can't wait that long. */
+  readonly jobs: readonly Job[];
   /** Makes what development starts with, or finds it as it was left. */
   bootstrap(): Promise<Bootstrap>;
   /** From now on `/readyz` says no, so that a load balancer looks elsewhere. */
@@ -26,7 +29,9 @@ export interface App extends Front {
 /** Builds a node on an open, migrated database: when this resolves it can answer. */
 export async function createApp(settings: AppSettings): Promise<App> {
   const house = await furnish(settings);
-  const scheduler = startJobs(settings, house);
+  const itsJobs = jobs(settings, house);
+  const scheduler = new Scheduler((job, error) => settings.log.warn({ job, error }, 'job.failed'));
+  scheduler.start(itsJobs);
   const metrics = new Metrics();
   showGauges(metrics, settings, house);
   let draining = false;
@@ -35,6 +40,7 @@ export async function createApp(settings: AppSettings): Promise<App> {
   if (settings.siblings?.first ?? true) house.outbox.start();
   return {
     ...front,
+    jobs: itsJobs,
     management: management({ metrics, readiness: isReady }),
     readiness: isReady,
     metrics,

@@ -34,6 +34,7 @@ import type { Logger } from '../log.ts';
 import { Outbox } from '../outbox/outbox.ts';
 import { AccessTokens } from '../oidc/access_tokens.ts';
 import { pings } from '../oidc/pings.ts';
+import { RefreshFamilies } from '../oidc/refresh_families.ts';
 import { RevokedTokens } from '../oidc/revoked_tokens.ts';
 import { AuthorizationDetailsTypes } from '../resources/authorization_details_types.ts';
 import { ResourceDirectory } from '../resources/resource_directory.ts';
@@ -182,6 +183,7 @@ export async function furnish({
   const browserKey = await vault.current('cookies', now);
   const cookieKey = browserKey.digest('signs cookies').toString('base64url');
   const digestUserCode = (userCode: string): Digest => browserKey.digest(`user code ${userCode}`);
+  const refreshFamilies = new RefreshFamilies(browserKey.digest('marks refresh tokens'));
   const dpopNonceSecret = (await vault.current('dpop_nonces', now)).digest('makes DPoP nonces');
   const subjects = subjectsUnder(await vault.current('pairwise_subjects', now));
   const tokens = new AccessTokens({
@@ -222,6 +224,7 @@ export async function furnish({
     cookieKey,
     digestUserCode,
     dpopNonceSecret,
+    refreshFamilies,
     subjects,
     trail,
     auditKeys,

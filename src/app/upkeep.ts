@@ -5,25 +5,28 @@ import { dropPartitions, makePartitions } from '../audit/partitions.ts';
 import type { Readiness } from '../http/management.ts';
 import type { Metrics } from '../http/metrics.ts';
 import { removeExpiredRows } from '../maintenance/expired_rows.ts';
-import { Scheduler, type Job } from '../maintenance/scheduler.ts';
+import type { Job } from '../maintenance/scheduler.ts';
 import { removeUnusedClients } from '../registration/unused_clients.ts';
 import type { AppSettings, House } from './house.ts';
 
-/** What this node does again and again, whether anyone asks or not. */
-export function startJobs({ config, database, clock, log, siblings }: AppSettings, house: House): Scheduler {
-  const scheduler = new Scheduler((job, error) => log.warn({ job, error }, 'job.failed'));
+/** What this node does again and again, whether anyone asks or not: nobody has to schedule anything elsewhere. */
+export function jobs({ config, database, clock, siblings }: AppSettings, house: House): readonly Job[] {
   // any number of nodes may do these at once, but one of a node's processes is enough
   const forAll: readonly Job[] = [
     { name: 'key_rotation', everyMilliseconds: 60_000, run: () => house.rotation.runSchedule(clock()) },
-    { name: 'expired_rows', everyMilliseconds: 60_000, run: () => removeExpiredRows(database, clock()) },
+    {
+      name: 'expired_rows',
+      everyMilliseconds: 60_000,
+      run: (signal) => removeExpiredRows(database, clock(), { signal }),
+    },
     {
       name: 'unused_clients',
       everyMilliseconds: 300_000,
       run: () => removeUnusedClients(database, house.trail, clock()),
     },
-    { name: 'audit_partitions', everyMilliseconds: 3_600_000, run: keepPartitions },
+    { name: 'audit_partitions', everyMilliseconds: 600_000, run: keepPartitions },
   ];
-  const jobs: readonly Job[] = [
+  const all: readonly Job[] = [
     ...((siblings?.first ?? true) ? forAll : []),
     { name: 'secret_uses', everyMilliseconds: 20_000, run: () => house.uses.write() },
     {
@@ -31,12 +34,10 @@ export function startJobs({ config, database, clock, log, siblings }: AppSetting
       everyMilliseconds: config.auditCheckpointSeconds * 1000,
       run: () => house.checkpoints.make(),
     },
-    { name: 'revoked_tokens', everyMilliseconds: 300_000, run: async () => house.revoked.forgetExpired(clock()) },
+    { name: 'revoked_tokens', everyMilliseconds: 300_000, run: () => house.revoked.load(clock()) },
   ];
   // what is due, and what has expired, a clock that is wrong doesn't know
-  const unlessClockDiffers = (run: Job['run']) => async () => house.difference.tooFar || run();
-  scheduler.start(jobs.map((job) => ({ ...job, run: unlessClockDiffers(() => job.run()) })));
-  return scheduler;
+  return all.map((job) => ({ ...job, run: async (signal) => house.difference.tooFar || job.run(signal) }));
 
   async function keepPartitions(): Promise<void> {
     const now = clock();
@@ -110,6 +111,12 @@ export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House
     'gatehouse_audit_entries_held_written',
     'Audit entries that had to wait in memory and were written since.',
     () => standing.held.written,
+  );
+  metrics.gauge('gatehouse_clients_cached', 'Clients held in memory.', () => house.clients.held.clients);
+  metrics.gauge(
+    'gatehouse_clients_cached_bytes',
+    'How long the clients held in memory are as text; they take up twice that.',
+    () => house.clients.held.bytes,
   );
   metrics.gauge('gatehouse_database_connections', 'Connections open to the database.', () => pool.totalCount);
   metrics.gauge('gatehouse_database_connections_idle', 'Connections that wait for work.', () => pool.idleCount);

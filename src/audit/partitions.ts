@@ -4,6 +4,7 @@
  * checkpoints stay a month longer than entries, so that each entry that is there has its link, and each of those its
  * checkpoint. Any node may do this at any time; two that do it at once do it once.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
 import type { Database, Tx } from '../db/connection.ts';
 import { SYSTEM } from './events.ts';
@@ -23,6 +24,10 @@ const TABLES: readonly PartitionedTable[] = [
 ];
 
 const MONTHS_AHEAD = 2;
+/** Longer than it takes to write a batch, shorter than anybody minds. */
+const LOCK_PATIENCE_MILLISECONDS = 25;
+const ATTEMPTS = 20;
+const PAUSE_MILLISECONDS = 250;
 
 interface Partition {
   readonly name: string;
@@ -86,6 +91,9 @@ async function makePartition(
     await sql`create table ${sql.table(name)} (like ${sql.table(table)} including defaults including constraints)`.execute(
       tx,
     );
+    // each link is changed once, when a checkpoint names it: the room of what it was before is used again
+    if (table === 'audit_links')
+      await sql`alter table ${sql.table(name)} set (autovacuum_vacuum_scale_factor = 0.01)`.execute(tx);
     await sql`alter table ${sql.table(rest)} disable trigger user`.execute(tx);
     await sql`with moved as (delete from ${sql.table(rest)}
       where ${sql.ref(column)} >= ${month} and ${sql.ref(column)} < ${plusMonths(month, 1)} returning *)
@@ -98,13 +106,27 @@ async function makePartition(
   });
 }
 
-/** One node at a time; and better another time than with every request waiting behind us for a lock. */
+/**
+ * One node at a time. Whoever asks for a table while we wait for its readers to leave waits behind us: so we ask for a
+ * moment, which a request does not notice, and ask again, until there is nobody in the way.
+ */
 async function alone<T>(database: Database, work: (tx: Tx) => Promise<T>): Promise<T> {
-  return database.transaction().execute(async (tx) => {
-    await sql`set local lock_timeout = '2s'`.execute(tx);
-    await sql`select pg_advisory_xact_lock(hashtext('gatehouse.audit_partitions'))`.execute(tx);
-    return work(tx);
-  });
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await database.transaction().execute(async (tx) => {
+        await sql`select pg_advisory_xact_lock(hashtext('gatehouse.audit_partitions'))`.execute(tx);
+        await sql`select set_config('lock_timeout', ${`${LOCK_PATIENCE_MILLISECONDS}ms`}, true)`.execute(tx);
+        return work(tx);
+      });
+    } catch (error) {
+      if (!isLockTimeout(error) || attempt === ATTEMPTS) throw error;
+      await delay(PAUSE_MILLISECONDS * (0.5 + Math.random()));
+    }
+  }
+}
+
+function isLockTimeout(error: unknown): boolean {
+  return (error as { code?: unknown }).code === '55P03';
 }
 
 async function exists(tx: Tx, table: string): Promise<boolean> {

@@ -6,12 +6,14 @@ import type { Secret } from '../base/secret.ts';
 import type { Change } from '../audit/change.ts';
 import { recordChange } from '../changes/change_log.ts';
 import type { DataKey } from '../vault/vault.ts';
-import { isLive, type ClientWithSecrets } from './client.ts';
+import { isLive, type ClientWithSecrets, type StoredSecret } from './client.ts';
 import { usesSecret } from './metadata/authentication.ts';
 import { hintOf } from './server_made_secret.ts';
 
 export const LONGEST_OVERLAP_SECONDS = 30 * 86_400;
 const LIVE_SECRETS_AT_MOST = 10;
+/** What a client had is kept for a while, for an admin to see; of one that rotates every hour not all of it. */
+const ENDED_SECRETS_AT_MOST = 10;
 
 /** What checks a secret: a keyed digest for one made here, an argon2id hash for one that an operator chose. */
 export type SecretCheck = { readonly pepper: DataKey; readonly value: Secret } | { readonly argon2id: string };
@@ -47,6 +49,10 @@ export async function addSecret(change: Change, client: ClientWithSecrets, secre
   }));
   for (const { secretId, expiresAt } of previous) {
     await tx.updateTable('client_secrets').set({ expires_at: expiresAt }).where('secret_id', '=', secretId).execute();
+  }
+  const ended = client.secrets.filter((one) => !isLive(one, now)).toSorted((a, b) => endOf(b) - endOf(a));
+  for (const { secretId } of ended.slice(ENDED_SECRETS_AT_MOST)) {
+    await tx.deleteFrom('client_secrets').where('secret_id', '=', secretId).execute();
   }
   const secretId = randomId('secret');
   const expiresAt = secret.expiresInSeconds === undefined ? null : addSeconds(now, secret.expiresInSeconds);
@@ -105,6 +111,11 @@ function columns(check: SecretCheck) {
     pepper_id: check.pepper.id,
     hint: hintOf(check.value),
   };
+}
+
+/** When it ended or will end, in milliseconds. */
+function endOf({ endedAt, expiresAt }: StoredSecret): number {
+  return Math.min(endedAt?.getTime() ?? Infinity, expiresAt?.getTime() ?? Infinity);
 }
 
 function earlier(a: Date | null, b: Date): Date {

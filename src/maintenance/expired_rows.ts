@@ -1,10 +1,16 @@
-/** Removes what has expired, a small batch at a time, passing over rows that a request or another node is holding. */
+/**
+ * Removes what has expired, a small batch at a time, passing over rows that a request or another node is holding. A
+ * batch is one short statement that waits for nobody; after it the database gets a rest of the same length. So long as
+ * there is more it goes on, table by table in turn, up to a minute: far more rows than requests can make in that time.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
 import { sql, type RawBuilder } from 'kysely';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
 import type { Database } from '../db/connection.ts';
 
+/** Some ten milliseconds' work. */
 const BATCH = 500;
-const BATCHES_AT_ONCE = 20;
+const RUN_MILLISECONDS = 60_000;
 
 /** Longer than a node may be blind before it forgets its caches (see changes/change_follower.ts). */
 const CHANGES_KEPT_SECONDS = 3_600;
@@ -17,37 +23,68 @@ const INITIAL_ACCESS_TOKENS_KEPT_SECONDS = 90 * DAY_SECONDS;
 /** So that an admin still sees what a client had. */
 const ENDED_SECRETS_KEPT_SECONDS = 90 * DAY_SECONDS;
 
-/** Answers how many rows went. Safe on any number of nodes at once. */
-export async function removeExpiredRows(database: Database, now: Date): Promise<number> {
-  const before = (seconds: number): Date => addSeconds(now, -seconds);
-  const expired: readonly [table: string, condition: RawBuilder<unknown>][] = [
-    ['artifacts', sql`expires_at < ${before(60)}`],
-    ['device_codes', sql`expires_at < ${before(DEVICE_CODES_KEPT_SECONDS)}`],
-    ['backchannel_requests', sql`expires_at < ${before(BACKCHANNEL_REQUESTS_KEPT_SECONDS)}`],
-    ['grants', sql`expires_at < ${before(60)}`],
-    ['used_once', sql`expires_at < ${before(60)}`],
-    ['revoked_tokens', sql`expires_at < ${before(60)}`],
-    ['changes', sql`recorded_at < ${before(CHANGES_KEPT_SECONDS)}`],
-    ['idempotency_keys', sql`created_at < ${before(DAY_SECONDS)}`],
-    ['outbox', sql`failed_at is not null and expires_at < ${now}`],
-    ['failed_attempts', sql`expire < ${now.getTime()}`],
-    ['initial_access_tokens', sql`expires_at < ${before(INITIAL_ACCESS_TOKENS_KEPT_SECONDS)}`],
-    ['client_secrets', sql`least(ended_at, expires_at) < ${before(ENDED_SECRETS_KEPT_SECONDS)}`],
-  ];
-  let removed = 0;
-  for (const [table, condition] of expired) removed += await removeFrom(database, table, condition);
-  return removed;
+interface Expired {
+  readonly table: string;
+  /** What an index has in order: the oldest come first, and no look goes further than they do. */
+  readonly by: RawBuilder<unknown>;
+  readonly before: Date | number;
+  readonly only?: RawBuilder<unknown>;
 }
 
-async function removeFrom(database: Database, table: string, condition: RawBuilder<unknown>): Promise<number> {
+export interface Run {
+  /** How many rows went. */
+  readonly removed: number;
+  /** Whether nothing is left that could have gone. */
+  readonly done: boolean;
+}
+
+/** Safe on any number of nodes at once. With an aborted signal it ends after the batch under way. */
+export async function removeExpiredRows(
+  database: Database,
+  now: Date,
+  { signal, milliseconds = RUN_MILLISECONDS }: { signal?: AbortSignal; milliseconds?: number } = {},
+): Promise<Run> {
+  const until = performance.now() + milliseconds;
+  let left = expiredAt(now);
   let removed = 0;
-  for (let batch = 0; batch < BATCHES_AT_ONCE; batch++) {
-    const { numAffectedRows = 0n } = await sql`delete from ${sql.table(table)} where ctid = any(array(
-      select ctid from ${sql.table(table)} where ${condition} limit ${BATCH} for update skip locked))`.execute(
-      database,
-    );
-    removed += Number(numAffectedRows);
-    if (numAffectedRows < BATCH) break;
+  while (left.length > 0) {
+    const more: Expired[] = [];
+    for (const expired of left) {
+      const began = performance.now();
+      if (began > until || signal?.aborted) return { removed, done: false };
+      const went = await removeBatch(database, expired);
+      removed += went;
+      if (went < BATCH) continue;
+      more.push(expired);
+      await delay(performance.now() - began);
+    }
+    left = more;
   }
-  return removed;
+  return { removed, done: true };
+}
+
+function expiredAt(now: Date): readonly Expired[] {
+  const before = (seconds: number): Date => addSeconds(now, -seconds);
+  const expiry = sql`expires_at`;
+  return [
+    { table: 'artifacts', by: expiry, before: before(60) },
+    { table: 'device_codes', by: expiry, before: before(DEVICE_CODES_KEPT_SECONDS) },
+    { table: 'backchannel_requests', by: expiry, before: before(BACKCHANNEL_REQUESTS_KEPT_SECONDS) },
+    { table: 'grants', by: expiry, before: before(60) },
+    { table: 'used_once', by: expiry, before: before(60) },
+    { table: 'revoked_tokens', by: expiry, before: before(60) },
+    { table: 'changes', by: sql`recorded_at`, before: before(CHANGES_KEPT_SECONDS) },
+    { table: 'idempotency_keys', by: sql`created_at`, before: before(DAY_SECONDS) },
+    { table: 'outbox', by: expiry, before: now, only: sql`failed_at is not null` },
+    { table: 'failed_attempts', by: sql`expire`, before: now.getTime() },
+    { table: 'initial_access_tokens', by: expiry, before: before(INITIAL_ACCESS_TOKENS_KEPT_SECONDS) },
+    { table: 'client_secrets', by: sql`least(ended_at, expires_at)`, before: before(ENDED_SECRETS_KEPT_SECONDS) },
+  ];
+}
+
+async function removeBatch(database: Database, { table, by, before, only = sql`true` }: Expired): Promise<number> {
+  const { numAffectedRows = 0n } = await sql`delete from ${sql.table(table)} where ctid = any(array(
+    select ctid from ${sql.table(table)} where ${by} < ${before} and ${only} order by ${by}
+    limit ${BATCH} for update skip locked))`.execute(database);
+  return Number(numAffectedRows);
 }

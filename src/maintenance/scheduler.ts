@@ -4,7 +4,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 export interface Job {
   readonly name: string;
   readonly everyMilliseconds: number;
-  run(): Promise<unknown>;
+  /** The signal is aborted when the node stops: a job that takes long then ends where it is. */
+  run(signal: AbortSignal): Promise<unknown>;
 }
 
 export class Scheduler {
@@ -33,7 +34,7 @@ export class Scheduler {
       const wait = job.everyMilliseconds * (0.75 + Math.random() / 2);
       await delay(wait, undefined, { signal, ref: false }).catch(() => {});
       if (signal.aborted) return;
-      await job.run().catch((error: unknown) => this.#onError(job.name, error));
+      await job.run(signal).catch((error: unknown) => this.#onError(job.name, error));
     }
   }
 }

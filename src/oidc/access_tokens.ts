@@ -44,7 +44,7 @@ export class AccessTokens {
     if (issuer !== undefined && !isTrusted(issuer)) return false;
     const client = await clients.find(client_id);
     if (!client || client.revokedAt || client.tokenGeneration !== gen) return false;
-    if (revoked.has(jti)) return false;
+    if (await revoked.has(jti, now)) return false;
     return gid === undefined || grantLives(database, gid, now);
   }
 }

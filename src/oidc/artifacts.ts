@@ -11,6 +11,7 @@ import { json, type Database } from '../db/connection.ts';
 import { open, seal } from '../vault/seal.ts';
 import { payloadJson } from './payload_json.ts';
 import { keepRelated, takeGrant, takeSession } from './read_together.ts';
+import type { RefreshFamilies } from './refresh_families.ts';
 import { SessionStore } from './session_store.ts';
 import { readTokenRow, type TokenRow } from './token_rows.ts';
 
@@ -19,6 +20,7 @@ export interface ArtifactSettings {
   readonly clock: Clock;
   /** For how long a consumed refresh token presented again still gets a successor, for answers that were lost. */
   readonly refreshGraceSeconds: number;
+  readonly families: RefreshFamilies;
   /** Hears that something single-use was presented again, and that its family is gone. */
   readonly onReuse: (kind: string, grantId: string | undefined) => void;
 }
@@ -83,7 +85,22 @@ class ArtifactStore implements Adapter {
     const row = RELATED.has(this.#kind)
       ? await this.#findWithRelated(id)
       : await this.#select().where('artifact_id', '=', sha256(id)).executeTakeFirst();
-    return row && { ...this.#unpacked(id, row.payload), jti: id, ...this.#consumption(row.consumed_at) };
+    if (!row) return this.#usedLongAgo(id);
+    return { ...this.#unpacked(id, row.payload), jti: id, ...this.#consumption(row.consumed_at) };
+  }
+
+  /** The newest token of the family stands for it, as one that was used. */
+  async #usedLongAgo(id: string): Promise<AdapterPayload | undefined> {
+    const { families, clock } = this.#settings;
+    const now = epochSeconds(clock());
+    const family = this.#kind === 'RefreshToken' ? families.read(id) : undefined;
+    if (!family || family.expiresAt <= now) return undefined;
+    const newest = await this.#select()
+      .where('grant_id', '=', family.grantId)
+      .orderBy('created_at', 'desc')
+      .limit(1)
+      .executeTakeFirst();
+    return newest && { ...(newest.payload as AdapterPayload), jti: id, consumed: now };
   }
 
   /** Sessions alone are found by uid; what is found this way is read, never saved, so it needs no id. */
@@ -104,12 +121,16 @@ class ArtifactStore implements Adapter {
    * used already: their family ends here, before they could get anything.
    */
   async consume(id: string): Promise<void> {
-    const { database, clock } = this.#settings;
+    const { database, clock, families } = this.#settings;
     const now = clock();
     const graceBegan = this.#graceBegan(now);
+    const keptUntil = this.#kind === 'RefreshToken' ? families.keptUntil(id, now) : undefined;
     const { numUpdatedRows } = await database
       .updateTable('artifacts')
-      .set({ consumed_at: sql<Date>`coalesce(consumed_at, ${now}::timestamptz)` })
+      .set({
+        consumed_at: sql<Date>`coalesce(consumed_at, ${now}::timestamptz)`,
+        expires_at: sql<Date>`least(expires_at, ${keptUntil ?? null}::timestamptz)`,
+      })
       .where('kind', '=', this.#kind)
       .where('artifact_id', '=', sha256(id))
       .where(({ or, eb }) =>

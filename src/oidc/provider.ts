@@ -53,6 +53,7 @@ import { takePostedRequests } from './posted_requests.ts';
 import { demandPushedRequest } from './pushed_requests.ts';
 import { forLibrary } from './library_signing.ts';
 import { takeAccount } from './read_together.ts';
+import { markRefreshTokens, type RefreshFamilies } from './refresh_families.ts';
 import { recordOf, useRegisteredClients, type RegisteredClientsSettings } from './registered_clients.ts';
 import { useOnce } from './replay.ts';
 import { demandRequestObject } from './request_objects.ts';
@@ -91,6 +92,7 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly dpopNonceSecret: Buffer;
   /** What each client calls a person. */
   readonly subjects: Subjects;
+  readonly refreshFamilies: RefreshFamilies;
   readonly refreshGraceSeconds: number;
   readonly refreshTtlSeconds: number;
   readonly refreshAbsoluteTtlSeconds: number;
@@ -158,6 +160,7 @@ export function createProvider(settings: ProviderSettings, jwks: readonly JWK[])
   takePostedRequests(provider, ROUTES.authorization, settings.pages);
   guardDeviceFlow(provider, ROUTES.code_verification, settings.userCodeGuesses);
   guardBackchannelAuthentication(provider);
+  markRefreshTokens(provider, settings.refreshFamilies, settings.clock);
   takeNotes(provider);
   return provider;
 }
@@ -186,6 +189,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     database,
     clock,
     refreshGraceSeconds: settings.refreshGraceSeconds,
+    families: settings.refreshFamilies,
     onReuse: (kind, grantId) => noteReuse(REUSE_EVENTS[kind] ?? 'code.reused', grantId),
   });
   return {

@@ -1,5 +1,6 @@
 /** The library's view of our clients: found in our directory, built once per version of a client, checked by our verifier. */
 import { randomBytes } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import { errors, Provider, type AllClientMetadata, type Client } from 'oidc-provider';
 import { SYSTEM, type Origin } from '../audit/events.ts';
 import type { ClientDirectory } from '../clients/client_directory.ts';
@@ -34,6 +35,9 @@ export interface RegisteredClientsSettings {
   readonly clock: Clock;
   readonly keys: Omit<ClientKeysSettings, 'presented'>;
 }
+
+/** The library makes ten kilobytes of a client of one: those that are asked for often are kept. */
+const INSTANCES_AT_MOST = 2_000;
 
 /** What a provider was built with; one that knows more is built when there is more. */
 export interface ProviderKnowledge {
@@ -75,8 +79,8 @@ export function useRegisteredClients(
 ): void {
   const { verifier, uses, traffic, clock, keys } = settings;
   const RegisteredClient = provider.Client as unknown as ClientClass;
-  // an instance lives as long as the record it was built from: a changed client has a new record
-  const instances = new WeakMap<ClientWithSecrets, Client>();
+  // by the record that it was built from: a changed client has a new one
+  const instances = new LRUCache<ClientWithSecrets, Client>({ max: INSTANCES_AT_MOST });
 
   RegisteredClient.find = async (id) => {
     const record = typeof id === 'string' && id !== '' ? await findRecord(settings, id) : undefined;

@@ -56,13 +56,21 @@ export interface Successor {
   readonly expiresAt: Date;
 }
 
+export interface Used {
+  readonly kind: string;
+  readonly id: Digest;
+  readonly now: Date;
+  /** When the row may go, if that is sooner than it would go otherwise. */
+  readonly keptUntil: Date | undefined;
+}
+
 /** Of any number at once one finds the row unused, and stores the successor with the same statement. */
 export async function useUp(
   database: Database,
-  { kind, id, now }: { readonly kind: string; readonly id: Digest; readonly now: Date },
+  { kind, id, now, keptUntil }: Used,
   successor: Successor | undefined,
 ): Promise<boolean> {
-  const first = sql`update artifacts set consumed_at = ${now}
+  const first = sql`update artifacts set consumed_at = ${now}, expires_at = least(expires_at, ${keptUntil ?? null}::timestamptz)
     where kind = ${kind} and artifact_id = ${id} and consumed_at is null`;
   const { numAffectedRows } = await (
     successor

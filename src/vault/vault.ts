@@ -4,6 +4,7 @@
  */
 import { createHmac, createSecretKey, randomBytes, type KeyObject } from 'node:crypto';
 import { sql } from 'kysely';
+import { LRUCache } from 'lru-cache';
 import { CannotStart } from '../base/cannot_start.ts';
 import { randomId } from '../base/ids.ts';
 import type { Digest } from '../base/secret.ts';
@@ -41,6 +42,9 @@ export class DataKey {
   }
 }
 
+/** Far more than are in use: each signing key has one, and signing keys come and go. */
+const UNWRAPPED_AT_MOST = 1_000;
+
 /** The master key given is not the one that this database was sealed with. */
 class WrongMasterKey extends CannotStart {}
 
@@ -48,7 +52,7 @@ export class Vault {
   readonly #database: Database;
   /** The first one wraps; all of them unwrap, so that a change of master key needs no outage. */
   readonly #masterKeys: readonly MasterKey[];
-  readonly #unwrapped = new Map<string, DataKey>();
+  readonly #unwrapped = new LRUCache<string, DataKey>({ max: UNWRAPPED_AT_MOST });
 
   constructor(database: Database, masterKeys: readonly [MasterKey, ...MasterKey[]]) {
     this.#database = database;

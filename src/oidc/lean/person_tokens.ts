@@ -19,6 +19,7 @@ import type { Signer } from '../../keys/signer.ts';
 import { goneWithGrant, grantReference } from '../artifacts.ts';
 import { claimsUnder } from '../claims.ts';
 import { tokenIssued } from '../notes.ts';
+import type { RefreshFamilies } from '../refresh_families.ts';
 import { splitScope, type Entitlement, type ResourcePolicy } from '../resource_policy.ts';
 import { readTokenRow, useUp, type Related, type Successor, type TokenRow } from '../token_rows.ts';
 import { originOf } from './front.ts';
@@ -30,6 +31,7 @@ export interface LeanPersonTokensSettings {
   readonly policy: ResourcePolicy;
   readonly ring: KeyRing;
   readonly subjects: Subjects;
+  readonly families: RefreshFamilies;
   readonly trail: AuditTrail;
   readonly idTokenTtlSeconds: number;
   readonly refreshTtlSeconds: number;
@@ -85,7 +87,7 @@ export class LeanPersonTokens {
     asked: LeanPersonRequest,
     context: RequestContext,
   ): Promise<string | undefined> {
-    const { database, policy, ring } = this.#settings;
+    const { database, policy, ring, families, refreshTtlSeconds } = this.#settings;
     const { now } = context;
     const used = asked.grantType === 'refresh_token' ? asked.refreshToken : asked.code;
     const kind = asked.grantType === 'refresh_token' ? 'RefreshToken' : 'AuthorizationCode';
@@ -101,9 +103,12 @@ export class LeanPersonTokens {
     const accessToken = await this.#accessToken(signer, client, source, entitlement, now);
     const withIdToken = source.scopes.includes('openid');
     const idToken = withIdToken ? await this.#idToken(idTokenSigner, client, source, now) : undefined;
-    const refreshToken = client.metadata.grant_types.includes('refresh_token') ? randomId() : undefined;
+    const refreshToken = client.metadata.grant_types.includes('refresh_token')
+      ? families.mark(randomId(), source.payload.grantId, epochSeconds(now) + refreshTtlSeconds)
+      : undefined;
     const successor = refreshToken === undefined ? undefined : this.#successor(refreshToken, source, now);
-    if (!(await useUp(database, { kind, id, now }, successor).catch(goneWithGrant))) return undefined;
+    const keptUntil = kind === 'RefreshToken' ? families.keptUntil(used, now) : undefined;
+    if (!(await useUp(database, { kind, id, now, keptUntil }, successor).catch(goneWithGrant))) return undefined;
 
     await this.#record(client, asked, context, { source, entitlement, accessToken, successor });
     return JSON.stringify({
