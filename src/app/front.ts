@@ -29,6 +29,7 @@ import { describeClient, describeScopes } from '../oidc/descriptions.ts';
 import { describeDetails } from '../oidc/details_in_words.ts';
 import { DPOP_ALGS } from '../oidc/dpop.ts';
 import { Endpoints } from '../oidc/endpoints.ts';
+import { refuseKnownFailures } from '../oidc/failed_authentication.ts';
 import { LeanTokenPath } from '../oidc/lean_token_path.ts';
 import { loginForOwnPages } from '../oidc/own_login.ts';
 import { describeProtectedResources, USERINFO } from '../oidc/protected_resources.ts';
@@ -54,8 +55,20 @@ const SECTOR_SECONDS = 10;
 export function openFront(settings: AppSettings, house: House, metrics: Metrics): Front {
   const { config, pool, database, log, clock } = settings;
   const { issuer } = config;
-  const { trail, changes, clients, resources, tokens, vault, argon2id, rotation, egress, traffic, clientCertificates } =
-    house;
+  const {
+    trail,
+    changes,
+    clients,
+    resources,
+    tokens,
+    vault,
+    argon2id,
+    rotation,
+    egress,
+    traffic,
+    failures,
+    clientCertificates,
+  } = house;
   const cookieKeys = [house.cookieKey];
   const pages = createProviderPages({ issuer, describeScopes: describeScopes(resources, issuer) });
   const endpoints = new Endpoints({
@@ -64,10 +77,11 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     renderError: pages.renderError,
     jwksMaxAgeSeconds: config.jwksMaxAgeSeconds,
     traffic,
+    failures,
     log,
   });
-  const guesses = new SecretGuesses();
-  const verifier = new SecretVerifier(vault, argon2id, (clientId) => guesses.mayCompare(clientId));
+  const guesses = new SecretGuesses(pool);
+  const verifier = new SecretVerifier(vault, argon2id, (clientId, address) => guesses.admit(clientId, address));
   const userCodeGuesses = new UserCodeGuesses(pool);
   const loginHints = new LoginHints(pool);
   const detailsPolicy = new AuthorizationDetailsPolicy(house.detailsTypes);
@@ -152,6 +166,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     statements,
     policies,
     limits: registrations,
+    failures,
     fetchDocument,
     log,
   });
@@ -202,16 +217,19 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
         admitUnless(
           (request) => traffic.refusesAddress(open(request).address),
           open,
-          listener(settings, house, metrics, open, [
-            login,
-            described,
-            ...(apart ? [] : [admin]),
-            registration,
-            discloseRegistration(issuer, policies),
-            pageHeaders,
-            endpoints.middleware,
-            last,
-          ]),
+          refuseKnownFailures(
+            { failures, clients, verifier, open },
+            listener(settings, house, metrics, open, [
+              login,
+              described,
+              ...(apart ? [] : [admin]),
+              registration,
+              discloseRegistration(issuer, policies),
+              pageHeaders,
+              endpoints.middleware,
+              last,
+            ]),
+          ),
         ),
       ),
     ),

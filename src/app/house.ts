@@ -28,6 +28,7 @@ import { ClientCertificates } from '../http/client_certificates.ts';
 import { KeyRing } from '../keys/key_ring.ts';
 import { KeyRotation } from '../keys/rotation.ts';
 import { TokenVerifier } from '../keys/token_verifier.ts';
+import { FailedAuthentications } from '../limits/failed_authentications.ts';
 import { Traffic } from '../limits/traffic.ts';
 import type { Logger } from '../log.ts';
 import { Outbox } from '../outbox/outbox.ts';
@@ -182,6 +183,7 @@ export async function furnish({
     perAddress: config.addressRequests,
     latestMilliseconds: config.overloadMilliseconds,
   });
+  const failures = new FailedAuthentications(pool, config.failedAuthenticationsPerMinute);
   const seesCertificates = config.tls !== undefined || config.clientCertificateHeader !== undefined;
   const clientCertificates = seesCertificates
     ? new ClientCertificates({
@@ -197,6 +199,7 @@ export async function furnish({
   breaker.start();
   return {
     traffic,
+    failures,
     breaker,
     standing,
     clientCertificates,

@@ -70,6 +70,21 @@ export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House
     'How late this process is with its own work.',
     () => house.traffic.eventLoopDelayMilliseconds,
   );
+  metrics.counter(
+    'gatehouse_requests_refused_total',
+    'Requests refused by a limit, or for want of time.',
+    'limit',
+    () => ({
+      ...house.traffic.refused,
+      failed_authentication: house.failures.refused,
+    }),
+  );
+  metrics.counter(
+    'gatehouse_authentications_failed_total',
+    'Wrong credentials of clients: refused with 401 within the limits, or with 429 past them.',
+    'status',
+    () => ({ 401: house.failures.counted, 429: house.failures.refused }),
+  );
   const { breaker, standing } = house;
   metrics.gauge(
     'gatehouse_database_breaker',

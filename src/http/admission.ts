@@ -1,13 +1,14 @@
 /** Who is let in: nobody while this node is overloaded, and no address more often than it may. */
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import type { Quota } from '../base/quota.ts';
 import type { OpenRequest } from './request_context.ts';
 
 /** What a limiter says to one request more. */
 export interface Refused {
   readonly status: 429 | 503;
   readonly retryAfterSeconds: number;
-  /** For `RateLimit-Policy`, where it was a limit of this kind. */
-  readonly policy?: string | undefined;
+  /** The limit that was reached, where it was one. */
+  readonly quota?: Quota | undefined;
 }
 
 /** Lets a request through to `listener` unless `refuses` it. Cheap, because it is asked when there is least to give. */
@@ -23,14 +24,19 @@ export function admitUnless(
   };
 }
 
-/** The headers that tell a caller when to come again (RFC 9110, 10.2.3; draft-ietf-httpapi-ratelimit-headers). */
-export function refusalHeaders({ retryAfterSeconds, policy }: Refused): Record<string, string> {
+/** The headers that tell a caller when to come again (RFC 9110, 10.2.3). */
+export function refusalHeaders({ retryAfterSeconds, quota }: Refused): Record<string, string> {
   return {
     'Retry-After': String(retryAfterSeconds),
-    ...(policy !== undefined && {
-      'RateLimit-Policy': `"default";${policy}`,
-      RateLimit: `"default";r=0;t=${retryAfterSeconds}`,
-    }),
+    ...(quota && quotaHeaders(quota, 0, retryAfterSeconds)),
+  };
+}
+
+/** What is left of a limit, and for how long it must do (draft-ietf-httpapi-ratelimit-headers-11, 3 and 4). */
+export function quotaHeaders({ name, requests, windowSeconds }: Quota, left: number, seconds: number) {
+  return {
+    'RateLimit-Policy': `"${name}";q=${requests};w=${windowSeconds}`,
+    RateLimit: `"${name}";r=${left};t=${seconds}`,
   };
 }
 
@@ -42,7 +48,8 @@ export function refusalBody({ status, retryAfterSeconds }: Refused): { error: st
   };
 }
 
-function answerRefused(
+/** Without Koa, which has not been asked yet. */
+export function answerRefused(
   response: ServerResponse,
   refused: Refused,
   headers: Readonly<Record<string, string>>,

@@ -4,6 +4,7 @@
  * need not be remembered: the least recently used are forgotten.
  */
 import { LRUCache } from 'lru-cache';
+import type { Quota } from '../base/quota.ts';
 
 export interface BucketSettings {
   /** How many requests a bucket gains in a second. */
@@ -21,6 +22,14 @@ export type Taken =
       readonly first: boolean;
     };
 
+/** What is left of a limit. */
+export interface Remaining {
+  readonly quota: Quota;
+  readonly left: number;
+  /** For so many seconds it is no more. */
+  readonly seconds: number;
+}
+
 interface Bucket {
   level: number;
   /** In milliseconds, by a clock that only goes forward. */
@@ -32,11 +41,16 @@ const BUCKETS_AT_MOST = 50_000;
 const ADMITTED: Taken = { admitted: true };
 
 export class TokenBuckets {
+  /** What a bucket holds, and in how long an empty one is full again. */
+  readonly quota: Quota;
   readonly #settings: BucketSettings;
   readonly #buckets = new LRUCache<string, Bucket>({ max: BUCKETS_AT_MOST });
 
-  constructor(settings: BucketSettings) {
+  /** `name` is the limit's, for those who are told of it. */
+  constructor(name: string, settings: BucketSettings) {
+    const { perSecond, burst } = settings;
     this.#settings = settings;
+    this.quota = { name, requests: burst, windowSeconds: Math.max(1, Math.ceil(burst / perSecond)) };
   }
 
   /** Takes one request from the key's bucket. `nowMilliseconds` is of `performance.now()`. */
@@ -60,10 +74,12 @@ export class TokenBuckets {
     if (bucket) bucket.level = Math.min(this.#settings.burst, bucket.level + 1);
   }
 
-  /** For `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers): what a bucket holds, and in how long it is full. */
-  get policy(): string {
+  /** What is left in a bucket from which more than half was taken; `undefined` for one that holds more. */
+  low(key: string): Remaining | undefined {
     const { perSecond, burst } = this.#settings;
-    return `q=${burst};w=${Math.max(1, Math.ceil(burst / perSecond))}`;
+    const level = this.#buckets.get(key)?.level ?? burst;
+    if (level * 2 >= burst) return undefined;
+    return { quota: this.quota, left: Math.floor(level), seconds: Math.max(1, Math.ceil(1 / perSecond)) };
   }
 
   /** The key's bucket, filled up to now. */

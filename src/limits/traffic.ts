@@ -3,9 +3,10 @@
  * itself pays from the client's instead, so that the many clients behind one gateway don't pay for one another, and
  * nobody can use up what is a client's by naming it.
  */
+import type { Quota } from '../base/quota.ts';
 import { EventLoop } from './event_loop.ts';
 import { networkOf } from './network.ts';
-import { TokenBuckets, type BucketSettings, type Taken } from './token_buckets.ts';
+import { TokenBuckets, type BucketSettings, type Remaining, type Taken } from './token_buckets.ts';
 
 export interface TrafficSettings {
   readonly perClient: BucketSettings;
@@ -17,7 +18,8 @@ export interface TrafficSettings {
 export interface Refusal {
   readonly status: 429 | 503;
   readonly retryAfterSeconds: number;
-  readonly policy?: string | undefined;
+  /** The limit that was reached, where it was one. */
+  readonly quota?: Quota | undefined;
   /** The first of a row, which alone is worth a record. */
   readonly first: boolean;
 }
@@ -26,35 +28,48 @@ export class Traffic {
   readonly #clients: TokenBuckets;
   readonly #addresses: TokenBuckets;
   readonly #eventLoop: EventLoop;
+  readonly #refused = { client: 0, address: 0, overload: 0 };
 
   constructor({ perClient, perAddress, latestMilliseconds }: TrafficSettings) {
-    this.#clients = new TokenBuckets(perClient);
-    this.#addresses = new TokenBuckets(perAddress);
+    this.#clients = new TokenBuckets('client', perClient);
+    this.#addresses = new TokenBuckets('address', perAddress);
     this.#eventLoop = new EventLoop({ latestMilliseconds });
   }
 
   refusesAny(): Refusal | undefined {
-    return this.#eventLoop.overloaded ? { status: 503, retryAfterSeconds: 1, first: false } : undefined;
+    if (!this.#eventLoop.overloaded) return undefined;
+    this.#refused.overload++;
+    return { status: 503, retryAfterSeconds: 1, first: false };
   }
 
   refusesAddress(address: string): Refusal | undefined {
-    return this.#refusal(this.#addresses, this.#addresses.take(networkOf(address), performance.now()));
+    return this.#refusal('address', this.#addresses.take(networkOf(address), performance.now()));
   }
 
   /** For a client that has proved itself. */
   refusesClient(clientId: string): Refusal | undefined {
-    return this.#refusal(this.#clients, this.#clients.take(clientId, performance.now()));
+    return this.#refusal('client', this.#clients.take(clientId, performance.now()));
   }
 
   /** For somebody who names a client that has used up what it may: whether it is the client will be seen another time. */
   refusesWhoNames(clientId: string): Refusal | undefined {
-    return this.#refusal(this.#clients, this.#clients.look(clientId, performance.now()));
+    return this.#refusal('client', this.#clients.look(clientId, performance.now()));
   }
 
   /** A client has proved itself while it was answered: it pays, and its address gets back what it has paid. */
   charge(clientId: string, address: string): void {
     this.#clients.take(clientId, performance.now());
     this.#addresses.giveBack(networkOf(address));
+  }
+
+  /** What a client has left, once that is less than half: until then it is no news, and would be paid at every token. */
+  remaining(clientId: string): Remaining | undefined {
+    return this.#clients.low(clientId);
+  }
+
+  /** How many requests were refused, by what for. */
+  get refused(): Readonly<Record<string, number>> {
+    return this.#refused;
   }
 
   get eventLoopDelayMilliseconds(): number {
@@ -65,9 +80,11 @@ export class Traffic {
     this.#eventLoop.stop();
   }
 
-  #refusal({ policy }: TokenBuckets, taken: Taken): Refusal | undefined {
+  #refusal(whose: 'client' | 'address', taken: Taken): Refusal | undefined {
     if (taken.admitted) return undefined;
+    this.#refused[whose]++;
     const { retryAfterSeconds, first } = taken;
-    return { status: 429, retryAfterSeconds, policy, first };
+    const { quota } = whose === 'client' ? this.#clients : this.#addresses;
+    return { status: 429, retryAfterSeconds, quota, first };
   }
 }

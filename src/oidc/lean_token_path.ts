@@ -21,7 +21,7 @@ import type { KeyRing } from '../keys/key_ring.ts';
 import type { Refusal, Traffic } from '../limits/traffic.ts';
 import type { Logger } from '../log.ts';
 import { leanBodyBytes, readLeanRequest, type LeanRequest } from './lean_request.ts';
-import { clientThrottled } from './client_traffic.ts';
+import { clientThrottled, remainingHeaders } from './client_traffic.ts';
 import { tokenIssued } from './notes.ts';
 import type { Entitlement, ResourcePolicy } from './resource_policy.ts';
 import { answerUnavailable } from './unavailable.ts';
@@ -137,7 +137,7 @@ export class LeanTokenPath {
     const asked = readLeanRequest(request.headers.authorization, body);
     if (!asked) return false;
     const context = this.#settings.open(request);
-    const client = await this.#authenticate(asked, context.now);
+    const client = await this.#authenticate(asked, context);
     const refusal = client && this.#settings.traffic.refusesClient(client.clientId);
     if (refusal) {
       await this.#refuse(response, { client, refusal, context });
@@ -156,12 +156,12 @@ export class LeanTokenPath {
     return true;
   }
 
-  async #authenticate(asked: LeanRequest, now: Date): Promise<ClientWithSecrets | undefined> {
+  async #authenticate(asked: LeanRequest, { address, now }: RequestContext): Promise<ClientWithSecrets | undefined> {
     const { clients, verifier, uses } = this.#settings;
     const client = await clients.find(asked.clientId);
     if (!client || client.revokedAt || client.metadata.token_endpoint_auth_method !== asked.method) return undefined;
     if (!this.#fits(client)) return undefined;
-    const secret = await verifier.verify(client, asked.clientSecret, now);
+    const secret = await verifier.verify(client, { secret: asked.clientSecret, address }, now);
     if (!secret) return undefined;
     uses.note(secret.secretId, now);
     return client;
@@ -208,7 +208,7 @@ export class LeanTokenPath {
     const { trail, log, path } = this.#settings;
     const { clientId } = client;
     const expiresInSeconds = resource.accessTokenTtlSeconds;
-    const headers = this.#headers(context);
+    const headers = { ...this.#headers(context), ...remainingHeaders(this.#settings.traffic.remaining(clientId)) };
     const event = tokenIssued({
       clientId,
       details: {
