@@ -18,6 +18,7 @@ import { unanswered } from '../http/unanswered.ts';
 import { LoginAttempts } from '../limits/login_attempts.ts';
 import { LoginHints } from '../limits/login_hints.ts';
 import { Registrations } from '../limits/registrations.ts';
+import type { Refusal } from '../limits/traffic.ts';
 import { SecretGuesses } from '../limits/secret_guesses.ts';
 import { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import { createLogin } from '../login/login.ts';
@@ -29,7 +30,7 @@ import { describeClient, describeScopes } from '../oidc/descriptions.ts';
 import { describeDetails } from '../oidc/details_in_words.ts';
 import { DPOP_ALGS } from '../oidc/dpop.ts';
 import { Endpoints } from '../oidc/endpoints.ts';
-import { refuseKnownFailures } from '../oidc/failed_authentication.ts';
+import { refuseKnownFailures, refusesSpent } from '../oidc/failed_authentication.ts';
 import { LeanTokenPath } from '../oidc/lean_token_path.ts';
 import { loginForOwnPages } from '../oidc/own_login.ts';
 import { describeProtectedResources, USERINFO } from '../oidc/protected_resources.ts';
@@ -202,6 +203,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     metrics,
     log,
   });
+  const admission = { open, holdBack: (refusal: Refusal) => traffic.holdBack(refusal) };
   const described = describeProtectedResources(issuer, [
     USERINFO,
     { path: ADMIN_PREFIX, scopes: ADMIN_SCOPES, dpop: 'none' },
@@ -212,23 +214,27 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     // what costs least is asked first: whether there is time at all, then whether a client proves itself in passing
     public: admitUnless(
       () => traffic.refusesAny(),
-      open,
-      lean.before(
-        admitUnless(
-          (request) => traffic.refusesAddress(open(request).address),
-          open,
-          refuseKnownFailures(
-            { failures, clients, verifier, open },
-            listener(settings, house, metrics, open, [
-              login,
-              described,
-              ...(apart ? [] : [admin]),
-              registration,
-              discloseRegistration(issuer, policies),
-              pageHeaders,
-              endpoints.middleware,
-              last,
-            ]),
+      admission,
+      admitUnless(
+        refusesSpent(traffic),
+        admission,
+        lean.before(
+          admitUnless(
+            (request) => traffic.refusesAddress(open(request).address),
+            admission,
+            refuseKnownFailures(
+              { ...admission, failures, clients, verifier },
+              listener(settings, house, metrics, open, [
+                login,
+                described,
+                ...(apart ? [] : [admin]),
+                registration,
+                discloseRegistration(issuer, policies),
+                pageHeaders,
+                endpoints.middleware,
+                last,
+              ]),
+            ),
           ),
         ),
       ),

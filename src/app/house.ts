@@ -1,6 +1,7 @@
 /** What a node is made of: one of each part, given to one another. */
 import type { X509Certificate } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
+import { availableParallelism } from 'node:os';
 import type pg from 'pg';
 import { ADMIN_SCOPES, adminResourceIdentifier } from '../admin/admin.ts';
 import { AuditKeys } from '../audit/audit_keys.ts';
@@ -108,7 +109,7 @@ export async function furnish({
   const trail = new AuditTrail({ database, keys: auditKeys, log: auditLog, clock, outage: standing });
   const { auditRetentionDays: retentionDays } = config;
   const checkpoints = new Checkpoints({ database, keys: auditKeys, trail, clock, log, retentionDays });
-  const argon2id = new Argon2id(2);
+  const argon2id = new Argon2id(Math.min(2, availableParallelism()));
   const adminApi: AdminApi = { identifier: adminResourceIdentifier(issuer), scopes: ADMIN_SCOPES };
   await transact(database, (tx) => ensureAdminResource({ tx, trail, origin: SYSTEM, now }, adminApi));
 

@@ -85,6 +85,11 @@ export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House
     'status',
     () => ({ 401: house.failures.counted, 429: house.failures.refused }),
   );
+  metrics.gauge(
+    'gatehouse_passwords_waiting',
+    'Passwords and chosen secrets that wait to be looked at.',
+    () => house.argon2id.waiting,
+  );
   const { breaker, standing } = house;
   metrics.gauge(
     'gatehouse_database_breaker',

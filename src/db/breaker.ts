@@ -16,7 +16,8 @@ import {
 } from 'cockatiel';
 import { sql } from 'kysely';
 import type pg from 'pg';
-import { createDatabase, createPool, Unavailable, type Database } from './connection.ts';
+import { Unavailable } from '../base/unavailable.ts';
+import { createDatabase, createPool, type Database } from './connection.ts';
 import { connectionsOf, type Connections } from './connections.ts';
 
 export interface BreakerSettings {

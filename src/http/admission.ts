@@ -11,17 +11,36 @@ export interface Refused {
   readonly quota?: Quota | undefined;
 }
 
+export interface AdmissionSettings<R extends Refused> {
+  readonly open: OpenRequest;
+  /** Resolves when a refusal may be answered; `undefined`: at once. */
+  readonly holdBack: (refused: R) => Promise<void> | undefined;
+}
+
 /** Lets a request through to `listener` unless `refuses` it. Cheap, because it is asked when there is least to give. */
-export function admitUnless(
-  refuses: (request: IncomingMessage) => Refused | undefined,
-  open: OpenRequest,
+export function admitUnless<R extends Refused>(
+  refuses: (request: IncomingMessage) => R | undefined,
+  settings: AdmissionSettings<R>,
   listener: RequestListener,
 ): RequestListener {
   return (request, response) => {
     const refused = refuses(request);
-    if (refused) answerRefused(response, refused, { 'X-Request-Id': open(request).id }, wantsPage(request));
+    if (refused) refuse(request, response, refused, settings);
     else listener(request, response);
   };
+}
+
+/** Answers without Koa, which has not been asked yet. */
+export function refuse<R extends Refused>(
+  request: IncomingMessage,
+  response: ServerResponse,
+  refused: R,
+  { open, holdBack }: AdmissionSettings<R>,
+): void {
+  const answer = (): void => answerRefused(response, refused, { 'X-Request-Id': open(request).id }, wantsPage(request));
+  const held = holdBack(refused);
+  if (held) void held.then(answer);
+  else answer();
 }
 
 /** The headers that tell a caller when to come again (RFC 9110, 10.2.3). */
@@ -48,23 +67,23 @@ export function refusalBody({ status, retryAfterSeconds }: Refused): { error: st
   };
 }
 
-/** Without Koa, which has not been asked yet. */
-export function answerRefused(
+function answerRefused(
   response: ServerResponse,
   refused: Refused,
   headers: Readonly<Record<string, string>>,
   page: boolean,
 ): void {
-  const body = refusalBody(refused);
   const sentence = `<!doctype html><html lang="en"><meta charset="utf-8"><title>Try again in a moment</title><h1>Try again in a moment</h1><p>There is too much to do right now. Wait ${refused.retryAfterSeconds} s and load this page again.</p></html>`;
+  const body = page ? sentence : JSON.stringify(refusalBody(refused));
   response.writeHead(refused.status, {
     ...headers,
     ...refusalHeaders(refused),
     'Cache-Control': 'no-store',
     'X-Content-Type-Options': 'nosniff',
     'Content-Type': page ? 'text/html; charset=utf-8' : 'application/json; charset=utf-8',
+    'Content-Length': Buffer.byteLength(body),
   });
-  response.end(page ? sentence : JSON.stringify(body));
+  response.end(body);
 }
 
 function wantsPage({ headers }: IncomingMessage): boolean {

@@ -68,6 +68,11 @@ export class TokenBuckets {
     return bucket.level < 1 ? this.#refuse(bucket) : ADMITTED;
   }
 
+  /** What one who was refused is told again, without another look at anything; the first refusal must be `take`'s or `look`'s. */
+  refuseAgain(key: string, nowMilliseconds: number): Taken {
+    return this.#buckets.get(key)?.refusing ? this.look(key, nowMilliseconds) : ADMITTED;
+  }
+
   /** Puts one back that was taken for somebody else's account. */
   giveBack(key: string): void {
     const bucket = this.#buckets.get(key);

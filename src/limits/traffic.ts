@@ -6,6 +6,7 @@
 import type { Quota } from '../base/quota.ts';
 import { EventLoop } from './event_loop.ts';
 import { networkOf } from './network.ts';
+import { Turns } from './turns.ts';
 import { TokenBuckets, type BucketSettings, type Remaining, type Taken } from './token_buckets.ts';
 
 export interface TrafficSettings {
@@ -24,10 +25,19 @@ export interface Refusal {
   readonly first: boolean;
 }
 
+/** Long enough that whoever asks again at once gains nothing, short enough for one who has merely been quick. */
+const HELD_BACK_MILLISECONDS = 100;
+const HELD_BACK_AT_MOST = 1_000;
+/** A client that was refused is looked for in front of everything else for so long. */
+const LATELY_MILLISECONDS = 1_000;
+
 export class Traffic {
   readonly #clients: TokenBuckets;
   readonly #addresses: TokenBuckets;
   readonly #eventLoop: EventLoop;
+  readonly #turns = new Turns();
+  #clientRefusedAt = -Infinity;
+  #heldBack = 0;
   readonly #refused = { client: 0, address: 0, overload: 0 };
 
   constructor({ perClient, perAddress, latestMilliseconds }: TrafficSettings) {
@@ -48,12 +58,45 @@ export class Traffic {
 
   /** For a client that has proved itself. */
   refusesClient(clientId: string): Refusal | undefined {
+    if (this.#turns.full(clientId))
+      return this.#refusal('client', { admitted: false, retryAfterSeconds: 1, first: false });
     return this.#refusal('client', this.#clients.take(clientId, performance.now()));
   }
 
   /** For somebody who names a client that has used up what it may: whether it is the client will be seen another time. */
   refusesWhoNames(clientId: string): Refusal | undefined {
     return this.#refusal('client', this.#clients.look(clientId, performance.now()));
+  }
+
+  /** Whether any client was refused a moment ago: only then is it worth looking for who is named. */
+  get refusedClientsLately(): boolean {
+    return performance.now() - this.#clientRefusedAt < LATELY_MILLISECONDS;
+  }
+
+  /** For somebody who names a client that was refused already, and has nothing yet. */
+  refusesAgain(clientId: string): Refusal | undefined {
+    return this.#refusal('client', this.#clients.refuseAgain(clientId, performance.now()));
+  }
+
+  /** A client that has proved itself begins with what costs time: at once, or when it is its turn. It must `leave`. */
+  turn(clientId: string): Promise<void> | undefined {
+    return this.#turns.take(clientId, performance.now());
+  }
+
+  leave(clientId: string): void {
+    this.#turns.leave(clientId);
+  }
+
+  /** Refusals of a row are answered a little later: whoever asks again as soon as it is answered then asks less. */
+  holdBack({ status, first }: Refusal): Promise<void> | undefined {
+    if (status !== 429 || first || this.#heldBack >= HELD_BACK_AT_MOST) return undefined;
+    this.#heldBack++;
+    return new Promise((resolve) => {
+      setTimeout(() => {
+        this.#heldBack--;
+        resolve();
+      }, HELD_BACK_MILLISECONDS);
+    });
   }
 
   /** A client has proved itself while it was answered: it pays, and its address gets back what it has paid. */
@@ -83,6 +126,7 @@ export class Traffic {
   #refusal(whose: 'client' | 'address', taken: Taken): Refusal | undefined {
     if (taken.admitted) return undefined;
     this.#refused[whose]++;
+    if (whose === 'client') this.#clientRefusedAt = performance.now();
     const { retryAfterSeconds, first } = taken;
     const { quota } = whose === 'client' ? this.#clients : this.#addresses;
     return { status: 429, retryAfterSeconds, quota, first };

@@ -9,18 +9,17 @@ import type { KoaContextWithOIDC } from 'oidc-provider';
 import type { AuditEvent } from '../audit/events.ts';
 import type { ClientDirectory } from '../clients/client_directory.ts';
 import { NotCompared, type SecretVerifier } from '../clients/secret_verifier.ts';
-import { answerRefused, refusalBody, refusalHeaders } from '../http/admission.ts';
-import { requestOf, type OpenRequest } from '../http/request_context.ts';
+import { refusalBody, refusalHeaders, refuse, type AdmissionSettings } from '../http/admission.ts';
+import { requestOf } from '../http/request_context.ts';
 import type { FailedAuthentications } from '../limits/failed_authentications.ts';
-import type { Refusal } from '../limits/traffic.ts';
+import type { Refusal, Traffic } from '../limits/traffic.ts';
 import { AUTHENTICATED_ROUTES } from './client_traffic.ts';
 import { note, notesOf } from './notes.ts';
 
-export interface KnownFailuresSettings {
+export interface KnownFailuresSettings extends AdmissionSettings<Refusal> {
   readonly failures: FailedAuthentications;
   readonly clients: ClientDirectory;
   readonly verifier: SecretVerifier;
-  readonly open: OpenRequest;
 }
 
 /** Refuses, in front of `listener`, wrong secrets of those who are past a limit already. */
@@ -34,11 +33,20 @@ export function refuseKnownFailures(settings: KnownFailuresSettings, listener: R
       (right) => {
         if (right) return listener(request, response);
         failures.noteRefused();
-        answerRefused(response, refusal, { 'X-Request-Id': open(request).id }, false);
+        refuse(request, response, refusal, settings);
       },
       // whatever it is, it is for the ordinary path to say
       () => listener(request, response),
     );
+  };
+}
+
+/** Whoever names a client that was refused a moment ago, and has nothing left still, is not read any further. */
+export function refusesSpent(traffic: Traffic): (request: IncomingMessage) => Refusal | undefined {
+  return (request) => {
+    if (!traffic.refusedClientsLately) return undefined;
+    const credentials = basicCredentials(request);
+    return credentials && traffic.refusesAgain(credentials.clientId);
   };
 }
 

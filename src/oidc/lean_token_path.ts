@@ -146,9 +146,15 @@ export class LeanTokenPath {
     }
     const entitlement = client && this.#settings.policy.entitlement(client, asked.scope, asked.resource);
     if (!entitlement) return false;
-    const token = this.#sign(client, entitlement, context.now);
-    if (!token) return false;
-    await this.#finish(response, { client, entitlement, token, context });
+    const turn = this.#settings.traffic.turn(client.clientId);
+    if (turn) await turn;
+    try {
+      const token = this.#sign(client, entitlement, context.now);
+      if (!token) return false;
+      await this.#finish(response, { client, entitlement, token, context });
+    } finally {
+      this.#settings.traffic.leave(client.clientId);
+    }
     // taken out of the connection, which may bring the next request
     request.resume();
     this.#answers++;
@@ -243,12 +249,15 @@ export class LeanTokenPath {
     const { clientId } = client;
     if (refusal.first)
       await this.#settings.trail.record(originOf(clientId, context), clientThrottled(clientId, refusal));
+    await this.#settings.traffic.holdBack(refusal);
+    const body = JSON.stringify(refusalBody(refusal));
     response.writeHead(refusal.status, {
       ...this.#headers(context),
       ...refusalHeaders(refusal),
       'Content-Type': 'application/json; charset=utf-8',
+      'Content-Length': body.length,
     });
-    response.end(JSON.stringify(refusalBody(refusal)));
+    response.end(body);
   }
 
   #headers({ id }: RequestContext): Record<string, string> {
