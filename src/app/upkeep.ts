@@ -85,6 +85,12 @@ export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House
     'status',
     () => ({ 401: house.failures.counted, 429: house.failures.refused }),
   );
+  metrics.gauges(
+    'gatehouse_egress_places',
+    'Places outside that were asked lately, by the state of their breakers.',
+    'state',
+    () => house.egress.places,
+  );
   metrics.gauge(
     'gatehouse_passwords_waiting',
     'Passwords and chosen secrets that wait to be looked at.',
@@ -133,9 +139,16 @@ export async function readiness({ database }: AppSettings, house: House, drainin
     checks: {
       database: reachable ? 'ok' : stands ? awayFor(standing.secondsLeft) : 'not reachable',
       change_log: fresh ? 'ok' : 'not read for a while',
+      // for whoever reads it: that a client's server is down is no reason to take traffic from this one
+      egress: resting(house.egress.places),
       shutdown: draining ? 'draining' : 'ok',
     },
   };
+}
+
+function resting({ open, half_open }: House['egress']['places']): string {
+  const places = open + half_open;
+  return places === 0 ? 'ok' : `${places} of the places outside ${places === 1 ? 'rests' : 'rest'}`;
 }
 
 function awayFor(secondsLeft: number): string {
