@@ -3,8 +3,8 @@ import { argon2Sync, type Argon2Parameters } from 'node:crypto';
 import { setPriority } from 'node:os';
 import { parentPort } from 'node:worker_threads';
 
-/** A tenth of what a thread of the usual priority gets, where both want the same core. */
-const NICENESS = 10;
+/** A seventieth of what a thread of the usual priority gets, where both want the same core; else all of it. */
+const NICENESS = 19;
 
 // there it is the thread's own; elsewhere it would be the whole process's
 if (process.platform === 'linux') setPriority(0, NICENESS);

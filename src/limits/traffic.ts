@@ -26,7 +26,7 @@ export interface Refusal {
 }
 
 /** Long enough that whoever asks again at once gains nothing, short enough for one who has merely been quick. */
-const HELD_BACK_MILLISECONDS = 100;
+const HELD_BACK_MILLISECONDS = { least: 100, most: 300 };
 const HELD_BACK_AT_MOST = 1_000;
 /** A client that was refused is looked for in front of everything else for so long. */
 const LATELY_MILLISECONDS = 1_000;
@@ -91,11 +91,16 @@ export class Traffic {
   holdBack({ status, first }: Refusal): Promise<void> | undefined {
     if (status !== 429 || first || this.#heldBack >= HELD_BACK_AT_MOST) return undefined;
     this.#heldBack++;
+    const { least, most } = HELD_BACK_MILLISECONDS;
     return new Promise((resolve) => {
-      setTimeout(() => {
-        this.#heldBack--;
-        resolve();
-      }, HELD_BACK_MILLISECONDS);
+      // not all at the same moment, in which they would hold up everybody else
+      setTimeout(
+        () => {
+          this.#heldBack--;
+          resolve();
+        },
+        least + Math.random() * (most - least),
+      );
     });
   }
 

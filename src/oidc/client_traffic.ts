@@ -21,8 +21,6 @@ export const AUTHENTICATED_ROUTES: ReadonlySet<string> = new Set([
   'backchannel_authentication',
 ]);
 
-const NO_HEADERS: Readonly<Record<string, string>> = {};
-
 export class TooManyRequests extends errors.OIDCProviderError {
   constructor(refusal: Pick<Refusal, 'status' | 'retryAfterSeconds'>) {
     const { error, error_description } = refusalBody(refusal);
@@ -47,12 +45,13 @@ export function chargeClient(traffic: Traffic, ctx: KoaContextWithOIDC): void {
   if (!client || client.tokenEndpointAuthMethod === 'none' || !AUTHENTICATED_ROUTES.has(route)) return;
   if (notesOf(ctx).refusal?.error === 'invalid_client' || ctx.status === 429) return;
   traffic.charge(client.clientId, requestOf(ctx).address);
-  ctx.set(remainingHeaders(traffic.remaining(client.clientId)));
+  const remaining = traffic.remaining(client.clientId);
+  if (remaining) ctx.set(remainingHeaders(remaining));
 }
 
 /** Told to a client that comes near its limit; to the others it would be bytes in every answer. */
-export function remainingHeaders(remaining: Remaining | undefined): Record<string, string> {
-  return remaining ? quotaHeaders(remaining.quota, remaining.left, remaining.seconds) : NO_HEADERS;
+export function remainingHeaders({ quota, left, seconds }: Remaining): Record<string, string> {
+  return quotaHeaders(quota, left, seconds);
 }
 
 export function clientThrottled(clientId: string, { retryAfterSeconds }: Refusal): AuditEvent {

@@ -214,7 +214,9 @@ export class LeanTokenPath {
     const { trail, log, path } = this.#settings;
     const { clientId } = client;
     const expiresInSeconds = resource.accessTokenTtlSeconds;
-    const headers = { ...this.#headers(context), ...remainingHeaders(this.#settings.traffic.remaining(clientId)) };
+    const headers = this.#headers(context);
+    const remaining = this.#settings.traffic.remaining(clientId);
+    if (remaining) Object.assign(headers, remainingHeaders(remaining));
     const event = tokenIssued({
       clientId,
       details: {
