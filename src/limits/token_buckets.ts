@@ -18,7 +18,7 @@ export type Taken =
   | {
       readonly admitted: false;
       readonly retryAfterSeconds: number;
-      /** Whether this is the first refusal since the bucket last gave something: the one that is worth a record. */
+      /** Whether this is the first refusal since the bucket was last half full: the one that is worth a record. */
       readonly first: boolean;
     };
 
@@ -57,8 +57,9 @@ export class TokenBuckets {
   take(key: string, nowMilliseconds: number): Taken {
     const bucket = this.#bucket(key, nowMilliseconds);
     if (bucket.level < 1) return this.#refuse(bucket);
+    // a bucket that is emptied as fast as it fills is one row of refusals
+    if (bucket.level * 2 >= this.#settings.burst) bucket.refusing = false;
     bucket.level -= 1;
-    bucket.refusing = false;
     return ADMITTED;
   }
 
