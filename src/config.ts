@@ -75,6 +75,8 @@ export interface Config {
   readonly clientRequests: RequestRate;
   /** How often an address may ask, on each node, but for the requests of clients that prove themselves. */
   readonly addressRequests: RequestRate;
+  /** How often a client may fail to prove itself from one network in a minute, on all nodes together. */
+  readonly failedAuthenticationsPerMinute: number;
   /** How late this process may be with its own work before it answers 503 instead of taking on more. */
   readonly overloadMilliseconds: number;
   readonly changePollMilliseconds: number;
@@ -144,6 +146,7 @@ const schema = z.object({
   GATEHOUSE_CLIENT_REQUESTS_BURST: whole(1, 1_000_000, 2_000),
   GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: whole(1, 1_000_000, 100),
   GATEHOUSE_ADDRESS_REQUESTS_BURST: whole(1, 1_000_000, 1_000),
+  GATEHOUSE_FAILED_AUTHENTICATIONS_PER_MINUTE: whole(1, 1_000_000, 20),
   GATEHOUSE_OVERLOAD_MILLISECONDS: whole(10, 10_000, 100),
   GATEHOUSE_CHANGE_POLL_MILLISECONDS: whole(50, 900, 500),
   GATEHOUSE_CLOCK_DIFFERENCE_SECONDS: whole(0, 15, 10),
@@ -221,6 +224,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       perSecond: env.GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND,
       burst: env.GATEHOUSE_ADDRESS_REQUESTS_BURST,
     },
+    failedAuthenticationsPerMinute: env.GATEHOUSE_FAILED_AUTHENTICATIONS_PER_MINUTE,
     overloadMilliseconds: env.GATEHOUSE_OVERLOAD_MILLISECONDS,
     changePollMilliseconds: env.GATEHOUSE_CHANGE_POLL_MILLISECONDS,
     clockDifferenceSeconds: env.GATEHOUSE_CLOCK_DIFFERENCE_SECONDS,

@@ -56,6 +56,7 @@ describe('the configuration', () => {
       sessionTtlSeconds: 1_209_600,
       clientRequests: { perSecond: 1_000, burst: 2_000 },
       addressRequests: { perSecond: 100, burst: 1_000 },
+      failedAuthenticationsPerMinute: 20,
       overloadMilliseconds: 100,
       changePollMilliseconds: 500,
       clockDifferenceSeconds: 10,

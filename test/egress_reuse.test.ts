@@ -206,7 +206,8 @@ describe('at one time', () => {
     const { answer } = holding();
     const { egress, url, requests } = await scene(answer, { limits: { totalMilliseconds: 150 } });
     const reasons = ['/1', '/2', '/3', '/4'].map(async (path) => (await failureOf(egress.get(url(path)))).reason);
-    assert.deepEqual(await Promise.all(reasons), Array<string>(4).fill('timed_out'));
+    // that there was no room for the others says nothing about where they were to go
+    assert.deepEqual(await Promise.all(reasons), ['timed_out', 'timed_out', 'busy', 'busy']);
     assert.deepEqual(requests.toSorted(), ['GET /1', 'GET /2']);
   });
 

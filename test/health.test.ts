@@ -28,7 +28,7 @@ describe('health', () => {
 
   it('says that the node may get traffic, and what it looked at', async () => {
     assert.equal((await ask('/readyz')).status, 200);
-    assert.deepEqual(await checks(), { database: 'ok', change_log: 'ok', clock: 'ok', shutdown: 'ok' });
+    assert.deepEqual(await checks(), { database: 'ok', change_log: 'ok', clock: 'ok', egress: 'ok', shutdown: 'ok' });
   });
 
   it('is not for the public: the public port has none of it', async () => {

@@ -185,6 +185,28 @@ describe('the outbox', () => {
     assert.ok(!room.log.join().includes('notification token'));
   });
 
+  it('lets receivers that are down, however many, take no more than half of its room', async () => {
+    const held: (() => void)[] = [];
+    const { room, url, receiver } = await scene(({ url: path }, response) => {
+      if (path === '/well' || receiver.requests.length <= 12) response.writeHead(path === '/well' ? 200 : 503).end();
+      else held.push(() => response.end());
+    });
+    for (let index = 0; index < 12; index++) await room.write(url(`/${index}`), { clientId: `down${index}` });
+    let now = new Date();
+    const node = room.node({ ...egressTo([receiver], { limits: { atOncePerHost: 20 } }), clock: () => now });
+    const counted = async () => (await room.stored()).every(({ attempts, due_at }) => attempts === 1 && due_at > now);
+    await eventually(async () => receiver.requests.length === 12 && (await counted()), PATIENCE_MS);
+    await delay(300);
+    now = addSeconds(now, 91);
+    node.wake();
+    await eventually(async () => held.length === 4, PATIENCE_MS);
+    await room.write(url('/well'), { clientId: 'well' });
+    node.wake();
+    await eventually(async () => receiver.requests.includes('POST /well'), PATIENCE_MS);
+    assert.equal(held.length, 4);
+    for (const answer of held) answer();
+  });
+
   it('leaves messages to nodes that know their kind', async () => {
     const { room, url, receiver } = await scene(answering(200));
     await room.write(url('/'), { kind: 'of_a_newer_release' });

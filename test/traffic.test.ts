@@ -41,8 +41,8 @@ describe('a client that asks too often', () => {
       assert.equal(answers.filter(({ status }) => status === 200).length < 20, true);
       const refused = answers.find(({ status }) => status === 429)!;
       assert.equal(refused.headers.get('retry-after'), '1');
-      assert.equal(refused.headers.get('ratelimit-policy'), '"default";q=5;w=3');
-      assert.equal(refused.headers.get('ratelimit'), '"default";r=0;t=1');
+      assert.equal(refused.headers.get('ratelimit-policy'), '"client";q=5;w=3');
+      assert.equal(refused.headers.get('ratelimit'), '"client";r=0;t=1');
       assert.equal(refused.headers.get('cache-control'), 'no-store');
       assert.deepEqual(await refused.json(), {
         error: 'temporarily_unavailable',
@@ -51,6 +51,23 @@ describe('a client that asks too often', () => {
       assert.equal((await ask(gatehouse, quiet, query)).status, 200);
       await delay(1_100);
       assert.equal((await ask(gatehouse, loud, query)).status, 200);
+    });
+  }
+
+  for (const query of ['', '?ordinary']) {
+    it(`is told what it has left once that is less than half, at /token${query}`, async () => {
+      const gatehouse = await startWith({
+        GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: '1',
+        GATEHOUSE_CLIENT_REQUESTS_BURST: '100',
+      });
+      const client = await registerClient(gatehouse);
+      const answers = await askOften(60, () => ask(gatehouse, client, query));
+      const told = answers.map(({ headers }) => headers.get('ratelimit'));
+      assert.deepEqual([told[0], told[40]], [null, null]);
+      const left = told.slice(60 - 5).map((one) => Number(/^"client";r=(\d+);t=1$/.exec(one ?? '')?.[1]));
+      assert.ok(left.every((one) => one >= 40 && one < 50));
+      assert.ok(left[4]! <= left[0]!);
+      assert.equal(answers.at(-1)!.headers.get('ratelimit-policy'), '"client";q=100;w=100');
     });
   }
 
@@ -69,6 +86,24 @@ describe('a client that asks too often', () => {
       .where('client_id', '=', client.client_id)
       .execute();
     assert.equal(events.length >= 1 && events.length <= 3, true, `${events.length} events`);
+  });
+
+  it('is on record once at the other endpoints, too', async () => {
+    const gatehouse = await startWith({
+      GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: '1',
+      GATEHOUSE_CLIENT_REQUESTS_BURST: '2',
+    });
+    const client = await registerClient(gatehouse);
+    const answers = await askOften(12, () => postForm(`${gatehouse.url}/introspect`, { token: 'x' }, client));
+    assert.ok(answers.filter(({ status }) => status === 429).length >= 8);
+    const events = await gatehouse.database
+      .selectFrom('audit_events')
+      .select('event')
+      .where('client_id', '=', client.client_id)
+      .where('outcome', '=', 'refused')
+      .execute();
+    assert.deepEqual([...new Set(events.map(({ event }) => event))], ['client.throttled']);
+    assert.ok(events.length <= 3);
   });
 
   it('is the client itself: nobody uses up what is its by naming it', async () => {

@@ -51,6 +51,7 @@ export async function createApp(settings: AppSettings): Promise<App> {
     async stop() {
       await scheduler.stop();
       house.traffic.stop();
+      await house.argon2id.stop();
       await house.outbox.stop();
       await house.changes.stop();
       await house.uses.write().catch((error: unknown) => settings.log.warn({ error }, 'secret_uses.lost'));

@@ -7,7 +7,7 @@ import { ADMIN_PREFIX, ADMIN_SCOPES, createAdmin } from '../admin/admin.ts';
 import { addSeconds } from '../base/clock.ts';
 import { SecretVerifier } from '../clients/secret_verifier.ts';
 import type { FetchDocument } from '../clients/sector.ts';
-import { admitUnless, type Refused } from '../http/admission.ts';
+import { admitUnless } from '../http/admission.ts';
 import { brokenOff } from '../http/broken_off.ts';
 import { clientAddress } from '../http/client_address.ts';
 import type { Metrics } from '../http/metrics.ts';
@@ -18,6 +18,7 @@ import { unanswered } from '../http/unanswered.ts';
 import { LoginAttempts } from '../limits/login_attempts.ts';
 import { LoginHints } from '../limits/login_hints.ts';
 import { Registrations } from '../limits/registrations.ts';
+import type { Refusal } from '../limits/traffic.ts';
 import { SecretGuesses } from '../limits/secret_guesses.ts';
 import { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import { createLogin } from '../login/login.ts';
@@ -29,6 +30,7 @@ import { describeClient, describeScopes } from '../oidc/descriptions.ts';
 import { describeDetails } from '../oidc/details_in_words.ts';
 import { DPOP_ALGS } from '../oidc/dpop.ts';
 import { Endpoints } from '../oidc/endpoints.ts';
+import { refuseKnownFailures, refusesSpent } from '../oidc/failed_authentication.ts';
 import { LeanClientCredentials } from '../oidc/lean/client_credentials.ts';
 import { LeanFront } from '../oidc/lean/front.ts';
 import { LeanPersonTokens } from '../oidc/lean/person_tokens.ts';
@@ -59,8 +61,20 @@ const SECTOR_SECONDS = 10;
 export function openFront(settings: AppSettings, house: House, metrics: Metrics): Front {
   const { config, pool, database, log, clock } = settings;
   const { issuer } = config;
-  const { trail, changes, clients, resources, tokens, vault, argon2id, rotation, egress, traffic, clientCertificates } =
-    house;
+  const {
+    trail,
+    changes,
+    clients,
+    resources,
+    tokens,
+    vault,
+    argon2id,
+    rotation,
+    egress,
+    traffic,
+    failures,
+    clientCertificates,
+  } = house;
   const cookieKeys = [house.cookieKey];
   const pages = createProviderPages({ issuer, describeScopes: describeScopes(resources, issuer) });
   const revocations = new Revocations({ database, trail, changes });
@@ -70,10 +84,11 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     renderError: pages.renderError,
     jwksMaxAgeSeconds: config.jwksMaxAgeSeconds,
     traffic,
+    failures,
     log,
   });
-  const guesses = new SecretGuesses();
-  const verifier = new SecretVerifier(vault, argon2id, (clientId) => guesses.mayCompare(clientId));
+  const guesses = new SecretGuesses(pool);
+  const verifier = new SecretVerifier(vault, argon2id, (clientId, address) => guesses.admit(clientId, address));
   const userCodeGuesses = new UserCodeGuesses(pool);
   const loginHints = new LoginHints(pool);
   const detailsPolicy = new AuthorizationDetailsPolicy(house.detailsTypes);
@@ -159,6 +174,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     statements,
     policies,
     limits: registrations,
+    failures,
     fetchDocument,
     log,
   });
@@ -191,57 +207,63 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     metrics,
     log,
   });
+  const admission = { open, holdBack: (refusal: Refusal) => traffic.holdBack(refusal) };
   const described = describeProtectedResources(issuer, [
     USERINFO,
     { path: ADMIN_PREFIX, scopes: ADMIN_SCOPES, dpop: 'none' },
   ]);
   const apart = config.adminPort !== undefined;
   const last = unanswered({ methods: METHODS, page: pages.unanswered });
-  return {
-    // what costs least is asked first: whether there is time at all, then whether a client proves itself in passing
-    public: admitUnless(
-      (request) => traffic.refusesAny() ?? refusesInWrongTime(house, request),
-      open,
+  const ordinary = listener(settings, house, metrics, open, [
+    login,
+    described,
+    ...(apart ? [] : [admin]),
+    registration,
+    discloseRegistration(issuer, policies),
+    pageHeaders,
+    endpoints.middleware,
+    last,
+  ]);
+  const leanPaths = [
+    leanTokenEndpoint(
+      ROUTES.token,
+      new LeanClientCredentials({ issuer, policy, ring, trail }),
+      new LeanPersonTokens({
+        issuer,
+        database,
+        policy,
+        ring,
+        subjects: house.subjects,
+        families: house.refreshFamilies,
+        trail,
+        idTokenTtlSeconds: ID_TOKEN_SECONDS,
+        refreshTtlSeconds: config.refreshTtlSeconds,
+      }),
+    ),
+    leanIntrospection(ROUTES.introspection, tokens),
+    leanRevocation(ROUTES.revocation, tokens, revocations),
+  ];
+  const unless = (refuses: (request: IncomingMessage) => Refusal | undefined, next: RequestListener): RequestListener =>
+    admitUnless(refuses, admission, next);
+  // what costs least is asked first: whether there is time at all, then whether a client proves itself in passing
+  const guarded = unless(
+    (request) => traffic.refusesAny() ?? refusesInWrongTime(house, request),
+    unless(
+      refusesSpent(traffic),
       lean.before(
-        admitUnless(
+        unless(
           (request) => traffic.refusesAddress(open(request).address),
-          open,
-          listener(settings, house, metrics, open, [
-            login,
-            described,
-            ...(apart ? [] : [admin]),
-            registration,
-            discloseRegistration(issuer, policies),
-            pageHeaders,
-            endpoints.middleware,
-            last,
-          ]),
+          refuseKnownFailures({ ...admission, failures, clients, verifier }, ordinary),
         ),
-        [
-          leanTokenEndpoint(
-            ROUTES.token,
-            new LeanClientCredentials({ issuer, policy, ring, trail }),
-            new LeanPersonTokens({
-              issuer,
-              database,
-              policy,
-              ring,
-              subjects: house.subjects,
-              families: house.refreshFamilies,
-              trail,
-              idTokenTtlSeconds: ID_TOKEN_SECONDS,
-              refreshTtlSeconds: config.refreshTtlSeconds,
-            }),
-          ),
-          leanIntrospection(ROUTES.introspection, tokens),
-          leanRevocation(ROUTES.revocation, tokens, revocations),
-        ],
+        leanPaths,
       ),
     ),
+  );
+  return {
+    public: guarded,
     admin: apart
-      ? admitUnless(
+      ? unless(
           (request) => refusesInWrongTime(house, request),
-          open,
           listener(settings, house, metrics, open, [described, admin, last]),
         )
       : undefined,
@@ -251,9 +273,9 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
 /** Keys and what discovery says are as true as ever; all else would be dated wrongly. */
 const TIMELESS = /\/(?:jwks|\.well-known\/[^?]*)(?:\?.*)?$/;
 
-function refusesInWrongTime({ difference }: House, { url = '' }: IncomingMessage): Refused | undefined {
+function refusesInWrongTime({ difference }: House, { url = '' }: IncomingMessage): Refusal | undefined {
   if (!difference.tooFar || TIMELESS.test(url)) return undefined;
-  return { status: 503, retryAfterSeconds: 5, why: "this machine's clock is wrong" };
+  return { status: 503, retryAfterSeconds: 5, why: "this machine's clock is wrong", first: false };
 }
 
 /** What every request passes first, then who answers which path. */

@@ -1,6 +1,7 @@
 /** What a node is made of: one of each part, given to one another. */
 import type { X509Certificate } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
+import { availableParallelism } from 'node:os';
 import type pg from 'pg';
 import { ADMIN_SCOPES, adminResourceIdentifier } from '../admin/admin.ts';
 import { AuditKeys } from '../audit/audit_keys.ts';
@@ -29,6 +30,7 @@ import { ClientCertificates } from '../http/client_certificates.ts';
 import { KeyRing } from '../keys/key_ring.ts';
 import { KeyRotation } from '../keys/rotation.ts';
 import { TokenVerifier } from '../keys/token_verifier.ts';
+import { FailedAuthentications } from '../limits/failed_authentications.ts';
 import { Traffic } from '../limits/traffic.ts';
 import type { Logger } from '../log.ts';
 import { Outbox } from '../outbox/outbox.ts';
@@ -124,7 +126,7 @@ export async function furnish({
   const trail = new AuditTrail({ database, keys: auditKeys, log: auditLog, clock, outage: standing });
   const { auditRetentionDays: retentionDays } = config;
   const checkpoints = new Checkpoints({ database, keys: auditKeys, trail, clock, log, retentionDays });
-  const argon2id = new Argon2id(2);
+  const argon2id = new Argon2id(Math.min(2, availableParallelism()));
   const adminApi: AdminApi = { identifier: adminResourceIdentifier(issuer), scopes: ADMIN_SCOPES };
   await transact(database, (tx) => ensureAdminResource({ tx, trail, origin: SYSTEM, now }, adminApi));
 
@@ -201,6 +203,7 @@ export async function furnish({
     latestMilliseconds: config.overloadMilliseconds,
     others: siblings,
   });
+  const failures = new FailedAuthentications(pool, config.failedAuthenticationsPerMinute);
   const seesCertificates = config.tls !== undefined || config.clientCertificateHeader !== undefined;
   const clientCertificates = seesCertificates
     ? new ClientCertificates({
@@ -216,6 +219,7 @@ export async function furnish({
   breaker.start();
   return {
     traffic,
+    failures,
     breaker,
     difference,
     standing,

@@ -5,9 +5,9 @@
  */
 import type { Outage } from '../audit/trail.ts';
 import type { HeldEntries } from '../audit/held.ts';
+import { Unavailable } from '../base/unavailable.ts';
 import type { ChangeFollower } from '../changes/change_follower.ts';
 import type { Breaker } from '../db/breaker.ts';
-import { Unavailable } from '../db/connection.ts';
 
 export interface StandingSettings {
   readonly breaker: Breaker;

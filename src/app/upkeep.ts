@@ -90,6 +90,32 @@ export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House
     () => difference.seconds,
     'average',
   );
+  metrics.counter(
+    'gatehouse_requests_refused_total',
+    'Requests refused by a limit, or for want of time.',
+    'limit',
+    () => ({
+      ...house.traffic.refused,
+      failed_authentication: house.failures.refused,
+    }),
+  );
+  metrics.counter(
+    'gatehouse_authentications_failed_total',
+    'Wrong credentials of clients: refused with 401 within the limits, or with 429 past them.',
+    'status',
+    () => ({ 401: house.failures.counted, 429: house.failures.refused }),
+  );
+  metrics.gauges(
+    'gatehouse_egress_places',
+    'Places outside that were asked lately, by the state of their breakers.',
+    'state',
+    () => house.egress.places,
+  );
+  metrics.gauge(
+    'gatehouse_passwords_waiting',
+    'Passwords and chosen secrets that wait to be looked at.',
+    () => house.argon2id.waiting,
+  );
   metrics.gauge(
     'gatehouse_database_breaker',
     'Whether the database is there: 0 it is, 1 it is away, 2 it is being tried.',
@@ -141,9 +167,16 @@ export async function readiness({ database }: AppSettings, house: House, drainin
       database: reachable ? 'ok' : stands ? awayFor(standing.secondsLeft) : 'not reachable',
       change_log: fresh ? 'ok' : 'not read for a while',
       clock: difference.tooFar ? difference.inWords : 'ok',
+      // for whoever reads it: that a client's server is down is no reason to take traffic from this one
+      egress: resting(house.egress.places),
       shutdown: draining ? 'draining' : 'ok',
     },
   };
+}
+
+function resting({ open, half_open }: House['egress']['places']): string {
+  const places = open + half_open;
+  return places === 0 ? 'ok' : `${places} of the places outside ${places === 1 ? 'rests' : 'rest'}`;
 }
 
 function awayFor(secondsLeft: number): string {

@@ -55,10 +55,11 @@ export type EventName =
   | 'client.revoked' // reason
   | 'client.restored'
   | 'client.throttled' // retry_after_seconds; the first of a row
+  | 'client.authentication_throttled' // limit, reason, retry_after_seconds; the first of a row, on whichever node
   | 'client.registered' // by itself: source, policy, initial_access_token_id, software_statement_issuer
   | 'client.removed_unused' // policy, unused_seconds
   | 'registration.refused' // error, reason
-  | 'registration.throttled' // retry_after_seconds
+  | 'registration.throttled' // limit, retry_after_seconds; the first of a row, on whichever node
   | 'registration_policy.created' // policy, and what it allows
   | 'registration_policy.updated' // policy, members, and what it allows
   | 'registration_policy.deleted' // policy

@@ -13,7 +13,8 @@
  * database says of this node's streams with what this node remembers. Exported and verified: evidence.ts, verifier.ts.
  */
 import { DAY_SECONDS, type Clock } from '../base/clock.ts';
-import { isAway, storable, Unavailable, type Database, type Tx } from '../db/connection.ts';
+import { Unavailable } from '../base/unavailable.ts';
+import { isAway, storable, type Database, type Tx } from '../db/connection.ts';
 import { afterCommit } from '../db/transaction.ts';
 import { insertBatch, type Seals } from './batch_rows.ts';
 import { BATCH_LIMIT, Stream, type Batch, type Draft, type Entry, type Head } from './chain.ts';

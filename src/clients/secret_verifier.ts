@@ -11,26 +11,50 @@ import type { Vault } from '../vault/vault.ts';
 import { isLive, type ClientWithSecrets, type StoredSecret } from './client.ts';
 import { looksServerMade } from './server_made_secret.ts';
 
+/** Whether a client may cost another hash; see limits/secret_guesses.ts. */
+export type AdmitComparison = (clientId: string, address: string) => Promise<Comparison>;
+
+type Comparison =
+  | { readonly admitted: true; right(): Promise<void> }
+  | { readonly admitted: false; readonly retryAfterSeconds: number };
+
+/** Thrown where the presented secret may be the right one, and was not looked at. */
+export class NotCompared extends Error {
+  readonly retryAfterSeconds: number;
+
+  constructor(retryAfterSeconds: number) {
+    super('Too many secrets were shown for this client.');
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+}
+
+/** What somebody shows, and from where. */
+export interface Presented {
+  readonly secret: string;
+  readonly address: string;
+}
+
 export class SecretVerifier {
   readonly #vault: Vault;
   readonly #argon2id: Argon2id;
-  readonly #mayCompare: (clientId: string) => Promise<boolean>;
+  readonly #admit: AdmitComparison;
   readonly #processKey = createSecretKey(randomBytes(32));
-  readonly #answers = new LRUCache<string, boolean>({ max: 10_000 });
+  readonly #right = new LRUCache<string, true>({ max: 20_000 });
+  /** Apart, so that guesses don't push out what was right. */
+  readonly #wrong = new LRUCache<string, true>({ max: 5_000 });
 
-  /** `mayCompare` says whether a client may cost another hash; see limits/secret_guesses.ts. */
-  constructor(vault: Vault, argon2id: Argon2id, mayCompare: (clientId: string) => Promise<boolean>) {
+  constructor(vault: Vault, argon2id: Argon2id, admit: AdmitComparison) {
     this.#vault = vault;
     this.#argon2id = argon2id;
-    this.#mayCompare = mayCompare;
+    this.#admit = admit;
   }
 
-  /** The live secret that the presented one is, or `undefined`. */
-  async verify(client: ClientWithSecrets, presented: string, now: Date): Promise<StoredSecret | undefined> {
-    const serverMade = looksServerMade(presented);
+  /** The live secret that the presented one is, or `undefined`; throws `NotCompared`. */
+  async verify(client: ClientWithSecrets, presented: Presented, now: Date): Promise<StoredSecret | undefined> {
+    const serverMade = looksServerMade(presented.secret);
     for (const secret of client.secrets) {
       if (!isLive(secret, now)) continue;
-      if (secret.digest && serverMade && (await this.#matchesDigest(secret, presented))) return secret;
+      if (secret.digest && serverMade && (await this.#matchesDigest(secret, presented.secret))) return secret;
       if (secret.argon2id && (await this.#matchesArgon2id(client.clientId, secret, presented))) return secret;
     }
     return undefined;
@@ -42,13 +66,20 @@ export class SecretVerifier {
   }
 
   /** Remembers failures too: a client that retries with an old secret must not cost a hash each time. */
-  async #matchesArgon2id(clientId: string, { secretId, argon2id }: StoredSecret, presented: string): Promise<boolean> {
-    const memo = createHmac('sha256', this.#processKey).update(`${secretId} ${presented}`).digest('base64');
-    const remembered = this.#answers.get(memo);
-    if (remembered !== undefined) return remembered;
-    if (!(await this.#mayCompare(clientId))) return false;
-    const matches = await this.#argon2id.verify(argon2id!, presented);
-    this.#answers.set(memo, matches);
+  async #matchesArgon2id(
+    clientId: string,
+    { secretId, argon2id }: StoredSecret,
+    { secret, address }: Presented,
+  ): Promise<boolean> {
+    const memo = createHmac('sha256', this.#processKey).update(`${secretId} ${secret}`).digest('base64');
+    // `get`, which makes it young again
+    if (this.#right.get(memo)) return true;
+    if (this.#wrong.has(memo)) return false;
+    const comparison = await this.#admit(clientId, address);
+    if (!comparison.admitted) throw new NotCompared(comparison.retryAfterSeconds);
+    const matches = await this.#argon2id.verify(argon2id!, secret);
+    (matches ? this.#right : this.#wrong).set(memo, true);
+    if (matches) await comparison.right();
     return matches;
   }
 }

@@ -17,8 +17,9 @@ import {
 import { sql } from 'kysely';
 import type pg from 'pg';
 import type { Clock } from '../base/clock.ts';
+import { Unavailable } from '../base/unavailable.ts';
 import { DATABASE_TIME, type ClockDifference } from './clock_difference.ts';
-import { createDatabase, createPool, Unavailable, type Database } from './connection.ts';
+import { createDatabase, createPool, type Database } from './connection.ts';
 import { connectionsOf, type Connections } from './connections.ts';
 
 export interface BreakerSettings {

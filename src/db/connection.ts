@@ -1,6 +1,7 @@
 /** The database as every room sees it: Kysely over a bounded pool of connections with time-outs. */
 import { Kysely, PostgresDialect, type Transaction } from 'kysely';
 import pg from 'pg';
+import { Unavailable } from '../base/unavailable.ts';
 import type { Tables } from './tables.ts';
 
 export type Database = Kysely<Tables>;
@@ -75,9 +76,6 @@ export function storableJson(text: string): string {
 export function storable(text: string): string {
   return text.toWellFormed().replaceAll('\0', '\u{FFFD}');
 }
-
-/** Something can't be done for now, whatever it is that the database objects to: the caller has to come again. */
-export class Unavailable extends Error {}
 
 const CONNECTION_LOST = new Set([
   'ECONNREFUSED',

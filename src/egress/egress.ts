@@ -7,12 +7,13 @@
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../log.ts';
 import { checkedAddresses, isSpecialAddress, type RefusesAddress, type Resolve } from './addresses.ts';
-import { destinationOf, type Rules } from './destination.ts';
+import { destinationOf, type Destination, type Rules } from './destination.ts';
 import { exchange, type Outgoing, type Reply } from './exchange.ts';
 import { EgressFailed } from './failure.ts';
 import { Gate } from './gate.ts';
 import { LIMITS, type Limits } from './limits.ts';
 import { Memory, type Answer } from './memory.ts';
+import { Places } from './places.ts';
 
 export interface EgressSettings {
   /** Origins that the operator lets through wherever they are, over plain http too where the origin says so. */
@@ -38,6 +39,7 @@ export class Egress {
   readonly #limits: Limits;
   readonly #gate: Gate;
   readonly #memory: Memory;
+  readonly #places: Places;
   readonly #underWay = new Map<string, Promise<Answer>>();
 
   constructor(settings: EgressSettings) {
@@ -46,6 +48,7 @@ export class Egress {
     this.#limits = { ...LIMITS, ...settings.limits };
     this.#gate = new Gate(this.#limits);
     this.#memory = new Memory(this.#limits);
+    this.#places = new Places(this.#limits);
   }
 
   /** Fetches a JSON document, or reuses what it fetched; throws `EgressFailed`. Nothing but a 200 is an answer. */
@@ -71,6 +74,11 @@ export class Egress {
     return this.#send(url, { method: 'POST', headers, body });
   }
 
+  /** How many of the places that were asked lately answer, rest, or are being tried again. */
+  get places(): Places['states'] {
+    return this.#places.states;
+  }
+
   async #fetch(url: string, now: Date): Promise<Answer> {
     try {
       const reply = await this.#send(url, { method: 'GET', headers: { accept: 'application/json' } });
@@ -88,7 +96,12 @@ export class Egress {
   async #send(url: string, outgoing: Outgoing): Promise<Reply> {
     const signal = AbortSignal.timeout(this.#limits.totalMilliseconds);
     try {
-      return await this.#throughGate(url, outgoing, signal);
+      const destination = destinationOf(url, this.#rules);
+      return await this.#places.ask(destination.url, outgoing.method === 'GET', () =>
+        this.#throughGate(destination, outgoing, signal).catch((error: unknown) => {
+          throw this.#failureOf(error, destination.host, signal);
+        }),
+      );
     } catch (error) {
       const failed = this.#failureOf(error, URL.parse(url)?.host ?? '', signal);
       this.#settings.log.warn(failed.failure, 'egress.failed');
@@ -96,13 +109,19 @@ export class Egress {
     }
   }
 
-  async #throughGate(url: string, outgoing: Outgoing, signal: AbortSignal): Promise<Reply> {
+  async #throughGate(destination: Destination, outgoing: Outgoing, signal: AbortSignal): Promise<Reply> {
     const { resolve, refusesAddress = isSpecialAddress, ca } = this.#settings;
-    const destination = destinationOf(url, this.#rules);
     const { host } = destination;
-    if (this.#gate.full(host)) throw new EgressFailed({ reason: 'busy', host });
-    const comeBack = await this.#gate.leave(host, signal);
+    const busy = (): EgressFailed => new EgressFailed({ reason: 'busy', host });
+    if (this.#gate.full(host)) throw busy();
+    const began = performance.now();
+    // nobody was asked, so this says nothing about the place
+    const comeBack = await this.#gate.leave(host, signal).catch(() => {
+      throw busy();
+    });
     try {
+      // what is left would not be enough for a fair try
+      if (performance.now() - began > this.#limits.totalMilliseconds / 2) throw busy();
       const addresses = await unlessAborted(checkedAddresses(destination, resolve, refusesAddress), signal);
       const reply = await exchange(destination, addresses, outgoing, { limits: this.#limits, ca, signal });
       const { status } = reply;

@@ -6,6 +6,8 @@ export type EgressFailure = { readonly host: string } & (
   | { readonly reason: 'address_refused'; readonly address: string }
   /** This server has too much under way itself; the only reason that says nothing about the URL. */
   | { readonly reason: 'busy' }
+  /** It failed several times in a row, and is not asked for a while. */
+  | { readonly reason: 'resting' }
   | { readonly reason: 'timed_out'; readonly limitMilliseconds: number }
   | { readonly reason: 'connection_failed' | 'certificate_refused'; readonly errorCode: string }
   | { readonly reason: 'redirect_refused' | 'status_refused'; readonly status: number }

@@ -15,6 +15,10 @@ export interface Limits {
   readonly rememberedAnswers: number;
   readonly rememberedBytes: number;
   readonly rememberedFailures: number;
+  /** After so many a place rests, and at first for so long; never longer than the most. */
+  readonly failuresInARow: number;
+  readonly restMillisecondsLeast: number;
+  readonly restMillisecondsMost: number;
 }
 
 export const LIMITS: Limits = {
@@ -30,4 +34,7 @@ export const LIMITS: Limits = {
   rememberedAnswers: 1_000,
   rememberedBytes: 16 * 1024 * 1024,
   rememberedFailures: 1_000,
+  failuresInARow: 5,
+  restMillisecondsLeast: 1_000,
+  restMillisecondsMost: 60_000,
 };

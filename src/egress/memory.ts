@@ -51,9 +51,9 @@ export class Memory {
     this.#answers.set(url, answer);
   }
 
-  /** A failure leaves the last good answer in its place. That we were busy says nothing about the URL. */
+  /** A failure leaves the last good answer in its place. That nobody was asked says nothing about the URL. */
   keepFailure(url: string, error: EgressFailed, now: Date): void {
-    if (error.failure.reason === 'busy') return;
+    if (error.failure.reason === 'busy' || error.failure.reason === 'resting') return;
     this.#failures.set(url, { error, until: addSeconds(now, this.#limits.failureReuseSeconds) });
   }
 

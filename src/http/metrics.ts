@@ -43,6 +43,33 @@ export class Metrics {
     const gauge: Gauge = new Gauge({ name, help, registers, aggregator, collect: () => gauge.set(read()) });
   }
 
+  /** Values that only grow, counted elsewhere and read when someone looks; `label` tells them apart. */
+  counter(name: string, help: string, label: string, read: () => Readonly<Record<string, number>>): void {
+    const counter: Counter = new Counter({
+      name,
+      help,
+      labelNames: [label],
+      registers: [this.#registry],
+      collect() {
+        counter.reset();
+        for (const [value, count] of Object.entries(read())) counter.inc({ [label]: value }, count);
+      },
+    });
+  }
+
+  /** Values of one kind, read when someone looks; `label` tells them apart. */
+  gauges(name: string, help: string, label: string, read: () => Readonly<Record<string, number>>): void {
+    const gauge: Gauge = new Gauge({
+      name,
+      help,
+      labelNames: [label],
+      registers: [this.#registry],
+      collect() {
+        for (const [value, count] of Object.entries(read())) gauge.set({ [label]: value }, count);
+      },
+    });
+  }
+
   /** `routes` bound the label: a path that is none of ours counts as `other`, however many there are. */
   measure(routes: readonly string[]): Koa.Middleware {
     const known = [...routes].sort((a, b) => b.length - a.length);

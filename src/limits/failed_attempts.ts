@@ -5,11 +5,19 @@
  */
 import { RateLimiterPostgres, RateLimiterRes } from 'rate-limiter-flexible';
 import type pg from 'pg';
+import type { Quota } from '../base/quota.ts';
 import { sha256 } from '../base/secret.ts';
 
 export type Admission =
   | { readonly admitted: true; /** Call it when the attempt was right. */ forgive(): Promise<void> }
-  | { readonly admitted: false; readonly retryAfterSeconds: number };
+  | {
+      readonly admitted: false;
+      readonly retryAfterSeconds: number;
+      /** The limit that was reached. */
+      readonly quota: Quota;
+      /** Whether this attempt is the one that was too many, on whichever node: those after it are no news. */
+      readonly first: boolean;
+    };
 
 export interface Limit {
   readonly points: number;
@@ -19,7 +27,13 @@ export interface Limit {
 
 export type Counted = readonly [counter: RateLimiterPostgres, key: string];
 
-export function createCounter(pool: pg.Pool, keyPrefix: string, { points, duration }: Limit): RateLimiterPostgres {
+/** `remembers`: a node that has seen a limit reached asks no more until it runs out. For counts that nothing takes back. */
+export function createCounter(
+  pool: pg.Pool,
+  keyPrefix: string,
+  { points, duration }: Limit,
+  { remembers = false } = {},
+): RateLimiterPostgres {
   return new RateLimiterPostgres({
     storeClient: pool,
     storeType: 'pool',
@@ -29,16 +43,22 @@ export function createCounter(pool: pg.Pool, keyPrefix: string, { points, durati
     keyPrefix,
     points,
     duration,
+    ...(remembers && { inMemoryBlockOnConsumed: points + 1 }),
   });
 }
 
 /** Counts one attempt in each, in their order, up to the first whose limit is reached. */
 export async function countAttempt(counted: readonly Counted[]): Promise<Admission> {
-  try {
-    for (const [counter, key] of counted) await counter.consume(key);
-  } catch (refused) {
-    if (!(refused instanceof RateLimiterRes)) throw refused;
-    return { admitted: false, retryAfterSeconds: Math.max(1, Math.ceil(refused.msBeforeNext / 1000)) };
+  for (const [counter, key] of counted) {
+    const refused = await counter.consume(key).then(() => undefined, resultOf);
+    if (!refused) continue;
+    const { points, duration, keyPrefix } = counter;
+    return {
+      admitted: false,
+      retryAfterSeconds: Math.max(1, Math.ceil(refused.msBeforeNext / 1000)),
+      quota: { name: keyPrefix, requests: points, windowSeconds: duration },
+      first: refused.consumedPoints === points + 1,
+    };
   }
   return {
     admitted: true,
@@ -46,6 +66,11 @@ export async function countAttempt(counted: readonly Counted[]): Promise<Admissi
       await Promise.all(counted.map(([counter, key]) => counter.reward(key)));
     },
   };
+}
+
+function resultOf(refused: unknown): RateLimiterRes {
+  if (refused instanceof RateLimiterRes) return refused;
+  throw refused;
 }
 
 /** What people type is theirs: the table keeps digests. */

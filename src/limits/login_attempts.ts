@@ -15,6 +15,13 @@ const PER_ACCOUNT: Limit = { points: 30, duration: 900 };
 const PER_ADDRESS: Limit = { points: 60, duration: 900 };
 const KNOWN_FOR_SECONDS = 30 * 86_400;
 
+export type LoginAdmission =
+  | (Extract<Admission, { admitted: true }> & {
+      /** Call it when nobody has looked at the password. */
+      takeBack(): Promise<void>;
+    })
+  | Extract<Admission, { admitted: false }>;
+
 export class LoginAttempts {
   readonly #perAccountAndAddress: RateLimiterPostgres;
   readonly #perAccount: RateLimiterPostgres;
@@ -30,7 +37,7 @@ export class LoginAttempts {
   }
 
   /** Counts an attempt for the account that was typed, whether there is such an account or not. */
-  async admit(email: string, address: string): Promise<Admission> {
+  async admit(email: string, address: string): Promise<LoginAdmission> {
     const account = keyFor(email.trim().toLowerCase());
     const network = networkOf(address);
     const both = keyFor(`${account} ${network}`);
@@ -42,6 +49,7 @@ export class LoginAttempts {
     if (!admission.admitted) return admission;
     return {
       admitted: true,
+      takeBack: admission.forgive,
       forgive: async () => {
         await admission.forgive();
         await this.#known.set(both, 1, KNOWN_FOR_SECONDS);

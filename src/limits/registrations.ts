@@ -17,8 +17,8 @@ export class Registrations {
   readonly #documents: RateLimiterPostgres;
 
   constructor(pool: pg.Pool) {
-    this.#registrations = createCounter(pool, 'registration', REGISTRATIONS);
-    this.#management = createCounter(pool, 'registration_management', MANAGEMENT);
+    this.#registrations = createCounter(pool, 'registration', REGISTRATIONS, { remembers: true });
+    this.#management = createCounter(pool, 'registration_management', MANAGEMENT, { remembers: true });
     this.#documents = createCounter(pool, 'metadata_document', DOCUMENTS);
   }
 

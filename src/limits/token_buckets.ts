@@ -5,6 +5,7 @@
  * need not be remembered: the least recently used are forgotten.
  */
 import { LRUCache } from 'lru-cache';
+import type { Quota } from '../base/quota.ts';
 import type { Others } from './shared.ts';
 
 export interface BucketSettings {
@@ -19,9 +20,17 @@ export type Taken =
   | {
       readonly admitted: false;
       readonly retryAfterSeconds: number;
-      /** Whether this is the first refusal since the bucket last gave something: the one that is worth a record. */
+      /** Whether this is the first refusal since the bucket was last half full: the one that is worth a record. */
       readonly first: boolean;
     };
+
+/** What is left of a limit. */
+export interface Remaining {
+  readonly quota: Quota;
+  readonly left: number;
+  /** For so many seconds it is no more. */
+  readonly seconds: number;
+}
 
 interface Bucket {
   level: number;
@@ -32,40 +41,40 @@ interface Bucket {
   untold: number;
 }
 
-/** Which limit this is, for the other processes of the node. */
-export interface SharedAs {
-  readonly name: string;
-  readonly others: Others;
-}
-
 const BUCKETS_AT_MOST = 50_000;
 /** Of a burst: what may be taken before the others hear of it, in all processes together. */
 const UNTOLD_SHARE = 1 / 16;
 const ADMITTED: Taken = { admitted: true };
 
 export class TokenBuckets {
+  /** What a bucket holds, and in how long an empty one is full again. */
+  readonly quota: Quota;
   readonly #settings: BucketSettings;
   readonly #buckets = new LRUCache<string, Bucket>({ max: BUCKETS_AT_MOST });
 
-  readonly #shared: SharedAs | undefined;
+  readonly #others: Others | undefined;
   readonly #untoldAtMost: number;
 
-  constructor(settings: BucketSettings, shared?: SharedAs) {
+  /** `name` is the limit's, for those who are told of it. */
+  constructor(name: string, settings: BucketSettings, others?: Others) {
+    const { perSecond, burst } = settings;
     this.#settings = settings;
-    this.#shared = shared;
-    this.#untoldAtMost = Math.max(1, Math.floor((settings.burst * UNTOLD_SHARE) / (shared?.others.workers ?? 1)));
-    shared?.others.onTold(shared.name, (key, count) => {
+    this.#others = others;
+    this.#untoldAtMost = Math.max(1, Math.floor((burst * UNTOLD_SHARE) / (others?.workers ?? 1)));
+    others?.onTold(name, (key, count) => {
       const bucket = this.#bucket(key, performance.now());
-      bucket.level = Math.min(settings.burst, bucket.level - count);
+      bucket.level = Math.min(burst, bucket.level - count);
     });
+    this.quota = { name, requests: burst, windowSeconds: Math.max(1, Math.ceil(burst / perSecond)) };
   }
 
   /** Takes one request from the key's bucket. `nowMilliseconds` is of `performance.now()`. */
   take(key: string, nowMilliseconds: number): Taken {
     const bucket = this.#bucket(key, nowMilliseconds);
     if (bucket.level < 1) return this.#refuse(bucket);
+    // a bucket that is emptied as fast as it fills is one row of refusals
+    if (bucket.level * 2 >= this.#settings.burst) bucket.refusing = false;
     bucket.level -= 1;
-    bucket.refusing = false;
     this.#count(key, bucket, 1);
     return ADMITTED;
   }
@@ -76,6 +85,11 @@ export class TokenBuckets {
     return bucket.level < 1 ? this.#refuse(bucket) : ADMITTED;
   }
 
+  /** What one who was refused is told again, without another look at anything; the first refusal must be `take`'s or `look`'s. */
+  refuseAgain(key: string, nowMilliseconds: number): Taken {
+    return this.#buckets.get(key)?.refusing ? this.look(key, nowMilliseconds) : ADMITTED;
+  }
+
   /** Puts one back that was taken for somebody else's account. */
   giveBack(key: string): void {
     const bucket = this.#buckets.get(key);
@@ -84,10 +98,12 @@ export class TokenBuckets {
     this.#count(key, bucket, -1);
   }
 
-  /** For `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers): what a bucket holds, and in how long it is full. */
-  get policy(): string {
+  /** What is left in a bucket from which more than half was taken; `undefined` for one that holds more. */
+  low(key: string): Remaining | undefined {
     const { perSecond, burst } = this.#settings;
-    return `q=${burst};w=${Math.max(1, Math.ceil(burst / perSecond))}`;
+    const level = this.#buckets.get(key)?.level ?? burst;
+    if (level * 2 >= burst) return undefined;
+    return { quota: this.quota, left: Math.floor(level), seconds: Math.max(1, Math.ceil(1 / perSecond)) };
   }
 
   /** The key's bucket, filled up to now. */
@@ -105,10 +121,10 @@ export class TokenBuckets {
 
   /** Tells the others, if it is worth a message: of what has flowed back meanwhile they need never hear. */
   #count(key: string, bucket: Bucket, taken: number): void {
-    if (!this.#shared) return;
+    if (!this.#others) return;
     bucket.untold = Math.min(bucket.untold + taken, this.#settings.burst - bucket.level);
     if (Math.abs(bucket.untold) < this.#untoldAtMost) return;
-    this.#shared.others.tell(this.#shared.name, key, Math.round(bucket.untold));
+    this.#others.tell(this.quota.name, key, Math.round(bucket.untold));
     bucket.untold = 0;
   }
 

@@ -3,10 +3,12 @@
  * itself pays from the client's instead, so that the many clients behind one gateway don't pay for one another, and
  * nobody can use up what is a client's by naming it.
  */
+import type { Quota } from '../base/quota.ts';
 import { EventLoop } from './event_loop.ts';
 import { networkOf } from './network.ts';
 import type { Others } from './shared.ts';
-import { TokenBuckets, type BucketSettings, type Taken } from './token_buckets.ts';
+import { TokenBuckets, type BucketSettings, type Remaining, type Taken } from './token_buckets.ts';
+import { Turns } from './turns.ts';
 
 export interface TrafficSettings {
   readonly perClient: BucketSettings;
@@ -20,38 +22,91 @@ export interface TrafficSettings {
 export interface Refusal {
   readonly status: 429 | 503;
   readonly retryAfterSeconds: number;
-  readonly policy?: string | undefined;
+  /** For a 503; it has too much to do, unless told otherwise. */
+  readonly why?: string;
+  /** The limit that was reached, where it was one. */
+  readonly quota?: Quota | undefined;
   /** The first of a row, which alone is worth a record. */
   readonly first: boolean;
 }
+
+/** Long enough that whoever asks again at once gains nothing, short enough for one who has merely been quick. */
+const HELD_BACK_MILLISECONDS = { least: 100, most: 300 };
+const HELD_BACK_AT_MOST = 1_000;
+/** A client that was refused is looked for in front of everything else for so long. */
+const LATELY_MILLISECONDS = 1_000;
 
 export class Traffic {
   readonly #clients: TokenBuckets;
   readonly #addresses: TokenBuckets;
   readonly #eventLoop: EventLoop;
+  readonly #turns = new Turns();
+  #clientRefusedAt = -Infinity;
+  #heldBack = 0;
+  readonly #refused = { client: 0, address: 0, overload: 0 };
 
   constructor({ perClient, perAddress, latestMilliseconds, others }: TrafficSettings) {
-    this.#clients = new TokenBuckets(perClient, others && { name: 'client', others });
-    this.#addresses = new TokenBuckets(perAddress, others && { name: 'address', others });
+    this.#clients = new TokenBuckets('client', perClient, others);
+    this.#addresses = new TokenBuckets('address', perAddress, others);
     this.#eventLoop = new EventLoop({ latestMilliseconds });
   }
 
   refusesAny(): Refusal | undefined {
-    return this.#eventLoop.overloaded ? { status: 503, retryAfterSeconds: 1, first: false } : undefined;
+    if (!this.#eventLoop.overloaded) return undefined;
+    this.#refused.overload++;
+    return { status: 503, retryAfterSeconds: 1, first: false };
   }
 
   refusesAddress(address: string): Refusal | undefined {
-    return this.#refusal(this.#addresses, this.#addresses.take(networkOf(address), performance.now()));
+    return this.#refusal('address', this.#addresses.take(networkOf(address), performance.now()));
   }
 
   /** For a client that has proved itself. */
   refusesClient(clientId: string): Refusal | undefined {
-    return this.#refusal(this.#clients, this.#clients.take(clientId, performance.now()));
+    if (this.#turns.full(clientId))
+      return this.#refusal('client', { admitted: false, retryAfterSeconds: 1, first: false });
+    return this.#refusal('client', this.#clients.take(clientId, performance.now()));
   }
 
   /** For somebody who names a client that has used up what it may: whether it is the client will be seen another time. */
   refusesWhoNames(clientId: string): Refusal | undefined {
-    return this.#refusal(this.#clients, this.#clients.look(clientId, performance.now()));
+    return this.#refusal('client', this.#clients.look(clientId, performance.now()));
+  }
+
+  /** Whether any client was refused a moment ago: only then is it worth looking for who is named. */
+  get refusedClientsLately(): boolean {
+    return performance.now() - this.#clientRefusedAt < LATELY_MILLISECONDS;
+  }
+
+  /** For somebody who names a client that was refused already, and has nothing yet. */
+  refusesAgain(clientId: string): Refusal | undefined {
+    return this.#refusal('client', this.#clients.refuseAgain(clientId, performance.now()));
+  }
+
+  /** A client that has proved itself begins with what costs time: at once, or when it is its turn. It must `leave`. */
+  turn(clientId: string): Promise<void> | undefined {
+    return this.#turns.take(clientId, performance.now());
+  }
+
+  leave(clientId: string): void {
+    this.#turns.leave(clientId);
+  }
+
+  /** Refusals of a row are answered a little later: whoever asks again as soon as it is answered then asks less. */
+  holdBack({ status, first }: Refusal): Promise<void> | undefined {
+    if (status !== 429 || first || this.#heldBack >= HELD_BACK_AT_MOST) return undefined;
+    this.#heldBack++;
+    const { least, most } = HELD_BACK_MILLISECONDS;
+    return new Promise((resolve) => {
+      // not all at the same moment, in which they would hold up everybody else
+      setTimeout(
+        () => {
+          this.#heldBack--;
+          resolve();
+        },
+        least + Math.random() * (most - least),
+      );
+    });
   }
 
   /** A client has proved itself while it was answered: it pays, and its address gets back what it has paid. */
@@ -65,6 +120,16 @@ export class Traffic {
     this.#clients.giveBack(clientId);
   }
 
+  /** What a client has left, once that is less than half: until then it is no news, and would be paid at every token. */
+  remaining(clientId: string): Remaining | undefined {
+    return this.#clients.low(clientId);
+  }
+
+  /** How many requests were refused, by what for. */
+  get refused(): Readonly<Record<string, number>> {
+    return this.#refused;
+  }
+
   get eventLoopDelayMilliseconds(): number {
     return this.#eventLoop.delayMilliseconds;
   }
@@ -73,9 +138,12 @@ export class Traffic {
     this.#eventLoop.stop();
   }
 
-  #refusal({ policy }: TokenBuckets, taken: Taken): Refusal | undefined {
+  #refusal(whose: 'client' | 'address', taken: Taken): Refusal | undefined {
     if (taken.admitted) return undefined;
+    this.#refused[whose]++;
+    if (whose === 'client') this.#clientRefusedAt = performance.now();
     const { retryAfterSeconds, first } = taken;
-    return { status: 429, retryAfterSeconds, policy, first };
+    const { quota } = whose === 'client' ? this.#clients : this.#addresses;
+    return { status: 429, retryAfterSeconds, quota, first };
   }
 }

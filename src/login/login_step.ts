@@ -54,7 +54,11 @@ export async function submitLogin(room: LoginRoom, ctx: Context, step: Step): Pr
   const admission = await room.attempts.admit(email, requestOf(ctx).address);
   if (!admission.admitted) return refuseForNow(room, ctx, step, { email, remember }, admission.retryAfterSeconds);
 
-  const outcome = await room.passwords.check(email, password);
+  const outcome = await room.passwords.check(email, password).catch(async (error: unknown) => {
+    // nobody has looked at the password
+    await admission.takeBack();
+    throw error;
+  });
   if (!outcome.account) {
     const { reason, accountId } = outcome;
     const { clientId } = step;

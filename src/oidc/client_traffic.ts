@@ -5,13 +5,14 @@
  */
 import { errors, type KoaContextWithOIDC } from 'oidc-provider';
 import type { AuditEvent } from '../audit/events.ts';
-import { refusalBody, refusalHeaders } from '../http/admission.ts';
+import { quotaHeaders, refusalBody, refusalHeaders } from '../http/admission.ts';
 import { requestOf } from '../http/request_context.ts';
+import type { Remaining } from '../limits/token_buckets.ts';
 import type { Refusal, Traffic } from '../limits/traffic.ts';
 import { note, notesOf } from './notes.ts';
 
 /** Where clients prove themselves. */
-const AUTHENTICATED_ROUTES = new Set([
+export const AUTHENTICATED_ROUTES: ReadonlySet<string> = new Set([
   'token',
   'introspection',
   'revocation',
@@ -20,8 +21,8 @@ const AUTHENTICATED_ROUTES = new Set([
   'backchannel_authentication',
 ]);
 
-class TooManyRequests extends errors.OIDCProviderError {
-  constructor(refusal: Refusal) {
+export class TooManyRequests extends errors.OIDCProviderError {
+  constructor(refusal: Pick<Refusal, 'status' | 'retryAfterSeconds'>) {
     const { error, error_description } = refusalBody(refusal);
     super(refusal.status, error);
     this.error_description = error_description;
@@ -44,6 +45,13 @@ export function chargeClient(traffic: Traffic, ctx: KoaContextWithOIDC): void {
   if (!client || client.tokenEndpointAuthMethod === 'none' || !AUTHENTICATED_ROUTES.has(route)) return;
   if (notesOf(ctx).refusal?.error === 'invalid_client' || ctx.status === 429) return;
   traffic.charge(client.clientId, requestOf(ctx).address);
+  const remaining = traffic.remaining(client.clientId);
+  if (remaining) ctx.set(remainingHeaders(remaining));
+}
+
+/** Told to a client that comes near its limit; to the others it would be bytes in every answer. */
+export function remainingHeaders({ quota, left, seconds }: Remaining): Record<string, string> {
+  return quotaHeaders(quota, left, seconds);
 }
 
 export function clientThrottled(clientId: string, { retryAfterSeconds }: Refusal): AuditEvent {

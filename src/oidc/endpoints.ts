@@ -10,8 +10,10 @@ import type { AuditTrail } from '../audit/trail.ts';
 import { isUnavailable } from '../db/connection.ts';
 import type { Logger } from '../log.ts';
 import { requestOf } from '../http/request_context.ts';
+import type { FailedAuthentications } from '../limits/failed_authentications.ts';
 import type { Traffic } from '../limits/traffic.ts';
 import { chargeClient } from './client_traffic.ts';
+import { countFailure } from './failed_authentication.ts';
 import { notesOf, originOf } from './notes.ts';
 import { ownPageOf } from './own_login.ts';
 import { METHODS, ROUTES, type ProviderPages } from './provider.ts';
@@ -25,6 +27,7 @@ export interface EndpointsSettings {
   readonly renderError: ProviderPages['renderError'];
   readonly jwksMaxAgeSeconds: number;
   readonly traffic: Traffic;
+  readonly failures: FailedAuthentications;
   readonly log: Logger;
 }
 
@@ -75,6 +78,7 @@ export class Endpoints {
     }
     try {
       if (this.#settings.structured.takesOver(context, notesOf(context).refusal)) await this.#answerStructured(context);
+      await countFailure(this.#settings.failures, context);
       await this.#settings.trail.record(originOf(context), ...notesOf(context).events);
     } catch (error) {
       notesOf(context).failure = error as Error;

@@ -61,7 +61,7 @@ export function anonymously(ctx: Pick<KoaContextWithOIDC, 'req'>): Origin {
 export function takeNotes(provider: Provider): void {
   provider.on('grant.success', (ctx) => note(ctx, issued(ctx)));
   provider.on('grant.error', (ctx, error) => {
-    if (stillWaits(error) || isTooMuch(error)) notesOf(ctx).refusal = error;
+    if (stillWaits(error)) notesOf(ctx).refusal = error;
     else refused(ctx, 'token.refused', error, { grant_type: parameter(ctx, 'grant_type') });
   });
   provider.on('authorization.success', (ctx) => {
@@ -146,6 +146,7 @@ function refused(
   details: AuditEvent['details'] = {},
 ): void {
   notesOf(ctx).refusal = error;
+  if (isOneOfMany(error)) return;
   const reason = error.error_detail ?? error.error_description;
   note(ctx, { event, outcome: 'refused', ...whom(ctx), details: { ...details, error: error.error, reason } });
 }
@@ -228,8 +229,8 @@ const PERSONS_ROUTES = new Set([
 ]);
 
 /** A flood is on record as one event (client_traffic.ts). */
-function isTooMuch({ statusCode }: errors.OIDCProviderError): boolean {
-  return statusCode === 429;
+function isOneOfMany({ statusCode, error }: errors.OIDCProviderError): boolean {
+  return statusCode === 429 && error === 'temporarily_unavailable';
 }
 
 /** A device asks every few seconds: that nothing has been decided yet, or that it asks too often, is no event. */

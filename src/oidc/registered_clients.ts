@@ -9,14 +9,16 @@ import { usesSecret } from '../clients/metadata/authentication.ts';
 import { CIBA, DEVICE_CODE } from '../clients/metadata/flows.ts';
 import { needsCertificate } from '../clients/metadata/mutual_tls.ts';
 import type { SecretUses } from '../clients/secret_uses.ts';
-import type { SecretVerifier } from '../clients/secret_verifier.ts';
+import { NotCompared, type SecretVerifier } from '../clients/secret_verifier.ts';
 import { signingAlgsOf } from '../clients/signing_algs.ts';
-import { Unavailable } from '../db/connection.ts';
 import type { Clock } from '../base/clock.ts';
+import { Unavailable } from '../base/unavailable.ts';
+import { refusalHeaders } from '../http/admission.ts';
 import type { ClientCertificates } from '../http/client_certificates.ts';
+import { requestOf } from '../http/request_context.ts';
 import type { Traffic } from '../limits/traffic.ts';
 import { readKeysThrough, type ClientKeysSettings } from './client_keys.ts';
-import { refuseSpent } from './client_traffic.ts';
+import { refuseSpent, TooManyRequests } from './client_traffic.ts';
 import { demandProof } from './dpop.ts';
 import { demandCertificate, presentedDigest } from './mutual_tls.ts';
 import { anonymously } from './notes.ts';
@@ -105,7 +107,9 @@ export function useRegisteredClients(
   RegisteredClient.prototype.compareClientSecret = async function (presented) {
     refuseOtherMethod(this);
     const now = clock();
-    const secret = await verifier.verify(recordOf(this), presented, now);
+    const ctx = Provider.ctx;
+    const address = ctx ? requestOf(ctx).address : '';
+    const secret = await verifier.verify(recordOf(this), { secret: presented, address }, now).catch(tooMany);
     if (secret) uses.note(secret.secretId, now);
     return secret !== undefined;
   };
@@ -118,6 +122,13 @@ export function useRegisteredClients(
     demandCertificate(knows.certificates, this);
     return allowed;
   };
+}
+
+function tooMany(error: unknown): never {
+  if (!(error instanceof NotCompared)) throw error;
+  const { retryAfterSeconds } = error;
+  Provider.ctx?.set(refusalHeaders({ status: 429, retryAfterSeconds }));
+  throw new TooManyRequests({ status: 429, retryAfterSeconds });
 }
 
 /** A URL is looked up where documents are; every other name is one that this server gave out. */

@@ -41,22 +41,30 @@ export interface Claim {
   /** Clients that this node is sending something to. */
   readonly exceptClients: readonly string[];
   readonly limit: number;
+  /** How many of them may be messages that could not be delivered before. */
+  readonly againAtMost: number;
   readonly now: Date;
 }
 
-/** Takes what is due, the longest due first and one message a client. Of any number of nodes at once, one gets it. */
+/**
+ * Takes what is due, the longest due first and one message a client. Of any number of nodes at once, one gets it. Those
+ * that failed before don't get all the room, however many they are.
+ */
 export async function claim(
   database: Database,
-  { kinds, exceptClients, limit, now }: Claim,
+  { kinds, exceptClients, limit, againAtMost, now }: Claim,
 ): Promise<readonly Claimed[]> {
   const due = sql`failed_at is null and due_at <= ${now} and kind = any(${kinds}::text[])`;
   const { rows } = await sql<Row>`
     with first_of_each as (
-      select distinct on (client_id) message_id from outbox
-      where ${due} and client_id <> all(${exceptClients}::text[]) order by client_id, due_at)
+      select distinct on (client_id) message_id, due_at, attempts > 0 as again from outbox
+      where ${due} and client_id <> all(${exceptClients}::text[]) order by client_id, due_at),
+    in_turn as (
+      select message_id, again, row_number() over (partition by again order by due_at) as place from first_of_each)
     update outbox set attempts = attempts + 1, due_at = ${addSeconds(now, LEASE_SECONDS)}
     where message_id in (
-      select message_id from outbox where message_id in (select message_id from first_of_each) and ${due}
+      select message_id from outbox
+      where message_id in (select message_id from in_turn where not again or place <= ${againAtMost}) and ${due}
       order by due_at limit ${limit} for update skip locked)
     returning message_id, kind, client_id, payload, data_key_id, sealed, attempts, expires_at`.execute(database);
   return rows.map((row) => ({

@@ -4,8 +4,13 @@ import type { Reply } from '../egress/exchange.ts';
 import type { Outcome } from './claims.ts';
 import { waitSeconds, type Kind } from './kind.ts';
 
-/** This server had too much under way: no attempt was made, and the next one is soon. */
-const BUSY_WAIT_SECONDS = 1;
+/** Reasons for which no attempt was made, so that none is counted, and when the next one is due. */
+const NOT_ASKED: Readonly<Partial<Record<string, number>>> = {
+  /** This server had too much under way itself. */
+  busy: 1,
+  /** The place has failed for others just now: there is a try of it about as often (egress/places.ts). */
+  resting: 15,
+};
 
 export async function outcomeOf(
   kind: Kind,
@@ -21,7 +26,8 @@ export async function outcomeOf(
   } catch (error) {
     if (!(error instanceof EgressFailed)) throw error;
     const { reason } = error.failure;
-    if (reason === 'busy') return { result: 'postponed', reason, waitSeconds: BUSY_WAIT_SECONDS, uncounted: true };
+    const soon = NOT_ASKED[reason];
+    if (soon !== undefined) return { result: 'postponed', reason, waitSeconds: soon, uncounted: true };
     return tryAgain(kind, attempts, reason);
   }
 }

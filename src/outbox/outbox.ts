@@ -4,7 +4,8 @@
  * runs out and another node sends them. What can't be delivered is tried again, at growing distances, up to a bound of
  * its kind; then it is marked failed, kept for a while for the operator to see, and removed.
  *
- * One client gets one message at a time from each node, so that a slow receiver holds up nobody but itself.
+ * One client gets one message at a time from each node, and those that failed before half of the room at most, so that
+ * slow receivers hold up nobody but themselves.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { SYSTEM } from '../audit/events.ts';
@@ -28,6 +29,8 @@ export interface OutboxSettings {
 }
 
 const AT_ONCE = 8;
+/** Of those, messages that failed before: many receivers that are down must not hold up those that are not. */
+const AGAIN_AT_ONCE = 4;
 /** What wakes a node is the change log; this is for messages whose wait is over. */
 const POLL_MILLISECONDS = 1_000;
 const COUNT_MILLISECONDS = 5_000;
@@ -36,6 +39,7 @@ export class Outbox {
   readonly #settings: OutboxSettings;
   readonly #kinds = new Map<string, Kind>();
   readonly #underWay = new Map<string, Promise<void>>();
+  #againUnderWay = 0;
   readonly #stopping = new AbortController();
   #awaken = Promise.withResolvers<void>();
   #loop: Promise<void> | undefined;
@@ -103,10 +107,14 @@ export class Outbox {
       kinds: [...this.#kinds.keys()],
       exceptClients: [...this.#underWay.keys()],
       limit: free,
+      againAtMost: AGAIN_AT_ONCE - this.#againUnderWay,
       now: clock(),
     });
     for (const message of claimed) {
+      const again = message.attempts > 1 ? 1 : 0;
+      this.#againUnderWay += again;
       const sending = this.#send(message).finally(() => {
+        this.#againUnderWay -= again;
         this.#underWay.delete(message.clientId);
         this.wake();
       });

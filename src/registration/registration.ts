@@ -10,14 +10,16 @@ import { Refused } from '../base/refusal.ts';
 import type { ChangeFollower } from '../changes/change_follower.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
 import { readSector, type FetchDocument } from '../clients/sector.ts';
-import type { SecretVerifier } from '../clients/secret_verifier.ts';
+import { NotCompared, type SecretVerifier } from '../clients/secret_verifier.ts';
 import { makeSecret } from '../clients/server_made_secret.ts';
 import { isUnavailable, type Database } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
+import { refusalHeaders } from '../http/admission.ts';
 import { readJsonBody } from '../http/json_body.ts';
 import { requestOf } from '../http/request_context.ts';
-import type { Admission } from '../limits/failed_attempts.ts';
+import type { FailedAuthentications } from '../limits/failed_authentications.ts';
 import type { Registrations } from '../limits/registrations.ts';
+import type { Refusal } from '../limits/traffic.ts';
 import type { Logger } from '../log.ts';
 import type { StatementVerifier } from '../trust/statement_verifier.ts';
 import type { Vault } from '../vault/vault.ts';
@@ -60,6 +62,7 @@ export interface RegistrationDependencies {
   readonly statements: StatementVerifier;
   readonly policies: PolicyDirectory;
   readonly limits: Registrations;
+  readonly failures: FailedAuthentications;
   readonly fetchDocument: FetchDocument;
   readonly log: Logger;
 }
@@ -138,12 +141,11 @@ async function show(call: Call): Promise<void> {
 }
 
 async function replace(call: Call): Promise<void> {
-  const { ctx, clientId, presented = '', verifier, now } = call;
+  const { ctx, clientId, presented = '' } = call;
   const client = await presentedClient(call);
   const given = await readMembers(ctx);
   const { client_secret: secret } = given;
-  const secretIsRight =
-    secret === undefined || (typeof secret === 'string' && (await verifier.verify(client, secret, now)) !== undefined);
+  const secretIsRight = secret === undefined || (await isRight(call, client, secret));
   demandIdentity(client, given, secretIsRight);
   const { client_id: _, client_secret: __, software_statement: ___, ...members } = given;
   const sector = await sectorAfter(call, client, members);
@@ -183,6 +185,16 @@ async function readMembers(ctx: Context): Promise<Given> {
   });
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Given;
   throw new RegistrationRefused({ reason: 'request', status: 400, detail: 'the body must be a JSON object' });
+}
+
+async function isRight({ ctx, verifier, now }: Call, client: ClientWithSecrets, secret: unknown): Promise<boolean> {
+  if (typeof secret !== 'string') return false;
+  const { address } = requestOf(ctx);
+  return (await verifier.verify(client, { secret, address }, now).catch(notCompared)) !== undefined;
+}
+
+function notCompared(error: unknown): undefined {
+  if (!(error instanceof NotCompared)) throw error;
 }
 
 async function prepareCredentials({ vault, now }: Call): Promise<Credentials> {
@@ -236,20 +248,18 @@ function allowEveryOrigin(ctx: Context, methods: string): void {
   });
 }
 
-async function refuseForNow(
-  { ctx, trail }: Call,
-  { retryAfterSeconds }: Extract<Admission, { admitted: false }>,
-): Promise<void> {
-  await trail.record(originOf(ctx), {
-    event: 'registration.throttled',
-    outcome: 'refused',
-    details: { retry_after_seconds: retryAfterSeconds },
-  });
-  ctx.set('Retry-After', String(retryAfterSeconds));
+/** On record once for a row of refusals. */
+async function refuseForNow({ ctx, trail }: Call, refused: Pick<Refusal, 'retryAfterSeconds' | 'quota' | 'first'>) {
+  const { retryAfterSeconds, quota, first } = refused;
+  if (first) {
+    const details = { limit: quota?.name, retry_after_seconds: retryAfterSeconds };
+    await trail.record(originOf(ctx), { event: 'registration.throttled', outcome: 'refused', details });
+  }
+  ctx.set(refusalHeaders({ status: 429, retryAfterSeconds, quota }));
   send(ctx, {
     status: 429,
     error: 'slow_down',
-    description: 'too many registrations from your address; come back later',
+    description: 'too many requests from your address; come back later',
   });
 }
 
@@ -259,6 +269,9 @@ async function answerFailure(call: Call, error: unknown): Promise<void> {
     const refused = error instanceof Refused ? ofChange(error) : error;
     if (!(refused instanceof RegistrationRefused)) throw refused;
     const { refusal } = refused;
+    // whoever guesses tokens; who sent none has only to be told to
+    const tooMany = refusal.reason === 'token' && refusal.presented && (await countFailure(call));
+    if (tooMany) return await refuseForNow(call, tooMany);
     const wire = errorOf(refusal);
     const details = { error: wire.error, reason: reasonOf(refusal) };
     const whom = clientId === '' ? {} : { clientId };
@@ -272,6 +285,10 @@ async function answerFailure(call: Call, error: unknown): Promise<void> {
     if (unavailable) ctx.set('Retry-After', RETRY_AFTER_SECONDS);
     send(ctx, unavailable ? UNAVAILABLE : BROKEN);
   }
+}
+
+function countFailure({ ctx, failures, clientId }: Call): Promise<Refusal | undefined> {
+  return failures.count(clientId === '' ? undefined : clientId, requestOf(ctx).address);
 }
 
 /** RFC 6750, 3.1: who sent no token is told no error. */

@@ -96,6 +96,7 @@ export async function startGatehouse({
     // tests come from one address, in the time of many
     GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: '100000',
     GATEHOUSE_ADDRESS_REQUESTS_BURST: '100000',
+    GATEHOUSE_FAILED_AUTHENTICATIONS_PER_MINUTE: '100000',
     GATEHOUSE_OVERLOAD_MILLISECONDS: '10000',
     GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS: '5000',
     // tests move the clock of this process, and not that of the database

@@ -57,9 +57,11 @@ export async function registerClient(
   });
 }
 
+const hasher = new Argon2id(1);
+
 /** Gives a client a secret that the operator chose, in place of the one it has. */
 export async function bringSecret(gatehouse: Gatehouse, clientId: string, secret: string): Promise<void> {
-  const argon2id = await new Argon2id(1).hash(secret);
+  const argon2id = await hasher.hash(secret);
   await change(gatehouse, async (itsChange) =>
     addSecret(itsChange, await lockClient(itsChange.tx, clientId), { check: { argon2id }, overlapSeconds: 0 }),
   );

@@ -24,8 +24,8 @@ export interface Running {
   signal(signal: NodeJS.Signals): void;
   /** To its whole group, as a terminal does on Ctrl-C. */
   signalGroup(signal: NodeJS.Signals): void;
-  /** Fails when that takes longer than 20 s. */
-  ended(): Promise<Ending>;
+  /** Fails when that takes longer than 20 s, or what is given. */
+  ended(withinMilliseconds?: number): Promise<Ending>;
 }
 
 export interface Server extends Running {
@@ -74,8 +74,8 @@ export class Processes {
       output: () => ({ ...said }),
       signal: (signal) => void process.kill(pid, signal),
       signalGroup: (signal) => void process.kill(-pid, signal),
-      async ended() {
-        await within(END_PATIENCE_MS, over, () => `still runs: ${said.stdout}${said.stderr}`);
+      async ended(withinMilliseconds = END_PATIENCE_MS) {
+        await within(withinMilliseconds, over, () => `still runs: ${said.stdout}${said.stderr}`);
         return { code: child.exitCode, signal: child.signalCode, ...said };
       },
     };

@@ -18,7 +18,7 @@ import type { Metrics } from '../../http/metrics.ts';
 import type { OpenRequest, RequestContext } from '../../http/request_context.ts';
 import type { Refusal, Traffic } from '../../limits/traffic.ts';
 import type { Logger } from '../../log.ts';
-import { clientThrottled } from '../client_traffic.ts';
+import { clientThrottled, remainingHeaders } from '../client_traffic.ts';
 import { answerUnavailable } from '../unavailable.ts';
 import { leanBodyBytes, type LeanCredentials } from './request.ts';
 
@@ -144,12 +144,12 @@ export class LeanFront {
     if (!asked) return false;
     const { open, traffic, metrics } = this.#settings;
     const context = open(request);
-    const client = await this.#authenticate(path, asked, context.now);
+    const client = await this.#authenticate(path, asked, context);
     if (!client) return false;
     const refusal = traffic.refusesClient(client.clientId);
     if (refusal) await this.#refuse(response, { client, refusal, context });
     else {
-      if (!(await this.#say(response, path, context, () => path.answer(client, asked, context)))) {
+      if (!(await this.#say(response, { path, client, asked, context }))) {
         // it pays on the ordinary path
         traffic.giveBack(client.clientId);
         return false;
@@ -162,12 +162,16 @@ export class LeanFront {
     return true;
   }
 
-  async #authenticate(path: LeanPath, asked: LeanCredentials, now: Date): Promise<ClientWithSecrets | undefined> {
+  async #authenticate(
+    path: LeanPath,
+    asked: LeanCredentials,
+    { address, now }: RequestContext,
+  ): Promise<ClientWithSecrets | undefined> {
     const { clients, verifier, uses } = this.#settings;
     const client = await clients.find(asked.clientId);
     if (!client || client.revokedAt || client.metadata.token_endpoint_auth_method !== asked.method) return undefined;
     if (!this.#isPlain(client) || !path.serves(client, asked)) return undefined;
-    const secret = await verifier.verify(client, asked.clientSecret, now);
+    const secret = await verifier.verify(client, { secret: asked.clientSecret, address }, now);
     if (!secret) return undefined;
     uses.note(secret.secretId, now);
     return client;
@@ -182,26 +186,28 @@ export class LeanFront {
     return plain;
   }
 
-  async #say(
-    response: ServerResponse,
-    { path }: LeanPath,
-    context: RequestContext,
-    answer: () => Promise<string | undefined>,
-  ): Promise<boolean> {
+  async #say(response: ServerResponse, { path, client, asked, context }: Request): Promise<boolean> {
+    const { traffic, log } = this.#settings;
     const headers = this.#headers(context);
+    const turn = traffic.turn(client.clientId);
+    if (turn) await turn;
     try {
-      const body = await answer();
+      const body = await path.answer(client, asked, context);
       if (body === undefined) return false;
+      const remaining = traffic.remaining(client.clientId);
       response.writeHead(200, {
         ...headers,
+        ...(remaining && remainingHeaders(remaining)),
         ...(body !== '' && { 'Content-Type': 'application/json; charset=utf-8' }),
         'Content-Length': Buffer.byteLength(body),
       });
       response.end(body);
     } catch (error) {
       if (!isUnavailable(error)) throw error;
-      this.#settings.log.warn({ error, request_id: context.id, path }, 'request.failed');
+      log.warn({ error, request_id: context.id, path: path.path }, 'request.failed');
       answerUnavailable(response, headers);
+    } finally {
+      traffic.leave(client.clientId);
     }
     return true;
   }
@@ -211,12 +217,15 @@ export class LeanFront {
     const { clientId } = client;
     if (refusal.first)
       await this.#settings.trail.record(originOf(clientId, context), clientThrottled(clientId, refusal));
+    await this.#settings.traffic.holdBack(refusal);
+    const body = JSON.stringify(refusalBody(refusal));
     response.writeHead(refusal.status, {
       ...this.#headers(context),
       ...refusalHeaders(refusal),
       'Content-Type': 'application/json; charset=utf-8',
+      'Content-Length': Buffer.byteLength(body),
     });
-    response.end(JSON.stringify(refusalBody(refusal)));
+    response.end(body);
   }
 
   #headers({ id }: RequestContext): Record<string, string> {
@@ -240,6 +249,13 @@ interface Exchange {
   readonly response: ServerResponse;
   readonly body: string;
   readonly began: number;
+}
+
+interface Request {
+  readonly path: LeanPath;
+  readonly client: ClientWithSecrets;
+  readonly asked: LeanCredentials;
+  readonly context: RequestContext;
 }
 
 interface TooMany {
