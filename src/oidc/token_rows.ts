@@ -56,21 +56,33 @@ export interface Successor {
   readonly expiresAt: Date;
 }
 
-/** Of any number at once one finds the row unused, and stores the successor with the same statement. */
+/** A code or refresh token that was found unused, and the grant that it hangs on. */
+export interface Unused {
+  readonly kind: string;
+  readonly id: Digest;
+  readonly grantId: Digest;
+}
+
+/**
+ * Of any number at once one finds the row unused, and stores the successor with the same statement. It takes hold of the
+ * grant before the row, as does whoever ends the grant and all that hangs on it: else each could wait for the other.
+ */
 export async function useUp(
   database: Database,
-  { kind, id, now }: { readonly kind: string; readonly id: Digest; readonly now: Date },
+  { kind, id, grantId }: Unused,
   successor: Successor | undefined,
+  now: Date,
 ): Promise<boolean> {
-  const first = sql`update artifacts set consumed_at = ${now}
-    where kind = ${kind} and artifact_id = ${id} and consumed_at is null`;
+  const living = sql`living as (select grant_id from grants where grant_id = ${grantId} for key share)`;
+  const used = sql`update artifacts set consumed_at = ${now} from living
+    where kind = ${kind} and artifact_id = ${id} and artifacts.grant_id = living.grant_id and consumed_at is null`;
   const { numAffectedRows } = await (
     successor
-      ? sql`with used as (${first} returning grant_id, account_id, client_id)
+      ? sql`with ${living}, used as (${used} returning artifacts.grant_id, account_id, client_id)
       insert into artifacts (kind, artifact_id, grant_id, account_id, client_id, payload, created_at, expires_at)
       select 'RefreshToken', ${successor.id}, grant_id, account_id, client_id,
         ${payloadJson(successor.payload)}::jsonb, ${now}::timestamptz, ${successor.expiresAt}::timestamptz from used`
-      : first
+      : sql`with ${living} ${used}`
   ).execute(database);
   return numAffectedRows === 1n;
 }

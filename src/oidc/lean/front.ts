@@ -144,27 +144,32 @@ export class LeanFront {
     if (!asked) return false;
     const { open, traffic, metrics } = this.#settings;
     const context = open(request);
-    const client = await this.#authenticate(path, asked, context.now);
+    const client = await this.#authenticate(path, asked, context);
     if (!client) return false;
     const refusal = traffic.refusesClient(client.clientId);
     if (refusal) await this.#refuse(response, { client, refusal, context });
-    else {
-      if (!(await this.#say(response, path, context, () => path.answer(client, asked, context)))) {
-        // it pays on the ordinary path
-        traffic.giveBack(client.clientId);
-        return false;
-      }
-      this.#answers++;
-      metrics.observe({ method: 'POST', route: path.path, status: response.statusCode, began });
+    else if (!(await this.#say(response, path, context, () => path.answer(client, asked, context)))) {
+      // it pays on the ordinary path
+      traffic.giveBack(client.clientId);
+      return false;
     }
+    this.#answers++;
+    metrics.observe({ method: 'POST', route: path.path, status: response.statusCode, began });
     // taken out of the connection, which may bring the next request
     request.resume();
     return true;
   }
 
-  async #authenticate(path: LeanPath, asked: LeanCredentials, now: Date): Promise<ClientWithSecrets | undefined> {
-    const { clients, verifier, uses } = this.#settings;
-    const client = await clients.find(asked.clientId);
+  async #authenticate(
+    path: LeanPath,
+    asked: LeanCredentials,
+    { address, now }: RequestContext,
+  ): Promise<ClientWithSecrets | undefined> {
+    const { clients, verifier, uses, traffic } = this.#settings;
+    const known = clients.known(asked.clientId);
+    // to name clients costs nothing, to look them up does: an address that has used up what it may has none looked up
+    if (!known && !traffic.addressHasLeft(address)) return undefined;
+    const client = known ?? (await clients.find(asked.clientId));
     if (!client || client.revokedAt || client.metadata.token_endpoint_auth_method !== asked.method) return undefined;
     if (!this.#isPlain(client) || !path.serves(client, asked)) return undefined;
     const secret = await verifier.verify(client, asked.clientSecret, now);
@@ -199,8 +204,10 @@ export class LeanFront {
       });
       response.end(body);
     } catch (error) {
-      if (!isUnavailable(error)) throw error;
-      this.#settings.log.warn({ error, request_id: context.id, path }, 'request.failed');
+      const unavailable = isUnavailable(error);
+      this.#settings.log[unavailable ? 'warn' : 'error']({ error, request_id: context.id, path }, 'request.failed');
+      // what broke may be ours alone: the ordinary path tries once more
+      if (!unavailable) return false;
       answerUnavailable(response, headers);
     }
     return true;

@@ -16,7 +16,7 @@ import type { Database } from '../../db/connection.ts';
 import type { RequestContext } from '../../http/request_context.ts';
 import type { KeyRing } from '../../keys/key_ring.ts';
 import type { Signer } from '../../keys/signer.ts';
-import { goneWithGrant, grantReference } from '../artifacts.ts';
+import { grantReference } from '../artifacts.ts';
 import { claimsUnder } from '../claims.ts';
 import { tokenIssued } from '../notes.ts';
 import { splitScope, type Entitlement, type ResourcePolicy } from '../resource_policy.ts';
@@ -103,7 +103,8 @@ export class LeanPersonTokens {
     const idToken = withIdToken ? await this.#idToken(idTokenSigner, client, source, now) : undefined;
     const refreshToken = client.metadata.grant_types.includes('refresh_token') ? randomId() : undefined;
     const successor = refreshToken === undefined ? undefined : this.#successor(refreshToken, source, now);
-    if (!(await useUp(database, { kind, id, now }, successor).catch(goneWithGrant))) return undefined;
+    const grantId = sha256(source.payload.grantId);
+    if (!(await useUp(database, { kind, id, grantId }, successor, now))) return undefined;
 
     await this.#record(client, asked, context, { source, entitlement, accessToken, successor });
     return JSON.stringify({
