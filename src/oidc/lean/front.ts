@@ -123,13 +123,16 @@ export class LeanFront {
       const bytes = path && leanBodyBytes(request);
       if (bytes === undefined) return ordinary(request, response);
       const began = performance.now();
-      const handOver = (): void => ordinary(request, response);
       // without a body there is nothing to read, and nobody to answer
       request.once('readable', () => {
         const body = request.read() as Buffer | null;
         // as it was found: whoever reads the request next gets all of it
         if (body) request.unshift(body);
-        if (body?.length !== bytes) return handOver();
+        if (body?.length !== bytes) return ordinary(request, response);
+        const handOver = (): void => {
+          if (request.destroyed) keepBody(request, body);
+          ordinary(request, response);
+        };
         this.#answer(path!, { request, response, body: body.toString('latin1'), began }).then(
           (answered) => answered || handOver(),
           handOver,
@@ -240,6 +243,14 @@ export class LeanFront {
 
 export function originOf(clientId: string, { id, address }: RequestContext): Origin {
   return { actor: { type: 'client', id: clientId }, address, requestId: id };
+}
+
+/**
+ * Node throws away what nobody has read of a request whose connection was lost. What was asked for counts all the same:
+ * a code that came again ends its family, whether or not its bearer waits to hear of it.
+ */
+function keepBody(request: IncomingMessage, body: Buffer): void {
+  Object.defineProperties(request, { readable: { value: true }, iterator: { value: () => [body] } });
 }
 
 interface Exchange {
