@@ -1,8 +1,8 @@
 /**
  * The lean paths: what programs ask most of a token server, answered without the library's two dozen steps. They share
  * with the ordinary path the client's look-up, the check of its secret, its share of our time, and the audit trail, and
- * they refuse nobody: whatever one doesn't fully understand, and whatever would be refused, it hands over untouched.
- * Tests send the same requests down both and compare what comes back.
+ * they refuse nobody for what is asked: whatever one doesn't fully understand, and whatever would be refused, it hands
+ * over untouched. Tests send the same requests down both and compare what comes back.
  */
 import type { IncomingHttpHeaders, IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Origin } from '../../audit/events.ts';
