@@ -73,16 +73,16 @@ export async function useUp(
   successor: Successor | undefined,
   now: Date,
 ): Promise<boolean> {
-  const living = sql`living as (select grant_id from grants where grant_id = ${grantId} for key share)`;
-  const used = sql`update artifacts set consumed_at = ${now} from living
-    where kind = ${kind} and artifact_id = ${id} and artifacts.grant_id = living.grant_id and consumed_at is null`;
+  const living = sql`select grant_id from grants where grant_id = ${grantId} for key share`;
+  const first = sql`update artifacts set consumed_at = ${now}
+    where kind = ${kind} and artifact_id = ${id} and consumed_at is null and grant_id = (${living})`;
   const { numAffectedRows } = await (
     successor
-      ? sql`with ${living}, used as (${used} returning artifacts.grant_id, account_id, client_id)
+      ? sql`with used as (${first} returning grant_id, account_id, client_id)
       insert into artifacts (kind, artifact_id, grant_id, account_id, client_id, payload, created_at, expires_at)
       select 'RefreshToken', ${successor.id}, grant_id, account_id, client_id,
         ${payloadJson(successor.payload)}::jsonb, ${now}::timestamptz, ${successor.expiresAt}::timestamptz from used`
-      : sql`with ${living} ${used}`
+      : first
   ).execute(database);
   return numAffectedRows === 1n;
 }
