@@ -44,6 +44,11 @@ describe('a client that asks too often', () => {
       assert.equal(refused.headers.get('ratelimit-policy'), '"client";q=5;w=3');
       assert.equal(refused.headers.get('ratelimit'), '"client";r=0;t=1');
       assert.equal(refused.headers.get('cache-control'), 'no-store');
+      const metrics = await (await fetch(`${gatehouse.managementUrl}/metrics`)).text();
+      const counted = /^gatehouse_http_requests_total\{method="POST",route="\/token",status="429"\} (\d+)$/m.exec(
+        metrics,
+      );
+      assert.equal(Number(counted?.[1]), answers.filter(({ status }) => status === 429).length);
       assert.deepEqual(await refused.json(), {
         error: 'temporarily_unavailable',
         error_description: 'too many requests; try again in 1 s',
@@ -139,6 +144,20 @@ describe('an address that asks too often', () => {
     assert.deepEqual(statuses(await askOften(60, () => ask(gatehouse, client))), [200]);
     assert.deepEqual(statuses(await askOften(60, () => ask(gatehouse, client, '?ordinary'))), [200]);
     assert.deepEqual(statuses(await askOften(60, () => ask(gatehouse, { ...client, client_secret: 'x' }))), [401, 429]);
+    assert.equal((await ask(gatehouse, client)).status, 200);
+  });
+
+  it('has no clients looked up any more: to name one after the other asks nothing of the database', async () => {
+    const gatehouse = await startWith(environment);
+    const strangers = await Promise.all(Array.from({ length: 4 }, () => registerClient(gatehouse)));
+    const answers: Response[] = [];
+    for (let i = 0; i < 60; i++) answers.push(await ask(gatehouse, { client_id: `client${i}`, client_secret: 'x' }));
+    assert.deepEqual(statuses(answers), [401, 429]);
+    // this node has not heard of them yet, so nobody knows whether they are clients
+    const unheard = await Promise.all(strangers.map((stranger) => ask(gatehouse, stranger)));
+    assert.equal(statuses(unheard).includes(429), true);
+    await delay(1_100);
+    assert.deepEqual(statuses(await askOften(5, () => ask(gatehouse, strangers[0]!))), [200]);
   });
 });
 

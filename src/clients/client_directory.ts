@@ -49,10 +49,15 @@ export class ClientDirectory {
 
   /** The same object for as long as the client has not changed. */
   async find(clientId: string): Promise<ClientWithSecrets | undefined> {
-    const cached = this.#clients.get(clientId);
-    if (cached) return cached;
+    const known = this.known(clientId);
+    if (known) return known;
     if (!CLIENT_ID.test(clientId) || this.#absent.has(clientId)) return undefined;
     return (this.#loads.get(clientId) ?? this.#load(clientId)).found;
+  }
+
+  /** The client, where that can be said without asking the database. */
+  known(clientId: string): ClientWithSecrets | undefined {
+    return this.#clients.get(clientId);
   }
 
   drop(clientId: string): void {

@@ -61,6 +61,11 @@ export class Traffic {
     return this.#refusal('address', this.#addresses.take(networkOf(address), performance.now()));
   }
 
+  /** Whether a request from there would be let in, without counting it. */
+  addressHasLeft(address: string): boolean {
+    return this.#addresses.look(networkOf(address), performance.now()).admitted;
+  }
+
   /** For a client that has proved itself. */
   refusesClient(clientId: string): Refusal | undefined {
     if (this.#turns.full(clientId))

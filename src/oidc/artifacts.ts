@@ -313,15 +313,9 @@ export async function refuseWithoutGrant<T>(saving: Promise<T>): Promise<T> {
   try {
     return await saving;
   } catch (error) {
-    goneWithGrant(error);
-    throw new errors.InvalidGrant('the grant is gone');
+    if ((error as { code?: string }).code === FOREIGN_KEY_VIOLATION) throw new errors.InvalidGrant('the grant is gone');
+    throw error;
   }
-}
-
-/** `false` for a row that could not be stored because what it hangs on is gone; throws what else went wrong. */
-export function goneWithGrant(error: unknown): false {
-  if ((error as { code?: string }).code === FOREIGN_KEY_VIOLATION) return false;
-  throw error;
 }
 
 /** From the id itself, of which only another digest is stored. */

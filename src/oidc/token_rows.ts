@@ -56,22 +56,28 @@ export interface Successor {
   readonly expiresAt: Date;
 }
 
-export interface Used {
+/** A code or refresh token that was found unused, and the grant that it hangs on. */
+export interface Unused {
   readonly kind: string;
   readonly id: Digest;
-  readonly now: Date;
-  /** When the row may go, if that is sooner than it would go otherwise. */
+  readonly grantId: Digest;
+  /** When its row may go once it is used, if that is sooner than it would go otherwise. */
   readonly keptUntil: Date | undefined;
 }
 
-/** Of any number at once one finds the row unused, and stores the successor with the same statement. */
+/**
+ * Of any number at once one finds the row unused, and stores the successor with the same statement. It takes hold of the
+ * grant before the row, as does whoever ends the grant and all that hangs on it: else each could wait for the other.
+ */
 export async function useUp(
   database: Database,
-  { kind, id, now, keptUntil }: Used,
+  { kind, id, grantId, keptUntil }: Unused,
   successor: Successor | undefined,
+  now: Date,
 ): Promise<boolean> {
+  const living = sql`select grant_id from grants where grant_id = ${grantId} for key share`;
   const first = sql`update artifacts set consumed_at = ${now}, expires_at = least(expires_at, ${keptUntil ?? null}::timestamptz)
-    where kind = ${kind} and artifact_id = ${id} and consumed_at is null`;
+    where kind = ${kind} and artifact_id = ${id} and consumed_at is null and grant_id = (${living})`;
   const { numAffectedRows } = await (
     successor
       ? sql`with used as (${first} returning grant_id, account_id, client_id)

@@ -1,8 +1,8 @@
 /**
  * The lean paths: what programs ask most of a token server, answered without the library's two dozen steps. They share
  * with the ordinary path the client's look-up, the check of its secret, its share of our time, and the audit trail, and
- * they refuse nobody: whatever one doesn't fully understand, and whatever would be refused, it hands over untouched.
- * Tests send the same requests down both and compare what comes back.
+ * they refuse nobody for what is asked: whatever one doesn't fully understand, and whatever would be refused, it hands
+ * over untouched. Tests send the same requests down both and compare what comes back.
  */
 import type { IncomingHttpHeaders, IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Origin } from '../../audit/events.ts';
@@ -123,13 +123,16 @@ export class LeanFront {
       const bytes = path && leanBodyBytes(request);
       if (bytes === undefined) return ordinary(request, response);
       const began = performance.now();
-      const handOver = (): void => ordinary(request, response);
       // without a body there is nothing to read, and nobody to answer
       request.once('readable', () => {
         const body = request.read() as Buffer | null;
         // as it was found: whoever reads the request next gets all of it
         if (body) request.unshift(body);
-        if (body?.length !== bytes) return handOver();
+        if (body?.length !== bytes) return ordinary(request, response);
+        const handOver = (): void => {
+          if (request.destroyed) keepBody(request, body);
+          ordinary(request, response);
+        };
         this.#answer(path!, { request, response, body: body.toString('latin1'), began }).then(
           (answered) => answered || handOver(),
           handOver,
@@ -148,15 +151,13 @@ export class LeanFront {
     if (!client) return false;
     const refusal = traffic.refusesClient(client.clientId);
     if (refusal) await this.#refuse(response, { client, refusal, context });
-    else {
-      if (!(await this.#say(response, { path, client, asked, context }))) {
-        // it pays on the ordinary path
-        traffic.giveBack(client.clientId);
-        return false;
-      }
-      this.#answers++;
-      metrics.observe({ method: 'POST', route: path.path, status: response.statusCode, began });
+    else if (!(await this.#say(response, { path, client, asked, context }))) {
+      // it pays on the ordinary path
+      traffic.giveBack(client.clientId);
+      return false;
     }
+    this.#answers++;
+    metrics.observe({ method: 'POST', route: path.path, status: response.statusCode, began });
     // taken out of the connection, which may bring the next request
     request.resume();
     return true;
@@ -167,8 +168,11 @@ export class LeanFront {
     asked: LeanCredentials,
     { address, now }: RequestContext,
   ): Promise<ClientWithSecrets | undefined> {
-    const { clients, verifier, uses } = this.#settings;
-    const client = await clients.find(asked.clientId);
+    const { clients, verifier, uses, traffic } = this.#settings;
+    const known = clients.known(asked.clientId);
+    // to name clients costs nothing, to look them up does: an address that has used up what it may has none looked up
+    if (!known && !traffic.addressHasLeft(address)) return undefined;
+    const client = known ?? (await clients.find(asked.clientId));
     if (!client || client.revokedAt || client.metadata.token_endpoint_auth_method !== asked.method) return undefined;
     if (!this.#isPlain(client) || !path.serves(client, asked)) return undefined;
     const secret = await verifier.verify(client, { secret: asked.clientSecret, address }, now);
@@ -203,8 +207,10 @@ export class LeanFront {
       });
       response.end(body);
     } catch (error) {
-      if (!isUnavailable(error)) throw error;
-      log.warn({ error, request_id: context.id, path: path.path }, 'request.failed');
+      const unavailable = isUnavailable(error);
+      log[unavailable ? 'warn' : 'error']({ error, request_id: context.id, path: path.path }, 'request.failed');
+      // what broke may be ours alone: the ordinary path tries once more
+      if (!unavailable) return false;
       answerUnavailable(response, headers);
     } finally {
       traffic.leave(client.clientId);
@@ -242,6 +248,14 @@ export class LeanFront {
 
 export function originOf(clientId: string, { id, address }: RequestContext): Origin {
   return { actor: { type: 'client', id: clientId }, address, requestId: id };
+}
+
+/**
+ * Node throws away what nobody has read of a request whose connection was lost. What was asked for counts all the same:
+ * a code that came again ends its family, whether or not its bearer waits to hear of it.
+ */
+function keepBody(request: IncomingMessage, body: Buffer): void {
+  Object.defineProperties(request, { readable: { value: true }, iterator: { value: () => [body] } });
 }
 
 interface Exchange {

@@ -16,7 +16,7 @@ import type { Database } from '../../db/connection.ts';
 import type { RequestContext } from '../../http/request_context.ts';
 import type { KeyRing } from '../../keys/key_ring.ts';
 import type { Signer } from '../../keys/signer.ts';
-import { goneWithGrant, grantReference } from '../artifacts.ts';
+import { grantReference } from '../artifacts.ts';
 import { claimsUnder } from '../claims.ts';
 import { tokenIssued } from '../notes.ts';
 import type { RefreshFamilies } from '../refresh_families.ts';
@@ -107,8 +107,9 @@ export class LeanPersonTokens {
       ? families.mark(randomId(), source.payload.grantId, epochSeconds(now) + refreshTtlSeconds)
       : undefined;
     const successor = refreshToken === undefined ? undefined : this.#successor(refreshToken, source, now);
+    const grantId = sha256(source.payload.grantId);
     const keptUntil = kind === 'RefreshToken' ? families.keptUntil(used, now) : undefined;
-    if (!(await useUp(database, { kind, id, now, keptUntil }, successor).catch(goneWithGrant))) return undefined;
+    if (!(await useUp(database, { kind, id, grantId, keptUntil }, successor, now))) return undefined;
 
     await this.#record(client, asked, context, { source, entitlement, accessToken, successor });
     return JSON.stringify({
