@@ -38,7 +38,8 @@ import { leanIntrospection, leanRevocation } from '../oidc/lean/structured_token
 import { leanTokenEndpoint } from '../oidc/lean/token_endpoint.ts';
 import { loginForOwnPages } from '../oidc/own_login.ts';
 import { describeProtectedResources, USERINFO } from '../oidc/protected_resources.ts';
-import { createProvider, ID_TOKEN_SECONDS, METHODS, ROUTES } from '../oidc/provider.ts';
+import { createProvider, ID_TOKEN_SECONDS } from '../oidc/provider.ts';
+import { METHODS, ROUTES } from '../oidc/routes.ts';
 import { ResourcePolicy } from '../oidc/resource_policy.ts';
 import { Revocations } from '../oidc/revocations.ts';
 import { StructuredTokens } from '../oidc/structured_tokens.ts';

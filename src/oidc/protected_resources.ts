@@ -3,7 +3,7 @@ import type { Middleware } from 'koa';
 import { metadataUrl, protectedResourceMetadata } from '../resources/protected_resource_metadata.ts';
 import type { Scope } from '../resources/resource.ts';
 import { DPOP_ALGS } from './dpop.ts';
-import { ROUTES } from './provider.ts';
+import { ROUTES } from './routes.ts';
 
 const WELL_KNOWN = '/.well-known/oauth-protected-resource';
 const MAX_AGE_SECONDS = 3_600;

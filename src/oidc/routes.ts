@@ -1,0 +1,33 @@
+/** Where the protocol's endpoints are, below the issuer's path, and what they take. */
+
+export const ROUTES = {
+  authorization: '/authorize',
+  pushed_authorization_request: '/par',
+  token: '/token',
+  introspection: '/introspect',
+  revocation: '/revoke',
+  userinfo: '/userinfo',
+  jwks: '/jwks',
+  end_session: '/logout',
+  device_authorization: '/device_authorization',
+  code_verification: '/device',
+  backchannel_authentication: '/backchannel_authentication',
+} as const;
+
+/** The methods that each path takes, for telling those who use another one. */
+export const METHODS: Readonly<Record<string, readonly string[]>> = {
+  [ROUTES.authorization]: ['GET', 'POST'],
+  [ROUTES.pushed_authorization_request]: ['POST', 'OPTIONS'],
+  [ROUTES.token]: ['POST', 'OPTIONS'],
+  [ROUTES.introspection]: ['POST', 'OPTIONS'],
+  [ROUTES.revocation]: ['POST', 'OPTIONS'],
+  [ROUTES.userinfo]: ['GET', 'POST', 'OPTIONS'],
+  [ROUTES.jwks]: ['GET', 'OPTIONS'],
+  [ROUTES.end_session]: ['GET', 'POST'],
+  [ROUTES.device_authorization]: ['POST', 'OPTIONS'],
+  [ROUTES.code_verification]: ['GET', 'POST'],
+  [ROUTES.backchannel_authentication]: ['POST'],
+  '/register': ['POST', 'OPTIONS'],
+  '/.well-known/openid-configuration': ['GET', 'OPTIONS'],
+  '/.well-known/oauth-authorization-server': ['GET', 'OPTIONS'],
+};
