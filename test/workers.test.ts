@@ -140,7 +140,11 @@ describe('a node of two workers', () => {
     // what they may not have told one another yet, and what they told while the other was answering
     const untold = BURST / 16 + 4;
     assert.ok(admitted <= BURST + flowedBack + untold, `${admitted} of ${statuses.length} in ${flowedBack} s`);
-    for (const { connection } of workers) assert.equal((await connection.token(demo)).status, 429);
+    for (const { connection } of workers) {
+      // one a second flows back, and may go to either
+      const again = [await connection.token(demo), await connection.token(demo), await connection.token(demo)];
+      assert.ok(again.some(({ status }) => status === 429));
+    }
   });
 
   it('counts the requests of all workers at /metrics, and those of one that is gone, and replaces it', async () => {

@@ -99,8 +99,8 @@ describe(`two nodes under load, of which one or the other is killed ${KILLS} tim
         .select(['secret_id', 'ended_at', 'expires_at'])
         .where('client_id', '=', client.client_id)
         .execute();
-      // and the one that it came with
-      assert.equal(rows.length, its.length + 1);
+      // and the one that it came with; ten of those that had ended before the last two are kept
+      assert.equal(rows.length, Math.min(its.length + 1, 12));
       for (const { url } of both()) {
         const ask = (client_secret: string): Promise<Response> =>
           postForm(`${url}/token`, { grant_type: 'client_credentials' }, { ...client, client_secret });
