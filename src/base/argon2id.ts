@@ -1,30 +1,24 @@
 /**
- * argon2id for what people choose. Costly by design, so it is done by threads of their own, which leave the processor to
- * whoever answers requests; only a few run at once, a few more wait their turn, and the rest have to come again.
+ * argon2id for what people choose. Costly by design, so a process of its own does it, which leaves the processor to whoever
+ * answers requests; only a few are computed at once, a few more wait their turn, and the rest have to come again.
  */
-import { randomBytes, type Argon2Parameters } from 'node:crypto';
-import { once } from 'node:events';
-import { Worker } from 'node:worker_threads';
-import { equalInConstantTime } from './secret.ts';
+import { fork, type ChildProcess } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { Answer, Question } from './argon2id_process.ts';
 import { Unavailable } from './unavailable.ts';
 
-/** OWASP's first choice for argon2id: 19 MiB, two passes, one lane. */
-const COST = { memory: 19_456, passes: 2, parallelism: 1, tagLength: 32 } as const;
-const SALT_BYTES = 16;
 /** A second and a half of work for two threads that have a core each. */
 const WAITING_AT_MOST = 100;
 /** By then whoever asked has gone, or tries again. */
 const LONGEST_WAIT_MILLISECONDS = 5_000;
-const MEMORY = { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 2 };
-/** `$argon2id$v=19$m=19456,t=2,p=1$salt$tag`, with base64 that is not padded; some write the three in another order. */
-const STORED = /^\$argon2id\$v=19\$((?:[mtp]=\d+,?){3})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$/;
+const SMALL_HEAP = ['--max-old-space-size=16', '--max-semi-space-size=1'];
 
 export class Argon2id {
   readonly #atOnce: number;
-  readonly #idle: Worker[] = [];
   /** In the order in which they came. */
   readonly #waiting = new Set<() => void>();
   #running = 0;
+  #process: HashingProcess | undefined;
 
   constructor(atOnce: number) {
     this.#atOnce = atOnce;
@@ -35,41 +29,27 @@ export class Argon2id {
     return this.#waiting.size;
   }
 
-  /** In the form in which `verify` takes it; throws `Unavailable` where too many wait. */
+  /** `$argon2id$v=19$m=19456,p=1,t=2$salt$tag`; throws `Unavailable` where too many wait or what hashes ends. */
   async hash(value: string): Promise<string> {
-    const nonce = randomBytes(SALT_BYTES);
-    const tag = await this.#inTurn({ ...COST, message: value, nonce });
-    const { memory, passes, parallelism } = COST;
-    return `$argon2id$v=19$m=${memory},t=${passes},p=${parallelism}$${encode(nonce)}$${encode(tag)}`;
+    return (await this.#inTurn({ value })) as string;
   }
 
-  /** Throws `Unavailable` where too many wait: whether the value is the right one nobody has looked at. */
+  /** Throws `Unavailable` as `hash` does: whether the value is the right one nobody has looked at. */
   async verify(stored: string, value: string): Promise<boolean> {
-    const [, cost, salt = '', tag = ''] = STORED.exec(stored) ?? [];
-    if (cost === undefined) throw new Error('What is stored is no argon2id hash.');
-    const { m, t, p } = Object.fromEntries(cost.split(',').map((one) => one.split('='))) as Record<string, string>;
-    const expected = Buffer.from(tag, 'base64');
-    const computed = await this.#inTurn({
-      message: value,
-      nonce: Buffer.from(salt, 'base64'),
-      memory: Number(m),
-      passes: Number(t),
-      parallelism: Number(p),
-      tagLength: expected.length,
-    });
-    return equalInConstantTime(computed, expected);
+    if (!stored.startsWith('$argon2id$')) throw new Error('What is stored is no argon2id hash.');
+    return (await this.#inTurn({ stored, value })) as boolean;
   }
 
-  /** Ends the threads that wait for work. */
+  /** Ends the process that hashes, whatever is under way. */
   async stop(): Promise<void> {
-    await Promise.all(this.#idle.splice(0).map((worker) => worker.terminate()));
+    await this.#process?.end();
   }
 
-  async #inTurn(parameters: Argon2Parameters): Promise<Buffer> {
+  async #inTurn(question: Omit<Question, 'id'>): Promise<Answer['result']> {
     if (this.#running >= this.#atOnce) await this.#turn();
     else this.#running++;
     try {
-      return await this.#compute(parameters);
+      return await this.#hashing().ask(question);
     } finally {
       // the place goes straight to whoever waited longest, so nobody can slip in between
       const [next] = this.#waiting;
@@ -94,33 +74,61 @@ export class Argon2id {
     });
   }
 
-  async #compute(parameters: Argon2Parameters): Promise<Buffer> {
-    const worker = this.#idle.pop() ?? hire();
-    const ended = new AbortController();
-    const end = (): void => ended.abort();
-    worker.once('exit', end);
-    // nothing but work under way keeps the process
-    worker.ref();
-    worker.postMessage(parameters, []);
-    // rejects where the thread fails, which is not used again then
-    const [tag] = (await once(worker, 'message', ended)) as [Uint8Array];
-    worker.off('exit', end);
-    worker.unref();
-    this.#idle.push(worker);
-    return Buffer.from(tag);
+  #hashing(): HashingProcess {
+    return (this.#process ??= new HashingProcess(this.#atOnce, () => (this.#process = undefined)));
   }
 }
 
-/** It needs nothing of our environment, and none of the flags that we were started with. */
-function hire(): Worker {
-  return new Worker(new URL('./argon2id_worker.ts', import.meta.url), {
-    name: 'argon2id',
-    env: {},
-    execArgv: [],
-    resourceLimits: MEMORY,
-  });
-}
+/** The child process, and what it was asked. Nothing but work under way keeps its parent from ending. */
+class HashingProcess {
+  readonly #child: ChildProcess;
+  readonly #asked = new Map<number, PromiseWithResolvers<Answer['result']>>();
+  readonly #ended = Promise.withResolvers<string>();
+  #lastId = 0;
 
-function encode(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString('base64').replace(/=+$/, '');
+  constructor(atOnce: number, onEnd: () => void) {
+    // it needs nothing of our environment, and none of the flags that we were started with; it writes only what breaks it
+    this.#child = fork(fileURLToPath(new URL('./argon2id_process.ts', import.meta.url)), {
+      env: { UV_THREADPOOL_SIZE: String(atOnce) },
+      execArgv: SMALL_HEAP,
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    });
+    this.#child.on('message', (answer: Answer) => this.#take(answer));
+    this.#child.on('exit', (code, signal) => this.#ended.resolve(signal ?? `code ${code}`));
+    this.#child.on('error', (error) => this.#ended.resolve(error.message));
+    void this.#ended.promise.then((why) => {
+      onEnd();
+      for (const { reject } of this.#asked.values()) reject(new Unavailable(`The process that hashes ended: ${why}.`));
+    });
+  }
+
+  ask(question: Omit<Question, 'id'>): Promise<Answer['result']> {
+    const id = ++this.#lastId;
+    const asked = Promise.withResolvers<Answer['result']>();
+    this.#asked.set(id, asked);
+    this.#keepParent();
+    // where it can't be sent the process has ended, or is about to, and its end is heard of
+    if (this.#child.connected) this.#child.send({ id, ...question } satisfies Question, () => {});
+    return asked.promise;
+  }
+
+  async end(): Promise<void> {
+    this.#child.kill('SIGKILL');
+    this.#child.ref();
+    await this.#ended.promise;
+  }
+
+  #take({ id, result, problem }: Answer): void {
+    const asked = this.#asked.get(id);
+    this.#asked.delete(id);
+    this.#keepParent();
+    if (problem === undefined) asked?.resolve(result);
+    else asked?.reject(new Error(`argon2id could not be computed: ${problem}`));
+  }
+
+  #keepParent(): void {
+    const keep = this.#asked.size > 0 ? 'ref' : 'unref';
+    this.#child[keep]();
+    this.#child.channel?.[keep]();
+  }
 }
