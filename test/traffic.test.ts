@@ -130,7 +130,7 @@ describe('an address that asks too often', () => {
   it('is told when to come again, as a program or as a browser', async () => {
     const gatehouse = await startWith(environment);
     const answers = await flood(() => fetch(`${gatehouse.url}/authorize`));
-    assert.deepEqual(statuses(answers).sort(), [400, 429]);
+    assert.deepEqual(new Set(statuses(answers)), new Set([400, 429]));
     const refused = answers.find(({ status }) => status === 429)!;
     assert.equal(Number(refused.headers.get('retry-after')) >= 1, true);
     assert.match(refused.headers.get('x-request-id') ?? '', /^[\w-]{36}$/);
@@ -152,7 +152,7 @@ describe('an address that asks too often', () => {
     const gatehouse = await startWith(environment);
     const strangers = await Promise.all(Array.from({ length: 4 }, () => registerClient(gatehouse)));
     const answers = await flood((index) => ask(gatehouse, { client_id: `client${index}`, client_secret: 'x' }));
-    assert.deepEqual(statuses(answers).sort(), [401, 429]);
+    assert.deepEqual(new Set(statuses(answers)), new Set([401, 429]));
     // this node has not heard of them yet, so nobody knows whether they are clients
     const unheard = await Promise.all(strangers.map((stranger) => ask(gatehouse, stranger)));
     assert.equal(statuses(unheard).includes(429), true);
