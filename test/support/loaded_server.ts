@@ -1,7 +1,7 @@
 /** A server in a process of its own, on a core of its own where there are two, and processes that load it. */
-import { availableParallelism } from 'node:os';
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { API, REDIRECT_URI, Seed, type BenchClient } from '../../bench/seed.ts';
 import { cloneDatabase } from './database.ts';
@@ -10,7 +10,8 @@ import type { Loaded, Task } from './load_generator.ts';
 import { MAIN, NODE, Processes, type Environment, type Server } from './process.ts';
 
 const GENERATOR = join(import.meta.dirname, 'load_generator.ts');
-const PINNED = process.platform === 'linux' && availableParallelism() > 1;
+const TASKSET = '/usr/bin/taskset';
+const PINNED = existsSync(TASKSET) && availableParallelism() > 1;
 const MACHINE = { grant_types: ['client_credentials'], resources: [{ resource: API, scopes: ['notes:read'] }] };
 const APPLICATION = { ...MACHINE, grant_types: ['authorization_code'], redirect_uris: [REDIRECT_URI] };
 
@@ -43,7 +44,7 @@ export class LoadedServer {
     const processes = new Processes();
     const clone = await cloneDatabase();
     const dataDir = await mkdtemp(join(tmpdir(), 'gatehouse-loaded-'));
-    const server = await processes.ready([...(PINNED ? ['taskset', '-c', '1'] : []), NODE, MAIN], {
+    const server = await processes.ready([...(PINNED ? [TASKSET, '-c', '1'] : []), NODE, MAIN], {
       DATABASE_URL: clone.url,
       GATEHOUSE_DATA_DIR: dataDir,
       GATEHOUSE_MASTER_KEY: TEST_MASTER_KEY,
@@ -94,7 +95,7 @@ export class LoadedServer {
     const port = Number(new URL(this.server.url).port);
     const command = [NODE, GENERATOR, JSON.stringify({ ...task, port })];
     const { code, stdout, stderr } = await this.#processes
-      .spawn(PINNED ? ['taskset', '-c', '0', ...command] : command)
+      .spawn(PINNED ? [TASKSET, '-c', '0', ...command] : command)
       .ended((task.seconds + 20) * 1_000);
     if (code !== 0) throw new Error(`The load ended with ${code}: ${stderr}`);
     return JSON.parse(stdout) as Loaded;
