@@ -42,7 +42,9 @@ const statements = [
     create extension if not exists pg_trgm;
     create index clients_by_text on clients using gin ((lower(regexp_replace(
       client_id || ' ' || coalesce(metadata->>'client_name', ''), '[^ -~]', '?', 'g'))) gin_trgm_ops) with (fastupdate = off);
-  exception when others then raise notice 'no index for parts of names: %', sqlerrm;
+  exception
+    when lock_not_available or deadlock_detected then raise;
+    when others then raise notice 'no index for parts of names: %', sqlerrm;
   end $$`,
 
   // The trail's two largest indexes held what decides between entries of one moment, and nothing else. Postgres sorts
