@@ -12,7 +12,8 @@ COPY src ./src
 COPY migrations ./migrations
 COPY views ./views
 
-# What Node compiles of it, once for all starts. It looks only at what its own user has compiled, with the same options.
+# What Node compiles of it, once for all starts. It looks only at what its own user has compiled, under the same options
+# of V8: they are those of CMD below.
 RUN install -d -o node node_modules/.compiled
 USER node
 RUN node --max-semi-space-size=4 --heap-growing-percent=25 -e "require('node:module').enableCompileCache('/app/node_modules/.compiled'); for (const part of ['run', 'alone', 'answering', 'primary', 'worker']) import(\`/app/src/process/\${part}.ts\`)"

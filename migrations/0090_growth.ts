@@ -37,12 +37,16 @@ const statements = [
   'create index clients_by_rotation on clients (created_at, client_id) where secret_rotation_days is not null',
   // Finds a part of a name among millions. It comes with PostgreSQL but may be missing, or not be ours to switch on; then
   // all clients are looked through. Such an index never forgets a group of three letters: of ASCII's there are not many,
-  // of all others a stranger who registers clients could make up more and more.
+  // of all others a stranger who registers clients could make up more and more. Who has switched it on may have put it
+  // into any schema.
   `do $$ begin
     create extension if not exists pg_trgm;
-    create index clients_by_text on clients using gin ((lower(regexp_replace(
-      client_id || ' ' || coalesce(metadata->>'client_name', ''), '[^ -~]', '?', 'g'))) gin_trgm_ops) with (fastupdate = off);
-  exception when others then raise notice 'no index for parts of names: %', sqlerrm;
+    execute format($index$create index clients_by_text on clients using gin ((lower(regexp_replace(
+      client_id || ' ' || coalesce(metadata->>'client_name', ''), '[^ -~]', '?', 'g'))) %s.gin_trgm_ops)
+      with (fastupdate = off)$index$, (select extnamespace::regnamespace from pg_extension where extname = 'pg_trgm'));
+  exception
+    when lock_not_available or deadlock_detected then raise;
+    when others then raise notice 'no index for parts of names: %', sqlerrm;
   end $$`,
 
   // The trail's two largest indexes held what decides between entries of one moment, and nothing else. Postgres sorts

@@ -9,6 +9,7 @@ import { addSeconds, epochSeconds, type Clock } from '../base/clock.ts';
 import { sha256, type Digest } from '../base/secret.ts';
 import { json, type Database } from '../db/connection.ts';
 import { open, seal } from '../vault/seal.ts';
+import { keyOfProof } from './dpop.ts';
 import { payloadJson } from './payload_json.ts';
 import { keepRelated, takeGrant, takeSession } from './read_together.ts';
 import type { RefreshFamilies } from './refresh_families.ts';
@@ -89,18 +90,26 @@ class ArtifactStore implements Adapter {
     return { ...this.#unpacked(id, row.payload), jti: id, ...this.#consumption(row.consumed_at) };
   }
 
-  /** The newest token of the family stands for it, as one that was used. */
+  /**
+   * The newest token of the family stands for it, as one that was used. Several sign-ins of a session share a grant, and
+   * each may have bound its tokens to a key of its own: of these the newest one for the key that is shown.
+   */
   async #usedLongAgo(id: string): Promise<AdapterPayload | undefined> {
     const { families, clock } = this.#settings;
     const now = epochSeconds(clock());
     const family = this.#kind === 'RefreshToken' ? families.read(id) : undefined;
     if (!family || family.expiresAt <= now) return undefined;
+    const key = await keyOfProof(Provider.ctx);
     const newest = await this.#select()
       .where('grant_id', '=', family.grantId)
+      .orderBy(sql`payload->>'jkt' is not distinct from ${key ?? null}`, 'desc')
       .orderBy('created_at', 'desc')
       .limit(1)
       .executeTakeFirst();
-    return newest && { ...(newest.payload as AdapterPayload), jti: id, consumed: now };
+    if (!newest) return undefined;
+    // the session may be that of another sign-in under the same grant: that it has ended saves nobody
+    const { expiresWithSession: _, ...payload } = newest.payload as AdapterPayload;
+    return { ...payload, jti: id, consumed: now };
   }
 
   /** Sessions alone are found by uid; what is found this way is read, never saved, so it needs no id. */

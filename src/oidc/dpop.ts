@@ -52,6 +52,13 @@ export function isProvedFor(ctx: KoaContextWithOIDC, address: string): boolean {
   return typeof htu === 'string' && htu.split(/[?#]/)[0] === address;
 }
 
+/** Whose key the request's proof shows, where it has brought one that the library has verified (RFC 7638). */
+export async function keyOfProof(
+  ctx: Pick<KoaContextWithOIDC, 'req' | 'get'> | undefined,
+): Promise<string | undefined> {
+  return ctx && examined.has(ctx.req) ? calculateJwkThumbprint(parse(ctx).jwk!) : undefined;
+}
+
 /**
  * Uses up the proof of the request, which the library has verified. What counts is the key: a proof that one client
  * sent is no fresh one when another client sends it.
@@ -105,7 +112,7 @@ function refuseWithoutProof(ctx: KoaContextWithOIDC): void {
   if (ctx.get('DPoP') === '') refuse('a DPoP proof is required');
 }
 
-function parse(ctx: KoaContextWithOIDC) {
+function parse(ctx: Pick<KoaContextWithOIDC, 'get'>) {
   const proof = ctx.get('DPoP');
   try {
     return { claims: decodeJwt(proof), jwk: decodeProtectedHeader(proof).jwk };

@@ -130,13 +130,15 @@ export class BothPaths {
     const told = Object.entries({ grantId, sid, sessionUid, nonce, authTime, iiat }).map(
       ([name, value]) => value && name,
     );
+    // what is kept for a while after its use is not kept the longer the later that was
+    const since = kind === 'RefreshToken' && consumed_at ? consumed_at : created_at;
     return {
       ...rest,
       members,
       told,
       consumed: consumed_at !== null,
       ofGrant: grant_id?.equals(sha256(String(grantId))),
-      seconds: [Number(exp) - Number(iat), Math.round((expires_at.getTime() - created_at.getTime()) / 1000)],
+      seconds: [Number(exp) - Number(iat), Math.round((expires_at.getTime() - since.getTime()) / 1000)],
     };
   }
 
