@@ -4,6 +4,34 @@ import { redeem, registerApplication, requestCode, signIn } from './support/code
 import { postForm, startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 import type { RegisteredClient } from './support/operator.ts';
 
+describe('a node whose clock is far off', () => {
+  it('answers what has no date, and nothing else, whatever else its address is made to look like', async () => {
+    let ahead = 0;
+    const gatehouse = await startGatehouse({
+      environment: { GATEHOUSE_CLOCK_DIFFERENCE_SECONDS: '10' },
+      clock: () => new Date(Date.now() + ahead),
+    });
+    try {
+      ahead = 300_000;
+      const status = async (path: string) => (await fetch(gatehouse.url + path)).status;
+      for (const path of ['/jwks', '/jwks?x', '/.well-known/openid-configuration']) {
+        assert.equal(await status(path), 200, path);
+      }
+      for (const query of ['', '?x=/jwks', '?redirect_uri=https://app.example/.well-known/callback', '?/jwks?']) {
+        const answer = await postForm(
+          `${gatehouse.url}/token${query}`,
+          { grant_type: 'client_credentials' },
+          gatehouse.demo,
+        );
+        assert.equal(answer.status, 503, query);
+        assert.equal(answer.headers.get('retry-after'), '5');
+      }
+    } finally {
+      await gatehouse.stop();
+    }
+  });
+});
+
 describe('on a node whose clock is behind, what was used on another node', () => {
   let gatehouse: Gatehouse;
   let late: Gatehouse;

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { createPool } from '../src/db/connection.ts';
+import { FailedAuthentications } from '../src/limits/failed_authentications.ts';
 import { startGatehouse, postForm, type Gatehouse } from './support/gatehouse.ts';
 import { bringSecret, registerClient, type RegisteredClient } from './support/operator.ts';
 import { auditEvents, makePolicy, send } from './support/registration.ts';
@@ -166,6 +168,51 @@ describe('who fails to prove to be a client', () => {
     await statuses(PER_MINUTE + 2, () => ask(gatehouse, wrong(client), { from }));
     assert.equal(await metric(gatehouse, 'gatehouse_authentications_failed_total{status="429"}'), then + 2);
     assert.ok((await metric(gatehouse, 'gatehouse_requests_refused_total{limit="failed_authentication"}')) >= 2);
+  });
+
+  it('is counted as nobody with an assertion in which a name is none, and breaks nothing', async () => {
+    const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+    for (const sub of [{ toString: 1, valueOf: 1 }, [{ toString: 1 }], 5, { a: 1 }, true]) {
+      const form = {
+        ...FORM,
+        client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+        client_assertion: `${part({ alg: 'ES256' })}.${part({ sub, iss: sub })}.AAAA`,
+      };
+      const answer = await ask(gatehouse, undefined, { from: anotherAddress(), form });
+      assert.equal(answer.status, 401, JSON.stringify(sub));
+    }
+  });
+
+  it('is refused where clients prove themselves alone: keys and pages are for everybody', async () => {
+    const client = await registerClient(gatehouse);
+    const from = anotherAddress();
+    assert.equal((await statuses(PER_MINUTE + 1, () => ask(gatehouse, wrong(client), { from }))).at(-1), 429);
+    // as a proxy passes it on that asks for passwords of its own
+    const headers = { authorization: `Basic ${btoa(`${client.client_id}:wrong`)}`, 'x-forwarded-for': from };
+    for (const path of ['/jwks', '/.well-known/openid-configuration', '/account?/token']) {
+      assert.notEqual((await fetch(gatehouse.url + path, { headers })).status, 429, path);
+    }
+    assert.equal((await ask(gatehouse, wrong(client), { from, path: '/token?x' })).status, 429);
+  });
+
+  it('shares with all processes of a node what that writes down', async () => {
+    const pool = createPool({ connectionString: gatehouse.databaseUrl, maxConnections: 1, onIdleError: () => {} });
+    const heard = new Map<string, (key: string, count: number) => void>();
+    const told: number[] = [];
+    const failures = new FailedAuthentications(pool, 100_000, {
+      workers: 2,
+      tell: (_limit, _key, count) => told.push(count),
+      onTold: (limit, listener) => heard.set(limit, listener),
+    });
+    try {
+      const fail = (): Promise<unknown> => failures.count('nobody', '192.0.2.250');
+      for (let i = 0; i < 40; i++) assert.equal(await fail(), undefined);
+      assert.ok(told.length > 0);
+      for (const listener of heard.values()) listener('', 2_000);
+      assert.equal(((await fail()) as { status: number }).status, 429);
+    } finally {
+      await pool.end();
+    }
   });
 
   it('is held up at registration too, with tokens that open nothing', async () => {

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { HttpServer } from '../src/http/server.ts';
+import { certify } from './support/certificates.ts';
 
 describe('the HTTP server', () => {
   let server: HttpServer;
@@ -132,6 +134,24 @@ describe('the HTTP server', () => {
     await assert.rejects(fetch(url('/')));
     await gone;
     assert.equal(await (await fetch(url('/'))).text(), 'done');
+  });
+
+  it('does not let go of one that waits for those that never end their TLS handshake', async () => {
+    await server.drain(0);
+    const { cert, key } = await certify();
+    server = new HttpServer((_, response) => response.end('done'), { cert, key }, { connectionsAtMost: 3 });
+    port = await server.listen('127.0.0.1', 0);
+    const warm = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false });
+    await once(warm, 'secureConnect');
+    const mute = [await open(), await open()];
+    const gone = once(mute[0]!, 'close');
+    const honest = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false });
+    await Promise.all([gone, once(honest, 'secureConnect')]);
+    for (const socket of [warm, honest]) {
+      socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+      assert.match(String((await once(socket, 'data'))[0]), /200 OK/);
+    }
+    for (const socket of [warm, honest, ...mute]) socket.destroy();
   });
 
   it('cuts a request that outlasts the grace', async () => {

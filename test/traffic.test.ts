@@ -91,6 +91,29 @@ describe('a client that asks too often', () => {
     assert.equal(events.length >= 1 && events.length <= 3, true, `${events.length} events`);
   });
 
+  it('pays for what it asked all at once on the ordinary path, and is on record for it', async () => {
+    const gatehouse = await startWith({
+      GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: '4',
+      GATEHOUSE_CLIENT_REQUESTS_BURST: '8',
+    });
+    const client = await registerClient(gatehouse);
+    await Promise.all(Array.from({ length: 20 }, () => fetch(`${gatehouse.url}/jwks`)));
+    const atOnce = await Promise.all(Array.from({ length: 20 }, () => ask(gatehouse, client, '?ordinary')));
+    // a process that is slow enough lets them come one after the other
+    const served = atOnce.filter(({ status }) => status === 200);
+    const next = await ask(gatehouse, client);
+    assert.equal(next.status, 429);
+    for (const { headers } of [...served, next]) assert.doesNotMatch(headers.get('ratelimit') ?? '', /r=-/);
+    if (served.length > 12) assert.ok(Number(next.headers.get('retry-after')) >= 2);
+    const events = await gatehouse.database
+      .selectFrom('audit_events')
+      .select('event')
+      .where('client_id', '=', client.client_id)
+      .where('event', '=', 'client.throttled')
+      .execute();
+    assert.equal(events.length, 1);
+  });
+
   it('is on record once at the other endpoints, too', async () => {
     const gatehouse = await startWith({
       GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: '1',
@@ -134,9 +157,16 @@ describe('an address that asks too often', () => {
     const refused = answers.find(({ status }) => status === 429)!;
     assert.equal(Number(refused.headers.get('retry-after')) >= 1, true);
     assert.match(refused.headers.get('x-request-id') ?? '', /^[\w-]{36}$/);
-    const page = await fetch(`${gatehouse.url}/account`, { headers: { accept: 'text/html,*/*' } });
-    assert.equal(page.status, 429);
+    const pages = await askOften(10, () =>
+      fetch(`${gatehouse.url}/account?x`, { headers: { accept: 'text/html,*/*' }, redirect: 'manual' }),
+    );
+    const page = pages.find(({ status }) => status === 429)!;
     assert.match(await page.text(), /Try again in a moment/);
+    const counted = await (await fetch(`${gatehouse.managementUrl}/metrics`)).text();
+    const ofPages = /^gatehouse_http_requests_total\{method="GET",route="\/account",status="429"\} (\d+)$/m.exec(
+      counted,
+    );
+    assert.equal(Number(ofPages?.[1]), pages.filter(({ status }) => status === 429).length);
   });
 
   it('does not pay for clients that prove themselves: many may stand behind one gateway', async () => {

@@ -10,7 +10,7 @@ import type { FetchDocument } from '../clients/sector.ts';
 import { admitUnless } from '../http/admission.ts';
 import { brokenOff } from '../http/broken_off.ts';
 import { clientAddress } from '../http/client_address.ts';
-import type { Metrics } from '../http/metrics.ts';
+import { routeAmong, type Metrics, type RouteOf } from '../http/metrics.ts';
 import { pinToIssuer } from '../http/mount.ts';
 import { pageHeaders } from '../http/page_headers.ts';
 import { openRequests, requestContext, type OpenRequest } from '../http/request_context.ts';
@@ -30,7 +30,7 @@ import { describeClient, describeScopes } from '../oidc/descriptions.ts';
 import { describeDetails } from '../oidc/details_in_words.ts';
 import { DPOP_ALGS } from '../oidc/dpop.ts';
 import { Endpoints } from '../oidc/endpoints.ts';
-import { refuseKnownFailures, refusesSpent } from '../oidc/failed_authentication.ts';
+import { refuseKnownFailures, refusesSpent, whereClientsProveThemselves } from '../oidc/failed_authentication.ts';
 import { LeanClientCredentials } from '../oidc/lean/client_credentials.ts';
 import { LeanFront } from '../oidc/lean/front.ts';
 import { LeanPersonTokens } from '../oidc/lean/person_tokens.ts';
@@ -54,6 +54,17 @@ export interface Front {
   /** Answers admins, where that was given a port of its own; then `public` doesn't. */
   readonly admin: RequestListener | undefined;
 }
+
+/** What is told apart at /metrics. */
+const COUNTED = [
+  '/admin/v1',
+  '/interaction',
+  '/account',
+  '/approve',
+  '/assets',
+  '/.well-known',
+  ...Object.keys(METHODS),
+];
 
 /** How old a document that a client points to may be: whoever has just mended it must not wait for long. */
 const SECTOR_SECONDS = 10;
@@ -208,14 +219,23 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     metrics,
     log,
   });
-  const admission = { open, holdBack: (refusal: Refusal) => traffic.holdBack(refusal) };
+  const base = new URL(issuer).pathname.replace(/\/$/, '');
+  const routeOf = routeAmong(COUNTED);
+  const admission = {
+    open,
+    holdBack: (refusal: Refusal) => traffic.holdBack(refusal),
+    answered: ({ method = '', url = '' }: IncomingMessage, status: number, began: number) => {
+      const path = url.startsWith(`${base}/`) ? url.slice(base.length).replace(/\?.*$/s, '') : '';
+      metrics.observe({ method, route: routeOf(path), status, began });
+    },
+  };
   const described = describeProtectedResources(issuer, [
     USERINFO,
     { path: ADMIN_PREFIX, scopes: ADMIN_SCOPES, dpop: 'none' },
   ]);
   const apart = config.adminPort !== undefined;
   const last = unanswered({ methods: METHODS, page: pages.unanswered });
-  const ordinary = listener(settings, house, metrics, open, [
+  const ordinary = listener(settings, house, metrics, routeOf, open, [
     login,
     described,
     ...(apart ? [] : [admin]),
@@ -246,15 +266,16 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
   ];
   const unless = (refuses: (request: IncomingMessage) => Refusal | undefined, next: RequestListener): RequestListener =>
     admitUnless(refuses, admission, next);
+  const provesItself = whereClientsProveThemselves(issuer, ROUTES);
   // what costs least is asked first: whether there is time at all, then whether a client proves itself in passing
   const guarded = unless(
     (request) => traffic.refusesAny() ?? refusesInWrongTime(house, request),
     unless(
-      refusesSpent(traffic),
+      refusesSpent(traffic, provesItself),
       lean.before(
         unless(
           (request) => traffic.refusesAddress(open(request).address),
-          refuseKnownFailures({ ...admission, failures, clients, verifier }, ordinary),
+          refuseKnownFailures({ ...admission, failures, clients, verifier, provesItself }, ordinary),
         ),
         leanPaths,
       ),
@@ -265,14 +286,14 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     admin: apart
       ? unless(
           (request) => refusesInWrongTime(house, request),
-          listener(settings, house, metrics, open, [described, admin, last]),
+          listener(settings, house, metrics, routeOf, open, [described, admin, last]),
         )
       : undefined,
   };
 }
 
 /** Keys and what discovery says are as true as ever; all else would be dated wrongly. */
-const TIMELESS = /\/(?:jwks|\.well-known\/[^?]*)(?:\?.*)?$/;
+const TIMELESS = /^[^?]*\/(?:jwks|\.well-known\/[^?]*)(?:\?|$)/;
 
 function refusesInWrongTime({ difference }: House, { url = '' }: IncomingMessage): Refusal | undefined {
   if (!difference.tooFar || TIMELESS.test(url)) return undefined;
@@ -284,6 +305,7 @@ function listener(
   { config, log }: AppSettings,
   { cookieKey }: House,
   metrics: Metrics,
+  routeOf: RouteOf,
   open: OpenRequest,
   answers: readonly Koa.Middleware[],
 ): RequestListener {
@@ -296,17 +318,7 @@ function listener(
   });
   app.use(requestContext(open));
   app.use(pinToIssuer(app, config.issuer));
-  app.use(
-    metrics.measure([
-      '/admin/v1',
-      '/interaction',
-      '/account',
-      '/approve',
-      '/assets',
-      '/.well-known',
-      ...Object.keys(METHODS),
-    ]),
-  );
+  app.use(metrics.measure(routeOf));
   for (const answer of answers) app.use(answer);
   const answer = app.callback();
   return (request, response) => void answer(request, response);

@@ -203,7 +203,7 @@ export async function furnish({
     latestMilliseconds: config.overloadMilliseconds,
     others: siblings,
   });
-  const failures = new FailedAuthentications(pool, config.failedAuthenticationsPerMinute);
+  const failures = new FailedAuthentications(pool, config.failedAuthenticationsPerMinute, siblings);
   const seesCertificates = config.tls !== undefined || config.clientCertificateHeader !== undefined;
   const clientCertificates = seesCertificates
     ? new ClientCertificates({

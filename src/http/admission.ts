@@ -17,6 +17,8 @@ export interface AdmissionSettings<R extends Refused> {
   readonly open: OpenRequest;
   /** Resolves when a refusal may be answered; `undefined`: at once. */
   readonly holdBack: (refused: R) => Promise<void> | undefined;
+  /** Hears of each refusal that was answered. `began` is of `performance.now()`. */
+  readonly answered: (request: IncomingMessage, status: number, began: number) => void;
 }
 
 /** Lets a request through to `listener` unless `refuses` it. Cheap, because it is asked when there is least to give. */
@@ -37,9 +39,13 @@ export function refuse<R extends Refused>(
   request: IncomingMessage,
   response: ServerResponse,
   refused: R,
-  { open, holdBack }: AdmissionSettings<R>,
+  { open, holdBack, answered }: AdmissionSettings<R>,
 ): void {
-  const answer = (): void => answerRefused(response, refused, { 'X-Request-Id': open(request).id }, wantsPage(request));
+  const began = performance.now();
+  const answer = (): void => {
+    answerRefused(response, refused, { 'X-Request-Id': open(request).id }, wantsPage(request));
+    answered(request, refused.status, began);
+  };
   const held = holdBack(refused);
   if (held) void held.then(answer);
   else answer();

@@ -7,6 +7,17 @@ export interface Readiness {
   readonly checks: Readonly<Record<string, string>>;
 }
 
+/** Of several processes: ready when all are, and at each check what is worst, of those that are not ready first. */
+export function readyTogether(all: readonly Readiness[]): Readiness {
+  const checks: Record<string, string> = {};
+  for (const its of all.toSorted((a, b) => Number(a.ready) - Number(b.ready))) {
+    for (const [name, found] of Object.entries(its.checks)) {
+      if ((checks[name] ?? 'ok') === 'ok') checks[name] = found;
+    }
+  }
+  return { ready: all.length > 0 && all.every(({ ready }) => ready), checks };
+}
+
 export interface ManagementSettings {
   readonly readiness: () => Promise<Readiness>;
   readonly metrics: { readonly contentType: string; text(): Promise<string> };

@@ -11,6 +11,15 @@ export interface Answered {
   readonly began: number;
 }
 
+/** The label of a path. */
+export type RouteOf = (path: string) => string;
+
+/** `routes` bound the label: a path that is none of ours counts as `other`, however many there are. */
+export function routeAmong(routes: readonly string[]): RouteOf {
+  const known = [...routes].sort((a, b) => b.length - a.length);
+  return (path) => known.find((candidate) => path === candidate || path.startsWith(`${candidate}/`)) ?? 'other';
+}
+
 /** All values of one process at one time; plain data, so that it can be passed on. */
 export type Snapshot = Awaited<ReturnType<Registry['getMetricsAsJSON']>>;
 
@@ -70,23 +79,19 @@ export class Metrics {
     });
   }
 
-  /** `routes` bound the label: a path that is none of ours counts as `other`, however many there are. */
-  measure(routes: readonly string[]): Koa.Middleware {
-    const known = [...routes].sort((a, b) => b.length - a.length);
+  measure(routeOf: RouteOf): Koa.Middleware {
     return async (ctx, next) => {
       const began = performance.now();
       try {
         await next();
       } finally {
-        const route =
-          known.find((candidate) => ctx.path === candidate || ctx.path.startsWith(`${candidate}/`)) ?? 'other';
-        const method = KNOWN_METHODS.has(ctx.method) ? ctx.method : 'other';
-        this.observe({ method, route, status: ctx.status, began });
+        this.observe({ method: ctx.method, route: routeOf(ctx.path), status: ctx.status, began });
       }
     };
   }
 
-  observe({ method, route, status, began }: Answered): void {
+  observe({ method: given, route, status, began }: Answered): void {
+    const method = KNOWN_METHODS.has(given) ? given : 'other';
     this.#requests.inc({ method, route, status: String(status) });
     this.#durations.observe({ route }, (performance.now() - began) / 1000);
   }

@@ -131,14 +131,14 @@ export class HttpServer {
   }
 
   /**
-   * Where there are too many, the oldest has to go of those that have not asked for anything yet; where there is none,
-   * those that may or may not ask for something more.
+   * Where there are too many, the oldest has to go of those that are not through with their handshake, or else have not
+   * asked for anything yet; where there is none, those that may or may not ask for something more.
    */
   #makeRoom(newcomer: Socket): void {
     this.#open++;
     newcomer.on('close', () => this.#open--);
     if (this.#open <= this.#connectionsAtMost) return;
-    const [oldest] = this.#silent;
+    const oldest = this.#greeting.values().next().value ?? this.#silent.values().next().value;
     if (!oldest) this.#server.closeIdleConnections();
     const leaves = oldest ?? newcomer;
     this.#silent.delete(leaves);

@@ -13,6 +13,7 @@ import type { RateLimiterPostgres } from 'rate-limiter-flexible';
 import type pg from 'pg';
 import { countAttempt, createCounter, keyFor, type Counted } from './failed_attempts.ts';
 import { networkOf } from './network.ts';
+import type { Others } from './shared.ts';
 import { TokenBuckets } from './token_buckets.ts';
 import type { Refusal } from './traffic.ts';
 
@@ -26,13 +27,15 @@ export class FailedAuthentications {
   readonly #perClientAndNetwork: RateLimiterPostgres;
   readonly #perClient: RateLimiterPostgres;
   readonly #perNetwork: RateLimiterPostgres;
-  readonly #written = new TokenBuckets('failures', WRITTEN_BY_A_NODE);
+  readonly #written: TokenBuckets;
   /** Whom this node knows to be past a limit, until that runs out. */
   readonly #refused = new LRUCache<string, Refusal>({ max: REFUSED_AT_MOST });
   #counted = 0;
   #refusedCount = 0;
 
-  constructor(pool: pg.Pool, failuresPerMinute: number) {
+  /** `others`: processes of this node that count with it. */
+  constructor(pool: pg.Pool, failuresPerMinute: number, others?: Others) {
+    this.#written = new TokenBuckets('failures', WRITTEN_BY_A_NODE, others);
     const overMinutes = { points: failuresPerMinute * MINUTES, duration: 60 * MINUTES };
     this.#perClientAndNetwork = createCounter(pool, 'client_network_failures', {
       points: failuresPerMinute,

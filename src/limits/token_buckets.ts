@@ -63,7 +63,7 @@ export class TokenBuckets {
     this.#untoldAtMost = Math.max(1, Math.floor((burst * UNTOLD_SHARE) / (others?.workers ?? 1)));
     others?.onTold(name, (key, count) => {
       const bucket = this.#bucket(key, performance.now());
-      bucket.level = Math.min(burst, bucket.level - count);
+      bucket.level = Math.max(-burst, Math.min(burst, bucket.level - count));
     });
     this.quota = { name, requests: burst, windowSeconds: Math.max(1, Math.ceil(burst / perSecond)) };
   }
@@ -77,6 +77,15 @@ export class TokenBuckets {
     bucket.level -= 1;
     this.#count(key, bucket, 1);
     return ADMITTED;
+  }
+
+  /** Takes one for what was done already: where there was none left, from what will flow in. */
+  pay(key: string, nowMilliseconds: number): void {
+    const bucket = this.#bucket(key, nowMilliseconds);
+    // no deeper than it is high: it must not take for ever
+    const taken = Math.min(1, bucket.level + this.#settings.burst);
+    bucket.level -= taken;
+    this.#count(key, bucket, taken);
   }
 
   /** What `take` would say, without taking. */
@@ -103,7 +112,7 @@ export class TokenBuckets {
     const { perSecond, burst } = this.#settings;
     const level = this.#buckets.get(key)?.level ?? burst;
     if (level * 2 >= burst) return undefined;
-    return { quota: this.quota, left: Math.floor(level), seconds: Math.max(1, Math.ceil(1 / perSecond)) };
+    return { quota: this.quota, left: Math.max(0, Math.floor(level)), seconds: Math.max(1, Math.ceil(1 / perSecond)) };
   }
 
   /** The key's bucket, filled up to now. */

@@ -94,7 +94,7 @@ export class Traffic {
   }
 
   leave(clientId: string): void {
-    this.#turns.leave(clientId);
+    this.#turns.leave(clientId, performance.now());
   }
 
   /** Refusals of a row are answered a little later: whoever asks again as soon as it is answered then asks less. */
@@ -116,7 +116,7 @@ export class Traffic {
 
   /** A client has proved itself while it was answered: it pays, and its address gets back what it has paid. */
   charge(clientId: string, address: string): void {
-    this.#clients.take(clientId, performance.now());
+    this.#clients.pay(clientId, performance.now());
     this.#addresses.giveBack(networkOf(address));
   }
 

@@ -29,18 +29,23 @@ export class Turns {
       this.#lines.set(key, { underWay: 1, waiting: [] });
       return undefined;
     }
-    const alone = nowMilliseconds - this.#changedAt > ALONE_AFTER_MILLISECONDS;
-    if (line.underWay >= AT_ONCE && !alone) return new Promise((resolve) => line.waiting.push(resolve));
+    if (line.underWay >= AT_ONCE && !this.#alone(nowMilliseconds))
+      return new Promise((resolve) => line.waiting.push(resolve));
     line.underWay++;
     return undefined;
   }
 
-  leave(key: string): void {
+  leave(key: string, nowMilliseconds: number): void {
     const line = this.#lines.get(key);
     if (!line) return;
-    const next = line.waiting.shift();
+    // of one that was alone more are under way than may be: their places are given up, not passed on
+    const next = line.underWay <= AT_ONCE || this.#alone(nowMilliseconds) ? line.waiting.shift() : undefined;
     if (next) next();
     else if (--line.underWay === 0) this.#lines.delete(key);
+  }
+
+  #alone(nowMilliseconds: number): boolean {
+    return nowMilliseconds - this.#changedAt > ALONE_AFTER_MILLISECONDS;
   }
 
   /** Whether so many wait that nobody else may. */

@@ -20,13 +20,24 @@ export interface KnownFailuresSettings extends AdmissionSettings<Refusal> {
   readonly failures: FailedAuthentications;
   readonly clients: ClientDirectory;
   readonly verifier: SecretVerifier;
+  readonly provesItself: ProvesItself;
+}
+
+/** Whether a request goes where clients prove themselves: elsewhere a name and a secret mean nothing to us. */
+export type ProvesItself = (request: IncomingMessage) => boolean;
+
+/** `paths` has every route's path, below the issuer's. */
+export function whereClientsProveThemselves(issuer: string, paths: Readonly<Record<string, string>>): ProvesItself {
+  const base = new URL(issuer).pathname.replace(/\/$/, '');
+  const theirs = new Set([...AUTHENTICATED_ROUTES].map((route) => `${base}${paths[route]}`));
+  return ({ url = '' }) => theirs.has(url.replace(/\?.*$/s, ''));
 }
 
 /** Refuses, in front of `listener`, wrong secrets of those who are past a limit already. */
 export function refuseKnownFailures(settings: KnownFailuresSettings, listener: RequestListener): RequestListener {
-  const { failures, open } = settings;
+  const { failures, open, provesItself } = settings;
   return (request, response) => {
-    const credentials = basicCredentials(request);
+    const credentials = provesItself(request) ? basicCredentials(request) : undefined;
     const refusal = credentials && failures.refuses(credentials.clientId, open(request).address);
     if (!refusal) return listener(request, response);
     isRight(settings, request, credentials).then(
@@ -42,9 +53,12 @@ export function refuseKnownFailures(settings: KnownFailuresSettings, listener: R
 }
 
 /** Whoever names a client that was refused a moment ago, and has nothing left still, is not read any further. */
-export function refusesSpent(traffic: Traffic): (request: IncomingMessage) => Refusal | undefined {
+export function refusesSpent(
+  traffic: Traffic,
+  provesItself: ProvesItself,
+): (request: IncomingMessage) => Refusal | undefined {
   return (request) => {
-    if (!traffic.refusedClientsLately) return undefined;
+    if (!traffic.refusedClientsLately || !provesItself(request)) return undefined;
     const credentials = basicCredentials(request);
     return credentials && traffic.refusesAgain(credentials.clientId);
   };
@@ -112,7 +126,9 @@ function namedClient({ req, oidc }: KoaContextWithOIDC): string | undefined {
   const name = oidc.client?.clientId ?? basicCredentials(req)?.clientId ?? named;
   if (typeof name === 'string') return name;
   try {
-    return decodeJwt(String(assertion)).sub;
+    const { sub } = decodeJwt<{ sub?: unknown }>(String(assertion));
+    // nobody has looked at what it says yet
+    return typeof sub === 'string' ? sub : undefined;
   } catch {
     return undefined;
   }

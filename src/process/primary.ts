@@ -4,7 +4,7 @@
  */
 import type { Config } from '../config.ts';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
-import { management, type Readiness } from '../http/management.ts';
+import { management, readyTogether, type Readiness } from '../http/management.ts';
 import { Metrics } from '../http/metrics.ts';
 import { MetricsTogether } from '../http/metrics_together.ts';
 import { createLog } from '../log.ts';
@@ -72,11 +72,11 @@ async function readinessOfAll(workers: Workers, count: number, draining: boolean
   const all = await Promise.all(
     workers.serving.map(({ line }) => line.ask('readiness', null, PROBE_PATIENCE_MILLISECONDS).catch(() => none)),
   );
-  const worst = all.find(({ ready }) => !ready) ?? all[0];
+  const { ready: allReady, checks } = readyTogether(all);
   return {
-    ready: all.length > 0 && all.every(({ ready }) => ready) && !draining,
+    ready: allReady && !draining,
     checks: {
-      ...worst?.checks,
+      ...checks,
       workers: `${all.filter(({ ready }) => ready).length} of ${count} ready`,
       shutdown: draining ? 'draining' : 'ok',
     },
