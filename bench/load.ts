@@ -50,7 +50,8 @@ export async function openLoop(
   const began = performance.now();
   const serve = (): void => {
     while (due.length > 0 && idle.length > 0) {
-      const one = idle.pop()!;
+      // each in its turn: a server closes connections on which nobody asks
+      const one = idle.shift()!;
       const since = due.shift()!;
       running++;
       void converse(one.connection, one.conversation).then((succeeded) => {
@@ -125,5 +126,11 @@ function readAnswers(socket: Socket): { next(): Promise<Answer> } {
   const fail = (): void => waiting?.reject(new Error('The server closed the connection.'));
   socket.on('error', fail);
   socket.on('close', fail);
-  return { next: () => new Promise((resolve, reject) => (waiting = { resolve, reject })) };
+  return {
+    next: () =>
+      new Promise((resolve, reject) => {
+        waiting = { resolve, reject };
+        if (socket.destroyed) fail();
+      }),
+  };
 }
