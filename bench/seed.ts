@@ -36,7 +36,11 @@ export class Seed {
   }
 
   static async in(connectionString: string, masterKey: string): Promise<Seed> {
-    const database = createDatabase(createPool({ connectionString, maxConnections: 4, onIdleError: () => {} }));
+    // a million clients take a while
+    const statementTimeoutMilliseconds = 0;
+    const database = createDatabase(
+      createPool({ connectionString, maxConnections: 4, onIdleError: () => {}, statementTimeoutMilliseconds }),
+    );
     const vault = new Vault(database, [new MasterKey(Buffer.from(masterKey, 'base64'))]);
     const keys = await AuditKeys.open(database, vault, new Date());
     const trail = new AuditTrail({ database, keys, log: { info: () => {} }, clock: () => new Date() });
