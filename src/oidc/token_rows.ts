@@ -1,6 +1,6 @@
 /** Codes and refresh tokens as they are stored, each read with what belongs to it, and used up for a successor. */
 import type { AdapterPayload } from 'oidc-provider';
-import { sql } from 'kysely';
+import { CompiledQuery, sql } from 'kysely';
 import { toAccount, type Account, type AccountRow } from '../accounts/account.ts';
 import type { Digest } from '../base/secret.ts';
 import type { Database } from '../db/connection.ts';
@@ -17,14 +17,13 @@ export interface TokenRow extends Related {
   readonly consumed_at: Date | null;
 }
 
-/** What is no longer there of the rest is left out. */
-export async function readTokenRow(database: Database, kind: string, id: Digest): Promise<TokenRow | undefined> {
-  const row = await database
+function query(database: Database, kind: string, id: Digest) {
+  return database
     .selectFrom('artifacts')
     .leftJoin('grants', 'grants.grant_id', 'artifacts.grant_id')
     .leftJoin('accounts', 'accounts.account_id', 'artifacts.account_id')
     .leftJoin('artifacts as sessions', (join) =>
-      join.on('sessions.kind', '=', 'Session').on('sessions.uid', '=', sql`artifacts.payload->>'sessionUid'`),
+      join.on('sessions.kind', '=', sql.lit('Session')).on('sessions.uid', '=', sql`artifacts.payload->>'sessionUid'`),
     )
     .selectAll('accounts')
     .select([
@@ -36,8 +35,19 @@ export async function readTokenRow(database: Database, kind: string, id: Digest)
       'sessions.payload as session_payload',
     ])
     .where('artifacts.kind', '=', kind)
-    .where('artifacts.artifact_id', '=', id)
-    .executeTakeFirst();
+    .where('artifacts.artifact_id', '=', id);
+}
+
+type Row = Awaited<ReturnType<ReturnType<typeof query>['executeTakeFirstOrThrow']>>;
+
+/** To write this statement takes as long as to have it carried out; it is always the same. */
+let statement: string | undefined;
+
+/** What is no longer there of the rest is left out. */
+export async function readTokenRow(database: Database, kind: string, id: Digest): Promise<TokenRow | undefined> {
+  statement ??= query(database, kind, id).compile().sql;
+  const { rows } = await database.executeQuery<Row>(CompiledQuery.raw(statement, [kind, id]));
+  const [row] = rows;
   if (!row) return undefined;
   const { payload, consumed_at, grant_id, grant_payload, session_uid, session_payload } = row;
   return {
