@@ -8,7 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 const SERVER_CORE = '0';
 /** A node, as the image starts it. */
 export const GATEHOUSE = [
-  '--max-semi-space-size=8',
+  '--max-semi-space-size=4',
   '--heap-growing-percent=25',
   join(import.meta.dirname, '../src/main.ts'),
 ];
