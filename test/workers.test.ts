@@ -1,49 +1,41 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Bootstrap } from '../src/bootstrap/development.ts';
-import { cloneDatabase, type TestDatabase } from './support/database.ts';
-import { removeFolder } from './support/folder.ts';
-import { TEST_MASTER_KEY } from './support/gatehouse.ts';
 import { eventually } from './support/operator.ts';
 import { isAlive, Processes, type Server } from './support/process.ts';
-import { connectToEach, countedAt, logOf, type AtWorker, type LogLine } from './support/workers.ts';
+import {
+  connectToEach,
+  countedAt,
+  logOf,
+  startTwoWorkers,
+  type AtWorker,
+  type LogLine,
+  type TwoWorkers,
+} from './support/workers.ts';
 
 const BURST = 64;
 const PATIENCE_MS = 30_000;
 
 describe('a node of two workers', () => {
   const processes = new Processes();
-  let database: TestDatabase;
-  let folder = '';
+  let node: TwoWorkers;
   let server: Server;
   let bootstrap: Bootstrap;
   let workers: AtWorker[];
 
   before(async () => {
-    database = await cloneDatabase();
-    folder = await mkdtemp(join(tmpdir(), 'gatehouse-workers-'));
-    server = await processes.start({
-      DATABASE_URL: database.url,
-      GATEHOUSE_DATA_DIR: folder,
-      GATEHOUSE_MASTER_KEY: TEST_MASTER_KEY,
-      GATEHOUSE_WORKERS: '2',
+    node = await startTwoWorkers(processes, {
       GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: '1',
       GATEHOUSE_CLIENT_REQUESTS_BURST: String(BURST),
-      GATEHOUSE_OVERLOAD_MILLISECONDS: '10000',
       // the poll alone would be too late for what must be in force at once
       GATEHOUSE_CHANGE_POLL_MILLISECONDS: '900',
     });
-    bootstrap = JSON.parse(await readFile(join(folder, 'bootstrap.json'), 'utf8')) as Bootstrap;
+    ({ server, bootstrap } = node);
     workers = await connectToEach(server, 2, bootstrap.demo);
   });
   after(async () => {
     for (const { connection } of workers) connection.close();
-    await processes.end();
-    await database.drop();
-    await removeFolder(folder);
+    await node.stop();
   });
 
   const lines = (msg: string): LogLine[] => logOf(server).filter((line) => line.msg === msg);

@@ -6,12 +6,19 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import type { Bootstrap } from '../src/bootstrap/development.ts';
-import { cloneDatabase, type TestDatabase } from './support/database.ts';
+import type { TestDatabase } from './support/database.ts';
 import { removeFolder } from './support/folder.ts';
-import { TEST_MASTER_KEY } from './support/gatehouse.ts';
 import { eventually } from './support/operator.ts';
 import { isAlive, isGone, Processes, type Server } from './support/process.ts';
-import { Connection, connectToEach, logOf, type Answer, type AtWorker } from './support/workers.ts';
+import {
+  Connection,
+  connectToEach,
+  logOf,
+  startTwoWorkers,
+  type Answer,
+  type AtWorker,
+  type TwoWorkers,
+} from './support/workers.ts';
 
 const PATIENCE_MS = 30_000;
 const DELAY_MS = 2_000;
@@ -19,27 +26,17 @@ const DELAY_MS = 2_000;
 describe('workers under load', () => {
   const processes = new Processes();
   let database: TestDatabase;
-  let folder = '';
+  let node: TwoWorkers;
   let server: Server;
   let demo: Bootstrap['demo'];
 
   before(async () => {
-    database = await cloneDatabase();
-    folder = await mkdtemp(join(tmpdir(), 'gatehouse-workers-'));
-    server = await processes.start({
-      DATABASE_URL: database.url,
-      GATEHOUSE_DATA_DIR: folder,
-      GATEHOUSE_MASTER_KEY: TEST_MASTER_KEY,
-      GATEHOUSE_WORKERS: '2',
-      GATEHOUSE_OVERLOAD_MILLISECONDS: '10000',
-      GATEHOUSE_SHUTDOWN_DELAY_SECONDS: String(DELAY_MS / 1000),
-    });
-    ({ demo } = JSON.parse(await readFile(join(folder, 'bootstrap.json'), 'utf8')) as Bootstrap);
+    node = await startTwoWorkers(processes, { GATEHOUSE_SHUTDOWN_DELAY_SECONDS: String(DELAY_MS / 1000) });
+    ({ server, database } = node);
+    ({ demo } = node.bootstrap);
   });
   after(async () => {
-    await processes.end();
-    await database.drop();
-    await removeFolder(folder);
+    await node.stop();
   });
 
   interface Load {

@@ -6,7 +6,7 @@
 import type { ClientDirectory } from '../clients/client_directory.ts';
 import type { Database } from '../db/connection.ts';
 import type { AccessTokenClaims, ParentToken, TokenVerifier } from '../keys/token_verifier.ts';
-import { grantLives } from './artifacts.ts';
+import { grantLives } from './grant_store.ts';
 import type { RevokedTokens } from './revoked_tokens.ts';
 
 export interface AccessTokensSettings {

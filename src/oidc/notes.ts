@@ -6,7 +6,7 @@ import { Provider, type errors, type KoaContextWithOIDC } from 'oidc-provider';
 import type { Actor, AuditEvent, EventName, Origin } from '../audit/events.ts';
 import { CIBA, DEVICE_CODE } from '../clients/metadata/flows.ts';
 import { requestOf } from '../http/request_context.ts';
-import { grantReference } from './artifacts.ts';
+import { grantReference } from './grant_store.ts';
 import { ownPageOf } from './own_login.ts';
 import { askedFor, typesOf } from './requested_details.ts';
 

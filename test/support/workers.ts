@@ -1,8 +1,15 @@
 /** A node of several processes, seen from outside: which of them answered, and a connection to each. */
+import { mkdtemp, readFile } from 'node:fs/promises';
 import { Agent, request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import type { Bootstrap } from '../../src/bootstrap/development.ts';
+import { cloneDatabase, type TestDatabase } from './database.ts';
+import { removeFolder } from './folder.ts';
+import { TEST_MASTER_KEY } from './gatehouse.ts';
 import { eventually } from './operator.ts';
-import type { Running, Server } from './process.ts';
+import type { Environment, Processes, Running, Server } from './process.ts';
 
 interface Credentials {
   readonly client_id: string;
@@ -120,4 +127,33 @@ export async function countedAt(server: Server, name: string, label = ''): Promi
   const answer = await (await fetch(`${server.managementUrl}/metrics`)).text();
   const lines = answer.split('\n').filter((line) => line.startsWith(name) && line.includes(label));
   return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+}
+
+export interface TwoWorkers {
+  readonly server: Server;
+  readonly bootstrap: Bootstrap;
+  readonly database: TestDatabase;
+  /** Ends the processes first, then takes away what they had. */
+  stop(): Promise<void>;
+}
+
+/** A node of two workers on a database of its own; a slow machine is not overload here. */
+export async function startTwoWorkers(processes: Processes, environment: Environment): Promise<TwoWorkers> {
+  const database = await cloneDatabase();
+  const folder = await mkdtemp(join(tmpdir(), 'gatehouse-workers-'));
+  const server = await processes.start({
+    DATABASE_URL: database.url,
+    GATEHOUSE_DATA_DIR: folder,
+    GATEHOUSE_MASTER_KEY: TEST_MASTER_KEY,
+    GATEHOUSE_WORKERS: '2',
+    GATEHOUSE_OVERLOAD_MILLISECONDS: '10000',
+    ...environment,
+  });
+  const bootstrap = JSON.parse(await readFile(join(folder, 'bootstrap.json'), 'utf8')) as Bootstrap;
+  const stop = async (): Promise<void> => {
+    await processes.end();
+    await database.drop();
+    await removeFolder(folder);
+  };
+  return { server, bootstrap, database, stop };
 }

@@ -14,7 +14,7 @@ import type { Database } from '../../db/connection.ts';
 import type { RequestContext } from '../../http/request_context.ts';
 import type { KeyRing } from '../../keys/key_ring.ts';
 import type { Signer } from '../../keys/signer.ts';
-import { grantReference } from '../artifacts.ts';
+import { grantReference } from '../grant_store.ts';
 import { claimsUnder } from '../claims.ts';
 import { tokenIssued } from '../notes.ts';
 import type { RefreshFamilies } from '../refresh_families.ts';
