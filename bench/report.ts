@@ -46,7 +46,7 @@ interface Settings {
 export function page(report: string, { ROUNDS, SECONDS, CONNECTIONS }: Settings): string {
   return `# Benchmarks
 
-ES256 JWTs of one resource. The server is one Node process pinned to one core; the load comes from another core over ${CONNECTIONS} connections, closed loop. Medians of ${ROUNDS} rounds of ${SECONDS} s, contestants in turn. Gatehouse has 5,000 confidential clients with hashed secrets, used at random, PostgreSQL on disk, limits and metrics on, and writes an audit event before each answer; the CPU time is that of the Node process.
+ES256 JWTs of one resource. The server is one Node process pinned to one core; the load comes from another core over ${CONNECTIONS} connections, closed loop. Medians of ${ROUNDS} rounds of ${SECONDS} s, contestants in turn. Gatehouse has 5,000 confidential clients with hashed secrets, used at random, PostgreSQL on disk (as it is after a while: its log goes into files that are there already), limits and metrics on, and writes an audit event before each answer; the CPU time is that of the Node process.
 
 ${report}
 

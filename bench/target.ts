@@ -9,7 +9,8 @@ const SERVER_CORE = '0';
 /** A node, as the image starts it. */
 export const GATEHOUSE = [
   '--max-semi-space-size=4',
-  '--heap-growing-percent=25',
+  '--heap-growing-percent=50',
+  '--v8-pool-size=1',
   join(import.meta.dirname, '../src/main.ts'),
 ];
 const TICKS_PER_SECOND = Number(execFileSync('getconf', ['CLK_TCK']).toString());

@@ -1,24 +1,31 @@
 /** Entries and the link that covers them, as rows. */
-import { sql } from 'kysely';
 import { storableJson, type Reader } from '../db/connection.ts';
+import { PreparedStatement } from '../db/prepared.ts';
 import type { AuditKeys } from './audit_keys.ts';
 import type { Batch } from './chain.ts';
 
 export type Seals = Pick<AuditKeys, 'seal'>;
 
 /** ONE statement, and one parameter for all entries: the statement stays the same however many there are. */
-export async function insertBatch(database: Reader, { text, link, hashes, hash }: Batch, keys: Seals): Promise<void> {
-  await sql`with link as (
+const INSERT_BATCH = new PreparedStatement(
+  'gatehouse_insert_audit_batch',
+  `with link as (
       insert into audit_links (stream, number, previous, first_sequence, begins_at, entries, seal)
-      values (${link.stream}, ${link.number}, ${link.previous && Buffer.from(link.previous, 'base64url')},
-        ${link.first}, ${link.begins_at}, ${hashes}, ${keys.seal(hash)}))
+      values ($1, $2, $3, $4, $5, $6, $7))
     insert into audit_events (stream, sequence, occurred_at, event, outcome, actor_type, actor_id, account_id,
       client_id, address, request_id, details)
     select stream, sequence, occurred_at, event, outcome, actor->>'type', actor->>'id', account_id, client_id,
       address, request_id, details
-    from jsonb_to_recordset(${storableJson(text)}::jsonb) as b(stream uuid, sequence bigint,
+    from jsonb_to_recordset($8::jsonb) as b(stream uuid, sequence bigint,
       occurred_at timestamptz, event text, outcome text, actor jsonb, account_id text, client_id text, address text,
-      request_id text, details jsonb)`.execute(database);
+      request_id text, details jsonb)`,
+);
+
+export async function insertBatch(database: Reader, { text, link, hashes, hash }: Batch, keys: Seals): Promise<void> {
+  const previous = link.previous && Buffer.from(link.previous, 'base64url');
+  const { stream, number, first, begins_at } = link;
+  const seal = keys.seal(hash);
+  await INSERT_BATCH.execute(database, stream, number, previous, first, begins_at, hashes, seal, storableJson(text));
 }
 
 /**

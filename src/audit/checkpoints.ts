@@ -4,6 +4,7 @@
  * remembers it, whatever the database says by now: so an entry that was taken away or altered in the meantime is
  * missed by whoever verifies.
  */
+import { setImmediate } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { addSeconds, DAY_SECONDS, type Clock } from '../base/clock.ts';
 import type { Database, Tx } from '../db/connection.ts';
@@ -39,6 +40,8 @@ export interface CheckpointSettings {
 
 /** Few enough that a checkpoint stays under some hundred kilobytes. */
 const LINKS_AT_ONCE = 2_000;
+/** So many are hashed before requests have their turn again. */
+const LINKS_IN_A_ROW = 50;
 /** A version that made no links may still be running beside the first one that does. */
 const UPGRADE_SECONDS = 3_600;
 const ALWAYS = new Date(0).toISOString();
@@ -99,22 +102,29 @@ export class Checkpoints {
   async #unnamed(tx: Tx): Promise<{ links: StoredLink[]; whole: boolean }> {
     const { rows } = await sql<LinkRow>`select ${linkColumns} from audit_links l where checkpoint is null
       order by stream, number limit ${LINKS_AT_ONCE}`.execute(tx);
-    const links = rows.map(storedLink);
-    const forged = links.filter(({ link, seal }) => !this.#settings.keys.isSealed(hashOf(link), seal));
-    for (const { link, seal } of forged) {
-      this.#settings.log.error({ stream: link.stream, link: link.number }, 'audit.link_forged');
-      await sql`update audit_links set checkpoint = 0
-        where stream = ${link.stream} and number = ${link.number} and seal = ${seal} and checkpoint is null`.execute(
-        tx,
-      );
+    const sealed: StoredLink[] = [];
+    for (const [index, row] of rows.entries()) {
+      if (index % LINKS_IN_A_ROW === 0) await setImmediate();
+      const stored = storedLink(row);
+      if (this.#settings.keys.isSealed(hashOf(stored.link), stored.seal)) sealed.push(stored);
+      else await this.#putAside(tx, stored);
     }
-    const sealed = links.filter((candidate) => !forged.includes(candidate));
     return { links: sealed, whole: rows.length < LINKS_AT_ONCE };
+  }
+
+  async #putAside(tx: Tx, { link, seal }: StoredLink): Promise<void> {
+    this.#settings.log.error({ stream: link.stream, link: link.number }, 'audit.link_forged');
+    await sql`update audit_links set checkpoint = 0
+      where stream = ${link.stream} and number = ${link.number} and seal = ${seal} and checkpoint is null`.execute(tx);
   }
 
   async #segments(tx: Tx, unnamed: readonly StoredLink[], remembered: ReadonlyMap<string, Head>): Promise<Segment[]> {
     const grown = new Map<string, StoredLink[]>();
-    for (const stored of unnamed) grown.set(stored.link.stream, [...(grown.get(stored.link.stream) ?? []), stored]);
+    for (const stored of unnamed) {
+      const links = grown.get(stored.link.stream);
+      if (links) links.push(stored);
+      else grown.set(stored.link.stream, [stored]);
+    }
     const streams = [...new Set([...grown.keys(), ...remembered.keys()])].sort();
     const named = await this.#named(tx, streams);
     const segments: Segment[] = [];

@@ -188,7 +188,7 @@ function toSecret(row: Row['secrets'][number]): StoredSecret {
   return {
     secretId: row.secret_id,
     pepperId: row.pepper_id,
-    digest: row.digest === null ? null : Buffer.from(row.digest, 'base64'),
+    digest: row.digest,
     argon2id: row.argon2id,
     hint: row.hint,
     createdAt: new Date(row.created_at),

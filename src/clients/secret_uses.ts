@@ -1,10 +1,12 @@
 /** When each secret was last used, noted in memory and written now and then: exact to a minute, free for the token path. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { json, type Database } from '../db/connection.ts';
 
 /** Some 10 MB. What is not noted looks unused for a while, which is all that can come of it. */
 const NOTED_AT_MOST = 50_000;
-const BATCH = 1_000;
+/** Few, so that the database is never busy with this for as long as a token may take. */
+const BATCH = 200;
 
 export class SecretUses {
   readonly #database: Database;
@@ -22,8 +24,8 @@ export class SecretUses {
     if (this.#uses.size < NOTED_AT_MOST || this.#uses.has(secretId)) this.#uses.set(secretId, now);
   }
 
-  /** Writes what was noted since the last call; what can't be written stays noted. */
-  async write(): Promise<void> {
+  /** Writes what was noted since the last call, with a pause after each batch; what can't be written stays noted. */
+  async write({ pauseMilliseconds = 0 }: { readonly pauseMilliseconds?: number } = {}): Promise<void> {
     const uses = [...this.#uses];
     this.#uses = new Map();
     while (uses.length > 0) {
@@ -36,6 +38,7 @@ export class SecretUses {
         }
         throw error;
       }
+      if (uses.length > 0) await delay(pauseMilliseconds);
     }
   }
 

@@ -62,7 +62,7 @@ export class SecretVerifier {
 
   async #matchesDigest({ pepperId, digest }: StoredSecret, presented: string): Promise<boolean> {
     const pepper = await this.#vault.get(pepperId!);
-    return equalInConstantTime(pepper.digest(presented), digest!);
+    return equalInConstantTime(pepper.digest(presented), Buffer.from(digest!, 'base64'));
   }
 
   /** Remembers failures too: a client that retries with an old secret must not cost a hash each time. */

@@ -82,16 +82,21 @@ describe('a node that is asked for more than its share', () => {
 describe('a node that all ask for more than it can', () => {
   let loaded: LoadedServer;
   before(async () => {
-    loaded = await LoadedServer.start({ GATEHOUSE_OVERLOAD_MILLISECONDS: '20' });
+    loaded = await LoadedServer.start({ GATEHOUSE_OVERLOAD_MILLISECONDS: '10' });
   });
   after(() => loaded.stop());
 
   it('says so to some at once, serves others in time, and all again when that is over', async (test) => {
-    const much = await loaded.flood(500, ROUND_SECONDS + 3, loaded.crowd);
-    test.diagnostic(described(much));
-    assert.deepEqual(Object.keys(much.statuses).toSorted(), ['200', '503']);
+    let much: Loaded | undefined;
+    // how many are too many depends on the machine, and on what else it does
+    for (const connections of [500, 1_000, 2_000, 4_000]) {
+      much = await loaded.flood(connections, ROUND_SECONDS + 3, loaded.crowd);
+      test.diagnostic(described(much));
+      if ('503' in much.statuses) break;
+    }
+    assert.deepEqual(Object.keys(much!.statuses).toSorted(), ['200', '503']);
     // not the p99: Node takes in one new connection a turn of its loop, which is not the answers' fault
-    assert.ok(much.p50 < LATE_MILLISECONDS);
+    assert.ok(much!.p50 < LATE_MILLISECONDS);
     const later = await loaded.tokens(20, 2);
     assert.ok((later.statuses['200'] ?? 0) > 0);
   });

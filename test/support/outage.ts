@@ -40,20 +40,27 @@ export class Outage {
 
   static async prepare(cluster: Cluster, environment: Readonly<Record<string, string>> = {}): Promise<Outage> {
     const way = await Way.to(cluster);
-    const gatehouse = await startNode(
-      { databaseUrl: way.url(cluster), directUrl: cluster.url },
-      {
-        // requests come from one address, in the time of many
-        GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: '100000',
-        GATEHOUSE_ADDRESS_REQUESTS_BURST: '100000',
-        GATEHOUSE_OVERLOAD_MILLISECONDS: '10000',
-        GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS: '600',
-        ...environment,
-      },
-    );
-    const outage = new Outage(cluster, way, gatehouse, await prepareClients(gatehouse));
-    await outage.token();
-    return outage;
+    let gatehouse: Gatehouse | undefined;
+    try {
+      gatehouse = await startNode(
+        { databaseUrl: way.url(cluster), directUrl: cluster.url },
+        {
+          // requests come from one address, in the time of many
+          GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: '100000',
+          GATEHOUSE_ADDRESS_REQUESTS_BURST: '100000',
+          GATEHOUSE_OVERLOAD_MILLISECONDS: '10000',
+          GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS: '600',
+          ...environment,
+        },
+      );
+      const outage = new Outage(cluster, way, gatehouse, await prepareClients(gatehouse));
+      await outage.token();
+      return outage;
+    } catch (error) {
+      await gatehouse?.stop();
+      way.close();
+      throw error;
+    }
   }
 
   async stop(): Promise<void> {

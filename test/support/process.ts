@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import { delimiter, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -125,21 +125,36 @@ export class Processes {
   }
 }
 
-/** Ports that nobody listened on a moment ago. */
+/**
+ * Ports that nobody listens on: below those that the kernel lends to outgoing connections, which could take one before a
+ * server does, and from a stretch of this process's own, since other test files look for ports at the same time.
+ */
 export async function freeAddresses(): Promise<Addresses> {
-  const servers = [createServer(), createServer()] as const;
-  const [port, managementPort] = await Promise.all(
-    servers.map(async (server) => {
-      server.listen(0, '127.0.0.1');
-      await once(server, 'listening');
-      return (server.address() as AddressInfo).port;
-    }),
-  );
-  for (const server of servers) {
-    server.close();
-    await once(server, 'close');
+  return { port: await freePort(), managementPort: await freePort() };
+}
+
+const FIRST_PORT = 10_000;
+const STRETCHES = 88;
+const PORTS_PER_STRETCH = 250;
+let portsTried = 0;
+
+async function freePort(): Promise<number> {
+  for (let attempt = 0; attempt < PORTS_PER_STRETCH; attempt++) {
+    const port = FIRST_PORT + (process.pid % STRETCHES) * PORTS_PER_STRETCH + (portsTried++ % PORTS_PER_STRETCH);
+    if (await isFree(port)) return port;
   }
-  return { port: port!, managementPort: managementPort! };
+  return assert.fail('No port is free.');
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer();
+  try {
+    await once(server.listen(port, '127.0.0.1'), 'listening');
+  } catch {
+    return false;
+  }
+  await once(server.close(), 'close');
+  return true;
 }
 
 /** Waits until the process is gone. */
