@@ -16,7 +16,7 @@ COPY views ./views
 # of V8: they are those of CMD below.
 RUN install -d -o node node_modules/.compiled
 USER node
-RUN node --max-semi-space-size=4 --heap-growing-percent=50 -e "require('node:module').enableCompileCache('/app/node_modules/.compiled'); for (const part of ['run', 'alone', 'answering', 'primary', 'worker']) import(\`/app/src/process/\${part}.ts\`)"
+RUN node --max-semi-space-size=4 --heap-growing-percent=25 -e "require('node:module').enableCompileCache('/app/node_modules/.compiled'); for (const part of ['run', 'alone', 'answering', 'primary', 'worker']) import(\`/app/src/process/\${part}.ts\`)"
 USER root
 RUN chown -R root node_modules/.compiled && chmod -R a+rX,go-w node_modules/.compiled
 
@@ -34,4 +34,4 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
 STOPSIGNAL SIGTERM
 # Node lets garbage gather where there is memory; this collects it sooner, at no cost that can be measured.
 ENV MALLOC_ARENA_MAX=2
-CMD ["node", "--max-semi-space-size=4", "--heap-growing-percent=50", "--v8-pool-size=1", "src/main.ts"]
+CMD ["node", "--max-semi-space-size=4", "--heap-growing-percent=25", "--v8-pool-size=1", "src/main.ts"]

@@ -9,7 +9,7 @@ const SERVER_CORE = '0';
 /** A node, as the image starts it. */
 export const GATEHOUSE = [
   '--max-semi-space-size=4',
-  '--heap-growing-percent=50',
+  '--heap-growing-percent=25',
   '--v8-pool-size=1',
   join(import.meta.dirname, '../src/main.ts'),
 ];

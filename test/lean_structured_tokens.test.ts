@@ -58,7 +58,7 @@ describe('introspection and revocation of JWTs on a lean path', () => {
   };
   const leanAnswers = async (): Promise<number> => {
     const metrics = await (await fetch(`${gatehouse.managementUrl}/metrics`)).text();
-    return Number(/^gatehouse_lean_answers (\d+)/m.exec(metrics)?.[1]);
+    return Number(/^gatehouse_lean_answers_total (\d+)/m.exec(metrics)?.[1]);
   };
   /** Sends the request down both ways; answers whether a lean path took it where it could. */
   const compare = async (asked: Asked, what: string): Promise<boolean> => {

@@ -80,7 +80,7 @@ describe('the lean token path', () => {
   };
   const leanAnswers = async (): Promise<number> => {
     const metrics = await (await fetch(`${gatehouse.managementUrl}/metrics`)).text();
-    return Number(/^gatehouse_lean_answers (\d+)/m.exec(metrics)?.[1]);
+    return Number(/^gatehouse_lean_answers_total (\d+)/m.exec(metrics)?.[1]);
   };
   const lastEvent = () =>
     gatehouse.database

@@ -90,7 +90,7 @@ export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House
     () => difference.seconds,
     'average',
   );
-  metrics.counter(
+  metrics.counters(
     'gatehouse_requests_refused_total',
     'Requests refused by a limit, or for want of time.',
     'limit',
@@ -99,7 +99,7 @@ export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House
       failed_authentication: house.failures.refused,
     }),
   );
-  metrics.counter(
+  metrics.counters(
     'gatehouse_authentications_failed_total',
     'Wrong credentials of clients: refused with 401 within the limits, or with 429 past them.',
     'status',
@@ -133,8 +133,8 @@ export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House
     'Audit entries that wait in memory for the database to return.',
     () => standing.held.count,
   );
-  metrics.gauge(
-    'gatehouse_audit_entries_held_written',
+  metrics.counter(
+    'gatehouse_audit_entries_held_written_total',
     'Audit entries that had to wait in memory and were written since.',
     () => standing.held.written,
   );

@@ -1,6 +1,7 @@
 /** Reads clients: one query for any number of them, with all that belongs to them. */
 import { CompiledQuery, sql, type RawBuilder } from 'kysely';
 import { jsonArrayFrom, jsonObjectFrom } from 'kysely/helpers/postgres';
+import { SharedValues } from '../base/shared_values.ts';
 import type { Reader } from '../db/connection.ts';
 import type { ClientWithSecrets, Registration, StoredSecret } from './client.ts';
 import { together } from './metadata/access.ts';
@@ -146,15 +147,20 @@ function isOverdue(now: Date): RawBuilder<boolean> {
     ) + make_interval(secs => clients.secret_rotation_days * 86400) <= ${now}, false)`;
 }
 
+/** A node keeps thousands of clients, which differ in little. */
+const SHARED = new SharedValues();
+
 function toClient(row: Row): ClientWithSecrets {
   const registration = toRegistration(row);
-  const metadata = {
+  const members = {
     ...row.metadata,
     resources: registration ? together(registration.given, registration.fromPolicy) : row.resources,
     introspects: row.introspects.map((introspected) => introspected.resource),
     authorization_details_types: row.details_types.map(({ type }) => type),
     ...(row.secret_rotation_days !== null && { secret_rotation_days: row.secret_rotation_days }),
-  } as unknown as ClientMetadata;
+  };
+  const shared = Object.entries(members).map(([name, value]) => [name, SHARED.share(value)]);
+  const metadata = Object.fromEntries(shared) as ClientMetadata;
   return {
     clientId: row.client_id,
     metadata,

@@ -52,8 +52,21 @@ export class Metrics {
     const gauge: Gauge = new Gauge({ name, help, registers, aggregator, collect: () => gauge.set(read()) });
   }
 
-  /** Values that only grow, counted elsewhere and read when someone looks; `label` tells them apart. */
-  counter(name: string, help: string, label: string, read: () => Readonly<Record<string, number>>): void {
+  /** A value that only grows, counted elsewhere and read when someone looks. */
+  counter(name: string, help: string, read: () => number): void {
+    const counter: Counter = new Counter({
+      name,
+      help,
+      registers: [this.#registry],
+      collect() {
+        counter.reset();
+        counter.inc(read());
+      },
+    });
+  }
+
+  /** Values of one kind that only grow; `label` tells them apart. */
+  counters(name: string, help: string, label: string, read: () => Readonly<Record<string, number>>): void {
     const counter: Counter = new Counter({
       name,
       help,

@@ -11,6 +11,7 @@ import { TlsFiles } from '../http/tls_files.ts';
 import type { Logger } from '../log.ts';
 import { MasterKey } from '../vault/master_key.ts';
 import { masterKeyFromFile } from '../vault/master_key_file.ts';
+import { letHelpersGiveWay } from './helper_threads.ts';
 
 export interface AnsweringSettings {
   readonly config: Config;
@@ -69,6 +70,7 @@ export async function startAnswering({
     const tlsFront = config.tls && (await listenForTls(app, config.tls, tlsFiles));
     if (tlsFront) fronts.push(tlsFront);
     if (config.tls ?? config.clientCaFile) keepTlsFiles(tlsFiles, tlsFront, log);
+    letHelpersGiveWay();
     const leave = (): void => {
       app.beginDraining();
       for (const front of fronts) front.leave();

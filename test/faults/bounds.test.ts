@@ -64,7 +64,7 @@ describe('standing without the database has bounds', () => {
       outage.way.open();
       await outage.isBack();
       await outage.everyTokenIsOnRecord();
-      assert.equal(await outage.gauge('gatehouse_audit_entries_held_written'), 5);
+      assert.equal(await outage.gauge('gatehouse_audit_entries_held_written_total'), 5);
     }));
 
   it('refusals take none of that room: whoever guesses learns nothing, and is not written down', () =>
@@ -85,13 +85,13 @@ describe('standing without the database has bounds', () => {
       const form = { grant_type: 'client_credentials', note: 'which the lean path does not know' };
       const ask = () => time('a token', () => postForm(`${outage.gatehouse.url}/token`, form, known));
       outage.given.push(jtiOf((JSON.parse((await ask()).text) as { access_token: string }).access_token));
-      const lean = await outage.gauge('gatehouse_lean_answers');
+      const lean = await outage.gauge('gatehouse_lean_answers_total');
       outage.way.shut();
       await eventually(async () => (await outage.gauge('gatehouse_database_breaker')) > 0);
       const { response, text } = await ask();
       assert.equal(response.status, 200, text);
       outage.given.push(jtiOf((JSON.parse(text) as { access_token: string }).access_token));
-      assert.equal(await outage.gauge('gatehouse_lean_answers'), lean);
+      assert.equal(await outage.gauge('gatehouse_lean_answers_total'), lean);
       outage.way.open();
       await outage.isBack();
       await outage.everyTokenIsOnRecord();

@@ -47,7 +47,7 @@ export class BothPaths {
 
   async leanAnswers(): Promise<number> {
     const metrics = await (await fetch(`${this.#gatehouse.managementUrl}/metrics`)).text();
-    return Number(/^gatehouse_lean_answers (\d+)/m.exec(metrics)?.[1]);
+    return Number(/^gatehouse_lean_answers_total (\d+)/m.exec(metrics)?.[1]);
   }
 
   /** Sends one of two like requests down each way, and compares all that they leave. */

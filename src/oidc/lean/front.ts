@@ -112,7 +112,7 @@ export class LeanFront {
     const { protocol, pathname } = new URL(settings.issuer);
     this.#base = pathname.replace(/\/$/, '');
     this.#secure = protocol === 'https:';
-    settings.metrics.gauge('gatehouse_lean_answers', 'Requests answered on a lean path.', () => this.#answers);
+    settings.metrics.counter('gatehouse_lean_answers_total', 'Requests answered on a lean path.', () => this.#answers);
   }
 
   /** Answers what one of the paths can in front of `ordinary`, which answers the rest. */
