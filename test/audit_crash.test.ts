@@ -3,9 +3,9 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { cloneDatabase, type TestDatabase } from './support/database.ts';
 import { postForm, requestToken, TEST_MASTER_KEY } from './support/gatehouse.ts';
+import { eventually } from './support/operator.ts';
 import { CLI, isGone, NODE, Processes, type Ending, type Environment, type Server } from './support/process.ts';
 
 interface Credentials {
@@ -61,11 +61,10 @@ describe('the evidence of a server that is killed under load', () => {
         given++;
       }
     });
-    await delay(1_500);
+    await eventually(() => Promise.resolve(given > 100), 30_000);
     server.signal('SIGKILL');
     await Promise.all(load);
     await isGone(server.pid);
-    assert.ok(given > 10, `Only ${given} answers.`);
 
     const keys = await gatehouse('keys');
     await writeFile(inFolder('keys.json'), keys.stdout);

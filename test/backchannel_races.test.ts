@@ -34,8 +34,8 @@ describe('requests over the backchannel, asked, decided and polled for by many a
     await decide(pair.a, asked, 'approve');
     const forgetPolls = sql`update backchannel_requests set polled_at = null`;
     const restless = setInterval(() => void forgetPolls.execute(pair.a.database).catch(() => {}), 1);
-    const answers = await atOnce(CROWD, pair, (node) => poll(node, till, asked));
-    clearInterval(restless);
+    const polls = atOnce(CROWD, pair, (node) => poll(node, till, asked));
+    const answers = await polls.finally(() => clearInterval(restless));
     // one that comes after the tokens may end them before they are out
     assert.ok(answers.filter(({ status }) => status === 200).length <= 1);
     for (const { status, error } of answers) if (status !== 200) assert.match(error!, /^(slow_down|invalid_grant)$/);

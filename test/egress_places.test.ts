@@ -5,14 +5,16 @@ import { closeOutside, egressTo, failureOf, NAME, startOutside } from './support
 
 afterEach(closeOutside);
 
-const limits = { failuresInARow: 3, restMillisecondsLeast: 200, restMillisecondsMost: 1_000, totalMilliseconds: 300 };
+const limits = { failuresInARow: 3, restMillisecondsLeast: 200, restMillisecondsMost: 1_000, totalMilliseconds: 2_000 };
+/** The first rest is anything up to a bit more than the least: this one outlasts every test. */
+const LONG_REST = { restMillisecondsLeast: 3_600_000, restMillisecondsMost: 3_600_000, totalMilliseconds: 1_000 };
 
-async function scene() {
+async function scene(changed: Partial<typeof limits> = {}) {
   let status = 503;
   const outside = await startOutside((request, response) => {
     if (!request.url!.startsWith('/silent')) response.writeHead(request.url === '/broken' ? status : 200).end('{}');
   });
-  const { egress } = egressTo([outside], { limits });
+  const { egress } = egressTo([outside], { limits: { ...limits, ...changed } });
   const url = (path: string): string => `https://${NAME}:${outside.port}${path}`;
   const post = (path: string) => egress.post(url(path), {}, '{}');
   return { outside, egress, url, post, mend: () => void (status = 200) };
@@ -35,7 +37,7 @@ describe('a place outside that fails again and again', () => {
   });
 
   it('by being slow or broken at one path rests at that path alone, which may be somebody else’s idea', async () => {
-    const { post } = await scene();
+    const { post } = await scene(LONG_REST);
     for (let i = 0; i < 3; i++) {
       assert.equal((await failureOf(post('/silent'))).reason, 'timed_out');
       await post('/broken');
@@ -46,14 +48,14 @@ describe('a place outside that fails again and again', () => {
   });
 
   it('by not being reached rests at all its paths', async () => {
-    const { outside, post } = await scene();
+    const { outside, post } = await scene(LONG_REST);
     outside.close();
     for (const path of ['/a', '/b', '/c']) assert.equal((await failureOf(post(path))).reason, 'connection_failed');
     assert.equal((await failureOf(post('/d'))).reason, 'resting');
   });
 
   it('does not take those along for whom there was merely no room', async () => {
-    const { egress, post } = await scene();
+    const { egress, post } = await scene(LONG_REST);
     const slow = ['/silent?1', '/silent?2'].map((path) => failureOf(post(path)));
     const crowd = Array.from({ length: 6 }, () => failureOf(post('/well')));
     for (const { reason } of await Promise.all(crowd)) assert.equal(reason, 'busy');

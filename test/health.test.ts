@@ -122,7 +122,7 @@ describe('health', () => {
       await operator.query(`alter database ${name} allow_connections true`);
       await operator.end();
     }
-    await eventually(async () => (await ask('/readyz')).status === 200, 3_000);
+    await eventually(async () => (await ask('/readyz')).status === 200);
     await requestToken(gatehouse.url, gatehouse.demo);
   });
 });

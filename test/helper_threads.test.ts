@@ -25,14 +25,18 @@ describe('the threads of a node', { skip: !LINUX && 'only Linux tells one from a
       DATABASE_URL: database.url,
       GATEHOUSE_MASTER_KEY: TEST_MASTER_KEY,
     });
-    const niceness = new Map(
-      readdirSync(`/proc/${pid}/task`).map((thread): [string, number] => {
-        const folder = `/proc/${pid}/task/${thread}`;
-        const [, fields = ''] = readFileSync(`${folder}/stat`, 'utf8').split(') ');
-        return [readFileSync(`${folder}/comm`, 'utf8').trim(), Number(fields.split(' ')[16])];
-      }),
+    const threads = readdirSync(`/proc/${pid}/task`);
+    const answers = niceness(pid, String(pid));
+    const helpers = threads.filter((thread) =>
+      /V8Worker/.test(readFileSync(`/proc/${pid}/task/${thread}/comm`, 'utf8')),
     );
-    assert.equal(niceness.get('V8Worker'), 3);
-    assert.equal(niceness.get('MainThread'), 0);
+    assert.ok(helpers.length > 0);
+    for (const helper of helpers) assert.equal(niceness(pid, helper) - answers, 3);
   });
 });
+
+/** The 19th field of what proc(5) calls stat; the second one may have spaces. */
+function niceness(pid: number, thread: string): number {
+  const [, fields = ''] = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8').split(') ');
+  return Number(fields.split(' ')[16]);
+}

@@ -157,7 +157,7 @@ describe('authorization details from anybody', () => {
     };
     try {
       assert.equal(await status(gatehouse.url), 400);
-      await eventually(async () => (await status(second.url)) === 400, 3_000);
+      await eventually(async () => (await status(second.url)) === 400);
     } finally {
       await second.stop();
     }

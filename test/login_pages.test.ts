@@ -75,7 +75,6 @@ describe('the login page', () => {
   });
 
   it('takes as long for an address that nobody has as for a wrong password (LOG-05, CVE-2026-23511)', async () => {
-    const { email } = await addAccount(scene.gatehouse, 'timed@example.com');
     const page = await scene.visit();
     await page.goto(scene.application.authorizationUrl());
     const measure = async (typed: string): Promise<number> => {
@@ -85,13 +84,20 @@ describe('the login page', () => {
       return performance.now() - began;
     };
     await measure('nobody@example.com'); // the first one makes what the others are compared with
-    const [known, unknown]: [number[], number[]] = [[], []];
-    for (let i = 0; i < 4; i++) {
-      known.push(await measure(email));
-      unknown.push(await measure(`nobody-${i}@example.com`));
-    }
+    let [known, unknown]: [number[], number[]] = [[], []];
     // one argon2id pass takes much longer than all the rest: without it the quickest would be far quicker
-    assert.ok(Math.min(...unknown) > Math.min(...known) * 0.6, `${unknown.join()} against ${known.join()}`);
+    const asLong = () => Math.min(...unknown) > Math.min(...known) * 0.6;
+    // a machine that is busy with something else can make one look wrong, but hardly three
+    for (let look = 1; look === 1 || (look <= 3 && !asLong()); look++) {
+      // few attempts are allowed for one account
+      const { email } = await addAccount(scene.gatehouse, `timed-${look}@example.com`);
+      [known, unknown] = [[], []];
+      for (let i = 0; i < 4; i++) {
+        known.push(await measure(email));
+        unknown.push(await measure(`nobody-${look}-${i}@example.com`));
+      }
+    }
+    assert.ok(asLong(), `${unknown.join()} against ${known.join()}`);
   });
 
   it('keeps the address that was typed and forgets the password', async () => {

@@ -45,7 +45,7 @@ describe('the outbox of two nodes', () => {
     const [token] = await receiver.received(1);
     const sends = (node: Gatehouse): boolean =>
       node.log.some((line) => line.includes('outbox.claimed') && line.includes(String(decodeJwt(token!).jti)));
-    await eventually(async () => sends(pair.a) || sends(pair.b), 5_000);
+    await eventually(async () => sends(pair.a) || sends(pair.b));
     const [sender, survivor] = sends(pair.a) ? [pair.a, pair.b] : [pair.b, pair.a];
     pair.kill(sender);
     receiver.answer = (response) => response.writeHead(200).end();

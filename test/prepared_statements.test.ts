@@ -18,7 +18,11 @@ describe('statements that connections have prepared', () => {
     application = await registerApplication(gatehouse);
     const person = new Person(gatehouse);
     while (refreshTokens.length < AT_ONCE) {
-      const { tokens } = await signIn(gatehouse, application, { scope: 'openid offline_access', person });
+      const { tokens } = await signIn(gatehouse, application, {
+        scope: 'openid notes:read',
+        parameters: { resource: gatehouse.demo.resource },
+        person,
+      });
       refreshTokens.push(tokens.refresh_token!);
     }
   });
@@ -41,6 +45,26 @@ describe('statements that connections have prepared', () => {
       }),
     );
   };
+
+  it('are so many as the token path asks', async () => {
+    await askForEverything();
+    const ofEach = await Promise.all(
+      Array.from({ length: AT_ONCE }, () =>
+        sql<{ name: string }>`select name from pg_prepared_statements, pg_sleep(0.05)`.execute(gatehouse.database),
+      ),
+    );
+    const prepared = new Set(ofEach.flatMap(({ rows }) => rows.map(({ name }) => name)));
+    for (const name of ['read_token', 'use_up_token_for_successor', 'insert_audit_batch']) {
+      assert.ok(prepared.has(`gatehouse_${name}`), `${name} is not among ${[...prepared].join(', ')}`);
+    }
+  });
+
+  it('go on when a later version changes what a column is', async () => {
+    await askForEverything();
+    await sql`alter table accounts alter column name type varchar(500)`.execute(gatehouse.database);
+    await askForEverything();
+    await askForEverything();
+  });
 
   for (const table of ['accounts', 'artifacts', 'grants', 'audit_events', 'audit_links']) {
     it(`go on when a later version adds a column to ${table}`, async () => {

@@ -80,8 +80,8 @@ describe('what is single-use, asked for by many at once on two nodes', () => {
     await connectDevice(pair.a, user_code);
     const forgetPolls = sql`update device_codes set polled_at = null`;
     const restless = setInterval(() => void forgetPolls.execute(pair.a.database).catch(() => {}), 1);
-    const answers = await atOnce(CROWD, pair, (node) => poll(node, tv, device_code));
-    clearInterval(restless);
+    const polls = atOnce(CROWD, pair, (node) => poll(node, tv, device_code));
+    const answers = await polls.finally(() => clearInterval(restless));
     // one that comes after the tokens may end them before they are out
     assert.ok(answers.filter(({ status }) => status === 200).length <= 1);
     for (const { status, error } of answers) if (status !== 200) assert.match(error!, /^(slow_down|invalid_grant)$/);

@@ -217,7 +217,7 @@ describe('a first start that is killed half-way', () => {
       const { port, managementPort } = await freeAddresses();
       const environment = { GATEHOUSE_DATA_DIR: dataDir, GATEHOUSE_MANAGEMENT_PORT: String(managementPort) };
       const killed = processes.spawn([NODE, MAIN], { ...environment, PORT: String(port) });
-      const deadline = performance.now() + 20_000;
+      const deadline = performance.now() + 60_000;
       while (!reached(readdirSync(dataDir), killed.output().stdout)) {
         assert.ok(performance.now() < deadline && isAlive(killed.pid), killed.output().stderr);
         await delay(1);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { after, describe, it } from 'node:test';
 import { postForm, startGatehouse, type Gatehouse } from './support/gatehouse.ts';
-import { registerClient, type RegisteredClient } from './support/operator.ts';
+import { eventually, registerClient, type RegisteredClient } from './support/operator.ts';
 
 const started: Gatehouse[] = [];
 after(() => Promise.all(started.map((gatehouse) => gatehouse.stop())));
@@ -36,9 +36,11 @@ describe('a client that asks too often', () => {
         GATEHOUSE_CLIENT_REQUESTS_BURST: '5',
       });
       const [loud, quiet] = [await registerClient(gatehouse), await registerClient(gatehouse)];
+      const began = performance.now();
       const answers = await askOften(40, () => ask(gatehouse, loud, query));
+      const seconds = Math.ceil((performance.now() - began) / 1_000);
       assert.deepEqual(statuses(answers), [200, 429]);
-      assert.equal(answers.filter(({ status }) => status === 200).length < 20, true);
+      assert.ok(answers.filter(({ status }) => status === 200).length <= 5 + 2 * seconds);
       const refused = answers.find(({ status }) => status === 429)!;
       assert.equal(refused.headers.get('retry-after'), '1');
       assert.equal(refused.headers.get('ratelimit-policy'), '"client";q=5;w=3');
@@ -64,11 +66,11 @@ describe('a client that asks too often', () => {
         GATEHOUSE_CLIENT_REQUESTS_BURST: '100',
       });
       const client = await registerClient(gatehouse);
-      const answers = await askOften(60, () => ask(gatehouse, client, query));
+      const answers = await askOften(80, () => ask(gatehouse, client, query));
       const told = answers.map(({ headers }) => headers.get('ratelimit'));
       assert.deepEqual([told[0], told[40]], [null, null]);
-      const left = told.slice(60 - 5).map((one) => Number(/^"client";r=(\d+);t=1$/.exec(one ?? '')?.[1]));
-      assert.ok(left.every((one) => one >= 40 && one < 50));
+      const left = told.slice(80 - 5).map((one) => Number(/^"client";r=(\d+);t=1$/.exec(one ?? '')?.[1]));
+      assert.ok(left.every((one) => one >= 20 && one < 50));
       assert.ok(left[4]! <= left[0]!);
       assert.equal(answers.at(-1)!.headers.get('ratelimit-policy'), '"client";q=100;w=100');
     });
@@ -80,7 +82,8 @@ describe('a client that asks too often', () => {
       GATEHOUSE_CLIENT_REQUESTS_BURST: '1',
     });
     const client = await registerClient(gatehouse);
-    await askOften(10, () => ask(gatehouse, client));
+    const lean = await askOften(10, () => ask(gatehouse, client));
+    const rows = lean.filter(({ status }, index) => status === 429 && lean[index - 1]?.status !== 429).length;
     await askOften(10, () => ask(gatehouse, client, '?ordinary'));
     const events = await gatehouse.database
       .selectFrom('audit_events')
@@ -88,7 +91,7 @@ describe('a client that asks too often', () => {
       .where('event', '=', 'client.throttled')
       .where('client_id', '=', client.client_id)
       .execute();
-    assert.equal(events.length >= 1 && events.length <= 3, true, `${events.length} events`);
+    assert.ok(events.length >= 1 && events.length <= rows + 2, `${events.length} events of ${rows} rows`);
   });
 
   it('pays for what it asked all at once on the ordinary path, and is on record for it', async () => {
@@ -101,8 +104,8 @@ describe('a client that asks too often', () => {
     const atOnce = await Promise.all(Array.from({ length: 20 }, () => ask(gatehouse, client, '?ordinary')));
     // a process that is slow enough lets them come one after the other
     const served = atOnce.filter(({ status }) => status === 200);
-    const next = await ask(gatehouse, client);
-    assert.equal(next.status, 429);
+    const next = (await askOften(4, () => ask(gatehouse, client))).find(({ status }) => status === 429);
+    assert.ok(next);
     for (const { headers } of [...served, next]) assert.doesNotMatch(headers.get('ratelimit') ?? '', /r=-/);
     if (served.length > 12) assert.ok(Number(next.headers.get('retry-after')) >= 2);
     const events = await gatehouse.database
@@ -120,8 +123,10 @@ describe('a client that asks too often', () => {
       GATEHOUSE_CLIENT_REQUESTS_BURST: '2',
     });
     const client = await registerClient(gatehouse);
+    const began = performance.now();
     const answers = await askOften(12, () => postForm(`${gatehouse.url}/introspect`, { token: 'x' }, client));
-    assert.ok(answers.filter(({ status }) => status === 429).length >= 8);
+    const seconds = Math.ceil((performance.now() - began) / 1_000);
+    assert.ok(answers.filter(({ status }) => status === 429).length >= 10 - seconds);
     const events = await gatehouse.database
       .selectFrom('audit_events')
       .select('event')
@@ -129,7 +134,7 @@ describe('a client that asks too often', () => {
       .where('outcome', '=', 'refused')
       .execute();
     assert.deepEqual([...new Set(events.map(({ event }) => event))], ['client.throttled']);
-    assert.ok(events.length <= 3);
+    assert.ok(events.length <= 1 + seconds);
   });
 
   it('is the client itself: nobody uses up what is its by naming it', async () => {
@@ -172,9 +177,9 @@ describe('an address that asks too often', () => {
   it('does not pay for clients that prove themselves: many may stand behind one gateway', async () => {
     const gatehouse = await startWith(environment);
     const client = await registerClient(gatehouse);
-    assert.deepEqual(statuses(await askOften(60, () => ask(gatehouse, client))), [200]);
-    assert.deepEqual(statuses(await askOften(60, () => ask(gatehouse, client, '?ordinary'))), [200]);
-    assert.deepEqual(statuses(await askOften(60, () => ask(gatehouse, { ...client, client_secret: 'x' }))), [401, 429]);
+    assert.deepEqual(statuses(await askOften(80, () => ask(gatehouse, client))), [200]);
+    assert.deepEqual(statuses(await askOften(80, () => ask(gatehouse, client, '?ordinary'))), [200]);
+    assert.deepEqual(statuses(await askOften(80, () => ask(gatehouse, { ...client, client_secret: 'x' }))), [401, 429]);
     assert.equal((await ask(gatehouse, client)).status, 200);
   });
 
@@ -208,8 +213,8 @@ describe('a node that has too much to do', () => {
     busy = false;
     assert.equal(refused.status, 503);
     assert.equal(refused.headers.get('retry-after'), '1');
-    await delay(200);
-    assert.equal((await ask(gatehouse, client)).status, 200);
+    // this machine may be busy with something else, too
+    await eventually(async () => (await ask(gatehouse, client)).status === 200, 10_000);
     assert.equal((await fetch(`${gatehouse.managementUrl}/healthz`)).status, 200);
   });
 });

@@ -21,12 +21,12 @@ import {
 } from './support/workers.ts';
 
 const PATIENCE_MS = 30_000;
-const DELAY_MS = 2_000;
+const DELAY_MS = 4_000;
 
 describe('workers under load', () => {
   const processes = new Processes();
   let database: TestDatabase;
-  let node: TwoWorkers;
+  let node: TwoWorkers | undefined;
   let server: Server;
   let demo: Bootstrap['demo'];
 
@@ -36,7 +36,8 @@ describe('workers under load', () => {
     ({ demo } = node.bootstrap);
   });
   after(async () => {
-    await node.stop();
+    await processes.end();
+    await node?.stop();
   });
 
   interface Load {
@@ -107,7 +108,8 @@ describe('workers under load', () => {
       await eventually(() => Promise.resolve(load.given.length > 50), PATIENCE_MS);
       server.signal('SIGTERM');
       for (const { connection } of workers) slow.push(connection.tokenSlowly(demo, DELAY_MS + 500));
-      await delay(DELAY_MS / 2);
+      // well within the delay, since the last of these requests must still find it open
+      await delay(1_000);
     });
     assert.deepEqual(broken, []);
     assert.equal(await onRecord(given), given.length);

@@ -28,7 +28,11 @@ export function jobs({ config, database, clock, siblings }: AppSettings, house: 
   ];
   const all: readonly Job[] = [
     ...((siblings?.first ?? true) ? forAll : []),
-    { name: 'secret_uses', everyMilliseconds: 20_000, run: () => house.uses.write({ pauseMilliseconds: 50 }) },
+    {
+      name: 'secret_uses',
+      everyMilliseconds: 20_000,
+      run: (signal) => house.uses.write({ pauseMilliseconds: 50, signal }),
+    },
     {
       name: 'audit_checkpoint',
       everyMilliseconds: config.auditCheckpointSeconds * 1000,

@@ -8,6 +8,12 @@ const NOTED_AT_MOST = 50_000;
 /** Few, so that the database is never busy with this for as long as a token may take. */
 const BATCH = 200;
 
+export interface Pace {
+  readonly pauseMilliseconds?: number;
+  /** Ends the pauses when it is aborted. */
+  readonly signal?: AbortSignal;
+}
+
 export class SecretUses {
   readonly #database: Database;
   #uses = new Map<string, Date>();
@@ -25,7 +31,7 @@ export class SecretUses {
   }
 
   /** Writes what was noted since the last call, with a pause after each batch; what can't be written stays noted. */
-  async write({ pauseMilliseconds = 0 }: { readonly pauseMilliseconds?: number } = {}): Promise<void> {
+  async write({ pauseMilliseconds = 0, signal }: Pace = {}): Promise<void> {
     const uses = [...this.#uses];
     this.#uses = new Map();
     while (uses.length > 0) {
@@ -38,7 +44,8 @@ export class SecretUses {
         }
         throw error;
       }
-      if (uses.length > 0) await delay(pauseMilliseconds);
+      // who stops waits for this, and for no pause
+      if (uses.length > 0) await delay(pauseMilliseconds, undefined, { signal }).catch(() => {});
     }
   }
 

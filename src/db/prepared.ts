@@ -1,13 +1,15 @@
 /**
  * Statements that tokens wait for. PostgreSQL takes longer to read and plan one than to carry it out, so each connection
- * has that done once: by name, as a prepared statement. All other statements have no name, and are planned for the
- * values that they come with.
+ * has that done a few times at most: by name, as a prepared statement. All other statements have no name, and are planned
+ * for the values that they come with.
  */
 import { CompiledQuery, type PostgresPool, type PostgresPoolClient, type QueryResult } from 'kysely';
 import type pg from 'pg';
 import type { Reader } from './connection.ts';
 
 const names = new Map<string, string>();
+/** `feature_not_supported`: what a statement answers with is of another type now, which nothing was done for yet. */
+const ANOTHER_ANSWER = /^0A000$/;
 
 /**
  * Gives `Row`s; its parameters are `$1` and so on. The columns that it answers with are named one by one: PostgreSQL
@@ -36,14 +38,22 @@ export function preparing(pool: pg.Pool): PostgresPool {
       const client = await pool.connect();
       const known = seen.get(client);
       if (known) return known;
-      const query = (text: string, values: unknown[]): Promise<pg.QueryResult> => {
-        const name = names.get(text);
-        return name === undefined ? client.query(text, values) : client.query({ name, text, values });
+      let outdated = false;
+      const query = async (text: string, values: unknown[]): Promise<pg.QueryResult> => {
+        const name = outdated ? undefined : names.get(text);
+        if (name === undefined) return client.query(text, values);
+        try {
+          return await client.query({ name, text, values });
+        } catch (error) {
+          if (!ANOTHER_ANSWER.test(String((error as { code?: unknown }).code))) throw error;
+          outdated = true;
+          return client.query(text, values);
+        }
       };
       const given: PostgresPoolClient = {
         // which Kysely would ask for a cursor, too, where somebody streams: nobody does
         query: query as unknown as PostgresPoolClient['query'],
-        release: (error) => client.release(error),
+        release: (error) => client.release(error ?? outdated),
       };
       seen.set(client, given);
       return given;

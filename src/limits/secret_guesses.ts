@@ -32,10 +32,7 @@ export class SecretGuesses {
     try {
       await this.#perClientAndNetwork.consume(both);
       await this.#perClient.consume(clientId).catch(async (refused: unknown) => {
-        if (await this.#known.get(both)) return;
-        // refused for its client's sake: networks that are many must not be remembered one by one
-        await this.#perClientAndNetwork.delete(both);
-        throw refused;
+        if (!(await this.#known.get(both))) throw refused;
       });
     } catch (refused) {
       if (!(refused instanceof RateLimiterRes)) throw refused;

@@ -4,17 +4,21 @@
  * as the one they help: with much less, garbage would pile up.
  */
 import { readdirSync, readFileSync } from 'node:fs';
-import { setPriority } from 'node:os';
+import { getPriority, setPriority } from 'node:os';
 
 /** Linux knows threads by numbers of their own, and each has its own niceness. */
 const THREADS = '/proc/self/task';
-const NICENESS = 3;
+const NICER = 3;
+const NICEST = 19;
+/** Later versions of Node write their own name before it. */
+const HELPER = /V8Worker$/m;
 
 /** Does nothing where threads can't be told apart. */
 export function letHelpersGiveWay(): void {
   try {
+    const niceness = Math.min(NICEST, getPriority() + NICER);
     for (const thread of readdirSync(THREADS)) {
-      if (readFileSync(`${THREADS}/${thread}/comm`, 'utf8') === 'V8Worker\n') setPriority(Number(thread), NICENESS);
+      if (HELPER.test(readFileSync(`${THREADS}/${thread}/comm`, 'utf8'))) setPriority(Number(thread), niceness);
     }
   } catch {
     // not Linux, or a thread that is gone already: they share alike, as they do without us

@@ -86,7 +86,11 @@ async function readinessOfAll(workers: Workers, count: number, draining: boolean
 function metricsOfAll(workers: Workers, together: MetricsTogether) {
   const own = new Metrics({ ofProcess: false });
   own.gauge('gatehouse_workers', 'Processes of this node that answer requests.', () => workers.serving.length);
-  own.gauge('gatehouse_workers_replaced', 'Processes that took the place of one that ended.', () => workers.replaced);
+  own.counter(
+    'gatehouse_workers_replaced_total',
+    'Processes that took the place of one that ended.',
+    () => workers.replaced,
+  );
   return {
     contentType: own.contentType,
     async text(): Promise<string> {

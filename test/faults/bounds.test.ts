@@ -28,13 +28,13 @@ describe('standing without the database has bounds', () => {
     time('introspection', () => postForm(`${outage.gatehouse.url}/introspect`, { token }, outage.clients.known));
 
   it('after the time that is allowed nothing is given, nothing vouched for, and the node asks for no traffic', () =>
-    prepared({ GATEHOUSE_OUTAGE_SECONDS: '2' }, async (outage) => {
+    prepared({ GATEHOUSE_OUTAGE_SECONDS: '5' }, async (outage) => {
       const token = await requestToken(outage.gatehouse.url, outage.clients.known);
       outage.given.push(jtiOf(token));
       outage.way.shut();
       await outage.token();
       assert.match((await introspected(outage, token)).text, /"active":true/);
-      await eventually(async () => (await outage.check('database')) === '503 not reachable', 10_000);
+      await eventually(async () => (await outage.check('database')) === '503 not reachable', 15_000);
       isWithheld(await outage.ask());
       isWithheld(await introspected(outage, token));
       assert.equal((await fetch(`${outage.gatehouse.url}/jwks`)).status, 200);

@@ -89,7 +89,7 @@ describe('a node that all ask for more than it can', () => {
   it('says so to some at once, serves others in time, and all again when that is over', async (test) => {
     let much: Loaded | undefined;
     // how many are too many depends on the machine, and on what else it does
-    for (const connections of [500, 1_000, 2_000, 4_000]) {
+    for (const connections of [500, 1_000, 2_000]) {
       much = await loaded.flood(connections, ROUND_SECONDS + 3, loaded.crowd);
       test.diagnostic(described(much));
       if ('503' in much.statuses) break;

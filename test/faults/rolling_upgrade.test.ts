@@ -14,6 +14,9 @@ import { seededRandom } from '../support/random.ts';
 const HELD_MILLISECONDS = 6_000;
 const STALLED_MILLISECONDS = 5_000;
 
+/** A database that is busy with a hundred other things may be out of connections for a moment. */
+const WITHHELD_AT_MOST = 2;
+
 describe('a rolling upgrade under load, across a migration', () => {
   let pair: Pair;
   let busy: BusyPair;
@@ -26,7 +29,7 @@ describe('a rolling upgrade under load, across a migration', () => {
       GATEHOUSE_ADDRESS_REQUESTS_BURST: '100000',
       GATEHOUSE_OVERLOAD_MILLISECONDS: '10000',
       GATEHOUSE_REFRESH_GRACE_SECONDS: '0',
-      GATEHOUSE_SHUTDOWN_DELAY_SECONDS: '1',
+      GATEHOUSE_SHUTDOWN_DELAY_SECONDS: '3',
     });
     busy = await BusyPair.prepare(pair, seededRandom());
   });
@@ -39,7 +42,7 @@ describe('a rolling upgrade under load, across a migration', () => {
   /** As a load balancer and a supervisor see it: nothing is asked of a node that isn't ready. */
   const replace = async (node: Gatehouse, main: string): Promise<Ending> => {
     pair.signal(node, 'SIGTERM');
-    await eventually(async () => (await fetch(`${node.managementUrl}/readyz`)).status === 503, 5_000);
+    await eventually(async () => (await fetch(`${node.managementUrl}/readyz`)).status === 503);
     busy.passOver(node);
     const ending = await pair.ended(node);
     await pair.startAgain(node, main);
@@ -84,6 +87,7 @@ describe('a rolling upgrade under load, across a migration', () => {
         `slowest answer ${Math.round(slowestMilliseconds)} ms, a lock held against the migration for ${HELD_MILLISECONDS} ms`,
     );
     assert.deepEqual(ledger.problems, []);
+    assert.ok(ledger.withheld.length <= WITHHELD_AT_MOST, ledger.withheld.join('\n'));
     assert.equal(ledger.unknown, 0);
     assert.deepEqual(
       endings.map(({ code }) => code),

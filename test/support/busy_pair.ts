@@ -28,6 +28,8 @@ class Ledger {
   readonly endedFamilies: string[] = [];
   /** Requests that broke off with their node, so that nobody knows whether they were carried out. */
   unknown = 0;
+  /** Answers that say to come again: nothing was done, and each client knows what to do. They must be few. */
+  readonly withheld: string[] = [];
   /** What must not be. */
   readonly problems: string[] = [];
 }
@@ -142,7 +144,9 @@ export class BusyPair {
       const { status, headers } = response;
       const text = await response.text();
       this.#slowestMilliseconds = Math.max(this.#slowestMilliseconds, performance.now() - began);
-      if (status >= 500) this.ledger.problems.push(`${status} ${response.url} ${text}`);
+      const failed = `${status} ${response.url} ${text}`;
+      if (isWithheld({ status, headers })) this.ledger.withheld.push(failed);
+      else if (status >= 500) this.ledger.problems.push(failed);
       this.#answers.set(node, (this.#answers.get(node) ?? 0) + 1);
       return { status, headers, node, body: (text.startsWith('{') ? JSON.parse(text) : {}) as Answer['body'] };
     } catch (error) {
@@ -158,9 +162,9 @@ export class BusyPair {
     let node = this.#random.pick(nodes.filter((one) => !this.#resting.has(one)));
     for (let attempts = 1; ; attempts++) {
       const answer = await this.#attempt(node, request);
-      if (answer) return { ...answer, attempts };
+      if (answer && !isWithheld(answer)) return { ...answer, attempts };
       node = node === this.pair.a ? this.pair.b : this.pair.a;
-      await delay(5);
+      await delay(answer ? 200 : 5);
     }
   }
 
@@ -270,6 +274,10 @@ export class BusyPair {
     this.ledger.issued.push(jtiOf(answer.body['access_token']!));
     return answer.body as unknown as Tokens;
   }
+}
+
+function isWithheld({ status, headers }: Pick<Answer, 'status' | 'headers'>): boolean {
+  return status === 503 && headers.has('retry-after');
 }
 
 export function jtiOf(token: string): string {

@@ -9,7 +9,7 @@ import { unpackBrowser } from './browser.ts';
 import { createTemplate, dropTemplateAndClones } from './database.ts';
 
 /** Nothing of a test run has to survive a power cut. */
-const FAST_AND_FORGETFUL = ['fsync=off', 'synchronous_commit=off', 'full_page_writes=off', 'max_connections=200'];
+const FAST_AND_FORGETFUL = ['fsync=off', 'synchronous_commit=off', 'full_page_writes=off', 'max_connections=300'];
 
 const undo: (() => Promise<void>)[] = [];
 

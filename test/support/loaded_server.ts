@@ -44,23 +44,32 @@ export class LoadedServer {
     const processes = new Processes();
     const clone = await cloneDatabase();
     const dataDir = await mkdtemp(join(tmpdir(), 'gatehouse-loaded-'));
-    const server = await processes.ready([...(PINNED ? [TASKSET, '-c', '1'] : []), NODE, MAIN], {
-      DATABASE_URL: clone.url,
-      GATEHOUSE_DATA_DIR: dataDir,
-      GATEHOUSE_MASTER_KEY: TEST_MASTER_KEY,
-      GATEHOUSE_TRUSTED_PROXIES: '127.0.0.1',
-      LOG_LEVEL: 'error',
-      ...environment,
-    });
-    const seed = await Seed.in(clone.url, TEST_MASTER_KEY);
-    const clients = await seed.clients(51, MACHINE);
-    const [application] = await seed.clients(1, APPLICATION);
-    await seed.stop();
-    return new LoadedServer(server, clients, application!, processes, async () => {
+    const clean = async (): Promise<void> => {
       await processes.end();
       await clone.drop();
       await rm(dataDir, { recursive: true, force: true });
-    });
+    };
+    try {
+      const server = await processes.ready([...(PINNED ? [TASKSET, '-c', '1'] : []), NODE, MAIN], {
+        DATABASE_URL: clone.url,
+        GATEHOUSE_DATA_DIR: dataDir,
+        GATEHOUSE_MASTER_KEY: TEST_MASTER_KEY,
+        GATEHOUSE_TRUSTED_PROXIES: '127.0.0.1',
+        LOG_LEVEL: 'error',
+        ...environment,
+      });
+      const seed = await Seed.in(clone.url, TEST_MASTER_KEY);
+      try {
+        const clients = await seed.clients(51, MACHINE);
+        const [application] = await seed.clients(1, APPLICATION);
+        return new LoadedServer(server, clients, application!, processes, clean);
+      } finally {
+        await seed.stop();
+      }
+    } catch (error) {
+      await clean();
+      throw error;
+    }
   }
 
   /** What the crowd sees that asks for tokens at a steady rate. */

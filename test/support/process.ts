@@ -43,7 +43,7 @@ export const NODE = process.execPath;
 export const MAIN = join(PROJECT, 'src/main.ts');
 export const CLI = join(PROJECT, 'src/cli/main.ts');
 
-const START_PATIENCE_MS = 30_000;
+const START_PATIENCE_MS = 60_000;
 const END_PATIENCE_MS = 20_000;
 
 /** `$$` leads a group of its own, and a reader in it kills that group when the test's end of the pipe is gone. */
@@ -99,6 +99,8 @@ export class Processes {
       GATEHOUSE_MANAGEMENT_PORT: String(managementPort),
       // on a machine that does much else at once, a database that is late is not away
       GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS: '5000',
+      // and a process that is late has not too much to do
+      GATEHOUSE_OVERLOAD_MILLISECONDS: '10000',
       ...environment,
     });
     const managementUrl = `http://127.0.0.1:${managementPort}`;
@@ -126,8 +128,8 @@ export class Processes {
 }
 
 /**
- * Ports that nobody listens on: below those that the kernel lends to outgoing connections, which could take one before a
- * server does, and from a stretch of this process's own, since other test files look for ports at the same time.
+ * Ports that nobody listens on: below those that the kernel commonly lends to outgoing connections, which could take one
+ * before a server does, and from a stretch of this process's own, since other test files look for ports at the same time.
  */
 export async function freeAddresses(): Promise<Addresses> {
   return { port: await freePort(), managementPort: await freePort() };
@@ -136,7 +138,8 @@ export async function freeAddresses(): Promise<Addresses> {
 const FIRST_PORT = 10_000;
 const STRETCHES = 88;
 const PORTS_PER_STRETCH = 250;
-let portsTried = 0;
+/** Where it begins nobody can foresee: two processes may have the same stretch. */
+let portsTried = Math.floor(Math.random() * PORTS_PER_STRETCH);
 
 async function freePort(): Promise<number> {
   for (let attempt = 0; attempt < PORTS_PER_STRETCH; attempt++) {
