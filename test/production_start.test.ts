@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +8,8 @@ import { after, before, describe, it } from 'node:test';
 import { emptyDatabase, type TestDatabase } from './support/database.ts';
 import { requestToken } from './support/gatehouse.ts';
 import { CLI, MAIN, NODE, Processes, type Environment, type Server } from './support/process.ts';
+
+const LINUX = existsSync('/proc/self/task');
 
 interface Admin {
   readonly client_id: string;
@@ -122,6 +124,20 @@ describe('a server in production', () => {
     assert.equal(nameless.stderr, 'The name must not be empty.\n');
   });
 
+  it(
+    'has helper threads that give way to the one that answers',
+    { skip: !LINUX && 'only Linux tells threads apart' },
+    () => {
+      const threads = readdirSync(`/proc/${server.pid}/task`);
+      const answers = niceness(server.pid, String(server.pid));
+      const helpers = threads.filter((thread) =>
+        /V8Worker/.test(readFileSync(`/proc/${server.pid}/task/${thread}/comm`, 'utf8')),
+      );
+      assert.ok(helpers.length > 0);
+      for (const helper of helpers) assert.equal(niceness(server.pid, helper) - answers, 3);
+    },
+  );
+
   it('goes on answering while load balancers learn that it is going, and then ends with code 0', async () => {
     server.signal('SIGTERM');
     const ready = async (): Promise<number> => (await fetch(`${server.managementUrl}/readyz`)).status;
@@ -133,3 +149,9 @@ describe('a server in production', () => {
     assert.deepEqual({ code, signal, stderr }, { code: 0, signal: null, stderr: '' });
   });
 });
+
+/** The 19th field of what proc(5) calls stat; the second one may have spaces. */
+function niceness(pid: number, thread: string): number {
+  const [, fields = ''] = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8').split(') ');
+  return Number(fields.split(' ')[16]);
+}

@@ -177,9 +177,9 @@ describe('an address that asks too often', () => {
   it('does not pay for clients that prove themselves: many may stand behind one gateway', async () => {
     const gatehouse = await startWith(environment);
     const client = await registerClient(gatehouse);
-    assert.deepEqual(statuses(await askOften(80, () => ask(gatehouse, client))), [200]);
-    assert.deepEqual(statuses(await askOften(80, () => ask(gatehouse, client, '?ordinary'))), [200]);
-    assert.deepEqual(statuses(await askOften(80, () => ask(gatehouse, { ...client, client_secret: 'x' }))), [401, 429]);
+    assert.deepEqual(statuses(await askOften(60, () => ask(gatehouse, client))), [200]);
+    assert.deepEqual(statuses(await askOften(60, () => ask(gatehouse, client, '?ordinary'))), [200]);
+    assert.deepEqual(statuses(await askOften(60, () => ask(gatehouse, { ...client, client_secret: 'x' }))), [401, 429]);
     assert.equal((await ask(gatehouse, client)).status, 200);
   });
 
@@ -214,7 +214,7 @@ describe('a node that has too much to do', () => {
     assert.equal(refused.status, 503);
     assert.equal(refused.headers.get('retry-after'), '1');
     // this machine may be busy with something else, too
-    await eventually(async () => (await ask(gatehouse, client)).status === 200, 10_000);
+    await eventually(async () => (await ask(gatehouse, client)).status === 200);
     assert.equal((await fetch(`${gatehouse.managementUrl}/healthz`)).status, 200);
   });
 });

@@ -85,8 +85,8 @@ describe('what goes on at once on two nodes', () => {
       const took: number[] = [];
       for (let round = 0; round < 3; round++) took.push(await revokeAndWatch(pair, listening));
       t.diagnostic(`refused after ${took.map((ms) => Math.round(ms)).join(', ')} ms`);
-      // each does, but for a machine that is busy with something else
-      assert.ok(Math.min(...took) <= 1_000);
+      // the middle one: this machine may be busy with something else for a moment
+      assert.ok(took.toSorted((one, other) => one - other)[1]! <= 1_000);
     });
   }
 });

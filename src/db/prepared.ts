@@ -9,7 +9,7 @@ import type { Reader } from './connection.ts';
 
 const names = new Map<string, string>();
 /** `feature_not_supported`: what a statement answers with is of another type now, which nothing was done for yet. */
-const ANOTHER_ANSWER = /^0A000$/;
+const ANOTHER_ANSWER = '0A000';
 
 /**
  * Gives `Row`s; its parameters are `$1` and so on. The columns that it answers with are named one by one: PostgreSQL
@@ -45,7 +45,7 @@ export function preparing(pool: pg.Pool): PostgresPool {
         try {
           return await client.query({ name, text, values });
         } catch (error) {
-          if (!ANOTHER_ANSWER.test(String((error as { code?: unknown }).code))) throw error;
+          if ((error as { code?: unknown }).code !== ANOTHER_ANSWER) throw error;
           outdated = true;
           return client.query(text, values);
         }

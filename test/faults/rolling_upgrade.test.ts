@@ -14,7 +14,10 @@ import { seededRandom } from '../support/random.ts';
 const HELD_MILLISECONDS = 6_000;
 const STALLED_MILLISECONDS = 5_000;
 
-/** A database that is busy with a hundred other things may be out of connections for a moment. */
+/**
+ * A change that has read a client when a migration begins to wait for the table can't go on to write it, since each would
+ * wait for the other: PostgreSQL ends the change, which is told to come again. One moment in many.
+ */
 const WITHHELD_AT_MOST = 2;
 
 describe('a rolling upgrade under load, across a migration', () => {
@@ -83,7 +86,7 @@ describe('a rolling upgrade under load, across a migration', () => {
     await busy.stop();
     const { ledger, slowestMilliseconds } = busy;
     test.diagnostic(
-      `${ledger.issued.length} tokens, ${ledger.rotations.length} rotations, ${ledger.usedRefreshTokens.length} refreshes, ${ledger.problems.length} problems, ` +
+      `${ledger.issued.length} tokens, ${ledger.rotations.length} rotations, ${ledger.usedRefreshTokens.length} refreshes, ${ledger.problems.length} problems, ${ledger.withheld.length} told to come again, ` +
         `slowest answer ${Math.round(slowestMilliseconds)} ms, a lock held against the migration for ${HELD_MILLISECONDS} ms`,
     );
     assert.deepEqual(ledger.problems, []);

@@ -28,7 +28,7 @@ class Ledger {
   readonly endedFamilies: string[] = [];
   /** Requests that broke off with their node, so that nobody knows whether they were carried out. */
   unknown = 0;
-  /** Answers that say to come again: nothing was done, and each client knows what to do. They must be few. */
+  /** Answers that say to come again, which has been done. */
   readonly withheld: string[] = [];
   /** What must not be. */
   readonly problems: string[] = [];
@@ -163,8 +163,9 @@ export class BusyPair {
     for (let attempts = 1; ; attempts++) {
       const answer = await this.#attempt(node, request);
       if (answer && !isWithheld(answer)) return { ...answer, attempts };
-      node = node === this.pair.a ? this.pair.b : this.pair.a;
       await delay(answer ? 200 : 5);
+      const asked: Gatehouse = node;
+      node = nodes.find((one) => one !== asked && !this.#resting.has(one)) ?? asked;
     }
   }
 
