@@ -105,10 +105,18 @@ export function isAway(error: unknown): boolean {
   return CONNECTION_LOST_MESSAGE.test(error.message);
 }
 
+/**
+ * Whether an error says that two transactions met in the wrong order and this one had to give way: nothing of it was
+ * done, and it may come again at once. 40001 serialization failure, 40P01 deadlock
+ */
+export function gaveWay(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return /^(40001|40P01)$/.test(String((error as { code?: unknown }).code)) || gaveWay(error.cause);
+}
+
 /** Whether an error says that the database can't serve now (away, or not in time), not that we asked wrongly. */
 export function isUnavailable(error: unknown): boolean {
-  if (error instanceof Unavailable || isAway(error)) return true;
-  // 57014 statement timeout, and two changes that met in the wrong order, of which one has to come again: 40001
-  // serialization failure, 40P01 deadlock
-  return error instanceof Error && /^(57014|40001|40P01)$/.test(String((error as { code?: unknown }).code));
+  if (error instanceof Unavailable || isAway(error) || gaveWay(error)) return true;
+  // 57014 statement timeout
+  return error instanceof Error && (error as { code?: unknown }).code === '57014';
 }

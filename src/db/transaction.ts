@@ -1,19 +1,32 @@
 /** Transactions whose openers commit them, and what waits for that commit. */
-import type { Database, Tx } from './connection.ts';
+import { ExponentialBackoff, handleWhen, retry } from 'cockatiel';
+import { gaveWay, type Database, type Tx } from './connection.ts';
 
 type Effect = () => void;
 
 const effects = new WeakMap<Tx, Effect[]>();
 
-/** Opens a transaction, runs `work` in it, commits, then runs what was left for after the commit. */
-export async function transact<T>(database: Database, work: (tx: Tx) => Promise<T>): Promise<T> {
-  const waiting: Effect[] = [];
-  const result = await database.transaction().execute((tx) => {
-    effects.set(tx, waiting);
-    return work(tx);
+/** The other one is done in a moment, or waits for less than that (a migration: LOCK_WAIT_MILLISECONDS in migrate.ts). */
+const again = retry(handleWhen(gaveWay), {
+  maxAttempts: 3,
+  backoff: new ExponentialBackoff({ initialDelay: 10, maxDelay: 100 }),
+});
+
+/**
+ * Opens a transaction, runs `work` in it, commits, then runs what was left for after the commit. Where it met another
+ * one in the wrong order and gave way, `work` is run again from its beginning, in a new transaction: it may touch
+ * nothing else than that.
+ */
+export function transact<T>(database: Database, work: (tx: Tx) => Promise<T>): Promise<T> {
+  return again.execute(async () => {
+    const waiting: Effect[] = [];
+    const result = await database.transaction().execute((tx) => {
+      effects.set(tx, waiting);
+      return work(tx);
+    });
+    for (const effect of waiting) effect();
+    return result;
   });
-  for (const effect of waiting) effect();
-  return result;
 }
 
 /** For what must be said only when it is true, such as a log line: dropped when the transaction rolls back. */
