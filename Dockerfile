@@ -12,11 +12,14 @@ COPY src ./src
 COPY migrations ./migrations
 COPY views ./views
 
-# What Node compiles of it, once for all starts. It looks only at what its own user has compiled, under the same options
-# of V8: they are those of CMD below.
+# What Node compiles of it, once for all starts: it then needs no compiler, nor the memory for one. It looks only at what
+# its own user has compiled, under the same options of V8: those of CMD below, and none for the command line and for the
+# process that hashes passwords.
+ENV NODE_COMPILE_CACHE=/app/node_modules/.compiled
 RUN install -d -o node node_modules/.compiled
 USER node
-RUN node --max-semi-space-size=4 --heap-growing-percent=25 -e "require('node:module').enableCompileCache('/app/node_modules/.compiled'); for (const part of ['run', 'alone', 'answering', 'primary', 'worker']) import(\`/app/src/process/\${part}.ts\`)"
+RUN node --max-semi-space-size=4 --heap-growing-percent=25 -e "for (const file of require('node:fs').globSync('/app/{src/main,src/process/*,migrations/*}.ts')) import(file)"
+RUN node -e "for (const file of ['cli/main', 'base/argon2id_process']) import(\`/app/src/\${file}.ts\`)"
 USER root
 RUN chown -R root node_modules/.compiled && chmod -R a+rX,go-w node_modules/.compiled
 

@@ -13,6 +13,7 @@ export const GATEHOUSE = [
   '--v8-pool-size=1',
   join(import.meta.dirname, '../src/main.ts'),
 ];
+const COMPILED = join(import.meta.dirname, '../node_modules/.compiled');
 const TICKS_PER_SECOND = Number(execFileSync('getconf', ['CLK_TCK']).toString());
 
 export class Target {
@@ -21,7 +22,7 @@ export class Target {
   /** `script` may have options of Node before it. */
   constructor(script: readonly string[], environment: Readonly<Record<string, string>>) {
     this.#child = spawn('taskset', ['-c', SERVER_CORE, process.execPath, ...script], {
-      env: { PATH: process.env['PATH'], MALLOC_ARENA_MAX: '2', ...environment },
+      env: { PATH: process.env['PATH'], NODE_COMPILE_CACHE: COMPILED, MALLOC_ARENA_MAX: '2', ...environment },
       stdio: ['ignore', 'ignore', 'inherit'],
     });
   }

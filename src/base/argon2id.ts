@@ -3,6 +3,8 @@
  * answers requests; only a few are computed at once, a few more wait their turn, and the rest have to come again.
  */
 import { fork, type ChildProcess } from 'node:child_process';
+import { getCompileCacheDir } from 'node:module';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Answer, Question } from './argon2id_process.ts';
 import { Unavailable } from './unavailable.ts';
@@ -87,9 +89,14 @@ class HashingProcess {
   #lastId = 0;
 
   constructor(atOnce: number, onEnd: () => void) {
-    // it needs nothing of our environment, and none of the flags that we were started with; it writes only what breaks it
+    // it needs nothing of our environment but what was compiled before, and none of the flags that we were started with;
+    // it writes only what breaks it
+    const compiled = getCompileCacheDir();
     this.#child = fork(fileURLToPath(new URL('./argon2id_process.ts', import.meta.url)), {
-      env: { UV_THREADPOOL_SIZE: String(atOnce) },
+      env: {
+        UV_THREADPOOL_SIZE: String(atOnce),
+        ...(compiled !== undefined && { NODE_COMPILE_CACHE: dirname(compiled) }),
+      },
       execArgv: SMALL_HEAP,
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });

@@ -54,10 +54,13 @@ audit
   .option('--contains <hash>', 'the hash of a checkpoint that has to be in the export')
   .action(verifyAudit);
 
-try {
-  await program.parseAsync();
-} catch (error) {
-  if (error instanceof CannotStart) process.stderr.write(`${error.message}\n`);
-  else console.error(error);
-  process.exitCode = 1;
+// not where it is only compiled, as while an image is built
+if (import.meta.main) {
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    if (error instanceof CannotStart) process.stderr.write(`${error.message}\n`);
+    else console.error(error);
+    process.exitCode = 1;
+  }
 }

@@ -57,7 +57,12 @@ export async function startPair(environment: Environment = {}, ofEach: readonly 
       ...environment,
     };
     const start = (index: number, at?: Addresses, main = MAIN): Promise<Server> =>
-      processes.ready([NODE, main], { ...common, ...ofEach[index] }, at);
+      processes.ready(
+        [NODE, main],
+        // of another version nothing is kept: it is gone after the test
+        { ...common, ...ofEach[index], ...(main !== MAIN && { NODE_COMPILE_CACHE: '' }) },
+        at,
+      );
     const running = [await start(0, addresses), await start(1)];
     const bootstrap = JSON.parse(await readFile(join(dataDir, 'bootstrap.json'), 'utf8')) as Bootstrap;
     const database = createDatabase(pool);

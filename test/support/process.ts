@@ -182,6 +182,8 @@ const SHELL: Environment = {
   PATH: [process.env.PATH ?? '/usr/bin:/bin', dirname(NODE)].join(delimiter),
   HOME: process.env.HOME ?? '/',
   ...(process.env.TMPDIR && { TMPDIR: process.env.TMPDIR }),
+  // as `npm start` has it
+  NODE_COMPILE_CACHE: join(PROJECT, 'node_modules/.compiled'),
 };
 
 async function isReady(managementUrl: string): Promise<boolean> {
