@@ -4,7 +4,7 @@ import { sql } from 'kysely';
 import { canonical, sha256 } from '../src/audit/canonical.ts';
 import { hashOf, type Link } from '../src/audit/chain.ts';
 import { Admin } from './support/admin.ts';
-import { exportOf, keysOf, problemIn, proofIn, proofOf, startWatched } from './support/evidence.ts';
+import { exportOf, keysOf, problemIn, problemOf, proofIn, proofOf, startWatched } from './support/evidence.ts';
 import { postForm, requestToken, startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 
 describe('the audit trail as evidence', () => {
@@ -42,6 +42,23 @@ describe('the audit trail as evidence', () => {
     }
   });
 
+  it('says how far the search for entries that nothing proves has come, page by page', async () => {
+    const { stream, sequence } = await gatehouse.database
+      .selectFrom('audit_events')
+      .select(['stream', 'sequence'])
+      .executeTakeFirstOrThrow();
+    // what somebody has added; more than are looked at in one go
+    await sql`insert into audit_events (stream, sequence, occurred_at, event, outcome, actor_type, details)
+      select ${stream}::uuid, ${sequence}::bigint + 1000000 + n, now() + interval '1 second' * n, 'made_up',
+        'success', 'system', '{}' from generate_series(1, 1500) n`.execute(gatehouse.database);
+    const lines = (await exportOf(gatehouse)).trimEnd().split('\n');
+    const examined = lines.filter((line) => line.startsWith('{"examined"'));
+    assert.equal(examined.length, 2);
+    assert.deepEqual(examined, examined.toSorted());
+    assert.equal(lines.filter((line) => line.startsWith('{"unproven"') && line.includes('made_up')).length, 1_500);
+    assert.match(await problemOf(gatehouse), /added/);
+  });
+
   it('is not proven by another key', async () => {
     const other = await startGatehouse();
     try {
@@ -58,7 +75,11 @@ describe('the audit trail as evidence', () => {
     const text = await exportOf(gatehouse);
     const keys = await keysOf(gatehouse);
     await requestToken(gatehouse.url, gatehouse.demo);
-    const lines = (await exportOf(gatehouse)).trimEnd().split('\n');
+    const all = (await exportOf(gatehouse)).trimEnd().split('\n');
+    const lines = all.slice(
+      0,
+      all.findIndex((line) => line.startsWith('{"examined"')),
+    );
     const lastCheckpoint = lines.findLastIndex((line) => line.startsWith('{"checkpoint"'));
     assert.match(await problemIn(lines.slice(0, lastCheckpoint).join('\n'), keys), /the end was removed/);
     assert.match(await problemIn(lines.slice(0, -1).join('\n'), keys), /removed/);

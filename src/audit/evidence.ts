@@ -2,7 +2,11 @@
  * The trail as evidence: lines of JSON that prove themselves to whoever has the public key, and nothing else of ours.
  * First a header, then checkpoint by checkpoint: its JWS, and for each segment that it names the links, each followed by
  * its entries. At the end comes what stands in the database and under no checkpoint: on a trail that nobody tampered
- * with there is no such line. What is read is given out as it is; to judge it is the verifier's business.
+ * with there is no such line, but how far the search has come is said all the while, as connections on which nothing is
+ * sent are cut. What is read is given out as it is; to judge it is the verifier's business.
+ *
+ * A stream has millions of entries, and its name tells PostgreSQL nothing about where some of them are: what is wanted of
+ * it is asked for segment by segment and link by link (`lateral`, ordered within), which is one look into an index each.
  */
 import { sql } from 'kysely';
 import type { Database } from '../db/connection.ts';
@@ -37,6 +41,8 @@ export type EvidenceLine =
   | { readonly checkpoint: string }
   | { readonly link: Link }
   | { readonly unproven: Entry }
+  /** No entry up to this time stands outside, but for those that were named. */
+  | { readonly examined: string }
   | Entry;
 
 export interface EvidenceSource {
@@ -71,7 +77,10 @@ export async function* exportEvidence(
   for await (const { jws } of checkpoints(database, range, latest.number)) {
     yield lines([{ checkpoint: jws }]);
     const says = readCheckpoint(jws);
-    if (says) yield* segmentsOf(database, says.streams);
+    // a segment has a link at least, or what it had was dropped
+    const segments = says?.streams ?? [];
+    for (let at = 0; at < segments.length; at += LINKS_AT_ONCE)
+      yield* segmentsOf(database, segments.slice(at, at + LINKS_AT_ONCE));
   }
   yield* unproven(source, range);
 }
@@ -119,11 +128,14 @@ async function* checkpoints(
 async function* segmentsOf(database: Database, named: readonly Segment[]): AsyncGenerator<string> {
   let after = { place: 0, number: 0 };
   for (;;) {
-    const { rows } = await sql<LinkRow & { place: number }>`select s.place, ${linkColumns}
+    const { rows } = await sql<LinkRow & { place: number }>`select s.place, l.*
       from unnest(${named.map(({ stream }) => stream)}::uuid[], ${named.map((segment) => segment.after)}::bigint[],
         ${named.map(({ number }) => number)}::bigint[]) with ordinality as s(stream, after, last, place)
-      join audit_links l on l.stream = s.stream and l.number > s.after and l.number <= s.last
-      where (s.place, l.number) > (${after.place}, ${after.number})
+      cross join lateral (select ${linkColumns} from audit_links l
+        where l.stream = s.stream and l.number <= s.last
+          and l.number > case s.place when ${after.place} then ${after.number} else s.after end
+        order by l.number limit ${LINKS_AT_ONCE}) l
+      where s.place >= ${after.place}
       order by s.place, l.number limit ${LINKS_AT_ONCE}`.execute(database);
     const links = rows.map((row) => storedLink(row).link);
     for (const some of bySize(links)) yield* withEntries(database, some);
@@ -148,10 +160,12 @@ function bySize(links: readonly Link[]): Link[][] {
 }
 
 async function* withEntries(database: Database, links: readonly Link[]): AsyncGenerator<string> {
-  const { rows } = await sql<EntryRow & { place: number }>`select s.place, ${entryColumns}
+  const { rows } = await sql<EntryRow & { place: number }>`select s.place, e.*
     from unnest(${links.map(({ stream }) => stream)}::uuid[], ${links.map(({ first }) => first)}::bigint[],
       ${links.map(({ first, entries }) => first + entries.length)}::bigint[]) with ordinality as s(stream, first, next, place)
-    join audit_events e on e.stream = s.stream and e.sequence >= s.first and e.sequence < s.next
+    cross join lateral (select ${entryColumns} from audit_events e
+      where e.stream = s.stream and e.sequence >= s.first and e.sequence < s.next
+      order by e.sequence, e.occurred_at) e
     order by s.place, e.sequence, e.occurred_at`.execute(database);
   const covered = links.map((): Entry[] => []);
   for (const row of rows) covered[row.place - 1]!.push(entryOf(row));
@@ -192,7 +206,8 @@ function entryOf(row: EntryRow): Entry {
   };
 }
 
-interface Scanned extends EntryRow {
+/** What tells an entry apart, as long as nobody doubts it. */
+interface Scanned extends Pick<EntryRow, 'stream' | 'sequence' | 'exactly'> {
   /** Of the link that covers the entry, where there is one. */
   readonly link: number | null;
   readonly checkpoint: number | null;
@@ -201,22 +216,32 @@ interface Scanned extends EntryRow {
 /** Every entry of the range whose link is missing, was sealed by no node, or is not under the checkpoint that it claims. */
 async function* unproven({ database, keys }: EvidenceSource, range: EvidenceRange): AsyncGenerator<string> {
   const named = new NamedLinks(database, keys);
-  let last: EntryRow | undefined;
+  let last: Scanned | undefined;
   for (;;) {
     const rows = await scan(database, range, last);
-    const doubtful: Entry[] = [];
-    for (const row of rows) if (!(await named.covers(row))) doubtful.push(entryOf(row));
-    if (doubtful.length > 0) yield lines(doubtful.map((entry) => ({ unproven: entry })));
-    if (rows.length < ENTRIES_AT_ONCE) return;
     last = rows.at(-1);
+    if (!last) return;
+    const doubtful: Scanned[] = [];
+    for (const row of rows) if (!(await named.covers(row))) doubtful.push(row);
+    const outside = doubtful.length === 0 ? [] : await read(database, doubtful);
+    yield lines([...outside.map((entry) => ({ unproven: entry })), { examined: withoutMicroseconds(last.exactly) }]);
   }
 }
 
-async function scan(database: Database, { from, to }: EvidenceRange, last?: EntryRow): Promise<Scanned[]> {
+async function read(database: Database, wanted: readonly Scanned[]): Promise<Entry[]> {
+  const { rows } = await sql<EntryRow>`select ${entryColumns}
+    from unnest(${wanted.map(({ stream }) => stream)}::uuid[], ${wanted.map(({ sequence }) => sequence)}::bigint[],
+      ${wanted.map(({ exactly }) => exactly)}::timestamptz[]) with ordinality as s(stream, sequence, occurred_at, place)
+    join audit_events e using (stream, sequence, occurred_at) order by s.place`.execute(database);
+  return rows.map(entryOf);
+}
+
+async function scan(database: Database, { from, to }: EvidenceRange, last?: Scanned): Promise<Scanned[]> {
   const after =
     last &&
     sql`and (e.occurred_at, e.stream, e.sequence) > (${last.exactly}::timestamptz, ${last.stream}, ${last.sequence})`;
-  const { rows } = await sql<Scanned>`select ${entryColumns}, l.number as link, l.checkpoint from audit_events e
+  const { rows } = await sql<Scanned>`select e.stream, e.sequence, ${exactTime('e.occurred_at')} as exactly,
+      l.number as link, l.checkpoint from audit_events e
     left join lateral (
       select number, checkpoint, first_sequence + octet_length(entries) / ${HASH_BYTES}::int as next from audit_links
       where stream = e.stream and first_sequence <= e.sequence order by first_sequence desc limit 1

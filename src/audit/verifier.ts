@@ -71,6 +71,7 @@ class Verifier {
     else if (typeof line['checkpoint'] === 'string') this.#nextCheckpoint(line['checkpoint']);
     else if ('link' in line) this.#link(line['link'] as Link);
     else if ('unproven' in line) this.#outside(line['unproven'] as Entry);
+    else if ('examined' in line) this.#closeCheckpoint();
     else this.#entry(line as unknown as Entry);
   }
 
