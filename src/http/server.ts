@@ -19,6 +19,12 @@ const HEADERS_AT_MOST = 100;
 const STALLED_MILLISECONDS = 15_000;
 /** Some 15 kB each, where nobody speaks on it. */
 const CONNECTIONS_AT_MOST = 10_000;
+/**
+ * Connections that the system takes for us until we come to them (it may have a bound of its own: net.core.somaxconn).
+ * One that finds no room is dropped without a word, and its client tries again after a second, or believes it connected
+ * for ever.
+ */
+const NOT_YET_ACCEPTED_AT_MOST = 4_096;
 /** Answers that one connection may be owed at a time. No browser and hardly any client asks before it is answered. */
 const OWED_AT_MOST = 8;
 /** How much of a body that nobody wants any more is still taken in, so that its sender gets to read the answer. */
@@ -77,7 +83,7 @@ export class HttpServer {
 
   /** Resolves with the port, which is of the system's choice for port 0; throws `CannotListen`. */
   async listen(host: string, port: number): Promise<number> {
-    this.#server.listen(port, host);
+    this.#server.listen({ host, port, backlog: NOT_YET_ACCEPTED_AT_MOST });
     try {
       await once(this.#server, 'listening');
     } catch (error) {
