@@ -1,0 +1,97 @@
+/** The provider, with what it is made of, and what shares that with it. */
+import type { Provider } from 'oidc-provider';
+import { addSeconds } from '../base/clock.ts';
+import { SecretVerifier } from '../clients/secret_verifier.ts';
+import type { FetchDocument } from '../clients/sector.ts';
+import { LoginHints } from '../limits/login_hints.ts';
+import { Registrations } from '../limits/registrations.ts';
+import { SecretGuesses } from '../limits/secret_guesses.ts';
+import { UserCodeGuesses } from '../limits/user_code_guesses.ts';
+import { createProviderPages } from '../login/provider_pages.ts';
+import { AuthorizationDetailsPolicy } from '../oidc/authorization_details.ts';
+import { backchannelLogouts } from '../oidc/backchannel_logout.ts';
+import { describeScopes } from '../oidc/descriptions.ts';
+import { Endpoints } from '../oidc/endpoints.ts';
+import { createProvider } from '../oidc/provider.ts';
+import { ResourcePolicy } from '../oidc/resource_policy.ts';
+import { Revocations } from '../oidc/revocations.ts';
+import { StructuredTokens } from '../oidc/structured_tokens.ts';
+import { MetadataDocuments } from '../registration/metadata_documents.ts';
+import type { AppSettings, House } from './house.ts';
+
+/** How old a document that a client points to may be: whoever has just mended it must not wait for long. */
+const SECTOR_SECONDS = 10;
+
+export type Protocol = ReturnType<typeof openProtocol>;
+
+/** The provider is made anew, and takes over between two requests, when it has other keys or other types to know. */
+export function openProtocol({ config, pool, database, log, clock }: AppSettings, house: House) {
+  const { issuer } = config;
+  const { trail, changes, clients, resources, tokens, vault, egress, traffic, failures, policies, ring } = house;
+  const pages = createProviderPages({ issuer, describeScopes: describeScopes(resources, issuer) });
+  const revocations = new Revocations({ database, trail, changes });
+  const endpoints = new Endpoints({
+    trail,
+    structured: new StructuredTokens({ tokens, revocations }),
+    renderError: pages.renderError,
+    jwksMaxAgeSeconds: config.jwksMaxAgeSeconds,
+    traffic,
+    failures,
+    log,
+  });
+  const guesses = new SecretGuesses(pool);
+  const verifier = new SecretVerifier(vault, house.argon2id, (clientId, address) => guesses.admit(clientId, address));
+  const detailsPolicy = new AuthorizationDetailsPolicy(house.detailsTypes);
+  const policy = new ResourcePolicy(resources, detailsPolicy);
+  const limits = new Registrations(pool);
+  const fetchDocument: FetchDocument = async (url) =>
+    (await egress.get(url, { fetchedSince: addSeconds(clock(), -SECTOR_SECONDS) })).body;
+  const directory = clients;
+  const settings = {
+    ...config,
+    database,
+    clock,
+    vault,
+    egress,
+    clients: {
+      directory,
+      documents: new MetadataDocuments({
+        database,
+        directory,
+        egress,
+        fetchDocument,
+        policies,
+        limits,
+        trail,
+        changes,
+        clock,
+      }),
+      verifier,
+      uses: house.uses,
+      traffic,
+      clock,
+      keys: { egress, clock, log },
+    },
+    clientCertificates: house.clientCertificates,
+    trail,
+    tokens,
+    statements: house.statements,
+    policy,
+    detailsPolicy,
+    userCodeGuesses: new UserCodeGuesses(pool),
+    loginHints: new LoginHints(pool),
+    digestUserCode: house.digestUserCode,
+    pages,
+    cookieKeys: [house.cookieKey],
+    dpopNonceSecret: house.dpopNonceSecret,
+    refreshFamilies: house.refreshFamilies,
+    subjects: house.subjects,
+  };
+  const swap = (): void => endpoints.use(createProvider(settings, ring.privateJwks));
+  swap();
+  ring.onSwap(swap);
+  house.detailsTypes.onSwap(swap);
+  const provider = (): Provider => endpoints.provider;
+  house.outbox.serve(backchannelLogouts(provider));
+  return { provider, endpoints, pages, revocations, verifier, policy, registrations: limits, fetchDocument };
+}
