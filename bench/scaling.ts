@@ -8,6 +8,9 @@ import { closedLoop } from './load.ts';
 import { median } from './report.ts';
 import type { Target } from './target.ts';
 
+/** Many short rounds, since what disturbs one of them is over in the next. */
+const ROUNDS_FOR_ONE = 5;
+
 export interface Served {
   readonly target: Target;
   readonly port: number;
@@ -25,12 +28,14 @@ export interface ScalingSettings {
 
 /** A sentence with the figures: medians over rounds in turn. */
 export async function scaling(settings: ScalingSettings): Promise<string> {
-  const { one, two, rounds } = settings;
+  const { one, two } = settings;
+  const [rounds, seconds] = [settings.rounds * ROUNDS_FOR_ONE, settings.seconds / ROUNDS_FOR_ONE];
   const all: { readonly alone: number; readonly together: number }[] = [];
   // caches are filled and code is compiled before anything counts
   for (let round = 0; round < 3; round++) await cpuPerRequest(two, settings);
+  const short = { ...settings, seconds };
   for (let round = 0; round < rounds; round++) {
-    all.push({ alone: await cpuPerRequest(one, settings), together: await cpuPerRequest(two, settings) });
+    all.push({ alone: await cpuPerRequest(one, short), together: await cpuPerRequest(two, short) });
   }
   const times = median(all.map(({ alone, together }) => (2 * alone) / together));
   const [ofOne, ofTwo] = [median(all.map(({ alone }) => alone)), median(all.map(({ together }) => together))];
