@@ -1,6 +1,7 @@
 /** The audit trail: a page of it, or all of a range as lines of JSON. */
 import { Readable } from 'node:stream';
 import { z } from 'zod';
+import { EVENT_NAMES, type EventName } from '../audit/catalogue.ts';
 import { readAllEvents, readEvents, type EventFilter, type RecordedEvent } from '../audit/query.ts';
 import type { Reply } from '../http/route.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
@@ -14,7 +15,7 @@ const EventView = z
     stream: z.string().describe('The node process that wrote it.'),
     sequence: z.int().describe('Its place in the stream.'),
     occurred_at: Timestamp,
-    event: z.string().meta({ examples: ['client.revoked'] }),
+    event: z.enum(EVENT_NAMES),
     outcome: z.enum(['success', 'refused']),
     actor: z
       .strictObject({ type: z.enum(['client', 'account', 'system', 'anonymous']), id: z.string().optional() })
@@ -23,7 +24,7 @@ const EventView = z
     account_id: z.string().nullable().describe('The account that it is about.'),
     address: z.string().nullable(),
     request_id: z.string().nullable(),
-    details: z.record(z.string(), z.unknown()),
+    details: z.record(z.string(), z.unknown()).describe('What it may hold depends on the event.'),
   })
   .meta({ id: 'AuditEvent' });
 type EventView = z.output<typeof EventView>;
@@ -120,7 +121,8 @@ function eventView(event: RecordedEvent): EventView {
     stream: event.stream,
     sequence: event.sequence,
     occurred_at: timestamp(event.occurredAt),
-    event: event.event,
+    // of another version's name, too
+    event: event.event as EventName,
     outcome: event.outcome,
     actor: { type: event.actorType, ...(event.actorId !== null && { id: event.actorId }) },
     client_id: event.clientId,

@@ -1,5 +1,6 @@
 /** The OpenAPI 3.1 document, made from the routes: it can't say anything else than what they do. */
 import { z } from 'zod';
+import { detailsSchema, EVENT_NAMES, type EventName } from '../audit/catalogue.ts';
 import { Problem } from '../http/problem.ts';
 import { bodyTypes, paramsSchema, querySchema } from '../http/route.ts';
 import { adminRoute, type AdminRoute } from './call.ts';
@@ -54,6 +55,7 @@ function openApiDocument(issuer: string, routes: readonly AdminRoute[]): Json {
   for (const route of routes) {
     paths[route.path] = { ...paths[route.path], [route.method.toLowerCase()]: operation(route, schemas) };
   }
+  Object.assign(schemas.named['AuditEvent'] ?? {}, { oneOf: EVENT_NAMES.map((name) => detailsOf(name, schemas)) });
   return {
     openapi: '3.1.0',
     info: {
@@ -82,6 +84,11 @@ function openApiDocument(issuer: string, routes: readonly AdminRoute[]): Json {
       },
     },
   };
+}
+
+/** Which details belong to which event. */
+function detailsOf(name: EventName, schemas: Schemas): Json {
+  return { properties: { event: { const: name }, details: schemas.of(detailsSchema(name), 'output') } };
 }
 
 function operation(route: AdminRoute, schemas: Schemas): Json {

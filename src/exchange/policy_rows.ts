@@ -2,7 +2,6 @@
 import type { z } from 'zod';
 import { jsonArrayFrom } from 'kysely/helpers/postgres';
 import type { Change } from '../audit/change.ts';
-import type { EventName } from '../audit/events.ts';
 import { randomId } from '../base/ids.ts';
 import { conflict, invalid, notFound, Refused } from '../base/refusal.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
@@ -191,7 +190,7 @@ async function record(
   policyId: string,
   what: 'created' | 'updated' | 'deleted',
   { grant, clientId, subject, resource, scopes, mode }: PolicyTerms,
-  members?: readonly string[],
+  members: readonly string[] = [],
 ): Promise<void> {
   const details = {
     policy_id: policyId,
@@ -201,10 +200,15 @@ async function record(
     resource,
     scopes: scopes.map(({ scope }) => scope),
     mode,
-    ...(members && { members }),
   };
-  const event: EventName = `${NOUN[grant]}.${what}`;
-  await trail.recordIn(tx, origin, { event, outcome: 'success', clientId, details });
+  const about = { outcome: 'success', clientId } as const;
+  await trail.recordIn(
+    tx,
+    origin,
+    what === 'updated'
+      ? { event: `${NOUN[grant]}.updated`, ...about, details: { members, ...details } }
+      : { event: `${NOUN[grant]}.${what}`, ...about, details },
+  );
 }
 
 function stored({ grant, clientId, subject, resource, mode, maxTtlSeconds }: PolicyTerms) {

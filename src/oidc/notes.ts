@@ -3,7 +3,8 @@
  * waiting for anyone, so they are noted here, and written before the answer leaves (see endpoints.ts).
  */
 import { Provider, type errors, type KoaContextWithOIDC } from 'oidc-provider';
-import type { Actor, AuditEvent, EventName, Origin } from '../audit/events.ts';
+import type { DetailsOf } from '../audit/catalogue.ts';
+import type { Actor, AuditEvent, Origin } from '../audit/events.ts';
 import { CIBA, DEVICE_CODE } from '../clients/metadata/flows.ts';
 import { requestOf } from '../http/request_context.ts';
 import { grantReference } from './grant_store.ts';
@@ -18,7 +19,7 @@ export interface Notes {
   /** What broke, where the library answers with server_error. */
   failure?: Error;
   /** On whose behalf and by what right a token is made, where the grant itself does not say. */
-  trade?: { readonly accountId?: string | undefined; readonly details: NonNullable<AuditEvent['details']> };
+  trade?: { readonly accountId?: string | undefined; readonly details: Partial<DetailsOf<'token.issued'>> };
 }
 
 const REUSED: Readonly<Record<string, ReuseEvent>> = {
@@ -139,11 +140,18 @@ function ended(token_type: 'access_token' | 'refresh_token', accountId: string |
   note(ctx, { event: 'token.revoked', outcome: 'success', ...whom(ctx), accountId, details: { token_type } });
 }
 
+/** What has an error code and a reason. */
+type RefusalName =
+  | `${'token' | 'authorization' | 'userinfo' | 'logout'}.refused`
+  | 'token.introspected'
+  | 'token.revoked'
+  | 'authorization_request.pushed';
+
 function refused(
   ctx: KoaContextWithOIDC,
-  event: EventName,
+  event: RefusalName,
   error: errors.OIDCProviderError,
-  details: AuditEvent['details'] = {},
+  details: Pick<DetailsOf<'token.refused'>, 'grant_type'> = {},
 ): void {
   notesOf(ctx).refusal = error;
   if (isOneOfMany(error)) return;
@@ -207,7 +215,7 @@ function granted(ctx: KoaContextWithOIDC, event: 'authorization.granted' | 'devi
   return { event, outcome: 'success', ...whom(ctx), details: asked(ctx) };
 }
 
-function asked(ctx: KoaContextWithOIDC): NonNullable<AuditEvent['details']> {
+function asked(ctx: KoaContextWithOIDC): DetailsOf<'authorization.granted'> {
   const resources = [ctx.oidc.params?.['resource']].flat().filter((one) => typeof one === 'string');
   return { scope: parameter(ctx, 'scope'), resources, authorization_details_types: typesOf(askedFor(ctx)) };
 }

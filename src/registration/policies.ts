@@ -1,6 +1,7 @@
 /** Keeps the policies. Each function is part of its caller's transaction. */
 import { conflict, notFound, Refused } from '../base/refusal.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
+import type { DetailsOf, EventOf } from '../audit/catalogue.ts';
 import type { Change } from '../audit/change.ts';
 import { recordChange } from '../changes/change_log.ts';
 import { refuseUnknownAccess } from '../clients/known_access.ts';
@@ -27,7 +28,11 @@ export async function createPolicy(change: Change, policy: RegistrationPolicy): 
     .executeTakeFirst();
   if (!row) throw conflict(`There is a registration policy ${policy.name} already.`);
   await storeResources(tx, policy);
-  await changed(change, policy, 'registration_policy.created', {});
+  await changed(change, policy, {
+    event: 'registration_policy.created',
+    outcome: 'success',
+    details: rightsOf(policy),
+  });
   return existing(tx, policy.name);
 }
 
@@ -55,7 +60,8 @@ export async function updatePolicy(
     .execute();
   await tx.deleteFrom('registration_policy_resources').where('policy', '=', policy.name).execute();
   await storeResources(tx, policy);
-  await changed(change, policy, 'registration_policy.updated', { members: Object.keys(patch) });
+  const details = { members: Object.keys(patch), ...rightsOf(policy) };
+  await changed(change, policy, { event: 'registration_policy.updated', outcome: 'success', details });
   return existing(tx, policy.name);
 }
 
@@ -185,23 +191,22 @@ async function storeResources(tx: Tx, { name, resources }: RegistrationPolicy): 
     .execute();
 }
 
+/** What the trail keeps of a policy, so that it tells what clients could have under it, and since when. */
+function rightsOf(policy: RegistrationPolicy): DetailsOf<'registration_policy.created'> {
+  return {
+    policy: policy.name,
+    open_registration: policy.open_registration,
+    client_id_metadata_documents: policy.client_id_metadata_documents,
+    grant_types: policy.grant_types,
+    resources: policy.resources.map(({ resource, scopes }) => `${resource} ${scopes.join(' ')}`),
+  };
+}
+
 async function changed(
   { tx, trail, origin, now }: Change,
   policy: RegistrationPolicy,
-  event: 'registration_policy.created' | 'registration_policy.updated',
-  details: Readonly<Record<string, readonly string[]>>,
+  what: EventOf<'registration_policy.created' | 'registration_policy.updated'>,
 ): Promise<void> {
-  await trail.recordIn(tx, origin, {
-    event,
-    outcome: 'success',
-    details: {
-      policy: policy.name,
-      ...details,
-      open_registration: policy.open_registration,
-      client_id_metadata_documents: policy.client_id_metadata_documents,
-      grant_types: policy.grant_types,
-      resources: policy.resources.map(({ resource, scopes }) => `${resource} ${scopes.join(' ')}`),
-    },
-  });
+  await trail.recordIn(tx, origin, what);
   await recordChange(tx, { topic: 'registration_policy', key: policy.name }, now);
 }

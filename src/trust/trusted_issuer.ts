@@ -3,8 +3,8 @@
  * with the algorithms and keys that belong to it; disabling one takes its word away at once, on every node.
  */
 import { z } from 'zod';
+import type { EventOf } from '../audit/catalogue.ts';
 import type { Change } from '../audit/change.ts';
-import type { EventName } from '../audit/events.ts';
 import { conflict, invalid, notFound, Refused } from '../base/refusal.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
 import { recordChange } from '../changes/change_log.ts';
@@ -90,8 +90,8 @@ export async function createTrustedIssuer(
     .returningAll()
     .executeTakeFirst();
   if (!row) throw conflict(`${given.issuer} is a trusted issuer already.`);
-  const { algs, purposes } = given;
-  await changed(change, given.issuer, 'trusted_issuer.created', { algs, purposes });
+  const { issuer, algs, purposes } = given;
+  await changed(change, { event: 'trusted_issuer.created', outcome: 'success', details: { issuer, algs, purposes } });
   return toTrustedIssuer(row);
 }
 
@@ -119,10 +119,12 @@ export async function updateTrustedIssuer(
   const patched = Object.keys(patch);
   if (patched.length > 0 || disables === wasDisabled) {
     const { algs, purposes } = given;
-    await changed(change, issuer, 'trusted_issuer.updated', { members: patched, algs, purposes });
+    const details = { issuer, members: patched, algs, purposes };
+    await changed(change, { event: 'trusted_issuer.updated', outcome: 'success', details });
   }
   if (disables !== wasDisabled) {
-    await changed(change, issuer, disables ? 'trusted_issuer.disabled' : 'trusted_issuer.enabled', {});
+    const event = disables ? 'trusted_issuer.disabled' : 'trusted_issuer.enabled';
+    await changed(change, { event, outcome: 'success', details: { issuer } });
   }
   return toTrustedIssuer(row);
 }
@@ -138,7 +140,7 @@ export async function deleteTrustedIssuer(change: Change, { issuer }: TrustedIss
   if (policy)
     throw conflict(`Policies still name this issuer (${policy.policy_id}); delete them first, or disable it.`);
   await change.tx.deleteFrom('trusted_issuers').where('issuer', '=', issuer).execute();
-  await changed(change, issuer, 'trusted_issuer.deleted', {});
+  await changed(change, { event: 'trusted_issuer.deleted', outcome: 'success', details: { issuer } });
 }
 
 /** The issuer, locked against other changes until the transaction ends. */
@@ -184,12 +186,10 @@ function applyPatch(current: TrustedIssuer, patch: Readonly<Record<string, unkno
 
 async function changed(
   { tx, trail, origin, now }: Change,
-  issuer: string,
-  event: EventName,
-  details: Readonly<Record<string, readonly string[]>>,
+  what: EventOf<`trusted_issuer.${'created' | 'updated' | 'disabled' | 'enabled' | 'deleted'}`>,
 ): Promise<void> {
-  await trail.recordIn(tx, origin, { event, outcome: 'success', details: { issuer, ...details } });
-  await recordChange(tx, { topic: 'trusted_issuer', key: issuer }, now);
+  await trail.recordIn(tx, origin, what);
+  await recordChange(tx, { topic: 'trusted_issuer', key: what.details.issuer }, now);
 }
 
 function stored({ display_name, jwks, jwks_uri, algs, purposes }: NewTrustedIssuer) {
