@@ -2,7 +2,7 @@
  * What happened in a request on the protocol's endpoints, as audit events. The library's events are emitted without
  * waiting for anyone, so they are noted here, and written before the answer leaves (see endpoints.ts).
  */
-import { Provider, type errors, type KoaContextWithOIDC } from 'oidc-provider';
+import { Provider, type Configuration, type ErrorOut, type errors, type KoaContextWithOIDC } from 'oidc-provider';
 import type { DetailsOf } from '../audit/catalogue.ts';
 import type { Actor, AuditEvent, Origin } from '../audit/events.ts';
 import { CIBA, DEVICE_CODE } from '../clients/metadata/flows.ts';
@@ -16,6 +16,8 @@ export interface Notes {
   readonly events: AuditEvent[];
   /** The refusal that the library is about to answer with. */
   refusal?: errors.OIDCProviderError;
+  /** The error page that the answer is so far. */
+  errorPage?: { readonly body: unknown; readonly show: () => void | Promise<void> };
   /** What broke, where the library answers with server_error. */
   failure?: Error;
   /** On whose behalf and by what right a token is made, where the grant itself does not say. */
@@ -110,6 +112,20 @@ export function takeNotes(provider: Provider): void {
   provider.on('server_error', (ctx, error) => {
     notesOf(ctx).failure = error;
   });
+}
+
+/** Remembers error pages, which the library draws before it tells of the error: see endpoints.ts. */
+export function noteErrorPages<P extends { readonly renderError: NonNullable<Configuration['renderError']> }>(
+  pages: P,
+): P {
+  return {
+    ...pages,
+    async renderError(ctx: KoaContextWithOIDC, out: ErrorOut, error: Error) {
+      const show = () => pages.renderError(ctx, out, error);
+      await show();
+      notesOf(ctx).errorPage = { body: ctx.body, show };
+    },
+  };
 }
 
 export function note(ctx: KoaContextWithOIDC, event: AuditEvent): void {

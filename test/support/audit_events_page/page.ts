@@ -10,7 +10,7 @@ const INTRODUCTION = `# Events of the audit trail
 
 Every entry of the trail has one of these names in \`event\`, and holds in \`details\` what is listed here and nothing else. \`outcome\` is \`success\` or \`refused\`. No detail is ever a secret. Times are UTC, as in \`2026-01-31T08:00:00.000Z\`. [audit-trail.md](audit-trail.md) says how the trail is read, proven and kept.
 
-An event that is _counted when repeated_ has a row of its own for the first 5 of a kind per client, network and hour. One row stands for those that follow and says so in \`repeated\`.
+An event that is _counted when repeated_ has an entry of its own for the first 5 of a kind per client, network and hour. One entry stands for those that follow and says so in \`repeated\`: \`count\`, \`first_request_id\`, \`last_request_id\`, \`first_at\`, \`last_at\` and \`network\` (an IPv4 address, 64 bits of IPv6, or null for many). Its other details are those of the last one.
 `;
 
 export function auditEventsPage(): string {
@@ -26,9 +26,9 @@ function describeEvent(name: EventName): string {
   const { when, outcomes, counted } = CATALOGUE[name];
   const outcome = `Outcome: ${outcomes.map((one) => `\`${one}\``).join(' or ')}${counted ? ', counted when repeated' : ''}.`;
   const { properties = {}, required = [] } = z.toJSONSchema(detailsSchema(name));
-  const members = Object.entries(properties).map(([member, schema]) =>
-    describeMember(member, schema as JsonSchema, required.includes(member)),
-  );
+  const members = Object.entries(properties)
+    .filter(([member]) => member !== 'repeated')
+    .map(([member, schema]) => describeMember(member, schema as JsonSchema, required.includes(member)));
   return [`### \`${name}\`\n`, `${when} ${outcome}\n`, ...(members.length > 0 ? [`${members.join('\n')}\n`] : [])].join(
     '\n',
   );
