@@ -274,8 +274,13 @@ const SERVER = {
   'audit.exported': done('Somebody reads a range of the trail as a whole.', {
     ...exportedFrom,
     evidence: flag.optional().describe('Whether with the proof.'),
+    request_id: text.optional(),
     client_id: text.optional(),
     account_id: text.optional(),
+    actor_type: text.optional(),
+    actor_id: text.optional(),
+    address: text.optional(),
+    resource: text.optional(),
     event: text.optional(),
     outcome: text.optional(),
   }),
@@ -298,6 +303,8 @@ export const SECTIONS = {
 export const CATALOGUE = { ...TOKENS, ...DEVICES, ...PEOPLE, ...CLIENTS, ...RESOURCES, ...TRUST, ...SERVER };
 
 export type EventName = keyof typeof CATALOGUE;
+/** Events that many of one sender can become one entry of. */
+export const COUNTED_NAMES = (Object.keys(CATALOGUE) as EventName[]).filter((name) => CATALOGUE[name].counted);
 export const EVENT_NAMES = Object.keys(CATALOGUE) as [EventName, ...EventName[]];
 
 /** What the details of an event may hold. */
