@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { randomId } from '../base/ids.ts';
 import { conflict, notFound } from '../base/refusal.ts';
 import type { Change } from '../audit/change.ts';
+import { changedValues } from '../audit/changed_values.ts';
 import { announceLogouts } from './logouts.ts';
 import type { EventOf } from '../audit/catalogue.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
@@ -107,6 +108,9 @@ export async function lockAccount(tx: Tx, accountId: string): Promise<Account> {
   return toAccount(row);
 }
 
+/** What else an account holds is about its person, and in no entry of the trail. */
+const RECORDED_MEMBERS = ['email_verified'];
+
 /** Changes a locked account. A new password ends every session and grant that the old one opened. */
 export async function updateAccount(
   change: Change,
@@ -137,8 +141,10 @@ export async function updateAccount(
     .executeTakeFirstOrThrow()
     .catch(asConflict);
   const members = Object.keys({ ...values, ...profile }).filter((member) => member !== 'password_hash');
-  if (members.length > 0)
-    await record(change, account.accountId, { event: 'account.updated', outcome: 'success', details: { members } });
+  if (members.length > 0) {
+    const details = { members, ...changedValues(RECORDED_MEMBERS, { email_verified: account.emailVerified }, row) };
+    await record(change, account.accountId, { event: 'account.updated', outcome: 'success', details });
+  }
   if (values.password_hash !== undefined)
     await record(change, account.accountId, { event: 'account.password_changed', outcome: 'success' });
   return toAccount(row);

@@ -21,7 +21,13 @@ const reason = text.optional().describe('The true reason, which the sender may n
 const refused = { error, reason };
 const why = text.describe('Why, in the words of the one who did it.');
 const retry_after_seconds = number.describe('For how long more requests are refused.');
-const members = texts.describe('The members that were changed, by name.');
+const members = texts.describe('The members that were named in the change.');
+const values = z.record(z.string(), z.unknown()).readonly();
+const changed = {
+  members,
+  before: values.describe('The members that are different now, with their values before. Long values are cut.'),
+  after: values.describe('The same members with their values after. One that is absent has no value.'),
+};
 
 const scope = text.optional().describe('Scopes, separated by spaces.');
 const resources = texts.describe('Identifiers of resources.');
@@ -97,7 +103,11 @@ const DEVICES = {
 
 const PEOPLE = {
   'account.created': done('An account is made.', {}),
-  'account.updated': done('An account is changed.', { members }),
+  'account.updated': done('An account is changed. What it says about its person is not on record.', {
+    members,
+    before: values.describe('`email_verified` where it is different now.'),
+    after: values.describe('The same after the change.'),
+  }),
   'account.disabled': done('An account is disabled; its sessions and grants end.', {}),
   'account.enabled': done('A disabled account is enabled again.', {}),
   'account.deleted': done('An account is deleted, with its sessions and grants.', {}),
@@ -141,7 +151,7 @@ const registrationPolicy = {
 
 const CLIENTS = {
   'client.created': done('A client is made.', rights),
-  'client.updated': done('A client is changed. Its rights are those after the change.', { members, ...rights }),
+  'client.updated': done('A client is changed. Its rights are those after the change.', { ...changed, ...rights }),
   'client.deleted': done('A client is deleted, with its grants.', {}),
   'client.pkce_exempted': done('A client need not use PKCE any more.', { reason: why }),
   'client.pkce_exemption_ended': done('A client has to use PKCE again.', {}),
@@ -171,7 +181,7 @@ const CLIENTS = {
   }),
   'registration_policy.created': done('A registration policy is made.', registrationPolicy),
   'registration_policy.updated': done('A registration policy is changed. Its rights are those after the change.', {
-    members,
+    ...changed,
     ...registrationPolicy,
   }),
   'registration_policy.deleted': done('A registration policy is deleted.', { policy: policyName }),
@@ -201,14 +211,14 @@ const RESOURCES = {
   'resource.created': done('A resource is made.', { resource, scopes: texts }),
   'resource.updated': done('A resource is changed. Its scopes are those after the change.', {
     resource,
-    members,
+    ...changed,
     scopes: texts,
   }),
   'resource.deleted': done('A resource is deleted.', { resource }),
   'authorization_details_type.created': done('A type is made.', { type, resources }),
   'authorization_details_type.updated': done('A type is changed. Its resources are those after the change.', {
     type,
-    members,
+    ...changed,
     resources,
   }),
   'authorization_details_type.deleted': done('A type is deleted.', { type }),
@@ -229,17 +239,17 @@ const exchange = {
 
 const TRUST = {
   'trusted_issuer.created': done('An issuer is trusted.', trusted),
-  'trusted_issuer.updated': done('A trusted issuer is changed.', { members, ...trusted }),
+  'trusted_issuer.updated': done('A trusted issuer is changed.', { ...changed, ...trusted }),
   'trusted_issuer.disabled': done('A trusted issuer is not trusted for now.', { issuer }),
   'trusted_issuer.enabled': done('A disabled issuer is trusted again.', { issuer }),
   'trusted_issuer.deleted': done('An issuer is not trusted any more.', { issuer }),
   'subject.linked': done('A subject of a trusted issuer is linked to an account.', link),
   'subject.unlinked': done('Such a link is taken away.', link),
   'exchange_policy.created': done('A policy for token exchange is made.', exchange),
-  'exchange_policy.updated': done('A policy for token exchange is changed.', { members, ...exchange }),
+  'exchange_policy.updated': done('A policy for token exchange is changed.', { ...changed, ...exchange }),
   'exchange_policy.deleted': done('A policy for token exchange is deleted.', exchange),
   'assertion_policy.created': done('A policy for the JWT bearer grant is made.', exchange),
-  'assertion_policy.updated': done('A policy for the JWT bearer grant is changed.', { members, ...exchange }),
+  'assertion_policy.updated': done('A policy for the JWT bearer grant is changed.', { ...changed, ...exchange }),
   'assertion_policy.deleted': done('A policy for the JWT bearer grant is deleted.', exchange),
 };
 

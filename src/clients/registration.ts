@@ -5,6 +5,7 @@ import { conflict, invalid, notFound, Refused } from '../base/refusal.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
 import type { DetailsOf, EventOf } from '../audit/catalogue.ts';
 import type { Change } from '../audit/change.ts';
+import { changedValues } from '../audit/changed_values.ts';
 import { recordChange } from '../changes/change_log.ts';
 import { json, type Tx } from '../db/connection.ts';
 import type { Client, ClientWithSecrets } from './client.ts';
@@ -13,6 +14,7 @@ import { beyond, shared, together } from './metadata/access.ts';
 import { usesSecret } from './metadata/authentication.ts';
 import { refuseUnknownAccess } from './known_access.ts';
 import { ClientMetadata } from './metadata/client_metadata.ts';
+import { RECORDED_MEMBERS } from './metadata/recorded_members.ts';
 import { demandSector, type SectorDocument } from './sector.ts';
 import { sectorOf } from './subject.ts';
 import { refuseWithoutKey } from './signing_algs.ts';
@@ -99,7 +101,11 @@ export async function updateClient(
   await tx.deleteFrom('client_authorization_details_types').where('client_id', '=', client.clientId).execute();
   const own = { ...metadata, resources: given(client, metadata.resources) };
   await storeAccess(change, client.clientId, own, client.metadata.authorization_details_types);
-  const details = { members: Object.keys(patch), ...rightsOf(metadata) };
+  const details = {
+    members: Object.keys(patch),
+    ...changedValues(RECORDED_MEMBERS, client.metadata, metadata),
+    ...rightsOf(metadata),
+  };
   await changed(change, client.clientId, { event: 'client.updated', outcome: 'success', details });
   await recordExemption(change, client.clientId, metadata, client.metadata);
   return existing(tx, client.clientId);

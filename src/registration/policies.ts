@@ -3,6 +3,7 @@ import { conflict, notFound, Refused } from '../base/refusal.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
 import type { DetailsOf, EventOf } from '../audit/catalogue.ts';
 import type { Change } from '../audit/change.ts';
+import { changedValues } from '../audit/changed_values.ts';
 import { recordChange } from '../changes/change_log.ts';
 import { refuseUnknownAccess } from '../clients/known_access.ts';
 import type { ResourceAccess } from '../clients/metadata/access.ts';
@@ -36,6 +37,23 @@ export async function createPolicy(change: Change, policy: RegistrationPolicy): 
   return existing(tx, policy.name);
 }
 
+const RECORDED_MEMBERS = [
+  'open_registration',
+  'client_id_metadata_documents',
+  'client_id_hosts',
+  'grant_types',
+  'token_endpoint_auth_methods',
+  'redirect_uri_hosts',
+  'redirect_uri_schemes',
+  'openid_scopes',
+  'resources',
+  'software_statement',
+  'software_statement_issuers',
+  'clients_at_most',
+  'client_secret_ttl_seconds',
+  'unused_client_ttl_seconds',
+] as const satisfies readonly (keyof RegistrationPolicy)[];
+
 /** Applies a JSON merge patch (RFC 7396) to a locked policy; the result is validated as a whole. */
 export async function updatePolicy(
   change: Change,
@@ -60,7 +78,11 @@ export async function updatePolicy(
     .execute();
   await tx.deleteFrom('registration_policy_resources').where('policy', '=', policy.name).execute();
   await storeResources(tx, policy);
-  const details = { members: Object.keys(patch), ...rightsOf(policy) };
+  const details = {
+    members: Object.keys(patch),
+    ...changedValues(RECORDED_MEMBERS, stored.policy, policy),
+    ...rightsOf(policy),
+  };
   await changed(change, policy, { event: 'registration_policy.updated', outcome: 'success', details });
   return existing(tx, policy.name);
 }

@@ -6,6 +6,7 @@ import { jsonArrayFrom } from 'kysely/helpers/postgres';
 import { z } from 'zod';
 import type { EventOf } from '../audit/catalogue.ts';
 import type { Change } from '../audit/change.ts';
+import { changedValues } from '../audit/changed_values.ts';
 import { conflict, invalid, notFound } from '../base/refusal.ts';
 import { recordChange } from '../changes/change_log.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
@@ -56,6 +57,13 @@ export interface DetailsType {
   readonly updatedAt: Date;
 }
 
+const RECORDED_MEMBERS = [
+  'title',
+  'description',
+  'schema',
+  'resources',
+] as const satisfies readonly (keyof DetailsType)[];
+
 export async function createDetailsType(change: Change, given: z.output<typeof NewDetailsType>): Promise<DetailsType> {
   const { tx, now } = change;
   const { type, title, description, schema, resources } = given;
@@ -92,7 +100,12 @@ export async function updateDetailsType(
     await storeResources(tx, type, resources);
   }
   const after = await lockDetailsType(tx, type);
-  const details = { type, members: Object.keys(given), resources: after.resources };
+  const details = {
+    type,
+    members: Object.keys(given),
+    ...changedValues(RECORDED_MEMBERS, before, after),
+    resources: after.resources,
+  };
   await changed(change, { event: 'authorization_details_type.updated', outcome: 'success', details });
   return after;
 }

@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import type { EventOf } from '../audit/catalogue.ts';
 import type { Change } from '../audit/change.ts';
+import { changedValues } from '../audit/changed_values.ts';
 import { conflict, invalid, notFound, Refused } from '../base/refusal.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
 import { recordChange } from '../changes/change_log.ts';
@@ -95,6 +96,15 @@ export async function createTrustedIssuer(
   return toTrustedIssuer(row);
 }
 
+/** Its keys are public ones. */
+const RECORDED_MEMBERS = [
+  'display_name',
+  'jwks',
+  'jwks_uri',
+  'algs',
+  'purposes',
+] as const satisfies readonly (keyof typeof members)[];
+
 /** Applies a JSON merge patch (RFC 7396) to a locked issuer; the result is validated as a whole. */
 export async function updateTrustedIssuer(
   change: Change,
@@ -119,7 +129,8 @@ export async function updateTrustedIssuer(
   const patched = Object.keys(patch);
   if (patched.length > 0 || disables === wasDisabled) {
     const { algs, purposes } = given;
-    const details = { issuer, members: patched, algs, purposes };
+    const values = changedValues(RECORDED_MEMBERS, membersOf(current), given);
+    const details = { issuer, members: patched, ...values, algs, purposes };
     await changed(change, { event: 'trusted_issuer.updated', outcome: 'success', details });
   }
   if (disables !== wasDisabled) {
@@ -174,9 +185,12 @@ export async function readTrustedIssuers(reader: Reader, page?: TrustedIssuerPag
   return (await rows.execute()).map(toTrustedIssuer);
 }
 
+function membersOf({ issuer, displayName, jwks, jwksUri, algs, purposes }: TrustedIssuer) {
+  return { issuer, display_name: displayName, jwks, jwks_uri: jwksUri, algs, purposes };
+}
+
 function applyPatch(current: TrustedIssuer, patch: Readonly<Record<string, unknown>>): NewTrustedIssuer {
-  const { issuer, displayName: display_name, jwks, jwksUri: jwks_uri, algs, purposes } = current;
-  const merged = { issuer, display_name, jwks, jwks_uri, algs, purposes, ...patch };
+  const merged = { ...membersOf(current), ...patch };
   // null takes a member away
   const named = Object.fromEntries(Object.entries(merged).filter(([, value]) => value !== null));
   const { data, error } = NewTrustedIssuer.safeParse(named, { error: inPlainWords });
