@@ -36,8 +36,11 @@ const LARGEST_TIME = 2 ** 48 - 1;
 
 /** The same, made from one of version 4: Node keeps those ready, and this is done for every request. */
 export function requestId(now: Date): string {
-  const time = Math.min(Math.max(now.getTime(), 0), LARGEST_TIME).toString(16).padStart(12, '0');
-  return `${time.slice(0, 8)}-${time.slice(8)}-7${randomUUID().slice(15)}`;
+  const time = Math.min(Math.max(now.getTime(), 0), LARGEST_TIME);
+  // in two small numbers, which is faster than one large
+  const high = Math.floor(time / 0x1_0000).toString(16);
+  const low = (time % 0x1_0000).toString(16);
+  return `${high.padStart(8, '0')}-${low.padStart(4, '0')}-7${randomUUID().slice(15)}`;
 }
 
 /** When an id of `requestId` was made, to the millisecond; `undefined` for what is no such id. */
