@@ -70,7 +70,7 @@ const TOKENS = {
   'code.reused': alarm('A used authorization code comes again, and what it gave ends.', { grant_id }),
   'device_code.reused': alarm('A used device code comes again, and what it gave ends.', { grant_id }),
   'backchannel_request.reused': alarm('A used auth_req_id comes again, and what it gave ends.', { grant_id }),
-  'request_uri.reused': alarm('A used request_uri of a pushed request comes again.', { grant_id }),
+  'request_uri.reused': refusal('A used request_uri of a pushed request comes again.', { grant_id }),
   'assertion.replayed': refusal('An assertion comes a second time.', {}),
   'dpop_proof.replayed': refusal('A DPoP proof comes a second time.', {}),
   'request_object.replayed': refusal('A request object comes a second time.', {}),
