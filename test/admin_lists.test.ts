@@ -154,7 +154,8 @@ describe('lists of the admin API', () => {
       const answers = [
         await admin.get(`/clients?q=${encodeURIComponent(hostile)}`),
         await admin.get(`/accounts?q=${encodeURIComponent(hostile)}`),
-        await admin.get(`/audit-events?client_id=${encodeURIComponent(hostile)}&event=${encodeURIComponent(hostile)}`),
+        await admin.get(`/audit-events?client_id=${encodeURIComponent(hostile)}`),
+        await admin.get(`/audit-events?client_id=x&resource=${encodeURIComponent(hostile)}`),
       ];
       for (const { status } of answers) assert.equal(status, 200, hostile);
       assert.equal((await admin.get(`/clients/${encodeURIComponent(hostile)}`)).status, 404, hostile);

@@ -26,9 +26,14 @@ describe('the audit trail', () => {
       outcome: 'refused',
       clientId: evil,
       accountId: evil,
-      details: { reason: { z: [{ [evil]: evil }], a: evil } as unknown as string, list: [evil] },
+      details: { error: evil, reason: { z: [{ [evil]: evil }], a: evil, list: [evil] } as unknown as string },
     };
-    const innocent: AuditEvent = { event: 'login.failed', outcome: 'refused', clientId: 'beside' };
+    const innocent: AuditEvent = {
+      event: 'login.failed',
+      outcome: 'refused',
+      clientId: 'beside',
+      details: { reason: 'wrong_password' },
+    };
     const origin = { actor: { type: 'client', id: evil }, address: evil, requestId: 'hostile' } as const;
     // the first is under way while the others gather to one batch
     await Promise.all([
@@ -41,7 +46,7 @@ describe('the audit trail', () => {
     const kept = 'a\ufffdb\ufffd';
     const [event] = body.items;
     assert.equal(event?.client_id, kept);
-    assert.deepEqual(event['details'], { reason: { z: [{ [kept]: kept }], a: kept }, list: [kept] });
+    assert.deepEqual(event['details'], { error: kept, reason: { z: [{ [kept]: kept }], a: kept, list: [kept] } });
     // what was hashed is what is stored
     await proofOf(gatehouse);
   });

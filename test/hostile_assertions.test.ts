@@ -7,9 +7,21 @@ import { requestToken, startGatehouse, type Gatehouse } from './support/gatehous
 import { eventually, registerClient, registerResource, type RegisteredClient } from './support/operator.ts';
 import { closeOutside, PRIVATE, startOutside, type Outside } from './support/outside.ts';
 import { makeIssuer, trust, type OutsideIssuer } from './support/outside_issuer.ts';
-import { claimsOf, introspect, JWT_BEARER, makePolicy, present, type TokenAnswer } from './support/traded_tokens.ts';
+import {
+  claimsOf,
+  introspect,
+  JWT_BEARER,
+  makePolicy,
+  present as presentFrom,
+  type TokenAnswer,
+} from './support/traded_tokens.ts';
 
 const resource = 'https://reports.example.com';
+
+let hosts = 0;
+/** From an address of its own: many refusals of one network are counted, and their reasons are not on record. */
+const present = (...[gatehouse, client, assertion, form]: Parameters<typeof presentFrom>): Promise<TokenAnswer> =>
+  presentFrom(gatehouse, client, assertion, form, { 'x-forwarded-for': `192.0.2.${++hosts}` });
 
 describe('an assertion of a trusted issuer', () => {
   let gatehouse: Gatehouse;
@@ -24,7 +36,9 @@ describe('an assertion of a trusted issuer', () => {
       address: PRIVATE,
       tls: false,
     });
-    gatehouse = await startGatehouse({ environment: { GATEHOUSE_EGRESS_ALLOW: origin() } });
+    gatehouse = await startGatehouse({
+      environment: { GATEHOUSE_EGRESS_ALLOW: origin(), GATEHOUSE_TRUSTED_PROXIES: '127.0.0.1/32' },
+    });
     second = await startGatehouse({ beside: gatehouse });
     admin = await Admin.of(gatehouse);
     await registerResource(gatehouse, 'reports');

@@ -6,8 +6,9 @@ import { z } from 'zod';
 import { randomId } from '../base/ids.ts';
 import { conflict, notFound } from '../base/refusal.ts';
 import type { Change } from '../audit/change.ts';
+import { changedValues } from '../audit/changed_values.ts';
 import { announceLogouts } from './logouts.ts';
-import type { EventName } from '../audit/events.ts';
+import type { EventOf } from '../audit/catalogue.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
 import { changeProfile, profileChanges, profileMembers, type Profile, type ProfileChange } from './profile.ts';
 
@@ -88,7 +89,7 @@ export async function createAccount(change: Change, { profile, ...values }: Acco
     .returningAll()
     .executeTakeFirst();
   if (!row) throw conflict('There is an account with this e-mail address already.');
-  await record(change, row.account_id, 'account.created');
+  await record(change, row.account_id, { event: 'account.created', outcome: 'success' });
   return toAccount(row);
 }
 
@@ -106,6 +107,9 @@ export async function lockAccount(tx: Tx, accountId: string): Promise<Account> {
   if (!row) throw notFound(`There is no account ${accountId}.`);
   return toAccount(row);
 }
+
+/** What else an account holds is about its person, and in no entry of the trail. */
+const RECORDED_MEMBERS = ['email_verified'];
 
 /** Changes a locked account. A new password ends every session and grant that the old one opened. */
 export async function updateAccount(
@@ -137,8 +141,12 @@ export async function updateAccount(
     .executeTakeFirstOrThrow()
     .catch(asConflict);
   const members = Object.keys({ ...values, ...profile }).filter((member) => member !== 'password_hash');
-  if (members.length > 0) await record(change, account.accountId, 'account.updated', { members });
-  if (values.password_hash !== undefined) await record(change, account.accountId, 'account.password_changed');
+  if (members.length > 0) {
+    const details = { members, ...changedValues(RECORDED_MEMBERS, { email_verified: account.emailVerified }, row) };
+    await record(change, account.accountId, { event: 'account.updated', outcome: 'success', details });
+  }
+  if (values.password_hash !== undefined)
+    await record(change, account.accountId, { event: 'account.password_changed', outcome: 'success' });
   return toAccount(row);
 }
 
@@ -153,14 +161,17 @@ export async function setDisabled(change: Change, account: Account, disabled: bo
     .returningAll()
     .executeTakeFirstOrThrow();
   if (disabled) await endEverything(change, account.accountId);
-  await record(change, account.accountId, disabled ? 'account.disabled' : 'account.enabled');
+  await record(change, account.accountId, {
+    event: disabled ? 'account.disabled' : 'account.enabled',
+    outcome: 'success',
+  });
   return toAccount(row);
 }
 
 export async function deleteAccount(change: Change, account: Account): Promise<void> {
   await endEverything(change, account.accountId);
   await change.tx.deleteFrom('accounts').where('account_id', '=', account.accountId).execute();
-  await record(change, account.accountId, 'account.deleted');
+  await record(change, account.accountId, { event: 'account.deleted', outcome: 'success' });
 }
 
 export async function findAccount(reader: Reader, accountId: string): Promise<Account | undefined> {
@@ -213,13 +224,10 @@ async function endEverything({ tx, now }: Change, accountId: string): Promise<vo
   await announceLogouts(tx, sessions, now);
 }
 
-async function record(
-  { tx, trail, origin }: Change,
-  accountId: string,
-  event: EventName,
-  details: { members?: string[] } = {},
-): Promise<void> {
-  await trail.recordIn(tx, origin, { event, outcome: 'success', accountId, details });
+type AccountEvent = `account.${'created' | 'updated' | 'disabled' | 'enabled' | 'deleted' | 'password_changed'}`;
+
+async function record({ tx, trail, origin }: Change, accountId: string, what: EventOf<AccountEvent>): Promise<void> {
+  await trail.recordIn(tx, origin, { ...what, accountId });
 }
 
 export interface AccountRow {

@@ -1,8 +1,10 @@
 /** The audit trail: a page of it, or all of a range as lines of JSON. */
 import { Readable } from 'node:stream';
 import { z } from 'zod';
-import { readAllEvents, readEvents, type EventFilter, type RecordedEvent } from '../audit/query.ts';
+import { EVENT_NAMES, type EventName } from '../audit/catalogue.ts';
+import { readAllEvents, readEvents, type RecordedEvent } from '../audit/query.ts';
 import type { Reply } from '../http/route.ts';
+import { auditFilters, toFilter } from './audit_filter.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { Timestamp, timestamp } from './members.ts';
@@ -14,7 +16,7 @@ const EventView = z
     stream: z.string().describe('The node process that wrote it.'),
     sequence: z.int().describe('Its place in the stream.'),
     occurred_at: Timestamp,
-    event: z.string().meta({ examples: ['client.revoked'] }),
+    event: z.enum(EVENT_NAMES),
     outcome: z.enum(['success', 'refused']),
     actor: z
       .strictObject({ type: z.enum(['client', 'account', 'system', 'anonymous']), id: z.string().optional() })
@@ -23,17 +25,10 @@ const EventView = z
     account_id: z.string().nullable().describe('The account that it is about.'),
     address: z.string().nullable(),
     request_id: z.string().nullable(),
-    details: z.record(z.string(), z.unknown()),
+    details: z.record(z.string(), z.unknown()).describe('What it may hold depends on the event.'),
   })
   .meta({ id: 'AuditEvent' });
 type EventView = z.output<typeof EventView>;
-
-export const time = (what: string) =>
-  z.iso
-    .datetime({ offset: true, error: 'must be a time such as 2026-01-31T08:00:00Z' })
-    .max(40)
-    .optional()
-    .describe(what);
 
 const ListQuery = z.strictObject({
   ...paging,
@@ -41,12 +36,7 @@ const ListQuery = z.strictObject({
     .enum(['asc', 'desc'], 'must be asc or desc')
     .default('desc')
     .describe('desc: newest first. An export is always oldest first.'),
-  client_id: z.string().max(512).optional().describe('Only events about this client.'),
-  account_id: z.string().max(512).optional().describe('Only events about this account.'),
-  event: z.string().max(100).optional().describe('Only events of this name.'),
-  outcome: z.enum(['success', 'refused'], 'must be success or refused').optional(),
-  from: time('From this time on.'),
-  to: time('Before this time.'),
+  ...auditFilters,
 });
 type ListQuery = z.output<typeof ListQuery>;
 
@@ -70,7 +60,7 @@ async function list(call: AdminCall, query: ListQuery) {
   const { limit, cursor, order, ...filters } = query;
   const events: List = { name: 'audit-events', filters: { order, ...filters } };
   const after = await call.openCursor<EventCursor>(events, cursor);
-  const rows = await readEvents(call.dependencies.database, toFilter(query), {
+  const rows = await readEvents(call.dependencies.database, toFilter(query, call.now), {
     order,
     limit: limit + 1,
     after: after && { exactly: after.occurred_at, stream: after.stream, sequence: Number(after.sequence) },
@@ -91,9 +81,9 @@ async function list(call: AdminCall, query: ListQuery) {
 async function exportAll(call: AdminCall, query: ListQuery): Promise<Reply<never>> {
   const { database, trail } = call.dependencies;
   // what is written while we read, this export's own event among it, is for the next one
-  const filter = { ...toFilter(query), to: query.to ? new Date(query.to) : call.now };
-  const { client_id, account_id, event, outcome, from } = query;
-  const details = { from: from ?? null, to: timestamp(filter.to), client_id, account_id, event, outcome };
+  const filter = { ...toFilter(query, call.now), to: query.to ? new Date(query.to) : call.now };
+  const { limit: _, cursor: __, order: ___, ...narrowed } = query;
+  const details = { ...narrowed, from: query.from ?? null, to: timestamp(filter.to) };
   await trail.record(call.origin, { event: 'audit.exported', outcome: 'success', details });
   return { status: 200, headers: { 'Content-Type': NDJSON }, stream: Readable.from(lines(), { highWaterMark: 1 }) };
 
@@ -104,23 +94,13 @@ async function exportAll(call: AdminCall, query: ListQuery): Promise<Reply<never
   }
 }
 
-function toFilter({ client_id, account_id, event, outcome, from, to }: ListQuery): EventFilter {
-  return {
-    clientId: client_id,
-    accountId: account_id,
-    event,
-    outcome,
-    from: from === undefined ? undefined : new Date(from),
-    to: to === undefined ? undefined : new Date(to),
-  };
-}
-
 function eventView(event: RecordedEvent): EventView {
   return {
     stream: event.stream,
     sequence: event.sequence,
     occurred_at: timestamp(event.occurredAt),
-    event: event.event,
+    // of another version's name, too
+    event: event.event as EventName,
     outcome: event.outcome,
     actor: { type: event.actorType, ...(event.actorId !== null && { id: event.actorId }) },
     client_id: event.clientId,

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { exportEvidence } from '../audit/evidence.ts';
 import type { Reply } from '../http/route.ts';
-import { time } from './audit_events.ts';
+import { time } from './audit_filter.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
 
 const NDJSON = 'application/x-ndjson';

@@ -4,7 +4,7 @@ import type { AuditTrail } from '../audit/trail.ts';
 import { Refused, type Refusal } from '../base/refusal.ts';
 import { isUnavailable } from '../db/connection.ts';
 import { sendInternalError, sendRefusal, statusOf } from '../http/problem.ts';
-import { requestOf } from '../http/request_context.ts';
+import { markOnRecord, requestOf } from '../http/request_context.ts';
 import type { Logger } from '../log.ts';
 import type { Caller } from './authentication.ts';
 import { originOf } from './call.ts';
@@ -35,6 +35,7 @@ export async function answerFailure(
     sendRefusal(ctx, failed.error.refusal);
   } catch (error) {
     const fields = { error, request_id: requestOf(ctx).id };
+    markOnRecord(ctx);
     if (isUnavailable(error)) {
       log.warn(fields, 'admin_call.not_served');
       sendRefusal(ctx, OUTAGE);
@@ -49,5 +50,6 @@ async function recordRefused(trail: AuditTrail, { ctx, caller, path }: FailedCal
   const status = statusOf(refusal);
   if (status >= 500) return;
   const details = { method: ctx.method, path: path ?? null, status, reason: refusal.reason };
-  await trail.record(originOf(ctx, caller), { event: 'admin_call.refused', outcome: 'refused', details });
+  const event = { event: 'admin_call.refused', outcome: 'refused', details } as const;
+  if (await trail.refusals.record(originOf(ctx, caller), event)) markOnRecord(ctx);
 }

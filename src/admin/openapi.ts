@@ -1,5 +1,6 @@
 /** The OpenAPI 3.1 document, made from the routes: it can't say anything else than what they do. */
 import { z } from 'zod';
+import { detailsSchema, EVENT_NAMES, type EventName } from '../audit/catalogue.ts';
 import { Problem } from '../http/problem.ts';
 import { bodyTypes, paramsSchema, querySchema } from '../http/route.ts';
 import { adminRoute, type AdminRoute } from './call.ts';
@@ -27,7 +28,7 @@ const ERRORS: Readonly<Record<number, { readonly description: string; readonly h
 const HEADERS: Readonly<Record<string, Json>> = {
   ETag: { description: 'The version, for If-Match and If-None-Match.', schema: { type: 'string' }, example: '"3"' },
   Location: { description: 'Where the new thing is.', schema: { type: 'string', format: 'uri' } },
-  'X-Request-Id': { description: 'Finds this request in the log and the audit trail.', schema: { type: 'string' } },
+  'X-Request-Id': { description: 'Finds this request in the log and, if it is on record by itself, in the audit trail.', schema: { type: 'string' } },
   'Idempotency-Replayed': { description: 'Present when the reply was kept from before.', schema: { const: 'true' } },
   'Retry-After': { description: 'Seconds to wait.', schema: { type: 'integer' } },
   'WWW-Authenticate': { description: 'What is missing (RFC 6750).', schema: { type: 'string' } },
@@ -54,6 +55,7 @@ function openApiDocument(issuer: string, routes: readonly AdminRoute[]): Json {
   for (const route of routes) {
     paths[route.path] = { ...paths[route.path], [route.method.toLowerCase()]: operation(route, schemas) };
   }
+  Object.assign(schemas.named['AuditEvent'] ?? {}, { oneOf: EVENT_NAMES.map((name) => detailsOf(name, schemas)) });
   return {
     openapi: '3.1.0',
     info: {
@@ -82,6 +84,11 @@ function openApiDocument(issuer: string, routes: readonly AdminRoute[]): Json {
       },
     },
   };
+}
+
+/** Which details belong to which event. */
+function detailsOf(name: EventName, schemas: Schemas): Json {
+  return { properties: { event: { const: name }, details: schemas.of(detailsSchema(name), 'output') } };
 }
 
 function operation(route: AdminRoute, schemas: Schemas): Json {

@@ -55,6 +55,11 @@ export async function createApp(settings: AppSettings): Promise<App> {
       await house.outbox.stop();
       await house.changes.stop();
       await house.uses.write().catch((error: unknown) => settings.log.warn({ error }, 'secret_uses.lost'));
+      await house.trail.refusals
+        .write(true)
+        .catch((error: unknown) =>
+          settings.log.warn({ error, refusals: house.trail.refusals.waiting }, 'audit.repeated_refusals_lost'),
+        );
       await house.checkpoints
         .make()
         .catch((error: unknown) => settings.log.warn({ error }, 'audit.checkpoint_not_made'));

@@ -31,6 +31,7 @@ import { KeyRing } from '../keys/key_ring.ts';
 import { KeyRotation } from '../keys/rotation.ts';
 import { TokenVerifier } from '../keys/token_verifier.ts';
 import { FailedAuthentications } from '../limits/failed_authentications.ts';
+import { networkOf } from '../limits/network.ts';
 import { Traffic } from '../limits/traffic.ts';
 import type { Logger } from '../log.ts';
 import { Outbox } from '../outbox/outbox.ts';
@@ -123,7 +124,7 @@ export async function furnish({
   });
   const held = new HeldEntries({ keys: auditKeys, clock, entriesAtMost: config.outageAuditEvents });
   const standing = new Standing({ breaker, changes, held, allowedSeconds: config.outageSeconds });
-  const trail = new AuditTrail({ database, keys: auditKeys, log: auditLog, clock, outage: standing });
+  const trail = new AuditTrail({ database, keys: auditKeys, log: auditLog, clock, outage: standing, networkOf });
   const { auditRetentionDays: retentionDays } = config;
   const checkpoints = new Checkpoints({ database, keys: auditKeys, trail, clock, log, retentionDays });
   const argon2id = new Argon2id(Math.min(2, availableParallelism()));

@@ -33,6 +33,7 @@ export function jobs({ config, database, clock, siblings }: AppSettings, house: 
       everyMilliseconds: 20_000,
       run: (signal) => house.uses.write({ pauseMilliseconds: 50, signal }),
     },
+    { name: 'repeated_refusals', everyMilliseconds: 60_000, run: () => house.trail.refusals.write() },
     {
       name: 'audit_checkpoint',
       everyMilliseconds: config.auditCheckpointSeconds * 1000,

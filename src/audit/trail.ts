@@ -20,6 +20,7 @@ import { insertBatch, type Seals } from './batch_rows.ts';
 import { BATCH_LIMIT, Stream, type Batch, type Draft, type Entry, type Head } from './chain.ts';
 import type { AuditEvent, Origin } from './events.ts';
 import type { HeldEntries } from './held.ts';
+import { RepeatedRefusals } from './repeated_refusals.ts';
 
 /** Where the same entries go as structured lines; pino's child logger fits. */
 export interface AuditLog {
@@ -44,6 +45,8 @@ export interface TrailSettings {
   readonly clock: Clock;
   /** Without it no entry ever waits: what can't be written is not done. */
   readonly outage?: Outage;
+  /** The network that an address belongs to, for counting refusals; without it each address is one. */
+  readonly networkOf?: (address: string) => string;
 }
 
 interface Waiting {
@@ -60,6 +63,8 @@ const LANE_STREAM_LIFETIME_MILLISECONDS = DAY_SECONDS * 1000;
 const REMEMBERED_AT_MOST = 50_000;
 
 export class AuditTrail {
+  /** Where refusals go that a sender can cause at will. */
+  readonly refusals: RepeatedRefusals;
   readonly #settings: TrailSettings;
   readonly #queue: Waiting[] = [];
   /** Lanes that nothing is being written in, each with its stream, if it has begun one. */
@@ -70,6 +75,8 @@ export class AuditTrail {
 
   constructor(settings: TrailSettings) {
     this.#settings = settings;
+    const { clock, networkOf = (address) => address } = settings;
+    this.refusals = new RepeatedRefusals({ clock, networkOf, record: (origin, event) => this.record(origin, event) });
   }
 
   /**

@@ -3,7 +3,9 @@ import { randomInt } from 'node:crypto';
 import { randomId } from '../base/ids.ts';
 import { conflict, invalid, notFound, Refused } from '../base/refusal.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
+import type { DetailsOf, EventOf } from '../audit/catalogue.ts';
 import type { Change } from '../audit/change.ts';
+import { changedValues } from '../audit/changed_values.ts';
 import { recordChange } from '../changes/change_log.ts';
 import { json, type Tx } from '../db/connection.ts';
 import type { Client, ClientWithSecrets } from './client.ts';
@@ -12,6 +14,7 @@ import { beyond, shared, together } from './metadata/access.ts';
 import { usesSecret } from './metadata/authentication.ts';
 import { refuseUnknownAccess } from './known_access.ts';
 import { ClientMetadata } from './metadata/client_metadata.ts';
+import { RECORDED_MEMBERS } from './metadata/recorded_members.ts';
 import { demandSector, type SectorDocument } from './sector.ts';
 import { sectorOf } from './subject.ts';
 import { refuseWithoutKey } from './signing_algs.ts';
@@ -47,7 +50,7 @@ export async function createClient(
     .executeTakeFirst();
   if (!row) throw conflict(`There is a client ${clientId} already.`);
   await storeAccess(change, clientId, metadata);
-  await changed(change, clientId, 'client.created', rightsOf(metadata));
+  await changed(change, clientId, { event: 'client.created', outcome: 'success', details: rightsOf(metadata) });
   await recordExemption(change, clientId, metadata);
   return existing(tx, clientId);
 }
@@ -98,7 +101,12 @@ export async function updateClient(
   await tx.deleteFrom('client_authorization_details_types').where('client_id', '=', client.clientId).execute();
   const own = { ...metadata, resources: given(client, metadata.resources) };
   await storeAccess(change, client.clientId, own, client.metadata.authorization_details_types);
-  await changed(change, client.clientId, 'client.updated', { members: Object.keys(patch), ...rightsOf(metadata) });
+  const details = {
+    members: Object.keys(patch),
+    ...changedValues(RECORDED_MEMBERS, client.metadata, metadata),
+    ...rightsOf(metadata),
+  };
+  await changed(change, client.clientId, { event: 'client.updated', outcome: 'success', details });
   await recordExemption(change, client.clientId, metadata, client.metadata);
   return existing(tx, client.clientId);
 }
@@ -148,7 +156,7 @@ export async function revokeClient(change: Change, client: Client, reason: strin
     .set({ registration_access_token: null })
     .where('client_id', '=', client.clientId)
     .execute();
-  await changed(change, client.clientId, 'client.revoked', { reason });
+  await changed(change, client.clientId, { event: 'client.revoked', outcome: 'success', details: { reason } });
   return existing(tx, client.clientId);
 }
 
@@ -161,7 +169,7 @@ export async function restoreClient(change: Change, client: Client): Promise<Cli
     .set({ revoked_at: null, revoked_reason: null, version: client.version + 1, updated_at: now })
     .where('client_id', '=', client.clientId)
     .execute();
-  await changed(change, client.clientId, 'client.restored', {});
+  await changed(change, client.clientId, { event: 'client.restored', outcome: 'success' });
   return existing(tx, client.clientId);
 }
 
@@ -169,7 +177,7 @@ export async function deleteClient(change: Change, client: Client): Promise<void
   const { tx } = change;
   await endGrants(tx, client.clientId);
   await tx.deleteFrom('clients').where('client_id', '=', client.clientId).execute();
-  await changed(change, client.clientId, 'client.deleted', {});
+  await changed(change, client.clientId, { event: 'client.deleted', outcome: 'success' });
 }
 
 /** Grants before what hangs on them, as whoever trades one of their tokens takes hold of them (oidc/token_rows.ts). */
@@ -188,10 +196,9 @@ async function existing(tx: Tx, clientId: string): Promise<ClientWithSecrets> {
 async function changed(
   { tx, trail, origin, now }: Change,
   clientId: string,
-  event: 'client.created' | 'client.updated' | 'client.deleted' | 'client.revoked' | 'client.restored',
-  details: Readonly<Record<string, string | readonly string[]>>,
+  what: EventOf<`client.${'created' | 'updated' | 'deleted' | 'revoked' | 'restored'}`>,
 ): Promise<void> {
-  await trail.recordIn(tx, origin, { event, outcome: 'success', clientId, details });
+  await trail.recordIn(tx, origin, { ...what, clientId });
   await recordChange(tx, { topic: 'client', key: clientId }, now);
 }
 
@@ -204,12 +211,15 @@ async function recordExemption(
 ): Promise<void> {
   const { reason } = pkce_exemption ?? {};
   if (reason === before?.pkce_exemption?.reason) return;
-  const event = reason === undefined ? 'client.pkce_exemption_ended' : 'client.pkce_exempted';
-  await trail.recordIn(tx, origin, { event, outcome: 'success', clientId, details: { reason } });
+  const what: EventOf<'client.pkce_exempted' | 'client.pkce_exemption_ended'> =
+    reason === undefined
+      ? { event: 'client.pkce_exemption_ended', outcome: 'success' }
+      : { event: 'client.pkce_exempted', outcome: 'success', details: { reason } };
+  await trail.recordIn(tx, origin, { ...what, clientId });
 }
 
 /** What the trail keeps of a client's rights, so that it tells who could ask for what, and since when. */
-function rightsOf(metadata: ClientMetadata): Readonly<Record<string, string | readonly string[]>> {
+function rightsOf(metadata: ClientMetadata): DetailsOf<'client.created'> {
   return {
     grant_types: metadata.grant_types,
     token_endpoint_auth_method: metadata.token_endpoint_auth_method,

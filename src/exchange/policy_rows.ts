@@ -2,7 +2,7 @@
 import type { z } from 'zod';
 import { jsonArrayFrom } from 'kysely/helpers/postgres';
 import type { Change } from '../audit/change.ts';
-import type { EventName } from '../audit/events.ts';
+import { changedValues, type ChangedValues } from '../audit/changed_values.ts';
 import { randomId } from '../base/ids.ts';
 import { conflict, invalid, notFound, Refused } from '../base/refusal.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
@@ -47,7 +47,8 @@ export async function updatePolicy(
     .execute();
   await tx.deleteFrom('grant_policy_scopes').where('policy_id', '=', policy.policyId).execute();
   await storeScopes(tx, policy.policyId, terms);
-  await record(change, policy.policyId, 'updated', terms, Object.keys(patch));
+  const values = changedValues(RECORDED_MEMBERS, recordedOf(policy), recordedOf(terms));
+  await record(change, policy.policyId, { members: Object.keys(patch), ...values }, terms);
   return existing(tx, policy.grant, policy.policyId);
 }
 
@@ -189,9 +190,8 @@ async function storeScopes(tx: Tx, policyId: string, { scopes }: PolicyTerms): P
 async function record(
   { tx, trail, origin }: Change,
   policyId: string,
-  what: 'created' | 'updated' | 'deleted',
+  what: 'created' | 'deleted' | (ChangedValues & { readonly members: readonly string[] }),
   { grant, clientId, subject, resource, scopes, mode }: PolicyTerms,
-  members?: readonly string[],
 ): Promise<void> {
   const details = {
     policy_id: policyId,
@@ -201,10 +201,40 @@ async function record(
     resource,
     scopes: scopes.map(({ scope }) => scope),
     mode,
-    ...(members && { members }),
   };
-  const event: EventName = `${NOUN[grant]}.${what}`;
-  await trail.recordIn(tx, origin, { event, outcome: 'success', clientId, details });
+  const about = { outcome: 'success', clientId } as const;
+  await trail.recordIn(
+    tx,
+    origin,
+    typeof what === 'string'
+      ? { event: `${NOUN[grant]}.${what}`, ...about, details }
+      : { event: `${NOUN[grant]}.updated`, ...about, details: { ...what, ...details } },
+  );
+}
+
+const RECORDED_MEMBERS = [
+  'subject_resource',
+  'subject_issuer',
+  'subject_account',
+  'email_domains',
+  'subjects',
+  'resource',
+  'scopes',
+  'mode',
+  'max_ttl_seconds',
+];
+
+/** What the trail keeps of a policy when it changes. */
+function recordedOf({ subject, resource, scopes, mode, maxTtlSeconds }: PolicyTerms) {
+  const of = isOutside(subject)
+    ? {
+        subject_issuer: subject.issuer,
+        subject_account: subject.account,
+        email_domains: subject.emailDomains,
+        subjects: subject.subjects,
+      }
+    : { subject_resource: subject.resource };
+  return { ...of, resource, scopes, mode, max_ttl_seconds: maxTtlSeconds };
 }
 
 function stored({ grant, clientId, subject, resource, mode, maxTtlSeconds }: PolicyTerms) {

@@ -2,7 +2,7 @@
 import type { Context } from 'koa';
 import { z } from 'zod';
 import type { Refusal, Violation } from '../base/refusal.ts';
-import { requestOf } from './request_context.ts';
+import { idOnRecord } from './request_context.ts';
 
 /** The body of every error. `type` is stable and meant for programs, `detail` for people. */
 export const Problem = z
@@ -11,7 +11,10 @@ export const Problem = z
     title: z.string(),
     status: z.int(),
     detail: z.string().optional(),
-    request_id: z.string().describe('Finds this request in the server’s log and audit trail.'),
+    request_id: z
+      .string()
+      .optional()
+      .describe('Finds this request in the audit trail, or the log. Left out where neither has it.'),
     errors: z
       .array(
         z.strictObject({
@@ -47,7 +50,9 @@ export function statusOf(refusal: Refusal): number {
 }
 
 function send(ctx: Context, reason: string, { headers = {}, ...wire }: Wire): void {
-  const problem: Problem = { type: `urn:gatehouse:problem:${reason}`, ...wire, request_id: requestOf(ctx).id };
+  const request_id = idOnRecord(ctx);
+  const type = `urn:gatehouse:problem:${reason}`;
+  const problem: Problem = { type, ...wire, ...(request_id !== undefined && { request_id }) };
   ctx.set(headers);
   ctx.status = wire.status;
   ctx.set('Content-Type', 'application/problem+json');

@@ -62,7 +62,7 @@ export async function submitLogin(room: LoginRoom, ctx: Context, step: Step): Pr
   if (!outcome.account) {
     const { reason, accountId } = outcome;
     const { clientId } = step;
-    await room.trail.record(originOf(ctx), {
+    await room.trail.refusals.record(originOf(ctx), {
       event: 'login.failed',
       outcome: 'refused',
       accountId,
@@ -98,7 +98,7 @@ async function refuseForNow(
   retryAfterSeconds: number,
 ): Promise<void> {
   const account = await findAccountByEmail(room.database, typed.email.trim().toLowerCase());
-  await room.trail.record(originOf(ctx), {
+  await room.trail.refusals.record(originOf(ctx), {
     event: 'login.throttled',
     outcome: 'refused',
     accountId: account?.accountId,

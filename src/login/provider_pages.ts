@@ -1,7 +1,7 @@
 /** The pages that oidc-provider shows by itself, in our own words and looks: errors, devices, logging out. */
 import type { Context } from 'koa';
 import type { ErrorOut, KoaContextWithOIDC } from 'oidc-provider';
-import { requestOf } from '../http/request_context.ts';
+import { idOnRecord } from '../http/request_context.ts';
 import { allowScript } from '../http/page_headers.ts';
 import { Views } from '../http/views.ts';
 import { createDevicePages, type DevicePages } from './device_pages.ts';
@@ -31,7 +31,7 @@ export function createProviderPages({
     ...createDevicePages(views, describeScopes),
     renderError: (ctx, { error, error_description: description }, { name }) => {
       const notice = name === 'SessionNotFound' ? EXPIRED : explain(ctx.status);
-      views.show(ctx, ctx.status, { ...notice, error: { code: error, description }, requestId: requestOf(ctx).id });
+      views.show(ctx, ctx.status, { ...notice, error: { code: error, description }, requestId: idOnRecord(ctx) });
     },
     logoutSource: (ctx, form) => {
       views.show(ctx, 200, { page: 'logout', form, formId: 'op.logoutForm', application: applicationOf(ctx) });

@@ -4,7 +4,7 @@ import { errors } from 'oidc-provider';
 import { Refused, type Refusal } from '../base/refusal.ts';
 import { isUnavailable } from '../db/connection.ts';
 import { statusOf } from '../http/problem.ts';
-import { requestOf } from '../http/request_context.ts';
+import { idOnRecord, markOnRecord, requestOf } from '../http/request_context.ts';
 import type { NoticePage } from './pages.ts';
 import type { LoginRoom } from './room.ts';
 
@@ -28,11 +28,13 @@ export function catchTrouble({ views, log }: LoginRoom): Middleware {
     try {
       await next();
     } catch (error) {
-      const { id } = requestOf(ctx);
       const { status, page } = explain(error);
-      if (status >= 500) log.error({ error, request_id: id }, 'page.failed');
+      if (status >= 500) {
+        log.error({ error, request_id: requestOf(ctx).id }, 'page.failed');
+        markOnRecord(ctx);
+      }
       if (status === 503) ctx.set('Retry-After', '1');
-      views.show(ctx, status, { ...page, requestId: id });
+      views.show(ctx, status, { ...page, requestId: idOnRecord(ctx) });
     }
   };
 }

@@ -6,6 +6,7 @@
 import { errors, type AdapterPayload, type Provider } from 'oidc-provider';
 import { sql, type Selectable } from 'kysely';
 import type { Approval, ApprovingLogin } from '../accounts/approval.ts';
+import type { EventOf } from '../audit/catalogue.ts';
 import type { Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import { epochSeconds } from '../base/clock.ts';
@@ -69,7 +70,8 @@ export class Approvals {
     const { openid, claims, resources } = approval.scopes;
     const scopes = [...openid, ...claims, ...Object.values(resources).flat()];
     const change = { status: 'approved', grant_id: sha256(grantId) } as const;
-    const event = { event: 'backchannel_authentication.approved', outcome: 'success', details: { scopes } } as const;
+    const details = { request: approval.id, scopes };
+    const event = { event: 'backchannel_authentication.approved', outcome: 'success', details } as const;
     return this.#decide(approval, change, { grantId, authTime, acr, amr }, event, origin, now);
   }
 
@@ -77,7 +79,8 @@ export class Approvals {
   async deny(approval: Approval, origin: Origin, now: Date): Promise<boolean> {
     const { error } = new errors.AccessDenied();
     const outcome = { error, errorDescription: 'the end-user denied the request' };
-    const event = { event: 'backchannel_authentication.denied', outcome: 'refused' } as const;
+    const details = { request: approval.id };
+    const event = { event: 'backchannel_authentication.denied', outcome: 'refused', details } as const;
     return this.#decide(approval, { status: 'denied' }, outcome, event, origin, now);
   }
 
@@ -85,11 +88,7 @@ export class Approvals {
     { id, accountId, clientId }: Approval,
     change: { readonly status: 'approved' | 'denied'; readonly grant_id?: Digest },
     outcome: Readonly<Record<string, unknown>>,
-    event: {
-      readonly event: `backchannel_authentication.${'approved' | 'denied'}`;
-      readonly outcome: 'success' | 'refused';
-      readonly details?: Readonly<Record<string, readonly string[]>>;
-    },
+    event: EventOf<`backchannel_authentication.${'approved' | 'denied'}`>,
     origin: Origin,
     now: Date,
   ): Promise<boolean> {
@@ -114,8 +113,7 @@ export class Approvals {
       if (messageId !== null && dataKeyId !== null && box !== null) {
         await sendPing(tx, { messageId, dataKeyId, box }, { clientId, accountId, expiresAt }, now);
       }
-      const details = { request: id, ...event.details };
-      await trail.recordIn(tx, origin, { ...event, accountId, clientId, details });
+      await trail.recordIn(tx, origin, { ...event, accountId, clientId });
       return true;
     });
     return refuseWithoutGrant(deciding);

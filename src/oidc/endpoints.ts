@@ -9,7 +9,7 @@ import type { KoaContextWithOIDC, Provider } from 'oidc-provider';
 import type { AuditTrail } from '../audit/trail.ts';
 import { isUnavailable } from '../db/connection.ts';
 import type { Logger } from '../log.ts';
-import { requestOf } from '../http/request_context.ts';
+import { markOnRecord, requestOf } from '../http/request_context.ts';
 import type { FailedAuthentications } from '../limits/failed_authentications.ts';
 import type { Traffic } from '../limits/traffic.ts';
 import { chargeClient } from './client_traffic.ts';
@@ -80,7 +80,7 @@ export class Endpoints {
     try {
       if (this.#settings.structured.takesOver(context, notesOf(context).refusal)) await this.#answerStructured(context);
       await countFailure(this.#settings.failures, context);
-      await this.#settings.trail.record(originOf(context), ...notesOf(context).events);
+      await this.#record(context);
     } catch (error) {
       notesOf(context).failure = error as Error;
     }
@@ -96,6 +96,18 @@ export class Endpoints {
       ctx.set('Cache-Control', 'no-store');
     }
   };
+
+  /** An error page that was drawn before its request is on record is drawn again, with the request's id. */
+  async #record(ctx: KoaContextWithOIDC): Promise<void> {
+    const { trail } = this.#settings;
+    const { events, errorPage } = notesOf(ctx);
+    const origin = originOf(ctx);
+    const own = trail.refusals.sift(origin, events);
+    await trail.record(origin, ...own);
+    if (own.length === 0) return;
+    markOnRecord(ctx);
+    if (errorPage && ctx.body === errorPage.body) await errorPage.show();
+  }
 
   async #answerStructured(ctx: KoaContextWithOIDC): Promise<void> {
     const notes = notesOf(ctx);
@@ -114,6 +126,7 @@ export class Endpoints {
       { error: failure, request_id: requestOf(ctx).id, path: ctx.path },
       'request.failed',
     );
+    markOnRecord(ctx);
     // whatever was about to be given away (a code in a redirect, a token in the body) is taken back
     ctx.remove('Location');
     ctx.remove('Set-Cookie');

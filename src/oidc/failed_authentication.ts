@@ -109,7 +109,7 @@ export async function countFailure(failures: FailedAuthentications, ctx: KoaCont
   const refusal = await failures.count(namedClient(ctx), requestOf(ctx).address);
   if (!refusal) return;
   // one that came again, or whatever else is worse than a wrong secret, stays on record
-  const others = events.filter(({ details }) => details?.['error'] !== 'invalid_client');
+  const others = events.filter(({ details = {} }) => !('error' in details) || details.error !== 'invalid_client');
   events.splice(0, events.length, ...others);
   if (refusal.first)
     note(ctx, throttled(ctx.oidc.client?.clientId, refusal, found.error_detail ?? found.error_description));

@@ -2,8 +2,9 @@
  * What happened in a request on the protocol's endpoints, as audit events. The library's events are emitted without
  * waiting for anyone, so they are noted here, and written before the answer leaves (see endpoints.ts).
  */
-import { Provider, type errors, type KoaContextWithOIDC } from 'oidc-provider';
-import type { Actor, AuditEvent, EventName, Origin } from '../audit/events.ts';
+import { Provider, type Configuration, type ErrorOut, type errors, type KoaContextWithOIDC } from 'oidc-provider';
+import type { DetailsOf } from '../audit/catalogue.ts';
+import type { Actor, AuditEvent, Origin } from '../audit/events.ts';
 import { CIBA, DEVICE_CODE } from '../clients/metadata/flows.ts';
 import { requestOf } from '../http/request_context.ts';
 import { grantReference } from './grant_store.ts';
@@ -15,10 +16,12 @@ export interface Notes {
   readonly events: AuditEvent[];
   /** The refusal that the library is about to answer with. */
   refusal?: errors.OIDCProviderError;
+  /** The error page that the answer is so far. */
+  errorPage?: { readonly body: unknown; readonly show: () => void | Promise<void> };
   /** What broke, where the library answers with server_error. */
   failure?: Error;
   /** On whose behalf and by what right a token is made, where the grant itself does not say. */
-  trade?: { readonly accountId?: string | undefined; readonly details: NonNullable<AuditEvent['details']> };
+  trade?: { readonly accountId?: string | undefined; readonly details: Partial<DetailsOf<'token.issued'>> };
 }
 
 const REUSED: Readonly<Record<string, ReuseEvent>> = {
@@ -111,6 +114,20 @@ export function takeNotes(provider: Provider): void {
   });
 }
 
+/** Remembers error pages, which the library draws before it tells of the error: see endpoints.ts. */
+export function noteErrorPages<P extends { readonly renderError: NonNullable<Configuration['renderError']> }>(
+  pages: P,
+): P {
+  return {
+    ...pages,
+    async renderError(ctx: KoaContextWithOIDC, out: ErrorOut, error: Error) {
+      const show = () => pages.renderError(ctx, out, error);
+      await show();
+      notesOf(ctx).errorPage = { body: ctx.body, show };
+    },
+  };
+}
+
 export function note(ctx: KoaContextWithOIDC, event: AuditEvent): void {
   notesOf(ctx).events.push(event);
 }
@@ -139,11 +156,18 @@ function ended(token_type: 'access_token' | 'refresh_token', accountId: string |
   note(ctx, { event: 'token.revoked', outcome: 'success', ...whom(ctx), accountId, details: { token_type } });
 }
 
+/** What has an error code and a reason. */
+type RefusalName =
+  | `${'token' | 'authorization' | 'userinfo' | 'logout'}.refused`
+  | 'token.introspected'
+  | 'token.revoked'
+  | 'authorization_request.pushed';
+
 function refused(
   ctx: KoaContextWithOIDC,
-  event: EventName,
+  event: RefusalName,
   error: errors.OIDCProviderError,
-  details: AuditEvent['details'] = {},
+  details: Pick<DetailsOf<'token.refused'>, 'grant_type'> = {},
 ): void {
   notesOf(ctx).refusal = error;
   if (isOneOfMany(error)) return;
@@ -207,7 +231,7 @@ function granted(ctx: KoaContextWithOIDC, event: 'authorization.granted' | 'devi
   return { event, outcome: 'success', ...whom(ctx), details: asked(ctx) };
 }
 
-function asked(ctx: KoaContextWithOIDC): NonNullable<AuditEvent['details']> {
+function asked(ctx: KoaContextWithOIDC): DetailsOf<'authorization.granted'> {
   const resources = [ctx.oidc.params?.['resource']].flat().filter((one) => typeof one === 'string');
   return { scope: parameter(ctx, 'scope'), resources, authorization_details_types: typesOf(askedFor(ctx)) };
 }

@@ -46,7 +46,7 @@ import { demandProofOfBound, DPOP_ALGS, examineProof, isAboutProof, isProvedFor,
 import { showFormPost, type FormPostPages } from './form_post.ts';
 import { loadExistingGrant } from './existing_grant.ts';
 import { authMethods, endpointAliases, mutualTls, type MutualTlsSettings } from './mutual_tls.ts';
-import { noteClaims, noteReplay, noteReuse, takeNotes } from './notes.ts';
+import { noteClaims, noteErrorPages, noteReplay, noteReuse, takeNotes } from './notes.ts';
 import { accountMeant } from './hinted_subjects.ts';
 import { passByOutlivedHints } from './outlived_hints.ts';
 import { INTERACTION_SECONDS } from './own_login.ts';
@@ -110,7 +110,8 @@ const CODE_SECONDS = 60;
 const DEVICE_CODE_SECONDS = 600;
 export const ID_TOKEN_SECONDS = 3_600;
 
-export function createProvider(settings: ProviderSettings, jwks: readonly JWK[]): Provider {
+export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): Provider {
+  const settings = { ...given, pages: noteErrorPages(given.pages) };
   const provider = new Provider(settings.issuer, configuration(settings, jwks));
   pinToIssuer(provider, endpointAliases(settings, ROUTES));
   useRegisteredClients(provider, settings.clients, {

@@ -93,7 +93,8 @@ export class MetadataDocuments {
       if (error instanceof EgressFailed && known && outlasts(known, now)) return { client: known };
       const refusal = refusalOf(error);
       const details = { error: 'invalid_client', reason: reasonOf(refusal) };
-      await trail.record(origin, { event: 'registration.refused', outcome: 'refused', clientId, details });
+      const event = { event: 'registration.refused', outcome: 'refused', clientId, details } as const;
+      await trail.refusals.record(origin, event);
       return { objection: errorOf(refusal).description };
     }
   }

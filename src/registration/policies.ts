@@ -1,7 +1,9 @@
 /** Keeps the policies. Each function is part of its caller's transaction. */
 import { conflict, notFound, Refused } from '../base/refusal.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
+import type { DetailsOf, EventOf } from '../audit/catalogue.ts';
 import type { Change } from '../audit/change.ts';
+import { changedValues } from '../audit/changed_values.ts';
 import { recordChange } from '../changes/change_log.ts';
 import { refuseUnknownAccess } from '../clients/known_access.ts';
 import type { ResourceAccess } from '../clients/metadata/access.ts';
@@ -27,9 +29,30 @@ export async function createPolicy(change: Change, policy: RegistrationPolicy): 
     .executeTakeFirst();
   if (!row) throw conflict(`There is a registration policy ${policy.name} already.`);
   await storeResources(tx, policy);
-  await changed(change, policy, 'registration_policy.created', {});
+  await changed(change, policy, {
+    event: 'registration_policy.created',
+    outcome: 'success',
+    details: rightsOf(policy),
+  });
   return existing(tx, policy.name);
 }
+
+const RECORDED_MEMBERS = [
+  'open_registration',
+  'client_id_metadata_documents',
+  'client_id_hosts',
+  'grant_types',
+  'token_endpoint_auth_methods',
+  'redirect_uri_hosts',
+  'redirect_uri_schemes',
+  'openid_scopes',
+  'resources',
+  'software_statement',
+  'software_statement_issuers',
+  'clients_at_most',
+  'client_secret_ttl_seconds',
+  'unused_client_ttl_seconds',
+] as const satisfies readonly (keyof RegistrationPolicy)[];
 
 /** Applies a JSON merge patch (RFC 7396) to a locked policy; the result is validated as a whole. */
 export async function updatePolicy(
@@ -55,7 +78,12 @@ export async function updatePolicy(
     .execute();
   await tx.deleteFrom('registration_policy_resources').where('policy', '=', policy.name).execute();
   await storeResources(tx, policy);
-  await changed(change, policy, 'registration_policy.updated', { members: Object.keys(patch) });
+  const details = {
+    members: Object.keys(patch),
+    ...changedValues(RECORDED_MEMBERS, stored.policy, policy),
+    ...rightsOf(policy),
+  };
+  await changed(change, policy, { event: 'registration_policy.updated', outcome: 'success', details });
   return existing(tx, policy.name);
 }
 
@@ -185,23 +213,22 @@ async function storeResources(tx: Tx, { name, resources }: RegistrationPolicy): 
     .execute();
 }
 
+/** What the trail keeps of a policy, so that it tells what clients could have under it, and since when. */
+function rightsOf(policy: RegistrationPolicy): DetailsOf<'registration_policy.created'> {
+  return {
+    policy: policy.name,
+    open_registration: policy.open_registration,
+    client_id_metadata_documents: policy.client_id_metadata_documents,
+    grant_types: policy.grant_types,
+    resources: policy.resources.map(({ resource, scopes }) => `${resource} ${scopes.join(' ')}`),
+  };
+}
+
 async function changed(
   { tx, trail, origin, now }: Change,
   policy: RegistrationPolicy,
-  event: 'registration_policy.created' | 'registration_policy.updated',
-  details: Readonly<Record<string, readonly string[]>>,
+  what: EventOf<'registration_policy.created' | 'registration_policy.updated'>,
 ): Promise<void> {
-  await trail.recordIn(tx, origin, {
-    event,
-    outcome: 'success',
-    details: {
-      policy: policy.name,
-      ...details,
-      open_registration: policy.open_registration,
-      client_id_metadata_documents: policy.client_id_metadata_documents,
-      grant_types: policy.grant_types,
-      resources: policy.resources.map(({ resource, scopes }) => `${resource} ${scopes.join(' ')}`),
-    },
-  });
+  await trail.recordIn(tx, origin, what);
   await recordChange(tx, { topic: 'registration_policy', key: policy.name }, now);
 }

@@ -1,6 +1,7 @@
 /** Registers clients, and changes and removes what they registered. Each function is part of its caller's transaction. */
 import { randomId } from '../base/ids.ts';
 import { sha256, type Digest, type Secret } from '../base/secret.ts';
+import type { DetailsOf } from '../audit/catalogue.ts';
 import type { Change } from '../audit/change.ts';
 import type { ClientWithSecrets, StoredSecret } from '../clients/client.ts';
 import { isLive } from '../clients/client.ts';
@@ -101,7 +102,7 @@ export async function registerClient(
 export async function recordRegistered(
   { tx, trail, origin }: Change,
   clientId: string,
-  details: Readonly<Record<string, string | null>>,
+  details: DetailsOf<'client.registered'>,
 ): Promise<void> {
   await trail.recordIn(tx, origin, { event: 'client.registered', outcome: 'success', clientId, details });
 }

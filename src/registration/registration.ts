@@ -275,7 +275,8 @@ async function answerFailure(call: Call, error: unknown): Promise<void> {
     const wire = errorOf(refusal);
     const details = { error: wire.error, reason: reasonOf(refusal) };
     const whom = clientId === '' ? {} : { clientId };
-    await trail.record(originOf(ctx), { event: 'registration.refused', outcome: 'refused', ...whom, details });
+    const event = { event: 'registration.refused', outcome: 'refused', ...whom, details } as const;
+    await trail.refusals.record(originOf(ctx), event);
     if (wire.status === 401) ctx.set('WWW-Authenticate', challenge(call));
     send(ctx, wire);
   } catch (failure) {

@@ -4,7 +4,9 @@
  */
 import { jsonArrayFrom } from 'kysely/helpers/postgres';
 import { z } from 'zod';
+import type { EventOf } from '../audit/catalogue.ts';
 import type { Change } from '../audit/change.ts';
+import { changedValues } from '../audit/changed_values.ts';
 import { conflict, invalid, notFound } from '../base/refusal.ts';
 import { recordChange } from '../changes/change_log.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
@@ -55,6 +57,13 @@ export interface DetailsType {
   readonly updatedAt: Date;
 }
 
+const RECORDED_MEMBERS = [
+  'title',
+  'description',
+  'schema',
+  'resources',
+] as const satisfies readonly (keyof DetailsType)[];
+
 export async function createDetailsType(change: Change, given: z.output<typeof NewDetailsType>): Promise<DetailsType> {
   const { tx, now } = change;
   const { type, title, description, schema, resources } = given;
@@ -66,7 +75,8 @@ export async function createDetailsType(change: Change, given: z.output<typeof N
     .executeTakeFirst();
   if (!row) throw conflict(`There is a type ${type} already.`);
   await storeResources(tx, type, resources);
-  await changed(change, 'authorization_details_type.created', { type, resources });
+  const details = { type, resources };
+  await changed(change, { event: 'authorization_details_type.created', outcome: 'success', details });
   return lockDetailsType(tx, type);
 }
 
@@ -90,8 +100,13 @@ export async function updateDetailsType(
     await storeResources(tx, type, resources);
   }
   const after = await lockDetailsType(tx, type);
-  const details = { type, members: Object.keys(given), resources: after.resources };
-  await changed(change, 'authorization_details_type.updated', details);
+  const details = {
+    type,
+    members: Object.keys(given),
+    ...changedValues(RECORDED_MEMBERS, before, after),
+    resources: after.resources,
+  };
+  await changed(change, { event: 'authorization_details_type.updated', outcome: 'success', details });
   return after;
 }
 
@@ -109,7 +124,7 @@ export async function deleteDetailsType(change: Change, { type }: DetailsType): 
     throw conflict(`Clients may still ask for ${type} (${names}); take it from them first.`);
   }
   await tx.deleteFrom('authorization_details_types').where('type', '=', type).execute();
-  await changed(change, 'authorization_details_type.deleted', { type });
+  await changed(change, { event: 'authorization_details_type.deleted', outcome: 'success', details: { type } });
 }
 
 /** The type, locked against other changes until the transaction ends. */
@@ -178,11 +193,10 @@ async function storeResources(tx: Tx, type: string, resources: readonly string[]
 
 async function changed(
   { tx, trail, origin, now }: Change,
-  event: `authorization_details_type.${'created' | 'updated' | 'deleted'}`,
-  details: Readonly<Record<string, string | readonly string[]>> & { readonly type: string },
+  what: EventOf<`authorization_details_type.${'created' | 'updated' | 'deleted'}`>,
 ): Promise<void> {
-  await trail.recordIn(tx, origin, { event, outcome: 'success', details });
-  await recordChange(tx, { topic: 'authorization_details_type', key: details.type }, now);
+  await trail.recordIn(tx, origin, what);
+  await recordChange(tx, { topic: 'authorization_details_type', key: what.details.type }, now);
 }
 
 function demandPlaceholders(given: TitleAndSchema, context: z.RefinementCtx): void {

@@ -1,6 +1,7 @@
 /** Makes, changes, deletes and reads resources. What writes is part of its caller's transaction. */
 import type { z } from 'zod';
 import type { Change } from '../audit/change.ts';
+import { changedValues } from '../audit/changed_values.ts';
 import { conflict, notFound } from '../base/refusal.ts';
 import type { SigningAlg } from '../base/signing_algs.ts';
 import { recordChange } from '../changes/change_log.ts';
@@ -9,6 +10,9 @@ import { refuseWhileNamed } from './holders.ts';
 import type { Resource } from './resource.ts';
 import type { NewResource, ResourceChange } from './resource_members.ts';
 import { withdrawScopes } from './withdrawn_scopes.ts';
+
+/** What admins settle. */
+const RECORDED_MEMBERS = ['scopes', 'access_token_ttl_seconds', 'signing_alg'];
 
 export async function createResource(
   { tx, trail, origin, now }: Change,
@@ -53,6 +57,7 @@ export async function updateResource(
     details: {
       resource: resource.identifier,
       members: Object.keys(given),
+      ...changedValues(RECORDED_MEMBERS, columnsOf(resource), row),
       scopes: row.scopes.map((scope) => scope.name),
     },
   });
@@ -122,6 +127,10 @@ interface ResourceRow {
   version: number;
   created_at: Date;
   updated_at: Date;
+}
+
+function columnsOf({ scopes, accessTokenTtlSeconds, signingAlg }: Resource) {
+  return { scopes, access_token_ttl_seconds: accessTokenTtlSeconds, signing_alg: signingAlg };
 }
 
 function toResource(row: ResourceRow): Resource {

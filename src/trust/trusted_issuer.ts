@@ -3,8 +3,9 @@
  * with the algorithms and keys that belong to it; disabling one takes its word away at once, on every node.
  */
 import { z } from 'zod';
+import type { EventOf } from '../audit/catalogue.ts';
 import type { Change } from '../audit/change.ts';
-import type { EventName } from '../audit/events.ts';
+import { changedValues } from '../audit/changed_values.ts';
 import { conflict, invalid, notFound, Refused } from '../base/refusal.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
 import { recordChange } from '../changes/change_log.ts';
@@ -90,10 +91,19 @@ export async function createTrustedIssuer(
     .returningAll()
     .executeTakeFirst();
   if (!row) throw conflict(`${given.issuer} is a trusted issuer already.`);
-  const { algs, purposes } = given;
-  await changed(change, given.issuer, 'trusted_issuer.created', { algs, purposes });
+  const { issuer, algs, purposes } = given;
+  await changed(change, { event: 'trusted_issuer.created', outcome: 'success', details: { issuer, algs, purposes } });
   return toTrustedIssuer(row);
 }
+
+/** Its keys are public ones. */
+const RECORDED_MEMBERS = [
+  'display_name',
+  'jwks',
+  'jwks_uri',
+  'algs',
+  'purposes',
+] as const satisfies readonly (keyof typeof members)[];
 
 /** Applies a JSON merge patch (RFC 7396) to a locked issuer; the result is validated as a whole. */
 export async function updateTrustedIssuer(
@@ -119,10 +129,13 @@ export async function updateTrustedIssuer(
   const patched = Object.keys(patch);
   if (patched.length > 0 || disables === wasDisabled) {
     const { algs, purposes } = given;
-    await changed(change, issuer, 'trusted_issuer.updated', { members: patched, algs, purposes });
+    const values = changedValues(RECORDED_MEMBERS, membersOf(current), given);
+    const details = { issuer, members: patched, ...values, algs, purposes };
+    await changed(change, { event: 'trusted_issuer.updated', outcome: 'success', details });
   }
   if (disables !== wasDisabled) {
-    await changed(change, issuer, disables ? 'trusted_issuer.disabled' : 'trusted_issuer.enabled', {});
+    const event = disables ? 'trusted_issuer.disabled' : 'trusted_issuer.enabled';
+    await changed(change, { event, outcome: 'success', details: { issuer } });
   }
   return toTrustedIssuer(row);
 }
@@ -138,7 +151,7 @@ export async function deleteTrustedIssuer(change: Change, { issuer }: TrustedIss
   if (policy)
     throw conflict(`Policies still name this issuer (${policy.policy_id}); delete them first, or disable it.`);
   await change.tx.deleteFrom('trusted_issuers').where('issuer', '=', issuer).execute();
-  await changed(change, issuer, 'trusted_issuer.deleted', {});
+  await changed(change, { event: 'trusted_issuer.deleted', outcome: 'success', details: { issuer } });
 }
 
 /** The issuer, locked against other changes until the transaction ends. */
@@ -172,9 +185,12 @@ export async function readTrustedIssuers(reader: Reader, page?: TrustedIssuerPag
   return (await rows.execute()).map(toTrustedIssuer);
 }
 
+function membersOf({ issuer, displayName, jwks, jwksUri, algs, purposes }: TrustedIssuer) {
+  return { issuer, display_name: displayName, jwks, jwks_uri: jwksUri, algs, purposes };
+}
+
 function applyPatch(current: TrustedIssuer, patch: Readonly<Record<string, unknown>>): NewTrustedIssuer {
-  const { issuer, displayName: display_name, jwks, jwksUri: jwks_uri, algs, purposes } = current;
-  const merged = { issuer, display_name, jwks, jwks_uri, algs, purposes, ...patch };
+  const merged = { ...membersOf(current), ...patch };
   // null takes a member away
   const named = Object.fromEntries(Object.entries(merged).filter(([, value]) => value !== null));
   const { data, error } = NewTrustedIssuer.safeParse(named, { error: inPlainWords });
@@ -184,12 +200,10 @@ function applyPatch(current: TrustedIssuer, patch: Readonly<Record<string, unkno
 
 async function changed(
   { tx, trail, origin, now }: Change,
-  issuer: string,
-  event: EventName,
-  details: Readonly<Record<string, readonly string[]>>,
+  what: EventOf<`trusted_issuer.${'created' | 'updated' | 'disabled' | 'enabled' | 'deleted'}`>,
 ): Promise<void> {
-  await trail.recordIn(tx, origin, { event, outcome: 'success', details: { issuer, ...details } });
-  await recordChange(tx, { topic: 'trusted_issuer', key: issuer }, now);
+  await trail.recordIn(tx, origin, what);
+  await recordChange(tx, { topic: 'trusted_issuer', key: what.details.issuer }, now);
 }
 
 function stored({ display_name, jwks, jwks_uri, algs, purposes }: NewTrustedIssuer) {

@@ -17,6 +17,7 @@ import { HttpServer } from '../../src/http/server.ts';
 import { createLog } from '../../src/log.ts';
 import { MasterKey } from '../../src/vault/master_key.ts';
 import { cloneDatabase } from './database.ts';
+import { demandCataloguedEvents } from './recorded_events.ts';
 
 export interface GatehouseOptions {
   /** Variables of the environment, as in production. */
@@ -153,6 +154,7 @@ export async function startGatehouse({
     async stop() {
       await tlsServer?.drain(0);
       await stop([server, managementServer, adminServer], app, pool, dataDir, clone);
+      demandCataloguedEvents(log);
     },
   };
   return gatehouse;

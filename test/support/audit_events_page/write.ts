@@ -1,0 +1,4 @@
+import { writeFileSync } from 'node:fs';
+import { auditEventsPage, PAGE } from './page.ts';
+
+writeFileSync(PAGE, auditEventsPage());
