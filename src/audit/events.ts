@@ -5,6 +5,7 @@ export type EventName =
   // traded tokens also: policy_id, subject, issuer, actor, from_jti
   | 'token.issued' // grant_type, resource, scope, authorization_details_types, jti, jkt, x5t_s256, expires_in_seconds, expires_at, generation, with_refresh_token, grant_id
   | 'token.refused' // grant_type, error, reason
+  | 'token.undelivered' // grant_type; what was used up may be used again: the answer was 503
   | 'token.revoked' // token_type, jti
   | 'token.introspected' // only where refused: error, reason
   | 'refresh_token.reused' // grace: whether within the grace window
