@@ -28,7 +28,10 @@ const ERRORS: Readonly<Record<number, { readonly description: string; readonly h
 const HEADERS: Readonly<Record<string, Json>> = {
   ETag: { description: 'The version, for If-Match and If-None-Match.', schema: { type: 'string' }, example: '"3"' },
   Location: { description: 'Where the new thing is.', schema: { type: 'string', format: 'uri' } },
-  'X-Request-Id': { description: 'Finds this request in the log and, if it is on record by itself, in the audit trail.', schema: { type: 'string' } },
+  'X-Request-Id': {
+    description: 'Finds this request in the log and, if it is on record by itself, in the audit trail.',
+    schema: { type: 'string' },
+  },
   'Idempotency-Replayed': { description: 'Present when the reply was kept from before.', schema: { const: 'true' } },
   'Retry-After': { description: 'Seconds to wait.', schema: { type: 'integer' } },
   'WWW-Authenticate': { description: 'What is missing (RFC 6750).', schema: { type: 'string' } },

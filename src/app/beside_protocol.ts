@@ -8,6 +8,7 @@ import { describeClient, describeScopes } from '../oidc/descriptions.ts';
 import { describeDetails } from '../oidc/details_in_words.ts';
 import { DPOP_ALGS } from '../oidc/dpop.ts';
 import { loginForOwnPages } from '../oidc/own_login.ts';
+import { changeTogether } from '../oidc/page_changes.ts';
 import { createRegistration } from '../registration/registration.ts';
 import type { AppSettings, House } from './house.ts';
 import type { Protocol } from './protocol.ts';
@@ -26,7 +27,8 @@ export function openBesideProtocol(
     attempts: new LoginAttempts(pool),
     describeClient: describeClient(clients),
     describeScopes: describeScopes(resources, issuer),
-    approvals: new Approvals({ provider, database, trail, policy }),
+    approvals: new Approvals({ provider, database, policy }),
+    changeTogether: changeTogether({ database, trail }),
     logIn: loginForOwnPages({ issuer, provider }),
     describeDetails: describeDetails(house.detailsTypes),
     issuer,

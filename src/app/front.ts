@@ -99,7 +99,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
 /** The lean paths, in front of what answers all else. */
 function leanFront(
   { config, database, log }: AppSettings,
-  { clients, uses, trail, traffic, ring, subjects, refreshFamilies: families, tokens }: House,
+  { clients, uses, trail, traffic, ring, subjects, refreshFamilies: families, tokens, ...house }: House,
   metrics: Metrics,
   { verifier, policy, revocations }: Protocol,
   open: OpenRequest,
@@ -118,6 +118,7 @@ function leanFront(
         subjects,
         families,
         trail,
+        unanswered: house.unanswered,
         idTokenTtlSeconds: ID_TOKEN_SECONDS,
         refreshTtlSeconds,
       }),

@@ -39,6 +39,7 @@ import { AccessTokens } from '../oidc/access_tokens.ts';
 import { pings } from '../oidc/pings.ts';
 import { RefreshFamilies } from '../oidc/refresh_families.ts';
 import { RevokedTokens } from '../oidc/revoked_tokens.ts';
+import { UnansweredUses } from '../oidc/unanswered_uses.ts';
 import { AuthorizationDetailsTypes } from '../resources/authorization_details_types.ts';
 import { ResourceDirectory } from '../resources/resource_directory.ts';
 import { IssuerDirectory } from '../trust/issuer_directory.ts';
@@ -213,7 +214,11 @@ export async function furnish({
         authorities: clientAuthorities,
       })
     : undefined;
-  breaker.alsoTry((itsDatabase) => trail.writeHeld(itsDatabase, HELD_WRITING_MILLISECONDS));
+  const unansweredUses = new UnansweredUses({ database, trail, clock, lastAbsence: () => breaker.lastAbsence });
+  breaker.alsoTry(async (itsDatabase) => {
+    await unansweredUses.settle(itsDatabase);
+    await trail.writeHeld(itsDatabase, HELD_WRITING_MILLISECONDS);
+  });
   guard(pool, breaker);
   // its connection is open before it is needed in a hurry
   await breaker.check();
@@ -232,6 +237,7 @@ export async function furnish({
     refreshFamilies,
     subjects,
     trail,
+    unanswered: unansweredUses,
     auditKeys,
     checkpoints,
     argon2id,

@@ -31,7 +31,9 @@ export function openProtocol({ config, pool, database, log, clock }: AppSettings
   const pages = createProviderPages({ issuer, describeScopes: describeScopes(resources, issuer) });
   const revocations = new Revocations({ database, trail, changes });
   const endpoints = new Endpoints({
+    database,
     trail,
+    unanswered: house.unanswered,
     structured: new StructuredTokens({ tokens, revocations }),
     renderError: pages.renderError,
     jwksMaxAgeSeconds: config.jwksMaxAgeSeconds,
@@ -73,7 +75,7 @@ export function openProtocol({ config, pool, database, log, clock }: AppSettings
       keys: { egress, clock, log },
     },
     clientCertificates: house.clientCertificates,
-    trail,
+    unanswered: house.unanswered,
     tokens,
     statements: house.statements,
     policy,

@@ -12,20 +12,41 @@ const INSERT_BATCH = new PreparedStatement(
   `with link as (
       insert into audit_links (stream, number, previous, first_sequence, begins_at, entries, seal)
       values ($1, $2, $3, $4, $5, $6, $7))
-    insert into audit_events (stream, sequence, occurred_at, event, outcome, actor_type, actor_id, account_id,
-      client_id, address, request_id, details)
-    select stream, sequence, occurred_at, event, outcome, actor->>'type', actor->>'id', account_id, client_id,
-      address, request_id, details
-    from jsonb_to_recordset($8::jsonb) as b(stream uuid, sequence bigint,
-      occurred_at timestamptz, event text, outcome text, actor jsonb, account_id text, client_id text, address text,
-      request_id text, details jsonb)`,
+    ${insertEvents('')}`,
 );
 
-export async function insertBatch(database: Reader, { text, link, hashes, hash }: Batch, keys: Seals): Promise<void> {
+/**
+ * The text of a statement that changes something and puts it on record. `queries` are what stands behind `with`; the last
+ * one is named `effect` and returns one row if the change was made, and none otherwise: then nothing is recorded either.
+ * Its parameters begin with $9, after those of the trail. The statement affects one row for each entry, or none.
+ */
+export function withRecord(queries: string): string {
+  return `with ${queries},
+    link as (
+      insert into audit_links (stream, number, previous, first_sequence, begins_at, entries, seal)
+      select $1::uuid, $2::bigint, $3::bytea, $4::bigint, $5::timestamptz, $6::bytea, $7::bytea from effect)
+    ${insertEvents(', effect')}`;
+}
+
+function insertEvents(provided: string): string {
+  return `insert into audit_events (stream, sequence, occurred_at, event, outcome, actor_type, actor_id, account_id,
+      client_id, address, request_id, details)
+    select b.stream, b.sequence, b.occurred_at, b.event, b.outcome, b.actor->>'type', b.actor->>'id', b.account_id,
+      b.client_id, b.address, b.request_id, b.details
+    from jsonb_to_recordset($8::jsonb) as b(stream uuid, sequence bigint,
+      occurred_at timestamptz, event text, outcome text, actor jsonb, account_id text, client_id text, address text,
+      request_id text, details jsonb)${provided}`;
+}
+
+/** The trail's part of a statement's parameters. */
+export function batchParameters({ text, link, hashes, hash }: Batch, keys: Seals): readonly unknown[] {
   const previous = link.previous && Buffer.from(link.previous, 'base64url');
   const { stream, number, first, begins_at } = link;
-  const seal = keys.seal(hash);
-  await INSERT_BATCH.execute(database, stream, number, previous, first, begins_at, hashes, seal, storableJson(text));
+  return [stream, number, previous, first, begins_at, hashes, keys.seal(hash), storableJson(text)];
+}
+
+export async function insertBatch(database: Reader, batch: Batch, keys: Seals): Promise<void> {
+  await INSERT_BATCH.execute(database, ...batchParameters(batch, keys));
 }
 
 /**

@@ -59,6 +59,10 @@ const TOKENS = {
     from_jti: text.optional().describe('The id of what was exchanged.'),
   }),
   'token.refused': refusal('The token endpoint refuses a request.', { grant_type, ...refused }),
+  'token.undelivered': alarm(
+    'The database may have used up a code or token for a request that was answered with 503. It may be used again.',
+    { grant_type },
+  ),
   'token.revoked': doneOrRefused('A client revokes a token, or is refused to.', {
     token_type: text.optional(),
     jti,

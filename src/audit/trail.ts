@@ -1,13 +1,14 @@
 /**
  * The audit trail: append-only, and evidence. Every entry stands in a stream, numbered without a gap, and is covered by
  * a link that lists its hash and names the link before (chain.ts). Who writes has a stream to itself, so that nobody
- * ever waits for somebody else's link: each of a node's two lanes has one, and each transaction has one. An event that
+ * ever waits for somebody else's link: each of a node's two lanes has one, and each transaction takes one that no other
+ * transaction uses, and gives it back when it is committed. An event that
  * changes nothing else (a token issued, a login failed) waits in a queue for a free lane and is written with all that
  * waits there: a batch forms by itself while the one before is being written, and the answer waits for it. An event of
- * a change is written in that change's own transaction, as a stream that begins and ends with it: it is there with its
- * link, or rolled back with its link. In either case entries and link are ONE statement, so no entry is ever without
- * one, whenever a node dies. A lane whose statement failed can't know whether it was carried out, so it begins another
- * stream. While the database is away, what is given to known clients may wait for its place in memory (held.ts). Each
+ * a change is written in that change's own transaction: it is there with its link, or rolled back with its link. A change
+ * that is one statement can take its events along in that statement. In each case entries and link are ONE statement, so
+ * no entry is ever without one, whenever a node dies. Where a statement failed the node can't know whether it was carried
+ * out, so its stream is given up, and another one begun. While the database is away, what is given to known clients may wait for its place in memory (held.ts). Each
  * link carries a seal (an HMAC under a key that the database doesn't have); once a minute the heads of the streams that
  * grew are put under a signed checkpoint (checkpoints.ts), which looks at the seals first, and compares what the
  * database says of this node's streams with what this node remembers. Exported and verified: evidence.ts, verifier.ts.
@@ -16,7 +17,7 @@ import { DAY_SECONDS, type Clock } from '../base/clock.ts';
 import { Unavailable } from '../base/unavailable.ts';
 import { isAway, storable, type Database, type Tx } from '../db/connection.ts';
 import { afterCommit } from '../db/transaction.ts';
-import { insertBatch, type Seals } from './batch_rows.ts';
+import { batchParameters, insertBatch, type Seals } from './batch_rows.ts';
 import { BATCH_LIMIT, Stream, type Batch, type Draft, type Entry, type Head } from './chain.ts';
 import type { AuditEvent, Origin } from './events.ts';
 import type { HeldEntries } from './held.ts';
@@ -71,6 +72,8 @@ export class AuditTrail {
   readonly #free: (Stream | undefined)[] = Array.from({ length: LANES }, () => undefined);
   #flushing = false;
   readonly #ofTransactions = new WeakMap<Tx, Stream>();
+  /** Streams of transactions that are committed, for those that come next. */
+  readonly #idle: Stream[] = [];
   readonly #written = new Map<string, Head>();
 
   constructor(settings: TrailSettings) {
@@ -104,11 +107,39 @@ export class AuditTrail {
   ): Promise<void> {
     const [first, ...rest] = records.map(({ origin, event }) => this.#draft(origin, event));
     if (!first) return;
-    const stream = this.#ofTransactions.get(tx) ?? new Stream(this.#settings.clock());
-    this.#ofTransactions.set(tx, stream);
+    const stream = this.#streamOf(tx);
     const batch = stream.append([first, ...rest]);
     await insertBatch(tx, batch, this.#settings.keys).catch((error: unknown) => Promise.reject(notWritten(error)));
     afterCommit(tx, () => this.#isWritten(batch));
+  }
+
+  /**
+   * Records events of a change that is one statement, in that statement (`withRecord`): `change` gets the trail's part of
+   * its parameters and answers whether the change was made. Where it wasn't, nothing is on record.
+   */
+  async recordWith(
+    origin: Origin,
+    events: readonly [AuditEvent, ...AuditEvent[]],
+    change: (parameters: readonly unknown[]) => Promise<boolean>,
+  ): Promise<boolean> {
+    const [first, ...rest] = events;
+    const stream = this.#continued(this.#idle.pop());
+    const batch = stream.append([this.#draft(origin, first), ...rest.map((event) => this.#draft(origin, event))]);
+    // where this throws, or nothing was changed, the stream has a gap and is given up
+    if (!(await change(batchParameters(batch, this.#settings.keys)))) return false;
+    this.#idle.push(stream);
+    this.#isWritten(batch);
+    return true;
+  }
+
+  /** The transaction's stream; where it is rolled back the stream is given up with it. */
+  #streamOf(tx: Tx): Stream {
+    const found = this.#ofTransactions.get(tx);
+    if (found) return found;
+    const stream = this.#continued(this.#idle.pop());
+    this.#ofTransactions.set(tx, stream);
+    afterCommit(tx, () => this.#idle.push(stream));
+    return stream;
   }
 
   /** How many requests wait for their events to be written. */

@@ -37,6 +37,12 @@ const EVERY_MILLISECONDS = 250;
 const EVERY_MILLISECONDS_WHILE_OPEN = 50;
 const BACKOFF = { initialDelay: 100, maxDelay: 1_000 };
 
+/** When the database was away, in epoch milliseconds as this node saw it; without `until` it is away still. */
+export interface Absence {
+  readonly since: number;
+  readonly until?: number | undefined;
+}
+
 /** It answers, but takes nothing. */
 class ReadOnly extends Unavailable {}
 
@@ -51,6 +57,7 @@ export class Breaker {
   #alsoTry: (database: Database) => Promise<void> = () => Promise.resolve();
   #look: Promise<boolean> | undefined;
   #loop: Promise<void> | undefined;
+  #lastAbsence: Absence | undefined;
 
   constructor(settings: BreakerSettings) {
     this.#settings = settings;
@@ -72,6 +79,10 @@ export class Breaker {
   /** Whether the database is known to be away. */
   get open(): boolean {
     return this.#policy.state !== CircuitState.Closed;
+  }
+
+  get lastAbsence(): Absence | undefined {
+    return this.#lastAbsence;
   }
 
   /** For metrics: 0 closed, 1 open, 2 half open. */
@@ -119,10 +130,15 @@ export class Breaker {
     const wasOpen = this.open;
     try {
       await this.#policy.execute(() => this.#tryTwice());
-      if (wasOpen) this.#settings.onClose();
+      if (wasOpen) {
+        const until = this.#settings.clock().getTime();
+        this.#lastAbsence = { since: this.#lastAbsence?.since ?? until, until };
+        this.#settings.onClose();
+      }
       return true;
     } catch (error) {
       if (!wasOpen) {
+        this.#lastAbsence = { since: this.#settings.clock().getTime() };
         this.#settings.onOpen(error);
         for (const listener of this.#opened) listener();
       }

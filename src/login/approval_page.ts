@@ -55,7 +55,7 @@ export async function decideApproval(room: LoginRoom, ctx: Context, id: string):
   if (!visitor) return room.logIn(ctx, approvalPath(room, id), await room.provider().Session.get(ctx));
   const approval = await findApproval(room, ctx, visitor, id);
   const { decision } = await readFormFrom(ctx, DecisionForm, tokenFor(visitor, approval));
-  if (decision === 'deny') await room.approvals.deny(approval, originOf(ctx, approval.accountId), requestOf(ctx).now);
+  if (decision === 'deny') await deny(room, ctx, approval);
   // one that was on the screen for long is asked for the password first, too
   else if (decision === 'confirm' || !loggedInSince(visitor, approval)) {
     return room.logIn(ctx, approvalPath(room, id), visitor.session);
@@ -69,12 +69,27 @@ async function approve(room: LoginRoom, ctx: Context, { session }: Visitor, appr
   const { Grant } = room.provider();
   const grant = new Grant({ accountId: approval.accountId, clientId: approval.clientId });
   addScopes(grant, approval.scopes);
-  const grantId = await grant.save();
   const login = { authTime: session.loginTs!, acr: session.acr, amr: session.amr };
-  const origin = originOf(ctx, approval.accountId);
-  const approved = await room.approvals.approve(approval, grantId, login, origin, requestOf(ctx).now);
-  if (!approved) await grant.destroy();
+  const approving = room.changeTogether(ctx, originOf(ctx, approval.accountId), async (changes) => {
+    const grantId = await grant.save();
+    changes.add(async (change) => {
+      if (!(await room.approvals.approve(change, approval, grantId, login))) throw new DecidedMeanwhile();
+    });
+  });
+  await approving.catch((error: unknown) => {
+    if (!(error instanceof DecidedMeanwhile)) throw error;
+  });
 }
+
+async function deny(room: LoginRoom, ctx: Context, approval: Approval): Promise<void> {
+  await room.changeTogether(ctx, originOf(ctx, approval.accountId), async (changes) => {
+    changes.add(async (change) => {
+      await room.approvals.deny(change, approval);
+    });
+  });
+}
+
+class DecidedMeanwhile extends Error {}
 
 async function findApproval(room: LoginRoom, ctx: Context, { account }: Visitor, id: string): Promise<Approval> {
   const approval = await room.approvals.find(account.accountId, id, requestOf(ctx).now);

@@ -5,9 +5,7 @@ import { z } from 'zod';
 import { findAccount } from '../accounts/account.ts';
 import { rememberConsent, type ConsentedScopes } from '../accounts/consents.ts';
 import { invalid } from '../base/refusal.ts';
-import { transact } from '../db/transaction.ts';
 import { readForm } from '../http/form_body.ts';
-import { requestOf } from '../http/request_context.ts';
 import { refuseRequest, resumeWith, stepPath, type Step } from './interaction.ts';
 import type { Detail } from './pages.ts';
 import { describePermissions } from './permissions.ts';
@@ -47,33 +45,27 @@ export async function decideConsent(room: LoginRoom, ctx: Context, step: Step): 
 
   const accountId = accountOf(step);
   const clientId = clientOf(step);
-  await room.trail.record(originOf(ctx, accountId), {
-    event: 'consent.denied',
-    outcome: 'refused',
-    accountId,
-    clientId,
-  });
-  await refuseRequest(room, ctx);
+  const event = { event: 'consent.denied', outcome: 'refused', accountId, clientId } as const;
+  await refuseRequest(room, ctx, originOf(ctx, accountId), event);
 }
 
-async function allow(room: LoginRoom, ctx: Context, step: Step, remembered: boolean): Promise<void> {
+/** The grant, the consent and the record of it are on disk together, or none of them is. */
+function allow(room: LoginRoom, ctx: Context, step: Step, remembered: boolean): Promise<void> {
   const accountId = accountOf(step);
   const clientId = clientOf(step);
   const asked = askedFor(step);
-  const grantId = await extendGrant(room, step, asked);
-  const origin = originOf(ctx, accountId);
-  await transact(room.database, async (tx) => {
-    const change = { tx, trail: room.trail, origin, now: requestOf(ctx).now };
-    if (remembered) await rememberConsent(change, accountId, clientId, asked);
-    const types = detailsOf(room, step).map(({ type }) => type);
-    const details = {
-      scopes: namesOf(asked),
-      ...(types.length > 0 && { authorization_details_types: [...new Set(types)] }),
-      remembered,
-    };
-    await room.trail.recordIn(tx, origin, { event: 'consent.given', outcome: 'success', accountId, clientId, details });
+  const types = detailsOf(room, step).map(({ type }) => type);
+  const details = {
+    scopes: namesOf(asked),
+    ...(types.length > 0 && { authorization_details_types: [...new Set(types)] }),
+    remembered,
+  };
+  return resumeWith(room, ctx, originOf(ctx, accountId), async (changes) => {
+    const grantId = await extendGrant(room, step, asked);
+    if (remembered) changes.add((change) => rememberConsent(change, accountId, clientId, asked));
+    changes.record({ event: 'consent.given', outcome: 'success', accountId, clientId, details });
+    return { consent: { grantId } };
   });
-  await resumeWith(room, ctx, { consent: { grantId } });
 }
 
 /** Adds what was allowed to the grant that the application has, or begins one. */

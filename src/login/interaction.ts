@@ -1,8 +1,9 @@
 /** One stop of an authorization request on its way: what oidc-provider wants from the person, and the way back to it. */
 import type { Context } from 'koa';
 import { errors, type InteractionResults, type Provider } from 'oidc-provider';
+import type { AuditEvent, Origin } from '../audit/events.ts';
 import type { Application } from './pages.ts';
-import { findApplication, type LoginRoom } from './room.ts';
+import { findApplication, type LoginRoom, type PageChanges } from './room.ts';
 
 export type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>;
 
@@ -36,16 +37,31 @@ export function stepPath({ views }: LoginRoom, uid: string, action?: 'login' | '
   return views.path(`/interaction/${uid}${action ? `/${action}` : ''}`);
 }
 
-/** Hands the outcome to oidc-provider and sends the browser back to it. 303: a form's fields must not travel on. */
-export async function resumeWith(room: LoginRoom, ctx: Context, result: InteractionResults): Promise<void> {
-  // a consent comes on top of the login before it; a login starts from nothing
-  const mergeWithLastSubmission = 'consent' in result;
-  const back = await room.provider().interactionResult(ctx.req, ctx.res, result, { mergeWithLastSubmission });
+/**
+ * Hands the outcome to oidc-provider and sends the browser back to it. `decide` makes the outcome; what it changes and
+ * records is committed together with it. 303: a form's fields must not travel on.
+ */
+export async function resumeWith(
+  room: LoginRoom,
+  ctx: Context,
+  origin: Origin,
+  decide: (changes: PageChanges) => Promise<InteractionResults>,
+): Promise<void> {
+  let back = '';
+  await room.changeTogether(ctx, origin, async (changes) => {
+    const result = await decide(changes);
+    // a consent comes on top of the login before it; a login starts from nothing
+    const mergeWithLastSubmission = 'consent' in result;
+    back = await room.provider().interactionResult(ctx.req, ctx.res, result, { mergeWithLastSubmission });
+  });
   ctx.status = 303;
   ctx.redirect(back);
 }
 
-/** The person does not want to: the application is told (RFC 6749 §4.1.2.1). */
-export function refuseRequest(room: LoginRoom, ctx: Context): Promise<void> {
-  return resumeWith(room, ctx, { error: 'access_denied', error_description: 'the end-user denied the request' });
+/** The person does not want to: the application is told (RFC 6749 §4.1.2.1). `event` says what they did not want. */
+export function refuseRequest(room: LoginRoom, ctx: Context, origin: Origin, event?: AuditEvent): Promise<void> {
+  return resumeWith(room, ctx, origin, async (changes) => {
+    if (event) changes.record(event);
+    return { error: 'access_denied', error_description: 'the end-user denied the request' };
+  });
 }

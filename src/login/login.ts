@@ -12,7 +12,7 @@ import { decideConsent, showConsent } from './consent_step.ts';
 import { openStep, refuseRequest, stepPath, type Step } from './interaction.ts';
 import { showLogin, submitLogin } from './login_step.ts';
 import type { Page } from './pages.ts';
-import type { LoginDependencies, LoginRoom } from './room.ts';
+import { originOf, type LoginDependencies, type LoginRoom } from './room.ts';
 import { demandSameOrigin } from './same_origin.ts';
 import { catchTrouble } from './trouble.ts';
 
@@ -34,7 +34,7 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
   router.get('/interaction/:uid', onStep(room, showStep));
   router.post('/interaction/:uid/login', onStep(room, only('login', submitLogin)));
   router.post('/interaction/:uid/consent', onStep(room, only('consent', decideConsent)));
-  router.post('/interaction/:uid/cancel', onStep(room, only('login', refuseRequest)));
+  router.post('/interaction/:uid/cancel', onStep(room, only('login', cancel)));
 
   router.get('/account', (ctx) => showAccount(room, ctx));
   router.get('/account/login', (ctx) => logInToAccount(room, ctx));
@@ -61,6 +61,10 @@ async function showStep(room: LoginRoom, ctx: Context, step: Step): Promise<void
   const show = STEPS[step.interaction.prompt.name];
   if (!show) throw new Error(`There is no page for the prompt '${step.interaction.prompt.name}'.`);
   await show(room, ctx, step);
+}
+
+function cancel(room: LoginRoom, ctx: Context): Promise<void> {
+  return refuseRequest(room, ctx, originOf(ctx));
 }
 
 /** A form that comes late, such as one from the browser's history, is answered with the page of the step at hand. */

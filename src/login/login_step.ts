@@ -76,18 +76,15 @@ export async function submitLogin(room: LoginRoom, ctx: Context, step: Step): Pr
   await finish(room, ctx, step, outcome.account.accountId, remember);
 }
 
-async function finish(room: LoginRoom, ctx: Context, step: Step, accountId: string, remember: boolean): Promise<void> {
+/** The login and the record of it are on disk together, or neither is. */
+function finish(room: LoginRoom, ctx: Context, step: Step, accountId: string, remember: boolean): Promise<void> {
   const { clientId } = step;
   const amr = ['pwd']; // RFC 8176
-  await room.trail.record(originOf(ctx, accountId), {
-    event: 'login.succeeded',
-    outcome: 'success',
-    accountId,
-    clientId,
-    details: { amr },
-  });
   const acr = acrOf(amr);
-  await resumeWith(room, ctx, { login: { accountId, amr, ...(acr !== undefined && { acr }), remember } });
+  return resumeWith(room, ctx, originOf(ctx, accountId), async (changes) => {
+    changes.record({ event: 'login.succeeded', outcome: 'success', accountId, clientId, details: { amr } });
+    return { login: { accountId, amr, ...(acr !== undefined && { acr }), remember } };
+  });
 }
 
 async function refuseForNow(

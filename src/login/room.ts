@@ -3,7 +3,8 @@ import type { Context } from 'koa';
 import type { Provider } from 'oidc-provider';
 import type { Approval, ApprovingLogin } from '../accounts/approval.ts';
 import type { PasswordCheck } from '../accounts/password_check.ts';
-import type { Actor, Origin } from '../audit/events.ts';
+import type { Change } from '../audit/change.ts';
+import type { Actor, AuditEvent, Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import type { Database } from '../db/connection.ts';
 import { requestOf } from '../http/request_context.ts';
@@ -26,6 +27,8 @@ export interface LoginDependencies {
   /** Scopes in words: every one that is asked about, each under the API it belongs to. */
   readonly describeScopes: (request: ScopeRequest) => readonly Permissions[];
   readonly approvals: Approvals;
+  /** Commits what the library's models store and what a page changes itself together, with its events. */
+  readonly changeTogether: ChangeTogether;
   /** Sends a browser to log in, or to log in again, and then to one of our own pages. */
   readonly logIn: (ctx: Context, page: string, session: Session) => Promise<void>;
   /** Authorization details (RFC 9396) in words: every one of them, with every member. */
@@ -39,9 +42,18 @@ export interface Approvals {
   waiting(accountId: string, now: Date): Promise<readonly Approval[]>;
   find(accountId: string, id: string, now: Date): Promise<Approval | undefined>;
   /** Both answer whether the request still waited. */
-  approve(approval: Approval, grantId: string, login: ApprovingLogin, origin: Origin, now: Date): Promise<boolean>;
-  deny(approval: Approval, origin: Origin, now: Date): Promise<boolean>;
+  approve(change: Change, approval: Approval, grantId: string, login: ApprovingLogin): Promise<boolean>;
+  deny(change: Change, approval: Approval): Promise<boolean>;
 }
+
+/** What one request of a page changes. */
+export interface PageChanges {
+  /** Runs in the transaction, after what the library's models have stored so far. It may run again. */
+  add(write: (change: Change) => Promise<void>): void;
+  record(event: AuditEvent): void;
+}
+
+type ChangeTogether = (ctx: Context, origin: Origin, work: (changes: PageChanges) => Promise<void>) => Promise<void>;
 
 export interface ScopeRequest {
   readonly openid: readonly string[];

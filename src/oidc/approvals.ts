@@ -7,13 +7,11 @@ import { errors, type AdapterPayload, type Provider } from 'oidc-provider';
 import { sql, type Selectable } from 'kysely';
 import type { Approval, ApprovingLogin } from '../accounts/approval.ts';
 import type { EventOf } from '../audit/catalogue.ts';
-import type { Origin } from '../audit/events.ts';
-import type { AuditTrail } from '../audit/trail.ts';
+import type { Change } from '../audit/change.ts';
 import { epochSeconds } from '../base/clock.ts';
 import { sha256, type Digest } from '../base/secret.ts';
 import type { Database } from '../db/connection.ts';
 import type { Tables } from '../db/tables.ts';
-import { transact } from '../db/transaction.ts';
 import { refuseWithoutGrant } from './artifacts.ts';
 import { requestName } from './backchannel_requests.ts';
 import { sendPing } from './pings.ts';
@@ -23,7 +21,6 @@ import type { ResourcePolicy } from './resource_policy.ts';
 export interface ApprovalsSettings {
   readonly provider: () => Provider;
   readonly database: Database;
-  readonly trail: AuditTrail;
   readonly policy: ResourcePolicy;
 }
 
@@ -59,64 +56,29 @@ export class Approvals {
   }
 
   /** Gives the client the grant. Answers whether the request still waited. */
-  async approve(
-    approval: Approval,
-    grantId: string,
-    login: ApprovingLogin,
-    origin: Origin,
-    now: Date,
-  ): Promise<boolean> {
+  async approve(change: Change, approval: Approval, grantId: string, login: ApprovingLogin): Promise<boolean> {
     const { authTime, acr, amr } = login;
     const { openid, claims, resources } = approval.scopes;
     const scopes = [...openid, ...claims, ...Object.values(resources).flat()];
-    const change = { status: 'approved', grant_id: sha256(grantId) } as const;
-    const details = { request: approval.id, scopes };
-    const event = { event: 'backchannel_authentication.approved', outcome: 'success', details } as const;
-    return this.#decide(approval, change, { grantId, authTime, acr, amr }, event, origin, now);
+    return decide(change, approval, {
+      set: { status: 'approved', grant_id: sha256(grantId) },
+      payload: { grantId, authTime, acr, amr },
+      event: {
+        event: 'backchannel_authentication.approved',
+        outcome: 'success',
+        details: { request: approval.id, scopes },
+      },
+    });
   }
 
   /** Answers whether the request still waited. */
-  async deny(approval: Approval, origin: Origin, now: Date): Promise<boolean> {
+  async deny(change: Change, approval: Approval): Promise<boolean> {
     const { error } = new errors.AccessDenied();
-    const outcome = { error, errorDescription: 'the end-user denied the request' };
-    const details = { request: approval.id };
-    const event = { event: 'backchannel_authentication.denied', outcome: 'refused', details } as const;
-    return this.#decide(approval, { status: 'denied' }, outcome, event, origin, now);
-  }
-
-  #decide(
-    { id, accountId, clientId }: Approval,
-    change: { readonly status: 'approved' | 'denied'; readonly grant_id?: Digest },
-    outcome: Readonly<Record<string, unknown>>,
-    event: EventOf<`backchannel_authentication.${'approved' | 'denied'}`>,
-    origin: Origin,
-    now: Date,
-  ): Promise<boolean> {
-    const { database, trail } = this.#settings;
-    const deciding = transact(database, async (tx) => {
-      const decided = await tx
-        .updateTable('backchannel_requests')
-        .set({
-          ...change,
-          payload: sql`payload || ${JSON.stringify(outcome)}::jsonb`,
-          // whoever polled a moment ago, and is told, need not wait for the tokens
-          polled_at: null,
-        })
-        .where('auth_req_id', '=', digestIn(id))
-        .where('account_id', '=', accountId)
-        .where('status', '=', 'pending')
-        .where('expires_at', '>', now)
-        .returning(['ping_id', 'ping_data_key_id', 'ping', 'expires_at'])
-        .executeTakeFirst();
-      if (!decided) return false;
-      const { ping_id: messageId, ping_data_key_id: dataKeyId, ping: box, expires_at: expiresAt } = decided;
-      if (messageId !== null && dataKeyId !== null && box !== null) {
-        await sendPing(tx, { messageId, dataKeyId, box }, { clientId, accountId, expiresAt }, now);
-      }
-      await trail.recordIn(tx, origin, { ...event, accountId, clientId });
-      return true;
+    return decide(change, approval, {
+      set: { status: 'denied' },
+      payload: { error, errorDescription: 'the end-user denied the request' },
+      event: { event: 'backchannel_authentication.denied', outcome: 'refused', details: { request: approval.id } },
     });
-    return refuseWithoutGrant(deciding);
   }
 
   #select(accountId: string) {
@@ -143,6 +105,41 @@ export class Approvals {
       loginSince: loginSince(row, now),
     };
   }
+}
+
+interface Decision {
+  readonly set: { readonly status: 'approved' | 'denied'; readonly grant_id?: Digest };
+  readonly payload: Readonly<Record<string, unknown>>;
+  readonly event: EventOf<`backchannel_authentication.${'approved' | 'denied'}`>;
+}
+
+async function decide(
+  { tx, trail, origin, now }: Change,
+  { id, accountId, clientId }: Approval,
+  { set, payload, event }: Decision,
+): Promise<boolean> {
+  const deciding = tx
+    .updateTable('backchannel_requests')
+    .set({
+      ...set,
+      payload: sql`payload || ${JSON.stringify(payload)}::jsonb`,
+      // a client that polled a moment ago, and is told, need not wait for the tokens
+      polled_at: null,
+    })
+    .where('auth_req_id', '=', digestIn(id))
+    .where('account_id', '=', accountId)
+    .where('status', '=', 'pending')
+    .where('expires_at', '>', now)
+    .returning(['ping_id', 'ping_data_key_id', 'ping', 'expires_at'])
+    .executeTakeFirst();
+  const decided = await refuseWithoutGrant(deciding);
+  if (!decided) return false;
+  const { ping_id: messageId, ping_data_key_id: dataKeyId, ping: box, expires_at: expiresAt } = decided;
+  if (messageId !== null && dataKeyId !== null && box !== null) {
+    await sendPing(tx, { messageId, dataKeyId, box }, { clientId, accountId, expiresAt }, now);
+  }
+  await trail.recordIn(tx, origin, { ...event, accountId, clientId });
+  return true;
 }
 
 /** Any text: what is no digest finds nothing. */

@@ -6,16 +6,19 @@ import { createHash } from 'node:crypto';
 import { errors, Provider, type Adapter, type AdapterPayload } from 'oidc-provider';
 import { sql } from 'kysely';
 import { addSeconds, epochSeconds, type Clock } from '../base/clock.ts';
-import { sha256 } from '../base/secret.ts';
-import type { Database } from '../db/connection.ts';
+import { sha256, type Digest } from '../base/secret.ts';
+import { Unavailable } from '../base/unavailable.ts';
+import type { Database, Tx } from '../db/connection.ts';
 import { open, seal } from '../vault/seal.ts';
 import { keyOfProof } from './dpop.ts';
 import { endGrant, GrantStore } from './grant_store.ts';
 import { payloadJson } from './payload_json.ts';
 import { keepRelated, takeSession } from './read_together.ts';
 import type { RefreshFamilies } from './refresh_families.ts';
+import { LostRace, writeWithRequest } from './request_writes.ts';
 import { SessionStore } from './session_store.ts';
-import { readTokenRow, type TokenRow } from './token_rows.ts';
+import { readTokenRow, takeBackToken, takeBackUse, useArtifact, type TokenRow } from './token_rows.ts';
+import type { UnansweredUses } from './unanswered_uses.ts';
 
 export interface ArtifactSettings {
   readonly database: Database;
@@ -23,8 +26,7 @@ export interface ArtifactSettings {
   /** For how long a consumed refresh token presented again still gets a successor, for answers that were lost. */
   readonly refreshGraceSeconds: number;
   readonly families: RefreshFamilies;
-  /** Hears that something single-use was presented again, and that its family is gone. */
-  readonly onReuse: (kind: string, grantId: string | undefined) => void;
+  readonly unanswered: UnansweredUses;
 }
 
 /** The kinds whose life hangs on a grant. */
@@ -35,6 +37,9 @@ const UNDER_A_GRANT = new Set(['AccessToken', 'AuthorizationCode', 'RefreshToken
  * their own id, which is not stored, gives.
  */
 const SEALED = new Set(['Interaction', 'PushedAuthorizationRequest']);
+
+/** What a person has done so far, which stands though the request that it is for is refused. */
+const OF_THE_PERSON = new Set(['Session', 'Interaction']);
 
 /** The kinds after which the library asks for what belongs to them. */
 const RELATED = new Set(['AuthorizationCode', 'RefreshToken', 'Session']);
@@ -65,21 +70,31 @@ class ArtifactStore implements Adapter {
       account_id: (this.#kind === 'Interaction' ? loggedInTo(payload) : payload.accountId) ?? null,
       uid: this.#kind === 'Session' ? (payload.uid ?? null) : null,
     };
-    if (payload.parJti !== undefined) await this.#keepPushedRequest(payload.parJti, values.expires_at);
-    await refuseWithoutGrant(
-      database
-        .insertInto('artifacts')
-        .values({
-          kind: this.#kind,
-          artifact_id: sha256(id),
-          grant_id: UNDER_A_GRANT.has(this.#kind) && payload.grantId ? sha256(payload.grantId) : null,
-          client_id: payload.clientId ?? null,
-          consumed_at: null,
-          created_at: now,
-          ...values,
-        })
-        .onConflict((clash) => clash.columns(['kind', 'artifact_id']).doUpdateSet(values))
-        .execute(),
+    const row = {
+      kind: this.#kind,
+      artifact_id: sha256(id),
+      grant_id: UNDER_A_GRANT.has(this.#kind) && payload.grantId ? sha256(payload.grantId) : null,
+      client_id: payload.clientId ?? null,
+      consumed_at: null,
+      created_at: now,
+      ...values,
+    };
+    const { parJti } = payload;
+    await writeWithRequest(
+      database,
+      async (tx) => {
+        if (parJti !== undefined) await keepPushedRequest(tx, parJti, values.expires_at);
+        const storing = tx
+          .insertInto('artifacts')
+          .values(row)
+          .onConflict((clash) => clash.columns(['kind', 'artifact_id']).doUpdateSet(values))
+          .execute();
+        await refuseWithoutGrant(storing);
+      },
+      {
+        evenIfRefused: OF_THE_PERSON.has(this.#kind),
+        takeBack: row.grant_id ? (tx) => takeBackToken(tx, { kind: row.kind, id: row.artifact_id }) : undefined,
+      },
     );
   }
 
@@ -128,41 +143,37 @@ class ArtifactStore implements Adapter {
 
   /**
    * Of any number of requests at once, one finds the row unconsumed. The others have presented something that was
-   * used already: their family ends here, before they could get anything.
+   * used already: they get nothing, and their family ends.
    */
   async consume(id: string): Promise<void> {
     const { database, clock, families } = this.#settings;
     const now = clock();
     const graceBegan = this.#graceBegan(now);
     const keptUntil = this.#kind === 'RefreshToken' ? families.keptUntil(id, now) : undefined;
-    const { numUpdatedRows } = await database
-      .updateTable('artifacts')
-      .set({
-        consumed_at: sql<Date>`coalesce(consumed_at, ${now}::timestamptz)`,
-        expires_at: sql<Date>`least(expires_at, ${keptUntil ?? null}::timestamptz)`,
-      })
-      .where('kind', '=', this.#kind)
-      .where('artifact_id', '=', sha256(id))
-      .where(({ or, eb }) =>
-        or([eb('consumed_at', 'is', null), ...(graceBegan ? [eb('consumed_at', '>', graceBegan)] : [])]),
-      )
-      .executeTakeFirst();
-    if (numUpdatedRows > 0n) return;
-    if (this.#kind === 'PushedAuthorizationRequest') this.#refuseUsedRequest();
-    await this.#endFamily(id);
+    const used = { kind: this.#kind, id: sha256(id) };
+    await writeWithRequest(
+      database,
+      async (tx) => {
+        if (!(await useArtifact(tx, used, { now, keptUntil, graceBegan }))) await this.#refuseUsed(tx, used.id);
+      },
+      { takeBack: (tx) => takeBackUse(tx, used, now) },
+    );
   }
 
   async destroy(id: string): Promise<void> {
-    await this.#settings.database
-      .deleteFrom('artifacts')
-      .where('kind', '=', this.#kind)
-      .where('artifact_id', '=', sha256(id))
-      .execute();
+    const { database } = this.#settings;
+    await writeWithRequest(
+      database,
+      async (tx) => {
+        await tx.deleteFrom('artifacts').where('kind', '=', this.#kind).where('artifact_id', '=', sha256(id)).execute();
+      },
+      { evenIfRefused: OF_THE_PERSON.has(this.#kind) },
+    );
   }
 
   /** Whatever the kind: the grant row goes, and everything under it with it. */
   async revokeByGrantId(grantId: string): Promise<void> {
-    await endGrant(this.#settings.database, grantId);
+    await writeWithRequest(this.#settings.database, (tx) => endGrant(tx, grantId));
   }
 
   /** What is missing is asked for again, and is not found then either. */
@@ -182,6 +193,8 @@ class ArtifactStore implements Adapter {
   /** Within its grace a consumed refresh token looks unused, but at the token endpoint only. */
   #consumption(consumedAt: Date | null): { consumed?: number } {
     if (!consumedAt) return {};
+    if (this.#settings.unanswered.isUnsettled(consumedAt))
+      throw new Unavailable('It is not settled whether this was used.');
     const graceBegan = this.#graceBegan(this.#settings.clock());
     const graceful = graceBegan && consumedAt > graceBegan && Provider.ctx?.oidc.route === 'token';
     return graceful ? {} : { consumed: epochSeconds(consumedAt) };
@@ -191,30 +204,22 @@ class ArtifactStore implements Adapter {
   #graceBegan(now: Date): Date | undefined {
     const { refreshGraceSeconds } = this.#settings;
     if (this.#kind !== 'RefreshToken' || refreshGraceSeconds === 0) return undefined;
-    return addSeconds(now, -refreshGraceSeconds);
+    return this.#settings.unanswered.before(now, refreshGraceSeconds);
   }
 
-  /** For as long as the interaction may end in an answer, the row must be there to say that there was one already. */
-  async #keepPushedRequest(id: string, until: Date): Promise<void> {
-    await this.#settings.database
-      .updateTable('artifacts')
-      .set({ expires_at: sql<Date>`greatest(expires_at, ${until}::timestamptz)` })
-      .where('kind', '=', 'PushedAuthorizationRequest')
-      .where('artifact_id', '=', sha256(id))
-      .execute();
-  }
-
-  #refuseUsedRequest(): never {
-    this.#settings.onReuse(this.#kind, undefined);
-    throw new errors.InvalidRequestUri('request_uri was used already');
-  }
-
-  async #endFamily(id: string): Promise<never> {
-    const row = await this.#select().where('artifact_id', '=', sha256(id)).executeTakeFirst();
-    const grantId = row && (row.payload as AdapterPayload).grantId;
-    if (grantId) await endGrant(this.#settings.database, grantId);
-    this.#settings.onReuse(this.#kind, grantId);
-    throw new errors.InvalidGrant(`${this.#kind} was used already`);
+  async #refuseUsed(tx: Tx, artifactId: Digest): Promise<never> {
+    if (this.#kind === 'PushedAuthorizationRequest') {
+      throw new LostRace(new errors.InvalidRequestUri('request_uri was used already'), 'request_uri.reused');
+    }
+    const row = await tx
+      .selectFrom('artifacts')
+      .select('payload')
+      .where('kind', '=', this.#kind)
+      .where('artifact_id', '=', artifactId)
+      .executeTakeFirst();
+    const refusal = new errors.InvalidGrant(`${this.#kind} was used already`);
+    const event = this.#kind === 'RefreshToken' ? 'refresh_token.reused' : 'code.reused';
+    throw new LostRace(refusal, event, (row?.payload as { grantId?: string } | undefined)?.grantId);
   }
 
   #packed(id: string, { jti: _, ...payload }: AdapterPayload): object {
@@ -236,6 +241,16 @@ class ArtifactStore implements Adapter {
  */
 function loggedInTo({ result }: AdapterPayload): string | undefined {
   return result?.login?.accountId;
+}
+
+/** For as long as the interaction may end in an answer, the row must be there to say that there was one already. */
+async function keepPushedRequest(tx: Tx, id: string, until: Date): Promise<void> {
+  await tx
+    .updateTable('artifacts')
+    .set({ expires_at: sql<Date>`greatest(expires_at, ${until}::timestamptz)` })
+    .where('kind', '=', 'PushedAuthorizationRequest')
+    .where('artifact_id', '=', sha256(id))
+    .execute();
 }
 
 const FOREIGN_KEY_VIOLATION = '23503';

@@ -98,12 +98,13 @@ async function accountHintedAt(
 }
 
 /** What was signed is asked once: a request object that comes again, on whichever node, is somebody else's copy. */
-async function useRequestObject(database: Database, { oidc }: KoaContextWithOIDC): Promise<void> {
+async function useRequestObject(database: Database, ctx: KoaContextWithOIDC): Promise<void> {
+  const { oidc } = ctx;
   const { request } = (oidc.body ?? {}) as { request?: string };
   if (request === undefined) return;
   const { jti, exp } = decodeJwt(request);
   const issuer = oidc.client!.clientId;
-  if (await useOnce(database, 'request_object', { issuer, jti: jti!, until: exp! })) return;
-  noteReplay('request_object.replayed');
+  if (await useOnce(ctx, database, 'request_object', { issuer, jti: jti!, until: exp! })) return;
+  noteReplay(ctx, 'request_object.replayed');
   throw new errors.InvalidRequest('the request object was used already');
 }

@@ -7,9 +7,9 @@ import { Provider, type Client } from 'oidc-provider';
 import { announceLogouts, BACKCHANNEL_LOGOUT } from '../accounts/logouts.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Database } from '../db/connection.ts';
-import { transact } from '../db/transaction.ts';
 import type { Kind, Verdict } from '../outbox/kind.ts';
 import { notesOf } from './notes.ts';
+import { writeWithRequest } from './request_writes.ts';
 
 /** About a day, after which an application's own session is over. */
 const RETRIES = { attemptsAtMost: 30, firstWaitSeconds: 5, longestWaitSeconds: 3_600 };
@@ -36,7 +36,8 @@ export function postponeLogouts(provider: Provider, { database, clock }: { datab
   prototype.backchannelLogout = async function (accountId, sid) {
     if (Provider.ctx?.oidc.params?.['logout']) return;
     const ended = { accountId, payload: { authorizations: { [this.clientId]: { sid } } } };
-    await transact(database, (tx) => announceLogouts(tx, [ended], clock()));
+    const now = clock();
+    await writeWithRequest(database, (tx) => announceLogouts(tx, [ended], now));
   };
   // the library would go on as if nothing had happened
   provider.on('backchannel.error', (ctx, error) => {

@@ -6,24 +6,22 @@
 import { errors, Provider, type Adapter, type AdapterPayload, type KoaContextWithOIDC } from 'oidc-provider';
 import { sql } from 'kysely';
 import type { AuditEvent } from '../audit/events.ts';
-import type { AuditTrail } from '../audit/trail.ts';
 import { addSeconds, DAY_SECONDS, epochSeconds, type Clock } from '../base/clock.ts';
 import { sha256, type Digest } from '../base/secret.ts';
 import type { Database, Tx } from '../db/connection.ts';
-import { transact } from '../db/transaction.ts';
 import { requestOf } from '../http/request_context.ts';
 import type { SealedSecret } from '../outbox/message.ts';
 import type { Vault } from '../vault/vault.ts';
 import { refuseWithoutGrant } from './artifacts.ts';
 import { endGrant } from './grant_store.ts';
-import { originOf } from './notes.ts';
+import { note } from './notes.ts';
 import { payloadJson } from './payload_json.ts';
 import { sealPing } from './pings.ts';
-import { countPoll, INTERVAL_SECONDS, takeDecision } from './polling.ts';
+import { countPoll, INTERVAL_SECONDS, takeBackDecision, takeDecision } from './polling.ts';
+import { writeWithRequest } from './request_writes.ts';
 
 export interface BackchannelRequestSettings {
   readonly database: Database;
-  readonly trail: AuditTrail;
   readonly clock: Clock;
   readonly vault: Vault;
 }
@@ -58,39 +56,36 @@ export class BackchannelRequestStore implements Adapter {
 
   /** A request that waits for its person, and the record of it, which whoever notifies people may follow. */
   async upsert(id: string, payload: AdapterPayload, expiresIn: number): Promise<void> {
-    const { database, trail, clock } = this.#settings;
+    const { database, clock } = this.#settings;
     const ctx = Provider.ctx!;
     const now = clock();
     const expiresAt = addSeconds(now, expiresIn);
     const { binding_message: message } = payload.params ?? {};
     const ping = await this.#ping(ctx, id, payload, now);
-    const beginning = transact(database, async (tx) => {
+    const row = {
+      auth_req_id: sha256(id),
+      client_id: payload.clientId!,
+      account_id: payload.accountId!,
+      status: 'pending' as const,
+      grant_id: null,
+      binding_message: typeof message === 'string' ? message : null,
+      max_age_seconds: maxAgeSeconds(ctx) ?? null,
+      address: requestOf(ctx).address,
+      payload: payloadJson({ ...packed(payload), asked_claims: [...ctx.oidc.requestParamClaims] }),
+      ping_id: ping?.messageId ?? null,
+      ping_data_key_id: ping?.dataKeyId ?? null,
+      ping: ping?.box ?? null,
+      interval_seconds: INTERVAL_SECONDS,
+      polled_at: null,
+      consumed_at: null,
+      created_at: now,
+      expires_at: expiresAt,
+    };
+    note(ctx, requested(id, payload, expiresAt));
+    await writeWithRequest(database, async (tx) => {
       await demandRoom(tx, payload, now);
-      await tx
-        .insertInto('backchannel_requests')
-        .values({
-          auth_req_id: sha256(id),
-          client_id: payload.clientId!,
-          account_id: payload.accountId!,
-          status: 'pending',
-          grant_id: null,
-          binding_message: typeof message === 'string' ? message : null,
-          max_age_seconds: maxAgeSeconds(ctx) ?? null,
-          address: requestOf(ctx).address,
-          payload: payloadJson({ ...packed(payload), asked_claims: [...ctx.oidc.requestParamClaims] }),
-          ping_id: ping?.messageId ?? null,
-          ping_data_key_id: ping?.dataKeyId ?? null,
-          ping: ping?.box ?? null,
-          interval_seconds: INTERVAL_SECONDS,
-          polled_at: null,
-          consumed_at: null,
-          created_at: now,
-          expires_at: expiresAt,
-        })
-        .execute();
-      await trail.recordIn(tx, originOf(ctx), requested(id, payload, expiresAt));
+      await refuseWithoutGrant(tx.insertInto('backchannel_requests').values(row).execute());
     });
-    await refuseWithoutGrant(beginning);
   }
 
   /** The library looks for one at the token endpoint alone: this is a poll. */
@@ -104,16 +99,25 @@ export class BackchannelRequestStore implements Adapter {
 
   async consume(id: string): Promise<void> {
     const { database, clock } = this.#settings;
-    const taken = await takeDecision(database, BACKCHANNEL_REQUESTS, { digest: sha256(id), now: clock() });
-    if (!taken) throw new errors.InvalidGrant('the auth_req_id was used already');
+    const use = { digest: sha256(id), now: clock() };
+    await writeWithRequest(
+      database,
+      async (tx) => {
+        const taken = await takeDecision(tx, BACKCHANNEL_REQUESTS, use);
+        if (!taken) throw new errors.InvalidGrant('the auth_req_id was used already');
+      },
+      { takeBack: (tx) => takeBackDecision(tx, BACKCHANNEL_REQUESTS, use) },
+    );
   }
 
   async destroy(id: string): Promise<void> {
-    await this.#settings.database.deleteFrom('backchannel_requests').where('auth_req_id', '=', sha256(id)).execute();
+    await writeWithRequest(this.#settings.database, async (tx) => {
+      await tx.deleteFrom('backchannel_requests').where('auth_req_id', '=', sha256(id)).execute();
+    });
   }
 
   async revokeByGrantId(grantId: string): Promise<void> {
-    await endGrant(this.#settings.database, grantId);
+    await writeWithRequest(this.#settings.database, (tx) => endGrant(tx, grantId));
   }
 
   findByUid(): Promise<undefined> {

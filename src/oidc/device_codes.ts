@@ -6,22 +6,20 @@
 import { errors, Provider, type Adapter, type AdapterPayload, type KoaContextWithOIDC } from 'oidc-provider';
 import type { ExpressionBuilder } from 'kysely';
 import type { AuditEvent } from '../audit/events.ts';
-import type { AuditTrail } from '../audit/trail.ts';
 import { addSeconds, epochSeconds, type Clock } from '../base/clock.ts';
 import { sha256, type Digest } from '../base/secret.ts';
 import { Unavailable } from '../base/unavailable.ts';
 import type { Database } from '../db/connection.ts';
 import type { Tables } from '../db/tables.ts';
-import { transact } from '../db/transaction.ts';
 import { refuseWithoutGrant } from './artifacts.ts';
 import { endGrant } from './grant_store.ts';
-import { DEVICE_PAGES, originOf } from './notes.ts';
+import { DEVICE_PAGES, note } from './notes.ts';
 import { payloadJson } from './payload_json.ts';
-import { countPoll, INTERVAL_SECONDS, takeDecision } from './polling.ts';
+import { countPoll, INTERVAL_SECONDS, takeBackDecision, takeDecision } from './polling.ts';
+import { writeWithRequest } from './request_writes.ts';
 
 export interface DeviceCodeSettings {
   readonly database: Database;
-  readonly trail: AuditTrail;
   readonly clock: Clock;
   /** Digests a user code under a key: it is too short for a plain hash to hide it. The same on every node. */
   readonly digestUserCode: (userCode: string) => Digest;
@@ -65,12 +63,13 @@ export class DeviceCodeStore implements Adapter {
   /** A code that still waits for its person, or that this very browser has confirmed and not finished with. */
   async findByUserCode(userCode: string): Promise<AdapterPayload | undefined> {
     const { database, clock, digestUserCode } = this.#settings;
+    const browser = browserOf(Provider.ctx!);
     const row = await database
       .selectFrom('device_codes')
       .select(['device_code', 'payload'])
       .where('user_code', '=', digestUserCode(userCode))
       .where('expires_at', '>', clock())
-      .where(({ or, eb }) => or([eb('status', '=', 'pending'), eb.and(claimedHere(eb))]))
+      .where(({ or, eb }) => or([eb('status', '=', 'pending'), eb.and(claimedBy(browser, eb))]))
       .executeTakeFirst();
     if (!row) return undefined;
     const { inFlight: _, ...payload } = row.payload as AdapterPayload;
@@ -79,16 +78,25 @@ export class DeviceCodeStore implements Adapter {
 
   async consume(id: string): Promise<void> {
     const { database, clock } = this.#settings;
-    const taken = await takeDecision(database, DEVICE_CODES, { digest: sha256(id), now: clock() });
-    if (!taken) throw new errors.InvalidGrant('the device code was used already');
+    const use = { digest: sha256(id), now: clock() };
+    await writeWithRequest(
+      database,
+      async (tx) => {
+        const taken = await takeDecision(tx, DEVICE_CODES, use);
+        if (!taken) throw new errors.InvalidGrant('the device code was used already');
+      },
+      { takeBack: (tx) => takeBackDecision(tx, DEVICE_CODES, use) },
+    );
   }
 
   async destroy(id: string): Promise<void> {
-    await this.#settings.database.deleteFrom('device_codes').where('device_code', '=', sha256(id)).execute();
+    await writeWithRequest(this.#settings.database, async (tx) => {
+      await tx.deleteFrom('device_codes').where('device_code', '=', sha256(id)).execute();
+    });
   }
 
   async revokeByGrantId(grantId: string): Promise<void> {
-    await endGrant(this.#settings.database, grantId);
+    await writeWithRequest(this.#settings.database, (tx) => endGrant(tx, grantId));
   }
 
   findByUid(): Promise<undefined> {
@@ -98,49 +106,51 @@ export class DeviceCodeStore implements Adapter {
   async #begin(id: string, { userCode, ...payload }: AdapterPayload, expiresIn: number): Promise<void> {
     const { database, clock, digestUserCode } = this.#settings;
     const now = clock();
-    const storing = database
-      .insertInto('device_codes')
-      .values({
-        device_code: sha256(id),
-        user_code: digestUserCode(userCode!),
-        client_id: payload.clientId!,
-        status: 'pending',
-        claimed_by: null,
-        account_id: null,
-        grant_id: null,
-        payload: payloadJson(packed(payload)),
-        interval_seconds: INTERVAL_SECONDS,
-        polled_at: null,
-        consumed_at: null,
-        created_at: now,
-        expires_at: addSeconds(now, expiresIn),
-      })
-      .execute();
-    await refuseWithoutGrant(storing).catch(asUnavailable);
+    const row = {
+      device_code: sha256(id),
+      user_code: digestUserCode(userCode!),
+      client_id: payload.clientId!,
+      status: 'pending' as const,
+      claimed_by: null,
+      account_id: null,
+      grant_id: null,
+      payload: payloadJson(packed(payload)),
+      interval_seconds: INTERVAL_SECONDS,
+      polled_at: null,
+      consumed_at: null,
+      created_at: now,
+      expires_at: addSeconds(now, expiresIn),
+    };
+    await writeWithRequest(database, async (tx) => {
+      await refuseWithoutGrant(tx.insertInto('device_codes').values(row).execute()).catch(asUnavailable);
+    });
   }
 
   /** What the person decided and the record of it are on disk together, or neither is. */
   async #advance(deviceCode: Digest, payload: AdapterPayload): Promise<void> {
-    const { database, trail } = this.#settings;
     const ctx = Provider.ctx!;
     const { status, event } = decisionIn(payload);
     const afterClaim = payload.inFlight === true && status !== 'claimed';
-    const advancing = transact(database, async (tx) => {
-      const { numUpdatedRows } = await tx
+    const browser = browserOf(ctx);
+    const change = {
+      status,
+      payload: payloadJson(packed(payload)),
+      ...(status === 'claimed' && { claimed_by: browser }),
+      ...(status === 'approved' && { account_id: payload.accountId!, grant_id: sha256(payload.grantId!) }),
+    };
+    if (event) note(ctx, event);
+    await writeWithRequest(this.#settings.database, async (tx) => {
+      const advancing = tx
         .updateTable('device_codes')
-        .set({
-          status,
-          payload: payloadJson(packed(payload)),
-          ...(status === 'claimed' && { claimed_by: browserOf(ctx) }),
-          ...(status === 'approved' && { account_id: payload.accountId!, grant_id: sha256(payload.grantId!) }),
-        })
+        .set(change)
         .where('device_code', '=', deviceCode)
-        .where(({ or, eb }) => or([eb('status', '=', afterClaim ? 'claimed' : 'pending'), eb.and(claimedHere(eb))]))
+        .where(({ or, eb }) =>
+          or([eb('status', '=', afterClaim ? 'claimed' : 'pending'), eb.and(claimedBy(browser, eb))]),
+        )
         .executeTakeFirst();
+      const { numUpdatedRows } = await refuseWithoutGrant(advancing);
       if (numUpdatedRows === 0n) throw new CodeTaken();
-      if (event) await trail.recordIn(tx, originOf(ctx), event);
     });
-    await refuseWithoutGrant(advancing);
   }
 
   #poll({ oidc }: KoaContextWithOIDC, id: string) {
@@ -166,9 +176,9 @@ function digestIn(id: string): Digest | undefined {
   return Buffer.from(id.slice(BY_DIGEST.length), 'base64url') as Digest;
 }
 
-/** Whoever opens the link again after confirming is not somebody else. */
-function claimedHere(eb: ExpressionBuilder<Tables, 'device_codes'>) {
-  return [eb('status', '=', 'claimed'), eb('claimed_by', '=', browserOf(Provider.ctx!))];
+/** A browser that opens the link again after it has confirmed the code goes on. */
+function claimedBy(browser: Digest, eb: ExpressionBuilder<Tables, 'device_codes'>) {
+  return [eb('status', '=', 'claimed'), eb('claimed_by', '=', browser)];
 }
 
 /** The session's name, which stays the same through a login. */

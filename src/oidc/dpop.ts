@@ -68,8 +68,8 @@ export async function useProof(database: Database, ctx: KoaContextWithOIDC): Pro
   const issuer = await calculateJwkThumbprint(jwk!);
   // one from a clock that is ahead is accepted for longer, so it is remembered for longer
   const until = claims.iat! + OLDEST_PROOF_SECONDS;
-  if (await useOnce(database, 'dpop_proof', { issuer, jti: claims.jti!, until })) return;
-  noteReplay('dpop_proof.replayed');
+  if (await useOnce(ctx, database, 'dpop_proof', { issuer, jti: claims.jti!, until })) return;
+  noteReplay(ctx, 'dpop_proof.replayed');
   refuse('the DPoP proof was used already');
 }
 

@@ -1,29 +1,36 @@
 /**
  * The protocol's endpoints: the provider in force, and around it what every answer has to wait for. No answer leaves
- * before its audit events are on disk; where they can't be written, the answer is 503 and nothing was given away.
+ * before what the request changes and its audit events are on disk together; where they can't be written, the answer is
+ * 503 and nothing has happened.
  */
 import { createHash } from 'node:crypto';
 import type Koa from 'koa';
 import compose from 'koa-compose';
 import type { KoaContextWithOIDC, Provider } from 'oidc-provider';
 import type { AuditTrail } from '../audit/trail.ts';
-import { isUnavailable } from '../db/connection.ts';
+import { isUnavailable, type Database } from '../db/connection.ts';
 import type { Logger } from '../log.ts';
 import { markOnRecord, requestOf } from '../http/request_context.ts';
 import type { FailedAuthentications } from '../limits/failed_authentications.ts';
 import type { Traffic } from '../limits/traffic.ts';
 import { chargeClient } from './client_traffic.ts';
 import { countFailure } from './failed_authentication.ts';
-import { notesOf, originOf } from './notes.ts';
+import { endGrant } from './grant_store.ts';
+import { answerRefusal } from './late_refusal.ts';
+import { noteReuse, notesOf, originOf, undelivered } from './notes.ts';
 import { ownPageOf } from './own_login.ts';
 import { type ProviderPages } from './provider.ts';
+import { asRefusal, commitTogether, LostRace } from './request_writes.ts';
 import { METHODS, ROUTES } from './routes.ts';
 import { INTROSPECTION_JWT } from './signed_introspection.ts';
 import type { StructuredTokens } from './structured_tokens.ts';
 import { RETRY_AFTER_SECONDS, UNAVAILABLE } from './unavailable.ts';
+import { mayBeCommitted, type UnansweredUses } from './unanswered_uses.ts';
 
 export interface EndpointsSettings {
+  readonly database: Database;
   readonly trail: AuditTrail;
+  readonly unanswered: UnansweredUses;
   readonly structured: StructuredTokens;
   readonly renderError: ProviderPages['renderError'];
   readonly jwksMaxAgeSeconds: number;
@@ -45,6 +52,8 @@ export class Endpoints {
 
   /** Puts a provider in force; requests under way finish with the one before. */
   use(provider: Provider): void {
+    // next to the library itself: what shows answers as pages does so with the one that is given in the end
+    provider.use(this.#complete);
     this.#provider = provider;
     this.#handle = compose(provider.middleware);
   }
@@ -59,9 +68,7 @@ export class Endpoints {
       await this.#handle!(ctx, next);
     } catch (error) {
       if (!('oidc' in ctx)) throw error;
-      // A session that could not be saved is tried again after the error was answered: that answer stands.
-      const notes = notesOf(ctx);
-      if (!notes.refusal) notes.failure ??= error as Error;
+      notesOf(ctx).failure ??= error as Error;
     }
     // what the library's router didn't match has no OIDC context
     if (!('oidc' in ctx)) return;
@@ -77,13 +84,6 @@ export class Endpoints {
       ctx.status = 303;
       ctx.redirect(ownPage);
     }
-    try {
-      if (this.#settings.structured.takesOver(context, notesOf(context).refusal)) await this.#answerStructured(context);
-      await countFailure(this.#settings.failures, context);
-      await this.#record(context);
-    } catch (error) {
-      notesOf(context).failure = error as Error;
-    }
     await this.#report(context);
     chargeClient(this.#settings.traffic, context);
     if (context.oidc.route === 'discovery') omitEmpty(ctx);
@@ -97,16 +97,57 @@ export class Endpoints {
     }
   };
 
+  /** Around the library's router: once it has made its answer, everything that belongs to it is committed. */
+  readonly #complete: Koa.Middleware = async (ctx, next) => {
+    try {
+      await next();
+    } catch (error) {
+      if (!('oidc' in ctx)) throw error;
+      // a session that could not be saved is tried again after the error was answered: that answer stands
+      if (!notesOf(ctx).refusal) notesOf(ctx).failure ??= error as Error;
+    }
+    if (!('oidc' in ctx)) return;
+    const context = ctx as unknown as KoaContextWithOIDC;
+    const notes = notesOf(context);
+    // what broke is reported; nothing of the request is kept
+    if (notes.failure) return;
+    if (this.#settings.structured.takesOver(context, notes.refusal)) await this.#answerStructured(context);
+    await countFailure(this.#settings.failures, context);
+    await this.#commit(context);
+  };
+
+  async #commit(ctx: KoaContextWithOIDC): Promise<void> {
+    const notes = notesOf(ctx);
+    try {
+      await this.#record(ctx);
+    } catch (error) {
+      const lost = error instanceof LostRace ? error : asRefusal(error);
+      if (lost) return this.#refuse(ctx, lost);
+      notes.mayBeCommitted = mayBeCommitted(error);
+      throw error;
+    }
+  }
+
   /** An error page that was drawn before its request is on record is drawn again, with the request's id. */
   async #record(ctx: KoaContextWithOIDC): Promise<void> {
-    const { trail } = this.#settings;
-    const { events, errorPage } = notesOf(ctx);
+    const { writes, events, errorPage } = notesOf(ctx);
     const origin = originOf(ctx);
-    const own = trail.refusals.sift(origin, events);
-    await trail.record(origin, ...own);
+    const own = this.#settings.trail.refusals.sift(origin, events);
+    await commitTogether(this.#settings, origin, writes, own);
     if (own.length === 0) return;
     markOnRecord(ctx);
     if (errorPage && ctx.body === errorPage.body) await errorPage.show();
+  }
+
+  /** The answer that was made is thrown away, with what it would have changed, and the library makes a refusal. */
+  async #refuse(ctx: KoaContextWithOIDC, { refusal, event, grantId }: LostRace): Promise<void> {
+    const notes = notesOf(ctx);
+    notes.events.length = 0;
+    notes.writes.splice(0, Infinity, ...notes.writes.filter(({ evenIfRefused }) => evenIfRefused));
+    if (grantId !== undefined) notes.writes.push({ write: (tx) => endGrant(tx, grantId), evenIfRefused: true });
+    if (event !== undefined) noteReuse(ctx, event, grantId);
+    await answerRefusal(ctx, refusal);
+    await this.#record(ctx);
   }
 
   async #answerStructured(ctx: KoaContextWithOIDC): Promise<void> {
@@ -122,6 +163,7 @@ export class Endpoints {
     const { failure } = notesOf(ctx);
     if (!failure) return;
     const unavailable = isUnavailable(failure);
+    if (unavailable) await this.#takeBack(ctx);
     this.#settings.log[unavailable ? 'warn' : 'error'](
       { error: failure, request_id: requestOf(ctx).id, path: ctx.path },
       'request.failed',
@@ -136,6 +178,17 @@ export class Endpoints {
     const out = unavailable ? UNAVAILABLE : BROKEN;
     if (ctx.accepts('json', 'html') === 'html') await this.#settings.renderError(ctx, out, failure);
     else ctx.body = out;
+  }
+
+  /** A client that is told to come again may come with the same code, refresh token or proof. */
+  async #takeBack(ctx: KoaContextWithOIDC): Promise<void> {
+    const { releases, writes, mayBeCommitted: uncertain } = notesOf(ctx);
+    const { unanswered } = this.#settings;
+    const origin = originOf(ctx);
+    await unanswered.takeBack({ origin, takeBacks: releases });
+    if (!uncertain) return;
+    const takeBacks = writes.flatMap(({ takeBack }) => takeBack ?? []);
+    await unanswered.takeBack({ origin, takeBacks, event: undelivered(ctx) });
   }
 
   #cacheable(ctx: Koa.Context): void {

@@ -6,8 +6,9 @@ import { errors, type Adapter, type AdapterPayload } from 'oidc-provider';
 import { sql } from 'kysely';
 import { addSeconds, type Clock } from '../base/clock.ts';
 import { sha256, type Digest } from '../base/secret.ts';
-import { json, type Database } from '../db/connection.ts';
+import { json, type Database, type Reader } from '../db/connection.ts';
 import { takeGrant } from './read_together.ts';
+import { writeWithRequest } from './request_writes.ts';
 
 export interface GrantSettings {
   readonly database: Database;
@@ -24,15 +25,15 @@ export class GrantStore implements Adapter {
   async upsert(id: string, { jti: _, ...payload }: AdapterPayload, expiresIn: number): Promise<void> {
     const now = this.#settings.clock();
     const expires_at = addSeconds(now, expiresIn);
-    const { numAffectedRows } = await sql`
-      with client as (select client_id from clients where client_id = ${payload.clientId} and revoked_at is null for share),
-      account as (select account_id from accounts where account_id = ${payload.accountId} and disabled_at is null for share)
-      insert into grants (grant_id, account_id, client_id, payload, created_at, expires_at)
-      select ${sha256(id)}, account_id, client_id, ${json(payload)}::jsonb, ${now}, ${expires_at} from client, account
-      on conflict (grant_id) do update set payload = excluded.payload, expires_at = excluded.expires_at`.execute(
-      this.#settings.database,
-    );
-    if (numAffectedRows !== 1n) throw new errors.InvalidGrant('the client was revoked or the account disabled');
+    await writeWithRequest(this.#settings.database, async (tx) => {
+      const { numAffectedRows } = await sql`
+        with client as (select client_id from clients where client_id = ${payload.clientId} and revoked_at is null for share),
+        account as (select account_id from accounts where account_id = ${payload.accountId} and disabled_at is null for share)
+        insert into grants (grant_id, account_id, client_id, payload, created_at, expires_at)
+        select ${sha256(id)}, account_id, client_id, ${json(payload)}::jsonb, ${now}, ${expires_at} from client, account
+        on conflict (grant_id) do update set payload = excluded.payload, expires_at = excluded.expires_at`.execute(tx);
+      if (numAffectedRows !== 1n) throw new errors.InvalidGrant('the client was revoked or the account disabled');
+    });
   }
 
   async find(id: string): Promise<AdapterPayload | undefined> {
@@ -48,11 +49,11 @@ export class GrantStore implements Adapter {
   }
 
   async destroy(id: string): Promise<void> {
-    await endGrant(this.#settings.database, id);
+    await writeWithRequest(this.#settings.database, (tx) => endGrant(tx, id));
   }
 
   async revokeByGrantId(id: string): Promise<void> {
-    await endGrant(this.#settings.database, id);
+    await this.destroy(id);
   }
 
   findByUid(): Promise<undefined> {
@@ -84,6 +85,6 @@ export async function grantLives(database: Database, reference: string, now: Dat
 }
 
 /** One statement ends the grant and all that hangs on it; the second of two at once finds nothing to do. */
-export async function endGrant(database: Database, grantId: string): Promise<void> {
+export async function endGrant(database: Reader, grantId: string): Promise<void> {
   await database.deleteFrom('grants').where('grant_id', '=', sha256(grantId)).execute();
 }

@@ -65,7 +65,7 @@ async function answer(ctx: KoaContextWithOIDC, settings: JwtBearerSettings): Pro
   });
   const useProof = await bindToSender(ctx, draft.token);
   demandSameSender(claims['cnf'], draft.token, refuse);
-  await useAssertion(database, claims, jti);
+  await useAssertion(ctx, database, claims, jti);
   await useProof();
   notesOf(ctx).trade = {
     accountId,
@@ -74,9 +74,14 @@ async function answer(ctx: KoaContextWithOIDC, settings: JwtBearerSettings): Pro
   ctx.body = await issueToken(ctx, draft);
 }
 
-async function useAssertion(database: Database, { iss, exp }: StatementClaims, jti: string): Promise<void> {
-  if (await useOnce(database, 'grant_assertion', { issuer: iss, jti, until: exp })) return;
-  noteReplay('assertion.replayed');
+async function useAssertion(
+  ctx: KoaContextWithOIDC,
+  database: Database,
+  { iss, exp }: StatementClaims,
+  jti: string,
+): Promise<void> {
+  if (await useOnce(ctx, database, 'grant_assertion', { issuer: iss, jti, until: exp })) return;
+  noteReplay(ctx, 'assertion.replayed');
   refuse('it was used already');
 }
 

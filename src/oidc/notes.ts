@@ -3,17 +3,25 @@
  * waiting for anyone, so they are noted here, and written before the answer leaves (see endpoints.ts).
  */
 import { Provider, type Configuration, type ErrorOut, type errors, type KoaContextWithOIDC } from 'oidc-provider';
-import type { DetailsOf } from '../audit/catalogue.ts';
+import type { DetailsOf, EventOf } from '../audit/catalogue.ts';
 import type { Actor, AuditEvent, Origin } from '../audit/events.ts';
 import { CIBA, DEVICE_CODE } from '../clients/metadata/flows.ts';
 import { requestOf } from '../http/request_context.ts';
 import { grantReference } from './grant_store.ts';
 import { ownPageOf } from './own_login.ts';
 import { askedFor, typesOf } from './requested_details.ts';
+import type { PendingWrite } from './request_writes.ts';
+import type { TakeBack } from './unanswered_uses.ts';
 
 /** The notes of one request. */
 export interface Notes {
   readonly events: AuditEvent[];
+  /** What the request changes, committed with the events. */
+  readonly writes: PendingWrite[];
+  /** Gives back what was used up at once, such as a DPoP proof, where the request is answered with 503. */
+  readonly releases: TakeBack[];
+  /** Whether it is unknown if the writes were committed, since the connection to the database broke. */
+  mayBeCommitted?: boolean;
   /** The refusal that the library is about to answer with. */
   refusal?: errors.OIDCProviderError;
   /** The error page that the answer is so far. */
@@ -43,7 +51,7 @@ export function noteClaims(token: object, claims: object): void {
 }
 
 export function notesOf(ctx: Pick<KoaContextWithOIDC, 'req'>): Notes {
-  const found = notes.get(ctx.req) ?? { events: [] };
+  const found = notes.get(ctx.req) ?? { events: [], writes: [], releases: [] };
   notes.set(ctx.req, found);
   return found;
 }
@@ -101,7 +109,9 @@ export function takeNotes(provider: Provider): void {
   provider.on('refresh_token.destroyed', ({ accountId }) => ended('refresh_token', accountId));
   provider.on('grant.revoked', (ctx, grantId) => {
     // the token endpoint ends a grant for one reason only: what may be used once came again
-    if (ctx.oidc.route === 'token') noteReuse(REUSED[parameter(ctx, 'grant_type') ?? ''] ?? 'code.reused', grantId);
+    if (ctx.oidc.route === 'token') {
+      noteReuse(ctx, REUSED[parameter(ctx, 'grant_type') ?? ''] ?? 'code.reused', grantId);
+    }
     note(ctx, {
       event: 'grant.revoked',
       outcome: 'success',
@@ -132,21 +142,26 @@ export function note(ctx: KoaContextWithOIDC, event: AuditEvent): void {
   notesOf(ctx).events.push(event);
 }
 
-type ReuseEvent =
+export type ReuseEvent =
   'code.reused' | 'refresh_token.reused' | 'device_code.reused' | 'backchannel_request.reused' | 'request_uri.reused';
 
-/** Something single-use came again, and its family is gone. */
-export function noteReuse(event: ReuseEvent, grantId: string | undefined): void {
-  const ctx = Provider.ctx;
-  if (!ctx) return;
+type ReplayEvent = 'assertion.replayed' | 'dpop_proof.replayed' | 'request_object.replayed';
+
+/** Something single-use came again, and its family, if it has one, is gone. */
+export function noteReuse(ctx: KoaContextWithOIDC, event: ReuseEvent, grantId: string | undefined): void {
   const details = { grant_id: grantId && grantReference(grantId) };
   note(ctx, { event, outcome: 'refused', ...whom(ctx), details });
 }
 
 /** Something that a client signed for one use came again. */
-export function noteReplay(event: 'assertion.replayed' | 'dpop_proof.replayed' | 'request_object.replayed'): void {
-  const ctx = Provider.ctx;
-  if (ctx) note(ctx, { event, outcome: 'refused', ...whom(ctx) });
+export function noteReplay(ctx: KoaContextWithOIDC, event: ReplayEvent): void {
+  note(ctx, { event, outcome: 'refused', ...whom(ctx) });
+}
+
+/** What the request used up may be used again, for its answer gave nothing away. */
+export function undelivered(ctx: KoaContextWithOIDC): AuditEvent {
+  const details = { grant_type: parameter(ctx, 'grant_type') };
+  return { event: 'token.undelivered', outcome: 'refused', ...whom(ctx), details };
 }
 
 /** The library destroys tokens for many reasons; here it is because their client asked for it. */
@@ -223,7 +238,7 @@ export interface IssuedDetails {
 
 export function tokenIssued(
   about: Pick<AuditEvent, 'clientId' | 'accountId'> & { readonly details: IssuedDetails },
-): AuditEvent {
+): EventOf<'token.issued'> & AuditEvent {
   return { event: 'token.issued', outcome: 'success', ...about, details: { ...about.details } };
 }
 

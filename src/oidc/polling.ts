@@ -6,7 +6,7 @@
 import { errors, type AdapterPayload } from 'oidc-provider';
 import { sql, type RawBuilder } from 'kysely';
 import type { Digest } from '../base/secret.ts';
-import type { Database } from '../db/connection.ts';
+import type { Database, Tx } from '../db/connection.ts';
 
 /** How long to wait between two polls (RFC 8628, 3.5; CIBA, 7.3), and how much longer after each that came too soon. */
 export const INTERVAL_SECONDS = 5;
@@ -51,14 +51,29 @@ export async function countPoll(
   return row;
 }
 
-/** Of any number of polls at once one gets the tokens: says whether it was this. A refusal is not used up, but repeated. */
+/**
+ * Of any number of polls at once one gets the tokens: says whether it was this, as a part of a request's changes. A
+ * refusal is not used up, but repeated.
+ */
 export async function takeDecision(
-  database: Database,
+  tx: Tx,
   { table, id }: Polled,
   { digest, now }: { readonly digest: Digest; readonly now: Date },
 ): Promise<boolean> {
   const { numAffectedRows } = await sql`update ${sql.table(table)}
     set consumed_at = case when status = 'approved' then ${now}::timestamptz end
-    where ${sql.ref(id)} = ${digest} and consumed_at is null`.execute(database);
+    where ${sql.ref(id)} = ${digest} and consumed_at is null`.execute(tx);
+  return numAffectedRows === 1n;
+}
+
+/** Makes it undone where the answer was 503, if it was carried out (see `takeBackUse`). */
+export async function takeBackDecision(
+  tx: Tx,
+  { table, id }: Polled,
+  { digest, now }: { readonly digest: Digest; readonly now: Date },
+): Promise<boolean> {
+  await sql`select 1 from ${sql.table(table)} where ${sql.ref(id)} = ${digest} for update`.execute(tx);
+  const { numAffectedRows } = await sql`update ${sql.table(table)} set consumed_at = null
+    where ${sql.ref(id)} = ${digest} and consumed_at = ${now}::timestamptz`.execute(tx);
   return numAffectedRows === 1n;
 }

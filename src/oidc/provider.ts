@@ -11,7 +11,6 @@ import type { JWK } from 'jose';
 import { findAccount } from '../accounts/account.ts';
 import type { Clock } from '../base/clock.ts';
 import { ACR_VALUES } from '../accounts/authentication_context.ts';
-import type { AuditTrail } from '../audit/trail.ts';
 import type { Digest } from '../base/secret.ts';
 import { SIGNING_ALGS } from '../base/signing_algs.ts';
 import { GRANT_TYPES } from '../clients/metadata/flows.ts';
@@ -46,7 +45,7 @@ import { demandProofOfBound, DPOP_ALGS, examineProof, isAboutProof, isProvedFor,
 import { showFormPost, type FormPostPages } from './form_post.ts';
 import { loadExistingGrant } from './existing_grant.ts';
 import { authMethods, endpointAliases, mutualTls, type MutualTlsSettings } from './mutual_tls.ts';
-import { noteClaims, noteErrorPages, noteReplay, noteReuse, takeNotes } from './notes.ts';
+import { noteClaims, noteErrorPages, noteReplay, takeNotes } from './notes.ts';
 import { accountMeant } from './hinted_subjects.ts';
 import { passByOutlivedHints } from './outlived_hints.ts';
 import { INTERACTION_SECONDS } from './own_login.ts';
@@ -64,6 +63,7 @@ import { offerTokenExchange } from './token_exchange.ts';
 import type { ResourcePolicy } from './resource_policy.ts';
 import { ROUTES } from './routes.ts';
 import { maySee } from './structured_tokens.ts';
+import type { UnansweredUses } from './unanswered_uses.ts';
 
 /** Pages that the library asks for while it answers; the login room draws them. */
 export interface ProviderPages extends DevicePages, FormPostPages {
@@ -78,7 +78,6 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly vault: Vault;
   readonly egress: Egress;
   readonly clients: RegisteredClientsSettings;
-  readonly trail: AuditTrail;
   readonly policy: ResourcePolicy;
   readonly tokens: AccessTokens;
   readonly statements: StatementVerifier;
@@ -96,15 +95,12 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly subjects: Subjects;
   readonly refreshFamilies: RefreshFamilies;
   readonly refreshGraceSeconds: number;
+  readonly unanswered: UnansweredUses;
   readonly refreshTtlSeconds: number;
   readonly refreshAbsoluteTtlSeconds: number;
   readonly sessionTtlSeconds: number;
 }
 
-const REUSE_EVENTS: Readonly<Record<string, Parameters<typeof noteReuse>[0]>> = {
-  RefreshToken: 'refresh_token.reused',
-  PushedAuthorizationRequest: 'request_uri.reused',
-};
 const OPAQUE_ACCESS_TOKEN_SECONDS = 600;
 const CODE_SECONDS = 60;
 const DEVICE_CODE_SECONDS = 600;
@@ -139,13 +135,13 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
 /** In the place of the library's own, which reads and then writes. */
 function useOnceOnAllNodes(database: Database) {
   return async (issuer: string, jti: string, until: number): Promise<boolean> => {
-    const ctx = Provider.ctx;
-    if (ctx && isAboutProof(ctx)) {
+    const ctx = Provider.ctx!;
+    if (isAboutProof(ctx)) {
       await useProof(database, ctx);
       return true;
     }
-    const first = await useOnce(database, 'client_assertion', { issuer, jti, until });
-    if (!first) noteReplay('assertion.replayed');
+    const first = await useOnce(ctx, database, 'client_assertion', { issuer, jti, until });
+    if (!first) noteReplay(ctx, 'assertion.replayed');
     return first;
   };
 }
@@ -161,7 +157,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     clock,
     refreshGraceSeconds: settings.refreshGraceSeconds,
     families: settings.refreshFamilies,
-    onReuse: (kind, grantId) => noteReuse(REUSE_EVENTS[kind] ?? 'code.reused', grantId),
+    unanswered: settings.unanswered,
   });
   return {
     adapter: (kind) => {

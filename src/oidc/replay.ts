@@ -1,28 +1,51 @@
 /** Single use of what clients sign (assertions, DPoP proofs, backchannel requests): one insert decides, on all nodes together. */
 import { createHash } from 'node:crypto';
+import type { KoaContextWithOIDC } from 'oidc-provider';
 import type { Digest } from '../base/secret.ts';
 import type { Database } from '../db/connection.ts';
+import { notesOf } from './notes.ts';
 
 /** What is used once; the same identifier for two purposes is two things. */
 export type Purpose = 'client_assertion' | 'grant_assertion' | 'dpop_proof' | 'request_object';
 
+export interface SingleUse {
+  readonly issuer: string;
+  readonly jti: string;
+  readonly until: number;
+}
+
 /**
  * Whether this is the first use of the `jti` by its issuer: a client, or the thumbprint of a key. `until` is when it
- * is refused for its age anyway, in epoch seconds.
+ * is refused for its age anyway, in epoch seconds. It is used up at once, for the rest of the request depends on it;
+ * where the request is answered with 503 in the end, it was no use (endpoints.ts).
  */
 export async function useOnce(
+  ctx: Pick<KoaContextWithOIDC, 'req'>,
   database: Database,
   purpose: Purpose,
-  { issuer, jti, until }: { readonly issuer: string; readonly jti: string; readonly until: number },
+  { issuer, jti, until }: SingleUse,
 ): Promise<boolean> {
-  // lengths are hashed too: no two pairs of issuer and jti make one text
-  const digest = createHash('sha256')
-    .update(JSON.stringify([issuer, jti]))
-    .digest() as Digest;
+  const digest = digestOf(issuer, jti);
   const { numInsertedOrUpdatedRows } = await database
     .insertInto('used_once')
     .values({ purpose, digest, expires_at: new Date(until * 1000) })
     .onConflict((clash) => clash.doNothing())
     .executeTakeFirst();
-  return numInsertedOrUpdatedRows === 1n;
+  if (numInsertedOrUpdatedRows !== 1n) return false;
+  notesOf(ctx).releases.push(async (tx) => {
+    const { numDeletedRows } = await tx
+      .deleteFrom('used_once')
+      .where('purpose', '=', purpose)
+      .where('digest', '=', digest)
+      .executeTakeFirst();
+    return numDeletedRows > 0n;
+  });
+  return true;
+}
+
+/** Lengths are hashed too: no two pairs of issuer and jti make one text. */
+function digestOf(issuer: string, jti: string): Digest {
+  return createHash('sha256')
+    .update(JSON.stringify([issuer, jti]))
+    .digest() as Digest;
 }

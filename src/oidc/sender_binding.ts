@@ -1,9 +1,9 @@
 /**
- * Binds a token to the key that its request proves (DPoP, RFC 9449; mTLS, RFC 8705), for grants of our own. Those of
- * the library do it with helpers that it hands to nobody else, which is why this one file reaches into it.
+ * Binds a token to the key that its request proves (DPoP, RFC 9449; mTLS, RFC 8705), for grants of our own, as the
+ * library does it for its own.
  */
 import type { AccessToken, KoaContextWithOIDC } from 'oidc-provider';
-import { checkDpopReplay, checkMtlsCert, validateDpop } from 'oidc-provider/lib/helpers/grants.js';
+import { checkDpopReplay, checkMtlsCert, validateDpop } from './library_internals.ts';
 
 /** Binds the token, and answers with what uses up the proof: to be called once nothing else can be wrong. */
 export async function bindToSender(ctx: KoaContextWithOIDC, token: AccessToken): Promise<() => Promise<void>> {

@@ -8,8 +8,8 @@ import { announceLogouts } from '../accounts/logouts.ts';
 import { addSeconds, type Clock } from '../base/clock.ts';
 import { sha256 } from '../base/secret.ts';
 import type { Database } from '../db/connection.ts';
-import { transact } from '../db/transaction.ts';
 import { payloadJson } from './payload_json.ts';
+import { writeWithRequest } from './request_writes.ts';
 
 export interface SessionSettings {
   readonly database: Database;
@@ -52,12 +52,19 @@ export class SessionStore implements Adapter {
     const whose = login ? payload.accountId : before.accountId;
     const theirs = sql`payload->>'accountId' is not distinct from ${whose ?? null}`;
     const others = sql`case when ${theirs} then payload->'authorizations' end`;
-    await sql`update artifacts set artifact_id = ${artifact_id},
+    const writing = sql`update artifacts set artifact_id = ${artifact_id},
       account_id = coalesce(${payload.accountId ?? null}, account_id),
       created_at = ${created_at}, expires_at = ${addSeconds(now, expiresIn)},
       payload = (payload - ${members.gone}::text[]) || ${payloadJson(members.set)}::jsonb || jsonb_build_object('authorizations',
         (coalesce(${others}, '{}') - ${clients.gone}::text[]) || ${payloadJson(clients.set)}::jsonb)
-      where kind = 'Session' and uid = ${before.uid!} and (${login} or ${theirs})`.execute(this.#settings.database);
+      where kind = 'Session' and uid = ${before.uid!} and (${login} or ${theirs})`;
+    await writeWithRequest(
+      this.#settings.database,
+      async (tx) => {
+        await writing.execute(tx);
+      },
+      { evenIfRefused: true },
+    );
   }
 
   /** The library destroys the old id before it saves under the new one: there the row is not removed, it moves. */
@@ -65,14 +72,15 @@ export class SessionStore implements Adapter {
     const session = Provider.ctx?.oidc.session as { oldId?: string; uid?: string } | undefined;
     if (session?.oldId === id) return;
     const uid = this.#before(session?.uid)?.uid ?? null;
-    await transact(this.#settings.database, async (tx) => {
+    const now = this.#settings.clock();
+    await writeWithRequest(this.#settings.database, async (tx) => {
       const ended = await tx
         .deleteFrom('artifacts')
         .where('kind', '=', 'Session')
         .where(({ or, eb }) => or([eb('artifact_id', '=', sha256(id)), eb('uid', '=', uid)]))
         .returning(['account_id as accountId', 'payload'])
         .execute();
-      await announceLogouts(tx, ended, this.#settings.clock());
+      await announceLogouts(tx, ended, now);
     });
   }
 

@@ -1,8 +1,10 @@
 /** Codes and refresh tokens as they are stored, each read with what belongs to it, and used up for a successor. */
 import type { AdapterPayload } from 'oidc-provider';
+import { sql } from 'kysely';
 import { toAccount, type Account, type AccountRow } from '../accounts/account.ts';
+import { withRecord } from '../audit/batch_rows.ts';
 import type { Digest } from '../base/secret.ts';
-import type { Database } from '../db/connection.ts';
+import type { Database, Tx } from '../db/connection.ts';
 import { PreparedStatement } from '../db/prepared.ts';
 import { payloadJson } from './payload_json.ts';
 
@@ -72,37 +74,99 @@ export interface Unused {
   readonly keptUntil: Date | undefined;
 }
 
-const USED_UP = `update artifacts
-    set consumed_at = $1::timestamptz, expires_at = least(expires_at, $2::timestamptz)
-    where kind = $3 and artifact_id = $4 and consumed_at is null
-      and grant_id = (select grant_id from grants where grant_id = $5 for key share)`;
-const USE_UP = new PreparedStatement('gatehouse_use_up_token', USED_UP);
-const USE_UP_FOR_SUCCESSOR = new PreparedStatement(
+/** Takes hold of the grant before the token, as does a statement that ends a grant with its tokens: else each could wait for the other. */
+const USE_UP = `update artifacts
+    set consumed_at = $9::timestamptz, expires_at = least(expires_at, $10::timestamptz)
+    where kind = $11 and artifact_id = $12 and consumed_at is null
+      and grant_id = (select grant_id from grants where grant_id = $13 for key share)
+    returning grant_id, account_id, client_id`;
+const RECORDED_USE = new PreparedStatement('gatehouse_use_up_token', withRecord(`effect as (${USE_UP})`));
+const RECORDED_USE_FOR_SUCCESSOR = new PreparedStatement(
   'gatehouse_use_up_token_for_successor',
-  `with used as (${USED_UP} returning grant_id, account_id, client_id)
-    insert into artifacts (kind, artifact_id, grant_id, account_id, client_id, payload, created_at, expires_at)
-    select 'RefreshToken', $6, grant_id, account_id, client_id, $7::jsonb, $1::timestamptz, $8::timestamptz from used`,
+  withRecord(`used as (${USE_UP}),
+    effect as (
+      insert into artifacts (kind, artifact_id, grant_id, account_id, client_id, payload, created_at, expires_at)
+      select 'RefreshToken', $14, grant_id, account_id, client_id, $15::jsonb, $9::timestamptz, $16::timestamptz from used
+      returning 1)`),
 );
 
 /**
- * Of any number at once one finds the row unused, and stores the successor with the same statement. It takes hold of the
- * grant before the row, as does whoever ends the grant and all that hangs on it: else each could wait for the other.
+ * Of any number at once one finds the row unused; it stores the successor and the record of it (`recordWith`) with the
+ * same statement. Answers whether it was this one.
  */
 export async function useUp(
   database: Database,
+  record: readonly unknown[],
   { kind, id, grantId, keptUntil }: Unused,
   successor: Successor | undefined,
   now: Date,
 ): Promise<boolean> {
-  const unused = [now, keptUntil ?? null, kind, id, grantId];
+  const unused = [...record, now, keptUntil ?? null, kind, id, grantId];
   const { numAffectedRows } = await (successor
-    ? USE_UP_FOR_SUCCESSOR.execute(
+    ? RECORDED_USE_FOR_SUCCESSOR.execute(
         database,
         ...unused,
         successor.id,
         payloadJson(successor.payload),
         successor.expiresAt,
       )
-    : USE_UP.execute(database, ...unused));
+    : RECORDED_USE.execute(database, ...unused));
+  return numAffectedRows !== undefined && numAffectedRows > 0n;
+}
+
+export interface UsedArtifact {
+  readonly kind: string;
+  readonly id: Digest;
+}
+
+/**
+ * Uses up what may be used once, as a part of a request's changes. Answers false where another request has, before the
+ * grace began if there is one. The grant is held first, as in `useUp`.
+ */
+export async function useArtifact(
+  tx: Tx,
+  { kind, id }: UsedArtifact,
+  use: { readonly now: Date; readonly keptUntil: Date | undefined; readonly graceBegan: Date | undefined },
+): Promise<boolean> {
+  const { numAffectedRows } = await sql`with held as materialized (
+      select grants.grant_id from grants
+      where grant_id = (select grant_id from artifacts where kind = ${kind} and artifact_id = ${id}) for key share)
+    update artifacts set
+      consumed_at = coalesce(consumed_at, ${use.now}::timestamptz),
+      expires_at = least(expires_at, ${use.keptUntil ?? null}::timestamptz)
+    where kind = ${kind} and artifact_id = ${id} and (grant_id is null or exists (select from held))
+      and (consumed_at is null or consumed_at > ${use.graceBegan ?? null}::timestamptz)`.execute(tx);
   return numAffectedRows === 1n;
+}
+
+/**
+ * Makes a use undone that was answered with 503, if it was carried out: `usedAt` tells it from any other. Waits for a
+ * transaction that is still under way.
+ */
+export async function takeBackUse(tx: Tx, { kind, id }: UsedArtifact, usedAt: Date): Promise<boolean> {
+  await tx
+    .selectFrom('artifacts')
+    .select('kind')
+    .where('kind', '=', kind)
+    .where('artifact_id', '=', id)
+    .forUpdate()
+    .execute();
+  const { numUpdatedRows } = await tx
+    .updateTable('artifacts')
+    .set({ consumed_at: null, expires_at: sql<Date>`to_timestamp((payload->>'exp')::bigint)` })
+    .where('kind', '=', kind)
+    .where('artifact_id', '=', id)
+    .where('consumed_at', '=', usedAt)
+    .executeTakeFirst();
+  return numUpdatedRows > 0n;
+}
+
+/** Removes a token that no answer has given to its client. */
+export async function takeBackToken(tx: Tx, { kind, id }: UsedArtifact): Promise<boolean> {
+  const { numDeletedRows } = await tx
+    .deleteFrom('artifacts')
+    .where('kind', '=', kind)
+    .where('artifact_id', '=', id)
+    .executeTakeFirst();
+  return numDeletedRows > 0n;
 }

@@ -138,6 +138,7 @@ export class Way {
   #delay = 0;
   #shut = false;
   #mute = false;
+  #muteAt: string | undefined;
 
   private constructor(cluster: Cluster) {
     const { searchParams, port } = new URL(cluster.url);
@@ -145,7 +146,10 @@ export class Way {
     this.#server = createServer((inside) => {
       if (this.#shut) return void inside.destroy();
       const outside = createConnection(path);
-      this.#join(inside, outside, () => false);
+      this.#join(inside, outside, (bytes) => {
+        if (this.#muteAt !== undefined && bytes.includes(this.#muteAt)) this.mute();
+        return false;
+      });
       this.#join(outside, inside, () => this.#mute);
     });
   }
@@ -175,6 +179,11 @@ export class Way {
     this.#mute = true;
   }
 
+  /** The same from the moment in which this text is asked: that is done, too. */
+  muteAt(text: string): void {
+    this.#muteAt = text;
+  }
+
   slowDown(milliseconds: number): void {
     this.#delay = milliseconds;
   }
@@ -190,6 +199,7 @@ export class Way {
     if (this.#delay === Infinity || this.#mute) this.#end();
     this.#delay = 0;
     this.#mute = false;
+    this.#muteAt = undefined;
   }
 
   close(): void {
@@ -201,10 +211,10 @@ export class Way {
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  #join(from: Socket, to: Socket, isLost: () => boolean): void {
+  #join(from: Socket, to: Socket, isLost: (bytes: Buffer) => boolean): void {
     this.#sockets.add(from);
     from.on('data', (bytes) => {
-      if (this.#delay === Infinity || isLost()) return;
+      if (this.#delay === Infinity || isLost(bytes)) return;
       if (this.#delay === 0) to.write(bytes);
       else setTimeout(() => to.write(bytes), this.#delay).unref();
     });

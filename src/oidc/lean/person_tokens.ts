@@ -2,15 +2,17 @@
  * Codes and refresh tokens traded for tokens (RFC 6749, 4.1.3 and 6) on a lean path (front.ts), in the plain case:
  * a token for one API, bound to nothing, with no claims asked for one by one and nothing in detail. Everything about it
  * is read in one statement and checked, the tokens are made, and only then the code or refresh token is used up, in the
- * statement that stores its successor: until then nothing has happened, and the ordinary path may begin anew.
+ * statement that stores its successor and the audit entry: until then nothing has happened, and the ordinary path may
+ * begin anew.
  */
 import { randomBytes } from 'node:crypto';
+import type { Origin } from '../../audit/events.ts';
 import type { AuditTrail } from '../../audit/trail.ts';
 import { addSeconds, epochSeconds } from '../../base/clock.ts';
 import { sha256 } from '../../base/secret.ts';
 import type { ClientWithSecrets } from '../../clients/client.ts';
 import type { Subjects } from '../../clients/subject.ts';
-import type { Database } from '../../db/connection.ts';
+import type { Database, Tx } from '../../db/connection.ts';
 import type { RequestContext } from '../../http/request_context.ts';
 import type { KeyRing } from '../../keys/key_ring.ts';
 import type { Signer } from '../../keys/signer.ts';
@@ -19,7 +21,8 @@ import { claimsUnder } from '../claims.ts';
 import { tokenIssued } from '../notes.ts';
 import type { RefreshFamilies } from '../refresh_families.ts';
 import type { Entitlement, ResourcePolicy } from '../resource_policy.ts';
-import { readTokenRow, useUp, type Successor } from '../token_rows.ts';
+import { readTokenRow, takeBackToken, takeBackUse, useUp, type Successor, type Unused } from '../token_rows.ts';
+import { mayBeCommitted, type UnansweredUses } from '../unanswered_uses.ts';
 import { originOf } from './front.ts';
 import type { LeanPersonRequest } from './request.ts';
 import { isAnsweredBy, plainSource, type Source } from './source.ts';
@@ -32,6 +35,7 @@ export interface LeanPersonTokensSettings {
   readonly subjects: Subjects;
   readonly families: RefreshFamilies;
   readonly trail: AuditTrail;
+  readonly unanswered: UnansweredUses;
   readonly idTokenTtlSeconds: number;
   readonly refreshTtlSeconds: number;
 }
@@ -70,9 +74,9 @@ export class LeanPersonTokens {
     const successor = refreshToken === undefined ? undefined : this.#successor(refreshToken, source, now);
     const grantId = sha256(source.payload.grantId);
     const keptUntil = kind === 'RefreshToken' ? families.keptUntil(used, now) : undefined;
-    if (!(await useUp(database, { kind, id, grantId, keptUntil }, successor, now))) return undefined;
-
-    await this.#record(client, asked, context, { source, entitlement, accessToken, successor });
+    const event = this.#issued(client, asked, { source, entitlement, accessToken, successor });
+    const use = { kind, id, grantId, keptUntil };
+    if (!(await this.#use(use, successor, originOf(client.clientId, context), event, now))) return undefined;
     return JSON.stringify({
       access_token: accessToken.value,
       expires_in: entitlement.resource.accessTokenTtlSeconds,
@@ -157,13 +161,38 @@ export class LeanPersonTokens {
     };
   }
 
-  #record(
+  /** The use, the successor and the record are one statement. */
+  async #use(
+    use: Unused,
+    successor: Successor | undefined,
+    origin: Origin,
+    event: ReturnType<typeof tokenIssued>,
+    now: Date,
+  ): Promise<boolean> {
+    const { database, trail, unanswered } = this.#settings;
+    try {
+      return await trail.recordWith(origin, [event], (record) => useUp(database, record, use, successor, now));
+    } catch (error) {
+      if (mayBeCommitted(error)) {
+        const takeBacks = [
+          (tx: Tx) => takeBackUse(tx, use, now),
+          ...(successor ? [(tx: Tx) => takeBackToken(tx, { kind: 'RefreshToken', id: successor.id })] : []),
+        ];
+        const { clientId, accountId, details } = event;
+        const about = { clientId, accountId, details: { grant_type: details.grant_type } };
+        const undelivered = { event: 'token.undelivered', outcome: 'refused', ...about } as const;
+        await unanswered.takeBack({ origin, event: undelivered, takeBacks });
+      }
+      throw error;
+    }
+  }
+
+  #issued(
     { clientId, tokenGeneration }: ClientWithSecrets,
     { grantType }: LeanPersonRequest,
-    context: RequestContext,
     { source, entitlement: { resource, scope }, accessToken, successor }: Issued,
-  ): Promise<void> {
-    const event = tokenIssued({
+  ): ReturnType<typeof tokenIssued> {
+    return tokenIssued({
       clientId,
       accountId: source.account.accountId,
       details: {
@@ -178,7 +207,6 @@ export class LeanPersonTokens {
         grant_id: grantReference(source.payload.grantId),
       },
     });
-    return this.#settings.trail.record(originOf(clientId, context), event);
   }
 }
 

@@ -1,0 +1,77 @@
+/**
+ * What a request of the protocol changes. The library stores one thing after the other while it makes its answer; here
+ * each write waits until the answer is made, and all of them are committed with the request's audit events in one
+ * transaction before it leaves (endpoints.ts). So no transaction is open while keys are fetched, hashed or signed with,
+ * and a request that is answered with 503 has changed nothing.
+ */
+import { errors, Provider } from 'oidc-provider';
+import type { AuditEvent, Origin } from '../audit/events.ts';
+import type { AuditTrail } from '../audit/trail.ts';
+import type { Database, Tx } from '../db/connection.ts';
+import { transact } from '../db/transaction.ts';
+import { notesOf, type ReuseEvent } from './notes.ts';
+import type { TakeBack } from './unanswered_uses.ts';
+
+/** Part of a transaction that may be begun anew: it touches nothing but the transaction. */
+export type Write = (tx: Tx) => Promise<void>;
+
+export interface PendingWrite {
+  readonly write: Write;
+  /** True for what is written though the request is refused after all: that somebody has logged in, say. */
+  readonly evenIfRefused: boolean;
+  /**
+   * Undoes a use whose outcome is unknown, so that it can be repeated; answers whether there was anything to undo.
+   * Idempotent.
+   */
+  readonly takeBack?: TakeBack | undefined;
+}
+
+/** The adapter's read of the library's context: what the library stores for a request waits with that request. */
+export async function writeWithRequest(
+  database: Database,
+  write: Write,
+  { evenIfRefused = false, takeBack }: Partial<Omit<PendingWrite, 'write'>> = {},
+): Promise<void> {
+  const ctx = Provider.ctx;
+  if (ctx) notesOf(ctx).writes.push({ write, evenIfRefused, takeBack });
+  // no request of the library's is under way
+  else await transact(database, write);
+}
+
+/** Commits all of it, or nothing. Throws an error of the library's where the request is to be refused after all. */
+export async function commitTogether(
+  { database, trail }: { readonly database: Database; readonly trail: AuditTrail },
+  origin: Origin,
+  writes: readonly PendingWrite[],
+  events: readonly AuditEvent[],
+): Promise<void> {
+  if (writes.length === 0) return trail.record(origin, ...events);
+  await transact(database, async (tx) => {
+    for (const { write } of writes) await write(tx);
+    await trail.recordAllIn(
+      tx,
+      events.map((event) => ({ origin, event })),
+    );
+  });
+}
+
+/** Another request has used up what may be used once, and this one has lost. */
+export class LostRace extends Error {
+  /** What this request is answered with. */
+  readonly refusal: errors.OIDCProviderError;
+  readonly event: ReuseEvent | undefined;
+  /** The grant that ends with all its tokens, where there is one. */
+  readonly grantId: string | undefined;
+
+  constructor(refusal: errors.OIDCProviderError, event?: ReuseEvent, grantId?: string) {
+    super(refusal.message);
+    this.refusal = refusal;
+    this.event = event;
+    this.grantId = grantId;
+  }
+}
+
+/** An error of the library's that a write has thrown: the client was revoked meanwhile, say. */
+export function asRefusal(error: unknown): LostRace | undefined {
+  return error instanceof errors.OIDCProviderError ? new LostRace(error) : undefined;
+}
