@@ -104,12 +104,18 @@ export async function furnish({
   const auditLog = log.child({ stream: 'audit' }, { redact: [] });
   await makePartitions(database, now).catch((error: unknown) => log.warn({ error }, 'audit.partitions_not_made'));
   const auditKeys = await AuditKeys.open(database, vault, now);
+  const unreadable = (error: unknown): void => log.warn({ error }, 'change_log.unreadable');
   const changes = new ChangeFollower({
     database,
     connectionString,
     pollMilliseconds: config.changePollMilliseconds,
     clock,
-    onError: (error) => log.warn({ error }, 'change_log.unreadable'),
+    onError: unreadable,
+    onReplaced: (why) => {
+      log.warn({ why }, 'database.replaced');
+      // what it lacks of the trail is on record soon
+      void checkpoints.make().catch((error: unknown) => log.warn({ error }, 'audit.checkpoint_not_made'));
+    },
     catchUpOthers: siblings && (() => siblings.catchUp()),
   });
   siblings?.onCatchUp(() => changes.catchUpHere());
@@ -121,6 +127,7 @@ export async function furnish({
     onOpen: (error) => log.error({ error }, 'database.away'),
     onClose: () => log.info('database.back'),
   });
+  breaker.onClose(() => void changes.catchUpHere().catch(unreadable));
   const held = new HeldEntries({ keys: auditKeys, clock, entriesAtMost: config.outageAuditEvents });
   const standing = new Standing({ breaker, changes, held, allowedSeconds: config.outageSeconds });
   const trail = new AuditTrail({ database, keys: auditKeys, log: auditLog, clock, outage: standing });
@@ -166,7 +173,7 @@ export async function furnish({
   outbox.serve(pings(clients));
   changes.on('outbox', () => outbox.wake());
   changes.onReset(async () => {
-    clients.dropAll();
+    void clients.readAnew();
     // before what is signed with them
     await ring.load();
     await Promise.all([resources.load(), detailsTypes.load(), issuers.load(), policies.load(), revoked.load(clock())]);
@@ -186,8 +193,11 @@ export async function furnish({
   const cookieKey = browserKey.digest('signs cookies').toString('base64url');
   const digestUserCode = (userCode: string): Digest => browserKey.digest(`user code ${userCode}`);
   const refreshFamilies = new RefreshFamilies(browserKey.digest('marks refresh tokens'));
-  const dpopNonceSecret = (await vault.current('dpop_nonces', now)).digest('makes DPoP nonces');
-  const subjects = subjectsUnder(await vault.current('pairwise_subjects', now));
+  const dpopNonceKey = await vault.current('dpop_nonces', now);
+  const dpopNonceSecret = dpopNonceKey.digest('makes DPoP nonces');
+  const subjectKey = await vault.current('pairwise_subjects', now);
+  const subjects = subjectsUnder(subjectKey);
+  changes.onReset(() => vault.demand([browserKey, dpopNonceKey, subjectKey]));
   const tokens = new AccessTokens({
     database,
     verifier: new TokenVerifier(ring, issuer),

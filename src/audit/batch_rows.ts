@@ -1,43 +1,70 @@
 /** Entries and the link that covers them, as rows. */
+import { sql } from 'kysely';
+import { Unavailable } from '../base/unavailable.ts';
 import { storableJson, type Reader } from '../db/connection.ts';
+import { DATABASE_IDENTITY } from '../db/identity.ts';
 import { PreparedStatement } from '../db/prepared.ts';
 import type { AuditKeys } from './audit_keys.ts';
 import type { Batch } from './chain.ts';
 
 export type Seals = Pick<AuditKeys, 'seal'>;
 
-/** ONE statement, and one parameter for all entries: the statement stays the same however many there are. */
-const INSERT_BATCH = new PreparedStatement(
+/**
+ * ONE statement, and one parameter for all entries: the statement stays the same however many there are. A link that
+ * names another one is taken by the database that has that one: after a set-back it would be a link to nothing.
+ */
+const INSERT_BATCH = new PreparedStatement<{ readonly identity: string }>(
   'gatehouse_insert_audit_batch',
-  `with link as (
+  `with here as materialized (select ${DATABASE_IDENTITY} as identity),
+    link as (
       insert into audit_links (stream, number, previous, first_sequence, begins_at, entries, seal)
-      values ($1, $2, $3, $4, $5, $6, $7))
-    insert into audit_events (stream, sequence, occurred_at, event, outcome, actor_type, actor_id, account_id,
-      client_id, address, request_id, details)
-    select stream, sequence, occurred_at, event, outcome, actor->>'type', actor->>'id', account_id, client_id,
-      address, request_id, details
-    from jsonb_to_recordset($8::jsonb) as b(stream uuid, sequence bigint,
-      occurred_at timestamptz, event text, outcome text, actor jsonb, account_id text, client_id text, address text,
-      request_id text, details jsonb)`,
+      select $1::uuid, $2::bigint, $3::bytea, $4::bigint, $5::timestamptz, $6::bytea, $7::bytea
+      from here where $9::text is null or identity = $9),
+    events as (
+      insert into audit_events (stream, sequence, occurred_at, event, outcome, actor_type, actor_id, account_id,
+        client_id, address, request_id, details)
+      select stream, sequence, occurred_at, event, outcome, actor->>'type', actor->>'id', account_id, client_id,
+        address, request_id, details
+      from here, jsonb_to_recordset($8::jsonb) as b(stream uuid, sequence bigint,
+        occurred_at timestamptz, event text, outcome text, actor jsonb, account_id text, client_id text, address text,
+        request_id text, details jsonb)
+      where $9::text is null or identity = $9)
+    select identity from here`,
 );
 
-export async function insertBatch(database: Reader, { text, link, hashes, hash }: Batch, keys: Seals): Promise<void> {
+/** Nothing was written: the database is not the one that has the link before. */
+export class AnotherDatabase extends Unavailable {}
+
+/** Answers with the identity of the database that took it; throws `AnotherDatabase`. */
+export async function insertBatch(database: Reader, batch: Batch, keys: Seals): Promise<string> {
+  const { text, link, hashes, hash, database: wanted = null } = batch;
   const previous = link.previous && Buffer.from(link.previous, 'base64url');
   const { stream, number, first, begins_at } = link;
   const seal = keys.seal(hash);
-  await INSERT_BATCH.execute(database, stream, number, previous, first, begins_at, hashes, seal, storableJson(text));
+  const values = [stream, number, previous, first, begins_at, hashes, seal, storableJson(text), wanted];
+  const { rows } = await INSERT_BATCH.execute(database, ...values);
+  const { identity } = rows[0]!;
+  if (wanted !== null && identity !== wanted) throw new AnotherDatabase('The database was set back or started again.');
+  return identity;
 }
 
 /**
  * The same for one that was sent before and may have been carried out, which nobody heard of: its stream is ours alone,
- * so if its link is there already its entries are.
+ * so if its link is there already its entries are; then the answer is `undefined`.
  */
-export async function insertBatchOnce(database: Reader, batch: Batch, keys: Seals): Promise<void> {
+export async function insertBatchOnce(database: Reader, batch: Batch, keys: Seals): Promise<string | undefined> {
   try {
-    await insertBatch(database, batch, keys);
+    return await insertBatch(database, batch, keys);
   } catch (error) {
+    if (error instanceof AnotherDatabase && (await isThere(database, batch))) return undefined;
     if ((error as { code?: unknown }).code !== UNIQUE_VIOLATION) throw error;
+    return undefined;
   }
+}
+
+async function isThere(database: Reader, { link: { stream, number } }: Batch): Promise<boolean> {
+  const { rows } = await sql`select from audit_links where stream = ${stream} and number = ${number}`.execute(database);
+  return rows.length > 0;
 }
 
 const UNIQUE_VIOLATION = '23505';

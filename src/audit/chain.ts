@@ -58,6 +58,8 @@ export interface Batch {
   readonly hashes: Buffer;
   /** The link's hash. */
   readonly hash: string;
+  /** The database that has the stream's earlier links (db/identity.ts), and must take this one; `undefined`: any may. */
+  readonly database: string | undefined;
 }
 
 /** Where a stream stands: its last link. */
@@ -65,6 +67,10 @@ export interface Head {
   readonly number: number;
   readonly hash: string;
   readonly begins_at: string;
+  /** The number of its last entry. */
+  readonly sequence: number;
+  /** Which database took it; `undefined` where that is not known. */
+  readonly database: string | undefined;
 }
 
 /**
@@ -74,12 +80,18 @@ export interface Head {
 export class Stream {
   readonly id: string;
   readonly beganAt: Date;
+  #database: string | undefined;
   #sequence = 0;
   #head: Pick<Head, 'number' | 'hash'> = { number: 0, hash: '' };
 
   constructor(now: Date) {
     this.id = timeOrderedUuid(now);
     this.beganAt = now;
+  }
+
+  /** To be called with the database that took what was appended last: what follows belongs there, and nowhere else. */
+  isIn(database: string): void {
+    this.#database = database;
   }
 
   append(drafts: readonly [Draft, ...Draft[]]): Batch {
@@ -100,8 +112,21 @@ export class Stream {
     };
     const hash = sha256(JSON.stringify(link)).toString('base64url');
     this.#head = { number: link.number, hash };
-    return { entries, text: `[${texts.join(',')}]`, link, hashes: Buffer.concat(hashes), hash };
+    return {
+      entries,
+      text: `[${texts.join(',')}]`,
+      link,
+      hashes: Buffer.concat(hashes),
+      hash,
+      database: this.#database,
+    };
   }
+}
+
+/** The entries as they were before they had a place, to be given another one. */
+export function draftsOf({ entries }: Batch): [Draft, ...Draft[]] {
+  const drafts = entries.map(({ stream: _, sequence: __, ...draft }): Draft => draft);
+  return drafts as [Draft, ...Draft[]];
 }
 
 /**

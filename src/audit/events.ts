@@ -97,6 +97,7 @@ export type EventName =
   | 'master_key.changed' // rewrapped
   | 'admin_call.refused' // method, path, status, reason
   | 'audit.exported' // from, to, and what it was narrowed to
+  | 'audit.set_back' // lost_streams, lost_entries, lost_checkpoint, lost_checkpoint_hash, continues_after_checkpoint: what a node had written and the database lacks since a fail-over or a restore
   | 'audit.entries_dropped'; // before: what is older was older than the operator wants kept
 
 export type Actor =

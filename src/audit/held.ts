@@ -5,8 +5,8 @@
  */
 import type { Clock } from '../base/clock.ts';
 import type { Database } from '../db/connection.ts';
-import { insertBatchOnce, type Seals } from './batch_rows.ts';
-import { BATCH_LIMIT, Stream, type Batch, type Draft } from './chain.ts';
+import { AnotherDatabase, insertBatchOnce, type Seals } from './batch_rows.ts';
+import { BATCH_LIMIT, draftsOf, Stream, type Batch, type Draft } from './chain.ts';
 
 export interface HeldSettings {
   readonly keys: Seals;
@@ -18,8 +18,17 @@ export interface HeldSettings {
 const BYTES_PER_ENTRY = 1_024;
 
 interface Sent {
-  readonly batch: Batch;
+  /** By this its sender asks for it. */
+  readonly sent: Batch;
+  /** The same entries; in a stream of their own where the one that they were sent in was set back. */
+  batch: Batch;
   readonly bytes: number;
+}
+
+/** What was written, and which database took it, where that is known. */
+export interface WrittenBatch {
+  readonly batch: Batch;
+  readonly database: string | undefined;
 }
 
 export class HeldEntries {
@@ -66,28 +75,45 @@ export class HeldEntries {
 
   holdSent(batch: Batch): void {
     const bytes = batch.text.length;
-    this.#sent.push({ batch, bytes });
+    this.#sent.push({ sent: batch, batch, bytes });
     this.#add(batch.entries.length, bytes);
   }
 
   has(batch: Batch): boolean {
-    return this.#sent.some((sent) => sent.batch === batch);
+    return this.#sent.some(({ sent }) => sent === batch);
   }
 
   /** Writes the oldest, five hundred at most, and answers with what it wrote. */
-  async writeSome(database: Database): Promise<Batch | undefined> {
+  async writeSome(database: Database): Promise<WrittenBatch | undefined> {
     this.#chainSome();
     const [next] = this.#sent;
     if (!next) return undefined;
-    await insertBatchOnce(database, next.batch, this.#settings.keys);
+    const took = await this.#insert(database, next);
+    const written = { batch: next.batch, database: took };
     // one that was given up as too late may have been carried out all the same, and come here first
-    if (this.#sent[0] !== next) return next.batch;
+    if (this.#sent[0] !== next) return written;
     this.#sent.shift();
     const { length } = next.batch.entries;
     this.#add(-length, -next.bytes);
     this.#written += length;
+    if (took !== undefined && this.#stream?.id === next.batch.link.stream) this.#stream.isIn(took);
+    else this.#stream = undefined;
     if (this.#count === 0) this.#stream = undefined;
-    return next.batch;
+    return written;
+  }
+
+  /** Where the stream's earlier links were lost with the database that had them, the entries begin another one. */
+  async #insert(database: Database, next: Sent): Promise<string | undefined> {
+    const { keys, clock } = this.#settings;
+    const tried = next.batch;
+    try {
+      return await insertBatchOnce(database, tried, keys);
+    } catch (error) {
+      if (!(error instanceof AnotherDatabase)) throw error;
+      // an attempt that was given up as too late may have done this before
+      if (next.batch === tried) next.batch = new Stream(clock()).append(draftsOf(tried));
+      return insertBatchOnce(database, next.batch, keys);
+    }
   }
 
   #chainSome(): void {
@@ -96,7 +122,7 @@ export class HeldEntries {
     if (!first) return;
     this.#stream ??= new Stream(this.#settings.clock());
     const batch = this.#stream.append([first.draft, ...rest.map(({ draft }) => draft)]);
-    this.#sent.push({ batch, bytes: rest.reduce((sum, { bytes }) => sum + bytes, first.bytes) });
+    this.#sent.push({ sent: batch, batch, bytes: rest.reduce((sum, { bytes }) => sum + bytes, first.bytes) });
   }
 
   #add(entries: number, bytes: number): void {

@@ -16,7 +16,7 @@ import { DAY_SECONDS, type Clock } from '../base/clock.ts';
 import { Unavailable } from '../base/unavailable.ts';
 import { isAway, storable, type Database, type Tx } from '../db/connection.ts';
 import { afterCommit } from '../db/transaction.ts';
-import { insertBatch, type Seals } from './batch_rows.ts';
+import { AnotherDatabase, insertBatch, type Seals } from './batch_rows.ts';
 import { BATCH_LIMIT, Stream, type Batch, type Draft, type Entry, type Head } from './chain.ts';
 import type { AuditEvent, Origin } from './events.ts';
 import type { HeldEntries } from './held.ts';
@@ -100,8 +100,11 @@ export class AuditTrail {
     const stream = this.#ofTransactions.get(tx) ?? new Stream(this.#settings.clock());
     this.#ofTransactions.set(tx, stream);
     const batch = stream.append([first, ...rest]);
-    await insertBatch(tx, batch, this.#settings.keys).catch((error: unknown) => Promise.reject(notWritten(error)));
-    afterCommit(tx, () => this.#isWritten(batch));
+    const database = await insertBatch(tx, batch, this.#settings.keys).catch((error: unknown) =>
+      Promise.reject(notWritten(error)),
+    );
+    stream.isIn(database);
+    afterCommit(tx, () => this.#isWritten(batch, database));
   }
 
   /** How many requests wait for their events to be written. */
@@ -153,12 +156,15 @@ export class AuditTrail {
     try {
       const [first, ...rest] = waiting.flatMap(({ drafts }) => drafts);
       batch = stream.append([first!, ...rest]);
-      await insertBatch(this.#settings.database, batch, this.#settings.keys);
-      this.#isWritten(batch);
+      const database = await insertBatch(this.#settings.database, batch, this.#settings.keys);
+      stream.isIn(database);
+      this.#isWritten(batch, database);
       for (const { resolve } of waiting) resolve();
     } catch (error) {
       stream = undefined;
-      await this.#failed(error, waiting, batch);
+      // nothing was written: a stream of its own has no earlier link that a database could lack
+      if (error instanceof AnotherDatabase) this.#queue.unshift(...waiting);
+      else await this.#failed(error, waiting, batch);
     } finally {
       this.#free.push(stream);
       this.#flush();
@@ -199,9 +205,9 @@ export class AuditTrail {
   async writeHeld(database: Database, milliseconds: number): Promise<void> {
     const until = performance.now() + milliseconds;
     for (;;) {
-      const batch = await this.#settings.outage?.held.writeSome(database);
-      if (!batch) return;
-      this.#remember(batch);
+      const written = await this.#settings.outage?.held.writeSome(database);
+      if (!written) return;
+      this.#remember(written.batch, written.database);
       if (performance.now() > until) return;
     }
   }
@@ -212,14 +218,14 @@ export class AuditTrail {
     return stream && age! < LANE_STREAM_LIFETIME_MILLISECONDS ? stream : new Stream(now);
   }
 
-  #isWritten(batch: Batch): void {
-    this.#remember(batch);
+  #isWritten(batch: Batch, database: string): void {
+    this.#remember(batch, database);
     for (const entry of batch.entries) this.#log(entry);
   }
 
-  #remember({ link: { stream, number, begins_at }, hash }: Batch): void {
+  #remember({ link: { stream, number, first, entries, begins_at }, hash }: Batch, database: string | undefined): void {
     if (this.#written.size < REMEMBERED_AT_MOST || this.#written.has(stream))
-      this.#written.set(stream, { number, hash, begins_at });
+      this.#written.set(stream, { number, hash, begins_at, sequence: first + entries.length - 1, database });
   }
 
   #log({ event, ...fields }: Entry | Draft): void {

@@ -47,7 +47,7 @@ export async function verifyAudit(file: string, { key, contains }: { key: string
   }
 }
 
-function describe({ entries, unproven, first, last }: Proof): string {
+function describe({ entries, unproven, setBacks, first, last }: Proof): string {
   return [
     `Proven: ${entries} entries, none changed, removed or added.`,
     `From checkpoint ${first?.number} (${first?.made_at}) through checkpoint ${last?.number} (${last?.made_at}).`,
@@ -55,8 +55,18 @@ function describe({ entries, unproven, first, last }: Proof): string {
     ...(unproven > 0
       ? [`${unproven} entries are from before there were links, or from a node of that time: nothing proves them.`]
       : []),
+    ...setBacks.map(describeSetBack),
     '',
   ].join('\n');
+}
+
+function describeSetBack({ occurred_at: at, details }: Proof['setBacks'][number]): string {
+  const { lost_entries: entries, lost_checkpoint: number, lost_checkpoint_hash: hash } = details;
+  const lost = [
+    `${String(entries)} entries that a node had written`,
+    ...(typeof number === 'number' ? [`what stood under the checkpoints up to ${number} (${String(hash)})`] : []),
+  ];
+  return `The database was set back before ${at}; lost are ${lost.join(', and ')}. The log stream has the entries.`;
 }
 
 /** A file with a JWK or a JWK set. Each key has to have the thumbprint that it goes by. */

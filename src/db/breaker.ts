@@ -48,6 +48,7 @@ export class Breaker {
   readonly #database: Database;
   readonly #stopped = new AbortController();
   readonly #opened: (() => void)[] = [];
+  readonly #closed: (() => void)[] = [];
   #alsoTry: (database: Database) => Promise<void> = () => Promise.resolve();
   #look: Promise<boolean> | undefined;
   #loop: Promise<void> | undefined;
@@ -89,6 +90,11 @@ export class Breaker {
     this.#opened.push(listener);
   }
 
+  /** Called each time that the database is back: it may be another one. */
+  onClose(listener: () => void): void {
+    this.#closed.push(listener);
+  }
+
   start(): void {
     this.#loop = this.#watch();
   }
@@ -119,7 +125,10 @@ export class Breaker {
     const wasOpen = this.open;
     try {
       await this.#policy.execute(() => this.#tryTwice());
-      if (wasOpen) this.#settings.onClose();
+      if (wasOpen) {
+        this.#settings.onClose();
+        for (const listener of this.#closed) listener();
+      }
       return true;
     } catch (error) {
       if (!wasOpen) {
