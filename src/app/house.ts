@@ -23,6 +23,7 @@ import { Breaker } from '../db/breaker.ts';
 import { ClockDifference } from '../db/clock_difference.ts';
 import type { Database } from '../db/connection.ts';
 import { guard } from '../db/connections.ts';
+import { asOwner } from '../db/roles.ts';
 import { transact } from '../db/transaction.ts';
 import type { Resolve } from '../egress/addresses.ts';
 import { Egress } from '../egress/egress.ts';
@@ -102,7 +103,9 @@ export async function furnish({
   await vault.verify();
   // an audit event's fields are ours and hold no secret: looking for one in each of them would be paid at every token
   const auditLog = log.child({ stream: 'audit' }, { redact: [] });
-  await makePartitions(database, now).catch((error: unknown) => log.warn({ error }, 'audit.partitions_not_made'));
+  await asOwner(config.ownerDatabaseUrl, database, (owner) => makePartitions(owner, now)).catch((error: unknown) =>
+    log.warn({ error }, 'audit.partitions_not_made'),
+  );
   const auditKeys = await AuditKeys.open(database, vault, now);
   const unreadable = (error: unknown): void => log.warn({ error }, 'change_log.unreadable');
   const changes = new ChangeFollower({

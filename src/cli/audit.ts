@@ -9,7 +9,9 @@ import { SYSTEM } from '../audit/events.ts';
 import { exportEvidence } from '../audit/evidence.ts';
 import { Tampered } from '../audit/tampered.ts';
 import { verifyEvidence, type Proof } from '../audit/verifier.ts';
+import { keepPartitions } from '../audit/upkeep.ts';
 import { CannotStart } from '../base/cannot_start.ts';
+import { asOwner } from '../db/roles.ts';
 import { inHouse } from './house.ts';
 
 /** The public keys, as a JWK set: what an auditor keeps in a place of their own. */
@@ -28,6 +30,16 @@ export async function exportAudit({ from, to }: { from?: string; to?: string }):
     const lines = exportEvidence({ database, keys: auditKeys, issuer: config.issuer }, range, new Date());
     await pipeline(Readable.from(lines, { highWaterMark: 1 }), process.stdout, { end: false });
   });
+}
+
+/** Makes the months to come and drops those that are old enough: for servers that don't have the tables' owner. */
+export async function keepAuditMonths(): Promise<void> {
+  await inHouse(({ config, database, trail }) =>
+    asOwner(config.ownerDatabaseUrl, database, (owner) =>
+      keepPartitions(owner, trail, new Date(), config.auditRetentionDays),
+    ),
+  );
+  process.stdout.write("The audit trail's months are made, and what is older than the retention is dropped.\n");
 }
 
 /** Says what the file proves, or names the first thing in it that is not as it was written, and then ends with 1. */

@@ -27,6 +27,7 @@ export async function inHouse<T>(work: (house: House) => Promise<T>): Promise<T>
   const log = createLog('warn');
   const opened = await openDatabase({
     databaseUrl: config.databaseUrl,
+    ownerDatabaseUrl: config.ownerDatabaseUrl,
     dataDir: config.dataDir,
     maxConnections: 2,
     onIdleError: (error) => log.warn({ error }, 'database.connection_lost'),

@@ -1,7 +1,7 @@
 /** The operator's command line: what is done to a server's database from outside the server. */
 import { Command } from 'commander';
 import { CannotStart } from '../base/cannot_start.ts';
-import { exportAudit, printAuditKeys, verifyAudit } from './audit.ts';
+import { exportAudit, keepAuditMonths, printAuditKeys, verifyAudit } from './audit.ts';
 import { createAdminClient } from './create_admin.ts';
 import { migrateDatabase } from './migrate.ts';
 import { printResourceMetadata } from './resource_metadata.ts';
@@ -45,6 +45,13 @@ audit
   .option('--from <time>', 'from the first checkpoint made at this time or later, such as 2026-01-31T08:00:00Z')
   .option('--to <time>', 'through the first checkpoint made at this time or later')
   .action(exportAudit);
+
+audit
+  .command('keep-months')
+  .description(
+    'make the months to come, drop those older than GATEHOUSE_AUDIT_RETENTION_DAYS; servers do it themselves',
+  )
+  .action(keepAuditMonths);
 
 audit
   .command('verify')
