@@ -98,6 +98,8 @@ export type EventName =
   | 'admin_call.refused' // method, path, status, reason
   | 'audit.exported' // from, to, and what it was narrowed to
   | 'audit.set_back' // lost_streams, lost_entries, lost_checkpoint, lost_checkpoint_hash, continues_after_checkpoint: what a node had written and the database lacks since a fail-over or a restore
+  | 'recovery.began' // reason, keeps_logins, rotates_keys: `gatehouse recover`
+  | 'recovery.completed' // reason, clients, grants, sessions, initial_access_tokens, keys: how many
   | 'audit.entries_dropped'; // before: what is older was older than the operator wants kept
 
 export type Actor =

@@ -29,7 +29,7 @@ export interface CheckpointName {
 /** How long a stream can go on after a checkpoint has named it: a day, and some patience. */
 const STREAM_LIFETIME_MILLISECONDS = 2 * 86_400_000;
 
-/** More than anybody would read. */
+/** More than a person reads. */
 const SET_BACKS_SHOWN = 100;
 
 /** Throws `Tampered` for an export that does not prove itself. */

@@ -155,7 +155,7 @@ export class ChangeFollower {
     this.#readAt = now;
   }
 
-  /** Changes of a database that was set back have numbers below the position, where nobody would look for them. */
+  /** Changes of a database that was set back have numbers below the position, where this node never looks. */
   #replaced({ identity, last_number: lastNumber }: Look): Replaced | undefined {
     if (identity !== this.#identity) return 'another_run';
     if (lastNumber !== null && lastNumber < this.#lastNumber) return 'log_went_back';

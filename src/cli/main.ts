@@ -5,6 +5,7 @@ import { exportAudit, keepAuditMonths, printAuditKeys, verifyAudit } from './aud
 import { createAdminClient } from './create_admin.ts';
 import { migrateDatabase } from './migrate.ts';
 import { printResourceMetadata } from './resource_metadata.ts';
+import { recoverInstallation } from './recover.ts';
 import { rewrapMasterKey } from './rewrap_master_key.ts';
 
 const program = new Command('gatehouse').description(
@@ -32,6 +33,20 @@ program
     'seal everything that GATEHOUSE_MASTER_KEY_PREVIOUS sealed with GATEHOUSE_MASTER_KEY; servers may go on running',
   )
   .action(rewrapMasterKey);
+
+program
+  .command('recover')
+  .description(
+    'after a restore, or a fail-over that lost changes: end all that was given before; docs/backup-and-recovery.md says more',
+  )
+  .requiredOption('--reason <text>', 'why, for the audit trail')
+  .option('--keep-logins', 'end access tokens alone: sessions, grants and refresh tokens stay', false)
+  .option(
+    '--rotate-keys',
+    'replace the signing keys, so that APIs which verify by themselves refuse old tokens too',
+    false,
+  )
+  .action(recoverInstallation);
 
 const audit = program
   .command('audit')

@@ -1,7 +1,7 @@
 /**
  * Two roles instead of one: the tables belong to an owner, who migrates them and makes and drops the audit trail's
  * months, and the server works as a role that may read and write them, and only append to the trail. What a role may do
- * is granted here, table by table, each time that the owner opens the database: a table that nothing is said about gets
+ * is granted here, table by table, each time that the owner opens the database: a table that is not named below gets
  * what an ordinary one gets, and a month of the trail gets nothing at all, since it is reached by the trail's own table.
  */
 import { sql } from 'kysely';

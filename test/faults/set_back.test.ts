@@ -11,7 +11,7 @@ import { eventually, registerClient, type RegisteredClient } from '../support/op
 import { startPair, type Pair } from '../support/pair.ts';
 import { Person } from '../support/person.ts';
 import { CLI, NODE, Processes } from '../support/process.ts';
-import { Standby } from '../support/replica.ts';
+import { hasItsDatabase, Standby } from '../support/replica.ts';
 
 /** `npm run test:faults` sets the database back so often; `npm test` once. */
 const ROUNDS = Number(process.env.FAULT_SET_BACKS ?? 1);
@@ -95,14 +95,8 @@ for (const [name, prepare] of SET_BACKS) {
     });
 
     const both = (): Gatehouse[] => [pair.a, pair.b];
-    /** With the database, and not from memory. */
-    const serves = async ({ managementUrl, url, demo }: Gatehouse): Promise<boolean> => {
-      const { checks } = (await (await fetch(`${managementUrl}/readyz`)).json()) as { checks: Record<string, string> };
-      const answer = await postForm(`${url}/introspect`, { token: 'none' }, demo);
-      return checks['database'] === 'ok' && answer.ok;
-    };
     const bothServe = async (): Promise<void> => {
-      for (const node of both()) await eventually(() => serves(node), 30_000);
+      for (const node of both()) await hasItsDatabase(node);
     };
     const isRefused = async ({ url }: Gatehouse, client: RegisteredClient): Promise<boolean> =>
       (await postForm(`${url}/token`, { grant_type: 'client_credentials' }, client)).status === 401;
@@ -126,7 +120,7 @@ for (const [name, prepare] of SET_BACKS) {
       postForm(`${url}/revoke`, { token }, demo);
 
     for (let round = 1; round <= ROUNDS; round++) {
-      it(`what is revoked afterwards has effect on both nodes, which nobody restarts (FIELD-H1, round ${round})`, async (test) => {
+      it(`what is revoked afterwards has effect on both nodes without a restart (FIELD-H1, round ${round})`, async (test) => {
         if (round > 1) {
           setBack = await prepare(cluster);
           await bothServe();

@@ -218,7 +218,7 @@ export class Way {
     this.#mute = false;
   }
 
-  /** From now on it leads there; whoever is connected is cut off. */
+  /** From now on it leads there; open connections are cut off. */
   leadTo(cluster: Cluster): void {
     this.#socketPath = socketPath(cluster);
     this.#end();

@@ -3,6 +3,7 @@ import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Cluster, Way } from './cut_off.ts';
+import type { Gatehouse } from './gatehouse.ts';
 import { eventually } from './operator.ts';
 
 export class Standby {
@@ -62,4 +63,13 @@ export class Standby {
     this.#network.close();
     return this.cluster;
   }
+}
+
+/** Resolves when the node has the database again, and serves nothing from memory. */
+export function hasItsDatabase({ managementUrl }: Pick<Gatehouse, 'managementUrl'>): Promise<void> {
+  return eventually(async () => {
+    const answer = await fetch(`${managementUrl}/readyz`);
+    const { checks } = (await answer.json()) as { checks: Record<string, string> };
+    return answer.ok && checks['database'] === 'ok';
+  }, 30_000);
 }
