@@ -131,9 +131,10 @@ export async function furnish({
     onClose: () => log.info('database.back'),
   });
   breaker.onClose(() => void changes.catchUpHere().catch(unreadable));
-  const held = new HeldEntries({ keys: auditKeys, clock, entriesAtMost: config.outageAuditEvents });
+  const identity = (): string | undefined => changes.identity;
+  const held = new HeldEntries({ keys: auditKeys, clock, entriesAtMost: config.outageAuditEvents, identity });
   const standing = new Standing({ breaker, changes, held, allowedSeconds: config.outageSeconds });
-  const trail = new AuditTrail({ database, keys: auditKeys, log: auditLog, clock, outage: standing });
+  const trail = new AuditTrail({ database, keys: auditKeys, log: auditLog, clock, identity, outage: standing });
   const { auditRetentionDays: retentionDays } = config;
   const checkpoints = new Checkpoints({ database, keys: auditKeys, trail, clock, log, retentionDays });
   const argon2id = new Argon2id(Math.min(2, availableParallelism()));

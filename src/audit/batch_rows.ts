@@ -2,7 +2,7 @@
 import { sql } from 'kysely';
 import { Unavailable } from '../base/unavailable.ts';
 import { storableJson, type Reader } from '../db/connection.ts';
-import { DATABASE_IDENTITY } from '../db/identity.ts';
+import { serverStart } from '../db/identity.ts';
 import { PreparedStatement } from '../db/prepared.ts';
 import type { AuditKeys } from './audit_keys.ts';
 import type { Batch } from './chain.ts';
@@ -11,54 +11,49 @@ export type Seals = Pick<AuditKeys, 'seal'>;
 
 /**
  * ONE statement, and one parameter for all entries: the statement stays the same however many there are. A link that
- * names another one is taken by the database that has that one: after a set-back it would be a link to nothing.
+ * names another one is taken by the run of the server that took that one: after a set-back it would be a link to nothing.
  */
-const INSERT_BATCH = new PreparedStatement<{ readonly identity: string }>(
+const INSERT_BATCH = new PreparedStatement(
   'gatehouse_insert_audit_batch',
-  `with here as materialized (select ${DATABASE_IDENTITY} as identity),
-    link as (
+  `with link as (
       insert into audit_links (stream, number, previous, first_sequence, begins_at, entries, seal)
       select $1::uuid, $2::bigint, $3::bytea, $4::bigint, $5::timestamptz, $6::bytea, $7::bytea
-      from here where $9::text is null or identity = $9),
-    events as (
-      insert into audit_events (stream, sequence, occurred_at, event, outcome, actor_type, actor_id, account_id,
-        client_id, address, request_id, details)
-      select stream, sequence, occurred_at, event, outcome, actor->>'type', actor->>'id', account_id, client_id,
-        address, request_id, details
-      from here, jsonb_to_recordset($8::jsonb) as b(stream uuid, sequence bigint,
-        occurred_at timestamptz, event text, outcome text, actor jsonb, account_id text, client_id text, address text,
-        request_id text, details jsonb)
-      where $9::text is null or identity = $9)
-    select identity from here`,
+      where $9::timestamptz is null or pg_postmaster_start_time() = $9)
+    insert into audit_events (stream, sequence, occurred_at, event, outcome, actor_type, actor_id, account_id,
+      client_id, address, request_id, details)
+    select stream, sequence, occurred_at, event, outcome, actor->>'type', actor->>'id', account_id, client_id,
+      address, request_id, details
+    from jsonb_to_recordset($8::jsonb) as b(stream uuid, sequence bigint,
+      occurred_at timestamptz, event text, outcome text, actor jsonb, account_id text, client_id text, address text,
+      request_id text, details jsonb)
+    where $9::timestamptz is null or pg_postmaster_start_time() = $9`,
 );
 
 /** Nothing was written: the database is not the one that has the link before. */
 export class AnotherDatabase extends Unavailable {}
 
-/** Answers with the identity of the database that took it; throws `AnotherDatabase`. */
-export async function insertBatch(database: Reader, batch: Batch, keys: Seals): Promise<string> {
-  const { text, link, hashes, hash, database: wanted = null } = batch;
+/** Throws `AnotherDatabase`. */
+export async function insertBatch(database: Reader, batch: Batch, keys: Seals): Promise<void> {
+  const { text, link, hashes, hash } = batch;
   const previous = link.previous && Buffer.from(link.previous, 'base64url');
   const { stream, number, first, begins_at } = link;
   const seal = keys.seal(hash);
+  const wanted = number > 1 && batch.database !== undefined ? serverStart(batch.database) : null;
   const values = [stream, number, previous, first, begins_at, hashes, seal, storableJson(text), wanted];
-  const { rows } = await INSERT_BATCH.execute(database, ...values);
-  const { identity } = rows[0]!;
-  if (wanted !== null && identity !== wanted) throw new AnotherDatabase('The database was set back or started again.');
-  return identity;
+  const { numAffectedRows } = await INSERT_BATCH.execute(database, ...values);
+  if (numAffectedRows === 0n) throw new AnotherDatabase('The database was set back or started again.');
 }
 
 /**
  * The same for one that was sent before and may have been carried out, which nobody heard of: its stream is ours alone,
  * so if its link is there already its entries are; then the answer is `undefined`.
  */
-export async function insertBatchOnce(database: Reader, batch: Batch, keys: Seals): Promise<string | undefined> {
+export async function insertBatchOnce(database: Reader, batch: Batch, keys: Seals): Promise<void> {
   try {
-    return await insertBatch(database, batch, keys);
+    await insertBatch(database, batch, keys);
   } catch (error) {
-    if (error instanceof AnotherDatabase && (await isThere(database, batch))) return undefined;
+    if (error instanceof AnotherDatabase && (await isThere(database, batch))) return;
     if ((error as { code?: unknown }).code !== UNIQUE_VIOLATION) throw error;
-    return undefined;
   }
 }
 

@@ -58,7 +58,7 @@ export interface Batch {
   readonly hashes: Buffer;
   /** The link's hash. */
   readonly hash: string;
-  /** The database that has the stream's earlier links (db/identity.ts), and must take this one; `undefined`: any may. */
+  /** The database that its stream began in (db/identity.ts), which has the links before; `undefined`: not known. */
   readonly database: string | undefined;
 }
 
@@ -80,18 +80,15 @@ export interface Head {
 export class Stream {
   readonly id: string;
   readonly beganAt: Date;
-  #database: string | undefined;
+  readonly database: string | undefined;
   #sequence = 0;
   #head: Pick<Head, 'number' | 'hash'> = { number: 0, hash: '' };
 
-  constructor(now: Date) {
+  /** `database`: what a link goes to that names another one. */
+  constructor(now: Date, database: string | undefined) {
     this.id = timeOrderedUuid(now);
     this.beganAt = now;
-  }
-
-  /** To be called with the database that took what was appended last: what follows belongs there, and nowhere else. */
-  isIn(database: string): void {
-    this.#database = database;
+    this.database = database;
   }
 
   append(drafts: readonly [Draft, ...Draft[]]): Batch {
@@ -118,7 +115,7 @@ export class Stream {
       link,
       hashes: Buffer.concat(hashes),
       hash,
-      database: this.#database,
+      database: this.database,
     };
   }
 }

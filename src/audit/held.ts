@@ -12,6 +12,8 @@ export interface HeldSettings {
   readonly keys: Seals;
   readonly clock: Clock;
   readonly entriesAtMost: number;
+  /** Which database answers (db/identity.ts), as far as that is known. */
+  readonly identity: () => string | undefined;
 }
 
 /** In the mean: an entry about a token has some 500. */
@@ -23,12 +25,6 @@ interface Sent {
   /** The same entries; in a stream of their own where the one that they were sent in was set back. */
   batch: Batch;
   readonly bytes: number;
-}
-
-/** What was written, and which database took it, where that is known. */
-export interface WrittenBatch {
-  readonly batch: Batch;
-  readonly database: string | undefined;
 }
 
 export class HeldEntries {
@@ -84,35 +80,32 @@ export class HeldEntries {
   }
 
   /** Writes the oldest, five hundred at most, and answers with what it wrote. */
-  async writeSome(database: Database): Promise<WrittenBatch | undefined> {
+  async writeSome(database: Database): Promise<Batch | undefined> {
     this.#chainSome();
     const [next] = this.#sent;
     if (!next) return undefined;
-    const took = await this.#insert(database, next);
-    const written = { batch: next.batch, database: took };
+    await this.#insert(database, next);
     // one that was given up as too late may have been carried out all the same, and come here first
-    if (this.#sent[0] !== next) return written;
+    if (this.#sent[0] !== next) return next.batch;
     this.#sent.shift();
     const { length } = next.batch.entries;
     this.#add(-length, -next.bytes);
     this.#written += length;
-    if (took !== undefined && this.#stream?.id === next.batch.link.stream) this.#stream.isIn(took);
-    else this.#stream = undefined;
     if (this.#count === 0) this.#stream = undefined;
-    return written;
+    return next.batch;
   }
 
   /** Where the stream's earlier links were lost with the database that had them, the entries begin another one. */
-  async #insert(database: Database, next: Sent): Promise<string | undefined> {
-    const { keys, clock } = this.#settings;
+  async #insert(database: Database, next: Sent): Promise<void> {
+    const { keys, clock, identity } = this.#settings;
     const tried = next.batch;
     try {
-      return await insertBatchOnce(database, tried, keys);
+      await insertBatchOnce(database, tried, keys);
     } catch (error) {
       if (!(error instanceof AnotherDatabase)) throw error;
       // an attempt that was given up as too late may have done this before
-      if (next.batch === tried) next.batch = new Stream(clock()).append(draftsOf(tried));
-      return insertBatchOnce(database, next.batch, keys);
+      if (next.batch === tried) next.batch = new Stream(clock(), identity()).append(draftsOf(tried));
+      await insertBatchOnce(database, next.batch, keys);
     }
   }
 
@@ -120,7 +113,9 @@ export class HeldEntries {
     if (this.#sent.length > 0) return;
     const [first, ...rest] = this.#drafts.splice(0, BATCH_LIMIT);
     if (!first) return;
-    this.#stream ??= new Stream(this.#settings.clock());
+    const { clock, identity } = this.#settings;
+    if (this.#stream?.database !== identity()) this.#stream = undefined;
+    this.#stream ??= new Stream(clock(), identity());
     const batch = this.#stream.append([first.draft, ...rest.map(({ draft }) => draft)]);
     this.#sent.push({ sent: batch, batch, bytes: rest.reduce((sum, { bytes }) => sum + bytes, first.bytes) });
   }

@@ -42,6 +42,8 @@ export interface TrailSettings {
   readonly keys: Seals;
   readonly log: AuditLog;
   readonly clock: Clock;
+  /** Which database answers (db/identity.ts), as far as that is known; without it streams are bound to none. */
+  readonly identity?: () => string | undefined;
   /** Without it no entry ever waits: what can't be written is not done. */
   readonly outage?: Outage;
 }
@@ -97,14 +99,11 @@ export class AuditTrail {
   ): Promise<void> {
     const [first, ...rest] = records.map(({ origin, event }) => this.#draft(origin, event));
     if (!first) return;
-    const stream = this.#ofTransactions.get(tx) ?? new Stream(this.#settings.clock());
+    const stream = this.#ofTransactions.get(tx) ?? this.#begun(this.#settings.clock());
     this.#ofTransactions.set(tx, stream);
     const batch = stream.append([first, ...rest]);
-    const database = await insertBatch(tx, batch, this.#settings.keys).catch((error: unknown) =>
-      Promise.reject(notWritten(error)),
-    );
-    stream.isIn(database);
-    afterCommit(tx, () => this.#isWritten(batch, database));
+    await insertBatch(tx, batch, this.#settings.keys).catch((error: unknown) => Promise.reject(notWritten(error)));
+    afterCommit(tx, () => this.#isWritten(batch));
   }
 
   /** How many requests wait for their events to be written. */
@@ -156,9 +155,8 @@ export class AuditTrail {
     try {
       const [first, ...rest] = waiting.flatMap(({ drafts }) => drafts);
       batch = stream.append([first!, ...rest]);
-      const database = await insertBatch(this.#settings.database, batch, this.#settings.keys);
-      stream.isIn(database);
-      this.#isWritten(batch, database);
+      await insertBatch(this.#settings.database, batch, this.#settings.keys);
+      this.#isWritten(batch);
       for (const { resolve } of waiting) resolve();
     } catch (error) {
       stream = undefined;
@@ -205,9 +203,9 @@ export class AuditTrail {
   async writeHeld(database: Database, milliseconds: number): Promise<void> {
     const until = performance.now() + milliseconds;
     for (;;) {
-      const written = await this.#settings.outage?.held.writeSome(database);
-      if (!written) return;
-      this.#remember(written.batch, written.database);
+      const batch = await this.#settings.outage?.held.writeSome(database);
+      if (!batch) return;
+      this.#remember(batch);
       if (performance.now() > until) return;
     }
   }
@@ -215,15 +213,21 @@ export class AuditTrail {
   #continued(stream: Stream | undefined): Stream {
     const now = this.#settings.clock();
     const age = stream && Math.abs(now.getTime() - stream.beganAt.getTime());
-    return stream && age! < LANE_STREAM_LIFETIME_MILLISECONDS ? stream : new Stream(now);
+    const goesOn =
+      stream && age! < LANE_STREAM_LIFETIME_MILLISECONDS && stream.database === this.#settings.identity?.();
+    return goesOn ? stream : this.#begun(now);
   }
 
-  #isWritten(batch: Batch, database: string): void {
-    this.#remember(batch, database);
+  #begun(now: Date): Stream {
+    return new Stream(now, this.#settings.identity?.());
+  }
+
+  #isWritten(batch: Batch): void {
+    this.#remember(batch);
     for (const entry of batch.entries) this.#log(entry);
   }
 
-  #remember({ link: { stream, number, first, entries, begins_at }, hash }: Batch, database: string | undefined): void {
+  #remember({ link: { stream, number, first, entries, begins_at }, hash, database }: Batch): void {
     if (this.#written.size < REMEMBERED_AT_MOST || this.#written.has(stream))
       this.#written.set(stream, { number, hash, begins_at, sequence: first + entries.length - 1, database });
   }

@@ -59,7 +59,7 @@ export class ChangeFollower {
   readonly #resets: (() => void | Promise<void>)[] = [];
   readonly #gaps = new Map<number, number>();
   #position = 0;
-  #identity = '';
+  #identity: string | undefined;
   /** The last number that the log has given out: it never gets lower, unless the database is set back. */
   #lastNumber = 0;
   #readAt = 0;
@@ -108,6 +108,11 @@ export class ChangeFollower {
   async catchUpHere(): Promise<void> {
     await this.#reading?.catch(() => {});
     await this.#read();
+  }
+
+  /** Which database the log was read from (db/identity.ts); `undefined` before the start. */
+  get identity(): string | undefined {
+    return this.#identity;
   }
 
   /** How long ago the log was last read. */

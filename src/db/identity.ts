@@ -7,12 +7,14 @@
 import { sql } from 'kysely';
 import type { Reader } from './connection.ts';
 
-/** For statements that are written as text; the time of the server's start comes first, then database and file. */
-export const DATABASE_IDENTITY = `(encode(timestamptz_send(pg_postmaster_start_time()), 'hex') || ' '
-  || pg_relation_filepath('changes'))`;
+/** The time of the server's start, then the table's database and file. */
+export const databaseIdentity = sql<string>`(to_char(pg_postmaster_start_time() at time zone 'UTC',
+  'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || ' ' || pg_relation_filepath('changes'))`;
 
-/** The same for a statement of Kysely's. */
-export const databaseIdentity = sql<string>`${sql.raw(DATABASE_IDENTITY)}`;
+/** The time of the server's start that an identity names, which costs a statement nothing to compare. */
+export function serverStart(identity: string): string {
+  return identity.slice(0, identity.indexOf(' '));
+}
 
 /** The identity of the database that answers now. */
 export async function readIdentity(database: Reader): Promise<string> {
