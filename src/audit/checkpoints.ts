@@ -258,12 +258,12 @@ export class Checkpoints {
     const { keys, log } = this.#settings;
     const [stored] = rows;
     const known = this.#last;
-    const ahead = known && (stored?.number ?? 0) < known.number ? known : undefined;
-    if (ahead?.database === database) {
-      log.error({ checkpoint: ahead.number }, 'audit.checkpoint_lost');
-      return { last: ahead };
+    if (known?.database === database && (stored?.number ?? 0) < known.number) {
+      log.error({ checkpoint: known.number }, 'audit.checkpoint_lost');
+      return { last: known };
     }
-    if (!stored) return { last: undefined, lost: ahead };
+    const lost = known && known.database !== database && !(await isThere(tx, known)) ? known : undefined;
+    if (!stored) return { last: undefined, lost };
     const signed = rows.flatMap(({ jws }) => verifyCheckpoint(jws, keys.publicJwks) ?? [])[0];
     const says = readCheckpoint(stored.jws);
     const last = {
@@ -273,7 +273,7 @@ export class Checkpoints {
       chainedSince: signed?.chained_since ?? this.#last?.chainedSince ?? ALWAYS,
       database,
     };
-    return { last, lost: ahead };
+    return { last, lost };
   }
 }
 
@@ -281,6 +281,12 @@ type Named = Pick<Head, 'number' | 'hash' | 'sequence'>;
 
 function lastSequence({ first, entries }: Link): number {
   return first + entries.length - 1;
+}
+
+/** Another one may have its number since the database was set back. */
+async function isThere(tx: Tx, { number, hash }: Last): Promise<boolean> {
+  const rows = await tx.selectFrom('audit_checkpoints').select('jws').where('number', '=', number).execute();
+  return rows.some(({ jws }) => checkpointHash(jws) === hash);
 }
 
 /** From when on nothing was dropped: months are dropped whole. */
