@@ -34,6 +34,8 @@ export interface Config {
   readonly managementPort: number | undefined;
   /** `undefined`: the PostgreSQL that npm brought, under `dataDir`. */
   readonly databaseUrl: string | undefined;
+  /** Who owns the tables and may change them; `undefined`: the user of `databaseUrl`. */
+  readonly ownerDatabaseUrl: string | undefined;
   /** Of all workers together. */
   readonly databaseMaxConnections: number;
   /** How long the database may not answer before it counts as away. */
@@ -123,6 +125,7 @@ const schema = z.object({
   GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS: whole(100, 10_000, 600),
   GATEHOUSE_OUTAGE_SECONDS: whole(0, 3_600, 300),
   GATEHOUSE_OUTAGE_AUDIT_EVENTS: whole(1, 1_000_000, 100_000),
+  GATEHOUSE_OWNER_DATABASE_URL: databaseUrl.optional(),
   GATEHOUSE_DATA_DIR: z.string().min(1).default('.gatehouse'),
   GATEHOUSE_PROFILE: z.enum(['standard', 'mcp'], 'must be standard or mcp').default('standard'),
   GATEHOUSE_MASTER_KEY: masterKey.optional(),
@@ -188,6 +191,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     managementHost: env.GATEHOUSE_MANAGEMENT_HOST,
     managementPort: env.GATEHOUSE_MANAGEMENT_PORT ?? (production ? 9000 : undefined),
     databaseUrl: env.DATABASE_URL,
+    ownerDatabaseUrl: env.GATEHOUSE_OWNER_DATABASE_URL,
     databaseMaxConnections: env.GATEHOUSE_DATABASE_MAX_CONNECTIONS ?? Math.max(20, 5 * env.GATEHOUSE_WORKERS),
     databasePatienceMilliseconds: env.GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS,
     outageSeconds: env.GATEHOUSE_OUTAGE_SECONDS,

@@ -99,6 +99,30 @@ describe('a follower of the change log', () => {
     assert.equal(resets, before + 1);
   });
 
+  it('reads everything anew where the log was set back, however little it lacks (FIELD-H1)', async () => {
+    let resets = 0;
+    follower.onReset(() => void resets++);
+    for (let change = 0; change < 5; change++) await record('lost');
+    await follower.start();
+    await pool.query('delete from changes where sequence > 2');
+    await pool.query('alter sequence changes_sequence_seq restart with 3');
+    await record('revoked afterwards');
+    await eventually(async () => Promise.resolve(resets === 1));
+    await record('later');
+    await eventually(async () => Promise.resolve(told.includes('later')));
+    assert.equal(resets, 1);
+  });
+
+  it('reads everything anew where another table has taken the place of its log (FIELD-H1)', async () => {
+    let resets = 0;
+    follower.onReset(() => void resets++);
+    await follower.start();
+    await pool.query(
+      'begin; create temp table kept as table changes; truncate changes; insert into changes overriding system value table kept; commit',
+    );
+    await eventually(async () => Promise.resolve(resets === 1));
+  });
+
   it('holds one connection at most on a server that knows no LISTEN', async () => {
     const query = pg.Client.prototype.query as (...parameters: unknown[]) => unknown;
     mock.method(pg.Client.prototype, 'query', function (this: pg.Client, ...parameters: unknown[]) {

@@ -34,6 +34,7 @@ describe('the configuration', () => {
       managementHost: '127.0.0.1',
       managementPort: undefined,
       databaseUrl: undefined,
+      ownerDatabaseUrl: undefined,
       databaseMaxConnections: 20,
       databasePatienceMilliseconds: 600,
       outageSeconds: 300,

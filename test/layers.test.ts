@@ -26,12 +26,12 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   oidc: 'base db http audit changes vault limits resources clients accounts keys egress outbox trust exchange log',
   login: 'base db http audit limits accounts log',
   admin: 'base db http audit changes vault log limits resources clients accounts keys trust exchange registration',
-  maintenance: 'base db',
+  maintenance: 'base db audit changes keys',
   bootstrap: 'base db audit vault resources clients accounts',
   app: 'base config log db vault changes http egress audit limits outbox resources clients accounts keys trust exchange registration oidc login admin bootstrap maintenance',
   process: 'base config log db vault http bootstrap app',
   main: 'process',
-  cli: 'base config log db vault audit clients resources oidc admin bootstrap',
+  cli: 'base config log db vault audit clients resources keys oidc admin bootstrap maintenance',
 };
 
 interface SourceFile {

@@ -23,6 +23,7 @@ import { Breaker } from '../db/breaker.ts';
 import { ClockDifference } from '../db/clock_difference.ts';
 import type { Database } from '../db/connection.ts';
 import { guard } from '../db/connections.ts';
+import { asOwner } from '../db/roles.ts';
 import { transact } from '../db/transaction.ts';
 import type { Resolve } from '../egress/addresses.ts';
 import { Egress } from '../egress/egress.ts';
@@ -104,14 +105,22 @@ export async function furnish({
   await vault.verify();
   // an audit event's fields are ours and hold no secret: looking for one in each of them would be paid at every token
   const auditLog = log.child({ stream: 'audit' }, { redact: [] });
-  await makePartitions(database, now).catch((error: unknown) => log.warn({ error }, 'audit.partitions_not_made'));
+  await asOwner(config.ownerDatabaseUrl, database, (owner) => makePartitions(owner, now)).catch((error: unknown) =>
+    log.warn({ error }, 'audit.partitions_not_made'),
+  );
   const auditKeys = await AuditKeys.open(database, vault, now);
+  const unreadable = (error: unknown): void => log.warn({ error }, 'change_log.unreadable');
   const changes = new ChangeFollower({
     database,
     connectionString,
     pollMilliseconds: config.changePollMilliseconds,
     clock,
-    onError: (error) => log.warn({ error }, 'change_log.unreadable'),
+    onError: unreadable,
+    onReplaced: (why) => {
+      log.warn({ why }, 'database.replaced');
+      // what it lacks of the trail is on record soon
+      void checkpoints.make().catch((error: unknown) => log.warn({ error }, 'audit.checkpoint_not_made'));
+    },
     catchUpOthers: siblings && (() => siblings.catchUp()),
   });
   siblings?.onCatchUp(() => changes.catchUpHere());
@@ -123,9 +132,19 @@ export async function furnish({
     onOpen: (error) => log.error({ error }, 'database.away'),
     onClose: () => log.info('database.back'),
   });
-  const held = new HeldEntries({ keys: auditKeys, clock, entriesAtMost: config.outageAuditEvents });
+  breaker.onClose(() => void changes.catchUpHere().catch(unreadable));
+  const identity = (): string | undefined => changes.identity;
+  const held = new HeldEntries({ keys: auditKeys, clock, entriesAtMost: config.outageAuditEvents, identity });
   const standing = new Standing({ breaker, changes, held, allowedSeconds: config.outageSeconds });
-  const trail = new AuditTrail({ database, keys: auditKeys, log: auditLog, clock, outage: standing, networkOf });
+  const trail = new AuditTrail({
+    database,
+    keys: auditKeys,
+    log: auditLog,
+    clock,
+    identity,
+    outage: standing,
+    networkOf,
+  });
   const { auditRetentionDays: retentionDays } = config;
   const checkpoints = new Checkpoints({ database, keys: auditKeys, trail, clock, log, retentionDays });
   const argon2id = new Argon2id(Math.min(2, availableParallelism()));
@@ -168,7 +187,7 @@ export async function furnish({
   outbox.serve(pings(clients));
   changes.on('outbox', () => outbox.wake());
   changes.onReset(async () => {
-    clients.dropAll();
+    void clients.readAnew();
     // before what is signed with them
     await ring.load();
     await Promise.all([resources.load(), detailsTypes.load(), issuers.load(), policies.load(), revoked.load(clock())]);
@@ -188,8 +207,11 @@ export async function furnish({
   const cookieKey = browserKey.digest('signs cookies').toString('base64url');
   const digestUserCode = (userCode: string): Digest => browserKey.digest(`user code ${userCode}`);
   const refreshFamilies = new RefreshFamilies(browserKey.digest('marks refresh tokens'));
-  const dpopNonceSecret = (await vault.current('dpop_nonces', now)).digest('makes DPoP nonces');
-  const subjects = subjectsUnder(await vault.current('pairwise_subjects', now));
+  const dpopNonceKey = await vault.current('dpop_nonces', now);
+  const dpopNonceSecret = dpopNonceKey.digest('makes DPoP nonces');
+  const subjectKey = await vault.current('pairwise_subjects', now);
+  const subjects = subjectsUnder(subjectKey);
+  changes.onReset(() => vault.demand([browserKey, dpopNonceKey, subjectKey]));
   const tokens = new AccessTokens({
     database,
     verifier: new TokenVerifier(ring, issuer),

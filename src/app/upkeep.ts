@@ -1,7 +1,7 @@
 /** What keeps a node well, and shows how it is: jobs, gauges, readiness. */
 import { sql } from 'kysely';
-import { retainedFrom } from '../audit/checkpoints.ts';
-import { dropPartitions, makePartitions } from '../audit/partitions.ts';
+import { keepPartitions as keepPartitionsOf } from '../audit/upkeep.ts';
+import { asOwner } from '../db/roles.ts';
 import type { Readiness } from '../http/management.ts';
 import type { Metrics } from '../http/metrics.ts';
 import { removeExpiredRows } from '../maintenance/expired_rows.ts';
@@ -45,10 +45,9 @@ export function jobs({ config, database, clock, siblings }: AppSettings, house: 
   return all.map((job) => ({ ...job, run: async (signal) => house.difference.tooFar || job.run(signal) }));
 
   async function keepPartitions(): Promise<void> {
-    const now = clock();
-    await makePartitions(database, now);
-    const from = retainedFrom(now, config.auditRetentionDays);
-    if (from) await dropPartitions(database, house.trail, from);
+    await asOwner(config.ownerDatabaseUrl, database, (owner) =>
+      keepPartitionsOf(owner, house.trail, clock(), config.auditRetentionDays),
+    );
   }
 }
 

@@ -1,30 +1,40 @@
 /** Entries and the link that covers them, as rows. */
+import { sql } from 'kysely';
+import { Unavailable } from '../base/unavailable.ts';
 import { storableJson, type Reader } from '../db/connection.ts';
+import { serverStart } from '../db/identity.ts';
 import { PreparedStatement } from '../db/prepared.ts';
 import type { AuditKeys } from './audit_keys.ts';
 import type { Batch } from './chain.ts';
 
 export type Seals = Pick<AuditKeys, 'seal'>;
 
+/**
+ * A link that names another one is taken by the run of the server that took that one: after a set-back it would be a link
+ * to nothing.
+ */
+const SAME_RUN = '$9::timestamptz is null or pg_postmaster_start_time() = $9';
+
+const INSERT_LINK = `insert into audit_links (stream, number, previous, first_sequence, begins_at, entries, seal)
+      select $1::uuid, $2::bigint, $3::bytea, $4::bigint, $5::timestamptz, $6::bytea, $7::bytea`;
+
 /** ONE statement, and one parameter for all entries: the statement stays the same however many there are. */
 const INSERT_BATCH = new PreparedStatement(
   'gatehouse_insert_audit_batch',
-  `with link as (
-      insert into audit_links (stream, number, previous, first_sequence, begins_at, entries, seal)
-      values ($1, $2, $3, $4, $5, $6, $7))
-    ${insertEvents('')}`,
+  `with link as (${INSERT_LINK} where ${SAME_RUN})
+    ${insertEvents('')} where ${SAME_RUN}`,
 );
 
 /**
  * The text of a statement that changes something and puts it on record. `queries` are what stands behind `with`; the last
  * one is named `effect` and returns one row if the change was made, and none otherwise: then nothing is recorded either.
- * Its parameters begin with $9, after those of the trail. The statement affects one row for each entry, or none.
+ * It changes nothing unless `exists (select from same_run)`. Its parameters begin with $10, after those of the trail.
+ * The statement affects one row for each entry, or none.
  */
 export function withRecord(queries: string): string {
-  return `with ${queries},
-    link as (
-      insert into audit_links (stream, number, previous, first_sequence, begins_at, entries, seal)
-      select $1::uuid, $2::bigint, $3::bytea, $4::bigint, $5::timestamptz, $6::bytea, $7::bytea from effect)
+  return `with same_run as (select where ${SAME_RUN}),
+    ${queries},
+    link as (${INSERT_LINK} from effect)
     ${insertEvents(', effect')}`;
 }
 
@@ -39,26 +49,38 @@ function insertEvents(provided: string): string {
 }
 
 /** The trail's part of a statement's parameters. */
-export function batchParameters({ text, link, hashes, hash }: Batch, keys: Seals): readonly unknown[] {
+export function batchParameters({ text, link, hashes, hash, database }: Batch, keys: Seals): readonly unknown[] {
   const previous = link.previous && Buffer.from(link.previous, 'base64url');
   const { stream, number, first, begins_at } = link;
-  return [stream, number, previous, first, begins_at, hashes, keys.seal(hash), storableJson(text)];
+  const wanted = number > 1 && database !== undefined ? serverStart(database) : null;
+  return [stream, number, previous, first, begins_at, hashes, keys.seal(hash), storableJson(text), wanted];
 }
 
+/** Nothing was written: the database is not the one that has the link before. */
+export class AnotherDatabase extends Unavailable {}
+
+/** Throws `AnotherDatabase`. */
 export async function insertBatch(database: Reader, batch: Batch, keys: Seals): Promise<void> {
-  await INSERT_BATCH.execute(database, ...batchParameters(batch, keys));
+  const { numAffectedRows } = await INSERT_BATCH.execute(database, ...batchParameters(batch, keys));
+  if (numAffectedRows === 0n) throw new AnotherDatabase('The database was set back or started again.');
 }
 
 /**
  * The same for one that was sent before and may have been carried out, which nobody heard of: its stream is ours alone,
- * so if its link is there already its entries are.
+ * so if its link is there already its entries are; then the answer is `undefined`.
  */
 export async function insertBatchOnce(database: Reader, batch: Batch, keys: Seals): Promise<void> {
   try {
     await insertBatch(database, batch, keys);
   } catch (error) {
+    if (error instanceof AnotherDatabase && (await isThere(database, batch))) return;
     if ((error as { code?: unknown }).code !== UNIQUE_VIOLATION) throw error;
   }
+}
+
+async function isThere(database: Reader, { link: { stream, number } }: Batch): Promise<boolean> {
+  const { rows } = await sql`select from audit_links where stream = ${stream} and number = ${number}`.execute(database);
+  return rows.length > 0;
 }
 
 const UNIQUE_VIOLATION = '23505';

@@ -298,6 +298,29 @@ const SERVER = {
     event: text.optional(),
     outcome: text.optional(),
   }),
+  'audit.set_back': done(
+    'A node had written entries that the database lacks since a fail-over or a restore. The chain goes on without them.',
+    {
+      lost_streams: number,
+      lost_entries: number,
+      lost_checkpoint: number.nullable().describe('The number of the last checkpoint, where it was lost.'),
+      lost_checkpoint_hash: text.nullable(),
+      continues_after_checkpoint: number.nullable(),
+    },
+  ),
+  'recovery.began': done('An operator begins `gatehouse recover`.', {
+    reason: text,
+    keeps_logins: flag,
+    rotates_keys: flag,
+  }),
+  'recovery.completed': done('`gatehouse recover` has ended what was given before. The numbers say how much.', {
+    reason: text,
+    clients: number,
+    grants: number,
+    sessions: number,
+    initial_access_tokens: number,
+    keys: number,
+  }),
   'audit.entries_dropped': done('A month is dropped that is older than the operator wants kept.', {
     before: time.describe('All entries from before are gone.'),
   }),

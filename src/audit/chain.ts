@@ -58,6 +58,8 @@ export interface Batch {
   readonly hashes: Buffer;
   /** The link's hash. */
   readonly hash: string;
+  /** The database that its stream began in (db/identity.ts), which has the links before; `undefined`: not known. */
+  readonly database: string | undefined;
 }
 
 /** Where a stream stands: its last link. */
@@ -65,6 +67,10 @@ export interface Head {
   readonly number: number;
   readonly hash: string;
   readonly begins_at: string;
+  /** The number of its last entry. */
+  readonly sequence: number;
+  /** Which database took it; `undefined` where that is not known. */
+  readonly database: string | undefined;
 }
 
 /**
@@ -74,12 +80,15 @@ export interface Head {
 export class Stream {
   readonly id: string;
   readonly beganAt: Date;
+  readonly database: string | undefined;
   #sequence = 0;
   #head: Pick<Head, 'number' | 'hash'> = { number: 0, hash: '' };
 
-  constructor(now: Date) {
+  /** `database`: what a link goes to that names another one. */
+  constructor(now: Date, database: string | undefined) {
     this.id = timeOrderedUuid(now);
     this.beganAt = now;
+    this.database = database;
   }
 
   append(drafts: readonly [Draft, ...Draft[]]): Batch {
@@ -100,8 +109,21 @@ export class Stream {
     };
     const hash = sha256(JSON.stringify(link)).toString('base64url');
     this.#head = { number: link.number, hash };
-    return { entries, text: `[${texts.join(',')}]`, link, hashes: Buffer.concat(hashes), hash };
+    return {
+      entries,
+      text: `[${texts.join(',')}]`,
+      link,
+      hashes: Buffer.concat(hashes),
+      hash,
+      database: this.database,
+    };
   }
+}
+
+/** The entries as they were before they had a place, to be given another one. */
+export function draftsOf({ entries }: Batch): [Draft, ...Draft[]] {
+  const drafts = entries.map(({ stream: _, sequence: __, ...draft }): Draft => draft);
+  return drafts as [Draft, ...Draft[]];
 }
 
 /**

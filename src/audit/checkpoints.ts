@@ -3,14 +3,20 @@
  * whichever node wrote them. A link that no node sealed is never named. What this process wrote itself it names as it
  * remembers it, whatever the database says by now: so an entry that was taken away or altered in the meantime is
  * missed by whoever verifies.
+ *
+ * Where the database was set back (a standby that lacked the last changes, a backup), what it lost is no tampering: the
+ * ends of streams and checkpoints that this process remembers from another run of the server, and that are not there,
+ * are named in an entry of their own, `audit.set_back`, and the chain goes on from what is there.
  */
 import { setImmediate } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { addSeconds, DAY_SECONDS, type Clock } from '../base/clock.ts';
 import type { Database, Tx } from '../db/connection.ts';
-import { transact } from '../db/transaction.ts';
+import { readIdentity } from '../db/identity.ts';
+import { afterCommit, transact } from '../db/transaction.ts';
 import type { AuditKeys } from './audit_keys.ts';
-import { hashOf, type Head } from './chain.ts';
+import { hashOf, type Head, type Link } from './chain.ts';
+import { SYSTEM } from './events.ts';
 import {
   checkpointHash,
   readCheckpoint,
@@ -52,6 +58,21 @@ interface Last {
   readonly hash: string;
   readonly madeAt: string;
   readonly chainedSince: string;
+  /** Which database it was in when this process saw it last (db/identity.ts). */
+  readonly database: string;
+}
+
+interface Before {
+  readonly last: Last | undefined;
+  /** One that this process remembers and a database that was set back doesn't have. */
+  readonly lost?: Last | undefined;
+}
+
+/** What this process wrote and a database that was set back doesn't have. */
+interface Lost {
+  readonly streams: number;
+  readonly entries: number;
+  readonly checkpoint: Last | undefined;
 }
 
 export class Checkpoints {
@@ -86,16 +107,37 @@ export class Checkpoints {
   async #makeOne(): Promise<boolean> {
     const { database, trail } = this.#settings;
     const remembered = trail.heads();
-    const { last, more } = await transact(database, async (tx) => {
+    const { last, whole, isLost } = await transact(database, async (tx) => {
       // whoever waits here for another node then sees what that one has named
       await sql`select pg_advisory_xact_lock(hashtext('gatehouse.audit_checkpoints'))`.execute(tx);
-      const { links: unnamed, whole } = await this.#unnamed(tx);
-      const segments = await this.#segments(tx, unnamed, whole ? remembered : new Map());
-      return { last: segments.length === 0 ? undefined : await this.#sign(tx, segments), more: !whole };
+      const identity = await readIdentity(tx);
+      const { links: unnamed, whole: all } = await this.#unnamed(tx);
+      const { segments, lost } = await this.#segments(tx, unnamed, all ? remembered : new Map(), identity);
+      const isKnown = segments.length === 0 && (!this.#last || this.#last.database === identity);
+      const before: Before = isKnown ? { last: this.#last } : await this.#before(tx, identity);
+      const setBack: Lost = { ...lost, checkpoint: before.lost };
+      const anything = setBack.streams > 0 || setBack.checkpoint !== undefined;
+      if (anything) await this.#recordSetBack(tx, setBack, before.last);
+      const signed = segments.length === 0 ? before.last : await this.#sign(tx, segments, before.last, identity);
+      return { last: signed, whole: all, isLost: anything };
     });
-    if (last) this.#last = last;
-    if (!more) trail.forget(remembered);
-    return more;
+    this.#last = last;
+    if (whole) trail.forget(remembered);
+    // the entry about what was lost is to be named, too
+    return !whole || isLost;
+  }
+
+  async #recordSetBack(tx: Tx, { streams, entries, checkpoint }: Lost, last: Last | undefined): Promise<void> {
+    const { trail, log } = this.#settings;
+    const details = {
+      lost_streams: streams,
+      lost_entries: entries,
+      lost_checkpoint: checkpoint?.number ?? null,
+      lost_checkpoint_hash: checkpoint?.hash ?? null,
+      continues_after_checkpoint: last?.number ?? null,
+    };
+    await trail.recordIn(tx, SYSTEM, { event: 'audit.set_back', outcome: 'success', details });
+    afterCommit(tx, () => log.error(details, 'audit.set_back'));
   }
 
   /** Links that no checkpoint names yet and that a node has sealed; those that no node has sealed are put aside. */
@@ -118,7 +160,12 @@ export class Checkpoints {
       where stream = ${link.stream} and number = ${link.number} and seal = ${seal} and checkpoint is null`.execute(tx);
   }
 
-  async #segments(tx: Tx, unnamed: readonly StoredLink[], remembered: ReadonlyMap<string, Head>): Promise<Segment[]> {
+  async #segments(
+    tx: Tx,
+    unnamed: readonly StoredLink[],
+    remembered: ReadonlyMap<string, Head>,
+    identity: string,
+  ): Promise<{ segments: Segment[]; lost: Omit<Lost, 'checkpoint'> }> {
     const grown = new Map<string, StoredLink[]>();
     for (const stored of unnamed) {
       const links = grown.get(stored.link.stream);
@@ -128,9 +175,10 @@ export class Checkpoints {
     const streams = [...new Set([...grown.keys(), ...remembered.keys()])].sort();
     const named = await this.#named(tx, streams);
     const segments: Segment[] = [];
+    const lost = { streams: 0, entries: 0 };
     for (const stream of streams) {
       const links = grown.get(stream) ?? [];
-      const { number: after, hash } = named.get(stream) ?? { number: 0, hash: '' };
+      const { number: after, hash, sequence } = named.get(stream) ?? { number: 0, hash: '', sequence: 0 };
       const head = remembered.get(stream);
       const found = links.find(({ link }) => link.number === head?.number);
       const stands =
@@ -138,7 +186,12 @@ export class Checkpoints {
         head.number < after ||
         (head.number === after ? head.hash === hash : found && head.hash === hashOf(found.link));
       const last = links.at(-1);
-      if (!stands) {
+      const isCutOff = head && head.database !== identity && head.number > (last?.link.number ?? after);
+      if (isCutOff) {
+        lost.streams++;
+        lost.entries += head.sequence - (last ? lastSequence(last.link) : sequence);
+      }
+      if (!stands && !isCutOff) {
         this.#settings.log.error({ stream, link: head.number }, 'audit.link_lost');
         const { begins_at } = links[0]?.link ?? head;
         segments.push({
@@ -156,23 +209,27 @@ export class Checkpoints {
         segments.push({ stream, after, number: last.link.number, head: hashOf(last.link), begins_at });
       }
     }
-    return segments;
+    return { segments, lost };
   }
 
   /** The last link of each stream that a checkpoint names. */
-  async #named(tx: Tx, streams: readonly string[]): Promise<Map<string, Head>> {
+  async #named(tx: Tx, streams: readonly string[]): Promise<Map<string, Named>> {
     const { rows } = await sql<LinkRow>`select ${linkColumns} from unnest(${streams}::uuid[]) as s(stream)
       join lateral (select * from audit_links where stream = s.stream and checkpoint > 0
         order by number desc limit 1) l on true`.execute(tx);
     return new Map(
-      rows.map(storedLink).map(({ link }): [string, Head] => [link.stream, { ...link, hash: hashOf(link) }]),
+      rows
+        .map(storedLink)
+        .map(({ link }): [string, Named] => [
+          link.stream,
+          { number: link.number, hash: hashOf(link), sequence: lastSequence(link) },
+        ]),
     );
   }
 
-  async #sign(tx: Tx, streams: readonly Segment[]): Promise<Last> {
+  async #sign(tx: Tx, streams: readonly Segment[], last: Last | undefined, database: string): Promise<Last> {
     const { keys, log, retentionDays } = this.#settings;
     const now = this.#settings.clock();
-    const last = await this.#before(tx);
     const made_at = last && last.madeAt > now.toISOString() ? last.madeAt : now.toISOString();
     const checkpoint: Checkpoint = {
       number: (last?.number ?? 0) + 1,
@@ -192,28 +249,44 @@ export class Checkpoints {
     const hash = checkpointHash(jws);
     // the log leaves the house: who compares it with the database sees a database that was set back
     log.info({ checkpoint: checkpoint.number, hash }, 'audit.checkpoint_made');
-    return { number: checkpoint.number, hash, madeAt: made_at, chainedSince: checkpoint.chained_since };
+    return { number: checkpoint.number, hash, madeAt: made_at, chainedSince: checkpoint.chained_since, database };
   }
 
-  /** The last one: the database's, unless this node remembers a later one. */
-  async #before(tx: Tx): Promise<Last | undefined> {
+  /** The last one: the database's, unless this node remembers a later one of the same run. */
+  async #before(tx: Tx, database: string): Promise<Before> {
     const rows = await tx.selectFrom('audit_checkpoints').selectAll().orderBy('number', 'desc').limit(20).execute();
     const { keys, log } = this.#settings;
     const [stored] = rows;
-    if (this.#last && (stored?.number ?? 0) < this.#last.number) {
-      log.error({ checkpoint: this.#last.number }, 'audit.checkpoint_lost');
-      return this.#last;
+    const known = this.#last;
+    if (known?.database === database && (stored?.number ?? 0) < known.number) {
+      log.error({ checkpoint: known.number }, 'audit.checkpoint_lost');
+      return { last: known };
     }
-    if (!stored) return undefined;
+    const lost = known && known.database !== database && !(await isThere(tx, known)) ? known : undefined;
+    if (!stored) return { last: undefined, lost };
     const signed = rows.flatMap(({ jws }) => verifyCheckpoint(jws, keys.publicJwks) ?? [])[0];
     const says = readCheckpoint(stored.jws);
-    return {
+    const last = {
       number: stored.number,
       hash: checkpointHash(stored.jws),
       madeAt: says?.made_at ?? stored.made_at.toISOString(),
       chainedSince: signed?.chained_since ?? this.#last?.chainedSince ?? ALWAYS,
+      database,
     };
+    return { last, lost };
   }
+}
+
+type Named = Pick<Head, 'number' | 'hash' | 'sequence'>;
+
+function lastSequence({ first, entries }: Link): number {
+  return first + entries.length - 1;
+}
+
+/** Another one may have its number since the database was set back. */
+async function isThere(tx: Tx, { number, hash }: Last): Promise<boolean> {
+  const rows = await tx.selectFrom('audit_checkpoints').select('jws').where('number', '=', number).execute();
+  return rows.some(({ jws }) => checkpointHash(jws) === hash);
 }
 
 /** From when on nothing was dropped: months are dropped whole. */

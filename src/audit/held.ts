@@ -5,20 +5,25 @@
  */
 import type { Clock } from '../base/clock.ts';
 import type { Database } from '../db/connection.ts';
-import { insertBatchOnce, type Seals } from './batch_rows.ts';
-import { BATCH_LIMIT, Stream, type Batch, type Draft } from './chain.ts';
+import { AnotherDatabase, insertBatchOnce, type Seals } from './batch_rows.ts';
+import { BATCH_LIMIT, draftsOf, Stream, type Batch, type Draft } from './chain.ts';
 
 export interface HeldSettings {
   readonly keys: Seals;
   readonly clock: Clock;
   readonly entriesAtMost: number;
+  /** Which database answers (db/identity.ts), as far as that is known. */
+  readonly identity: () => string | undefined;
 }
 
 /** In the mean: an entry about a token has some 500. */
 const BYTES_PER_ENTRY = 1_024;
 
 interface Sent {
-  readonly batch: Batch;
+  /** By this its sender asks for it. */
+  readonly sent: Batch;
+  /** The same entries; in a stream of their own where the one that they were sent in was set back. */
+  batch: Batch;
   readonly bytes: number;
 }
 
@@ -66,12 +71,12 @@ export class HeldEntries {
 
   holdSent(batch: Batch): void {
     const bytes = batch.text.length;
-    this.#sent.push({ batch, bytes });
+    this.#sent.push({ sent: batch, batch, bytes });
     this.#add(batch.entries.length, bytes);
   }
 
   has(batch: Batch): boolean {
-    return this.#sent.some((sent) => sent.batch === batch);
+    return this.#sent.some(({ sent }) => sent === batch);
   }
 
   /** Writes the oldest, five hundred at most, and answers with what it wrote. */
@@ -79,7 +84,7 @@ export class HeldEntries {
     this.#chainSome();
     const [next] = this.#sent;
     if (!next) return undefined;
-    await insertBatchOnce(database, next.batch, this.#settings.keys);
+    await this.#insert(database, next);
     // one that was given up as too late may have been carried out all the same, and come here first
     if (this.#sent[0] !== next) return next.batch;
     this.#sent.shift();
@@ -90,13 +95,29 @@ export class HeldEntries {
     return next.batch;
   }
 
+  /** Where the stream's earlier links were lost with the database that had them, the entries begin another one. */
+  async #insert(database: Database, next: Sent): Promise<void> {
+    const { keys, clock, identity } = this.#settings;
+    const tried = next.batch;
+    try {
+      await insertBatchOnce(database, tried, keys);
+    } catch (error) {
+      if (!(error instanceof AnotherDatabase)) throw error;
+      // an attempt that was given up as too late may have done this before
+      if (next.batch === tried) next.batch = new Stream(clock(), identity()).append(draftsOf(tried));
+      await insertBatchOnce(database, next.batch, keys);
+    }
+  }
+
   #chainSome(): void {
     if (this.#sent.length > 0) return;
     const [first, ...rest] = this.#drafts.splice(0, BATCH_LIMIT);
     if (!first) return;
-    this.#stream ??= new Stream(this.#settings.clock());
+    const { clock, identity } = this.#settings;
+    if (this.#stream?.database !== identity()) this.#stream = undefined;
+    this.#stream ??= new Stream(clock(), identity());
     const batch = this.#stream.append([first.draft, ...rest.map(({ draft }) => draft)]);
-    this.#sent.push({ batch, bytes: rest.reduce((sum, { bytes }) => sum + bytes, first.bytes) });
+    this.#sent.push({ sent: batch, batch, bytes: rest.reduce((sum, { bytes }) => sum + bytes, first.bytes) });
   }
 
   #add(entries: number, bytes: number): void {

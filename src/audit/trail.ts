@@ -17,7 +17,7 @@ import { DAY_SECONDS, type Clock } from '../base/clock.ts';
 import { Unavailable } from '../base/unavailable.ts';
 import { isAway, storable, type Database, type Tx } from '../db/connection.ts';
 import { afterCommit } from '../db/transaction.ts';
-import { batchParameters, insertBatch, type Seals } from './batch_rows.ts';
+import { AnotherDatabase, batchParameters, insertBatch, type Seals } from './batch_rows.ts';
 import { BATCH_LIMIT, Stream, type Batch, type Draft, type Entry, type Head } from './chain.ts';
 import type { AuditEvent, Origin } from './events.ts';
 import type { HeldEntries } from './held.ts';
@@ -44,6 +44,8 @@ export interface TrailSettings {
   readonly keys: Seals;
   readonly log: AuditLog;
   readonly clock: Clock;
+  /** Which database answers (db/identity.ts), as far as that is known; without it streams are bound to none. */
+  readonly identity?: () => string | undefined;
   /** Without it no entry ever waits: what can't be written is not done. */
   readonly outage?: Outage;
   /** The network that an address belongs to, for counting refusals; without it each address is one. */
@@ -107,9 +109,18 @@ export class AuditTrail {
   ): Promise<void> {
     const [first, ...rest] = records.map(({ origin, event }) => this.#draft(origin, event));
     if (!first) return;
-    const stream = this.#streamOf(tx);
-    const batch = stream.append([first, ...rest]);
-    await insertBatch(tx, batch, this.#settings.keys).catch((error: unknown) => Promise.reject(notWritten(error)));
+    const { keys } = this.#settings;
+    let batch = this.#streamOf(tx).append([first, ...rest]);
+    try {
+      await insertBatch(tx, batch, keys).catch((error: unknown) => {
+        if (!(error instanceof AnotherDatabase)) throw error;
+        // nothing was written: a stream of its own has no earlier link that a database could lack
+        batch = this.#begin(tx).append([first, ...rest]);
+        return insertBatch(tx, batch, keys);
+      });
+    } catch (error) {
+      throw notWritten(error);
+    }
     afterCommit(tx, () => this.#isWritten(batch));
   }
 
@@ -134,11 +145,13 @@ export class AuditTrail {
 
   /** The transaction's stream; where it is rolled back the stream is given up with it. */
   #streamOf(tx: Tx): Stream {
-    const found = this.#ofTransactions.get(tx);
-    if (found) return found;
-    const stream = this.#continued(this.#idle.pop());
+    return this.#ofTransactions.get(tx) ?? this.#begin(tx, this.#idle.pop());
+  }
+
+  #begin(tx: Tx, idle?: Stream): Stream {
+    const stream = this.#continued(idle);
+    if (!this.#ofTransactions.has(tx)) afterCommit(tx, () => this.#idle.push(this.#ofTransactions.get(tx)!));
     this.#ofTransactions.set(tx, stream);
-    afterCommit(tx, () => this.#idle.push(stream));
     return stream;
   }
 
@@ -196,7 +209,9 @@ export class AuditTrail {
       for (const { resolve } of waiting) resolve();
     } catch (error) {
       stream = undefined;
-      await this.#failed(error, waiting, batch);
+      // nothing was written: a stream of its own has no earlier link that a database could lack
+      if (error instanceof AnotherDatabase) this.#queue.unshift(...waiting);
+      else await this.#failed(error, waiting, batch);
     } finally {
       this.#free.push(stream);
       this.#flush();
@@ -247,7 +262,13 @@ export class AuditTrail {
   #continued(stream: Stream | undefined): Stream {
     const now = this.#settings.clock();
     const age = stream && Math.abs(now.getTime() - stream.beganAt.getTime());
-    return stream && age! < LANE_STREAM_LIFETIME_MILLISECONDS ? stream : new Stream(now);
+    const goesOn =
+      stream && age! < LANE_STREAM_LIFETIME_MILLISECONDS && stream.database === this.#settings.identity?.();
+    return goesOn ? stream : this.#begun(now);
+  }
+
+  #begun(now: Date): Stream {
+    return new Stream(now, this.#settings.identity?.());
   }
 
   #isWritten(batch: Batch): void {
@@ -255,9 +276,9 @@ export class AuditTrail {
     for (const entry of batch.entries) this.#log(entry);
   }
 
-  #remember({ link: { stream, number, begins_at }, hash }: Batch): void {
+  #remember({ link: { stream, number, first, entries, begins_at }, hash, database }: Batch): void {
     if (this.#written.size < REMEMBERED_AT_MOST || this.#written.has(stream))
-      this.#written.set(stream, { number, hash, begins_at });
+      this.#written.set(stream, { number, hash, begins_at, sequence: first + entries.length - 1, database });
   }
 
   #log({ event, ...fields }: Entry | Draft): void {

@@ -14,6 +14,8 @@ export interface Proof {
   readonly entries: number;
   /** Entries from before there were links: nothing proves them. */
   readonly unproven: number;
+  /** Entries `audit.set_back`: what a node had written and the database lost in a fail-over or a restore. */
+  readonly setBacks: readonly Entry[];
   readonly first: CheckpointName | undefined;
   readonly last: CheckpointName | undefined;
 }
@@ -26,6 +28,9 @@ export interface CheckpointName {
 
 /** How long a stream can go on after a checkpoint has named it: a day, and some patience. */
 const STREAM_LIFETIME_MILLISECONDS = 2 * 86_400_000;
+
+/** More than a person reads. */
+const SET_BACKS_SHOWN = 100;
 
 /** Throws `Tampered` for an export that does not prove itself. */
 export async function verifyEvidence(
@@ -57,6 +62,7 @@ class Verifier {
   #ahead: Segment[] = [];
   #segment: SegmentCheck | undefined;
   readonly #streams = new Map<string, Known>();
+  readonly #setBacks: Entry[] = [];
   #entries = 0;
   #unproven = 0;
 
@@ -88,7 +94,8 @@ class Verifier {
       throw new Tampered(
         `There is no checkpoint ${this.#missing}: the record is another one, or was set back to before it.`,
       );
-    return { entries: this.#entries, unproven: this.#unproven, first: this.#first, last };
+    const setBacks = this.#setBacks;
+    return { entries: this.#entries, unproven: this.#unproven, setBacks, first: this.#first, last };
   }
 
   #begin(header: EvidenceHeader | undefined): void {
@@ -158,6 +165,7 @@ class Verifier {
     if (!this.#segment) throw new Tampered(`${nameOf(entry)} was added: no link covers it.`);
     this.#segment.entry(entry);
     this.#entries++;
+    if (entry.event === 'audit.set_back' && this.#setBacks.length < SET_BACKS_SHOWN) this.#setBacks.push(entry);
   }
 
   /** What the database has beside the record. */

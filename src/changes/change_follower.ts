@@ -4,6 +4,7 @@ import { sql } from 'kysely';
 import pg from 'pg';
 import type { Clock } from '../base/clock.ts';
 import type { Database } from '../db/connection.ts';
+import { databaseIdentity } from '../db/identity.ts';
 import { CHANNEL, type Change, type Topic } from './change_log.ts';
 
 export interface FollowerSettings {
@@ -13,11 +14,29 @@ export interface FollowerSettings {
   readonly pollMilliseconds: number;
   readonly clock: Clock;
   readonly onError: (error: unknown) => void;
+  /** Hears that the log is not the one that was read so far, after everything was read anew. */
+  readonly onReplaced?: ((why: Replaced) => void) | undefined;
   /** Makes the other processes of this node read, too; never rejects. */
   readonly catchUpOthers?: (() => Promise<void>) | undefined;
 }
 
+/** `another_run`: the server was started again, or another one answers. `log_went_back`: it lacks numbers that were there. */
+export type Replaced = 'another_run' | 'log_went_back';
+
 type Listener = (key: string) => void | Promise<void>;
+
+/** What is read with every look: whose log it is, and the last number that was given out, where this user may see it. */
+interface Look {
+  readonly identity: string;
+  readonly last_number: number | null;
+}
+
+interface TailRow extends Look {
+  /** `null` in the one row of a look that found nothing. */
+  readonly sequence: number | null;
+  readonly topic: Topic;
+  readonly key: string;
+}
 
 /**
  * Sequence numbers are handed out before their transactions commit, so a lower one may appear after a higher one.
@@ -29,12 +48,20 @@ const GAPS_AT_MOST = 20_000;
 /** After this long without reading, the log may have been trimmed: forget everything rather than trust a cache. */
 const BLIND_LIMIT_MILLISECONDS = 600_000;
 
+/** The number is for a user who may not see the sequence unknown: whose log it is still shows every set-back. */
+const look = sql<Look>`select ${databaseIdentity} as identity,
+  case when has_sequence_privilege('changes_sequence_seq', 'select')
+    then pg_sequence_last_value('changes_sequence_seq') end as last_number`;
+
 export class ChangeFollower {
   readonly #settings: FollowerSettings;
   readonly #listeners = new Map<Topic, Listener[]>();
   readonly #resets: (() => void | Promise<void>)[] = [];
   readonly #gaps = new Map<number, number>();
   #position = 0;
+  #identity: string | undefined;
+  /** The last number that the log has given out: it never gets lower, unless the database is set back. */
+  #lastNumber = 0;
   #readAt = 0;
   /** Not every listener has heard of all that was read. */
   #behind = false;
@@ -83,6 +110,11 @@ export class ChangeFollower {
     await this.#read();
   }
 
+  /** Which database the log was read from (db/identity.ts); `undefined` before the start. */
+  get identity(): string | undefined {
+    return this.#identity;
+  }
+
   /** How long ago the log was last read. */
   ageMilliseconds(): number {
     return this.#settings.clock().getTime() - this.#readAt;
@@ -110,23 +142,30 @@ export class ChangeFollower {
     for (const [sequence, seenAt] of this.#gaps) {
       if (Math.abs(now - seenAt) > GAP_LIFETIME_MILLISECONDS) this.#gaps.delete(sequence);
     }
-    const rows = await this.#settings.database
-      .selectFrom('changes')
-      .select(['sequence', 'topic', 'key'])
-      .where((row) =>
-        row.or([
-          row('sequence', '>', this.#position),
-          row('sequence', '=', sql<number>`any(${[...this.#gaps.keys()]}::bigint[])`),
-        ]),
-      )
-      .orderBy('sequence')
-      .execute();
-    this.#follow(rows, now);
+    const { rows } = await sql<TailRow>`select here.*, c.sequence, c.topic, c.key from (${look}) here
+      left join changes c on c.sequence > ${this.#position} or c.sequence = any(${[...this.#gaps.keys()]}::bigint[])
+      order by c.sequence`.execute(this.#settings.database);
+    const replaced = this.#replaced(rows[0]!);
+    if (replaced) {
+      await this.#reset(now);
+      this.#settings.onReplaced?.(replaced);
+      return;
+    }
+    const tail = rows.filter((row): row is TailRow & { sequence: number } => row.sequence !== null);
+    this.#follow(tail, now);
     // a listener that fails, because it can't read what changed, must hear of it again
     this.#behind = true;
-    for (const row of rows) await this.#tell({ topic: row.topic as Topic, key: row.key });
+    for (const { topic, key } of tail) await this.#tell({ topic, key });
     this.#behind = false;
     this.#readAt = now;
+  }
+
+  /** Changes of a database that was set back have numbers below the position, where this node never looks. */
+  #replaced({ identity, last_number: lastNumber }: Look): Replaced | undefined {
+    if (identity !== this.#identity) return 'another_run';
+    if (lastNumber !== null && lastNumber < this.#lastNumber) return 'log_went_back';
+    this.#lastNumber = lastNumber ?? this.#lastNumber;
+    return undefined;
   }
 
   /** Moves the position past the rows, noting which numbers are not there yet. */
@@ -145,6 +184,8 @@ export class ChangeFollower {
   }
 
   async #reset(now: number): Promise<void> {
+    // until everything was read: a reset that fails is begun again
+    this.#behind = true;
     await this.#begin(now);
     for (const reset of this.#resets) await reset();
     this.#behind = false;
@@ -157,12 +198,16 @@ export class ChangeFollower {
 
   /** Takes the log's last rows as read: what is missing between them may still be on its way. */
   async #begin(now: number): Promise<void> {
-    const rows = await this.#settings.database
+    const { database } = this.#settings;
+    const { rows: looks } = await look.execute(database);
+    const rows = await database
       .selectFrom('changes')
       .select('sequence')
       .orderBy('sequence', 'desc')
       .limit(GAPS_AT_MOST)
       .execute();
+    this.#identity = looks[0]!.identity;
+    this.#lastNumber = looks[0]!.last_number ?? 0;
     this.#gaps.clear();
     // below the first row, too: it may have overtaken one that is still on its way
     this.#position = Math.max(0, (rows[0]?.sequence ?? 0) - GAPS_AT_MOST);

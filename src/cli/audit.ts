@@ -9,7 +9,9 @@ import { SYSTEM } from '../audit/events.ts';
 import { exportEvidence } from '../audit/evidence.ts';
 import { Tampered } from '../audit/tampered.ts';
 import { verifyEvidence, type Proof } from '../audit/verifier.ts';
+import { keepPartitions } from '../audit/upkeep.ts';
 import { CannotStart } from '../base/cannot_start.ts';
+import { asOwner } from '../db/roles.ts';
 import { inHouse } from './house.ts';
 
 /** The public keys, as a JWK set: what an auditor keeps in a place of their own. */
@@ -30,6 +32,16 @@ export async function exportAudit({ from, to }: { from?: string; to?: string }):
   });
 }
 
+/** Makes the months to come and drops those that are old enough: for servers that don't have the tables' owner. */
+export async function keepAuditMonths(): Promise<void> {
+  await inHouse(({ config, database, trail }) =>
+    asOwner(config.ownerDatabaseUrl, database, (owner) =>
+      keepPartitions(owner, trail, new Date(), config.auditRetentionDays),
+    ),
+  );
+  process.stdout.write("The audit trail's months are made, and what is older than the retention is dropped.\n");
+}
+
 /** Says what the file proves, or names the first thing in it that is not as it was written, and then ends with 1. */
 export async function verifyAudit(file: string, { key, contains }: { key: string; contains?: string }): Promise<void> {
   const trusted = await readKeys(key);
@@ -47,7 +59,7 @@ export async function verifyAudit(file: string, { key, contains }: { key: string
   }
 }
 
-function describe({ entries, unproven, first, last }: Proof): string {
+function describe({ entries, unproven, setBacks, first, last }: Proof): string {
   return [
     `Proven: ${entries} entries, none changed, removed or added.`,
     `From checkpoint ${first?.number} (${first?.made_at}) through checkpoint ${last?.number} (${last?.made_at}).`,
@@ -55,8 +67,18 @@ function describe({ entries, unproven, first, last }: Proof): string {
     ...(unproven > 0
       ? [`${unproven} entries are from before there were links, or from a node of that time: nothing proves them.`]
       : []),
+    ...setBacks.map(describeSetBack),
     '',
   ].join('\n');
+}
+
+function describeSetBack({ occurred_at: at, details }: Proof['setBacks'][number]): string {
+  const { lost_entries: entries, lost_checkpoint: number, lost_checkpoint_hash: hash } = details;
+  const lost = [
+    `${String(entries)} entries that a node had written`,
+    ...(typeof number === 'number' ? [`what stood under the checkpoints up to ${number} (${String(hash)})`] : []),
+  ];
+  return `The database was set back before ${at}; lost are ${lost.join(', and ')}. The log stream has the entries.`;
 }
 
 /** A file with a JWK or a JWK set. Each key has to have the thumbprint that it goes by. */

@@ -5,6 +5,7 @@ import { AuditTrail } from '../audit/trail.ts';
 import { systemClock } from '../base/clock.ts';
 import { masterKeyFile, readConfig, type Config } from '../config.ts';
 import type { Database } from '../db/connection.ts';
+import { readIdentity } from '../db/identity.ts';
 import { openDatabase } from '../db/open.ts';
 import { createLog } from '../log.ts';
 import { MasterKey } from '../vault/master_key.ts';
@@ -27,6 +28,7 @@ export async function inHouse<T>(work: (house: House) => Promise<T>): Promise<T>
   const log = createLog('warn');
   const opened = await openDatabase({
     databaseUrl: config.databaseUrl,
+    ownerDatabaseUrl: config.ownerDatabaseUrl,
     dataDir: config.dataDir,
     maxConnections: 2,
     onIdleError: (error) => log.warn({ error }, 'database.connection_lost'),
@@ -41,7 +43,8 @@ export async function inHouse<T>(work: (house: House) => Promise<T>): Promise<T>
     const { database } = opened;
     const clock = systemClock;
     const auditKeys = await AuditKeys.open(database, vault, clock());
-    const trail = new AuditTrail({ database, keys: auditKeys, log, clock });
+    const identity = await readIdentity(database);
+    const trail = new AuditTrail({ database, keys: auditKeys, log, clock, identity: () => identity });
     const { auditRetentionDays: retentionDays } = config;
     const checkpoints = new Checkpoints({ database, keys: auditKeys, trail, clock, log, retentionDays });
     return await work({ config, database, vault, trail, auditKeys, checkpoints });

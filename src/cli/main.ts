@@ -1,10 +1,11 @@
 /** The operator's command line: what is done to a server's database from outside the server. */
 import { Command } from 'commander';
 import { CannotStart } from '../base/cannot_start.ts';
-import { exportAudit, printAuditKeys, verifyAudit } from './audit.ts';
+import { exportAudit, keepAuditMonths, printAuditKeys, verifyAudit } from './audit.ts';
 import { createAdminClient } from './create_admin.ts';
 import { migrateDatabase } from './migrate.ts';
 import { printResourceMetadata } from './resource_metadata.ts';
+import { recoverInstallation } from './recover.ts';
 import { rewrapMasterKey } from './rewrap_master_key.ts';
 
 const program = new Command('gatehouse').description(
@@ -33,6 +34,20 @@ program
   )
   .action(rewrapMasterKey);
 
+program
+  .command('recover')
+  .description(
+    'after a restore, or a fail-over that lost changes: end all that was given before; docs/backup-and-recovery.md says more',
+  )
+  .requiredOption('--reason <text>', 'why, for the audit trail')
+  .option('--keep-logins', 'end access tokens alone: sessions, grants and refresh tokens stay', false)
+  .option(
+    '--rotate-keys',
+    'replace the signing keys, so that APIs which verify by themselves refuse old tokens too',
+    false,
+  )
+  .action(recoverInstallation);
+
 const audit = program
   .command('audit')
   .description('the audit trail as evidence; docs/audit-trail.md says what it proves');
@@ -45,6 +60,13 @@ audit
   .option('--from <time>', 'from the first checkpoint made at this time or later, such as 2026-01-31T08:00:00Z')
   .option('--to <time>', 'through the first checkpoint made at this time or later')
   .action(exportAudit);
+
+audit
+  .command('keep-months')
+  .description(
+    'make the months to come, drop those older than GATEHOUSE_AUDIT_RETENTION_DAYS; servers do it themselves',
+  )
+  .action(keepAuditMonths);
 
 audit
   .command('verify')

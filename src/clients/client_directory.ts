@@ -75,6 +75,21 @@ export class ClientDirectory {
     this.#absent.clear();
   }
 
+  /**
+   * Forgets everything, and reads what was held again, the last used first: those clients are served from memory if the
+   * database goes away once more. Never rejects; what can't be read is read when it comes.
+   */
+  async readAnew(): Promise<void> {
+    const held = [...this.#clients.keys()];
+    this.dropAll();
+    while (held.length > 0) {
+      // one read at a time, so that a request never waits behind more than that
+      const some = held.splice(0, CLIENTS_IN_A_READ);
+      const read = await Promise.allSettled(some.map((clientId) => this.find(clientId)));
+      if (read.some(({ status }) => status === 'rejected')) return;
+    }
+  }
+
   #load(clientId: string): Load {
     const { promise: found, resolve, reject } = Promise.withResolvers<ClientWithSecrets | undefined>();
     const load: Load = { clientId, found, resolve, reject, outdated: false };

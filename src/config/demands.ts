@@ -36,6 +36,12 @@ export function demandsOnPairs(given: Given): Complaint[] {
     ['GATEHOUSE_MASTER_KEY'],
     'needs GATEHOUSE_MASTER_KEY, the new key, beside it.',
   );
+  // a database of ours has one user
+  demand(
+    'GATEHOUSE_OWNER_DATABASE_URL',
+    ['DATABASE_URL'],
+    'needs DATABASE_URL beside it: the same database, for the user that the server works as.',
+  );
   for (const file of ['GATEHOUSE_TLS_CERTIFICATE_FILE', 'GATEHOUSE_TLS_KEY_FILE']) {
     demand('GATEHOUSE_TLS_PORT', [file], `needs ${file} beside it.`);
   }

@@ -54,6 +54,7 @@ export class Breaker {
   readonly #database: Database;
   readonly #stopped = new AbortController();
   readonly #opened: (() => void)[] = [];
+  readonly #closed: (() => void)[] = [];
   #alsoTry: (database: Database) => Promise<void> = () => Promise.resolve();
   #look: Promise<boolean> | undefined;
   #loop: Promise<void> | undefined;
@@ -100,6 +101,11 @@ export class Breaker {
     this.#opened.push(listener);
   }
 
+  /** Called each time that the database is back: it may be another one. */
+  onClose(listener: () => void): void {
+    this.#closed.push(listener);
+  }
+
   start(): void {
     this.#loop = this.#watch();
   }
@@ -134,6 +140,7 @@ export class Breaker {
         const until = this.#settings.clock().getTime();
         this.#lastAbsence = { since: this.#lastAbsence?.since ?? until, until };
         this.#settings.onClose();
+        for (const listener of this.#closed) listener();
       }
       return true;
     } catch (error) {

@@ -4,10 +4,13 @@ import { CannotStart } from '../base/cannot_start.ts';
 import { createDatabase, createPool, type Database } from './connection.ts';
 import { startEmbedded, type Embedded } from './embedded.ts';
 import { migrateToLatest } from './migrate.ts';
+import { grantToServer } from './roles.ts';
 
 export interface OpenSettings extends ConnectSettings {
   /** `undefined`: the embedded PostgreSQL under `dataDir`. */
   readonly databaseUrl: string | undefined;
+  /** Who owns the tables, where that is another role than the one that `databaseUrl` logs in as. */
+  readonly ownerDatabaseUrl: string | undefined;
   readonly dataDir: string;
 }
 
@@ -32,8 +35,11 @@ export async function openDatabase(settings: OpenSettings): Promise<OpenDatabase
   const embedded = settings.databaseUrl === undefined ? await start(settings.dataDir) : undefined;
   const connectionString = settings.databaseUrl ?? embedded!.url;
   try {
-    if (!embedded) await reach(connectionString);
-    await migrateToLatest(connectionString);
+    if (!embedded) await reach(connectionString, 'DATABASE_URL');
+    const owner = embedded ? undefined : settings.ownerDatabaseUrl;
+    if (owner !== undefined) await reach(owner, 'GATEHOUSE_OWNER_DATABASE_URL');
+    await migrateToLatest(owner ?? connectionString);
+    if (owner !== undefined) await grantToServer(owner, connectionString);
   } catch (error) {
     await embedded?.stop();
     throw error instanceof CannotStart
@@ -86,15 +92,15 @@ async function start(dataDir: string): Promise<Embedded> {
   }
 }
 
-async function reach(connectionString: string): Promise<void> {
-  const client = createClient(connectionString);
+async function reach(connectionString: string, variable: string): Promise<void> {
+  const client = createClient(connectionString, variable);
   client.on('error', () => {});
   try {
     await client.connect();
   } catch (error) {
     // a host that begins with a slash is the folder of a socket
     const place = client.host.startsWith('/') ? client.host : `${client.host}:${client.port}`;
-    throw new CannotStart(`The database at ${place} can't be reached: ${reason(error)} Check DATABASE_URL.`, {
+    throw new CannotStart(`The database at ${place} can't be reached: ${reason(error)} Check ${variable}.`, {
       cause: error,
     });
   }
@@ -109,11 +115,11 @@ async function reach(connectionString: string): Promise<void> {
 }
 
 /** The driver reads the URL itself, and the files of certificates that it names. */
-function createClient(connectionString: string): pg.Client {
+function createClient(connectionString: string, variable: string): pg.Client {
   try {
     return new pg.Client({ connectionString, connectionTimeoutMillis: 5_000 });
   } catch (error) {
-    throw new CannotStart(`DATABASE_URL can't be used: ${reason(error)}`, { cause: error });
+    throw new CannotStart(`${variable} can't be used: ${reason(error)}`, { cause: error });
   }
 }
 

@@ -121,14 +121,22 @@ export class KeyRotation {
     });
   }
 
-  async #removeExpired(now: Date): Promise<void> {
+  /** In an emergency: keys that sign no more leave JWKS at once, whatever they have signed. */
+  removePrevious(now: Date): Promise<void> {
+    return this.#remove(now, now);
+  }
+
+  #removeExpired(now: Date): Promise<void> {
+    return this.#remove(addSeconds(now, -(LONGEST_TOKEN_SECONDS + this.#settings.jwksMaxAgeSeconds)), now);
+  }
+
+  async #remove(before: Date, now: Date): Promise<void> {
     const { database, trail } = this.#settings;
-    const before = addSeconds(now, -(LONGEST_TOKEN_SECONDS + this.#settings.jwksMaxAgeSeconds));
     await transact(database, async (tx) => {
       const removed = await tx
         .deleteFrom('signing_keys')
         .where('status', '=', 'previous')
-        .where('signed_until', '<', before)
+        .where('signed_until', '<=', before)
         .returning(['kid', 'alg', 'data_key_id'])
         .execute();
       for (const { kid, alg, data_key_id } of removed) {

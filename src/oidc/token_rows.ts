@@ -76,9 +76,9 @@ export interface Unused {
 
 /** Takes hold of the grant before the token, as does a statement that ends a grant with its tokens: else each could wait for the other. */
 const USE_UP = `update artifacts
-    set consumed_at = $9::timestamptz, expires_at = least(expires_at, $10::timestamptz)
-    where kind = $11 and artifact_id = $12 and consumed_at is null
-      and grant_id = (select grant_id from grants where grant_id = $13 for key share)
+    set consumed_at = $10::timestamptz, expires_at = least(expires_at, $11::timestamptz)
+    where kind = $12 and artifact_id = $13 and consumed_at is null and exists (select from same_run)
+      and grant_id = (select grant_id from grants where grant_id = $14 for key share)
     returning grant_id, account_id, client_id`;
 const RECORDED_USE = new PreparedStatement('gatehouse_use_up_token', withRecord(`effect as (${USE_UP})`));
 const RECORDED_USE_FOR_SUCCESSOR = new PreparedStatement(
@@ -86,7 +86,7 @@ const RECORDED_USE_FOR_SUCCESSOR = new PreparedStatement(
   withRecord(`used as (${USE_UP}),
     effect as (
       insert into artifacts (kind, artifact_id, grant_id, account_id, client_id, payload, created_at, expires_at)
-      select 'RefreshToken', $14, grant_id, account_id, client_id, $15::jsonb, $9::timestamptz, $16::timestamptz from used
+      select 'RefreshToken', $15, grant_id, account_id, client_id, $16::jsonb, $10::timestamptz, $17::timestamptz from used
       returning 1)`),
 );
 

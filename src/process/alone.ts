@@ -13,6 +13,7 @@ export async function serveAlone(config: Config): Promise<void> {
   const [opened, { startAnswering }] = await Promise.all([
     openDatabase({
       databaseUrl: config.databaseUrl,
+      ownerDatabaseUrl: config.ownerDatabaseUrl,
       dataDir: config.dataDir,
       maxConnections: config.databaseMaxConnections,
       patienceMilliseconds: config.databasePatienceMilliseconds,

@@ -36,6 +36,7 @@ export async function leadWorkers(config: Config): Promise<void> {
     const release = await version();
     opened = await openDatabase({
       databaseUrl: config.databaseUrl,
+      ownerDatabaseUrl: config.ownerDatabaseUrl,
       dataDir: config.dataDir,
       maxConnections: 1,
       onIdleError: (error) => log.warn({ error }, 'database.connection_lost'),

@@ -111,6 +111,22 @@ export class Vault {
     });
   }
 
+  /** Throws where the database lacks one of these keys: it was set back to before it had them. */
+  async demand(keys: readonly DataKey[]): Promise<void> {
+    const ids = keys.map(({ id }) => id);
+    const rows = await this.#database
+      .selectFrom('data_keys')
+      .select('data_key_id')
+      .where('data_key_id', 'in', ids)
+      .execute();
+    const found = new Set(rows.map((row) => row.data_key_id));
+    const missing = ids.filter((id) => !found.has(id));
+    if (missing.length > 0)
+      throw new Error(
+        `The database was set back to before it had the data keys that this node works with (${missing.join(', ')}): start the node again.`,
+      );
+  }
+
   /** Throws `WrongMasterKey` unless every data key can be read: better at the start than at the first token. */
   async verify(): Promise<void> {
     const rows = await this.#database.selectFrom('data_keys').selectAll().execute();

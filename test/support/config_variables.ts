@@ -106,6 +106,13 @@ export const VARIABLES: readonly Variable[] = [
     sentence: 'must look like postgres://user:password@host:5432/database.',
   },
   {
+    name: 'GATEHOUSE_OWNER_DATABASE_URL',
+    good: [['postgres://o:p@h:5432/d', 'ownerDatabaseUrl', 'postgres://o:p@h:5432/d']],
+    bad: ['mysql://h/d', 'localhost:5432', 'h'],
+    sentence: 'must look like postgres://user:password@host:5432/database.',
+    beside: { DATABASE_URL: 'postgres://u:p@h:5432/d' },
+  },
+  {
     name: 'LOG_LEVEL',
     good: [
       ['fatal', 'logLevel', 'fatal'],

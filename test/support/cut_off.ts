@@ -42,6 +42,12 @@ export class Cluster {
     return cluster;
   }
 
+  /** A folder that holds a cluster already, `<folder>/postgres`; it is removed at the end. */
+  static async open(folder: string, settings: readonly string[] = []): Promise<Cluster> {
+    const all = [...SETTINGS, ...settings];
+    return new Cluster(folder, await startEmbedded(folder, all), all);
+  }
+
   /** On a disk of its own that is soon full; throws where this user may not mount one. */
   static async startOnSmallDisk(): Promise<Cluster> {
     const folder = await mkdtemp(join(tmpdir(), 'gatehouse-disk-'));
@@ -82,6 +88,21 @@ export class Cluster {
 
   get url(): string {
     return this.#embedded.url;
+  }
+
+  /** Copies the cluster to `<folder>/postgres`, while it is stopped. */
+  async copyTo(folder: string): Promise<void> {
+    await this.#embedded.stop();
+    await copyCluster(this.#folder, folder);
+    await this.startAgain();
+  }
+
+  /** Puts the copy in the place of what is there, as an operator does who has nothing newer. */
+  async setBackTo(folder: string): Promise<void> {
+    await this.#embedded.stop();
+    await rm(join(this.#folder, 'postgres'), { recursive: true });
+    await copyCluster(folder, this.#folder);
+    await this.startAgain();
   }
 
   /** As a power cut would: no goodbye to anyone. */
@@ -130,6 +151,11 @@ export class Cluster {
   }
 }
 
+/** Owners and modes stay: where the tests run as root, PostgreSQL does not. */
+async function copyCluster(from: string, to: string): Promise<void> {
+  await promisify(execFile)('cp', ['-a', join(from, 'postgres'), join(to, 'postgres')]);
+}
+
 /** TCP in front of the cluster's socket. */
 export class Way {
   readonly #server: Server;
@@ -139,13 +165,13 @@ export class Way {
   #shut = false;
   #mute = false;
   #muteAt: string | undefined;
+  #socketPath: string;
 
   private constructor(cluster: Cluster) {
-    const { searchParams, port } = new URL(cluster.url);
-    const path = `${searchParams.get('host')}/.s.PGSQL.${port || '5432'}`;
+    this.#socketPath = socketPath(cluster);
     this.#server = createServer((inside) => {
       if (this.#shut) return void inside.destroy();
-      const outside = createConnection(path);
+      const outside = createConnection(this.#socketPath);
       this.#join(inside, outside, (bytes) => {
         if (this.#muteAt !== undefined && bytes.includes(this.#muteAt)) this.mute();
         return false;
@@ -165,7 +191,7 @@ export class Way {
     const url = new URL(cluster.url);
     url.search = '';
     url.hostname = '127.0.0.1';
-    url.port = String((this.#server.address() as AddressInfo).port);
+    url.port = String(this.port);
     return url.href;
   }
 
@@ -202,6 +228,16 @@ export class Way {
     this.#muteAt = undefined;
   }
 
+  /** From now on it leads there; open connections are cut off. */
+  leadTo(cluster: Cluster): void {
+    this.#socketPath = socketPath(cluster);
+    this.#end();
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
   close(): void {
     this.#end();
     this.#server.close();
@@ -224,4 +260,9 @@ export class Way {
       to.destroy();
     });
   }
+}
+
+function socketPath(cluster: Cluster): string {
+  const { searchParams, port } = new URL(cluster.url);
+  return `${searchParams.get('host')}/.s.PGSQL.${port || '5432'}`;
 }

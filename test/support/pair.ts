@@ -33,9 +33,17 @@ export interface Pair {
   stop(): Promise<void>;
 }
 
-export async function startPair(environment: Environment = {}, ofEach: readonly Environment[] = []): Promise<Pair> {
+/** `databaseUrl`: a migrated database of the caller's, in the place of a clone. */
+export async function startPair(
+  environment: Environment = {},
+  ofEach: readonly Environment[] = [],
+  databaseUrl?: string,
+): Promise<Pair> {
   const processes = new Processes();
-  const clone = await cloneDatabase();
+  const clone =
+    databaseUrl === undefined
+      ? await cloneDatabase()
+      : { url: databaseUrl, drop: (): Promise<void> => Promise.resolve() };
   const dataDir = await mkdtemp(join(tmpdir(), 'gatehouse-pair-'));
   const pool = createPool({ connectionString: clone.url, maxConnections: 5, onIdleError: () => {} });
   const stop = async (): Promise<void> => {

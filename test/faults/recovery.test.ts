@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { registerApplication, requestCode, signIn, type SignedIn } from '../support/code_flow.ts';
+import { Cluster } from '../support/cut_off.ts';
+import { proofOf } from '../support/evidence.ts';
+import { postForm, requestToken, TEST_MASTER_KEY, type Gatehouse } from '../support/gatehouse.ts';
+import { eventually, registerClient, type RegisteredClient } from '../support/operator.ts';
+import { startNode } from '../support/pair.ts';
+import { Person } from '../support/person.ts';
+import { CLI, NODE, Processes, type Ending } from '../support/process.ts';
+import { hasItsDatabase } from '../support/replica.ts';
+
+const PAGE = join(import.meta.dirname, '../../docs/backup-and-recovery.md');
+
+describe('a backup that is restored under a running node', () => {
+  const processes = new Processes();
+  let cluster: Cluster;
+  let backup: string;
+  let gatehouse: Gatehouse;
+  let application: RegisteredClient;
+  let revoked: RegisteredClient;
+  let person: Person;
+  let signedIn: SignedIn;
+  let earlier: { readonly token: string; readonly kids: readonly string[] };
+  let since: { readonly token: string; readonly refreshToken: string };
+  before(async () => {
+    cluster = await Cluster.start();
+    backup = await mkdtemp(join(tmpdir(), 'gatehouse-backup-'));
+    gatehouse = await startNode(
+      { databaseUrl: cluster.url, directUrl: cluster.url },
+      { NODE_ENV: 'development', GATEHOUSE_DATABASE_MAX_CONNECTIONS: '4' },
+    );
+    application = await registerApplication(gatehouse);
+    revoked = await registerClient(gatehouse);
+    person = new Person(gatehouse, { remember: true });
+    signedIn = await signIn(gatehouse, application, { scope: 'openid offline_access', person });
+    earlier = { token: await requestToken(gatehouse.url, gatehouse.demo), kids: await kids() };
+  });
+  after(async () => {
+    await processes.end();
+    await gatehouse.stop();
+    await cluster.stop();
+    await rm(backup, { recursive: true, force: true });
+  });
+
+  const kids = async (): Promise<string[]> => {
+    const { keys } = (await (await fetch(`${gatehouse.url}/jwks`)).json()) as { keys: { kid: string }[] };
+    return keys.map(({ kid }) => kid);
+  };
+  const ask = (client: RegisteredClient, form: Readonly<Record<string, string>>): Promise<Response> =>
+    postForm(`${gatehouse.url}/token`, form, client);
+  const isActive = async (token: string): Promise<boolean | undefined> => {
+    const answer = await postForm(`${gatehouse.url}/introspect`, { token }, gatehouse.demo);
+    return ((await answer.json()) as { active?: boolean }).active;
+  };
+  /** The commands of the page that begin so, as they stand there. */
+  const commandsOfPage = async (name: string): Promise<string[][]> => {
+    const found = (await readFile(PAGE, 'utf8')).matchAll(/npm run -s gatehouse -- (.+)/g);
+    const commands = [...found].map(([, words]) =>
+      [...words!.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain!),
+    );
+    return commands.filter(([first]) => first === name);
+  };
+  const run = (words: readonly string[]): Promise<Ending> =>
+    processes.run([NODE, CLI, ...words], {
+      NODE_ENV: 'development',
+      DATABASE_URL: cluster.url,
+      ISSUER: gatehouse.issuer,
+      GATEHOUSE_MASTER_KEY: TEST_MASTER_KEY,
+    });
+
+  it('brings back to life what was ended since (FIELD-H6)', async () => {
+    await cluster.copyTo(backup);
+    await hasItsDatabase(gatehouse);
+    assert.ok((await gatehouse.adminCall('POST', `/clients/${revoked.client_id}/revoke`, { reason: 'left' })).ok);
+    const form = { grant_type: 'refresh_token', refresh_token: signedIn.tokens.refresh_token! };
+    const refreshed = (await (await ask(application, form)).json()) as { refresh_token: string };
+    since = { token: await requestToken(gatehouse.url, gatehouse.demo), refreshToken: refreshed.refresh_token };
+    await cluster.setBackTo(backup);
+    await hasItsDatabase(gatehouse);
+    await eventually(async () => (await ask(revoked, { grant_type: 'client_credentials' })).ok);
+    assert.deepEqual(await Promise.all([isActive(earlier.token), isActive(since.token)]), [true, true]);
+  });
+
+  it('is made safe by the commands of docs/backup-and-recovery.md, with the node up (FIELD-H6)', async () => {
+    const [afterRestore, afterFailOver] = await commandsOfPage('recover');
+    const done = await run(afterRestore!);
+    assert.equal(done.code, 0, done.stderr);
+    assert.match(done.stdout, /^Access tokens of \d+ clients are ended\.\n1 sessions and \d+ grants, /);
+
+    await eventually(async () => (await isActive(earlier.token)) === false);
+    assert.equal(await isActive(since.token), false);
+    for (const refresh_token of [signedIn.tokens.refresh_token!, since.refreshToken])
+      assert.equal((await ask(application, { grant_type: 'refresh_token', refresh_token })).status, 400);
+    const parameters = { prompt: 'none' };
+    const { callback } = await requestCode(gatehouse, application, { person, parameters });
+    assert.equal(callback.searchParams.get('error'), 'login_required');
+    const left = new Set(await kids());
+    assert.deepEqual(
+      earlier.kids.filter((kid) => left.has(kid)),
+      [],
+    );
+
+    const again = await signIn(gatehouse, application, { scope: 'openid offline_access', person });
+    const token = await requestToken(gatehouse.url, gatehouse.demo);
+    assert.equal(await isActive(token), true);
+    const kept = await run(afterFailOver!);
+    assert.equal(kept.code, 0, kept.stderr);
+    assert.match(kept.stdout, /^Sessions and grants are kept\.$/m);
+    await eventually(async () => (await isActive(token)) === false);
+    const form = { grant_type: 'refresh_token', refresh_token: again.tokens.refresh_token! };
+    assert.equal((await ask(application, form)).status, 200);
+  });
+
+  it('leaves a trail that is proven, with the recovery in it (FIELD-H6)', async () => {
+    assert.equal((await proofOf(gatehouse)).setBacks.length, 1);
+    const rows = await gatehouse.database
+      .selectFrom('audit_events')
+      .select(['event', 'details'])
+      .where('event', 'in', ['recovery.began', 'recovery.completed'])
+      .orderBy('occurred_at')
+      .execute();
+    assert.deepEqual(
+      rows.map(({ event, details }) => [event, details['reason']]),
+      ['restored the backup of last night', 'fail-over to a standby that lacked changes'].flatMap((reason) => [
+        ['recovery.began', reason],
+        ['recovery.completed', reason],
+      ]),
+    );
+  });
+});
