@@ -57,7 +57,7 @@ export type EventName =
   | 'client.throttled' // retry_after_seconds; the first of a row
   | 'client.authentication_throttled' // limit, reason, retry_after_seconds; the first of a row, on whichever node
   | 'client.registered' // by itself: source, policy, initial_access_token_id, software_statement_issuer
-  | 'client.removed_unused' // policy, unused_seconds
+  | 'client.removed_unused' // policy, unused_seconds, reason: unused, never_used, room_needed
   | 'registration.refused' // error, reason
   | 'registration.throttled' // limit, retry_after_seconds; the first of a row, on whichever node
   | 'registration_policy.created' // policy, and what it allows

@@ -128,7 +128,8 @@ async function register(call: Call): Promise<void> {
   const { software_statement: jwt, ...given } = await readMembers(ctx);
   const statement = await readStatement(call, policy, jwt);
   const sector = await readSector(underPolicy(policy, withStatement(given, statement)), fetchDocument);
-  const request = { policy: policy.name, initialAccessToken: presented, given, statement, sector };
+  const { address } = requestOf(ctx);
+  const request = { policy: policy.name, initialAccessToken: presented, address, given, statement, sector };
   const credentials = await prepareCredentials(call);
   const registered = await inChange(call, (change) => registerClient(change, request, credentials));
   ctx.status = 201;
