@@ -105,7 +105,7 @@ interface Call extends RegistrationDependencies {
 }
 
 async function answer(call: Call): Promise<void> {
-  const { ctx, clientId, limits } = call;
+  const { ctx, clientId, limits, presented } = call;
   const { address } = requestOf(ctx);
   const handler =
     clientId === '' ? { POST: register }[ctx.method] : { GET: show, PUT: replace, DELETE: remove }[ctx.method];
@@ -114,7 +114,9 @@ async function answer(call: Call): Promise<void> {
     send(ctx, { status: 405, error: 'invalid_request', description: 'this method is not for this address' });
     return;
   }
-  const admission = await (clientId === '' ? limits.admitRegistration(address) : limits.admitManagement(address));
+  const admission = await (clientId === ''
+    ? limits.admitRegistration(address, { anonymous: presented === undefined })
+    : limits.admitManagement(address));
   if (!admission.admitted) return refuseForNow(call, admission);
   await handler(call);
 }

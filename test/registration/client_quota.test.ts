@@ -140,6 +140,23 @@ describe('the quota of clients that register without a token', () => {
     await changePolicy(gatehouse, 'open', { never_used_client_ttl_seconds: null });
   });
 
+  it('bounds what one network leaves in the trail in a day, but for clients with a token (FIELD-B4)', async () => {
+    await register('192.0.2.50');
+    await gatehouse.database
+      .updateTable('failed_attempts')
+      .set({ points: 2_000 })
+      .where('key', 'like', 'registration_day:%')
+      .execute();
+    const metadata = { redirect_uris: [REDIRECT] };
+    const refused = await send('POST', `${beside.url}/register`, metadata, undefined, {
+      'x-forwarded-for': '192.0.2.50',
+    });
+    assert.deepEqual([refused.status, refused.body.error], [429, 'slow_down']);
+    assert.ok(Number(refused.headers.get('retry-after')) > 80_000);
+    await register('192.0.2.51');
+    await register('192.0.2.50', beside, (await makeToken(gatehouse, 'open')).initial_access_token);
+  });
+
   it('leaves a client alone that is being used while room is made (FIELD-B4)', async () => {
     const [oldest, ...others] = await registerMany('203.0.113.7', 10);
     await gatehouse.database.transaction().execute(async (tx) => {
