@@ -12,6 +12,6 @@ export async function up(db: Kysely<unknown>): Promise<void> {
 
 const statements = [
   'alter table client_registrations add column unused_network text, add column unused_site text',
-  `create index client_registrations_unused on client_registrations (policy, source, unused_site, created_at)
-    where unused_network is not null`,
+  `create index client_registrations_unused
+    on client_registrations (policy, source, unused_site, unused_network, created_at) where unused_network is not null`,
 ];

@@ -34,6 +34,8 @@ const SHARE_OF_QUOTA = 1 / 10;
 const SHARE_AT_LEAST = 10;
 /** A quota that was lowered is reached in small steps: each registration waits for these removals. */
 const REMOVED_AT_ONCE = 20;
+/** More than one: a client that is being used at this moment is passed over. */
+const SITES_LOOKED_AT = 5;
 
 /**
  * Makes sure that one more client has room: part of the transaction that adds it, while the policy is locked, so that two
@@ -82,15 +84,19 @@ interface Asked {
 /** The oldest of the network with most of them, in the site with most of them. Answers how many went. */
 async function removeUnused(change: Change, { policy, source, site, most }: Asked): Promise<number> {
   const { rows } = await sql<{ client_id: string }>`
-    with unused as (
-      select client_id, created_at, count(*) over (partition by unused_site) as of_site,
-        count(*) over (partition by unused_site, unused_network) as of_network
-      from client_registrations
+    with sites as (
+      select unused_site, count(*) as held, min(created_at) as since from client_registrations
       where policy = ${policy} and source = ${source} and unused_network is not null
-        and (${site}::text is null or unused_site = ${site}))
+        and (${site}::text is null or unused_site = ${site})
+      group by unused_site order by held desc, since limit ${SITES_LOOKED_AT}),
+    unused as (
+      select r.client_id, r.created_at, s.held, s.since,
+        count(*) over (partition by r.unused_site, r.unused_network) as of_network
+      from sites s join client_registrations r on r.policy = ${policy} and r.source = ${source}
+        and r.unused_site = s.unused_site and r.unused_network is not null)
     select c.client_id from unused u join clients c on c.client_id = u.client_id
     where c.revoked_at is null
-    order by u.of_site desc, u.of_network desc, u.created_at, c.client_id
+    order by u.held desc, u.since, u.of_network desc, u.created_at, c.client_id
     limit ${Math.min(most, REMOVED_AT_ONCE)} for update of c skip locked`.execute(change.tx);
   let removed = 0;
   for (const { client_id: clientId } of rows) {

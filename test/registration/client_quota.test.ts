@@ -114,13 +114,15 @@ describe('the quota of clients that register without a token', () => {
     assert.equal(await kept([client.client_id]), 1);
   });
 
-  it('is reached by several nodes at once, and never passed (FIELD-B4)', async () => {
-    await changePolicy(gatehouse, 'open', { clients_at_most: 12 });
-    await Promise.all(
-      Array.from({ length: 30 }, (_, i) => register(`198.51.100.${i % 6}`, i % 2 === 0 ? gatehouse : beside)),
-    );
-    assert.equal((await registered(gatehouse.database).execute()).length, 12);
-    await changePolicy(gatehouse, 'open', { clients_at_most: 20 });
+  it('is reached by several nodes at once, and never passed (FIELD-B4)', async (t) => {
+    t.after(() => changePolicy(gatehouse, 'open', { clients_at_most: 20 }));
+    await changePolicy(gatehouse, 'open', { clients_at_most: 8 });
+    for (let round = 0; round < 3; round++) {
+      await Promise.all(
+        Array.from({ length: 6 }, (_, i) => register(`198.51.100.${i}`, i % 2 === 0 ? gatehouse : beside)),
+      );
+    }
+    assert.equal((await registered(gatehouse.database).execute()).length, 8);
   });
 
   it('recovers by itself: what was never used goes after a day, or what the policy says (FIELD-B4)', async () => {
