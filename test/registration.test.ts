@@ -147,12 +147,12 @@ describe('open registration', () => {
     const client = { client_id: body.client_id, client_secret: body.client_secret! };
     const later = await registerResource(gatehouse, 'later');
     const how = { scope: 'later:read', parameters: { resource: later.resource } };
-    await assert.rejects(signIn(gatehouse, client, how), { error: 'invalid_target' });
+    await assert.rejects(signIn(gatehouse, client, how), /invalid_target/);
     const resources = [api, later].map(({ resource, scopes }) => ({ resource, scopes }));
     await gatehouse.adminCall('PATCH', '/registration-policies/open', { resources });
     assert.equal((await signIn(gatehouse, client, how)).tokens.scope, 'later:read');
     await gatehouse.adminCall('PATCH', '/registration-policies/open', { resources: resources.slice(0, 1) });
-    await assert.rejects(signIn(gatehouse, client, how), { error: 'invalid_target' });
+    await assert.rejects(signIn(gatehouse, client, how), /invalid_target/);
   });
 
   it('gives no token to a client by itself (DCR-23)', async () => {

@@ -6,6 +6,7 @@ import { readClient } from '../clients/client_rows.ts';
 import { lockClient } from '../clients/registration.ts';
 import { addSecret, endSecret, LONGEST_OVERLAP_SECONDS } from '../clients/secrets.ts';
 import { NO_CONTENT, type Reply } from '../http/route.ts';
+import { keepRegistration } from '../registration/client_quota.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { ClientParams, Timestamp, timestamp, timestampOrNull } from './members.ts';
@@ -106,6 +107,7 @@ async function rotate(
   return call.write(async (change) => {
     const client = await lockClient(change.tx, clientId);
     refuseToControl(call, client);
+    await keepRegistration(change, clientId);
     const { secretId, expiresAt, previous } = await addSecret(change, client, {
       check,
       overlapSeconds: given.overlap_seconds,

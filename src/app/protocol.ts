@@ -10,7 +10,7 @@ import { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import { createProviderPages } from '../login/provider_pages.ts';
 import { AuthorizationDetailsPolicy } from '../oidc/authorization_details.ts';
 import { backchannelLogouts } from '../oidc/backchannel_logout.ts';
-import { describeScopes } from '../oidc/descriptions.ts';
+import { describeClient, describeScopes } from '../oidc/descriptions.ts';
 import { Endpoints } from '../oidc/endpoints.ts';
 import { createProvider } from '../oidc/provider.ts';
 import { ResourcePolicy } from '../oidc/resource_policy.ts';
@@ -28,7 +28,11 @@ export type Protocol = ReturnType<typeof openProtocol>;
 export function openProtocol({ config, pool, database, log, clock }: AppSettings, house: House) {
   const { issuer } = config;
   const { trail, changes, clients, resources, tokens, vault, egress, traffic, failures, policies, ring } = house;
-  const pages = createProviderPages({ issuer, describeScopes: describeScopes(resources, issuer) });
+  const pages = createProviderPages({
+    issuer,
+    describeScopes: describeScopes(resources, issuer),
+    describeClient: describeClient(clients),
+  });
   const revocations = new Revocations({ database, trail, changes });
   const endpoints = new Endpoints({
     database,

@@ -177,6 +177,7 @@ const CLIENTS = {
   'client.removed_unused': done('A client that registered itself is removed, as it is not used.', {
     policy: policyName,
     unused_seconds: number,
+    reason: text.describe('unused, never_used or room_needed.'),
   }),
   'registration.refused': refusal('A registration, or a call that manages one, is refused.', refused),
   'registration.throttled': alarm('Too many registrations come. Only the first refusal of a row is on record.', {

@@ -153,7 +153,7 @@ export async function revokeClient(change: Change, client: Client, reason: strin
   // whoever revoked it did not mean it to go on managing itself, not even once it is restored
   await tx
     .updateTable('client_registrations')
-    .set({ registration_access_token: null })
+    .set({ registration_access_token: null, unused_network: null, unused_site: null })
     .where('client_id', '=', client.clientId)
     .execute();
   await changed(change, client.clientId, { event: 'client.revoked', outcome: 'success', details: { reason } });

@@ -205,6 +205,8 @@ interface ClientRegistrations {
   document_fetched_at: Date | null;
   document_fresh_until: Date | null;
   created_at: Date;
+  unused_network: string | null;
+  unused_site: string | null;
 }
 
 interface Accounts {

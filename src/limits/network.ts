@@ -14,3 +14,12 @@ export function networkOf(address: string): string {
   const first = all.slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16));
   return `${first.join(':')}::/64`;
 }
+
+/**
+ * The largest network that one customer usually holds: an IPv4 address, or the first 48 bits of IPv6 (RFC 6177), which
+ * are 65,536 networks. For what is shared out for a day; a limit of some minutes would shut out neighbours.
+ */
+export function siteOf(address: string): string {
+  const network = networkOf(address);
+  return network.includes(':') ? `${network.split(':').slice(0, 3).join(':')}::/48` : network;
+}

@@ -5,26 +5,36 @@
 import type { RateLimiterPostgres } from 'rate-limiter-flexible';
 import type pg from 'pg';
 import { countAttempt, createCounter, keyFor, type Admission, type Limit } from './failed_attempts.ts';
-import { networkOf } from './network.ts';
+import { networkOf, siteOf } from './network.ts';
 
 const REGISTRATIONS: Limit = { points: 100, duration: 600 };
 const MANAGEMENT: Limit = { points: 300, duration: 600 };
 const DOCUMENTS: Limit = { points: 30, duration: 600 };
+/** Such clients soon go, but what the trail says of them stays as long as all else in it: 10,000 entries a day at most. */
+const ANONYMOUS_IN_A_DAY: Limit = { points: 2_000, duration: 86_400 };
+const DOCUMENTS_IN_A_DAY: Limit = { points: 500, duration: 86_400 };
 
 export class Registrations {
   readonly #registrations: RateLimiterPostgres;
   readonly #management: RateLimiterPostgres;
   readonly #documents: RateLimiterPostgres;
+  readonly #anonymousInADay: RateLimiterPostgres;
+  readonly #documentsInADay: RateLimiterPostgres;
 
   constructor(pool: pg.Pool) {
     this.#registrations = createCounter(pool, 'registration', REGISTRATIONS, { remembers: true });
     this.#management = createCounter(pool, 'registration_management', MANAGEMENT, { remembers: true });
     this.#documents = createCounter(pool, 'metadata_document', DOCUMENTS);
+    this.#anonymousInADay = createCounter(pool, 'registration_day', ANONYMOUS_IN_A_DAY, { remembers: true });
+    this.#documentsInADay = createCounter(pool, 'metadata_document_day', DOCUMENTS_IN_A_DAY);
   }
 
-  /** Counts a registration, whether it will be a good one or not. */
-  admitRegistration(address: string): Promise<Admission> {
-    return countAttempt([[this.#registrations, keyFor(networkOf(address))]]);
+  /** Counts a registration, whether it will be a good one or not. One without a token counts for its day as well. */
+  admitRegistration(address: string, { anonymous }: { readonly anonymous: boolean }): Promise<Admission> {
+    return countAttempt([
+      [this.#registrations, keyFor(networkOf(address))],
+      ...(anonymous ? ([[this.#anonymousInADay, keyFor(siteOf(address))]] as const) : []),
+    ]);
   }
 
   admitManagement(address: string): Promise<Admission> {
@@ -33,6 +43,9 @@ export class Registrations {
 
   /** Counts a URL that this server knows no client for. */
   admitDocument(address: string): Promise<Admission> {
-    return countAttempt([[this.#documents, keyFor(networkOf(address))]]);
+    return countAttempt([
+      [this.#documents, keyFor(networkOf(address))],
+      [this.#documentsInADay, keyFor(siteOf(address))],
+    ]);
   }
 }

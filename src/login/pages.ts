@@ -9,6 +9,7 @@ export type Page =
   | ApprovalPage
   | AccountPage
   | LogoutPage
+  | RedirectPage
   | NoticePage;
 
 /** An application as people are told about it. Links are http or https. */
@@ -152,6 +153,24 @@ export interface LogoutPage {
   readonly formId: string;
   /** The application that asked for the logout, where one did. */
   readonly application?: string | undefined;
+  /** Set for an application that registered itself: where it wants the person to go afterwards, in words. */
+  readonly unchecked?: { readonly destination: string; readonly caution: string } | undefined;
+}
+
+/** Names where an application that registered itself wants to have the browser sent, which goes there by a click. */
+export interface RedirectPage {
+  readonly page: 'redirect';
+  readonly heading: string;
+  /** What became of the request. */
+  readonly sentence: string;
+  readonly application: string;
+  readonly caution: string;
+  /** Where the person goes from here, in words. */
+  readonly destination: string;
+  readonly action: string;
+  /** Set where the answer goes by POST. */
+  readonly fields: readonly { readonly name: string; readonly value: string }[] | undefined;
+  readonly error: { readonly code: string; readonly description: string | undefined } | undefined;
 }
 
 /** Carries an answer to the application by POST: by itself where scripts run, by a button where they don't. */

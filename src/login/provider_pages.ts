@@ -5,7 +5,7 @@ import { idOnRecord } from '../http/request_context.ts';
 import { allowScript } from '../http/page_headers.ts';
 import { Views } from '../http/views.ts';
 import { createDevicePages, type DevicePages } from './device_pages.ts';
-import type { FormPostPage, NoticePage, Page } from './pages.ts';
+import type { FormPostPage, NoticePage, Page, RedirectPage } from './pages.ts';
 import type { LoginDependencies } from './room.ts';
 import { EXPIRED } from './trouble.ts';
 import { describeDestination } from './wording.ts';
@@ -13,19 +13,23 @@ import { describeDestination } from './wording.ts';
 /** Page sources as oidc-provider's configuration takes them. */
 export interface ProviderPages extends DevicePages {
   renderError(ctx: KoaContextWithOIDC, out: ErrorOut, error: Error): void;
-  logoutSource(ctx: KoaContextWithOIDC, form: string): void;
+  logoutSource(ctx: KoaContextWithOIDC, form: string): Promise<void>;
   postLogoutSuccessSource(ctx: KoaContextWithOIDC): Promise<void>;
   formPost(ctx: KoaContextWithOIDC, form: Pick<FormPostPage, 'action' | 'fields'>): void;
+  confirmRedirect(ctx: KoaContextWithOIDC, redirect: Unconfirmed): void;
   /** For a browser at an address that nothing answers. */
   unanswered(ctx: Context, status: number): void;
 }
+
+type Unconfirmed = Pick<RedirectPage, 'action' | 'fields' | 'caution' | 'error'>;
 
 const SUBMIT = 'document.forms[0].submit()';
 
 export function createProviderPages({
   issuer,
   describeScopes,
-}: Pick<LoginDependencies, 'issuer' | 'describeScopes'>): ProviderPages {
+  describeClient,
+}: Pick<LoginDependencies, 'issuer' | 'describeScopes' | 'describeClient'>): ProviderPages {
   const views = new Views<Page>(issuer);
   return {
     ...createDevicePages(views, describeScopes),
@@ -33,14 +37,32 @@ export function createProviderPages({
       const notice = name === 'SessionNotFound' ? EXPIRED : explain(ctx.status);
       views.show(ctx, ctx.status, { ...notice, error: { code: error, description }, requestId: idOnRecord(ctx) });
     },
-    logoutSource: (ctx, form) => {
-      views.show(ctx, 200, { page: 'logout', form, formId: 'op.logoutForm', application: applicationOf(ctx) });
+    logoutSource: async (ctx, form) => {
+      const { client, params } = ctx.oidc;
+      const wanted = params?.['post_logout_redirect_uri'];
+      const { caution } = (client && wanted !== undefined && (await describeClient(client.clientId))) || {};
+      views.show(ctx, 200, {
+        page: 'logout',
+        form,
+        formId: 'op.logoutForm',
+        application: applicationOf(ctx),
+        unchecked: caution === undefined ? undefined : { destination: describeDestination(wanted), caution },
+      });
     },
     formPost: (ctx, { action, fields }) => {
       const destination =
         new URL(action, issuer).origin === new URL(issuer).origin ? undefined : describeDestination(action);
       views.show(ctx, ctx.status, { page: 'form_post', action, fields, destination, script: SUBMIT });
       allowScript(ctx, SUBMIT);
+    },
+    confirmRedirect: (ctx, redirect) => {
+      views.show(ctx, redirect.error ? 400 : 200, {
+        page: 'redirect',
+        ...redirect,
+        ...introduce(redirect.error?.code),
+        application: applicationOf(ctx) ?? 'the application',
+        destination: describeDestination(redirect.action),
+      });
     },
     unanswered: (ctx, status) => views.show(ctx, status, explain(status)),
     postLogoutSuccessSource: async (ctx) => {
@@ -52,6 +74,29 @@ export function createProviderPages({
 
 function applicationOf({ oidc: { client } }: KoaContextWithOIDC): string | undefined {
   return client && (client.clientName ?? client.clientId);
+}
+
+/** What became of a request that an application is to be told about. */
+function introduce(errorCode: string | undefined): Pick<RedirectPage, 'heading' | 'sentence'> {
+  switch (errorCode) {
+    case undefined:
+      return { heading: 'You are logged out', sentence: 'You are not logged in here.' };
+    case 'access_denied':
+      return { heading: 'Nothing was allowed', sentence: 'The request has ended, and the application got nothing.' };
+    case 'login_required':
+    case 'consent_required':
+    case 'interaction_required':
+    case 'account_selection_required':
+      return {
+        heading: 'This request can’t be completed',
+        sentence: 'The application wanted to go on without asking you. That is not possible this time.',
+      };
+    default:
+      return {
+        heading: 'This request can’t be completed',
+        sentence: 'The application sent something that this server can’t accept.',
+      };
+  }
 }
 
 function explain(status: number): NoticePage {

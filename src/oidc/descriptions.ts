@@ -44,7 +44,8 @@ export function describeClient(clients: ClientDirectory) {
   };
 }
 
-function cautionAbout({ clientId, registration }: Client): string | undefined {
+/** How little is known of who a client is; `undefined` where an admin made it. */
+export function cautionAbout({ clientId, registration }: Client): string | undefined {
   if (!registration) return undefined;
   if (registration.source === 'registration')
     return 'It registered itself: nobody here has checked what it calls itself.';

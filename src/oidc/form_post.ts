@@ -25,7 +25,8 @@ export function showFormPost(provider: Provider, pages: FormPostPages): void {
 const PAGE = /<title>Submitting Callback<\/title>.*?<form method="post" action="([^"]*)">(.*?)<noscript>/s;
 const FIELD = /<input type="hidden" name="([^"]*)" value="([^"]*)"\/>/g;
 
-function formIn(html: string): FormPost | undefined {
+/** The form of a page that the library wrote; `undefined` for any other page. */
+export function formIn(html: string): FormPost | undefined {
   const [page, action = '', inputs = ''] = PAGE.exec(html) ?? [];
   if (page === undefined) return undefined;
   const fields = [...inputs.matchAll(FIELD)].map(([, name = '', value = '']) => ({ name, value: unescaped(value) }));

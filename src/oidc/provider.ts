@@ -42,6 +42,7 @@ import { cookies } from './cookies.ts';
 import { DeviceCodeStore } from './device_codes.ts';
 import { deviceFlow, guardDeviceFlow, type DevicePages } from './device_flow.ts';
 import { demandProofOfBound, DPOP_ALGS, examineProof, isAboutProof, isProvedFor, useProof } from './dpop.ts';
+import { confirmErrorRedirects, type RedirectPages } from './authorization/error_redirects.ts';
 import { showFormPost, type FormPostPages } from './form_post.ts';
 import { loadExistingGrant } from './existing_grant.ts';
 import { authMethods, endpointAliases, mutualTls, type MutualTlsSettings } from './mutual_tls.ts';
@@ -66,7 +67,7 @@ import { maySee } from './structured_tokens.ts';
 import type { UnansweredUses } from './unanswered_uses.ts';
 
 /** Pages that the library asks for while it answers; the login room draws them. */
-export interface ProviderPages extends DevicePages, FormPostPages {
+export interface ProviderPages extends DevicePages, FormPostPages, RedirectPages {
   readonly logoutSource: (ctx: KoaContextWithOIDC, form: string) => void | Promise<void>;
   readonly postLogoutSuccessSource: (ctx: KoaContextWithOIDC) => void | Promise<void>;
 }
@@ -124,6 +125,8 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
   offerTokenExchange(provider, settings);
   offerJwtBearer(provider, settings);
   showFormPost(provider, settings.pages);
+  // inside of the one above: it reads what the library wrote
+  confirmErrorRedirects(provider, settings);
   takePostedRequests(provider, ROUTES.authorization, settings.pages);
   guardDeviceFlow(provider, ROUTES.code_verification, settings.userCodeGuesses);
   guardBackchannelAuthentication(provider);

@@ -22,12 +22,13 @@ import type { Egress } from '../egress/egress.ts';
 import { EgressFailed } from '../egress/failure.ts';
 import type { Answer } from '../egress/memory.ts';
 import type { Registrations } from '../limits/registrations.ts';
+import { makeRoom, whenceOf } from './client_quota.ts';
 import { isDocumentUrl, isTakenFrom, readDocument } from './metadata_document.ts';
 import { lockPolicy } from './policies.ts';
 import type { RegistrationPolicy } from './policy.ts';
 import type { PolicyDirectory } from './policy_directory.ts';
 import { errorOf, ofChange, reasonOf, RegistrationRefused } from './refusal.ts';
-import { patchFor, recordRegistered, refuseOneTooMany, withHeld } from './registered_clients.ts';
+import { patchFor, recordRegistered, withHeld } from './registered_clients.ts';
 
 export interface MetadataDocumentsSettings {
   readonly database: Database;
@@ -155,7 +156,8 @@ async function storeDocument(
       .execute();
     await recordChange(tx, { topic: 'client', key: clientId }, now);
   } else {
-    await refuseOneTooMany(tx, policy);
+    const whence = whenceOf(change.origin.address ?? '');
+    await makeRoom(change, policy, 'metadata_document', whence);
     await createClient(change, metadata, clientId, sector);
     const registration = { client_id: clientId, source: 'metadata_document', policy: policy.name } as const;
     await tx
@@ -167,6 +169,7 @@ async function storeDocument(
         registration_access_token: null,
         software_statement: null,
         created_at: now,
+        ...whence,
       })
       .execute();
     await recordRegistered(change, clientId, { source: 'metadata_document', policy: policy.name });

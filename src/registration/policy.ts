@@ -17,6 +17,9 @@ const USUAL_GRANT_TYPES = ['authorization_code', 'refresh_token'] as const;
 const FOR_ANYONE: readonly string[] = ['authorization_code', 'refresh_token', DEVICE_CODE];
 const USUAL_METHODS = ['none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt'] as const;
 
+/** A person who adds an application logs in within minutes; a day leaves room for the next morning. */
+export const NEVER_USED_SECONDS = 86_400;
+
 const isUnique = (all: readonly unknown[]): boolean => new Set(all).size === all.length;
 
 const hosts = z
@@ -98,7 +101,13 @@ const settings = {
     .min(1, 'must be at least 1')
     .max(1_000_000, 'must be at most 1000000')
     .default(1_000)
-    .describe('How many clients there may be under this policy.'),
+    .describe('How many registered clients there may be under this policy; metadata documents are counted apart.'),
+  metadata_documents_at_most: z
+    .int('must be a whole number')
+    .min(1, 'must be at least 1')
+    .max(1_000_000, 'must be at most 1000000')
+    .optional()
+    .describe('How many clients known by a URL there may be. Left out: as many as clients_at_most.'),
   client_secret_ttl_seconds: z
     .int('must be a whole number of seconds')
     .min(3_600, 'must be at least an hour (3600)')
@@ -111,6 +120,12 @@ const settings = {
     .max(157_680_000, 'must be at most five years (157680000)')
     .optional()
     .describe('When a client goes that nobody uses. Left out: never.'),
+  never_used_client_ttl_seconds: z
+    .int('must be a whole number of seconds')
+    .min(3_600, 'must be at least an hour (3600)')
+    .max(157_680_000, 'must be at most five years (157680000)')
+    .default(NEVER_USED_SECONDS)
+    .describe('When a client goes that came without an initial access token and that no person has allowed anything.'),
 };
 
 /** The members as they are, for patches and the OpenAPI document. */

@@ -13,11 +13,12 @@ import { addSecret } from '../clients/secrets.ts';
 import type { SectorDocument } from '../clients/sector.ts';
 import type { Reader, Tx } from '../db/connection.ts';
 import type { DataKey } from '../vault/vault.ts';
+import { makeRoom, KEPT, whenceOf } from './client_quota.ts';
 import { useInitialAccessToken } from './initial_access_tokens.ts';
 import { ownMembers, underPolicy, type Given } from './own_metadata.ts';
 import { lockPolicy } from './policies.ts';
 import type { RegistrationPolicy } from './policy.ts';
-import { refusedMember, RegistrationRefused, tokenRefused } from './refusal.ts';
+import { refusedMember, tokenRefused } from './refusal.ts';
 
 /** Made before the transaction: what a client is given to prove itself with from now on. */
 export interface Credentials {
@@ -38,6 +39,8 @@ export interface RegistrationRequest {
   readonly policy: string;
   /** Left out under an open policy. */
   readonly initialAccessToken?: string | undefined;
+  /** Where the request came from. */
+  readonly address: string;
   readonly given: Given;
   readonly statement?: SoftwareStatement | undefined;
   /** What vouches for the sector of what was given, fetched before the transaction. */
@@ -61,7 +64,7 @@ export interface Registered {
 /** Registers a client. What is refused uses nothing up: the token is spent in the same transaction. */
 export async function registerClient(
   change: Change,
-  { policy: name, initialAccessToken, given, statement, sector }: RegistrationRequest,
+  { policy: name, initialAccessToken, address, given, statement, sector }: RegistrationRequest,
   credentials: Credentials,
 ): Promise<Registered> {
   const { tx, now } = change;
@@ -69,7 +72,8 @@ export async function registerClient(
   if (initialAccessToken !== undefined && token?.policy !== name) throw tokenRefused();
   const { policy } = await lockPolicy(tx, name);
   if (!token && !policy.open_registration) throw tokenRefused();
-  await refuseOneTooMany(tx, policy);
+  const whence = token ? KEPT : whenceOf(address);
+  await makeRoom(change, policy, 'registration', whence);
 
   const clientId = randomId('client');
   await createClient(change, underPolicy(policy, withStatement(given, statement)), clientId, sector);
@@ -87,6 +91,7 @@ export async function registerClient(
       document_fetched_at: null,
       document_fresh_until: null,
       created_at: now,
+      ...whence,
     })
     .execute();
   await recordRegistered(change, clientId, {
@@ -105,16 +110,6 @@ export async function recordRegistered(
   details: DetailsOf<'client.registered'>,
 ): Promise<void> {
   await trail.recordIn(tx, origin, { event: 'client.registered', outcome: 'success', clientId, details });
-}
-
-/** Counted while the policy is locked, so that two at once can't both be the last one. */
-export async function refuseOneTooMany(tx: Tx, { name, clients_at_most: limit }: RegistrationPolicy): Promise<void> {
-  const { count } = await tx
-    .selectFrom('client_registrations')
-    .select((registration) => registration.fn.countAll<number>().as('count'))
-    .where('policy', '=', name)
-    .executeTakeFirstOrThrow();
-  if (count >= limit) throw new RegistrationRefused({ reason: 'full', policy: name, limit });
 }
 
 /** The client that a registration access token is for, if it is the one that is asked about. */
@@ -186,7 +181,7 @@ export async function holdMembers(
   }
   await tx
     .updateTable('client_registrations')
-    .set({ held_members: [...held] })
+    .set({ held_members: [...held], ...KEPT })
     .where('client_id', '=', clientId)
     .execute();
 }

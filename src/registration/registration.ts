@@ -105,7 +105,7 @@ interface Call extends RegistrationDependencies {
 }
 
 async function answer(call: Call): Promise<void> {
-  const { ctx, clientId, limits } = call;
+  const { ctx, clientId, limits, presented } = call;
   const { address } = requestOf(ctx);
   const handler =
     clientId === '' ? { POST: register }[ctx.method] : { GET: show, PUT: replace, DELETE: remove }[ctx.method];
@@ -114,7 +114,9 @@ async function answer(call: Call): Promise<void> {
     send(ctx, { status: 405, error: 'invalid_request', description: 'this method is not for this address' });
     return;
   }
-  const admission = await (clientId === '' ? limits.admitRegistration(address) : limits.admitManagement(address));
+  const admission = await (clientId === ''
+    ? limits.admitRegistration(address, { anonymous: presented === undefined })
+    : limits.admitManagement(address));
   if (!admission.admitted) return refuseForNow(call, admission);
   await handler(call);
 }
@@ -128,7 +130,8 @@ async function register(call: Call): Promise<void> {
   const { software_statement: jwt, ...given } = await readMembers(ctx);
   const statement = await readStatement(call, policy, jwt);
   const sector = await readSector(underPolicy(policy, withStatement(given, statement)), fetchDocument);
-  const request = { policy: policy.name, initialAccessToken: presented, given, statement, sector };
+  const { address } = requestOf(ctx);
+  const request = { policy: policy.name, initialAccessToken: presented, address, given, statement, sector };
   const credentials = await prepareCredentials(call);
   const registered = await inChange(call, (change) => registerClient(change, request, credentials));
   ctx.status = 201;

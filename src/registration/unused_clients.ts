@@ -1,11 +1,14 @@
-/** Removes clients that came by themselves and that nobody uses, where their policy says so. */
+/** Removes clients that came by themselves and that nobody uses, or ever used, where their policy says so. */
 import { sql } from 'kysely';
+import type { Change } from '../audit/change.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import { SYSTEM } from '../audit/events.ts';
 import { readClient } from '../clients/client_rows.ts';
 import { deleteClient } from '../clients/registration.ts';
 import type { Database, Tx } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
+import { removeNeverUsed } from './client_quota.ts';
+import { NEVER_USED_SECONDS } from './policy.ts';
 
 const BATCH = 50;
 const BATCHES_AT_ONCE = 20;
@@ -13,29 +16,63 @@ const BATCHES_AT_ONCE = 20;
 /**
  * Unused is a client that is older than its policy's `unused_client_ttl_seconds`, has no grant, consent, device or
  * running login, and has not proved itself with a secret since then. Revoked ones stay: a URL would come back as new. So
- * do those that use client credentials with a key of their own, which leaves no trace. Answers how many went.
+ * do those that use client credentials with a key of their own, which leaves no trace. One that came without a token and
+ * was never used goes after `never_used_client_ttl_seconds`. Answers how many went.
  */
 export async function removeUnusedClients(database: Database, trail: AuditTrail, now: Date): Promise<number> {
-  let removed = 0;
-  for (let batch = 0; batch < BATCHES_AT_ONCE; batch++) {
-    const went = await transact(database, async (tx) => {
-      const unused = await lockUnused(tx, now);
-      for (const { client_id: clientId, policy, unused_client_ttl_seconds: unusedSeconds } of unused) {
-        const client = await readClient(tx, clientId);
-        if (!client) continue;
-        const details = { policy, unused_seconds: unusedSeconds };
-        await trail.recordIn(tx, SYSTEM, { event: 'client.removed_unused', outcome: 'success', clientId, details });
-        await deleteClient({ tx, trail, origin: SYSTEM, now }, client);
-      }
-      return unused.length;
-    });
-    removed += went;
-    if (went < BATCH) break;
-  }
-  return removed;
+  const change = { trail, origin: SYSTEM, now };
+  const unused = await inBatches((limit) => transact(database, (tx) => removeUnused({ ...change, tx }, limit)));
+  return unused + (await inBatches((limit) => transact(database, (tx) => removeStale({ ...change, tx }, limit))));
 }
 
-async function lockUnused(tx: Tx, now: Date) {
+/** `remove` answers how many it found and how many of them went. */
+async function inBatches(remove: (limit: number) => Promise<{ found: number; removed: number }>): Promise<number> {
+  let total = 0;
+  for (let batch = 0; batch < BATCHES_AT_ONCE; batch++) {
+    const { found, removed } = await remove(BATCH);
+    total += removed;
+    if (found < BATCH) break;
+  }
+  return total;
+}
+
+async function removeUnused(change: Change, limit: number): Promise<{ found: number; removed: number }> {
+  const { tx, trail, now } = change;
+  const unused = await lockUnused(tx, now, limit);
+  for (const { client_id: clientId, policy, unused_client_ttl_seconds: unusedSeconds } of unused) {
+    const client = await readClient(tx, clientId);
+    if (!client) continue;
+    const details = { policy, unused_seconds: unusedSeconds, reason: 'unused' };
+    await trail.recordIn(tx, SYSTEM, { event: 'client.removed_unused', outcome: 'success', clientId, details });
+    await deleteClient(change, client);
+  }
+  return { found: unused.length, removed: unused.length };
+}
+
+async function removeStale(change: Change, limit: number): Promise<{ found: number; removed: number }> {
+  const stale = await lockNeverUsed(change.tx, change.now, limit);
+  let removed = 0;
+  for (const { client_id: clientId } of stale) {
+    if (await removeNeverUsed(change, clientId, 'never_used')) removed++;
+  }
+  return { found: stale.length, removed };
+}
+
+/** A login that runs does not count: anyone can begin one, again and again, and keep a client for ever. */
+async function lockNeverUsed(tx: Tx, now: Date, limit: number) {
+  const { rows } = await sql<{ client_id: string }>`
+    select c.client_id
+    from registration_policies p
+      join client_registrations r on r.policy = p.name and r.unused_network is not null
+        and r.created_at < ${now}::timestamptz - make_interval(secs =>
+          coalesce((p.settings->>'never_used_client_ttl_seconds')::int, ${NEVER_USED_SECONDS}::int))
+      join clients c on c.client_id = r.client_id
+    where c.revoked_at is null
+    order by r.created_at limit ${limit} for update of c skip locked`.execute(tx);
+  return rows;
+}
+
+async function lockUnused(tx: Tx, now: Date, limit: number) {
   const { rows } = await sql<{ client_id: string; policy: string; unused_client_ttl_seconds: number }>`
     select c.client_id, p.name as policy, p.unused_client_ttl_seconds
     from registration_policies p
@@ -51,6 +88,6 @@ async function lockUnused(tx: Tx, now: Date) {
         and k.last_used_at > ${now}::timestamptz - make_interval(secs => p.unused_client_ttl_seconds))
       and not (c.metadata->>'token_endpoint_auth_method' = 'private_key_jwt'
         and c.metadata->'grant_types' ? 'client_credentials')
-    order by r.created_at limit ${BATCH} for update of c skip locked`.execute(tx);
+    order by r.created_at limit ${limit} for update of c skip locked`.execute(tx);
   return rows;
 }
