@@ -43,6 +43,7 @@ import { cookies } from './cookies.ts';
 import { DeviceCodeStore } from './device_codes.ts';
 import { deviceFlow, guardDeviceFlow, type DevicePages } from './device_flow.ts';
 import { demandProofOfBound, DPOP_ALGS, examineProof, isAboutProof, isProvedFor, useProof } from './dpop.ts';
+import { demandDecimalNumbers } from './request_numbers.ts';
 import { showFormPost, type FormPostPages } from './form_post.ts';
 import { loadExistingGrant } from './existing_grant.ts';
 import { authMethods, endpointAliases, mutualTls, type MutualTlsSettings } from './mutual_tls.ts';
@@ -277,8 +278,15 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       },
       resourceIndicators: {
         enabled: true,
-        defaultResource: policy.defaultResource,
-        getResourceServerInfo: policy.resourceServer,
+        // one of the two is called for every request, however it came, before the library reads its numbers
+        defaultResource: (ctx, client, ...more) => {
+          demandDecimalNumbers(ctx);
+          return policy.defaultResource(ctx, client, ...more);
+        },
+        getResourceServerInfo: (ctx, identifier, client) => {
+          demandDecimalNumbers(ctx);
+          return policy.resourceServer(ctx, identifier, client);
+        },
         // a code or refresh token that was granted for an API yields a token for that API
         useGrantedResource: () => true,
       },
