@@ -63,6 +63,8 @@ export interface Config {
   readonly egressAllow: readonly string[];
   readonly logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
   readonly keyRotationDays: number;
+  /** The length of the modulus of RSA keys that are made from now on. */
+  readonly rsaBits: number;
   /** How long a verifier may keep our JWKS. A key is published at least this long before it signs. */
   readonly jwksMaxAgeSeconds: number;
   readonly refreshGraceSeconds: number;
@@ -137,6 +139,7 @@ const schema = z.object({
   GATEHOUSE_MTLS_URL: issuer.refine((url) => url.startsWith('https:'), 'must use https').optional(),
   GATEHOUSE_EGRESS_ALLOW: origins,
   GATEHOUSE_KEY_ROTATION_DAYS: whole(1, 365, 30),
+  GATEHOUSE_RSA_BITS: z.enum(['2048', '3072', '4096'], 'must be 2048, 3072 or 4096').default('3072').transform(Number),
   GATEHOUSE_JWKS_MAX_AGE_SECONDS: whole(0, 86_400, 300),
   GATEHOUSE_REFRESH_GRACE_SECONDS: whole(0, 60, 10),
   GATEHOUSE_REFRESH_TTL_SECONDS: whole(60, 31_536_000, 1_209_600),
@@ -211,6 +214,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     egressAllow: env.GATEHOUSE_EGRESS_ALLOW,
     logLevel: env.LOG_LEVEL,
     keyRotationDays: env.GATEHOUSE_KEY_ROTATION_DAYS,
+    rsaBits: env.GATEHOUSE_RSA_BITS,
     jwksMaxAgeSeconds: env.GATEHOUSE_JWKS_MAX_AGE_SECONDS,
     refreshGraceSeconds: env.GATEHOUSE_REFRESH_GRACE_SECONDS,
     refreshTtlSeconds: env.GATEHOUSE_REFRESH_TTL_SECONDS,

@@ -49,6 +49,7 @@ describe('the configuration', () => {
       egressAllow: [],
       logLevel: 'info',
       keyRotationDays: 30,
+      rsaBits: 3_072,
       jwksMaxAgeSeconds: 300,
       refreshGraceSeconds: 10,
       refreshTtlSeconds: 1_209_600,

@@ -148,6 +148,7 @@ export async function furnish({
     trail,
     jwksMaxAgeSeconds: config.jwksMaxAgeSeconds,
     rotationDays: config.keyRotationDays,
+    rsaBits: config.rsaBits,
   });
   await rotation.ensureKeys(now);
 

@@ -264,6 +264,16 @@ export const VARIABLES: readonly Variable[] = [
     sentence: 'must list scheme, host and port, such as https://keys.internal.example:8443, http://127.0.0.1:9400.',
   },
   whole('GATEHOUSE_KEY_ROTATION_DAYS', 'keyRotationDays', 1, 365),
+  {
+    name: 'GATEHOUSE_RSA_BITS',
+    good: [
+      ['2048', 'rsaBits', 2_048],
+      ['3072', 'rsaBits', 3_072],
+      ['4096', 'rsaBits', 4_096],
+    ],
+    bad: ['1024', '3071', '8192', '0x800', ' 2048', '3072.0', 'strong'],
+    sentence: 'must be 2048, 3072 or 4096.',
+  },
   whole('GATEHOUSE_JWKS_MAX_AGE_SECONDS', 'jwksMaxAgeSeconds', 0, 86_400),
   whole('GATEHOUSE_REFRESH_GRACE_SECONDS', 'refreshGraceSeconds', 0, 60),
   whole('GATEHOUSE_REFRESH_TTL_SECONDS', 'refreshTtlSeconds', 60, 31_536_000),
