@@ -21,7 +21,7 @@ async function providerWithWayOutTo(origin: string): Promise<Provider> {
     policy: {},
     detailsPolicy: { types: () => [], feature: () => ({ enabled: false }) },
     pages: {},
-    cookieKeys: ['x'.repeat(32)],
+    cookieSignatures: { sign: String, verify: () => false, index: () => -1 },
     dpopNonceSecret: Buffer.alloc(32, 'x'),
     clientCertificates: undefined,
     mtlsUrl: undefined,

@@ -158,14 +158,14 @@ function refusesInWrongTime({ difference }: House, { url = '' }: IncomingMessage
 /** What every request passes first, then who answers which path. */
 function listener(
   { config, log }: AppSettings,
-  { cookieKey }: House,
+  { cookieSignatures }: House,
   metrics: Metrics,
   routeOf: RouteOf,
   open: OpenRequest,
   answers: readonly Koa.Middleware[],
 ): RequestListener {
   const app = new Koa();
-  app.keys = [cookieKey];
+  app.keys = cookieSignatures;
   app.on('error', (error: unknown, ctx?: Koa.Context) => {
     const code = brokenOff(error, ctx);
     if (code === undefined) log.error({ error }, 'request.failed');

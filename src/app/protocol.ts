@@ -82,7 +82,7 @@ export function openProtocol({ config, pool, database, log, clock }: AppSettings
     loginHints: new LoginHints(pool),
     digestUserCode: house.digestUserCode,
     pages,
-    cookieKeys: [house.cookieKey],
+    cookieSignatures: house.cookieSignatures,
     dpopNonceSecret: house.dpopNonceSecret,
     refreshFamilies: house.refreshFamilies,
     subjects: house.subjects,

@@ -21,6 +21,7 @@ import type { Subjects } from '../clients/subject.ts';
 import type { Database } from '../db/connection.ts';
 import type { Egress } from '../egress/egress.ts';
 import { fetchThrough } from '../egress/fetch.ts';
+import type { CookieSignatures } from '../http/cookie_signatures.ts';
 import type { LoginHints } from '../limits/login_hints.ts';
 import type { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import type { StatementVerifier } from '../trust/statement_verifier.ts';
@@ -90,7 +91,7 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly digestUserCode: (userCode: string) => Digest;
   readonly pages: ProviderPages;
   /** Signs cookies; the same on every node. */
-  readonly cookieKeys: readonly string[];
+  readonly cookieSignatures: CookieSignatures;
   /** What DPoP nonces are made from, 32 bytes; the same on every node. */
   readonly dpopNonceSecret: Buffer;
   /** What each client calls a person. */
@@ -173,7 +174,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     // whatever the library wants from outside, it gets through the guarded way
     fetch: fetchThrough(settings.egress),
     routes: ROUTES,
-    cookies: cookies(settings.issuer, settings.cookieKeys),
+    cookies: cookies(settings.issuer, settings.cookieSignatures),
     // OAuth 2.1: the code flow alone, and PKCE for every client that no admin has let off
     responseTypes: ['code'],
     pkce: { required: (_ctx, client) => recordOf(client).metadata.pkce_exemption === undefined },
