@@ -5,7 +5,7 @@
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { CannotStart } from './base/cannot_start.ts';
-import { demandsOfProduction, demandsOfWorkers, demandsOnPairs } from './config/demands.ts';
+import { demandsOfProduction, demandsOfSessions, demandsOfWorkers, demandsOnPairs } from './config/demands.ts';
 import {
   databaseUrl,
   headerName,
@@ -72,7 +72,10 @@ export interface Config {
   readonly refreshTtlSeconds: number;
   /** How long a grant lasts, however often its refresh token is used. */
   readonly refreshAbsoluteTtlSeconds: number;
+  /** How long a session may lie unused. */
   readonly sessionTtlSeconds: number;
+  /** How long after a login its session ends, however often it is used. */
+  readonly sessionAbsoluteTtlSeconds: number;
   /** How often a client that has proved itself may ask, on each node. */
   readonly clientRequests: RequestRate;
   /** How often an address may ask, on each node, but for the requests of clients that prove themselves. */
@@ -102,6 +105,9 @@ export interface RequestRate {
 
 /** One sentence per bad variable, ready to print. */
 export class BadConfiguration extends CannotStart {}
+
+const UNUSED_SESSION_SECONDS = 1_209_600;
+const LONGEST_SESSION_SECONDS = 2_592_000;
 
 const schema = z.object({
   NODE_ENV: z
@@ -144,7 +150,8 @@ const schema = z.object({
   GATEHOUSE_REFRESH_GRACE_SECONDS: whole(0, 60, 10),
   GATEHOUSE_REFRESH_TTL_SECONDS: whole(60, 31_536_000, 1_209_600),
   GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS: whole(60, 157_680_000, 7_776_000),
-  GATEHOUSE_SESSION_TTL_SECONDS: whole(60, 31_536_000, 1_209_600),
+  GATEHOUSE_SESSION_TTL_SECONDS: optionalWhole(60, 31_536_000),
+  GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS: whole(60, 31_536_000, LONGEST_SESSION_SECONDS),
   GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: whole(1, 1_000_000, 1_000),
   GATEHOUSE_CLIENT_REQUESTS_BURST: whole(1, 1_000_000, 2_000),
   GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: whole(1, 1_000_000, 100),
@@ -173,6 +180,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     ...(production ? demandsOfProduction(given) : []),
     ...demandsOnPairs(given),
     ...demandsOfWorkers(parsed.data),
+    ...demandsOfSessions(parsed.data),
     ...(parsed.error?.issues ?? []).map((issue) => [String(issue.path[0]), `${issue.message}.`] as const),
     ...unknown.map((name) => [name, 'is not a variable that Gatehouse knows.'] as const),
   ]);
@@ -219,7 +227,9 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     refreshGraceSeconds: env.GATEHOUSE_REFRESH_GRACE_SECONDS,
     refreshTtlSeconds: env.GATEHOUSE_REFRESH_TTL_SECONDS,
     refreshAbsoluteTtlSeconds: env.GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS,
-    sessionTtlSeconds: env.GATEHOUSE_SESSION_TTL_SECONDS,
+    sessionTtlSeconds:
+      env.GATEHOUSE_SESSION_TTL_SECONDS ?? Math.min(UNUSED_SESSION_SECONDS, env.GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS),
+    sessionAbsoluteTtlSeconds: env.GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS,
     clientRequests: {
       perSecond: env.GATEHOUSE_CLIENT_REQUESTS_PER_SECOND,
       burst: env.GATEHOUSE_CLIENT_REQUESTS_BURST,

@@ -55,6 +55,7 @@ describe('the configuration', () => {
       refreshTtlSeconds: 1_209_600,
       refreshAbsoluteTtlSeconds: 7_776_000,
       sessionTtlSeconds: 1_209_600,
+      sessionAbsoluteTtlSeconds: 2_592_000,
       clientRequests: { perSecond: 1_000, burst: 2_000 },
       addressRequests: { perSecond: 100, burst: 1_000 },
       failedAuthenticationsPerMinute: 20,
@@ -74,6 +75,14 @@ describe('the configuration', () => {
     assert.deepEqual([connections('2'), connections('16'), connections('16', '32')], [20, 80, 32]);
     assert.deepEqual(complaints({ GATEHOUSE_WORKERS: '16', GATEHOUSE_DATABASE_MAX_CONNECTIONS: '31' }), [
       'GATEHOUSE_DATABASE_MAX_CONNECTIONS must be at least 32 for the 16 of GATEHOUSE_WORKERS.',
+    ]);
+  });
+
+  it('lets no session lie unused for longer than it lasts (FIELD-E9)', () => {
+    const short = readConfig({ GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS: '86400' });
+    assert.equal(short.sessionTtlSeconds, 86_400);
+    assert.deepEqual(complaints({ GATEHOUSE_SESSION_TTL_SECONDS: '2592001' }), [
+      'GATEHOUSE_SESSION_TTL_SECONDS must be at most GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS (2592000): lower it, or raise that.',
     ]);
   });
 

@@ -24,6 +24,8 @@ export interface AdminDependencies extends Authentication {
   readonly subjects: Subjects;
   readonly fetchDocument: FetchDocument;
   readonly log: Logger;
+  /** How long after its login a session ends. */
+  readonly sessionAbsoluteTtlSeconds: number;
   /** What DPoP proofs may be signed with here. */
   readonly dpopAlgs: readonly string[];
 }

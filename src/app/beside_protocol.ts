@@ -13,7 +13,7 @@ import type { AppSettings, House } from './house.ts';
 import type { Protocol } from './protocol.ts';
 
 export function openBesideProtocol(
-  { config: { issuer }, pool, database, log }: AppSettings,
+  { config: { issuer, sessionAbsoluteTtlSeconds }, pool, database, log }: AppSettings,
   house: House,
   { provider, policy, verifier, registrations, fetchDocument }: Protocol,
 ) {
@@ -30,6 +30,7 @@ export function openBesideProtocol(
     logIn: loginForOwnPages({ issuer, provider }),
     describeDetails: describeDetails(house.detailsTypes),
     issuer,
+    sessionAbsoluteTtlSeconds,
     log,
   });
   const registration = createRegistration({
@@ -61,6 +62,7 @@ export function openBesideProtocol(
     checkpoints: house.checkpoints,
     inspectToken: (token, now) => tokens.inspect(token, now),
     log,
+    sessionAbsoluteTtlSeconds,
     dpopAlgs: DPOP_ALGS,
   });
   return { login, registration, admin };

@@ -104,7 +104,7 @@ function leanFront(
   { verifier, policy, revocations }: Protocol,
   open: OpenRequest,
 ): (next: RequestListener) => RequestListener {
-  const { issuer, refreshTtlSeconds } = config;
+  const { issuer, refreshTtlSeconds, sessionAbsoluteTtlSeconds } = config;
   const lean = new LeanFront({ issuer, open, clients, verifier, uses, trail, traffic, metrics, log });
   const paths = [
     leanTokenEndpoint(
@@ -120,6 +120,7 @@ function leanFront(
         trail,
         idTokenTtlSeconds: ID_TOKEN_SECONDS,
         refreshTtlSeconds,
+        sessionAbsoluteTtlSeconds,
       }),
     ),
     leanIntrospection(ROUTES.introspection, tokens),

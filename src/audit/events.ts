@@ -42,7 +42,7 @@ export type EventName =
   | 'login.throttled' // retry_after_seconds
   | 'logout.completed'
   | 'logout.refused' // error, reason
-  | 'session.ended'
+  | 'session.ended' // session_id, all: whether all sessions of the account were ended in one call
   | 'consent.given' // scopes, authorization_details_types, remembered
   | 'consent.denied'
   | 'consent.withdrawn'

@@ -71,3 +71,17 @@ export function demandsOfWorkers(env: Workers | undefined): Complaint[] {
   if (connections === undefined || connections >= least) return [];
   return [['GATEHOUSE_DATABASE_MAX_CONNECTIONS', `must be at least ${least} for the ${count} of GATEHOUSE_WORKERS.`]];
 }
+
+interface Sessions {
+  readonly GATEHOUSE_SESSION_TTL_SECONDS?: number | undefined;
+  readonly GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS: number;
+}
+
+/** A session that may lie unused for longer than it lasts would be a promise that the server doesn't keep. */
+export function demandsOfSessions(env: Sessions | undefined): Complaint[] {
+  if (!env) return [];
+  const { GATEHOUSE_SESSION_TTL_SECONDS: unused, GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS: longest } = env;
+  if (unused === undefined || unused <= longest) return [];
+  const sentence = `must be at most GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS (${longest}): lower it, or raise that.`;
+  return [['GATEHOUSE_SESSION_TTL_SECONDS', sentence]];
+}

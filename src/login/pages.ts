@@ -116,6 +116,7 @@ export interface AccountPage {
   readonly formToken: string;
   readonly done?: string | undefined;
   readonly endSessionAction: string;
+  readonly endAllSessionsAction: string;
   readonly takeBackAction: string;
   readonly logoutLink: string;
   readonly approvals: readonly {

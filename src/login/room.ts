@@ -31,6 +31,8 @@ export interface LoginDependencies {
   /** Authorization details (RFC 9396) in words: every one of them, with every member. */
   readonly describeDetails: (authorizationDetails: string, resources: readonly string[]) => readonly Detail[];
   readonly issuer: string;
+  /** How long after its login a session ends. */
+  readonly sessionAbsoluteTtlSeconds: number;
   readonly log: Logger;
 }
 

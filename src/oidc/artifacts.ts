@@ -23,6 +23,7 @@ export interface ArtifactSettings {
   /** For how long a consumed refresh token presented again still gets a successor, for answers that were lost. */
   readonly refreshGraceSeconds: number;
   readonly families: RefreshFamilies;
+  readonly sessionAbsoluteTtlSeconds: number;
   /** Hears that something single-use was presented again, and that its family is gone. */
   readonly onReuse: (kind: string, grantId: string | undefined) => void;
 }

@@ -65,6 +65,7 @@ import { offerJwtBearer } from './jwt_bearer.ts';
 import { offerTokenExchange } from './token_exchange.ts';
 import type { ResourcePolicy } from './resource_policy.ts';
 import { ROUTES } from './routes.ts';
+import { sessionSeconds } from './session_store.ts';
 import { maySee } from './structured_tokens.ts';
 
 /** Pages that the library asks for while it answers; the login room draws them. */
@@ -101,6 +102,7 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly refreshTtlSeconds: number;
   readonly refreshAbsoluteTtlSeconds: number;
   readonly sessionTtlSeconds: number;
+  readonly sessionAbsoluteTtlSeconds: number;
 }
 
 const REUSE_EVENTS: Readonly<Record<string, Parameters<typeof noteReuse>[0]>> = {
@@ -162,6 +164,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     clock,
     refreshGraceSeconds: settings.refreshGraceSeconds,
     families: settings.refreshFamilies,
+    sessionAbsoluteTtlSeconds: settings.sessionAbsoluteTtlSeconds,
     onReuse: (kind, grantId) => noteReuse(REUSE_EVENTS[kind] ?? 'code.reused', grantId),
   });
   return {
@@ -247,7 +250,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       RefreshToken: (_ctx, _token, client) =>
         isFapi2(recordOf(client).metadata) ? settings.refreshAbsoluteTtlSeconds : settings.refreshTtlSeconds,
       Grant: settings.refreshAbsoluteTtlSeconds,
-      Session: settings.sessionTtlSeconds,
+      Session: (_ctx, session) => sessionSeconds(session, settings, clock()),
     },
     features: {
       devInteractions: { enabled: false },

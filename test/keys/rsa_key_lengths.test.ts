@@ -17,14 +17,12 @@ describe('RSA signing keys', () => {
     await older.stop();
   });
 
-  const lengths = async (): Promise<(number | undefined)[]> => {
-    const { keys } = (await (await fetch(`${gatehouse.url}/jwks`)).json()) as {
-      keys: (JsonWebKey & { alg: string })[];
-    };
+  const lengths = async (): Promise<number[]> => {
+    const { keys } = (await (await fetch(`${gatehouse.url}/jwks`)).json()) as JSONWebKeySet;
     return keys
       .filter(({ alg }) => alg === 'RS256')
-      .map((key) => createPublicKey({ key: { ...key }, format: 'jwk' }).asymmetricKeyDetails?.modulusLength)
-      .sort();
+      .map((key) => createPublicKey({ key: { ...key }, format: 'jwk' }).asymmetricKeyDetails?.modulusLength ?? 0)
+      .toSorted((a, b) => a - b);
   };
   const rotate = async (): Promise<void> => {
     const answer = await gatehouse.adminCall('POST', '/keys/rotate', {

@@ -278,7 +278,11 @@ export const VARIABLES: readonly Variable[] = [
   whole('GATEHOUSE_REFRESH_GRACE_SECONDS', 'refreshGraceSeconds', 0, 60),
   whole('GATEHOUSE_REFRESH_TTL_SECONDS', 'refreshTtlSeconds', 60, 31_536_000),
   whole('GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS', 'refreshAbsoluteTtlSeconds', 60, 157_680_000),
-  whole('GATEHOUSE_SESSION_TTL_SECONDS', 'sessionTtlSeconds', 60, 31_536_000),
+  {
+    ...whole('GATEHOUSE_SESSION_TTL_SECONDS', 'sessionTtlSeconds', 60, 31_536_000),
+    beside: { GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS: '31536000' },
+  },
+  whole('GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS', 'sessionAbsoluteTtlSeconds', 60, 31_536_000),
   whole('GATEHOUSE_CHANGE_POLL_MILLISECONDS', 'changePollMilliseconds', 50, 900),
   whole('GATEHOUSE_CLOCK_DIFFERENCE_SECONDS', 'clockDifferenceSeconds', 0, 15),
   whole('GATEHOUSE_AUDIT_RETENTION_DAYS', 'auditRetentionDays', 0, 36_500),
