@@ -29,6 +29,8 @@ export interface Config {
   readonly port: number;
   /** `undefined`: the admin API shares the public listener. */
   readonly adminPort: number | undefined;
+  /** Where clients reach the admin API beside the issuer, with no slash at the end: DPoP proofs name the address. */
+  readonly adminUrl: string | undefined;
   readonly managementHost: string;
   /** `undefined`: 9000, or any free port where that is taken (development only). */
   readonly managementPort: number | undefined;
@@ -124,6 +126,7 @@ const schema = z.object({
     )
     .default('info'),
   GATEHOUSE_ADMIN_PORT: port.optional(),
+  GATEHOUSE_ADMIN_URL: issuer.optional(),
   GATEHOUSE_MANAGEMENT_HOST: z.string().min(1).default('127.0.0.1'),
   GATEHOUSE_MANAGEMENT_PORT: port.optional(),
   GATEHOUSE_WORKERS: workers,
@@ -196,6 +199,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     host: env.HOST,
     port: env.PORT,
     adminPort: env.GATEHOUSE_ADMIN_PORT,
+    adminUrl: env.GATEHOUSE_ADMIN_URL ?? ownAdminUrl(itsIssuer, env.GATEHOUSE_ADMIN_PORT),
     managementHost: env.GATEHOUSE_MANAGEMENT_HOST,
     managementPort: env.GATEHOUSE_MANAGEMENT_PORT ?? (production ? 9000 : undefined),
     databaseUrl: env.DATABASE_URL,
@@ -257,6 +261,13 @@ function ownMtlsUrl(issuerUrl: string, tlsPort: number | undefined): string | un
   if (tlsPort === undefined || issuerUrl.startsWith('https:')) return undefined;
   const { hostname, pathname } = new URL(issuerUrl);
   return `https://${hostname}:${tlsPort}${pathname}`.replace(/\/+$/, '');
+}
+
+/** An http issuer has no proxy in front that would lead elsewhere. For an https one only the operator knows. */
+function ownAdminUrl(issuerUrl: string, adminPort: number | undefined): string | undefined {
+  if (adminPort === undefined || issuerUrl.startsWith('https:')) return undefined;
+  const { hostname, pathname } = new URL(issuerUrl);
+  return `http://${hostname}:${adminPort}${pathname}`.replace(/\/+$/, '');
 }
 
 /** Where development keeps what production is given: see bootstrap/. */

@@ -31,6 +31,7 @@ describe('the configuration', () => {
       host: '127.0.0.1',
       port: 3000,
       adminPort: undefined,
+      adminUrl: undefined,
       managementHost: '127.0.0.1',
       managementPort: undefined,
       databaseUrl: undefined,

@@ -26,6 +26,4 @@ export interface AdminDependencies extends Authentication {
   readonly log: Logger;
   /** How long after its login a session ends. */
   readonly sessionAbsoluteTtlSeconds: number;
-  /** What DPoP proofs may be signed with here. */
-  readonly dpopAlgs: readonly string[];
 }

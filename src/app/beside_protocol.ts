@@ -7,13 +7,15 @@ import { Approvals } from '../oidc/approvals.ts';
 import { describeClient, describeScopes } from '../oidc/descriptions.ts';
 import { describeDetails } from '../oidc/details_in_words.ts';
 import { DPOP_ALGS } from '../oidc/dpop.ts';
+import { anonymously } from '../oidc/notes.ts';
 import { loginForOwnPages } from '../oidc/own_login.ts';
+import { createSenderCheck } from '../oidc/sender_proofs.ts';
 import { createRegistration } from '../registration/registration.ts';
 import type { AppSettings, House } from './house.ts';
 import type { Protocol } from './protocol.ts';
 
 export function openBesideProtocol(
-  { config: { issuer, sessionAbsoluteTtlSeconds }, pool, database, log }: AppSettings,
+  { config: { issuer, mtlsUrl, adminUrl, sessionAbsoluteTtlSeconds }, pool, database, log }: AppSettings,
   house: House,
   { provider, policy, verifier, registrations, fetchDocument }: Protocol,
 ) {
@@ -61,6 +63,13 @@ export function openBesideProtocol(
     auditKeys: house.auditKeys,
     checkpoints: house.checkpoints,
     inspectToken: (token, now) => tokens.inspect(token, now),
+    checkSender: createSenderCheck({
+      provider,
+      database,
+      certificates: house.clientCertificates,
+      bases: [issuer, mtlsUrl, adminUrl].filter((base) => base !== undefined),
+      onReplay: (ctx) => trail.record(anonymously(ctx), { event: 'dpop_proof.replayed', outcome: 'refused' }),
+    }),
     log,
     sessionAbsoluteTtlSeconds,
     dpopAlgs: DPOP_ALGS,

@@ -53,9 +53,9 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
   const { endpoints, pages, verifier } = protocol;
   const open = openRequests(clock, clientAddress(config.trustedProxies));
   const routeOf = routeAmong(COUNTED);
-  const described = describeProtectedResources(issuer, [
+  const described = describeProtectedResources({ issuer, seesCertificates: house.clientCertificates !== undefined }, [
     USERINFO,
-    { path: ADMIN_PREFIX, scopes: ADMIN_SCOPES, dpop: 'none' },
+    { path: ADMIN_PREFIX, scopes: ADMIN_SCOPES, dpop: 'supported' },
   ]);
   const last = unanswered({ methods: METHODS, page: pages.unanswered });
   const ordinary = listener(settings, house, metrics, routeOf, open, [

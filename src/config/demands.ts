@@ -54,6 +54,7 @@ export function demandsOnPairs(given: Given): Complaint[] {
       'needs GATEHOUSE_TLS_PORT or GATEHOUSE_CLIENT_CERTIFICATE_HEADER beside it: where certificates come from.',
     );
   }
+  demand('GATEHOUSE_ADMIN_URL', ['GATEHOUSE_ADMIN_PORT'], 'needs GATEHOUSE_ADMIN_PORT beside it.');
   return complaints;
 }
 

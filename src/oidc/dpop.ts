@@ -63,13 +63,17 @@ export async function keyOfProof(
  * Uses up the proof of the request, which the library has verified. What counts is the key: a proof that one client
  * sent is no fresh one when another client sends it.
  */
-export async function useProof(database: Database, ctx: KoaContextWithOIDC): Promise<void> {
+export async function useProof(
+  database: Database,
+  ctx: Pick<KoaContextWithOIDC, 'get'>,
+  onReplay: () => void = () => noteReplay('dpop_proof.replayed'),
+): Promise<void> {
   const { claims, jwk } = parse(ctx);
   const issuer = await calculateJwkThumbprint(jwk!);
   // one from a clock that is ahead is accepted for longer, so it is remembered for longer
   const until = claims.iat! + OLDEST_PROOF_SECONDS;
   if (await useOnce(database, 'dpop_proof', { issuer, jti: claims.jti!, until })) return;
-  noteReplay('dpop_proof.replayed');
+  onReplay();
   refuse('the DPoP proof was used already');
 }
 

@@ -116,10 +116,10 @@ describe('a session', () => {
       days(pause);
       assert.equal(await isLoggedIn(who), true);
       for (const path of ['fast', 'ordinary'] as const) {
-        const before = await fastAnswers();
+        const earlier = await fastAnswers();
         const answer = await refresh(tokens[path], path);
         assert.ok(answer.refresh_token, JSON.stringify(answer));
-        assert.equal((await fastAnswers()) - before, path === 'fast' ? 1 : 0);
+        assert.equal((await fastAnswers()) - earlier, path === 'fast' ? 1 : 0);
         tokens[path] = answer.refresh_token;
       }
     }

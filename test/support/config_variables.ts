@@ -123,9 +123,19 @@ export const VARIABLES: readonly Variable[] = [
   },
   {
     name: 'GATEHOUSE_ADMIN_PORT',
-    good: [['3001', 'adminPort', 3001]],
+    good: [
+      ['3001', 'adminPort', 3001],
+      ['3001', 'adminUrl', 'http://127.0.0.1:3001'],
+    ],
     bad: badPorts,
     sentence: PORT_SENTENCE,
+  },
+  {
+    name: 'GATEHOUSE_ADMIN_URL',
+    good: [['https://admin.id.example.com/', 'adminUrl', 'https://admin.id.example.com']],
+    bad: ['admin.id.example.com', 'https://admin.id.example.com?a'],
+    sentence: ISSUER_SENTENCE,
+    beside: { GATEHOUSE_ADMIN_PORT: '3001' },
   },
   {
     name: 'GATEHOUSE_WORKERS',
