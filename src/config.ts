@@ -5,6 +5,7 @@
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { CannotStart } from './base/cannot_start.ts';
+import type { ResponseMode } from './base/response_modes.ts';
 import { demandsOfProduction, demandsOfSessions, demandsOfWorkers, demandsOnPairs } from './config/demands.ts';
 import {
   databaseUrl,
@@ -15,8 +16,10 @@ import {
   optionalWhole,
   origins,
   port,
+  responseModes,
   whole,
   workers,
+  yesOrNo,
 } from './config/kinds_of_values.ts';
 
 export interface Config {
@@ -78,6 +81,13 @@ export interface Config {
   readonly sessionTtlSeconds: number;
   /** How long after a login its session ends, however often it is used. */
   readonly sessionAbsoluteTtlSeconds: number;
+  /** What every client must do; see clients/server_demands.ts. */
+  readonly clientDemands: {
+    readonly pushedRequests: boolean;
+    readonly senderConstrainedTokens: boolean;
+    readonly strongAuthentication: boolean;
+    readonly responseModes: readonly ResponseMode[];
+  };
   /** How often a client that has proved itself may ask, on each node. */
   readonly clientRequests: RequestRate;
   /** How often an address may ask, on each node, but for the requests of clients that prove themselves. */
@@ -155,6 +165,10 @@ const schema = z.object({
   GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS: whole(60, 157_680_000, 7_776_000),
   GATEHOUSE_SESSION_TTL_SECONDS: optionalWhole(60, 31_536_000),
   GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS: whole(60, 31_536_000, LONGEST_SESSION_SECONDS),
+  GATEHOUSE_REQUIRE_PUSHED_REQUESTS: yesOrNo,
+  GATEHOUSE_REQUIRE_SENDER_CONSTRAINED_TOKENS: yesOrNo,
+  GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION: yesOrNo,
+  GATEHOUSE_RESPONSE_MODES: responseModes,
   GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: whole(1, 1_000_000, 1_000),
   GATEHOUSE_CLIENT_REQUESTS_BURST: whole(1, 1_000_000, 2_000),
   GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: whole(1, 1_000_000, 100),
@@ -234,6 +248,12 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     sessionTtlSeconds:
       env.GATEHOUSE_SESSION_TTL_SECONDS ?? Math.min(UNUSED_SESSION_SECONDS, env.GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS),
     sessionAbsoluteTtlSeconds: env.GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS,
+    clientDemands: Object.freeze({
+      pushedRequests: env.GATEHOUSE_REQUIRE_PUSHED_REQUESTS,
+      senderConstrainedTokens: env.GATEHOUSE_REQUIRE_SENDER_CONSTRAINED_TOKENS,
+      strongAuthentication: env.GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION,
+      responseModes: env.GATEHOUSE_RESPONSE_MODES,
+    }),
     clientRequests: {
       perSecond: env.GATEHOUSE_CLIENT_REQUESTS_PER_SECOND,
       burst: env.GATEHOUSE_CLIENT_REQUESTS_BURST,

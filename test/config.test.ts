@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { BadConfiguration, bootstrapFile, masterKeyFile, readConfig } from '../src/config.ts';
-import { HEX, ISSUER_SENTENCE, TLS, VARIABLES } from './support/config_variables.ts';
+import { HEX, ISSUER_SENTENCE, NO_DEMANDS, TLS, VARIABLES } from './support/config_variables.ts';
 
 const PRODUCTION = {
   NODE_ENV: 'production',
@@ -57,6 +57,7 @@ describe('the configuration', () => {
       refreshAbsoluteTtlSeconds: 7_776_000,
       sessionTtlSeconds: 1_209_600,
       sessionAbsoluteTtlSeconds: 2_592_000,
+      clientDemands: NO_DEMANDS,
       clientRequests: { perSecond: 1_000, burst: 2_000 },
       addressRequests: { perSecond: 100, burst: 1_000 },
       failedAuthenticationsPerMinute: 20,

@@ -15,7 +15,7 @@ import type { AppSettings, House } from './house.ts';
 import type { Protocol } from './protocol.ts';
 
 export function openBesideProtocol(
-  { config: { issuer, mtlsUrl, adminUrl, sessionAbsoluteTtlSeconds }, pool, database, log }: AppSettings,
+  { config: { issuer, mtlsUrl, adminUrl, sessionAbsoluteTtlSeconds, clientDemands }, pool, database, log }: AppSettings,
   house: House,
   { provider, policy, verifier, registrations, fetchDocument }: Protocol,
 ) {
@@ -47,6 +47,7 @@ export function openBesideProtocol(
     limits: registrations,
     failures: house.failures,
     fetchDocument,
+    clientDemands,
     log,
   });
   const admin = createAdmin({
@@ -72,6 +73,7 @@ export function openBesideProtocol(
     }),
     log,
     sessionAbsoluteTtlSeconds,
+    clientDemands,
     dpopAlgs: DPOP_ALGS,
   });
   return { login, registration, admin };

@@ -53,9 +53,12 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
   const { endpoints, pages, verifier } = protocol;
   const open = openRequests(clock, clientAddress(config.trustedProxies));
   const routeOf = routeAmong(COUNTED);
-  const described = describeProtectedResources({ issuer, seesCertificates: house.clientCertificates !== undefined }, [
-    USERINFO,
-    { path: ADMIN_PREFIX, scopes: ADMIN_SCOPES, dpop: 'supported' },
+  const seesCertificates = house.clientCertificates !== undefined;
+  // with certificates a token may be bound to one of those instead
+  const dpop = config.clientDemands.senderConstrainedTokens && !seesCertificates ? 'required' : 'supported';
+  const described = describeProtectedResources({ issuer, seesCertificates }, [
+    { ...USERINFO, dpop },
+    { path: ADMIN_PREFIX, scopes: ADMIN_SCOPES, dpop },
   ]);
   const last = unanswered({ methods: METHODS, page: pages.unanswered });
   const ordinary = listener(settings, house, metrics, routeOf, open, [
@@ -104,25 +107,29 @@ function leanFront(
   { verifier, policy, revocations }: Protocol,
   open: OpenRequest,
 ): (next: RequestListener) => RequestListener {
-  const { issuer, refreshTtlSeconds, sessionAbsoluteTtlSeconds } = config;
+  const { issuer, refreshTtlSeconds, sessionAbsoluteTtlSeconds, clientDemands } = config;
   const lean = new LeanFront({ issuer, open, clients, verifier, uses, trail, traffic, metrics, log });
+  const { strongAuthentication, senderConstrainedTokens } = clientDemands;
+  // these paths are for clients that prove themselves with a secret, and give tokens that are bound to nothing
+  if (strongAuthentication) return (next) => next;
+  const tokenEndpoint = leanTokenEndpoint(
+    ROUTES.token,
+    new LeanClientCredentials({ issuer, policy, ring, trail }),
+    new LeanPersonTokens({
+      issuer,
+      database,
+      policy,
+      ring,
+      subjects,
+      families,
+      trail,
+      idTokenTtlSeconds: ID_TOKEN_SECONDS,
+      refreshTtlSeconds,
+      sessionAbsoluteTtlSeconds,
+    }),
+  );
   const paths = [
-    leanTokenEndpoint(
-      ROUTES.token,
-      new LeanClientCredentials({ issuer, policy, ring, trail }),
-      new LeanPersonTokens({
-        issuer,
-        database,
-        policy,
-        ring,
-        subjects,
-        families,
-        trail,
-        idTokenTtlSeconds: ID_TOKEN_SECONDS,
-        refreshTtlSeconds,
-        sessionAbsoluteTtlSeconds,
-      }),
-    ),
+    ...(senderConstrainedTokens ? [] : [tokenEndpoint]),
     leanIntrospection(ROUTES.introspection, tokens),
     leanRevocation(ROUTES.revocation, tokens, revocations),
   ];

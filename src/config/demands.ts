@@ -54,6 +54,13 @@ export function demandsOnPairs(given: Given): Complaint[] {
       'needs GATEHOUSE_TLS_PORT or GATEHOUSE_CLIENT_CERTIFICATE_HEADER beside it: where certificates come from.',
     );
   }
+  const { NODE_ENV = 'development', GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION: strong } = given;
+  if (strong === 'true' && NODE_ENV === 'development') {
+    complaints.push([
+      'GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION',
+      'is for NODE_ENV=production: the clients that development makes prove themselves with secrets.',
+    ]);
+  }
   demand('GATEHOUSE_ADMIN_URL', ['GATEHOUSE_ADMIN_PORT'], 'needs GATEHOUSE_ADMIN_PORT beside it.');
   return complaints;
 }

@@ -17,6 +17,7 @@ import { SIGNING_ALGS } from '../base/signing_algs.ts';
 import { GRANT_TYPES } from '../clients/metadata/flows.ts';
 import { CLIENT_ALGS } from '../clients/metadata/pieces.ts';
 import { isFapi2 } from '../clients/metadata/security_profile.ts';
+import type { ClientDemands } from '../clients/server_demands.ts';
 import type { Subjects } from '../clients/subject.ts';
 import type { Database } from '../db/connection.ts';
 import type { Egress } from '../egress/egress.ts';
@@ -63,6 +64,7 @@ import { demandRequestObject } from './request_objects.ts';
 import { carriedClaims } from './traded_tokens.ts';
 import { offerJwtBearer } from './jwt_bearer.ts';
 import { offerTokenExchange } from './token_exchange.ts';
+import { limitResponseModes } from './response_modes.ts';
 import type { ResourcePolicy } from './resource_policy.ts';
 import { ROUTES } from './routes.ts';
 import { sessionSeconds } from './session_store.ts';
@@ -103,13 +105,14 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly refreshAbsoluteTtlSeconds: number;
   readonly sessionTtlSeconds: number;
   readonly sessionAbsoluteTtlSeconds: number;
+  readonly clientDemands: ClientDemands;
 }
 
 const REUSE_EVENTS: Readonly<Record<string, Parameters<typeof noteReuse>[0]>> = {
   RefreshToken: 'refresh_token.reused',
   PushedAuthorizationRequest: 'request_uri.reused',
 };
-const OPAQUE_ACCESS_TOKEN_SECONDS = 600;
+export const OPAQUE_ACCESS_TOKEN_SECONDS = 600;
 const CODE_SECONDS = 60;
 const DEVICE_CODE_SECONDS = 600;
 export const ID_TOKEN_SECONDS = 3_600;
@@ -121,7 +124,9 @@ export function createProvider(settings: ProviderSettings, jwks: readonly JWK[])
     signingAlgs: new Set(jwks.map(({ alg }) => alg)),
     detailsTypes: settings.detailsPolicy.types(),
     certificates: settings.clientCertificates,
+    demands: settings.clientDemands,
   });
+  limitResponseModes(provider, settings.clientDemands.responseModes);
   demandProofOfBound(provider);
   demandPushedRequest(provider);
   postponeLogouts(provider, settings);
@@ -185,7 +190,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     pairwiseIdentifier: (_ctx, accountId, client) => settings.subjects(accountId, recordOf(client)),
     // which URI is meant is said in every request (OpenID Connect Core, 3.1.2.1)
     allowOmittingSingleRegisteredRedirectUri: false,
-    clientAuthMethods: authMethods(settings),
+    clientAuthMethods: authMethods(settings, settings.clientDemands),
     assertJwtClientAuthClaimsAndHeader: demandOurAudience(settings.issuer, clock),
     // of what this server signs with the library takes, and names in discovery, what there are keys for
     enabledJWA: {
@@ -260,7 +265,10 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       dPoP: { enabled: true, nonceSecret: settings.dpopNonceSecret, requireNonce: examineProof(clock) },
       mTLS: mutualTls(settings),
       externalSigningSupport: { enabled: true, ack: 'experimental-01' },
-      pushedAuthorizationRequests: { enabled: true },
+      pushedAuthorizationRequests: {
+        enabled: true,
+        requirePushedAuthorizationRequests: settings.clientDemands.pushedRequests,
+      },
       jwtResponseModes: { enabled: true },
       requestObjects: { enabled: true, assertJwtClaimsAndHeader: demandRequestObject(clock) },
       claimsParameter: { enabled: true, assertClaimsParameter: demandBoundedClaims },

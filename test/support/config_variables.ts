@@ -46,6 +46,13 @@ export const TLS = {
 };
 const listener = { host: '127.0.0.1', port: 8443, certificateFile: 'c.pem', keyFile: 'k.pem' };
 
+export const NO_DEMANDS = {
+  pushedRequests: false,
+  senderConstrainedTokens: false,
+  strongAuthentication: false,
+  responseModes: ['query', 'fragment', 'form_post', 'jwt', 'query.jwt', 'fragment.jwt', 'form_post.jwt'],
+};
+
 export const VARIABLES: readonly Variable[] = [
   {
     name: 'NODE_ENV',
@@ -293,6 +300,38 @@ export const VARIABLES: readonly Variable[] = [
     beside: { GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS: '31536000' },
   },
   whole('GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS', 'sessionAbsoluteTtlSeconds', 60, 31_536_000),
+  ...(
+    [
+      ['GATEHOUSE_REQUIRE_PUSHED_REQUESTS', 'pushedRequests'],
+      ['GATEHOUSE_REQUIRE_SENDER_CONSTRAINED_TOKENS', 'senderConstrainedTokens'],
+      ['GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION', 'strongAuthentication'],
+    ] as const
+  ).map(([name, member]): Variable => ({
+    name,
+    good: [
+      ['true', 'clientDemands', { ...NO_DEMANDS, [member]: true }],
+      ['false', 'clientDemands', NO_DEMANDS],
+    ],
+    bad: ['yes', '1', 'TRUE', 'on'],
+    sentence: 'must be true or false.',
+    beside: { NODE_ENV: 'test' },
+  })),
+  {
+    name: 'GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION',
+    good: [],
+    bad: ['true'],
+    sentence: 'is for NODE_ENV=production: the clients that development makes prove themselves with secrets.',
+  },
+  {
+    name: 'GATEHOUSE_RESPONSE_MODES',
+    good: [
+      ['form_post.jwt', 'clientDemands', { ...NO_DEMANDS, responseModes: ['form_post.jwt'] }],
+      [' query , jwt,', 'clientDemands', { ...NO_DEMANDS, responseModes: ['query', 'jwt'] }],
+    ],
+    bad: ['web_message', 'Query', 'query query', 'query,query', ','],
+    sentence:
+      'must list response modes, each once: query, fragment, form_post, jwt, query.jwt, fragment.jwt, form_post.jwt.',
+  },
   whole('GATEHOUSE_CHANGE_POLL_MILLISECONDS', 'changePollMilliseconds', 50, 900),
   whole('GATEHOUSE_CLOCK_DIFFERENCE_SECONDS', 'clockDifferenceSeconds', 0, 15),
   whole('GATEHOUSE_AUDIT_RETENTION_DAYS', 'auditRetentionDays', 0, 36_500),
