@@ -17,7 +17,7 @@ import type { Protocol } from './protocol.ts';
 export function openBesideProtocol(
   { config: { issuer, mtlsUrl, adminUrl, sessionAbsoluteTtlSeconds, clientDemands }, pool, database, log }: AppSettings,
   house: House,
-  { provider, policy, verifier, registrations, fetchDocument }: Protocol,
+  { provider, policy, verifier, registrations, fetchDocument, accessLifetimeOf }: Protocol,
 ) {
   const { trail, changes, clients, resources, tokens, vault, argon2id, subjects } = house;
   const login = createLogin({
@@ -28,6 +28,7 @@ export function openBesideProtocol(
     attempts: new LoginAttempts(pool),
     describeClient: describeClient(clients),
     describeScopes: describeScopes(resources, issuer),
+    accessLifetimeOf,
     approvals: new Approvals({ provider, database, trail, policy }),
     logIn: loginForOwnPages({ issuer, provider }),
     describeDetails: describeDetails(house.detailsTypes),

@@ -8,6 +8,7 @@ import { Registrations } from '../limits/registrations.ts';
 import { SecretGuesses } from '../limits/secret_guesses.ts';
 import { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import { createProviderPages } from '../login/provider_pages.ts';
+import { accessLifetimes } from '../oidc/access_lifetimes.ts';
 import { AuthorizationDetailsPolicy } from '../oidc/authorization_details.ts';
 import { backchannelLogouts } from '../oidc/backchannel_logout.ts';
 import { describeScopes } from '../oidc/descriptions.ts';
@@ -28,7 +29,8 @@ export type Protocol = ReturnType<typeof openProtocol>;
 export function openProtocol({ config, pool, database, log, clock }: AppSettings, house: House) {
   const { issuer } = config;
   const { trail, changes, clients, resources, tokens, vault, egress, traffic, failures, policies, ring } = house;
-  const pages = createProviderPages({ issuer, describeScopes: describeScopes(resources, issuer) });
+  const accessLifetimeOf = accessLifetimes({ ...config, clients, resources });
+  const pages = createProviderPages({ issuer, describeScopes: describeScopes(resources, issuer), accessLifetimeOf });
   const revocations = new Revocations({ database, trail, changes });
   const endpoints = new Endpoints({
     trail,
@@ -93,5 +95,15 @@ export function openProtocol({ config, pool, database, log, clock }: AppSettings
   house.detailsTypes.onSwap(swap);
   const provider = (): Provider => endpoints.provider;
   house.outbox.serve(backchannelLogouts(provider));
-  return { provider, endpoints, pages, revocations, verifier, policy, registrations: limits, fetchDocument };
+  return {
+    provider,
+    endpoints,
+    pages,
+    revocations,
+    verifier,
+    policy,
+    registrations: limits,
+    fetchDocument,
+    accessLifetimeOf,
+  };
 }

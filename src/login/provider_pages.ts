@@ -24,11 +24,11 @@ const SUBMIT = 'document.forms[0].submit()';
 
 export function createProviderPages({
   issuer,
-  describeScopes,
-}: Pick<LoginDependencies, 'issuer' | 'describeScopes'>): ProviderPages {
+  ...descriptions
+}: Pick<LoginDependencies, 'issuer' | 'describeScopes' | 'accessLifetimeOf'>): ProviderPages {
   const views = new Views<Page>(issuer);
   return {
-    ...createDevicePages(views, describeScopes),
+    ...createDevicePages(views, descriptions),
     renderError: (ctx, { error, error_description: description }, { name }) => {
       const notice = name === 'SessionNotFound' ? EXPIRED : explain(ctx.status);
       views.show(ctx, ctx.status, { ...notice, error: { code: error, description }, requestId: requestOf(ctx).id });

@@ -25,6 +25,8 @@ export interface LoginDependencies {
   readonly describeClient: (clientId: string) => Promise<Application | undefined>;
   /** Scopes in words: every one that is asked about, each under the API it belongs to. */
   readonly describeScopes: (request: ScopeRequest) => readonly Permissions[];
+  /** How long the access lasts that an application asks for; `undefined` where there is no such client. */
+  readonly accessLifetimeOf: (clientId: string, asked: AskedAccess) => Promise<AccessLifetime | undefined>;
   readonly approvals: Approvals;
   /** Sends a browser to log in, or to log in again, and then to one of our own pages. */
   readonly logIn: (ctx: Context, page: string, session: Session) => Promise<void>;
@@ -43,6 +45,23 @@ export interface Approvals {
   /** Both answer whether the request still waited. */
   approve(approval: Approval, grantId: string, login: ApprovingLogin, origin: Origin, now: Date): Promise<boolean>;
   deny(approval: Approval, origin: Origin, now: Date): Promise<boolean>;
+}
+
+/** What access is asked for, as far as its lifetime depends on it. */
+export interface AskedAccess {
+  readonly openid: readonly string[];
+  readonly resources: readonly string[];
+  /** Whether no session of the person's is part of it (CIBA). */
+  readonly withoutSession?: boolean;
+}
+
+export interface AccessLifetime {
+  /** With what it ends, unless it is taken back before. */
+  readonly endsWith: 'grant' | 'session' | 'token';
+  /** After which time at the latest. */
+  readonly seconds: number;
+  /** How long it may lie unused, where that ends it before. */
+  readonly unusedSeconds?: number | undefined;
 }
 
 export interface ScopeRequest {
