@@ -5,7 +5,8 @@
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { CannotStart } from './base/cannot_start.ts';
-import { demandsOfProduction, demandsOfWorkers, demandsOnPairs } from './config/demands.ts';
+import type { ResponseMode } from './base/response_modes.ts';
+import { demandsOfProduction, demandsOfSessions, demandsOfWorkers, demandsOnPairs } from './config/demands.ts';
 import {
   databaseUrl,
   headerName,
@@ -15,8 +16,10 @@ import {
   optionalWhole,
   origins,
   port,
+  responseModes,
   whole,
   workers,
+  yesOrNo,
 } from './config/kinds_of_values.ts';
 
 export interface Config {
@@ -29,6 +32,8 @@ export interface Config {
   readonly port: number;
   /** `undefined`: the admin API shares the public listener. */
   readonly adminPort: number | undefined;
+  /** Where clients reach the admin API beside the issuer, with no slash at the end: DPoP proofs name the address. */
+  readonly adminUrl: string | undefined;
   readonly managementHost: string;
   /** `undefined`: 9000, or any free port where that is taken (development only). */
   readonly managementPort: number | undefined;
@@ -65,6 +70,8 @@ export interface Config {
   readonly egressAllow: readonly string[];
   readonly logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
   readonly keyRotationDays: number;
+  /** The length of the modulus of RSA keys that are made from now on. */
+  readonly rsaBits: number;
   /** How long a verifier may keep our JWKS. A key is published at least this long before it signs. */
   readonly jwksMaxAgeSeconds: number;
   readonly refreshGraceSeconds: number;
@@ -72,7 +79,17 @@ export interface Config {
   readonly refreshTtlSeconds: number;
   /** How long a grant lasts, however often its refresh token is used. */
   readonly refreshAbsoluteTtlSeconds: number;
+  /** How long a session may lie unused. */
   readonly sessionTtlSeconds: number;
+  /** How long after a login its session ends, however often it is used. */
+  readonly sessionAbsoluteTtlSeconds: number;
+  /** What every client must do; see clients/server_demands.ts. */
+  readonly clientDemands: {
+    readonly pushedRequests: boolean;
+    readonly senderConstrainedTokens: boolean;
+    readonly strongAuthentication: boolean;
+    readonly responseModes: readonly ResponseMode[];
+  };
   /** How often a client that has proved itself may ask, on each node. */
   readonly clientRequests: RequestRate;
   /** How often an address may ask, on each node, but for the requests of clients that prove themselves. */
@@ -103,6 +120,9 @@ export interface RequestRate {
 /** One sentence per bad variable, ready to print. */
 export class BadConfiguration extends CannotStart {}
 
+const UNUSED_SESSION_SECONDS = 1_209_600;
+const LONGEST_SESSION_SECONDS = 2_592_000;
+
 const schema = z.object({
   NODE_ENV: z
     .enum(['production', 'development', 'test'], 'must be production, development or test')
@@ -118,6 +138,7 @@ const schema = z.object({
     )
     .default('info'),
   GATEHOUSE_ADMIN_PORT: port.optional(),
+  GATEHOUSE_ADMIN_URL: issuer.optional(),
   GATEHOUSE_MANAGEMENT_HOST: z.string().min(1).default('127.0.0.1'),
   GATEHOUSE_MANAGEMENT_PORT: port.optional(),
   GATEHOUSE_WORKERS: workers,
@@ -140,11 +161,17 @@ const schema = z.object({
   GATEHOUSE_MTLS_URL: issuer.refine((url) => url.startsWith('https:'), 'must use https').optional(),
   GATEHOUSE_EGRESS_ALLOW: origins,
   GATEHOUSE_KEY_ROTATION_DAYS: whole(1, 365, 30),
+  GATEHOUSE_RSA_BITS: z.enum(['2048', '3072', '4096'], 'must be 2048, 3072 or 4096').default('3072').transform(Number),
   GATEHOUSE_JWKS_MAX_AGE_SECONDS: whole(0, 86_400, 300),
   GATEHOUSE_REFRESH_GRACE_SECONDS: whole(0, 60, 10),
   GATEHOUSE_REFRESH_TTL_SECONDS: whole(60, 31_536_000, 1_209_600),
   GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS: whole(60, 157_680_000, 7_776_000),
-  GATEHOUSE_SESSION_TTL_SECONDS: whole(60, 31_536_000, 1_209_600),
+  GATEHOUSE_SESSION_TTL_SECONDS: optionalWhole(60, 31_536_000),
+  GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS: whole(60, 31_536_000, LONGEST_SESSION_SECONDS),
+  GATEHOUSE_REQUIRE_PUSHED_REQUESTS: yesOrNo,
+  GATEHOUSE_REQUIRE_SENDER_CONSTRAINED_TOKENS: yesOrNo,
+  GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION: yesOrNo,
+  GATEHOUSE_RESPONSE_MODES: responseModes,
   GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: whole(1, 1_000_000, 1_000),
   GATEHOUSE_CLIENT_REQUESTS_BURST: whole(1, 1_000_000, 2_000),
   GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: whole(1, 1_000_000, 100),
@@ -173,6 +200,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     ...(production ? demandsOfProduction(given) : []),
     ...demandsOnPairs(given),
     ...demandsOfWorkers(parsed.data),
+    ...demandsOfSessions(parsed.data),
     ...(parsed.error?.issues ?? []).map((issue) => [String(issue.path[0]), `${issue.message}.`] as const),
     ...unknown.map((name) => [name, 'is not a variable that Gatehouse knows.'] as const),
   ]);
@@ -188,6 +216,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     host: env.HOST,
     port: env.PORT,
     adminPort: env.GATEHOUSE_ADMIN_PORT,
+    adminUrl: env.GATEHOUSE_ADMIN_URL ?? ownAdminUrl(itsIssuer, env.GATEHOUSE_ADMIN_PORT),
     managementHost: env.GATEHOUSE_MANAGEMENT_HOST,
     managementPort: env.GATEHOUSE_MANAGEMENT_PORT ?? (production ? 9000 : undefined),
     databaseUrl: env.DATABASE_URL,
@@ -215,11 +244,20 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     egressAllow: env.GATEHOUSE_EGRESS_ALLOW,
     logLevel: env.LOG_LEVEL,
     keyRotationDays: env.GATEHOUSE_KEY_ROTATION_DAYS,
+    rsaBits: env.GATEHOUSE_RSA_BITS,
     jwksMaxAgeSeconds: env.GATEHOUSE_JWKS_MAX_AGE_SECONDS,
     refreshGraceSeconds: env.GATEHOUSE_REFRESH_GRACE_SECONDS,
     refreshTtlSeconds: env.GATEHOUSE_REFRESH_TTL_SECONDS,
     refreshAbsoluteTtlSeconds: env.GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS,
-    sessionTtlSeconds: env.GATEHOUSE_SESSION_TTL_SECONDS,
+    sessionTtlSeconds:
+      env.GATEHOUSE_SESSION_TTL_SECONDS ?? Math.min(UNUSED_SESSION_SECONDS, env.GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS),
+    sessionAbsoluteTtlSeconds: env.GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS,
+    clientDemands: Object.freeze({
+      pushedRequests: env.GATEHOUSE_REQUIRE_PUSHED_REQUESTS,
+      senderConstrainedTokens: env.GATEHOUSE_REQUIRE_SENDER_CONSTRAINED_TOKENS,
+      strongAuthentication: env.GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION,
+      responseModes: env.GATEHOUSE_RESPONSE_MODES,
+    }),
     clientRequests: {
       perSecond: env.GATEHOUSE_CLIENT_REQUESTS_PER_SECOND,
       burst: env.GATEHOUSE_CLIENT_REQUESTS_BURST,
@@ -247,6 +285,13 @@ function ownMtlsUrl(issuerUrl: string, tlsPort: number | undefined): string | un
   if (tlsPort === undefined || issuerUrl.startsWith('https:')) return undefined;
   const { hostname, pathname } = new URL(issuerUrl);
   return `https://${hostname}:${tlsPort}${pathname}`.replace(/\/+$/, '');
+}
+
+/** An http issuer has no proxy in front that would lead elsewhere. For an https one only the operator knows. */
+function ownAdminUrl(issuerUrl: string, adminPort: number | undefined): string | undefined {
+  if (adminPort === undefined || issuerUrl.startsWith('https:')) return undefined;
+  const { hostname, pathname } = new URL(issuerUrl);
+  return `http://${hostname}:${adminPort}${pathname}`.replace(/\/+$/, '');
 }
 
 /** Where development keeps what production is given: see bootstrap/. */

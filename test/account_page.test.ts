@@ -76,6 +76,21 @@ describe('the account page', () => {
     assert.match(await textOf(page), /^You are not logged in/);
   });
 
+  it('ends all sessions of the person with one button, by keyboard and without a script (FIELD-E9)', async () => {
+    const [here, there] = [await scene.visit({ javaScriptEnabled: false }), await scene.visit()];
+    await signIn(there, scene);
+    await signIn(here, scene);
+    await here.goto(account());
+    await here.getByRole('button', { name: 'End all sessions (also this browser)' }).focus();
+    await here.keyboard.press('Enter');
+    await here.getByRole('heading', { name: 'You are not logged in' }).waitFor();
+    assert.match(await textOf(here), /All sessions have been ended, also in this browser\./);
+    await there.goto(account());
+    assert.match(await textOf(there), /^You are not logged in/);
+    const answer = await there.request.post(`${account()}/sessions/end-all`, { maxRedirects: 0 });
+    assert.equal(answer.status(), 403, 'for nobody there is nothing to end');
+  });
+
   it('changes nothing for a form of another site, without the token, or with the token of another session', async () => {
     const [page, attacker] = [await scene.visit(), await scene.visit()];
     await signIn(page, scene);

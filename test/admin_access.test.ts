@@ -28,7 +28,11 @@ describe('access to the admin API', () => {
     const answer = await withHeaders({});
     assert.equal(answer.status, 401);
     const metadata = `resource_metadata="${gatehouse.issuer}/.well-known/oauth-protected-resource/admin/v1"`;
-    assert.equal(answer.headers.get('www-authenticate'), `Bearer realm="${gatehouse.admin.resource}", ${metadata}`);
+    const realm = `realm="${gatehouse.admin.resource}"`;
+    assert.equal(
+      answer.headers.get('www-authenticate'),
+      `Bearer ${realm}, ${metadata}, DPoP ${realm}, algs="ES256 Ed25519 EdDSA", ${metadata}`,
+    );
     assert.equal(answer.headers.get('content-type'), 'application/problem+json');
   });
 
@@ -154,6 +158,7 @@ describe('access to the admin API', () => {
       ['POST', '/accounts/x/disable', 'accounts:write'],
       ['POST', '/accounts/x/enable', 'accounts:write'],
       ['GET', '/accounts/x/sessions', 'sessions:read'],
+      ['DELETE', '/accounts/x/sessions', 'sessions:end'],
       ['DELETE', '/accounts/x/sessions/y', 'sessions:end'],
       ['GET', '/accounts/x/grants', 'grants:read'],
       ['DELETE', '/accounts/x/grants/y', 'grants:revoke'],

@@ -60,7 +60,12 @@ describe('the OpenAPI document', () => {
     const scopes = Object.keys(document.components.securitySchemes.oauth2.flows.clientCredentials.scopes);
     for (const [name, { security }] of operations()) {
       if (name === 'GET /openapi.json') assert.deepEqual(security, []);
-      else assert.ok(security.length === 1 && scopes.includes(security[0]?.['oauth2']?.[0] ?? ''), name);
+      else {
+        const named = new Set(security.map(({ oauth2 }) => oauth2?.join(' ') ?? ''));
+        assert.ok(named.size === 1 && named.isSubsetOf(new Set(scopes)), name);
+        const kinds = security.map((one) => Object.keys(one).join(' '));
+        assert.deepEqual(kinds, ['oauth2', 'oauth2 dpop', 'oauth2 certificate'], `${name} (FIELD-E10)`);
+      }
     }
   });
 

@@ -50,6 +50,17 @@ describe('lists of the admin API', () => {
     assert.deepEqual(resources, resources.toSorted());
   });
 
+  it('take a limit in decimal digits alone (FIELD-E9)', async () => {
+    for (const list of ['/clients', '/accounts', '/resources', '/audit-events']) {
+      for (const limit of ['1e2', '0x10', ' 5', '%2B5', '5.0', '', '-1', 'Infinity', '201', '0', '9'.repeat(400)]) {
+        const { status, body } = await admin.get(`${list}?limit=${limit}`);
+        assert.equal(status, 400, `${list}?limit=${limit}`);
+        assert.equal(body.errors[0]?.parameter, 'limit');
+      }
+      assert.equal((await admin.get(`${list}?limit=005`)).status, 200);
+    }
+  });
+
   it('go on where they were when something is added or removed meanwhile', async () => {
     const first = await admin.get('/clients?q=paged&limit=2');
     const { body: added } = await admin.post('/clients', { client_name: 'Paged Fox' });

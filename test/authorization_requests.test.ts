@@ -76,6 +76,14 @@ describe('authorization requests', () => {
       ['with a prompt that does not exist (AUTH-P14)', { prompt: 'evil' }, /^invalid_request$/],
       ['with max_age=abc (AUTH-P16)', { max_age: 'abc' }, /^invalid_request$/],
       ['with a negative max_age', { max_age: '-1' }, /^invalid_request$/],
+      ...['1e2', '0x10', '0x0', ' 5', '+5', '5.0'].map(
+        (max_age) =>
+          [
+            `with max_age=${max_age}, which is not in decimal digits (FIELD-E9)`,
+            { max_age },
+            /^invalid_request$/,
+          ] as const,
+      ),
       ['with a scope that the client was not given', { scope: 'openid clients:write' }, /^invalid_scope$/],
       ['with a resource that does not exist', { resource: 'https://nowhere.example.com' }, /^invalid_target$/],
       ['with a resource that has a fragment (AUTH-P20)', { resource: 'https://api.example.com#x' }, /^invalid_target$/],

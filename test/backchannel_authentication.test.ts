@@ -108,6 +108,16 @@ describe('backchannel authentication (CIBA)', () => {
     }
   });
 
+  it('takes times in decimal digits alone (FIELD-E9)', async () => {
+    for (const name of ['requested_expiry', 'max_age']) {
+      for (const number of ['1e2', '0x10', ' 60', '+60', '60.0']) {
+        const { status, body } = await askRaw(gatehouse, till, hinted({ [name]: number }));
+        assert.deepEqual([status, body['error']], [400, 'invalid_request'], `${name}=${number}`);
+      }
+      assert.equal((await askRaw(gatehouse, till, hinted({ [name]: '060' }))).status, 200);
+    }
+  });
+
   it('tells a client that polls too fast to slow down, and lets it have a decision without a wait', async () => {
     const asked = await ask(gatehouse, till);
     assert.deepEqual(errorOf(await poll(gatehouse, till, asked)), [400, 'authorization_pending']);

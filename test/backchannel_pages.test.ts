@@ -225,13 +225,16 @@ describe('the page where a person decides about a request', () => {
     assert.equal((await poll(scene.gatehouse, shop, asked)).scope, 'notes:read');
   });
 
-  it('says that the application stays connected where it does', async () => {
+  it('says how long the access lasts (FIELD-V10)', async () => {
     const shop = await registerTill(scene.gatehouse, { grant_types: [CIBA, 'refresh_token'] });
     const person = new Person(scene.gatehouse);
     const textFor = async (client: RegisteredClient): Promise<string> =>
       (await openPage(pageOf(scene.gatehouse, await ask(scene.gatehouse, client)), person)).page;
-    assert.match(await textFor(shop), /It stays connected until you take the permission back/);
-    assert.doesNotMatch(await textFor(till), /stays connected/);
+    assert.match(
+      await textFor(shop),
+      /The access lasts until you take it back, for 90 days at most, and ends when it is unused for 14 days\./,
+    );
+    assert.match(await textFor(till), /The access lasts for 10 minutes at most\./);
   });
 
   it('is gone with its application', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { BadConfiguration, bootstrapFile, masterKeyFile, readConfig } from '../src/config.ts';
-import { HEX, ISSUER_SENTENCE, TLS, VARIABLES } from './support/config_variables.ts';
+import { HEX, ISSUER_SENTENCE, NO_DEMANDS, TLS, VARIABLES } from './support/config_variables.ts';
 
 const PRODUCTION = {
   NODE_ENV: 'production',
@@ -31,6 +31,7 @@ describe('the configuration', () => {
       host: '127.0.0.1',
       port: 3000,
       adminPort: undefined,
+      adminUrl: undefined,
       managementHost: '127.0.0.1',
       managementPort: undefined,
       databaseUrl: undefined,
@@ -50,11 +51,14 @@ describe('the configuration', () => {
       egressAllow: [],
       logLevel: 'info',
       keyRotationDays: 30,
+      rsaBits: 3_072,
       jwksMaxAgeSeconds: 300,
       refreshGraceSeconds: 10,
       refreshTtlSeconds: 1_209_600,
       refreshAbsoluteTtlSeconds: 7_776_000,
       sessionTtlSeconds: 1_209_600,
+      sessionAbsoluteTtlSeconds: 2_592_000,
+      clientDemands: NO_DEMANDS,
       clientRequests: { perSecond: 1_000, burst: 2_000 },
       addressRequests: { perSecond: 100, burst: 1_000 },
       failedAuthenticationsPerMinute: 20,
@@ -74,6 +78,14 @@ describe('the configuration', () => {
     assert.deepEqual([connections('2'), connections('16'), connections('16', '32')], [20, 80, 32]);
     assert.deepEqual(complaints({ GATEHOUSE_WORKERS: '16', GATEHOUSE_DATABASE_MAX_CONNECTIONS: '31' }), [
       'GATEHOUSE_DATABASE_MAX_CONNECTIONS must be at least 32 for the 16 of GATEHOUSE_WORKERS.',
+    ]);
+  });
+
+  it('lets no session lie unused for longer than it lasts (FIELD-E9)', () => {
+    const short = readConfig({ GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS: '86400' });
+    assert.equal(short.sessionTtlSeconds, 86_400);
+    assert.deepEqual(complaints({ GATEHOUSE_SESSION_TTL_SECONDS: '2592001' }), [
+      'GATEHOUSE_SESSION_TTL_SECONDS must be at most GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS (2592000): lower it, or raise that.',
     ]);
   });
 

@@ -60,11 +60,11 @@ describe('consent', () => {
     assert.deepEqual(denied, [{ client_id: scene.application.clientId }]);
   });
 
-  it('is asked again in the next sign-in where it was not to be remembered', async () => {
+  it('is remembered only where the person says so, and asked again in the next sign-in otherwise (FIELD-E9)', async () => {
     const page = await scene.visit();
     await page.goto(scene.application.authorizationUrl());
     await logIn(page, scene.gatehouse.account);
-    await page.getByLabel('Remember this decision').uncheck();
+    assert.equal(await page.getByLabel('Remember this decision').isChecked(), false);
     await page.getByRole('button', { name: 'Allow' }).click();
     await page.waitForURL(`${scene.application.redirectUri}?code=**`);
 

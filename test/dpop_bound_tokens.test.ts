@@ -93,7 +93,7 @@ describe('a token that is bound to a key', () => {
     assert.deepEqual(told.body['cnf'], { jkt: key.thumbprint });
   });
 
-  it('opens nothing at the admin API, which takes plain bearer tokens only', async () => {
+  it('opens nothing at the admin API without its proof', async () => {
     const { body } = await ask(await proof(), { scope: 'clients:read' }, { who: gatehouse.admin });
     assert.equal(body['token_type'], 'DPoP');
     for (const scheme of ['Bearer', 'DPoP']) {

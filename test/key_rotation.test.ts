@@ -180,6 +180,7 @@ describe('signing keys', () => {
         trail: await openTrail(database),
         jwksMaxAgeSeconds: JWKS_MAX_AGE_SECONDS,
         rotationDays: 30,
+        rsaBits: 2_048,
       });
     };
 

@@ -21,7 +21,7 @@ async function providerWithWayOutTo(origin: string): Promise<Provider> {
     policy: {},
     detailsPolicy: { types: () => [], feature: () => ({ enabled: false }) },
     pages: {},
-    cookieKeys: ['x'.repeat(32)],
+    cookieSignatures: { sign: String, verify: () => false, index: () => -1 },
     dpopNonceSecret: Buffer.alloc(32, 'x'),
     clientCertificates: undefined,
     mtlsUrl: undefined,
@@ -30,6 +30,7 @@ async function providerWithWayOutTo(origin: string): Promise<Provider> {
     refreshTtlSeconds: 60,
     refreshAbsoluteTtlSeconds: 60,
     sessionTtlSeconds: 60,
+    clientDemands: { responseModes: ['query'] },
   };
   return createProvider(settings as unknown as ProviderSettings, [
     { ...(await exportJWK(privateKey)), alg: 'ES256', use: 'sig', kid: 'ours' },

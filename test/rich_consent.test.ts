@@ -104,7 +104,7 @@ describe('consent to a rich authorization request (RFC 9396), in a browser', () 
   it('is not what is remembered: the permissions are, and the next payment is asked about', async () => {
     const page = await scene.visit();
     await ask(page, [PAYMENT], 'accounts:read');
-    assert.equal(await page.getByLabel('Remember this decision about permissions').isChecked(), true);
+    await page.getByLabel('Remember this decision about permissions').check();
     await page.getByRole('button', { name: 'Allow' }).click();
     await page.waitForURL(`${shop.redirectUri}?**`);
 

@@ -297,5 +297,6 @@ async function schedule({ database }: Gatehouse): Promise<KeyRotation> {
     trail: await openTrail(database),
     jwksMaxAgeSeconds: 300,
     rotationDays: 30,
+    rsaBits: 2_048,
   });
 }

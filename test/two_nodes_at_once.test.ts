@@ -93,6 +93,7 @@ describe('what two nodes do at once has one effect', () => {
             trail: await openTrail(database),
             jwksMaxAgeSeconds: 300,
             rotationDays: 365,
+            rsaBits: 2_048,
           }),
       ),
     );

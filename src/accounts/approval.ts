@@ -10,8 +10,6 @@ export interface Approval {
   readonly status: 'waiting' | 'approved' | 'denied' | 'expired';
   /** What is asked for, as far as the client still has it. */
   readonly scopes: ConsentedScopes;
-  /** Whether the client gets a refresh token: its access ends when the person takes it back, and with no session. */
-  readonly staysConnected: boolean;
   readonly bindingMessage: string | undefined;
   /** Where the client asked from. */
   readonly address: string | undefined;

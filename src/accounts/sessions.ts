@@ -1,5 +1,6 @@
 /** Sessions and grants as an admin or their owner sees them: where someone is logged in, and who holds tokens for them. */
 import { sql } from 'kysely';
+import { addSeconds } from '../base/clock.ts';
 import { sha256, type Digest } from '../base/secret.ts';
 import type { Change } from '../audit/change.ts';
 import type { Reader } from '../db/connection.ts';
@@ -32,21 +33,26 @@ export interface NewestFirst {
   readonly after?: { readonly createdAt: Date; readonly id: string } | undefined;
 }
 
-/** All of an account's sessions, newest first, or a page of them. */
+/**
+ * All of an account's sessions, newest first, or a page of them. `absoluteSeconds` is how long one lasts after its login,
+ * which is when it counts as made.
+ */
 export async function listSessions(
   reader: Reader,
   accountId: string,
-  now: Date,
+  { now, absoluteSeconds }: { readonly now: Date; readonly absoluteSeconds: number },
   page?: NewestFirst,
 ): Promise<SessionView[]> {
   let query = reader
     .selectFrom('artifacts')
-    .select(['uid', 'created_at', 'expires_at'])
+    .select(['uid', 'created_at'])
+    .select(sql<Date>`least(expires_at, created_at + make_interval(secs => ${absoluteSeconds}::int))`.as('expires_at'))
     .select(sql<string[]>`array(select jsonb_object_keys(coalesce(payload->'authorizations', '{}')))`.as('clients'))
     .where('account_id', '=', accountId)
     .where('kind', '=', 'Session')
     .where('uid', 'is not', null)
     .where('expires_at', '>', now)
+    .where('created_at', '>', addSeconds(now, -absoluteSeconds))
     .orderBy('created_at', 'desc')
     .orderBy('uid', 'desc');
   if (page) query = query.limit(page.limit);
@@ -91,6 +97,33 @@ export async function endSession(
     details: { session_id: sessionId },
   });
   return true;
+}
+
+/**
+ * Ends all sessions of an account, as `endSession` ends one, and with them what has only just logged in and is on its way
+ * back to the application. Answers how many there were.
+ */
+export async function endAllSessions({ tx, trail, origin, now }: Change, accountId: string): Promise<number> {
+  const ended = await tx
+    .deleteFrom('artifacts')
+    .where('account_id', '=', accountId)
+    .where('kind', 'in', ['Session', 'Interaction'])
+    .returning(['kind', 'uid', 'payload'])
+    .execute();
+  const sessions = ended.filter(({ kind }) => kind === 'Session');
+  const grants = sessions.flatMap(({ payload }) => grantsOf(payload));
+  if (grants.length > 0) await tx.deleteFrom('grants').where('grant_id', 'in', grants).execute();
+  await announceLogouts(
+    tx,
+    sessions.map(({ payload }) => ({ accountId, payload })),
+    now,
+  );
+  const events = sessions.map(({ uid }) => ({
+    origin,
+    event: { event: 'session.ended', outcome: 'success', accountId, details: { session_id: uid!, all: true } } as const,
+  }));
+  await trail.recordAllIn(tx, events);
+  return sessions.length;
 }
 
 /** All of an account's grants, newest first, or a page of them. */

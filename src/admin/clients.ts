@@ -1,13 +1,14 @@
 /** Clients: register, list, show, change, delete. */
 import { z } from 'zod';
 import { epochSeconds } from '../base/clock.ts';
-import { notFound } from '../base/refusal.ts';
+import { invalid, notFound } from '../base/refusal.ts';
 import { inPlainWords } from '../base/violations.ts';
 import { readClient, readClients } from '../clients/client_rows.ts';
 import { usesSecret } from '../clients/metadata/authentication.ts';
 import { ClientMetadata, ClientMetadataShape } from '../clients/metadata/client_metadata.ts';
 import { applyPatch, createClient, deleteClient, lockClient, updateClient } from '../clients/registration.ts';
 import { readSector, type SectorDocument } from '../clients/sector.ts';
+import { demandNotMet } from '../clients/server_demands.ts';
 import { addSecret } from '../clients/secrets.ts';
 import { signingAlgsOf } from '../clients/signing_algs.ts';
 import { policyName } from '../registration/policy.ts';
@@ -149,6 +150,7 @@ export const clientRoutes: readonly AdminRoute[] = [
 async function register(call: AdminCall, given: NewClient): Promise<Reply<RegisteredClient>> {
   const { metadata, client_secret, client_secret_expires_in_seconds: expiresInSeconds } = given;
   refuseToGive(call, metadata);
+  refuseUnmetDemand(call, metadata);
   const prepared = usesSecret(metadata) ? await prepareSecret(call, client_secret) : undefined;
   const sector = await readSector(metadata, call.dependencies.fetchDocument);
   const { rotation } = call.dependencies;
@@ -185,6 +187,7 @@ async function change(
   clientId: string,
   patch: Readonly<Record<string, unknown>>,
 ): Promise<Reply<ClientView>> {
+  refuseUnmetDemand(call, patch);
   const sector = await sectorAfter(call, clientId, patch);
   const { rotation } = call.dependencies;
   const keys = await rotation.makeMissing(signingAlgsOf(patch));
@@ -199,6 +202,12 @@ async function change(
     const changed = await rereadClient(inChange.tx, clientId);
     return { status: 200, headers: { ETag: clientTag(changed, call.now) }, body: clientView(changed, call.now) };
   });
+}
+
+/** What this server demands of every client; what a patch doesn't name is looked at when the client comes. */
+function refuseUnmetDemand({ dependencies }: AdminCall, metadata: Partial<ClientMetadata>): void {
+  const unmet = demandNotMet(metadata, dependencies.clientDemands);
+  if (unmet) throw invalid(`/${unmet.member}`, unmet.detail);
 }
 
 /** What a client's sector is told by (clients/sector.ts). */

@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { invalid } from '../base/refusal.ts';
 import type { Vault } from '../vault/vault.ts';
+import { decimal } from './members.ts';
 
 /** A list as asked for: a cursor is good for the same name with the same filters. */
 export interface List {
@@ -30,11 +31,13 @@ export interface Page<View> {
 
 /** What every list takes. */
 export const paging = {
-  limit: z.coerce
-    .number('must be a number')
-    .int('must be a whole number')
-    .min(1, 'must be at least 1')
-    .max(200, 'must be at most 200')
+  limit: decimal(
+    z
+      .number('must be a whole number in decimal digits')
+      .int('must be a whole number')
+      .min(1, 'must be at least 1')
+      .max(200, 'must be at most 200'),
+  )
     .default(50)
     .describe('How many items a page has at most.'),
   cursor: z.string().max(1_024).optional().describe('The next_cursor of the page before, with the same filters.'),

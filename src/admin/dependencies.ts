@@ -3,6 +3,7 @@ import type { AuditKeys } from '../audit/audit_keys.ts';
 import type { Checkpoints } from '../audit/checkpoints.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import type { Argon2id } from '../base/argon2id.ts';
+import type { ClientDemands } from '../clients/server_demands.ts';
 import type { FetchDocument } from '../clients/sector.ts';
 import type { Subjects } from '../clients/subject.ts';
 import type { ChangeFollower } from '../changes/change_follower.ts';
@@ -24,6 +25,7 @@ export interface AdminDependencies extends Authentication {
   readonly subjects: Subjects;
   readonly fetchDocument: FetchDocument;
   readonly log: Logger;
-  /** What DPoP proofs may be signed with here. */
-  readonly dpopAlgs: readonly string[];
+  /** How long after its login a session ends. */
+  readonly sessionAbsoluteTtlSeconds: number;
+  readonly clientDemands: ClientDemands;
 }

@@ -1,7 +1,7 @@
 /** Signing keys: which there are, and their rotation on demand. Private halves never leave the house. */
 import { z } from 'zod';
 import { ONE_OF_SIGNING_ALGS, SIGNING_ALGS } from '../base/signing_algs.ts';
-import { generateKeyMaterial, listKeys, type PublicKey } from '../keys/signing_key.ts';
+import { listKeys, type PublicKey } from '../keys/signing_key.ts';
 import { adminRoute, type AdminRoute } from './call.ts';
 import { Reason, Timestamp, timestamp, timestampOrNull } from './members.ts';
 
@@ -68,7 +68,7 @@ export const keyRoutes: readonly AdminRoute[] = [
     reply: { status: 200, description: 'The keys in their new places.', body: Rotated },
     refuses: [409],
     async handle({ body }, call) {
-      const material = await generateKeyMaterial(body.alg);
+      const material = await call.dependencies.rotation.makeMaterial(body.alg);
       return call.write(async (change) => {
         const { current, next, previous } = await call.dependencies.rotation.rotateIn(change, body, material);
         return {

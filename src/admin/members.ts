@@ -12,6 +12,12 @@ export const Timestamp = z.string().meta({ format: 'date-time', examples: ['2026
 export const search = (what: string) =>
   z.string().min(1, 'must not be empty').max(200, 'must not be longer than 200 characters').optional().describe(what);
 
+/**
+ * A number in a query. Decimal digits alone are one: `Number` would also take `1e2`, `0x10`, ` 5` and an empty text.
+ */
+export const decimal = <Schema extends z.ZodType>(number: Schema) =>
+  z.preprocess((text) => (typeof text === 'string' && /^\d{1,15}$/.test(text) ? Number(text) : text), number);
+
 /** Why somebody did something, for whoever reads the trail later. */
 export const Reason = z
   .string()

@@ -11,7 +11,7 @@ type Json = { [member: string]: unknown };
 /** The errors that there are, by status. Which of them a call has follows from its route. */
 const ERRORS: Readonly<Record<number, { readonly description: string; readonly headers?: readonly string[] }>> = {
   400: { description: 'The request is not as it should be; `errors` says where.' },
-  401: { description: 'No access token, or none that is valid here.', headers: ['WWW-Authenticate'] },
+  401: { description: 'No access token, or none that is valid here.', headers: ['WWW-Authenticate', 'DPoP-Nonce'] },
   403: {
     description: 'The token lacks the scope, or the object is out of the caller’s reach.',
     headers: ['WWW-Authenticate'],
@@ -34,7 +34,8 @@ const HEADERS: Readonly<Record<string, Json>> = {
   },
   'Idempotency-Replayed': { description: 'Present when the reply was kept from before.', schema: { const: 'true' } },
   'Retry-After': { description: 'Seconds to wait.', schema: { type: 'integer' } },
-  'WWW-Authenticate': { description: 'What is missing (RFC 6750).', schema: { type: 'string' } },
+  'DPoP-Nonce': { description: 'For the next DPoP proof (RFC 9449, 8).', schema: { type: 'string' } },
+  'WWW-Authenticate': { description: 'What is missing (RFC 6750, RFC 9449).', schema: { type: 'string' } },
 };
 
 /** Anyone may read it: it tells nothing that is not in this program's documentation. */
@@ -84,6 +85,16 @@ function openApiDocument(issuer: string, routes: readonly AdminRoute[]): Json {
             },
           },
         },
+        dpop: {
+          type: 'http',
+          scheme: 'DPoP',
+          description:
+            'For tokens that are bound to a key: Authorization: DPoP, with a proof for each request in the header DPoP (RFC 9449).',
+        },
+        certificate: {
+          type: 'mutualTLS',
+          description: 'For tokens that are bound to a client certificate, where this server sees those (RFC 8705).',
+        },
       },
     },
   };
@@ -101,7 +112,7 @@ function operation(route: AdminRoute, schemas: Schemas): Json {
     tags: [tag],
     summary,
     ...(description !== undefined && { description }),
-    security: scope === undefined ? [] : [{ oauth2: [scope] }],
+    security: scope === undefined ? [] : securityOf(scope),
     parameters: parameters(route, schemas),
     ...(route.body && {
       requestBody: {
@@ -113,6 +124,11 @@ function operation(route: AdminRoute, schemas: Schemas): Json {
     }),
     responses: { [route.reply.status]: success(route, schemas), ...notModified(route), ...errors(route) },
   };
+}
+
+/** A plain bearer token, or one that is bound to its sender. */
+function securityOf(scope: string): Json[] {
+  return [{ oauth2: [scope] }, { oauth2: [scope], dpop: [] }, { oauth2: [scope], certificate: [] }];
 }
 
 function parameters(route: AdminRoute, schemas: Schemas): Json[] {

@@ -1,7 +1,7 @@
 /** Sessions: where an account is logged in, and how to end that. */
 import { z } from 'zod';
-import { findAccount } from '../accounts/account.ts';
-import { endSession, listSessions } from '../accounts/sessions.ts';
+import { findAccount, lockAccount } from '../accounts/account.ts';
+import { endAllSessions, endSession, listSessions } from '../accounts/sessions.ts';
 import { notFound } from '../base/refusal.ts';
 import { NO_CONTENT } from '../http/route.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
@@ -34,6 +34,24 @@ export const sessionRoutes: readonly AdminRoute[] = [
   }),
   adminRoute({
     method: 'DELETE',
+    path: '/accounts/{account_id}/sessions',
+    scope: 'sessions:end',
+    tag: 'sessions',
+    summary: 'End all sessions of an account',
+    description:
+      'The person is logged out in every browser. The grants that were to end with a session end too, and applications hear of it by back-channel logout; those with offline_access keep their grants, which DELETE on a grant or consent ends.',
+    params: AccountParams,
+    reply: { status: 204, description: 'The account has no session any more.' },
+    refuses: [404],
+    handle: ({ params }, call) =>
+      call.write(async (change) => {
+        await lockAccount(change.tx, params.account_id);
+        await endAllSessions(change, params.account_id);
+        return NO_CONTENT;
+      }),
+  }),
+  adminRoute({
+    method: 'DELETE',
     path: '/accounts/{account_id}/sessions/{session_id}',
     scope: 'sessions:end',
     tag: 'sessions',
@@ -58,7 +76,8 @@ async function list(call: AdminCall, accountId: string, { limit, cursor }: z.out
   const sessions: List = { name: 'sessions', filters: { account_id: accountId } };
   const after = await call.openCursor<SessionPosition>(sessions, cursor);
   if (!(await findAccount(database, accountId))) throw notFound(`There is no account ${accountId}.`);
-  const rows = await listSessions(database, accountId, call.now, {
+  const lasting = { now: call.now, absoluteSeconds: call.dependencies.sessionAbsoluteTtlSeconds };
+  const rows = await listSessions(database, accountId, lasting, {
     limit: limit + 1,
     after: after && { createdAt: new Date(after.created_at), id: after.id },
   });

@@ -2,6 +2,7 @@
 import type { RequestListener } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { bootstrapDevelopment, type Bootstrap } from '../bootstrap/development.ts';
+import { countRefused } from '../clients/server_demands.ts';
 import { bootstrapFile } from '../config.ts';
 import { management, type Readiness } from '../http/management.ts';
 import { Metrics } from '../http/metrics.ts';
@@ -37,7 +38,10 @@ export async function createApp(settings: AppSettings): Promise<App> {
   let draining = false;
   const isReady = (): Promise<Readiness> => readiness(settings, house, draining);
   const front = openFront(settings, house, metrics);
-  if (settings.siblings?.first ?? true) house.outbox.start();
+  if (settings.siblings?.first ?? true) {
+    house.outbox.start();
+    await warnOfRefusedClients(settings);
+  }
   return {
     ...front,
     jobs: itsJobs,
@@ -66,6 +70,17 @@ export async function createApp(settings: AppSettings): Promise<App> {
       await letGo(house, settings.log);
     },
   };
+}
+
+const ADVICE =
+  'Register keys for these clients, or certificates. An admin that has none gets in with one that create-admin --jwks makes.';
+
+/** A setting that was just switched on turns clients away that were served before. */
+async function warnOfRefusedClients({ config: { clientDemands }, database, log }: AppSettings): Promise<void> {
+  const clients = await countRefused(database, clientDemands);
+  if (clients === 0) return;
+  const setting = 'GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION';
+  log.warn({ clients, setting, advice: ADVICE }, 'clients.refused_by_setting');
 }
 
 /** More than the longest pause between two looks. */

@@ -7,16 +7,18 @@ import { Approvals } from '../oidc/approvals.ts';
 import { describeClient, describeScopes } from '../oidc/descriptions.ts';
 import { describeDetails } from '../oidc/details_in_words.ts';
 import { DPOP_ALGS } from '../oidc/dpop.ts';
+import { anonymously } from '../oidc/notes.ts';
 import { loginForOwnPages } from '../oidc/own_login.ts';
 import { changeTogether } from '../oidc/page_changes.ts';
+import { createSenderCheck } from '../oidc/sender_proofs.ts';
 import { createRegistration } from '../registration/registration.ts';
 import type { AppSettings, House } from './house.ts';
 import type { Protocol } from './protocol.ts';
 
 export function openBesideProtocol(
-  { config: { issuer }, pool, database, log }: AppSettings,
+  { config: { issuer, mtlsUrl, adminUrl, sessionAbsoluteTtlSeconds, clientDemands }, pool, database, log }: AppSettings,
   house: House,
-  { provider, policy, verifier, registrations, fetchDocument }: Protocol,
+  { provider, policy, verifier, registrations, fetchDocument, accessLifetimeOf }: Protocol,
 ) {
   const { trail, changes, clients, resources, tokens, vault, argon2id, subjects } = house;
   const login = createLogin({
@@ -27,11 +29,13 @@ export function openBesideProtocol(
     attempts: new LoginAttempts(pool),
     describeClient: describeClient(clients),
     describeScopes: describeScopes(resources, issuer),
+    accessLifetimeOf,
     approvals: new Approvals({ provider, database, policy }),
     changeTogether: changeTogether({ database, trail }),
     logIn: loginForOwnPages({ issuer, provider }),
     describeDetails: describeDetails(house.detailsTypes),
     issuer,
+    sessionAbsoluteTtlSeconds,
     log,
   });
   const registration = createRegistration({
@@ -46,6 +50,7 @@ export function openBesideProtocol(
     limits: registrations,
     failures: house.failures,
     fetchDocument,
+    clientDemands,
     log,
   });
   const admin = createAdmin({
@@ -62,7 +67,16 @@ export function openBesideProtocol(
     auditKeys: house.auditKeys,
     checkpoints: house.checkpoints,
     inspectToken: (token, now) => tokens.inspect(token, now),
+    checkSender: createSenderCheck({
+      provider,
+      database,
+      certificates: house.clientCertificates,
+      bases: [issuer, mtlsUrl, adminUrl].filter((base) => base !== undefined),
+      onReplay: (ctx) => trail.record(anonymously(ctx), { event: 'dpop_proof.replayed', outcome: 'refused' }),
+    }),
     log,
+    sessionAbsoluteTtlSeconds,
+    clientDemands,
     dpopAlgs: DPOP_ALGS,
   });
   return { login, registration, admin };

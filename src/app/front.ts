@@ -53,9 +53,12 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
   const { endpoints, pages, verifier } = protocol;
   const open = openRequests(clock, clientAddress(config.trustedProxies));
   const routeOf = routeAmong(COUNTED);
-  const described = describeProtectedResources(issuer, [
-    USERINFO,
-    { path: ADMIN_PREFIX, scopes: ADMIN_SCOPES, dpop: 'none' },
+  const seesCertificates = house.clientCertificates !== undefined;
+  // with certificates a token may be bound to one of those instead
+  const dpop = config.clientDemands.senderConstrainedTokens && !seesCertificates ? 'required' : 'supported';
+  const described = describeProtectedResources({ issuer, seesCertificates }, [
+    { ...USERINFO, dpop },
+    { path: ADMIN_PREFIX, scopes: ADMIN_SCOPES, dpop },
   ]);
   const last = unanswered({ methods: METHODS, page: pages.unanswered });
   const ordinary = listener(settings, house, metrics, routeOf, open, [
@@ -104,25 +107,30 @@ function leanFront(
   { verifier, policy, revocations }: Protocol,
   open: OpenRequest,
 ): (next: RequestListener) => RequestListener {
-  const { issuer, refreshTtlSeconds } = config;
+  const { issuer, refreshTtlSeconds, sessionAbsoluteTtlSeconds, clientDemands } = config;
   const lean = new LeanFront({ issuer, open, clients, verifier, uses, trail, traffic, metrics, log });
+  const { strongAuthentication, senderConstrainedTokens } = clientDemands;
+  // these paths are for clients that prove themselves with a secret, and give tokens that are bound to nothing
+  if (strongAuthentication) return (next) => next;
+  const tokenEndpoint = leanTokenEndpoint(
+    ROUTES.token,
+    new LeanClientCredentials({ issuer, policy, ring, trail }),
+    new LeanPersonTokens({
+      issuer,
+      database,
+      policy,
+      ring,
+      subjects,
+      families,
+      trail,
+      unanswered: house.unanswered,
+      idTokenTtlSeconds: ID_TOKEN_SECONDS,
+      refreshTtlSeconds,
+      sessionAbsoluteTtlSeconds,
+    }),
+  );
   const paths = [
-    leanTokenEndpoint(
-      ROUTES.token,
-      new LeanClientCredentials({ issuer, policy, ring, trail }),
-      new LeanPersonTokens({
-        issuer,
-        database,
-        policy,
-        ring,
-        subjects,
-        families,
-        trail,
-        unanswered: house.unanswered,
-        idTokenTtlSeconds: ID_TOKEN_SECONDS,
-        refreshTtlSeconds,
-      }),
-    ),
+    ...(senderConstrainedTokens ? [] : [tokenEndpoint]),
     leanIntrospection(ROUTES.introspection, tokens),
     leanRevocation(ROUTES.revocation, tokens, revocations),
   ];
@@ -159,14 +167,14 @@ function refusesInWrongTime({ difference }: House, { url = '' }: IncomingMessage
 /** What every request passes first, then who answers which path. */
 function listener(
   { config, log }: AppSettings,
-  { cookieKey }: House,
+  { cookieSignatures }: House,
   metrics: Metrics,
   routeOf: RouteOf,
   open: OpenRequest,
   answers: readonly Koa.Middleware[],
 ): RequestListener {
   const app = new Koa();
-  app.keys = [cookieKey];
+  app.keys = cookieSignatures;
   app.on('error', (error: unknown, ctx?: Koa.Context) => {
     const code = brokenOff(error, ctx);
     if (code === undefined) log.error({ error }, 'request.failed');

@@ -11,7 +11,7 @@ import { HeldEntries } from '../audit/held.ts';
 import { makePartitions } from '../audit/partitions.ts';
 import { AuditTrail } from '../audit/trail.ts';
 import { Argon2id } from '../base/argon2id.ts';
-import type { Clock } from '../base/clock.ts';
+import { addSeconds, type Clock } from '../base/clock.ts';
 import type { Digest } from '../base/secret.ts';
 import { ensureAdminResource, type AdminApi } from '../bootstrap/admin_access.ts';
 import { ChangeFollower } from '../changes/change_follower.ts';
@@ -28,6 +28,7 @@ import { transact } from '../db/transaction.ts';
 import type { Resolve } from '../egress/addresses.ts';
 import { Egress } from '../egress/egress.ts';
 import { ClientCertificates } from '../http/client_certificates.ts';
+import { CookieSignatures } from '../http/cookie_signatures.ts';
 import { KeyRing } from '../keys/key_ring.ts';
 import { KeyRotation } from '../keys/rotation.ts';
 import { TokenVerifier } from '../keys/token_verifier.ts';
@@ -169,6 +170,7 @@ export async function furnish({
     trail,
     jwksMaxAgeSeconds: config.jwksMaxAgeSeconds,
     rotationDays: config.keyRotationDays,
+    rsaBits: config.rsaBits,
   });
   await rotation.ensureKeys(now);
 
@@ -204,7 +206,17 @@ export async function furnish({
   ]);
 
   const browserKey = await vault.current('cookies', now);
-  const cookieKey = browserKey.digest('signs cookies').toString('base64url');
+  const { sha256_from: sha256From } = await database
+    .selectFrom('cookie_signatures')
+    .selectAll()
+    .executeTakeFirstOrThrow();
+  const cookieSignatures = new CookieSignatures({
+    key: browserKey.digest('signs cookies with SHA-256'),
+    formerKey: browserKey.digest('signs cookies').toString('base64url'),
+    sha256From,
+    sha1Until: addSeconds(sha256From, config.sessionTtlSeconds),
+    clock,
+  });
   const digestUserCode = (userCode: string): Digest => browserKey.digest(`user code ${userCode}`);
   const refreshFamilies = new RefreshFamilies(browserKey.digest('marks refresh tokens'));
   const dpopNonceKey = await vault.current('dpop_nonces', now);
@@ -253,7 +265,7 @@ export async function furnish({
     standing,
     clientCertificates,
     vault,
-    cookieKey,
+    cookieSignatures,
     digestUserCode,
     dpopNonceSecret,
     refreshFamilies,

@@ -8,6 +8,7 @@ import { Registrations } from '../limits/registrations.ts';
 import { SecretGuesses } from '../limits/secret_guesses.ts';
 import { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import { createProviderPages } from '../login/provider_pages.ts';
+import { accessLifetimes } from '../oidc/access_lifetimes.ts';
 import { AuthorizationDetailsPolicy } from '../oidc/authorization_details.ts';
 import { backchannelLogouts } from '../oidc/backchannel_logout.ts';
 import { describeClient, describeScopes } from '../oidc/descriptions.ts';
@@ -28,10 +29,12 @@ export type Protocol = ReturnType<typeof openProtocol>;
 export function openProtocol({ config, pool, database, log, clock }: AppSettings, house: House) {
   const { issuer } = config;
   const { trail, changes, clients, resources, tokens, vault, egress, traffic, failures, policies, ring } = house;
+  const accessLifetimeOf = accessLifetimes({ ...config, clients, resources });
   const pages = createProviderPages({
     issuer,
     describeScopes: describeScopes(resources, issuer),
     describeClient: describeClient(clients),
+    accessLifetimeOf,
   });
   const revocations = new Revocations({ database, trail, changes });
   const endpoints = new Endpoints({
@@ -88,7 +91,7 @@ export function openProtocol({ config, pool, database, log, clock }: AppSettings
     loginHints: new LoginHints(pool),
     digestUserCode: house.digestUserCode,
     pages,
-    cookieKeys: [house.cookieKey],
+    cookieSignatures: house.cookieSignatures,
     dpopNonceSecret: house.dpopNonceSecret,
     refreshFamilies: house.refreshFamilies,
     subjects: house.subjects,
@@ -99,5 +102,15 @@ export function openProtocol({ config, pool, database, log, clock }: AppSettings
   house.detailsTypes.onSwap(swap);
   const provider = (): Provider => endpoints.provider;
   house.outbox.serve(backchannelLogouts(provider));
-  return { provider, endpoints, pages, revocations, verifier, policy, registrations: limits, fetchDocument };
+  return {
+    provider,
+    endpoints,
+    pages,
+    revocations,
+    verifier,
+    policy,
+    registrations: limits,
+    fetchDocument,
+    accessLifetimeOf,
+  };
 }

@@ -125,6 +125,7 @@ const PEOPLE = {
   'logout.refused': refusal('A request to log out is refused.', refused),
   'session.ended': done('A session is ended from outside: by its person on another device, or by an admin.', {
     session_id: text,
+    all: flag.optional().describe('Whether all sessions of the account were ended in one call.'),
   }),
   'consent.given': done('A person allows a client what it asks for.', {
     scopes: texts,

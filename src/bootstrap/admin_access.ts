@@ -65,7 +65,7 @@ export async function ensureClient(
 }
 
 /** A client that may do everything in the admin API. Throws `CannotStart` for a name that no client can have. */
-export function adminClientSettings(name: string, { identifier, scopes }: AdminApi): object {
+export function adminClientSettings(name: string, { identifier, scopes }: AdminApi): Record<string, unknown> {
   const named = ClientMetadataShape.shape.client_name.safeParse(name);
   if (!named.success) throw new CannotStart(`The name ${named.error.issues[0]?.message}.`);
   return {

@@ -1,18 +1,30 @@
+import { readFile } from 'node:fs/promises';
 import { ADMIN_SCOPES, adminResourceIdentifier } from '../admin/admin.ts';
 import { SYSTEM } from '../audit/events.ts';
 import { adminClientSettings, ensureAdminResource, ensureClient } from '../bootstrap/admin_access.ts';
+import type { Change } from '../audit/change.ts';
+import { CannotStart } from '../base/cannot_start.ts';
+import { inPlainWords, violationsOf } from '../base/violations.ts';
+import { ClientMetadata } from '../clients/metadata/client_metadata.ts';
+import { createClient } from '../clients/registration.ts';
 import { transact } from '../db/transaction.ts';
 import { inHouse } from './house.ts';
 
+const KEYS_DEMANDED =
+  'GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION is set, so a secret would get in nowhere: give --jwks <file>, the public keys that the client signs with.';
+
 /** The first way into the admin API in production; the secret is printed once and stored nowhere. */
-export async function createAdminClient({ name }: { name: string }): Promise<void> {
+export async function createAdminClient({ name, jwks: file }: { name: string; jwks?: string }): Promise<void> {
+  const keys = file === undefined ? undefined : await readPublicKeys(file);
   const credentials = await inHouse(async ({ config, database, vault, trail }) => {
+    if (config.clientDemands.strongAuthentication && !keys) throw new CannotStart(KEYS_DEMANDED);
     const now = new Date();
     const adminApi = { identifier: adminResourceIdentifier(config.issuer), scopes: ADMIN_SCOPES };
     const pepper = await vault.current('pepper', now);
     return transact(database, async (tx) => {
       const change = { tx, trail, origin: SYSTEM, now };
       await ensureAdminResource(change, adminApi);
+      if (keys) return withKeys(change, config.issuer, adminClientSettings(name, adminApi), keys);
       const { clientId, clientSecret } = await ensureClient(
         change,
         pepper,
@@ -28,4 +40,36 @@ export async function createAdminClient({ name }: { name: string }): Promise<voi
     });
   });
   process.stdout.write(`${JSON.stringify(credentials, undefined, 2)}\n`);
+}
+
+/** A file with a JWK or a JWK set. What may be in it the client's metadata says. */
+async function readPublicKeys(file: string): Promise<readonly unknown[]> {
+  try {
+    const value = JSON.parse(await readFile(file, 'utf8')) as { readonly keys?: readonly unknown[] };
+    return value.keys ?? [value];
+  } catch (error) {
+    throw new CannotStart(`${file} holds no JWK or JWK set: ${(error as Error).message}.`, { cause: error });
+  }
+}
+
+/** Proves itself with private_key_jwt. */
+async function withKeys(
+  change: Change,
+  issuer: string,
+  { secret_rotation_days: _, ...settings }: Record<string, unknown>,
+  keys: readonly unknown[],
+) {
+  const own = { ...settings, token_endpoint_auth_method: 'private_key_jwt', jwks: { keys } };
+  const { data: metadata, error } = ClientMetadata.safeParse(own, { error: inPlainWords });
+  if (!metadata) {
+    const [first] = violationsOf(error);
+    throw new CannotStart(`The keys can't be taken: ${first?.path} ${first?.detail}.`);
+  }
+  const { clientId } = await createClient(change, metadata);
+  return {
+    client_id: clientId,
+    token_endpoint_auth_method: metadata.token_endpoint_auth_method,
+    resource: adminResourceIdentifier(issuer),
+    token_endpoint: `${issuer}/token`,
+  };
 }

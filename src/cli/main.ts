@@ -18,6 +18,10 @@ program
   .command('create-admin')
   .description('register a client that may do everything in the admin API, and print its secret once')
   .option('--name <name>', 'what to call it', 'Admin')
+  .option(
+    '--jwks <file>',
+    'its public keys, a JWK or a JWK set: it proves itself with private_key_jwt, without a secret',
+  )
   .action(createAdminClient);
 
 program

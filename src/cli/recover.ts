@@ -17,8 +17,8 @@ export async function recoverInstallation({ reason, keepLogins = false, rotateKe
     throw new CannotStart(`--reason must have 1 to ${REASON_CHARACTERS} characters: it goes into the audit trail.`);
   const { clients, grants, sessions, initialAccessTokens, keys } = await inHouse(
     async ({ config, database, vault, trail, checkpoints }) => {
-      const { jwksMaxAgeSeconds, keyRotationDays: rotationDays } = config;
-      const rotation = new KeyRotation({ database, vault, trail, jwksMaxAgeSeconds, rotationDays });
+      const { jwksMaxAgeSeconds, keyRotationDays: rotationDays, rsaBits } = config;
+      const rotation = new KeyRotation({ database, vault, trail, jwksMaxAgeSeconds, rotationDays, rsaBits });
       const recovered = await recover({ database, trail, rotation }, { reason, keepLogins, rotateKeys }, new Date());
       await checkpoints.make();
       return recovered;

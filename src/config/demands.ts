@@ -60,6 +60,14 @@ export function demandsOnPairs(given: Given): Complaint[] {
       'needs GATEHOUSE_TLS_PORT or GATEHOUSE_CLIENT_CERTIFICATE_HEADER beside it: where certificates come from.',
     );
   }
+  const { NODE_ENV = 'development', GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION: strong } = given;
+  if (strong === 'true' && NODE_ENV === 'development') {
+    complaints.push([
+      'GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION',
+      'is for NODE_ENV=production: the clients that development makes prove themselves with secrets.',
+    ]);
+  }
+  demand('GATEHOUSE_ADMIN_URL', ['GATEHOUSE_ADMIN_PORT'], 'needs GATEHOUSE_ADMIN_PORT beside it.');
   return complaints;
 }
 
@@ -76,4 +84,18 @@ export function demandsOfWorkers(env: Workers | undefined): Complaint[] {
   const least = CONNECTIONS_OF_A_WORKER * count;
   if (connections === undefined || connections >= least) return [];
   return [['GATEHOUSE_DATABASE_MAX_CONNECTIONS', `must be at least ${least} for the ${count} of GATEHOUSE_WORKERS.`]];
+}
+
+interface Sessions {
+  readonly GATEHOUSE_SESSION_TTL_SECONDS?: number | undefined;
+  readonly GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS: number;
+}
+
+/** A session that may lie unused for longer than it lasts would be a promise that the server doesn't keep. */
+export function demandsOfSessions(env: Sessions | undefined): Complaint[] {
+  if (!env) return [];
+  const { GATEHOUSE_SESSION_TTL_SECONDS: unused, GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS: longest } = env;
+  if (unused === undefined || unused <= longest) return [];
+  const sentence = `must be at most GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS (${longest}): lower it, or raise that.`;
+  return [['GATEHOUSE_SESSION_TTL_SECONDS', sentence]];
 }

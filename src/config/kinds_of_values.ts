@@ -2,6 +2,7 @@
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
+import { RESPONSE_MODES, type ResponseMode } from '../base/response_modes.ts';
 
 export const optionalWhole = (minimum: number, maximum: number) => {
   const sentence = `must be a whole number from ${minimum} to ${maximum}`;
@@ -30,6 +31,21 @@ export const workers = z
   .transform((text) => (text === 'auto' ? Math.min(availableParallelism(), WORKERS_AT_MOST) : Number(text)))
   .refine((n) => n >= 1 && n <= WORKERS_AT_MOST, `must be auto or a whole number from 1 to ${WORKERS_AT_MOST}`)
   .prefault('1');
+
+export const yesOrNo = z
+  .enum(['true', 'false'], 'must be true or false')
+  .default('false')
+  .transform((text) => text === 'true');
+
+export const responseModes = z
+  .string()
+  .transform(listed)
+  .refine(
+    (all) => all.length > 0 && new Set(all).size === all.length && all.every(isResponseMode),
+    `must list response modes, each once: ${RESPONSE_MODES.join(', ')}`,
+  )
+  .transform((all) => all.filter(isResponseMode))
+  .prefault(RESPONSE_MODES.join(','));
 
 export const masterKey = z.string().transform((text, context) => {
   const bytes = /^[0-9a-f]{64}$/i.test(text) ? Buffer.from(text, 'hex') : Buffer.from(text, 'base64');
@@ -85,6 +101,10 @@ export const headerName = z
     'must not be a header that has another meaning',
   )
   .transform((name) => name.toLowerCase());
+
+function isResponseMode(text: string): text is ResponseMode {
+  return (RESPONSE_MODES as readonly string[]).includes(text);
+}
 
 function listed(text: string): string[] {
   return text

@@ -5,6 +5,7 @@ import type { SigningAlg } from '../base/signing_algs.ts';
 
 export interface Tables {
   data_keys: DataKeys;
+  cookie_signatures: CookieSignatures;
   changes: Changes;
   audit_events: AuditEvents;
   audit_links: AuditLinks;
@@ -42,6 +43,11 @@ export interface Tables {
 
 /** A JSON object as stored; its reader parses it into a type of its own. */
 export type StoredJson = JSONColumnType<Record<string, unknown>>;
+
+/** One row: from when cookies are signed with SHA-256. */
+interface CookieSignatures {
+  sha256_from: Date;
+}
 
 interface DataKeys {
   data_key_id: string;

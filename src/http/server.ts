@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import { CannotStart } from '../base/cannot_start.ts';
+import { hasOneValidHost, refuseHost } from './host_header.ts';
 
 const LIMITS = {
   maxHeaderSize: 16_384,
@@ -133,7 +134,9 @@ export class HttpServer {
       if (!request.complete) boundRest(request);
     });
     if (this.#leaving) response.shouldKeepAlive = false;
-    return true;
+    if (hasOneValidHost(request)) return true;
+    refuseHost(response);
+    return false;
   }
 
   /**

@@ -25,6 +25,8 @@ export interface RotationSettings {
   readonly trail: AuditTrail;
   readonly jwksMaxAgeSeconds: number;
   readonly rotationDays: number;
+  /** How long the modulus of an RSA key is that is made from now on; those that there are stay as they are. */
+  readonly rsaBits: number;
 }
 
 export interface RotationRequest {
@@ -63,7 +65,7 @@ export class KeyRotation {
     const missing = [...new Set(algs)].filter((alg) => !present.has(alg));
     return Promise.all(
       missing.map(async (alg) => {
-        const [current, next] = await Promise.all([generateKeyMaterial(alg), generateKeyMaterial(alg)]);
+        const [current, next] = await Promise.all([this.makeMaterial(alg), this.makeMaterial(alg)]);
         return { alg, current, next };
       }),
     );
@@ -87,9 +89,14 @@ export class KeyRotation {
     }
   }
 
+  /** A key pair for `rotateIn`. It takes a while to make: call it before the transaction. */
+  makeMaterial(alg: SigningAlg): Promise<KeyMaterial> {
+    return generateKeyMaterial(alg, this.#settings.rsaBits);
+  }
+
   /** On demand. Refuses with `conflict` while verifiers may not have seen the next key yet, unless it is an emergency. */
   async rotate(request: RotationRequest, origin: Origin, now: Date): Promise<Rotated> {
-    const material = await generateKeyMaterial(request.alg);
+    const material = await this.makeMaterial(request.alg);
     const { database, trail } = this.#settings;
     return transact(database, (tx) => this.rotateIn({ tx, trail, origin, now }, request, material));
   }
@@ -111,7 +118,7 @@ export class KeyRotation {
   }
 
   async #rotateIfDue(alg: SigningAlg, now: Date): Promise<void> {
-    const material = await generateKeyMaterial(alg);
+    const material = await this.makeMaterial(alg);
     await transact(this.#settings.database, async (tx) => {
       await lock(tx);
       const keys = await this.#pair(tx, alg);
@@ -228,7 +235,7 @@ interface KeyPair {
 }
 
 interface Promotion extends KeyPair {
-  readonly material: Awaited<ReturnType<typeof generateKeyMaterial>>;
+  readonly material: KeyMaterial;
   readonly request: RotationRequest;
   readonly origin: Origin;
   readonly now: Date;

@@ -30,9 +30,12 @@ export interface KeyMaterial {
   readonly privateJwk: JWK;
 }
 
-/** A fresh key pair whose `kid` is its thumbprint (RFC 7638). Takes up to a second for RSA: call it outside transactions. */
-export async function generateKeyMaterial(alg: SigningAlg): Promise<KeyMaterial> {
-  const { privateKey, publicKey } = await generateKeyPair(alg, { extractable: true, modulusLength: 2048 });
+/**
+ * A fresh key pair whose `kid` is its thumbprint (RFC 7638). `rsaBits` is the length of the modulus of an RSA key. Such a
+ * key takes up to some seconds: call it outside transactions.
+ */
+export async function generateKeyMaterial(alg: SigningAlg, rsaBits: number): Promise<KeyMaterial> {
+  const { privateKey, publicKey } = await generateKeyPair(alg, { extractable: true, modulusLength: rsaBits });
   const bare = await exportJWK(publicKey);
   const kid = await calculateJwkThumbprint(bare);
   const common = { kid, alg, use: 'sig' };

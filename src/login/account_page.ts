@@ -2,7 +2,7 @@
 import type { Context } from 'koa';
 import { z } from 'zod';
 import { listConsents, mergeScopes, withdrawConsent } from '../accounts/consents.ts';
-import { endSession, listGrants, listSessions } from '../accounts/sessions.ts';
+import { endAllSessions, endSession, listGrants, listSessions } from '../accounts/sessions.ts';
 import type { Change } from '../audit/change.ts';
 import { transact } from '../db/transaction.ts';
 import { requestOf } from '../http/request_context.ts';
@@ -16,16 +16,18 @@ import { describeMoment } from './wording.ts';
 /** Ids come back from our own forms; what does not look like one is not worth a query. */
 const id = z.string().regex(/^[\x21-\x7e]{1,2048}$/);
 const EndSessionForm = z.object({ form_token: z.string(), session_id: id });
+const EndAllSessionsForm = z.object({ form_token: z.string() });
 const TakeBackForm = z.object({ form_token: z.string(), client_id: id });
 
 const DONE: ReadonlyMap<string, string> = new Map([
   ['session', 'The session has been ended.'],
+  ['all-sessions', 'All sessions have been ended, also in this browser.'],
   ['application', 'The access has been taken back. The application’s tokens no longer work.'],
 ]);
 
 export async function showAccount(room: LoginRoom, ctx: Context): Promise<void> {
   const visitor = await findVisitor(room, ctx);
-  if (!visitor) return room.views.show(ctx, 200, nobody(room));
+  if (!visitor) return room.views.show(ctx, 200, nobody(room, DONE.get(String(ctx.query.done))));
   const { account, session } = visitor;
   room.views.show(ctx, 200, {
     page: 'account',
@@ -34,6 +36,7 @@ export async function showAccount(room: LoginRoom, ctx: Context): Promise<void> 
     formToken: formToken(session),
     done: DONE.get(String(ctx.query.done)),
     endSessionAction: room.views.path('/account/sessions/end'),
+    endAllSessionsAction: room.views.path('/account/sessions/end-all'),
     takeBackAction: room.views.path('/account/applications/take-back'),
     logoutLink: room.provider().pathFor('end_session', { mountPath: room.views.path('') }),
     approvals: await approvalsOf(room, account.accountId, requestOf(ctx).now),
@@ -46,6 +49,12 @@ export async function endOwnSession(room: LoginRoom, ctx: Context): Promise<void
   const { form, accountId } = await readOwnForm(room, ctx, EndSessionForm);
   await change(room, ctx, accountId, (own) => endSession(own, accountId, form.session_id));
   backToAccount(room, ctx, 'session');
+}
+
+export async function endAllOwnSessions(room: LoginRoom, ctx: Context): Promise<void> {
+  const { accountId } = await readOwnForm(room, ctx, EndAllSessionsForm);
+  await change(room, ctx, accountId, (own) => endAllSessions(own, accountId));
+  backToAccount(room, ctx, 'all-sessions');
 }
 
 export async function takeBackConsent(room: LoginRoom, ctx: Context): Promise<void> {
@@ -67,7 +76,8 @@ async function approvalsOf(room: LoginRoom, accountId: string, now: Date): Promi
 }
 
 async function sessionsOf(room: LoginRoom, { account, session }: Visitor, now: Date): Promise<AccountPage['sessions']> {
-  const sessions = await listSessions(room.database, account.accountId, now);
+  const lasting = { now, absoluteSeconds: room.sessionAbsoluteTtlSeconds };
+  const sessions = await listSessions(room.database, account.accountId, lasting);
   return Promise.all(
     sessions.map(async ({ sessionId, createdAt, expiresAt, clients }) => ({
       sessionId,
@@ -119,7 +129,7 @@ function change(
   return transact(database, (tx) => work({ tx, trail, origin: originOf(ctx, accountId), now: requestOf(ctx).now }));
 }
 
-function backToAccount(room: LoginRoom, ctx: Context, done: 'session' | 'application'): void {
+function backToAccount(room: LoginRoom, ctx: Context, done: 'session' | 'all-sessions' | 'application'): void {
   ctx.status = 303;
   ctx.redirect(`${room.views.path('/account')}?done=${done}`);
 }
@@ -131,11 +141,14 @@ export async function logInToAccount(room: LoginRoom, ctx: Context): Promise<voi
   ctx.redirect(page);
 }
 
-function nobody({ views }: LoginRoom): NoticePage {
+function nobody({ views }: LoginRoom, done: string | undefined): NoticePage {
   return {
     page: 'notice',
     heading: 'You are not logged in',
-    sentences: ['Log in to see where you are logged in and which applications have access to your account.'],
+    sentences: [
+      ...(done === undefined ? [] : [done]),
+      'Log in to see where you are logged in and which applications have access to your account.',
+    ],
     link: { text: 'Log in', href: views.path('/account/login') },
   };
 }

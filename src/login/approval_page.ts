@@ -13,7 +13,7 @@ import type { NoticePage } from './pages.ts';
 import { describePermissions } from './permissions.ts';
 import { findApplication, originOf, type LoginRoom } from './room.ts';
 import { findVisitor, formToken, readFormFrom, type Visitor } from './visitor.ts';
-import { describeMoment } from './wording.ts';
+import { describeAccess, describeMoment } from './wording.ts';
 
 const DecisionForm = z.object({ form_token: z.string(), decision: z.enum(['approve', 'deny', 'confirm']) });
 
@@ -33,6 +33,9 @@ export async function showApproval(room: LoginRoom, ctx: Context, id: string): P
   const application = await findApplication(room, approval.clientId);
   if (!application) throw noSuchRequest();
   if (approval.status !== 'waiting') return room.views.show(ctx, 200, endings[approval.status](application.name));
+  const { openid, resources } = approval.scopes;
+  const asked = { openid, resources: Object.keys(resources), withoutSession: true };
+  const lifetime = await room.accessLifetimeOf(approval.clientId, asked);
   room.views.show(ctx, 200, {
     page: 'approval',
     application,
@@ -44,7 +47,7 @@ export async function showApproval(room: LoginRoom, ctx: Context, id: string): P
     askedAt: describeMoment(approval.askedAt),
     expiresAt: describeMoment(approval.expiresAt),
     address: approval.address,
-    staysConnected: approval.staysConnected,
+    access: lifetime && describeAccess(lifetime),
     confirmsFirst: !loggedInSince(visitor, approval),
   });
 }

@@ -3,14 +3,14 @@ import type { Context } from 'koa';
 import type { Grant as OidcGrant } from 'oidc-provider';
 import { z } from 'zod';
 import { findAccount } from '../accounts/account.ts';
-import { rememberConsent, type ConsentedScopes } from '../accounts/consents.ts';
+import { mergeScopes, rememberConsent, type ConsentedScopes } from '../accounts/consents.ts';
 import { invalid } from '../base/refusal.ts';
 import { readForm } from '../http/form_body.ts';
 import { refuseRequest, resumeWith, stepPath, type Step } from './interaction.ts';
 import type { Detail } from './pages.ts';
 import { describePermissions } from './permissions.ts';
 import { originOf, type LoginRoom } from './room.ts';
-import { describeDestination } from './wording.ts';
+import { describeAccess, describeDestination } from './wording.ts';
 
 const ConsentForm = z.object({ decision: z.enum(['allow', 'deny']), remember: z.literal('on').optional() });
 
@@ -24,6 +24,7 @@ const Missing = z.object({
 export async function showConsent(room: LoginRoom, ctx: Context, step: Step): Promise<void> {
   const { interaction, application } = step;
   const account = await findAccount(room.database, accountOf(step));
+  const before = await allowedBefore(room, step);
   room.views.show(ctx, 200, {
     page: 'consent',
     application,
@@ -31,9 +32,17 @@ export async function showConsent(room: LoginRoom, ctx: Context, step: Step): Pr
     email: account?.email ?? '',
     destination: interaction.deviceCode ? undefined : describeDestination(interaction.params.redirect_uri),
     asked: describePermissions(room, askedFor(step)),
-    allowedBefore: describePermissions(room, await allowedBefore(room, step)),
+    allowedBefore: describePermissions(room, before),
     details: detailsOf(room, step),
+    access: await accessOf(room, step, mergeScopes(askedFor(step), before)),
   });
+}
+
+async function accessOf(room: LoginRoom, step: Step, scopes: ConsentedScopes): Promise<string | undefined> {
+  const { resource } = step.interaction.params;
+  const resources = [...Object.keys(scopes.resources), ...[resource].flat().filter((one) => typeof one === 'string')];
+  const lifetime = await room.accessLifetimeOf(clientOf(step), { openid: scopes.openid, resources });
+  return lifetime && describeAccess(lifetime);
 }
 
 export async function decideConsent(room: LoginRoom, ctx: Context, step: Step): Promise<void> {

@@ -7,11 +7,14 @@ import type { Views } from '../http/views.ts';
 import type { NoticePage, Page } from './pages.ts';
 import { describePermissions } from './permissions.ts';
 import type { LoginRoom, ScopeRequest } from './room.ts';
-import { describeWait } from './wording.ts';
+import { describeAccess, describeWait } from './wording.ts';
 
 export interface DevicePages {
   enterCode(ctx: KoaContextWithOIDC, form: DeviceForm, problem: CodeProblem | undefined): void;
-  confirmCode(ctx: KoaContextWithOIDC, form: DeviceForm & { confirmation: string; scopes: ScopeRequest }): void;
+  confirmCode(
+    ctx: KoaContextWithOIDC,
+    form: DeviceForm & { confirmation: string; scopes: ScopeRequest },
+  ): Promise<void>;
   deviceDone(ctx: KoaContextWithOIDC, outcome: 'connected' | 'denied' | 'over'): void;
 }
 
@@ -25,14 +28,20 @@ type CodeProblem =
   | { readonly reason: 'missing' | 'wrong' | 'stale' }
   | { readonly reason: 'throttled'; readonly retryAfterSeconds: number };
 
-export function createDevicePages(views: Views<Page>, describeScopes: LoginRoom['describeScopes']): DevicePages {
+export function createDevicePages(
+  views: Views<Page>,
+  { describeScopes, accessLifetimeOf }: Pick<LoginRoom, 'describeScopes' | 'accessLifetimeOf'>,
+): DevicePages {
   return {
     enterCode: (ctx, { action, xsrf, code }, problem) => {
       if (problem?.reason === 'throttled') ctx.set('Retry-After', String(problem.retryAfterSeconds));
       const sentence = problem && sentenceOf(problem);
       views.show(ctx, problem ? statusOf(problem) : 200, { page: 'device', action, xsrf, code, problem: sentence });
     },
-    confirmCode: (ctx, { action, xsrf, code, confirmation, scopes }) => {
+    confirmCode: async (ctx, { action, xsrf, code, confirmation, scopes }) => {
+      const { openid, resources } = scopes;
+      const clientId = ctx.oidc.client?.clientId ?? '';
+      const lifetime = await accessLifetimeOf(clientId, { openid, resources: Object.keys(resources) });
       views.show(ctx, 200, {
         page: 'device_confirm',
         application: applicationOf(ctx),
@@ -41,6 +50,7 @@ export function createDevicePages(views: Views<Page>, describeScopes: LoginRoom[
         code,
         confirmation,
         asked: describePermissions({ describeScopes }, { ...scopes, claims: [] }),
+        access: lifetime && describeAccess(lifetime),
       });
     },
     deviceDone: (ctx, outcome) => views.show(ctx, outcome === 'over' ? 400 : 200, endings[outcome](applicationOf(ctx))),

@@ -6,7 +6,7 @@
 import Router from '@koa/router';
 import type { Context, Middleware } from 'koa';
 import { Views } from '../http/views.ts';
-import { endOwnSession, logInToAccount, showAccount, takeBackConsent } from './account_page.ts';
+import { endAllOwnSessions, endOwnSession, logInToAccount, showAccount, takeBackConsent } from './account_page.ts';
 import { decideApproval, showApproval } from './approval_page.ts';
 import { decideConsent, showConsent } from './consent_step.ts';
 import { openStep, refuseRequest, stepPath, type Step } from './interaction.ts';
@@ -39,6 +39,7 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
   router.get('/account', (ctx) => showAccount(room, ctx));
   router.get('/account/login', (ctx) => logInToAccount(room, ctx));
   router.post('/account/sessions/end', (ctx) => endOwnSession(room, ctx));
+  router.post('/account/sessions/end-all', (ctx) => endAllOwnSessions(room, ctx));
   router.post('/account/applications/take-back', (ctx) => takeBackConsent(room, ctx));
 
   router.get('/approve/:id', (ctx) => showApproval(room, ctx, String(ctx.params.id)));

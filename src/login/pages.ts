@@ -53,6 +53,8 @@ export interface ConsentPage {
   readonly allowedBefore: readonly Permissions[];
   /** What is asked for in detail, such as one payment: for this time, every time. */
   readonly details: readonly Detail[];
+  /** How long the access lasts, in a sentence. */
+  readonly access: string | undefined;
 }
 
 /** One authorization detail (RFC 9396), as it was requested and in words. */
@@ -83,6 +85,8 @@ export interface DeviceConfirmPage {
   readonly code: string;
   readonly confirmation: string;
   readonly asked: readonly Permissions[];
+  /** How long the access lasts, in a sentence. */
+  readonly access: string | undefined;
 }
 
 /** What an application asks somebody who is not there (CIBA). */
@@ -98,7 +102,8 @@ export interface ApprovalPage {
   readonly askedAt: Moment;
   readonly expiresAt: Moment;
   readonly address: string | undefined;
-  readonly staysConnected: boolean;
+  /** How long the access lasts, in a sentence. */
+  readonly access: string | undefined;
   /** The login is too old to approve with. */
   readonly confirmsFirst: boolean;
 }
@@ -117,6 +122,7 @@ export interface AccountPage {
   readonly formToken: string;
   readonly done?: string | undefined;
   readonly endSessionAction: string;
+  readonly endAllSessionsAction: string;
   readonly takeBackAction: string;
   readonly logoutLink: string;
   readonly approvals: readonly {

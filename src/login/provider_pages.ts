@@ -27,12 +27,12 @@ const SUBMIT = 'document.forms[0].submit()';
 
 export function createProviderPages({
   issuer,
-  describeScopes,
   describeClient,
-}: Pick<LoginDependencies, 'issuer' | 'describeScopes' | 'describeClient'>): ProviderPages {
+  ...descriptions
+}: Pick<LoginDependencies, 'issuer' | 'describeScopes' | 'describeClient' | 'accessLifetimeOf'>): ProviderPages {
   const views = new Views<Page>(issuer);
   return {
-    ...createDevicePages(views, describeScopes),
+    ...createDevicePages(views, descriptions),
     renderError: (ctx, { error, error_description: description }, { name }) => {
       const notice = name === 'SessionNotFound' ? EXPIRED : explain(ctx.status);
       views.show(ctx, ctx.status, { ...notice, error: { code: error, description }, requestId: idOnRecord(ctx) });

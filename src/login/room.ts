@@ -26,6 +26,8 @@ export interface LoginDependencies {
   readonly describeClient: (clientId: string) => Promise<Application | undefined>;
   /** Scopes in words: every one that is asked about, each under the API it belongs to. */
   readonly describeScopes: (request: ScopeRequest) => readonly Permissions[];
+  /** How long the access lasts that an application asks for; `undefined` where there is no such client. */
+  readonly accessLifetimeOf: (clientId: string, asked: AskedAccess) => Promise<AccessLifetime | undefined>;
   readonly approvals: Approvals;
   /** Commits what the library's models store and what a page changes itself together, with its events. */
   readonly changeTogether: ChangeTogether;
@@ -34,6 +36,8 @@ export interface LoginDependencies {
   /** Authorization details (RFC 9396) in words: every one of them, with every member. */
   readonly describeDetails: (authorizationDetails: string, resources: readonly string[]) => readonly Detail[];
   readonly issuer: string;
+  /** How long after its login a session ends. */
+  readonly sessionAbsoluteTtlSeconds: number;
   readonly log: Logger;
 }
 
@@ -54,6 +58,23 @@ export interface PageChanges {
 }
 
 type ChangeTogether = (ctx: Context, origin: Origin, work: (changes: PageChanges) => Promise<void>) => Promise<void>;
+
+/** What access is asked for, as far as its lifetime depends on it. */
+export interface AskedAccess {
+  readonly openid: readonly string[];
+  readonly resources: readonly string[];
+  /** Whether no session of the person's is part of it (CIBA). */
+  readonly withoutSession?: boolean;
+}
+
+export interface AccessLifetime {
+  /** With what it ends, unless it is taken back before. */
+  readonly endsWith: 'grant' | 'session' | 'token';
+  /** After which time at the latest. */
+  readonly seconds: number;
+  /** How long it may lie unused, where that ends it before. */
+  readonly unusedSeconds?: number | undefined;
+}
 
 export interface ScopeRequest {
   readonly openid: readonly string[];

@@ -1,5 +1,6 @@
 /** What people read instead of protocol terms. */
 import type { Moment } from './pages.ts';
+import type { AccessLifetime } from './room.ts';
 
 /** OpenID Connect Core §5.1. */
 const CLAIMS: Readonly<Record<string, string>> = {
@@ -59,6 +60,36 @@ export function describeDestination(redirectUri: unknown): string {
 /** ‘40 seconds’, ‘3 minutes’: never less than what is left. */
 export function describeWait(seconds: number): string {
   const [count, unit] = seconds <= 90 ? [seconds, 'second'] : [Math.ceil(seconds / 60), 'minute'];
+  return `${count} ${unit}${count === 1 ? '' : 's'}`;
+}
+
+/** How long an application has access, in one sentence. */
+export function describeAccess({ endsWith, seconds, unusedSeconds }: AccessLifetime): string {
+  const most = describeDuration(seconds);
+  switch (endsWith) {
+    case 'grant': {
+      const unused =
+        unusedSeconds === undefined ? '' : `, and ends when it is unused for ${describeDuration(unusedSeconds)}`;
+      return `The access lasts until you take it back, for ${most} at most${unused}.`;
+    }
+    case 'session':
+      return `The access lasts until you log out or take it back, for ${most} at most.`;
+    case 'token':
+      return `The access lasts for ${most} at most.`;
+  }
+}
+
+const UNITS = [
+  [86_400, 'day'],
+  [3_600, 'hour'],
+  [60, 'minute'],
+  [1, 'second'],
+] as const;
+
+/** ‘90 days’, ‘1 hour’: in the largest unit of which there is a whole one, never less than the time is. */
+function describeDuration(seconds: number): string {
+  const [length, unit] = UNITS.find(([itsLength]) => seconds >= itsLength) ?? UNITS.at(-1)!;
+  const count = Math.ceil(seconds / length);
   return `${count} ${unit}${count === 1 ? '' : 's'}`;
 }
 

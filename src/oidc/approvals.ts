@@ -15,7 +15,6 @@ import type { Tables } from '../db/tables.ts';
 import { refuseWithoutGrant } from './artifacts.ts';
 import { requestName } from './backchannel_requests.ts';
 import { sendPing } from './pings.ts';
-import { recordOf } from './registered_clients.ts';
 import type { ResourcePolicy } from './resource_policy.ts';
 
 export interface ApprovalsSettings {
@@ -97,7 +96,6 @@ export class Approvals {
       accountId: row.account_id,
       status: statusOf(row, now),
       scopes: { ...policy.sort(client, { scope, resource }), claims },
-      staysConnected: recordOf(client).metadata.grant_types.includes('refresh_token'),
       bindingMessage: row.binding_message ?? undefined,
       address: row.address ?? undefined,
       askedAt: row.created_at,

@@ -27,6 +27,7 @@ export interface ArtifactSettings {
   readonly refreshGraceSeconds: number;
   readonly families: RefreshFamilies;
   readonly unanswered: UnansweredUses;
+  readonly sessionAbsoluteTtlSeconds: number;
 }
 
 /** The kinds whose life hangs on a grant. */

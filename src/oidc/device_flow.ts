@@ -40,7 +40,10 @@ export interface DeviceForm {
 export interface DevicePages {
   enterCode(ctx: KoaContextWithOIDC, form: DeviceForm, problem: CodeProblem | undefined): void;
   /** `confirmation` goes with the decision; it fits this browser and this code alone. */
-  confirmCode(ctx: KoaContextWithOIDC, form: DeviceForm & { confirmation: string; scopes: SortedScopes }): void;
+  confirmCode(
+    ctx: KoaContextWithOIDC,
+    form: DeviceForm & { confirmation: string; scopes: SortedScopes },
+  ): Promise<void>;
   /** The end of it: the device has what it asked for, or won't get it. */
   deviceDone(ctx: KoaContextWithOIDC, outcome: 'connected' | 'denied' | 'over'): void;
   readonly renderError: NonNullable<Configuration['renderError']>;
@@ -167,9 +170,14 @@ function problemOf(ctx: KoaContextWithOIDC, error: Error | undefined): CodeProbl
   return early && error instanceof errors.InvalidRequest ? { reason: 'stale' } : undefined;
 }
 
-function confirmCode(pages: DevicePages, policy: ResourcePolicy, ctx: KoaContextWithOIDC, client: Client): void {
+function confirmCode(
+  pages: DevicePages,
+  policy: ResourcePolicy,
+  ctx: KoaContextWithOIDC,
+  client: Client,
+): Promise<void> {
   const { userCode, params = {} } = ctx.oidc.entities.DeviceCode!;
-  pages.confirmCode(ctx, {
+  return pages.confirmCode(ctx, {
     ...formOf(ctx),
     code: spell(userCode),
     confirmation: confirmationFor(ctx.oidc, userCode),

@@ -6,7 +6,6 @@ import { calculateJwkThumbprint, decodeJwt, decodeProtectedHeader } from 'jose';
 import { errors, Provider, type Client, type KoaContextWithOIDC } from 'oidc-provider';
 import { epochSeconds, type Clock } from '../base/clock.ts';
 import type { Database } from '../db/connection.ts';
-import { noteReplay } from './notes.ts';
 import { useOnce } from './replay.ts';
 
 /**
@@ -63,13 +62,17 @@ export async function keyOfProof(
  * Uses up the proof of the request, which the library has verified. What counts is the key: a proof that one client
  * sent is no fresh one when another client sends it.
  */
-export async function useProof(database: Database, ctx: KoaContextWithOIDC): Promise<void> {
+export async function useProof(
+  database: Database,
+  ctx: Pick<KoaContextWithOIDC, 'get' | 'req'>,
+  onReplay: () => void,
+): Promise<void> {
   const { claims, jwk } = parse(ctx);
   const issuer = await calculateJwkThumbprint(jwk!);
   // one from a clock that is ahead is accepted for longer, so it is remembered for longer
   const until = claims.iat! + OLDEST_PROOF_SECONDS;
   if (await useOnce(ctx, database, 'dpop_proof', { issuer, jti: claims.jti!, until })) return;
-  noteReplay(ctx, 'dpop_proof.replayed');
+  onReplay();
   refuse('the DPoP proof was used already');
 }
 

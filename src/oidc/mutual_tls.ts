@@ -6,6 +6,7 @@
 import { hash, type X509Certificate } from 'node:crypto';
 import { errors, Provider, type Client, type KoaContextWithOIDC } from 'oidc-provider';
 import { canonicalName, canonicalSubject } from '../base/distinguished_name.ts';
+import { STRONG_AUTH_METHODS, type ClientDemands } from '../clients/server_demands.ts';
 import { AUTH_METHODS } from '../clients/metadata/authentication.ts';
 import { BadCertificateHeader } from '../http/certificate_header.ts';
 import type { ClientCertificates } from '../http/client_certificates.ts';
@@ -49,9 +50,14 @@ export function mutualTls({ clientCertificates: certificates }: MutualTlsSetting
   } as const;
 }
 
-/** The ways to prove oneself that this server can check. */
-export function authMethods({ clientCertificates }: MutualTlsSettings): (typeof AUTH_METHODS)[number][] {
-  return AUTH_METHODS.filter((method) => clientCertificates || !method.endsWith('tls_client_auth'));
+/** The ways to prove oneself that this server can check and accepts. */
+export function authMethods(
+  { clientCertificates }: MutualTlsSettings,
+  { strongAuthentication }: ClientDemands,
+): (typeof AUTH_METHODS)[number][] {
+  return AUTH_METHODS.filter((method) => clientCertificates || !method.endsWith('tls_client_auth')).filter(
+    (method) => !strongAuthentication || STRONG_AUTH_METHODS.includes(method),
+  );
 }
 
 /** The endpoints again, by what discovery calls them, at the address where certificates are asked for. */

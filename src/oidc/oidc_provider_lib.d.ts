@@ -9,7 +9,11 @@ declare module 'oidc-provider/lib/helpers/grants.js' {
   }
 
   /** `undefined` where the request has no proof; throws where it has a bad one. */
-  export function validateDpop(provider: Provider, ctx: KoaContextWithOIDC): Promise<VerifiedProof | undefined>;
+  export function validateDpop(
+    provider: Provider,
+    ctx: KoaContextWithOIDC,
+    accessToken?: string,
+  ): Promise<VerifiedProof | undefined>;
   export function checkDpopReplay(
     provider: Provider,
     ctx: KoaContextWithOIDC,

@@ -1,6 +1,10 @@
 /** What this server's own protected endpoints say about themselves (RFC 9728), and the way there in their challenges. */
 import type { Middleware } from 'koa';
-import { metadataUrl, protectedResourceMetadata } from '../resources/protected_resource_metadata.ts';
+import {
+  metadataUrl,
+  protectedResourceMetadata,
+  type DpopAtResource,
+} from '../resources/protected_resource_metadata.ts';
 import type { Scope } from '../resources/resource.ts';
 import { DPOP_ALGS } from './dpop.ts';
 import { ROUTES } from './routes.ts';
@@ -12,15 +16,21 @@ const MAX_AGE_SECONDS = 3_600;
 export interface ProtectedEndpoint {
   readonly path: string;
   readonly scopes: readonly Scope[];
-  readonly dpop: 'none' | 'supported';
+  readonly dpop: DpopAtResource;
 }
 
 /** Answers for the documents of the endpoints, and adds the way to them to every challenge of theirs (RFC 9728, 5.1). */
-export function describeProtectedResources(issuer: string, endpoints: readonly ProtectedEndpoint[]): Middleware {
+export function describeProtectedResources(
+  { issuer, seesCertificates }: { readonly issuer: string; readonly seesCertificates: boolean },
+  endpoints: readonly ProtectedEndpoint[],
+): Middleware {
   const documents = new Map(
     endpoints.map(({ path, scopes, dpop }) => [
       WELL_KNOWN + path,
-      protectedResourceMetadata({ identifier: issuer + path, scopes }, { issuer, dpop, dpopAlgs: DPOP_ALGS }),
+      {
+        ...protectedResourceMetadata({ identifier: issuer + path, scopes }, { issuer, dpop, dpopAlgs: DPOP_ALGS }),
+        ...(seesCertificates && { tls_client_certificate_bound_access_tokens: true }),
+      },
     ]),
   );
   return async (ctx, next) => {

@@ -16,10 +16,12 @@ import { SIGNING_ALGS } from '../base/signing_algs.ts';
 import { GRANT_TYPES } from '../clients/metadata/flows.ts';
 import { CLIENT_ALGS } from '../clients/metadata/pieces.ts';
 import { isFapi2 } from '../clients/metadata/security_profile.ts';
+import type { ClientDemands } from '../clients/server_demands.ts';
 import type { Subjects } from '../clients/subject.ts';
 import type { Database } from '../db/connection.ts';
 import type { Egress } from '../egress/egress.ts';
 import { fetchThrough } from '../egress/fetch.ts';
+import type { CookieSignatures } from '../http/cookie_signatures.ts';
 import type { LoginHints } from '../limits/login_hints.ts';
 import type { UserCodeGuesses } from '../limits/user_code_guesses.ts';
 import type { StatementVerifier } from '../trust/statement_verifier.ts';
@@ -43,6 +45,7 @@ import { DeviceCodeStore } from './device_codes.ts';
 import { deviceFlow, guardDeviceFlow, type DevicePages } from './device_flow.ts';
 import { demandProofOfBound, DPOP_ALGS, examineProof, isAboutProof, isProvedFor, useProof } from './dpop.ts';
 import { confirmErrorRedirects, type RedirectPages } from './authorization/error_redirects.ts';
+import { demandDecimalNumbers } from './request_numbers.ts';
 import { showFormPost, type FormPostPages } from './form_post.ts';
 import { loadExistingGrant } from './existing_grant.ts';
 import { authMethods, endpointAliases, mutualTls, type MutualTlsSettings } from './mutual_tls.ts';
@@ -61,8 +64,10 @@ import { demandRequestObject } from './request_objects.ts';
 import { carriedClaims } from './traded_tokens.ts';
 import { offerJwtBearer } from './jwt_bearer.ts';
 import { offerTokenExchange } from './token_exchange.ts';
+import { limitResponseModes } from './response_modes.ts';
 import type { ResourcePolicy } from './resource_policy.ts';
 import { ROUTES } from './routes.ts';
+import { sessionSeconds } from './session_store.ts';
 import { maySee } from './structured_tokens.ts';
 import type { UnansweredUses } from './unanswered_uses.ts';
 
@@ -89,7 +94,7 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly digestUserCode: (userCode: string) => Digest;
   readonly pages: ProviderPages;
   /** Signs cookies; the same on every node. */
-  readonly cookieKeys: readonly string[];
+  readonly cookieSignatures: CookieSignatures;
   /** What DPoP nonces are made from, 32 bytes; the same on every node. */
   readonly dpopNonceSecret: Buffer;
   /** What each client calls a person. */
@@ -100,9 +105,11 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly refreshTtlSeconds: number;
   readonly refreshAbsoluteTtlSeconds: number;
   readonly sessionTtlSeconds: number;
+  readonly sessionAbsoluteTtlSeconds: number;
+  readonly clientDemands: ClientDemands;
 }
 
-const OPAQUE_ACCESS_TOKEN_SECONDS = 600;
+export const OPAQUE_ACCESS_TOKEN_SECONDS = 600;
 const CODE_SECONDS = 60;
 const DEVICE_CODE_SECONDS = 600;
 export const ID_TOKEN_SECONDS = 3_600;
@@ -115,7 +122,9 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
     signingAlgs: new Set(jwks.map(({ alg }) => alg)),
     detailsTypes: settings.detailsPolicy.types(),
     certificates: settings.clientCertificates,
+    demands: settings.clientDemands,
   });
+  limitResponseModes(provider, settings.clientDemands.responseModes);
   demandProofOfBound(provider);
   demandPushedRequest(provider);
   postponeLogouts(provider, settings);
@@ -140,7 +149,7 @@ function useOnceOnAllNodes(database: Database) {
   return async (issuer: string, jti: string, until: number): Promise<boolean> => {
     const ctx = Provider.ctx!;
     if (isAboutProof(ctx)) {
-      await useProof(database, ctx);
+      await useProof(database, ctx, () => noteReplay(ctx, 'dpop_proof.replayed'));
       return true;
     }
     const first = await useOnce(ctx, database, 'client_assertion', { issuer, jti, until });
@@ -161,6 +170,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     refreshGraceSeconds: settings.refreshGraceSeconds,
     families: settings.refreshFamilies,
     unanswered: settings.unanswered,
+    sessionAbsoluteTtlSeconds: settings.sessionAbsoluteTtlSeconds,
   });
   return {
     adapter: (kind) => {
@@ -172,7 +182,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     // whatever the library wants from outside, it gets through the guarded way
     fetch: fetchThrough(settings.egress),
     routes: ROUTES,
-    cookies: cookies(settings.issuer, settings.cookieKeys),
+    cookies: cookies(settings.issuer, settings.cookieSignatures),
     // OAuth 2.1: the code flow alone, and PKCE for every client that no admin has let off
     responseTypes: ['code'],
     pkce: { required: (_ctx, client) => recordOf(client).metadata.pkce_exemption === undefined },
@@ -180,7 +190,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     pairwiseIdentifier: (_ctx, accountId, client) => settings.subjects(accountId, recordOf(client)),
     // which URI is meant is said in every request (OpenID Connect Core, 3.1.2.1)
     allowOmittingSingleRegisteredRedirectUri: false,
-    clientAuthMethods: authMethods(settings),
+    clientAuthMethods: authMethods(settings, settings.clientDemands),
     assertJwtClientAuthClaimsAndHeader: demandOurAudience(settings.issuer, clock),
     // of what this server signs with the library takes, and names in discovery, what there are keys for
     enabledJWA: {
@@ -245,7 +255,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       RefreshToken: (_ctx, _token, client) =>
         isFapi2(recordOf(client).metadata) ? settings.refreshAbsoluteTtlSeconds : settings.refreshTtlSeconds,
       Grant: settings.refreshAbsoluteTtlSeconds,
-      Session: settings.sessionTtlSeconds,
+      Session: (_ctx, session) => sessionSeconds(session, settings, clock()),
     },
     features: {
       devInteractions: { enabled: false },
@@ -255,7 +265,10 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       dPoP: { enabled: true, nonceSecret: settings.dpopNonceSecret, requireNonce: examineProof(clock) },
       mTLS: mutualTls(settings),
       externalSigningSupport: { enabled: true, ack: 'experimental-01' },
-      pushedAuthorizationRequests: { enabled: true },
+      pushedAuthorizationRequests: {
+        enabled: true,
+        requirePushedAuthorizationRequests: settings.clientDemands.pushedRequests,
+      },
       jwtResponseModes: { enabled: true },
       requestObjects: { enabled: true, assertJwtClaimsAndHeader: demandRequestObject(clock) },
       claimsParameter: { enabled: true, assertClaimsParameter: demandBoundedClaims },
@@ -277,8 +290,15 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       },
       resourceIndicators: {
         enabled: true,
-        defaultResource: policy.defaultResource,
-        getResourceServerInfo: policy.resourceServer,
+        // one of the two is called for every request, however it came, before the library reads its numbers
+        defaultResource: (ctx, client, ...more) => {
+          demandDecimalNumbers(ctx);
+          return policy.defaultResource(ctx, client, ...more);
+        },
+        getResourceServerInfo: (ctx, identifier, client) => {
+          demandDecimalNumbers(ctx);
+          return policy.resourceServer(ctx, identifier, client);
+        },
         // a code or refresh token that was granted for an API yields a token for that API
         useGrantedResource: () => true,
       },

@@ -10,6 +10,7 @@ import { CIBA, DEVICE_CODE } from '../clients/metadata/flows.ts';
 import { needsCertificate } from '../clients/metadata/mutual_tls.ts';
 import type { SecretUses } from '../clients/secret_uses.ts';
 import { NotCompared, type SecretVerifier } from '../clients/secret_verifier.ts';
+import { demandNotMet, type ClientDemands } from '../clients/server_demands.ts';
 import { signingAlgsOf } from '../clients/signing_algs.ts';
 import type { Clock } from '../base/clock.ts';
 import { Unavailable } from '../base/unavailable.ts';
@@ -47,6 +48,7 @@ export interface ProviderKnowledge {
   readonly detailsTypes: readonly string[];
   /** `undefined` where this server sees none. */
   readonly certificates: ClientCertificates | undefined;
+  readonly demands: ClientDemands;
 }
 
 /** The library wants every confidential client to have a secret; no one knows this one, and it is compared with nothing. */
@@ -88,6 +90,7 @@ export function useRegisteredClients(
     const record = typeof id === 'string' && id !== '' ? await findRecord(settings, id) : undefined;
     if (!record || record.revokedAt) return undefined;
     refuseSpent(traffic, Provider.ctx, id);
+    refuseUnmetDemand(record, knows.demands);
     const known = instances.get(record);
     if (known) return known;
     // without certificates it would be served as if it had asked for less
@@ -98,6 +101,9 @@ export function useRegisteredClients(
     const client = new RegisteredClient(toLibraryMetadata(record, knows));
     // set here, because of a client's sector the library has rules of its own; which sector it is, clients/ has settled
     Object.assign(client, { subjectType: record.metadata.subject_type ?? 'public' });
+    if (knows.demands.senderConstrainedTokens && !record.metadata.tls_client_certificate_bound_access_tokens) {
+      Object.assign(client, { dpopBoundAccessTokens: true });
+    }
     readKeysThrough({ ...keys, presented: () => presentedDigest(knows.certificates) }, client);
     instances.set(record, client);
     records.set(client, record);
@@ -167,6 +173,12 @@ function refuseGrantType(grantType: string): void {
   throw new errors.UnauthorizedClient('the client is not registered for this grant type');
 }
 
+/** Registered before the server demanded it, or by a metadata document. */
+function refuseUnmetDemand({ metadata }: ClientWithSecrets, demands: ClientDemands): void {
+  const unmet = demandNotMet(metadata, demands);
+  if (unmet) throw new errors.InvalidClient(`the client's ${unmet.member} ${unmet.detail}`);
+}
+
 /** Keys that were made with the client are in the same news, which this node hears in a moment. */
 function refuseUnknownAlgs({ metadata }: ClientWithSecrets, { signingAlgs }: ProviderKnowledge): void {
   if (signingAlgsOf(metadata).every((alg) => signingAlgs.has(alg))) return;
@@ -183,6 +195,7 @@ const OURS: ReadonlySet<string> = new Set([
   'secret_rotation_days',
   'scope',
   'profile',
+  'response_modes',
   'subject_type',
   'sector_identifier_uri',
 ] satisfies (keyof ClientWithSecrets['metadata'])[]);

@@ -2,7 +2,8 @@
  * Binds a token to the key that its request proves (DPoP, RFC 9449; mTLS, RFC 8705), for grants of our own, as the
  * library does it for its own.
  */
-import type { AccessToken, KoaContextWithOIDC } from 'oidc-provider';
+import type { Context } from 'koa';
+import type { AccessToken, KoaContextWithOIDC, Provider } from 'oidc-provider';
 import { checkDpopReplay, checkMtlsCert, validateDpop } from './library_internals.ts';
 
 /** Binds the token, and answers with what uses up the proof: to be called once nothing else can be wrong. */
@@ -13,6 +14,22 @@ export async function bindToSender(ctx: KoaContextWithOIDC, token: AccessToken):
   const proof = await validateDpop(provider, ctx);
   if (proof) token.setThumbprint('jkt', proof.thumbprint);
   return () => checkDpopReplay(provider, ctx, proof, client!.clientId);
+}
+
+/**
+ * Verifies the DPoP proof of a request that the library doesn't serve, which names the token, its method and its address.
+ * Answers with the thumbprint of the key (RFC 7638); throws the library's errors.
+ */
+export async function validateProofAt(
+  provider: Provider,
+  ctx: Context,
+  token: string,
+  addressOf: (ctx: KoaContextWithOIDC) => string,
+): Promise<string | undefined> {
+  // as much of the library's context as the helper looks at
+  const served = Object.create(ctx) as KoaContextWithOIDC;
+  Object.defineProperty(served, 'oidc', { value: { provider, route: 'userinfo', urlFor: () => addressOf(served) } });
+  return (await validateDpop(provider, served, token))?.thumbprint;
 }
 
 /**

@@ -5,7 +5,7 @@
 import { Provider, type Adapter, type AdapterPayload } from 'oidc-provider';
 import { sql } from 'kysely';
 import { announceLogouts } from '../accounts/logouts.ts';
-import { addSeconds, type Clock } from '../base/clock.ts';
+import { addSeconds, epochSeconds, type Clock } from '../base/clock.ts';
 import { sha256 } from '../base/secret.ts';
 import type { Database } from '../db/connection.ts';
 import { payloadJson } from './payload_json.ts';
@@ -16,6 +16,8 @@ export interface SessionSettings {
   readonly clock: Clock;
   /** Where a session is looked up, and stored the first time. */
   readonly artifacts: Adapter;
+  /** How long after its login a session ends, however often it is used. */
+  readonly sessionAbsoluteTtlSeconds: number;
 }
 
 type Members = Readonly<Record<string, unknown>>;
@@ -30,10 +32,10 @@ export class SessionStore implements Adapter {
   }
 
   async find(id: string): Promise<AdapterPayload | undefined> {
-    const payload = await this.#settings.artifacts.find(id);
+    const payload = this.#unlessTooOld(await this.#settings.artifacts.find(id));
     // a copy: the library works on what it is given
     if (payload && Provider.ctx) this.#found.set(Provider.ctx, structuredClone(payload));
-    return payload ?? undefined;
+    return payload;
   }
 
   async upsert(id: string, payload: AdapterPayload, expiresIn: number): Promise<void> {
@@ -84,8 +86,8 @@ export class SessionStore implements Adapter {
     });
   }
 
-  findByUid(uid: string): ReturnType<Adapter['findByUid']> {
-    return this.#settings.artifacts.findByUid(uid);
+  async findByUid(uid: string): Promise<AdapterPayload | undefined> {
+    return this.#unlessTooOld(await this.#settings.artifacts.findByUid(uid));
   }
 
   findByUserCode(): Promise<undefined> {
@@ -100,10 +102,38 @@ export class SessionStore implements Adapter {
     throw new Error('A session does not hang on a grant.');
   }
 
+  /** What an older version stored, or one with other settings, may say that it lasts longer. */
+  #unlessTooOld(session: AdapterPayload | void): AdapterPayload | undefined {
+    const { clock, sessionAbsoluteTtlSeconds } = this.#settings;
+    return session && isYoungEnough(session, sessionAbsoluteTtlSeconds, clock()) ? session : undefined;
+  }
+
   #before(uid: string | undefined): AdapterPayload | undefined {
     const found = Provider.ctx && this.#found.get(Provider.ctx);
     return found?.uid === uid ? found : undefined;
   }
+}
+
+/**
+ * How long a session lasts that is used now, in seconds, for `ttl`: as long as it may lie unused, and never beyond its
+ * age. The age counts from the last login, also one that only confirmed who it is (ASVS 5.0, 7.3).
+ */
+export function sessionSeconds(
+  { loginTs }: { readonly loginTs?: number | undefined },
+  {
+    sessionTtlSeconds,
+    sessionAbsoluteTtlSeconds,
+  }: { readonly sessionTtlSeconds: number; readonly sessionAbsoluteTtlSeconds: number },
+  now: Date,
+): number {
+  if (loginTs === undefined) return sessionTtlSeconds;
+  const left = loginTs + sessionAbsoluteTtlSeconds - epochSeconds(now);
+  return Math.max(1, Math.min(sessionTtlSeconds, left));
+}
+
+/** Whether the login that a session is of was less than so many seconds ago. */
+export function isYoungEnough({ loginTs }: AdapterPayload, absoluteSeconds: number, now: Date): boolean {
+  return loginTs === undefined || loginTs + absoluteSeconds > epochSeconds(now);
 }
 
 /** What has to be set and what has to go to make the one the other. */

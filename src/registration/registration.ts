@@ -9,6 +9,8 @@ import type { AuditTrail } from '../audit/trail.ts';
 import { Refused } from '../base/refusal.ts';
 import type { ChangeFollower } from '../changes/change_follower.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
+import type { ClientMetadata } from '../clients/metadata/client_metadata.ts';
+import { demandNotMet, type ClientDemands } from '../clients/server_demands.ts';
 import { readSector, type FetchDocument } from '../clients/sector.ts';
 import { NotCompared, type SecretVerifier } from '../clients/secret_verifier.ts';
 import { makeSecret } from '../clients/server_made_secret.ts';
@@ -35,6 +37,7 @@ import {
   ofBody,
   ofChange,
   reasonOf,
+  refusedMember,
   RegistrationRefused,
   tokenRefused,
   UNAVAILABLE,
@@ -64,6 +67,7 @@ export interface RegistrationDependencies {
   readonly limits: Registrations;
   readonly failures: FailedAuthentications;
   readonly fetchDocument: FetchDocument;
+  readonly clientDemands: ClientDemands;
   readonly log: Logger;
 }
 
@@ -129,7 +133,9 @@ async function register(call: Call): Promise<void> {
   if (!policy) throw tokenRefused(presented !== undefined);
   const { software_statement: jwt, ...given } = await readMembers(ctx);
   const statement = await readStatement(call, policy, jwt);
-  const sector = await readSector(underPolicy(policy, withStatement(given, statement)), fetchDocument);
+  const metadata = underPolicy(policy, withStatement(given, statement));
+  refuseUnmetDemand(call, metadata);
+  const sector = await readSector(metadata, fetchDocument);
   const { address } = requestOf(ctx);
   const request = { policy: policy.name, initialAccessToken: presented, address, given, statement, sector };
   const credentials = await prepareCredentials(call);
@@ -162,10 +168,19 @@ async function replace(call: Call): Promise<void> {
 }
 
 /** What vouches for the client's sector as the update would leave it. */
-async function sectorAfter({ database, fetchDocument }: Call, client: ClientWithSecrets, members: Given) {
+async function sectorAfter(call: Call, client: ClientWithSecrets, members: Given) {
+  const { database, fetchDocument } = call;
   const found = client.registration && (await findPolicy(database, client.registration.policy));
   if (!found) throw tokenRefused();
-  return readSector(underPolicy(found.policy, withHeld(client, members)), fetchDocument, client.metadata);
+  const metadata = underPolicy(found.policy, withHeld(client, members));
+  refuseUnmetDemand(call, metadata);
+  return readSector(metadata, fetchDocument, client.metadata);
+}
+
+/** What this server demands of every client. */
+function refuseUnmetDemand({ clientDemands }: Call, metadata: ClientMetadata): void {
+  const unmet = demandNotMet(metadata, clientDemands);
+  if (unmet) throw refusedMember(unmet.member, unmet.detail);
 }
 
 async function remove(call: Call): Promise<void> {

@@ -46,6 +46,13 @@ export const TLS = {
 };
 const listener = { host: '127.0.0.1', port: 8443, certificateFile: 'c.pem', keyFile: 'k.pem' };
 
+export const NO_DEMANDS = {
+  pushedRequests: false,
+  senderConstrainedTokens: false,
+  strongAuthentication: false,
+  responseModes: ['query', 'fragment', 'form_post', 'jwt', 'query.jwt', 'fragment.jwt', 'form_post.jwt'],
+};
+
 export const VARIABLES: readonly Variable[] = [
   {
     name: 'NODE_ENV',
@@ -130,9 +137,19 @@ export const VARIABLES: readonly Variable[] = [
   },
   {
     name: 'GATEHOUSE_ADMIN_PORT',
-    good: [['3001', 'adminPort', 3001]],
+    good: [
+      ['3001', 'adminPort', 3001],
+      ['3001', 'adminUrl', 'http://127.0.0.1:3001'],
+    ],
     bad: badPorts,
     sentence: PORT_SENTENCE,
+  },
+  {
+    name: 'GATEHOUSE_ADMIN_URL',
+    good: [['https://admin.id.example.com/', 'adminUrl', 'https://admin.id.example.com']],
+    bad: ['admin.id.example.com', 'https://admin.id.example.com?a'],
+    sentence: ISSUER_SENTENCE,
+    beside: { GATEHOUSE_ADMIN_PORT: '3001' },
   },
   {
     name: 'GATEHOUSE_WORKERS',
@@ -271,11 +288,57 @@ export const VARIABLES: readonly Variable[] = [
     sentence: 'must list scheme, host and port, such as https://keys.internal.example:8443, http://127.0.0.1:9400.',
   },
   whole('GATEHOUSE_KEY_ROTATION_DAYS', 'keyRotationDays', 1, 365),
+  {
+    name: 'GATEHOUSE_RSA_BITS',
+    good: [
+      ['2048', 'rsaBits', 2_048],
+      ['3072', 'rsaBits', 3_072],
+      ['4096', 'rsaBits', 4_096],
+    ],
+    bad: ['1024', '3071', '8192', '0x800', ' 2048', '3072.0', 'strong'],
+    sentence: 'must be 2048, 3072 or 4096.',
+  },
   whole('GATEHOUSE_JWKS_MAX_AGE_SECONDS', 'jwksMaxAgeSeconds', 0, 86_400),
   whole('GATEHOUSE_REFRESH_GRACE_SECONDS', 'refreshGraceSeconds', 0, 60),
   whole('GATEHOUSE_REFRESH_TTL_SECONDS', 'refreshTtlSeconds', 60, 31_536_000),
   whole('GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS', 'refreshAbsoluteTtlSeconds', 60, 157_680_000),
-  whole('GATEHOUSE_SESSION_TTL_SECONDS', 'sessionTtlSeconds', 60, 31_536_000),
+  {
+    ...whole('GATEHOUSE_SESSION_TTL_SECONDS', 'sessionTtlSeconds', 60, 31_536_000),
+    beside: { GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS: '31536000' },
+  },
+  whole('GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS', 'sessionAbsoluteTtlSeconds', 60, 31_536_000),
+  ...(
+    [
+      ['GATEHOUSE_REQUIRE_PUSHED_REQUESTS', 'pushedRequests'],
+      ['GATEHOUSE_REQUIRE_SENDER_CONSTRAINED_TOKENS', 'senderConstrainedTokens'],
+      ['GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION', 'strongAuthentication'],
+    ] as const
+  ).map(([name, member]): Variable => ({
+    name,
+    good: [
+      ['true', 'clientDemands', { ...NO_DEMANDS, [member]: true }],
+      ['false', 'clientDemands', NO_DEMANDS],
+    ],
+    bad: ['yes', '1', 'TRUE', 'on'],
+    sentence: 'must be true or false.',
+    beside: { NODE_ENV: 'test' },
+  })),
+  {
+    name: 'GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION',
+    good: [],
+    bad: ['true'],
+    sentence: 'is for NODE_ENV=production: the clients that development makes prove themselves with secrets.',
+  },
+  {
+    name: 'GATEHOUSE_RESPONSE_MODES',
+    good: [
+      ['form_post.jwt', 'clientDemands', { ...NO_DEMANDS, responseModes: ['form_post.jwt'] }],
+      [' query , jwt,', 'clientDemands', { ...NO_DEMANDS, responseModes: ['query', 'jwt'] }],
+    ],
+    bad: ['web_message', 'Query', 'query query', 'query,query', ','],
+    sentence:
+      'must list response modes, each once: query, fragment, form_post, jwt, query.jwt, fragment.jwt, form_post.jwt.',
+  },
   whole('GATEHOUSE_CHANGE_POLL_MILLISECONDS', 'changePollMilliseconds', 50, 900),
   whole('GATEHOUSE_CLOCK_DIFFERENCE_SECONDS', 'clockDifferenceSeconds', 0, 15),
   whole('GATEHOUSE_AUDIT_RETENTION_DAYS', 'auditRetentionDays', 0, 36_500),

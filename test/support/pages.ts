@@ -88,9 +88,16 @@ export async function signIn(
 /** Does what the page at hand asks for, login or consent, until the browser is back at the application. */
 export async function finishSignIn(page: Page, { gatehouse, application }: Scene): Promise<string> {
   if (await page.getByLabel('Password').isVisible()) await logIn(page, gatehouse.account);
-  if (page.url().includes('/interaction/')) await page.getByRole('button', { name: 'Allow' }).click();
+  if (page.url().includes('/interaction/')) await allow(page);
   await page.waitForURL((url) => url.href.startsWith(application.redirectUri));
   return page.url();
+}
+
+/** Allows what a consent page asks for, and has it remembered where that is offered. */
+async function allow(page: Page): Promise<void> {
+  const remember = page.getByLabel('Remember this decision');
+  if ((await remember.count()) > 0) await remember.check();
+  await page.getByRole('button', { name: 'Allow' }).click();
 }
 
 /** What the page says, as one line. */

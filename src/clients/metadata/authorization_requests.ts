@@ -1,5 +1,6 @@
 /** What a client's authorization requests must be like, and the responses to them. */
 import { z } from 'zod';
+import { ONE_OF_RESPONSE_MODES, RESPONSE_MODES } from '../../base/response_modes.ts';
 import { clientAlg, serverAlg, text } from './pieces.ts';
 import type { Check } from './client_metadata.ts';
 
@@ -18,6 +19,13 @@ export const authorizationRequests = {
   authorization_signed_response_alg: serverAlg
     .optional()
     .describe('What authorization responses are signed with that the client asks for as JWT (JARM). Left out: RS256.'),
+  response_modes: z
+    .array(z.enum(RESPONSE_MODES, ONE_OF_RESPONSE_MODES))
+    .min(1, 'must name at least one response mode')
+    .max(RESPONSE_MODES.length)
+    .refine((all) => new Set(all).size === all.length, 'must not name a response mode twice')
+    .optional()
+    .describe('How authorization responses may come back to the client. Left out: in every mode of this server.'),
   pkce_exemption: z
     .strictObject({ reason: text(500).describe('Why, for whoever asks later.') })
     .optional()
@@ -34,6 +42,7 @@ const OF_REQUESTS_ALONE = [
   'request_object_signing_alg',
   'require_signed_request_object',
   'authorization_signed_response_alg',
+  'response_modes',
   'pkce_exemption',
 ] as const;
 

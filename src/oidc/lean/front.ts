@@ -72,6 +72,7 @@ const UNDERSTOOD: Readonly<Record<keyof ClientMetadata, boolean>> = {
   introspection_signed_response_alg: true,
   default_max_age: true,
   require_auth_time: true,
+  response_modes: true,
   pkce_exemption: true,
   subject_type: true,
   backchannel_logout_uri: true,

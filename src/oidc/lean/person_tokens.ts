@@ -38,6 +38,7 @@ export interface LeanPersonTokensSettings {
   readonly unanswered: UnansweredUses;
   readonly idTokenTtlSeconds: number;
   readonly refreshTtlSeconds: number;
+  readonly sessionAbsoluteTtlSeconds: number;
 }
 
 export class LeanPersonTokens {
@@ -58,7 +59,7 @@ export class LeanPersonTokens {
     const kind = asked.grantType === 'refresh_token' ? 'RefreshToken' : 'AuthorizationCode';
     const id = sha256(used);
     const row = await readTokenRow(database, kind, id);
-    const source = row && plainSource(row, client.clientId, now);
+    const source = row && plainSource(row, client.clientId, now, this.#settings.sessionAbsoluteTtlSeconds);
     if (!source || (asked.grantType === 'authorization_code' && !isAnsweredBy(source, asked))) return undefined;
     const entitlement = policy.granted(client, source.resource, source.resourceScopes);
     const signer = entitlement && ring.signer(entitlement.resource.signingAlg);

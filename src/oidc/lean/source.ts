@@ -4,6 +4,7 @@ import type { Account } from '../../accounts/account.ts';
 import { epochSeconds } from '../../base/clock.ts';
 import { equalInConstantTime, sha256 } from '../../base/secret.ts';
 import { splitScope } from '../resource_policy.ts';
+import { isYoungEnough } from '../session_store.ts';
 import type { Related, TokenRow } from '../token_rows.ts';
 import type { LeanCodeRequest } from './request.ts';
 
@@ -55,6 +56,7 @@ export function plainSource(
   { payload, consumed_at, ...related }: TokenRow,
   clientId: string,
   now: Date,
+  sessionAbsoluteTtlSeconds: number,
 ): Source | undefined {
   const token = payload as AdapterPayload;
   const { grant, account } = related;
@@ -63,7 +65,10 @@ export function plainSource(
   if (!account || account.disabledAt || account.accountId !== accountId || grantId === undefined) return undefined;
   if (!grant || !hasOnly(grant.payload, UNDERSTOOD_OF_GRANT) || !lives(grant.payload, now)) return undefined;
   if (grant.payload.clientId !== clientId || grant.payload.accountId !== accountId) return undefined;
-  if (token.expiresWithSession && !isOfSession(token, related, now)) return undefined;
+  if (token.expiresWithSession) {
+    if (!isOfSession(token, related, now)) return undefined;
+    if (!isYoungEnough(related.session!.payload, sessionAbsoluteTtlSeconds, now)) return undefined;
+  }
   if (typeof resource !== 'string') return undefined;
   const scopes = splitScope(token.scope);
   const wanted = new Set(scopes);
