@@ -9,7 +9,7 @@ const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 type Signal = (typeof SIGNALS)[number];
 
 /** How long it may take to undo what has begun. */
-const UNDO_MILLISECONDS = 10_000;
+const UNDO_MILLISECONDS = 30_000;
 
 export interface InterruptionSettings {
   readonly sentence: (signal: Signal) => string;

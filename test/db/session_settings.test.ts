@@ -102,7 +102,7 @@ describe('the settings that connections rely on', () => {
     ],
   ];
   for (const [way, prepare, undo] of ways) {
-    it(`are in force on each kind of connection whatever ${way} says (FIELD-F2)`, async () => {
+    it(`are in force on each kind of connection against what ${way} says (FIELD-F2)`, async () => {
       const url = await prepare();
       const pool = createPool({ connectionString: url, maxConnections: 1, onIdleError: () => {} });
       const client = createClient(url);
