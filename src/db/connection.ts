@@ -35,7 +35,7 @@ const types: pg.CustomTypesConfig = {
 const STATEMENT_TIMEOUT_MILLISECONDS = 5_000;
 const CONNECTION_TIMEOUT_MILLISECONDS = 2_000;
 /** For connections outside of pools, which no request waits for. */
-const OWN_CONNECTION_TIMEOUT_MILLISECONDS = 5_000;
+const OWN_CONNECTION_TIMEOUT_MILLISECONDS = 8_000;
 
 export function createPool(settings: PoolSettings): pg.Pool {
   const { connectionString, maxConnections, onIdleError } = settings;
