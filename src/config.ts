@@ -21,6 +21,8 @@ import {
   workers,
   yesOrNo,
 } from './config/kinds_of_values.ts';
+import { readSecretFiles, SECRET } from './config/secret_files.ts';
+import { separateServiceLinks } from './config/service_links.ts';
 
 export interface Config {
   readonly production: boolean;
@@ -109,6 +111,8 @@ export interface Config {
   readonly shutdownDelaySeconds: number;
   /** How long requests under way get to finish after that. */
   readonly shutdownGraceSeconds: number;
+  /** Names of variables that Kubernetes or Docker made for links to services: they are not settings. */
+  readonly serviceLinks: readonly string[];
 }
 
 export interface RequestRate {
@@ -130,7 +134,7 @@ const schema = z.object({
   ISSUER: issuer.optional(),
   HOST: z.string().min(1).default('127.0.0.1'),
   PORT: port.prefault('3000'),
-  DATABASE_URL: databaseUrl.optional(),
+  DATABASE_URL: databaseUrl.optional().meta(SECRET),
   LOG_LEVEL: z
     .enum(
       ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
@@ -146,11 +150,11 @@ const schema = z.object({
   GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS: whole(100, 10_000, 600),
   GATEHOUSE_OUTAGE_SECONDS: whole(0, 3_600, 300),
   GATEHOUSE_OUTAGE_AUDIT_EVENTS: whole(1, 1_000_000, 100_000),
-  GATEHOUSE_OWNER_DATABASE_URL: databaseUrl.optional(),
+  GATEHOUSE_OWNER_DATABASE_URL: databaseUrl.optional().meta(SECRET),
   GATEHOUSE_DATA_DIR: z.string().min(1).default('.gatehouse'),
   GATEHOUSE_PROFILE: z.enum(['standard', 'mcp'], 'must be standard or mcp').default('standard'),
-  GATEHOUSE_MASTER_KEY: masterKey.optional(),
-  GATEHOUSE_MASTER_KEY_PREVIOUS: masterKey.optional(),
+  GATEHOUSE_MASTER_KEY: masterKey.optional().meta(SECRET),
+  GATEHOUSE_MASTER_KEY_PREVIOUS: masterKey.optional().meta(SECRET),
   GATEHOUSE_TRUSTED_PROXIES: networks,
   GATEHOUSE_TLS_HOST: z.string().min(1).optional(),
   GATEHOUSE_TLS_PORT: port.optional(),
@@ -186,12 +190,19 @@ const schema = z.object({
   GATEHOUSE_SHUTDOWN_GRACE_SECONDS: whole(1, 300, 15),
 });
 
+/** Those that may be handed over as a file, named by `<NAME>_FILE`. */
+const SECRETS = Object.entries(schema.shape)
+  .filter(([, type]) => type.meta()?.['secret'] === true)
+  .map(([name]) => name);
+
 /** Reads the environment; throws `BadConfiguration` that names every bad variable at once. */
 export function readConfig(environment: Readonly<Record<string, string | undefined>> = process.env): Config {
   // an empty variable is an unset one: that is what `VAR=` in a compose file means
-  const given = Object.fromEntries(
+  const present = Object.fromEntries(
     Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''),
   );
+  const { own, links } = separateServiceLinks(present);
+  const { given, complaints: aboutFiles } = readSecretFiles(own, SECRETS);
   const unknown = Object.keys(given).filter((name) => name.startsWith('GATEHOUSE_') && !(name in schema.shape));
   const parsed = schema.safeParse(given);
   const production = given['NODE_ENV'] === 'production';
@@ -204,6 +215,11 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     ...(parsed.error?.issues ?? []).map((issue) => [String(issue.path[0]), `${issue.message}.`] as const),
     ...unknown.map((name) => [name, 'is not a variable that Gatehouse knows.'] as const),
   ]);
+  // a secret whose file can't be used is not missing as well
+  for (const [twin, sentence] of aboutFiles) {
+    complaints.delete(twin.replace(/_FILE$/, ''));
+    complaints.set(twin, sentence);
+  }
   if (!parsed.success || complaints.size > 0) {
     throw new BadConfiguration([...complaints].map(([name, sentence]) => `${name} ${sentence}`).join('\n'));
   }
@@ -274,6 +290,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     auditCheckpointSeconds: env.GATEHOUSE_AUDIT_CHECKPOINT_SECONDS,
     shutdownDelaySeconds: env.GATEHOUSE_SHUTDOWN_DELAY_SECONDS ?? (production ? 3 : 0),
     shutdownGraceSeconds: env.GATEHOUSE_SHUTDOWN_GRACE_SECONDS,
+    serviceLinks: links,
   });
 }
 

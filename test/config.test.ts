@@ -69,6 +69,7 @@ describe('the configuration', () => {
       auditCheckpointSeconds: 60,
       shutdownDelaySeconds: 0,
       shutdownGraceSeconds: 15,
+      serviceLinks: [],
     });
   });
 

@@ -30,7 +30,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   bootstrap: 'base db audit vault resources clients accounts',
   app: 'base config log db vault changes http egress audit limits outbox resources clients accounts keys trust exchange registration oidc login admin bootstrap maintenance',
   process: 'base config log db vault http bootstrap app',
-  main: 'process',
+  main: 'base process',
   cli: 'base config log db vault audit clients resources keys oidc admin bootstrap maintenance',
 };
 

@@ -1,9 +1,9 @@
 /** Reads the change log's tail and tells this node's caches what to drop. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
-import pg from 'pg';
+import type pg from 'pg';
 import type { Clock } from '../base/clock.ts';
-import type { Database } from '../db/connection.ts';
+import { connectClient, createClient, type Database } from '../db/connection.ts';
 import { databaseIdentity } from '../db/identity.ts';
 import { CHANNEL, type Change, type Topic } from './change_log.ts';
 
@@ -219,18 +219,14 @@ export class ChangeFollower {
     const { connectionString, onError } = this.#settings;
     if (connectionString === undefined) return;
     while (!this.#stopped.signal.aborted) {
-      const client = new pg.Client({
-        connectionString,
-        application_name: 'gatehouse listener',
-        connectionTimeoutMillis: 2_000,
-      });
+      const client = createClient(connectionString, 'gatehouse listener');
       const ended = new Promise<void>((resolve) => {
         client.on('end', resolve);
         client.on('error', () => resolve());
       });
       client.on('notification', () => void this.#read().catch(onError));
       try {
-        await client.connect();
+        await connectClient(client);
         if (this.#stopped.signal.aborted) return;
         this.#listener = client;
         await client.query(`listen ${CHANNEL}`);

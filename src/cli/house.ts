@@ -1,8 +1,10 @@
 /** What every command needs: the configuration, the database, the vault, and the trail with what proves it. */
+import { constants } from 'node:os';
 import { AuditKeys } from '../audit/audit_keys.ts';
 import { Checkpoints } from '../audit/checkpoints.ts';
 import { AuditTrail } from '../audit/trail.ts';
 import { systemClock } from '../base/clock.ts';
+import { Interruption } from '../base/interruption.ts';
 import { masterKeyFile, readConfig, type Config } from '../config.ts';
 import type { Database } from '../db/connection.ts';
 import { readIdentity } from '../db/identity.ts';
@@ -23,6 +25,11 @@ export interface House {
 
 /** Opens the house, lets the command work in it, and closes it again whatever happened. */
 export async function inHouse<T>(work: (house: House) => Promise<T>): Promise<T> {
+  const interruption = new Interruption({
+    sentence: (signal) => `Stopped by ${signal}; what was not finished is undone.`,
+    // what a shell makes of a signal: a script must not take the command for done
+    exitCode: (signal) => 128 + constants.signals[signal],
+  });
   const config = readConfig();
   // standard output is for the command's result
   const log = createLog('warn');
@@ -30,6 +37,7 @@ export async function inHouse<T>(work: (house: House) => Promise<T>): Promise<T>
     databaseUrl: config.databaseUrl,
     ownerDatabaseUrl: config.ownerDatabaseUrl,
     dataDir: config.dataDir,
+    interruption,
     maxConnections: 2,
     onIdleError: (error) => log.warn({ error }, 'database.connection_lost'),
   });
@@ -48,7 +56,12 @@ export async function inHouse<T>(work: (house: House) => Promise<T>): Promise<T>
     const { auditRetentionDays: retentionDays } = config;
     const checkpoints = new Checkpoints({ database, keys: auditKeys, trail, clock, log, retentionDays });
     return await work({ config, database, vault, trail, auditKeys, checkpoints });
+  } catch (error) {
+    // the process exits as soon as what has begun is undone; what fails meanwhile is a consequence
+    if (interruption.interrupted) await new Promise(() => {});
+    throw error;
   } finally {
     await opened.close();
+    interruption.end();
   }
 }

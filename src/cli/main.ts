@@ -1,6 +1,7 @@
 /** The operator's command line: what is done to a server's database from outside the server. */
 import { Command } from 'commander';
 import { CannotStart } from '../base/cannot_start.ts';
+import { asCannotStart } from '../db/start_failure.ts';
 import { exportAudit, keepAuditMonths, printAuditKeys, verifyAudit } from './audit.ts';
 import { createAdminClient } from './create_admin.ts';
 import { migrateDatabase } from './migrate.ts';
@@ -85,7 +86,8 @@ if (import.meta.main) {
   try {
     await program.parseAsync();
   } catch (error) {
-    if (error instanceof CannotStart) process.stderr.write(`${error.message}\n`);
+    const told = asCannotStart(error);
+    if (told) process.stderr.write(`${told.message}\n`);
     else console.error(error);
     process.exitCode = 1;
   }

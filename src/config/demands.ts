@@ -1,7 +1,9 @@
 /** What no variable shows by itself: what production takes, and which variables go together. */
 
-type Given = Readonly<Record<string, string | undefined>>;
-type Complaint = readonly [name: string, sentence: string];
+/** Variables as they were set. */
+export type Given = Readonly<Record<string, string | undefined>>;
+/** What is wrong with a variable, as the rest of a sentence that begins with its name. */
+export type Complaint = readonly [name: string, sentence: string];
 
 export function demandsOfProduction(given: Given): Complaint[] {
   const complaints: Complaint[] = [];

@@ -21,6 +21,7 @@ import { Unavailable } from '../base/unavailable.ts';
 import { DATABASE_TIME, type ClockDifference } from './clock_difference.ts';
 import { createDatabase, createPool, type Database } from './connection.ts';
 import { connectionsOf, type Connections } from './connections.ts';
+import { POOLER_IN_TRANSACTION_MODE } from './pooler.ts';
 
 export interface BreakerSettings {
   readonly connectionString: string;
@@ -57,6 +58,8 @@ export class Breaker {
   readonly #closed: (() => void)[] = [];
   #alsoTry: (database: Database) => Promise<void> = () => Promise.resolve();
   #look: Promise<boolean> | undefined;
+  /** The server process at the other end of the present connection. */
+  #serverProcess: number | undefined;
   #loop: Promise<void> | undefined;
   #lastAbsence: Absence | undefined;
 
@@ -70,6 +73,7 @@ export class Breaker {
       onIdleError: () => void this.check(),
     });
     this.#own = connectionsOf(this.#pool);
+    this.#pool.on('connect', () => (this.#serverProcess = undefined));
     this.#database = createDatabase(this.#pool);
     this.#policy = circuitBreaker(handleAll, {
       halfOpenAfter: new ExponentialBackoff(BACKOFF),
@@ -173,9 +177,16 @@ export class Breaker {
     const { rows } = await sql<{
       read_only: string;
       at: Date;
-    }>`select current_setting('transaction_read_only') as read_only, ${DATABASE_TIME} as at`.execute(this.#database);
+      pid: number;
+    }>`select current_setting('transaction_read_only') as read_only, ${DATABASE_TIME} as at, pg_backend_pid() as pid`.execute(
+      this.#database,
+    );
     if (rows[0]) difference.note(askedAt, rows[0].at, clock());
     if (rows[0]?.read_only === 'on') throw new ReadOnly('The database is read-only.');
+    // a pooler whose mode was changed while this node runs
+    const before = this.#serverProcess;
+    this.#serverProcess = rows[0]?.pid;
+    if (before !== undefined && before !== this.#serverProcess) throw new Unavailable(POOLER_IN_TRANSACTION_MODE);
     await this.#alsoTry(this.#database);
   }
 

@@ -3,6 +3,7 @@ import { Kysely, PostgresDialect, type Transaction } from 'kysely';
 import pg from 'pg';
 import { Unavailable } from '../base/unavailable.ts';
 import { preparing } from './prepared.ts';
+import { applySessionSettings, sessionSettings } from './session_settings.ts';
 import type { Tables } from './tables.ts';
 
 export type Database = Kysely<Tables>;
@@ -16,6 +17,8 @@ export interface PoolSettings {
   readonly maxConnections: number;
   /** 5,000 unless told; 0 is no limit, for migrations. */
   readonly statementTimeoutMilliseconds?: number;
+  /** How long a statement may wait for a lock; unless told, for as long as it may take. */
+  readonly lockTimeoutMilliseconds?: number;
   /** How long to wait for a connection; 2,000 unless told. */
   readonly connectionTimeoutMilliseconds?: number;
   /** Hears of connections that break while idle. Without a listener pg would end the process. */
@@ -29,25 +32,52 @@ const types: pg.CustomTypesConfig = {
     oid === INT8 ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
 };
 
+const STATEMENT_TIMEOUT_MILLISECONDS = 5_000;
+const CONNECTION_TIMEOUT_MILLISECONDS = 2_000;
+/** For connections outside of pools, which no request waits for. */
+const OWN_CONNECTION_TIMEOUT_MILLISECONDS = 8_000;
+
 export function createPool(settings: PoolSettings): pg.Pool {
-  const { connectionString, maxConnections, onIdleError, statementTimeoutMilliseconds = 5_000 } = settings;
-  const { connectionTimeoutMilliseconds = 2_000 } = settings;
-  const pool = new pg.Pool({
+  const { connectionString, maxConnections, onIdleError } = settings;
+  const { statementTimeoutMilliseconds = STATEMENT_TIMEOUT_MILLISECONDS } = settings;
+  const { connectionTimeoutMilliseconds = CONNECTION_TIMEOUT_MILLISECONDS } = settings;
+  const session = sessionSettings({
+    statementTimeoutMilliseconds,
+    lockTimeoutMilliseconds: settings.lockTimeoutMilliseconds,
+  });
+  const options: pg.PoolConfig = {
     connectionString,
     max: maxConnections,
     connectionTimeoutMillis: connectionTimeoutMilliseconds,
-    statement_timeout: statementTimeoutMilliseconds,
     // the client's own limit, for when the server doesn't answer at all
     ...(statementTimeoutMilliseconds > 0 && { query_timeout: statementTimeoutMilliseconds + 1_000 }),
-    // Bounds how long a change can stay uncommitted, which is what the change log's readers rely on.
-    idle_in_transaction_session_timeout: 10_000,
     application_name: 'gatehouse',
     types,
-  });
+  };
+  // The pool awaits it before it gives the connection out, which its types don't say, and passes a failure on.
+  const onConnect = (client: pg.ClientBase): Promise<void> =>
+    applySessionSettings(client, session, connectionTimeoutMilliseconds);
+  const pool = new pg.Pool(Object.assign(options, { onConnect }));
   pool.on('error', onIdleError);
   // One that breaks in use rejects its query, which is how we hear of it; unheard, its event would end the process.
   pool.on('connect', (client) => client.on('error', () => {}));
   return pool;
+}
+
+/** A connection outside of every pool, not open yet. */
+export function createClient(connectionString: string, applicationName = 'gatehouse'): pg.Client {
+  return new pg.Client({
+    connectionString,
+    application_name: applicationName,
+    connectionTimeoutMillis: OWN_CONNECTION_TIMEOUT_MILLISECONDS,
+  });
+}
+
+/** Opens it, with the same settings as a pool's. */
+export async function connectClient(client: pg.Client): Promise<void> {
+  await client.connect();
+  const session = sessionSettings({ statementTimeoutMilliseconds: STATEMENT_TIMEOUT_MILLISECONDS });
+  await applySessionSettings(client, session, OWN_CONNECTION_TIMEOUT_MILLISECONDS);
 }
 
 export function createDatabase(pool: pg.Pool): Database {

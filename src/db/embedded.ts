@@ -14,6 +14,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import pg from 'pg';
+import type { Interruption } from '../base/interruption.ts';
 
 export interface Embedded {
   readonly url: string;
@@ -70,17 +71,21 @@ const POLL_MS = 10;
 /**
  * Starts Postgres on `<dataDir>/postgres`, which is made at the first start. `settings` are `name=value` lines of
  * postgresql.conf. Throws an error of one sentence when it can't: no package for this platform, another Gatehouse on
- * the folder, or what Postgres says.
+ * the folder, or what Postgres says. An interruption leaves no process and no half-made cluster behind.
  */
-export async function startEmbedded(dataDir: string, settings: readonly string[] = []): Promise<Embedded> {
+export async function startEmbedded(
+  dataDir: string,
+  settings: readonly string[] = [],
+  interruption?: Interruption,
+): Promise<Embedded> {
   const binaries = await findBinaries();
   if (IS_ROOT) await requireSetpriv();
   const places = await preparePlaces(dataDir);
-  if (!existsSync(places.cluster)) await createCluster(binaries, places, settings);
+  if (!existsSync(places.cluster)) await createCluster(binaries, places, settings, interruption);
 
   const startedAt = performance.now();
   for (;;) {
-    const attempt = await launch(binaries, places, settings);
+    const attempt = await launch(binaries, places, settings, interruption);
     if (attempt.embedded) {
       await removeHalfMadeClusters(places);
       return attempt.embedded;
@@ -160,7 +165,12 @@ function asPostgresUser(program: string, args: readonly string[]): [string, stri
 }
 
 /** Made aside and renamed when whole: a first start that is killed half-way leaves nothing that looks finished. */
-async function createCluster({ initdb }: Binaries, places: Places, settings: readonly string[]): Promise<void> {
+async function createCluster(
+  { initdb }: Binaries,
+  places: Places,
+  settings: readonly string[],
+  interruption: Interruption | undefined,
+): Promise<void> {
   const fresh = await mkdtemp(`${places.cluster}.new-`);
   await giveToPostgres(fresh);
   // The builtin locale sorts and folds alike on every machine; the system's would depend on its libraries.
@@ -168,17 +178,26 @@ async function createCluster({ initdb }: Binaries, places: Places, settings: rea
   // No password: the socket's folder lets only its owner in.
   const access = ['--username=gatehouse', '--auth=trust'];
   const sync = settings.includes('fsync=off') ? ['--no-sync'] : [];
+  const made = promisify(execFile)(...asPostgresUser(initdb, ['-D', fresh, ...access, ...locale, ...sync]), {
+    env: ENVIRONMENT,
+  });
+  const remove = (): Promise<void> => rm(fresh, { recursive: true, force: true, maxRetries: 5 });
+  const forget = interruption?.onInterrupted(async () => {
+    made.child.kill('SIGTERM');
+    await made.catch(() => {});
+    await remove();
+  });
   try {
-    await promisify(execFile)(...asPostgresUser(initdb, ['-D', fresh, ...access, ...locale, ...sync]), {
-      env: ENVIRONMENT,
-    });
+    await made;
     await rename(fresh, places.cluster);
   } catch (error) {
-    await rm(fresh, { recursive: true, force: true });
+    await remove();
     // Somebody else's first start was quicker; whether they still run shows when Postgres is launched.
     if (existsSync(places.cluster)) return;
     const { stderr } = error as { stderr?: string };
     throw new Error(`Postgres did not start: ${lastLines(stderr ?? '') || String(error)}`, { cause: error });
+  } finally {
+    forget?.();
   }
 }
 
@@ -192,7 +211,12 @@ async function removeHalfMadeClusters({ dataDir }: Places): Promise<void> {
 type Attempt = { readonly embedded: Embedded } | { readonly embedded?: never; readonly said: string };
 
 /** One start: Postgres that serves, or what was written to the log meanwhile, by another Postgres on the folder too. */
-async function launch({ postgres }: Binaries, places: Places, settings: readonly string[]): Promise<Attempt> {
+async function launch(
+  { postgres }: Binaries,
+  places: Places,
+  settings: readonly string[],
+  interruption: Interruption | undefined,
+): Promise<Attempt> {
   const log = await open(places.log, 'a');
   const { size: logStart } = await log.stat();
   const conf = ['listen_addresses=', 'unix_socket_permissions=0700', ...settings];
@@ -209,6 +233,7 @@ async function launch({ postgres }: Binaries, places: Places, settings: readonly
   const exited = once(child, 'exit').finally(() => tether.destroy());
   child.unref();
   tether.unref();
+  const forget = interruption?.onInterrupted(stop);
 
   while (child.exitCode === null && child.signalCode === null) {
     if ((await postmasterPid(places)) === child.pid && (await accepts(places.url))) {
@@ -216,6 +241,7 @@ async function launch({ postgres }: Binaries, places: Places, settings: readonly
     }
     await delay(POLL_MS);
   }
+  forget?.();
   const said = (await readFile(places.log)).subarray(logStart).toString();
   return { said: said || `it ended with ${child.signalCode ?? child.exitCode}.` };
 

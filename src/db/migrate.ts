@@ -23,6 +23,11 @@ const LOCK_RETRY_MILLISECONDS = 500;
 const LOCK_PATIENCE_MILLISECONDS = 60_000;
 /** 55P03 lock not available, 40P01 deadlock. */
 const NOT_NOW = /^(55P03|40P01)$/;
+/** How long the tables of the migrator itself may be locked by another session. */
+const MIGRATOR_LOCK_WAIT_MILLISECONDS = 1_000;
+const MIGRATOR_LOCK_TRIES = 5;
+/** 42P07 a table, 42710 another object, 42P06 a schema, 42723 a function that is there already. */
+const THERE_ALREADY = /^(42P07|42710|42P06|42723)$/;
 
 /** What a file of migrations/ exports. */
 interface MigrationFile extends Migration {
@@ -35,6 +40,7 @@ export async function migrateToLatest(connectionString: string): Promise<void> {
     connectionString,
     maxConnections: 2,
     statementTimeoutMilliseconds: 0,
+    lockTimeoutMilliseconds: MIGRATOR_LOCK_WAIT_MILLISECONDS,
     onIdleError: () => {},
   });
   const database = createDatabase(pool);
@@ -61,7 +67,17 @@ async function migrate(database: Database): Promise<void> {
     // another node may have been quicker
     if ((await executed(database)).length > done.length) continue;
     const { code, message } = failure.error as { code?: string; message: string };
-    if (failure.name === undefined) throw new Error('Migration could not start.', { cause: failure.error });
+    if (failure.name === undefined) {
+      // another node migrates, for as long as that takes
+      if (code === '55P03' && (await isMigratedByAnother(database))) continue;
+      throw failure.error;
+    }
+    if (done.length === 0 && THERE_ALREADY.test(String(code))) {
+      throw new CannotStart(
+        `The database holds tables of another application: ${message}. Give Gatehouse a database of its own, or a schema by the user's search_path.`,
+        { cause: failure.error },
+      );
+    }
     if (!NOT_NOW.test(String(code)) || performance.now() > until) {
       throw new CannotStart(`The database lacks ${failure.name}, which can't be carried out: ${message}.`, {
         cause: failure.error,
@@ -74,8 +90,28 @@ async function migrate(database: Database): Promise<void> {
 /** Which were carried out, by whatever version. */
 async function executed(database: Database): Promise<readonly string[]> {
   if (!(await exists(database, 'kysely_migration'))) return [];
-  const { rows } = await sql<{ name: string }>`select name from kysely_migration order by name`.execute(database);
-  return rows.map(({ name }) => name);
+  for (let tried = 1; ; tried++) {
+    try {
+      const { rows } = await sql<{ name: string }>`select name from kysely_migration order by name`.execute(database);
+      return rows.map(({ name }) => name);
+    } catch (error) {
+      if (!NOT_NOW.test(String((error as { code?: unknown }).code))) throw error;
+      if (tried < MIGRATOR_LOCK_TRIES) continue;
+      throw new CannotStart(
+        'The table kysely_migration has been locked by another session for too long: pg_locks shows which.',
+        { cause: error },
+      );
+    }
+  }
+}
+
+/** Whether a session holds an advisory lock in this database, as the migrator does. */
+async function isMigratedByAnother(database: Database): Promise<boolean> {
+  const { rows } = await sql<{ held: boolean }>`select exists (select from pg_locks where locktype = 'advisory'
+    and granted and database = (select oid from pg_database where datname = current_database())) as held`.execute(
+    database,
+  );
+  return rows[0]?.held === true;
 }
 
 /** A database that a later version has brought forward is fine, unless that version says that we are too old for it. */
@@ -87,6 +123,11 @@ async function refuseStrange(
 ): Promise<void> {
   const strange = done.filter((name) => !own.includes(name));
   if (strange.length === 0) return;
+  if (strange.length === done.length) {
+    throw new CannotStart(
+      "The table kysely_migration belongs to another application. Give Gatehouse a database of its own, or a schema by the user's search_path.",
+    );
+  }
   const { rows } = await sql<{ migration: string }>`select migration from migration_demands`.execute(database);
   const unknown = rows.find(({ migration }) => !own.includes(migration));
   if (unknown) {
@@ -128,11 +169,19 @@ async function load(own: readonly string[], done: readonly string[]): Promise<Re
   return Object.fromEntries([...(await Promise.all(known)), ...strange]);
 }
 
+/**
+ * A node that is killed during a long statement leaves no lock behind: PostgreSQL looks each second whether the node is
+ * still there. A server on Windows can't, and says so.
+ */
+const ENDS_WITH_ITS_NODE = `do $$ begin perform set_config('client_connection_check_interval', '1000', true);
+  exception when others then null; end $$`;
+
 /** With a bound on how long it waits for others, and what it demands of nodes on record. */
 function hurried({ up, demands }: MigrationFile): Migration {
   return {
     async up(database) {
       await sql`set local lock_timeout = ${sql.lit(LOCK_WAIT_MILLISECONDS)}`.execute(database);
+      await sql.raw(ENDS_WITH_ITS_NODE).execute(database);
       await up(database);
       if (demands === undefined) return;
       await sql`insert into migration_demands (migration) values (${demands}) on conflict do nothing`.execute(database);

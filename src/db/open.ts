@@ -1,17 +1,23 @@
 /** Opens the database that was configured, or starts the PostgreSQL that npm brought, and brings its tables up to date. */
-import pg from 'pg';
+import type pg from 'pg';
 import { CannotStart } from '../base/cannot_start.ts';
+import type { Interruption } from '../base/interruption.ts';
 import { createDatabase, createPool, type Database } from './connection.ts';
 import { startEmbedded, type Embedded } from './embedded.ts';
 import { migrateToLatest } from './migrate.ts';
 import { grantToServer } from './roles.ts';
+import { withVerifiedTls } from './ssl_mode.ts';
+import { reason } from './start_failure.ts';
+import { requireSuitableDatabase } from './suitable_database.ts';
 
 export interface OpenSettings extends ConnectSettings {
   /** `undefined`: the embedded PostgreSQL under `dataDir`. */
   readonly databaseUrl: string | undefined;
   /** Who owns the tables, where that is another role than the one that `databaseUrl` logs in as. */
-  readonly ownerDatabaseUrl: string | undefined;
+  readonly ownerDatabaseUrl?: string | undefined;
   readonly dataDir: string;
+  /** Stops the embedded PostgreSQL if this process is told to stop. */
+  readonly interruption?: Interruption;
 }
 
 export interface ConnectSettings {
@@ -32,12 +38,12 @@ export interface OpenDatabase {
 
 /** Throws `CannotStart` with a sentence that says what to do, and never with a password in it. */
 export async function openDatabase(settings: OpenSettings): Promise<OpenDatabase> {
-  const embedded = settings.databaseUrl === undefined ? await start(settings.dataDir) : undefined;
-  const connectionString = settings.databaseUrl ?? embedded!.url;
+  const embedded = settings.databaseUrl === undefined ? await start(settings) : undefined;
+  const connectionString = withVerifiedTls(settings.databaseUrl ?? embedded!.url);
   try {
-    if (!embedded) await reach(connectionString, 'DATABASE_URL');
-    const owner = embedded ? undefined : settings.ownerDatabaseUrl;
-    if (owner !== undefined) await reach(owner, 'GATEHOUSE_OWNER_DATABASE_URL');
+    if (!embedded) await requireSuitableDatabase(connectionString);
+    const owner = embedded ? undefined : settings.ownerDatabaseUrl && withVerifiedTls(settings.ownerDatabaseUrl);
+    if (owner !== undefined) await requireSuitableDatabase(owner, 'GATEHOUSE_OWNER_DATABASE_URL');
     await migrateToLatest(owner ?? connectionString);
     if (owner !== undefined) await grantToServer(owner, connectionString);
   } catch (error) {
@@ -77,9 +83,9 @@ export function connectDatabase(
   };
 }
 
-async function start(dataDir: string): Promise<Embedded> {
+async function start({ dataDir, interruption }: OpenSettings): Promise<Embedded> {
   try {
-    return await startEmbedded(dataDir);
+    return await startEmbedded(dataDir, [], interruption);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     // what the file system refuses is about the folder; everything else is a sentence already
@@ -90,44 +96,4 @@ async function start(dataDir: string): Promise<Embedded> {
       { cause: error },
     );
   }
-}
-
-async function reach(connectionString: string, variable: string): Promise<void> {
-  const client = createClient(connectionString, variable);
-  client.on('error', () => {});
-  try {
-    await client.connect();
-  } catch (error) {
-    // a host that begins with a slash is the folder of a socket
-    const place = client.host.startsWith('/') ? client.host : `${client.host}:${client.port}`;
-    throw new CannotStart(`The database at ${place} can't be reached: ${reason(error)} Check ${variable}.`, {
-      cause: error,
-    });
-  }
-  try {
-    const { rows } = await client.query<{ version: string }>(`select current_setting('server_version_num') as version`);
-    const version = Number(rows[0]?.version);
-    if (version < 150_000)
-      throw new CannotStart(`The database is PostgreSQL ${Math.floor(version / 10_000)}; Gatehouse needs 15 or later.`);
-  } finally {
-    await client.end().catch(() => {});
-  }
-}
-
-/** The driver reads the URL itself, and the files of certificates that it names. */
-function createClient(connectionString: string, variable: string): pg.Client {
-  try {
-    return new pg.Client({ connectionString, connectionTimeoutMillis: 5_000 });
-  } catch (error) {
-    throw new CannotStart(`${variable} can't be used: ${reason(error)}`, { cause: error });
-  }
-}
-
-/** What the driver said, as the end of a sentence. Some errors carry their reason inside (a host with two addresses). */
-function reason(error: unknown): string {
-  const inner = error instanceof AggregateError ? (error.errors[0] as unknown) : error;
-  const deepest = inner instanceof Error && inner.cause instanceof Error ? inner.cause : inner;
-  const message =
-    deepest instanceof Error ? deepest.message || String((deepest as { code?: string }).code) : String(deepest);
-  return message.endsWith('.') ? message : `${message}.`;
 }

@@ -8,6 +8,7 @@ import { sql } from 'kysely';
 import { CannotStart } from '../base/cannot_start.ts';
 import { createDatabase, createPool, type Database, type Tx } from './connection.ts';
 import { readIdentity } from './identity.ts';
+import { withVerifiedTls } from './ssl_mode.ts';
 
 const ORDINARY = 'select, insert, update, delete';
 /** A link is changed once, when a checkpoint names it, and a trigger refuses every other change. */
@@ -102,7 +103,9 @@ async function grantAll(tx: Tx, server: string): Promise<void> {
 }
 
 async function withDatabase<T>(connectionString: string, work: (database: Database) => Promise<T>): Promise<T> {
-  const database = createDatabase(createPool({ connectionString, maxConnections: 1, onIdleError: () => {} }));
+  const database = createDatabase(
+    createPool({ connectionString: withVerifiedTls(connectionString), maxConnections: 1, onIdleError: () => {} }),
+  );
   try {
     return await work(database);
   } finally {

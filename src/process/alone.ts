@@ -1,13 +1,16 @@
 /** A node of one process: it opens the database, answers, and drains by itself. */
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Interruption } from '../base/interruption.ts';
 import type { Config } from '../config.ts';
 import { openDatabase } from '../db/open.ts';
 import { createLog } from '../log.ts';
 import type { Answering } from './answering.ts';
+import { noteServiceLinks } from './service_link_notice.ts';
 import { listenForManagement, sayStarted, stopOnSignal, version, type Management } from './standing_by.ts';
 
-export async function serveAlone(config: Config): Promise<void> {
+export async function serveAlone(config: Config, interruption: Interruption): Promise<void> {
   const log = createLog(config.logLevel);
+  noteServiceLinks(config, log);
   const release = await version();
   // most of a start is loading code: the database gets ready meanwhile
   const [opened, { startAnswering }] = await Promise.all([
@@ -15,6 +18,7 @@ export async function serveAlone(config: Config): Promise<void> {
       databaseUrl: config.databaseUrl,
       ownerDatabaseUrl: config.ownerDatabaseUrl,
       dataDir: config.dataDir,
+      interruption,
       maxConnections: config.databaseMaxConnections,
       patienceMilliseconds: config.databasePatienceMilliseconds,
       onIdleError: (error) => log.warn({ error }, 'database.connection_lost'),
@@ -32,7 +36,9 @@ export async function serveAlone(config: Config): Promise<void> {
     throw error;
   }
   const { welcome, leave, drain } = answering;
+  if (interruption.interrupted) return;
   sayStarted({ config, log, managementPort: management.port, release, welcome });
+  interruption.end();
   stopOnSignal(opened, log, async () => {
     leave();
     await delay(config.shutdownDelaySeconds * 1000);

@@ -2,12 +2,14 @@
  * The first process of a node that has several. It opens the database, starts the workers, answers probes for all of
  * them, and sees that they live and end. It is on no request's way: see workers.ts for how connections find a worker.
  */
+import type { Interruption } from '../base/interruption.ts';
 import type { Config } from '../config.ts';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
 import { management, readyTogether, type Readiness } from '../http/management.ts';
 import { Metrics } from '../http/metrics.ts';
 import { MetricsTogether } from '../http/metrics_together.ts';
 import { createLog } from '../log.ts';
+import { noteServiceLinks } from './service_link_notice.ts';
 import { listenForManagement, sayStarted, stopOnSignal, version } from './standing_by.ts';
 import { Workers } from './workers.ts';
 
@@ -15,8 +17,9 @@ import { Workers } from './workers.ts';
 const ENDING_MILLISECONDS = 10_000;
 const PROBE_PATIENCE_MILLISECONDS = 2_000;
 
-export async function leadWorkers(config: Config): Promise<void> {
+export async function leadWorkers(config: Config, interruption: Interruption): Promise<void> {
   const log = createLog(config.logLevel);
+  noteServiceLinks(config, log);
   const together = new MetricsTogether();
   // they load their code while the database is looked at
   const workers = new Workers({
@@ -30,6 +33,7 @@ export async function leadWorkers(config: Config): Promise<void> {
       process.exit(1);
     },
   });
+  interruption.onInterrupted(async () => workers.kill());
   let opened: OpenDatabase | undefined;
   let draining = false;
   try {
@@ -38,6 +42,7 @@ export async function leadWorkers(config: Config): Promise<void> {
       databaseUrl: config.databaseUrl,
       ownerDatabaseUrl: config.ownerDatabaseUrl,
       dataDir: config.dataDir,
+      interruption,
       maxConnections: 1,
       onIdleError: (error) => log.warn({ error }, 'database.connection_lost'),
     });
@@ -50,7 +55,9 @@ export async function leadWorkers(config: Config): Promise<void> {
       config,
       log,
     );
+    if (interruption.interrupted) return;
     sayStarted({ config, log, managementPort: port, release, welcome });
+    interruption.end();
     stopOnSignal(opened, log, async (reason) => {
       draining = true;
       const pauses = (config.shutdownDelaySeconds + config.shutdownGraceSeconds) * 1000;

@@ -1,9 +1,9 @@
 /** One of the processes that share the work of a node. It does what the primary says; signals are the primary's. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Siblings } from '../app/siblings.ts';
-import { CannotStart } from '../base/cannot_start.ts';
 import type { Config } from '../config.ts';
 import { connectDatabase, type OpenDatabase } from '../db/open.ts';
+import { asCannotStart } from '../db/start_failure.ts';
 import { createLogOfWorker, type Logger } from '../log.ts';
 import { startAnswering, type Answering } from './answering.ts';
 import { Line, type Begin, type Begun } from './line.ts';
@@ -22,14 +22,13 @@ export function workForPrimary(config: Config): void {
   const line = new Line(process);
   const siblings = siblingsBehind(line, config.workers);
   let work: Work | undefined;
-  // a terminal sends them to all of us, and so does a supervisor that ends a whole group; the primary tells us
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => {});
   line.onAsked('begin', async (begin): Promise<Begun> => {
     try {
       work = await startWork(config, begin, siblings(begin.worker === 1));
       return { welcome: work.answering.welcome };
     } catch (error) {
-      if (error instanceof CannotStart) return { refused: error.message };
+      const told = asCannotStart(error);
+      if (told) return { refused: told.message };
       throw error;
     }
   });

@@ -1,0 +1,73 @@
+/** Secrets that are handed over as files, as Docker and Kubernetes do: each secret setting has a twin `<NAME>_FILE`. */
+import { closeSync, openSync, readSync } from 'node:fs';
+import type { Complaint, Given } from './demands.ts';
+
+/** Marks a setting as a secret (`.meta(SECRET)`); its twin and the trimming of a line end follow from that. */
+export const SECRET = { secret: true } as const;
+
+const SECRET_BYTES_AT_MOST = 65_536;
+
+export interface WithSecrets {
+  readonly given: Given;
+  readonly complaints: readonly Complaint[];
+}
+
+/**
+ * Puts what the files hold in the place of the twins, and takes one line end off each secret: `kubectl create secret
+ * --from-file` and most editors leave one. No complaint quotes a path: it may be the secret in the wrong place.
+ */
+export function readSecretFiles(variables: Given, secrets: readonly string[]): WithSecrets {
+  const given: Record<string, string | undefined> = { ...variables };
+  const complaints: Complaint[] = [];
+  for (const name of secrets) {
+    const twin = `${name}_FILE`;
+    const path = given[twin];
+    delete given[twin];
+    if (path !== undefined && given[name] !== undefined) {
+      complaints.push([twin, `must not be set together with ${name}; keep one of them.`]);
+    } else if (path !== undefined) {
+      try {
+        given[name] = withoutLineEnd(readBounded(path));
+        if (given[name] === '') complaints.push([twin, 'names a file that is empty.']);
+      } catch (error) {
+        complaints.push([twin, `names a file that ${reason(error)}.`]);
+      }
+    } else if (given[name] !== undefined) {
+      given[name] = withoutLineEnd(given[name]);
+    }
+  }
+  return { given, complaints };
+}
+
+function withoutLineEnd(text: string): string {
+  return text.replace(/\r?\n$/, '');
+}
+
+class TooLarge extends Error {}
+
+function readBounded(path: string): string {
+  const file = openSync(path, 'r');
+  try {
+    const bytes = Buffer.alloc(SECRET_BYTES_AT_MOST + 1);
+    let length = 0;
+    for (let read = -1; read !== 0 && length < bytes.length; length += read) {
+      read = readSync(file, bytes, length, bytes.length - length, null);
+    }
+    if (length > SECRET_BYTES_AT_MOST) throw new TooLarge();
+    return bytes.toString('utf8', 0, length);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function reason(error: unknown): string {
+  if (error instanceof TooLarge) return `is larger than ${SECRET_BYTES_AT_MOST} bytes`;
+  const { code = 'unknown error' } = error as NodeJS.ErrnoException;
+  const known: Readonly<Record<string, string>> = {
+    ENOENT: 'is not there',
+    ENOTDIR: 'is not there',
+    EACCES: 'may not be read by this user',
+    EISDIR: 'is a folder',
+  };
+  return known[code] ?? `can't be read (${code})`;
+}

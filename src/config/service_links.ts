@@ -1,0 +1,41 @@
+/**
+ * Variables that Kubernetes and Docker make for links to services. A Service `gatehouse` puts `GATEHOUSE_SERVICE_HOST`,
+ * `GATEHOUSE_PORT=tcp://…` and more into every pod of its namespace; a Service `gatehouse-admin` sets even
+ * `GATEHOUSE_ADMIN_PORT`. The operator wrote none of them, so they are no settings.
+ */
+import { isIP } from 'node:net';
+import type { Given } from './demands.ts';
+
+const ADDRESS_AND_PORT = /^(tcp|udp|sctp):\/\/.+:\d+$/;
+const NUMBER = /^\d+$/;
+/** Docker names a link by both containers: `/this-one/alias`. */
+const CONTAINER = /^\/[^/]+\/[^/]+$/;
+
+/** Each kind of name, with what its value has to look like: another value is a mistake of the operator. */
+const LINKS: readonly (readonly [name: RegExp, fits: (value: string) => boolean])[] = [
+  [/_SERVICE_HOST$/, (value) => isIP(value) !== 0],
+  [/_SERVICE_PORT(_\w+)?$/, (value) => NUMBER.test(value)],
+  [/(^|_)PORT$/, (value) => ADDRESS_AND_PORT.test(value)],
+  [/_PORT_\d+_(TCP|UDP|SCTP)(_START|_END)?$/, (value) => ADDRESS_AND_PORT.test(value)],
+  [/_PORT_\d+_(TCP|UDP|SCTP)_ADDR$/, (value) => isIP(value) !== 0],
+  [/_PORT_\d+_(TCP|UDP|SCTP)_PORT(_START|_END)?$/, (value) => NUMBER.test(value)],
+  [/_PORT_\d+_(TCP|UDP|SCTP)_PROTO$/, (value) => /^(tcp|udp|sctp)$/.test(value)],
+  [/_NAME$/, (value) => CONTAINER.test(value)],
+];
+
+/** Separates what the platform made from what the operator set. `links` holds names alone. */
+export function separateServiceLinks(given: Given): { readonly own: Given; readonly links: readonly string[] } {
+  const links = Object.keys(given).filter((name) => concernsUs(name) && isServiceLink(name, given));
+  return { own: Object.fromEntries(Object.entries(given).filter(([name]) => !links.includes(name))), links };
+}
+
+function concernsUs(name: string): boolean {
+  return name === 'PORT' || name.startsWith('GATEHOUSE_');
+}
+
+function isServiceLink(name: string, given: Given): boolean {
+  const value = given[name] ?? '';
+  if (LINKS.some(([pattern, fits]) => pattern.test(name) && fits(value))) return true;
+  // Docker passes the environment of a linked container on, under the link's name: its values may be anything
+  return [...name.matchAll(/_ENV_/g)].some(({ index }) => CONTAINER.test(given[`${name.slice(0, index)}_NAME`] ?? ''));
+}
