@@ -13,7 +13,7 @@ import type { AppSettings, House } from './house.ts';
 import type { Protocol } from './protocol.ts';
 
 export function openBesideProtocol(
-  { config: { issuer }, pool, database, log }: AppSettings,
+  { config: { issuer }, database, log, clock }: AppSettings,
   house: House,
   { provider, policy, verifier, registrations, fetchDocument }: Protocol,
 ) {
@@ -23,7 +23,7 @@ export function openBesideProtocol(
     database,
     trail,
     passwords: new PasswordCheck(database, argon2id),
-    attempts: new LoginAttempts(pool),
+    attempts: new LoginAttempts({ database, digest: house.digestAttempt, clock }),
     describeClient: describeClient(clients),
     describeScopes: describeScopes(resources, issuer),
     approvals: new Approvals({ provider, database, trail, policy }),

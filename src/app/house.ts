@@ -185,6 +185,7 @@ export async function furnish({
   const browserKey = await vault.current('cookies', now);
   const cookieKey = browserKey.digest('signs cookies').toString('base64url');
   const digestUserCode = (userCode: string): Digest => browserKey.digest(`user code ${userCode}`);
+  const digestAttempt = (attempt: string): Digest => browserKey.digest(`attempt ${attempt}`);
   const refreshFamilies = new RefreshFamilies(browserKey.digest('marks refresh tokens'));
   const dpopNonceSecret = (await vault.current('dpop_nonces', now)).digest('makes DPoP nonces');
   const subjects = subjectsUnder(await vault.current('pairwise_subjects', now));
@@ -227,6 +228,7 @@ export async function furnish({
     vault,
     cookieKey,
     digestUserCode,
+    digestAttempt,
     dpopNonceSecret,
     refreshFamilies,
     subjects,
