@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { fieldsOf, registerDevice, requestDevice, UNKNOWN_CODE } from '../support/device_flow.ts';
+import type { Gatehouse } from '../support/gatehouse.ts';
 import { LoginForm, type Credentials, type LoginAnswer } from '../support/login_form.ts';
 import { atOnce, startPair, type Pair } from '../support/pair.ts';
 import { Person } from '../support/person.ts';
@@ -132,5 +134,55 @@ describe('an attacker', () => {
     assert.equal(await logIn(account, address), 429, 'any other browser has to wait');
     owner.cookies.delete('gatehouse_session');
     assert.equal(await logIn(account, address, owner), 303);
+  });
+
+  interface CodeAnswer {
+    readonly status: number;
+    readonly page: string;
+  }
+
+  /** Enters codes in one browser, one after the other. */
+  async function enterCodes(person: Person, node: Gatehouse, codes: readonly string[]): Promise<CodeAnswer[]> {
+    let { page } = await person.open(`${pair.a.issuer}/device`);
+    const answers: CodeAnswer[] = [];
+    for (const user_code of codes) {
+      const body = new URLSearchParams({ ...fieldsOf(page), user_code });
+      const response = await person.fetch(`${node.url}/device`, { method: 'POST', body });
+      page = await response.text();
+      answers.push({ status: response.status, page });
+    }
+    return answers;
+  }
+
+  it('who guesses user codes from everywhere refuses no right code of anybody (FIELD-B11)', async () => {
+    const device = await registerDevice(pair.a);
+    const { user_code } = await requestDevice(pair.a, device);
+    let wrong = 0;
+    // each browser of another network; a thousand guesses are made in user_code_guesses.test.ts
+    await atOnce(12, pair, async (node, index) => {
+      const guesser = new Person(pair.a, { address: `10.0.${index}.1` });
+      const answers = await enterCodes(guesser, node, Array<string>(10).fill('BCDFG-HJKLM'));
+      wrong += answers.filter(({ page }) => UNKNOWN_CODE.test(page)).length;
+    });
+    assert.equal(wrong, 120);
+    const [answer] = await enterCodes(new Person(pair.a, { address: '203.0.113.70' }), pair.b, [user_code]);
+    assert.equal(answer!.status, 200);
+    assert.match(answer!.page, /Living-room TV/);
+  });
+
+  it('who guesses user codes refuses no code of a person who is logged in behind the same address (FIELD-B11)', async () => {
+    const address = '203.0.113.80';
+    const device = await registerDevice(pair.a);
+    const { user_code } = await requestDevice(pair.a, device);
+    const owner = new Person(pair.a, { address, account: await makeAccount('viewer') });
+    assert.match((await owner.walk(`${pair.a.issuer}/account/login`)).page, /viewer@example\.com/);
+    const statuses: number[] = [];
+    for (let browser = 0; browser < 3; browser++) {
+      const answers = await enterCodes(new Person(pair.a, { address }), pair.b, Array<string>(9).fill('BCDFG-HJKLM'));
+      statuses.push(...answers.map(({ status }) => status));
+    }
+    assert.deepEqual([statuses.filter((status) => status === 400).length, statuses.at(-1)], [20, 429]);
+    const [answer] = await enterCodes(owner, pair.b, [user_code]);
+    assert.equal(answer!.status, 200);
   });
 });
