@@ -17,6 +17,7 @@ import { countFailure } from './failed_authentication.ts';
 import { notesOf, originOf } from './notes.ts';
 import { ownPageOf } from './own_login.ts';
 import { type ProviderPages } from './provider.ts';
+import { recordOf } from './registered_clients.ts';
 import { METHODS, ROUTES } from './routes.ts';
 import { INTROSPECTION_JWT } from './signed_introspection.ts';
 import type { StructuredTokens } from './structured_tokens.ts';
@@ -85,7 +86,7 @@ export class Endpoints {
       notesOf(context).failure = error as Error;
     }
     await this.#report(context);
-    chargeClient(this.#settings.traffic, context);
+    chargeClient(this.#settings.traffic, context, context.oidc.client && recordOf(context.oidc.client));
     if (context.oidc.route === 'discovery') omitEmpty(ctx);
     if (ctx.path === ROUTES.jwks && ctx.status === 200) this.#cacheable(ctx);
     // which has no parameters (RFC 9701, 10.3); the library adds a charset
