@@ -37,13 +37,21 @@ describe('the cookies of an https issuer', () => {
     const names = person.cookieHeaders.map((header) => header.slice(0, header.indexOf('=')).replace(/\.sig$/, ''));
     assert.deepEqual(
       new Set(names),
-      new Set(['__Host-gatehouse_session', '__Secure-gatehouse_interaction', '__Secure-gatehouse_resume']),
+      new Set([
+        '__Host-gatehouse_session',
+        '__Secure-gatehouse_interaction',
+        '__Secure-gatehouse_known_browser',
+        '__Secure-gatehouse_resume',
+      ]),
     );
     for (const header of person.cookieHeaders) {
       // what __Host- promises: no other path
       if (header.startsWith('__Host-')) assert.match(header, /; path=\/(;|$)/i);
       const attributes = header.toLowerCase().split(/; */).slice(1);
-      for (const one of ['secure', 'httponly', 'samesite=lax']) assert.ok(attributes.includes(one), header);
+      for (const one of ['secure', 'httponly']) assert.ok(attributes.includes(one), header);
+      // only our own pages send the form that comes with the cookie of a known browser
+      const site = header.startsWith('__Secure-gatehouse_known_browser=') ? 'strict' : 'lax';
+      assert.ok(attributes.includes(`samesite=${site}`), header);
       assert.equal(
         attributes.some((one) => one.startsWith('domain=')),
         false,
