@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { sql } from 'kysely';
 import { fieldsOf, registerDevice, requestDevice, UNKNOWN_CODE } from '../support/device_flow.ts';
 import type { Gatehouse } from '../support/gatehouse.ts';
 import { LoginForm, type Credentials, type LoginAnswer } from '../support/login_form.ts';
@@ -46,6 +47,13 @@ describe('an attacker', () => {
       }
     });
     return answers;
+  }
+
+  /** What a minute does to all limits. */
+  async function passMinute(): Promise<void> {
+    const { database } = pair.a;
+    await sql`update attempt_counters set window_ends_at = window_ends_at - interval '61 s'`.execute(database);
+    await sql`update failed_attempts set expire = expire - 61000`.execute(database);
   }
 
   const count = (answers: readonly LoginAnswer[], wanted: number): number =>
@@ -114,8 +122,11 @@ describe('an attacker', () => {
 
     it('can’t keep an owner out elsewhere (FIELD-B8)', async () => {
       const account = await makeAccount('elsewhere');
-      const refused = await guess({ count: 40, atOnce: 6, email: () => account.email, address: () => `${office}::5` });
-      assert.equal(count(refused, 429), 40);
+      for (let minute = 0; minute < 7; minute++) {
+        const refused = await guess({ count: 6, atOnce: 6, email: () => account.email, address: () => `${office}::5` });
+        assert.equal(count(refused, 429), 6);
+        await passMinute();
+      }
       assert.equal(await logIn(account, '203.0.113.31'), 303);
     });
 
