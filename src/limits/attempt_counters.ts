@@ -15,6 +15,8 @@ export interface Limit {
   /** How many attempts may be wrong in one window. */
   readonly wrong: number;
   readonly seconds: number;
+  /** How many attempts may be under way at once, where that is fewer. */
+  readonly atOnce?: number;
 }
 
 export interface Counter {
@@ -144,7 +146,7 @@ function exhausted(counters: readonly Counter[], rows: readonly Row[], now: Date
 function busy(counters: readonly Counter[], rows: readonly Row[], now: Date): Reservation | undefined {
   const full = counters.find((counter) => {
     const { wrong, under_way } = rowAt(counter, rows, now);
-    return wrong + under_way >= counter.limit.wrong;
+    return under_way >= Math.min(counter.limit.wrong - wrong, counter.limit.atOnce ?? Infinity);
   });
   return full && { state: 'busy', key: full.key };
 }

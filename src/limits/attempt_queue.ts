@@ -4,8 +4,8 @@
  * for those of other processes.
  */
 const ASKING_MILLISECONDS = 100;
-const IN_ONE_LINE_AT_MOST = 50;
-const IN_ALL_LINES_AT_MOST = 500;
+const IN_ONE_LINE_AT_MOST = 100;
+const IN_ALL_LINES_AT_MOST = 1_000;
 
 interface Waiting {
   woken: boolean;

@@ -16,7 +16,8 @@ const PER_ACCOUNT_AND_PLACE: readonly Limit[] = [
   { name: 'login_account_place_minute', wrong: 5, seconds: 60 },
   { name: 'login_account_place', wrong: 10, seconds: 900 },
 ];
-const PER_ADDRESS: Limit = { name: 'login_address', wrong: 60, seconds: 900 };
+/** Few at once: strangers of one address must not take all places of those whose passwords wait to be looked at. */
+const PER_ADDRESS: Limit = { name: 'login_address', wrong: 60, seconds: 900, atOnce: 10 };
 const PER_ACCOUNT: Limit = { name: 'login_account', wrong: 30, seconds: 900 };
 
 /** From where somebody wants to log in. */
