@@ -23,7 +23,7 @@ export function rememberBrowser(room: LoginRoom, ctx: Context): string {
     path: room.views.path('/interaction'),
     maxAge: KNOWN_LOGIN_SECONDS * 1000,
     httpOnly: true,
-    sameSite: 'strict',
+    sameSite: 'lax',
     secure: room.issuer.startsWith('https:'),
     // the database knows it or it does not: a signature would add nothing
     signed: false,
