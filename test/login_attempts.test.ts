@@ -171,7 +171,7 @@ describe('attempts to log in', () => {
     release();
     const admitted = (await Promise.all(crowd)).filter((one) => one.admitted).length;
     // on a slow machine not all who wait are let in before their time is over
-    assert.ok(admitted > 10 && admitted <= 110, `${admitted}`);
+    assert.ok(admitted > 10 && admitted < crowd.length, `${admitted}`);
   });
 
   it('that are refused are told how long to wait, and that is true (FIELD-B10)', async () => {
