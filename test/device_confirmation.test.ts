@@ -53,7 +53,7 @@ describe('the pages of the device flow', () => {
       const shown = await enterCode(gatehouse, person, refused.user_code);
       await person.submit(`${gatehouse.issuer}/device`, { ...fieldsOf(shown.page), abort: 'yes' });
       const answers: [number, string][] = [];
-      for (const code of ['BCDF-GHJK', used.user_code, refused.user_code]) answers.push(await answerTo(code));
+      for (const code of ['BCDFG-HJKLM', used.user_code, refused.user_code]) answers.push(await answerTo(code));
       moveClock(600);
       answers.push(await answerTo(expired.user_code));
       assert.equal(answers[0]![0], 400);

@@ -75,7 +75,7 @@ describe('the device flow', () => {
     const answer = await requestDevice(gatehouse, tv);
     assert.equal(answer.interval, 5);
     assert.equal(answer.expires_in, 600);
-    assert.match(answer.user_code, /^[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}$/);
+    assert.match(answer.user_code, /^[BCDFGHJKLMNPQRSTVWXZ]{5}-[BCDFGHJKLMNPQRSTVWXZ]{5}$/);
     assert.equal(answer.verification_uri, `${gatehouse.issuer}/device`);
     assert.equal(answer.verification_uri_complete, `${gatehouse.issuer}/device?user_code=${answer.user_code}`);
     assert.equal(answer.device_code.length >= 43, true);

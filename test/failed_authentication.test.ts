@@ -261,4 +261,16 @@ describe('a secret that an operator chose, on a node that has not seen it yet', 
       await fresh.stop();
     }
   });
+
+  it('is looked at once for all who show it at the same moment, and refused to none of them', async () => {
+    const client = { client_id: (await registerClient(gatehouse)).client_id, client_secret: SECRET };
+    await bringSecret(gatehouse, client.client_id, SECRET);
+    const fresh = await startGatehouse({ environment, beside: gatehouse });
+    try {
+      const answers = await Promise.all(Array.from({ length: 40 }, () => ask(fresh, client, { from: '192.0.2.8' })));
+      assert.deepEqual([...new Set(answers.map(({ status }) => status))], [200]);
+    } finally {
+      await fresh.stop();
+    }
+  });
 });

@@ -37,7 +37,12 @@ describe('the cookies of an https issuer', () => {
     const names = person.cookieHeaders.map((header) => header.slice(0, header.indexOf('=')).replace(/\.sig$/, ''));
     assert.deepEqual(
       new Set(names),
-      new Set(['__Host-gatehouse_session', '__Secure-gatehouse_interaction', '__Secure-gatehouse_resume']),
+      new Set([
+        '__Host-gatehouse_session',
+        '__Secure-gatehouse_interaction',
+        '__Secure-gatehouse_known_browser',
+        '__Secure-gatehouse_resume',
+      ]),
     );
     for (const header of person.cookieHeaders) {
       // what __Host- promises: no other path

@@ -16,7 +16,12 @@ import type { AppSettings, House } from './house.ts';
 import type { Protocol } from './protocol.ts';
 
 export function openBesideProtocol(
-  { config: { issuer, mtlsUrl, adminUrl, sessionAbsoluteTtlSeconds, clientDemands }, pool, database, log }: AppSettings,
+  {
+    config: { issuer, mtlsUrl, adminUrl, sessionAbsoluteTtlSeconds, clientDemands },
+    database,
+    log,
+    clock,
+  }: AppSettings,
   house: House,
   { provider, policy, verifier, registrations, fetchDocument, accessLifetimeOf }: Protocol,
 ) {
@@ -26,7 +31,7 @@ export function openBesideProtocol(
     database,
     trail,
     passwords: new PasswordCheck(database, argon2id),
-    attempts: new LoginAttempts(pool),
+    attempts: new LoginAttempts({ database, digest: house.digestAttempt, clock }),
     describeClient: describeClient(clients),
     describeScopes: describeScopes(resources, issuer),
     accessLifetimeOf,

@@ -5,6 +5,7 @@ import { ADMIN_PREFIX, ADMIN_SCOPES } from '../admin/admin.ts';
 import { admitUnless } from '../http/admission.ts';
 import { brokenOff } from '../http/broken_off.ts';
 import { clientAddress } from '../http/client_address.ts';
+import { reportIgnoredHeaders } from '../http/ignored_forwarding.ts';
 import { routeAmong, type Metrics, type RouteOf } from '../http/metrics.ts';
 import { pinToIssuer } from '../http/mount.ts';
 import { pageHeaders } from '../http/page_headers.ts';
@@ -45,13 +46,13 @@ const COUNTED = [
 
 /** The public's listener, and the admin API's where it has a port of its own. */
 export function openFront(settings: AppSettings, house: House, metrics: Metrics): Front {
-  const { config, clock } = settings;
+  const { config, clock, log } = settings;
   const { issuer, adminPort } = config;
   const { traffic, failures, clients } = house;
   const protocol = openProtocol(settings, house);
   const { login, registration, admin } = openBesideProtocol(settings, house, protocol);
   const { endpoints, pages, verifier } = protocol;
-  const open = openRequests(clock, clientAddress(config.trustedProxies));
+  const open = openRequests(clock, clientAddress(config.trustedProxies, reportIgnoredHeaders(log, clock)));
   const routeOf = routeAmong(COUNTED);
   const seesCertificates = house.clientCertificates !== undefined;
   // with certificates a token may be bound to one of those instead

@@ -218,6 +218,7 @@ export async function furnish({
     clock,
   });
   const digestUserCode = (userCode: string): Digest => browserKey.digest(`user code ${userCode}`);
+  const digestAttempt = (attempt: string): Digest => browserKey.digest(`attempt ${attempt}`);
   const refreshFamilies = new RefreshFamilies(browserKey.digest('marks refresh tokens'));
   const dpopNonceKey = await vault.current('dpop_nonces', now);
   const dpopNonceSecret = dpopNonceKey.digest('makes DPoP nonces');
@@ -267,6 +268,7 @@ export async function furnish({
     vault,
     cookieSignatures,
     digestUserCode,
+    digestAttempt,
     dpopNonceSecret,
     refreshFamilies,
     subjects,

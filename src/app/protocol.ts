@@ -56,6 +56,7 @@ export function openProtocol({ config, pool, database, log, clock }: AppSettings
   const fetchDocument: FetchDocument = async (url) =>
     (await egress.get(url, { fetchedSince: addSeconds(clock(), -SECTOR_SECONDS) })).body;
   const directory = clients;
+  const attempts = { database, digest: house.digestAttempt, clock };
   const settings = {
     ...config,
     database,
@@ -87,8 +88,8 @@ export function openProtocol({ config, pool, database, log, clock }: AppSettings
     statements: house.statements,
     policy,
     detailsPolicy,
-    userCodeGuesses: new UserCodeGuesses(pool),
-    loginHints: new LoginHints(pool),
+    userCodeGuesses: new UserCodeGuesses(attempts),
+    loginHints: new LoginHints(attempts),
     digestUserCode: house.digestUserCode,
     pages,
     cookieSignatures: house.cookieSignatures,

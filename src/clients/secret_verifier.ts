@@ -42,6 +42,8 @@ export class SecretVerifier {
   readonly #right = new LRUCache<string, true>({ max: 20_000 });
   /** Apart, so that guesses don't push out what was right. */
   readonly #wrong = new LRUCache<string, true>({ max: 5_000 });
+  /** Under way. The same secret that comes many times at once costs one comparison, and counts as one. */
+  readonly #comparing = new Map<string, Promise<boolean>>();
 
   constructor(vault: Vault, argon2id: Argon2id, admit: AdmitComparison) {
     this.#vault = vault;
@@ -66,15 +68,26 @@ export class SecretVerifier {
   }
 
   /** Remembers failures too: a client that retries with an old secret must not cost a hash each time. */
-  async #matchesArgon2id(
-    clientId: string,
-    { secretId, argon2id }: StoredSecret,
-    { secret, address }: Presented,
-  ): Promise<boolean> {
+  async #matchesArgon2id(clientId: string, stored: StoredSecret, presented: Presented): Promise<boolean> {
+    const { secretId } = stored;
+    const { secret } = presented;
     const memo = createHmac('sha256', this.#processKey).update(`${secretId} ${secret}`).digest('base64');
     // `get`, which makes it young again
     if (this.#right.get(memo)) return true;
     if (this.#wrong.has(memo)) return false;
+    const underWay = this.#comparing.get(memo);
+    if (underWay) return underWay;
+    const comparing = this.#compare(clientId, stored, presented, memo).finally(() => this.#comparing.delete(memo));
+    this.#comparing.set(memo, comparing);
+    return comparing;
+  }
+
+  async #compare(
+    clientId: string,
+    { argon2id }: StoredSecret,
+    { secret, address }: Presented,
+    memo: string,
+  ): Promise<boolean> {
     const comparison = await this.#admit(clientId, address);
     if (!comparison.admitted) throw new NotCompared(comparison.retryAfterSeconds);
     const matches = await this.#argon2id.verify(argon2id!, secret);

@@ -37,6 +37,8 @@ export interface Tables {
   grant_policy_scopes: GrantPolicyScopes;
   subject_links: SubjectLinks;
   failed_attempts: FailedAttempts;
+  attempt_counters: AttemptCounters;
+  known_logins: KnownLogins;
   idempotency_keys: IdempotencyKeys;
   outbox: Outbox;
 }
@@ -369,6 +371,20 @@ interface FailedAttempts {
   key: string;
   points: Generated<number>;
   expire: number | null;
+}
+
+interface AttemptCounters {
+  key: Digest;
+  wrong: number;
+  under_way: number;
+  under_way_until: Date;
+  window_ends_at: Date;
+}
+
+interface KnownLogins {
+  account: Digest;
+  place: Digest;
+  expires_at: Date;
 }
 
 interface IdempotencyKeys {

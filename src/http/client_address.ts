@@ -4,14 +4,31 @@ import { BlockList, isIP } from 'node:net';
 
 export type AddressOf = (request: IncomingMessage) => string;
 
-/** `trusted` are addresses and networks, as in `10.0.0.0/8`. A header from anyone else is ignored. */
-export function clientAddress(trusted: readonly string[]): AddressOf {
+/** A header that says where a request came from, and was not believed. */
+export interface IgnoredHeader {
+  /** The address of the connection. */
+  readonly peer: string;
+  readonly header: 'X-Forwarded-For' | 'Forwarded';
+  /** Whether the peer is a trusted proxy: it then sent `Forwarded`, which is never read. */
+  readonly isProxy: boolean;
+}
+
+/**
+ * `trusted` are addresses and networks, as in `10.0.0.0/8`. A header from anyone else is ignored, which `onIgnored`
+ * hears of.
+ */
+export function clientAddress(trusted: readonly string[], onIgnored?: (ignored: IgnoredHeader) => void): AddressOf {
   const isProxy = among(trusted);
   return (request) => {
     const peer = plain(request.socket.remoteAddress ?? '');
-    if (trusted.length === 0 || !isProxy(peer)) return peer;
+    const known = trusted.length > 0 && isProxy(peer);
+    const { 'x-forwarded-for': forwardedFor, forwarded } = request.headers;
+    if (!known && forwardedFor !== undefined) onIgnored?.({ peer, header: 'X-Forwarded-For', isProxy: false });
+    else if (forwardedFor === undefined && forwarded !== undefined)
+      onIgnored?.({ peer, header: 'Forwarded', isProxy: known });
+    if (!known) return peer;
     // each proxy appends whom it heard from: the last one that is no proxy of ours is the client
-    const chain = [request.headers['x-forwarded-for'] ?? '']
+    const chain = [forwardedFor ?? '']
       .flat()
       .join(',')
       .split(',')

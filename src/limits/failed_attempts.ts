@@ -1,7 +1,7 @@
 /**
  * Counts of attempts, kept in Postgres for all nodes together. An attempt is counted before it is looked at, so a
- * hundred at once are a hundred counted attempts; one that was right takes its count back. Every count runs out by
- * itself.
+ * hundred at once are a hundred counted attempts. Every count runs out by itself. Where right attempts must not count,
+ * attempt_limiter.ts does it.
  */
 import { RateLimiterPostgres, RateLimiterRes } from 'rate-limiter-flexible';
 import type pg from 'pg';
@@ -9,7 +9,7 @@ import type { Quota } from '../base/quota.ts';
 import { sha256 } from '../base/secret.ts';
 
 export type Admission =
-  | { readonly admitted: true; /** Call it when the attempt was right. */ forgive(): Promise<void> }
+  | { readonly admitted: true }
   | {
       readonly admitted: false;
       readonly retryAfterSeconds: number;
@@ -60,12 +60,7 @@ export async function countAttempt(counted: readonly Counted[]): Promise<Admissi
       first: refused.consumedPoints === points + 1,
     };
   }
-  return {
-    admitted: true,
-    forgive: async () => {
-      await Promise.all(counted.map(([counter, key]) => counter.reward(key)));
-    },
-  };
+  return { admitted: true };
 }
 
 function resultOf(refused: unknown): RateLimiterRes {

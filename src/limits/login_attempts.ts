@@ -1,59 +1,64 @@
 /**
- * Slows down guessing of passwords, per account and per address, on all nodes together. Attempts are counted before
- * the password is looked at, so a hundred parallel guesses are a hundred counted guesses; a success takes its count
- * back. Nobody can lock an owner out: a limit runs out by itself, and an address from which the owner has logged in
- * before is not held to what others have guessed at the account.
+ * Slows down guessing of passwords without locking out people who have logged in before (ASVS 5.0, 6.1.1 and 6.3.1).
+ *
+ * An attempt from a browser or a network from which its account was logged in to before counts for that account at that
+ * browser or network alone: no stranger can use that up. Any other attempt counts for its account at its network, for
+ * its network, and for its account. One network has 10 wrong attempts at one account in 15 minutes, so it takes three
+ * to reach the limit of an account, and then only people wait who come to it from somewhere new.
  */
-import type { RateLimiterPostgres } from 'rate-limiter-flexible';
-import type pg from 'pg';
-import { countAttempt, createCounter, keyFor, type Admission, type Limit } from './failed_attempts.ts';
+import { type Attempted, AttemptLimiter, type AttemptLimiterSettings, type Counted } from './attempt_limiter.ts';
+import type { Limit } from './attempt_counters.ts';
+import { KnownLogins } from './known_logins.ts';
 import { networkOf } from './network.ts';
 
 /** A person mistypes a few times; a program guesses for ever. */
-const PER_ACCOUNT_AND_ADDRESS: Limit = { points: 5, duration: 60 };
-const PER_ACCOUNT: Limit = { points: 30, duration: 900 };
-const PER_ADDRESS: Limit = { points: 60, duration: 900 };
-const KNOWN_FOR_SECONDS = 30 * 86_400;
+const PER_ACCOUNT_AND_PLACE: readonly Limit[] = [
+  { name: 'login_account_place_minute', wrong: 5, seconds: 60 },
+  { name: 'login_account_place', wrong: 10, seconds: 900 },
+];
+/** Few at once: strangers of one address must not take all places of those whose passwords wait to be looked at. */
+const PER_ADDRESS: Limit = { name: 'login_address', wrong: 60, seconds: 900, atOnce: 10 };
+const PER_ACCOUNT: Limit = { name: 'login_account', wrong: 30, seconds: 900 };
 
-export type LoginAdmission =
-  | (Extract<Admission, { admitted: true }> & {
-      /** Call it when nobody has looked at the password. */
-      takeBack(): Promise<void>;
-    })
-  | Extract<Admission, { admitted: false }>;
+/** From where somebody wants to log in. */
+export interface LoginPlace {
+  readonly address: string;
+  /** What the cookie of a browser says that somebody has logged in with before. */
+  readonly browser?: string | undefined;
+}
 
 export class LoginAttempts {
-  readonly #perAccountAndAddress: RateLimiterPostgres;
-  readonly #perAccount: RateLimiterPostgres;
-  readonly #perAddress: RateLimiterPostgres;
-  /** Not a limit: the addresses from which an account was logged in to. */
-  readonly #known: RateLimiterPostgres;
+  readonly #limiter: AttemptLimiter;
+  readonly #known: KnownLogins;
 
-  constructor(pool: pg.Pool) {
-    this.#perAccountAndAddress = createCounter(pool, 'login_account_address', PER_ACCOUNT_AND_ADDRESS);
-    this.#perAccount = createCounter(pool, 'login_account', PER_ACCOUNT);
-    this.#perAddress = createCounter(pool, 'login_address', PER_ADDRESS);
-    this.#known = createCounter(pool, 'login_known', { points: 1, duration: KNOWN_FOR_SECONDS });
+  constructor(settings: AttemptLimiterSettings) {
+    this.#limiter = new AttemptLimiter(settings);
+    this.#known = new KnownLogins(settings.database, settings.digest);
   }
 
-  /** Counts an attempt for the account that was typed, whether there is such an account or not. */
-  async admit(email: string, address: string): Promise<LoginAdmission> {
-    const account = keyFor(email.trim().toLowerCase());
-    const network = networkOf(address);
-    const both = keyFor(`${account} ${network}`);
-    const admission = await countAttempt([
-      [this.#perAccountAndAddress, both],
-      ...((await this.#known.get(both)) ? [] : [[this.#perAccount, account] as const]),
-      [this.#perAddress, keyFor(network)],
-    ]);
-    if (!admission.admitted) return admission;
-    return {
-      admitted: true,
-      takeBack: admission.forgive,
-      forgive: async () => {
-        await admission.forgive();
-        await this.#known.set(both, 1, KNOWN_FOR_SECONDS);
-      },
-    };
+  /** Looks at a password by `check` once it may, for the account that was typed, whether there is one or not. */
+  async attempt<T>(
+    { email, place, now }: { readonly email: string; readonly place: LoginPlace; readonly now: Date },
+    check: () => Promise<T>,
+    isRight: (outcome: T) => boolean,
+  ): Promise<Attempted<T>> {
+    const account = email.trim().toLowerCase();
+    const network = `network ${networkOf(place.address)}`;
+    // the browser first: it is one person's, and a network may be that of many
+    const places = [...(place.browser === undefined ? [] : [`browser ${place.browser}`]), network];
+    const [known] = await this.#known.among(account, places, now);
+    return this.#limiter.attempt(countedFor(account, network, known), check, isRight);
   }
+
+  /** After a right password: from there the account's owner may always try again. */
+  async remember(email: string, { address, browser }: Required<LoginPlace>, now: Date): Promise<void> {
+    const places = [`browser ${browser}`, `network ${networkOf(address)}`];
+    await this.#known.remember(email.trim().toLowerCase(), places, now);
+  }
+}
+
+function countedFor(account: string, network: string, known: string | undefined): readonly Counted[] {
+  const own = PER_ACCOUNT_AND_PLACE.map((limit) => ({ limit, of: `${known ?? network} ${account}` }));
+  if (known !== undefined) return own;
+  return [{ limit: PER_ADDRESS, of: network }, ...own, { limit: PER_ACCOUNT, of: account }];
 }

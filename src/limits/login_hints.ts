@@ -1,22 +1,21 @@
 /**
  * Slows down a client that hints at people who have no account here (CIBA): it is told so, and could find out who has
- * one. A hint that was right takes its count back, so a client that knows its people is never held up.
+ * one. Only hints at nobody count, so a client that knows its people is never held up.
  */
-import type { RateLimiterPostgres } from 'rate-limiter-flexible';
-import type pg from 'pg';
-import { countAttempt, createCounter, keyFor, type Admission, type Limit } from './failed_attempts.ts';
+import type { Limit } from './attempt_counters.ts';
+import { AttemptLimiter, type Attempted, type AttemptLimiterSettings } from './attempt_limiter.ts';
 
-const PER_CLIENT: Limit = { points: 60, duration: 600 };
+const PER_CLIENT: Limit = { name: 'login_hint_client', wrong: 60, seconds: 600 };
 
 export class LoginHints {
-  readonly #perClient: RateLimiterPostgres;
+  readonly #limiter: AttemptLimiter;
 
-  constructor(pool: pg.Pool) {
-    this.#perClient = createCounter(pool, 'login_hint_client', PER_CLIENT);
+  constructor(settings: AttemptLimiterSettings) {
+    this.#limiter = new AttemptLimiter(settings);
   }
 
-  /** Counts a hint before anybody is looked up; forgive one that was right. */
-  admit(clientId: string): Promise<Admission> {
-    return countAttempt([[this.#perClient, keyFor(clientId)]]);
+  /** Looks somebody up by `find`; a hint is right where it found an account. */
+  attempt<T>(clientId: string, find: () => Promise<T | undefined>): Promise<Attempted<T | undefined>> {
+    return this.#limiter.attempt([{ limit: PER_CLIENT, of: clientId }], find, (found) => found !== undefined);
   }
 }

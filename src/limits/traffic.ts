@@ -1,7 +1,8 @@
 /**
  * How much of a node's time anyone gets. An address pays for each request from its own bucket; a client that has proved
  * itself pays from the client's instead, so that the many clients behind one gateway don't pay for one another, and
- * nobody can use up what is a client's by naming it.
+ * nobody can use up what is a client's by naming it. A client that registered itself pays from both: an address that
+ * registers many clients has one share all the same.
  */
 import type { Quota } from '../base/quota.ts';
 import { EventLoop } from './event_loop.ts';
@@ -17,6 +18,14 @@ export interface TrafficSettings {
   readonly latestMilliseconds: number;
   /** Other processes of this node, which let in the same clients and addresses. */
   readonly others?: Others | undefined;
+}
+
+/** A client that has proved itself. */
+export interface ProvenClient {
+  readonly clientId: string;
+  /** Whether it registered itself, so that no admin of this server has looked at it. */
+  readonly selfRegistered: boolean;
+  readonly address: string;
 }
 
 export interface Refusal {
@@ -66,11 +75,15 @@ export class Traffic {
     return this.#addresses.look(networkOf(address), performance.now()).admitted;
   }
 
-  /** For a client that has proved itself. */
-  refusesClient(clientId: string): Refusal | undefined {
-    if (this.#turns.full(clientId))
+  refusesClient(client: ProvenClient): Refusal | undefined {
+    const now = performance.now();
+    if (client.selfRegistered) {
+      const refusal = this.#refusal('address', this.#addresses.take(networkOf(client.address), now));
+      if (refusal) return refusal;
+    }
+    if (this.#turns.full(shareOf(client)))
       return this.#refusal('client', { admitted: false, retryAfterSeconds: 1, first: false });
-    return this.#refusal('client', this.#clients.take(clientId, performance.now()));
+    return this.#refusal('client', this.#clients.take(client.clientId, now));
   }
 
   /** For somebody who names a client that has used up what it may: whether it is the client will be seen another time. */
@@ -89,12 +102,12 @@ export class Traffic {
   }
 
   /** A client that has proved itself begins with what costs time: at once, or when it is its turn. It must `leave`. */
-  turn(clientId: string): Promise<void> | undefined {
-    return this.#turns.take(clientId, performance.now());
+  turn(client: ProvenClient): Promise<void> | undefined {
+    return this.#turns.take(shareOf(client), performance.now());
   }
 
-  leave(clientId: string): void {
-    this.#turns.leave(clientId, performance.now());
+  leave(client: ProvenClient): void {
+    this.#turns.leave(shareOf(client), performance.now());
   }
 
   /** Refusals of a row are answered a little later: whoever asks again as soon as it is answered then asks less. */
@@ -114,15 +127,16 @@ export class Traffic {
     });
   }
 
-  /** A client has proved itself while it was answered: it pays, and its address gets back what it has paid. */
-  charge(clientId: string, address: string): void {
+  /** A client has proved itself while it was answered: it pays, and its address gets back what it alone should pay. */
+  charge({ clientId, selfRegistered, address }: ProvenClient): void {
     this.#clients.pay(clientId, performance.now());
-    this.#addresses.giveBack(networkOf(address));
+    if (!selfRegistered) this.#addresses.giveBack(networkOf(address));
   }
 
   /** The client will pay elsewhere for the same request. */
-  giveBack(clientId: string): void {
+  giveBack({ clientId, selfRegistered, address }: ProvenClient): void {
     this.#clients.giveBack(clientId);
+    if (selfRegistered) this.#addresses.giveBack(networkOf(address));
   }
 
   /** What a client has left, once that is less than half: until then it is no news, and would be paid at every token. */
@@ -151,4 +165,10 @@ export class Traffic {
     const { quota } = whose === 'client' ? this.#clients : this.#addresses;
     return { status: 429, retryAfterSeconds, quota, first };
   }
+}
+
+/** Whose requests wait for one another: a client's, and those of all clients of one address that registered themselves. */
+function shareOf({ clientId, selfRegistered, address }: ProvenClient): string {
+  // no client has a space in its name
+  return selfRegistered ? `self-registered ${networkOf(address)}` : clientId;
 }

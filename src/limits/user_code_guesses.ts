@@ -1,34 +1,48 @@
 /**
- * Slows down guessing of user codes (RFC 8628, 5.1): per browser session, per address, and for everybody together. A
- * code is one of 20^8 and lives ten minutes. With 1,000 guesses in that time, and as many devices that wait, somebody
- * finds any code at all once in some 25,000 such spans.
+ * Slows down guessing of user codes (RFC 8628, 5.1): per browser session, and per account of a person who is logged in,
+ * per network of everybody else. There is no limit for all together: it would refuse right codes for wrong ones of
+ * others. So the codes themselves must be too many: 10 letters of 20 are 20^10, about 1.0e13 (43 bits), for 10 minutes.
+ * Guesses from 100,000 networks at once are 2 million in that time, about 3,300 a second. They find a given code with
+ * the probability 2.0e-7; if 1,000 devices wait all the time, they find any of them once in 5,100 such spans, or 36
+ * days of that traffic, and win no account: they connect a device of somebody else to an account of their own.
  */
-import type { RateLimiterPostgres } from 'rate-limiter-flexible';
-import type pg from 'pg';
-import { countAttempt, createCounter, keyFor, type Admission, type Limit } from './failed_attempts.ts';
+import type { Limit } from './attempt_counters.ts';
+import { AttemptLimiter, type Attempted, type AttemptLimiterSettings } from './attempt_limiter.ts';
 import { networkOf } from './network.ts';
 
-const PER_SESSION: Limit = { points: 10, duration: 600 };
-const PER_ADDRESS: Limit = { points: 50, duration: 600 };
-const ALL: Limit = { points: 1_000, duration: 600 };
+const PER_SESSION: Limit = { name: 'user_code_session', wrong: 10, seconds: 600 };
+const PER_ACCOUNT: Limit = { name: 'user_code_account', wrong: 20, seconds: 600 };
+const PER_ADDRESS: Limit = { name: 'user_code_address', wrong: 20, seconds: 600 };
+
+/** Who enters a code. */
+export interface Guesser {
+  readonly session: string;
+  /** Set where somebody is logged in: what others behind the same address guess is then no matter. */
+  readonly accountId: string | undefined;
+  readonly address: string;
+}
 
 export class UserCodeGuesses {
-  readonly #perSession: RateLimiterPostgres;
-  readonly #perAddress: RateLimiterPostgres;
-  readonly #all: RateLimiterPostgres;
+  readonly #limiter: AttemptLimiter;
 
-  constructor(pool: pg.Pool) {
-    this.#perSession = createCounter(pool, 'user_code_session', PER_SESSION);
-    this.#perAddress = createCounter(pool, 'user_code_address', PER_ADDRESS);
-    this.#all = createCounter(pool, 'user_code_all', ALL);
+  constructor(settings: AttemptLimiterSettings) {
+    this.#limiter = new AttemptLimiter(settings);
   }
 
-  /** Counts a guess before anything is looked up; forgive one that was right. */
-  admit(session: string, address: string): Promise<Admission> {
-    return countAttempt([
-      [this.#perSession, keyFor(session)],
-      [this.#perAddress, keyFor(networkOf(address))],
-      [this.#all, 'all'],
-    ]);
+  /** Looks a code up by `find` once that may be; a guess is right where it found a device that waits. */
+  attempt<T>(
+    { session, accountId, address }: Guesser,
+    find: () => Promise<T | undefined>,
+  ): Promise<Attempted<T | undefined>> {
+    return this.#limiter.attempt(
+      [
+        { limit: PER_SESSION, of: session },
+        accountId === undefined
+          ? { limit: PER_ADDRESS, of: networkOf(address) }
+          : { limit: PER_ACCOUNT, of: accountId },
+      ],
+      find,
+      (found) => found !== undefined,
+    );
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The login itself. An attempt is counted before the password is looked at; a wrong password, an unknown and a
+ * The login itself. An attempt takes its place in the limits before the password is looked at; a wrong password, an unknown and a
  * disabled account get the same answer in the same time; the true reason is in the audit trail only.
  */
 import type { Context } from 'koa';
@@ -9,6 +9,7 @@ import { acrOf } from '../accounts/authentication_context.ts';
 import { readForm } from '../http/form_body.ts';
 import { requestOf } from '../http/request_context.ts';
 import { isOwnPages, resumeWith, stepPath, type Step } from './interaction.ts';
+import { knownBrowser, rememberBrowser } from './known_browser.ts';
 import { originOf, type LoginRoom } from './room.ts';
 import { demandsOtherAccount, describeLoginDemand, describeWait } from './wording.ts';
 
@@ -51,14 +52,15 @@ export async function submitLogin(room: LoginRoom, ctx: Context, step: Step): Pr
     });
   }
   const { email, password } = form.data;
-  const admission = await room.attempts.admit(email, requestOf(ctx).address);
-  if (!admission.admitted) return refuseForNow(room, ctx, step, { email, remember }, admission.retryAfterSeconds);
+  const { address, now } = requestOf(ctx);
+  const attempted = await room.attempts.attempt(
+    { email, place: { address, browser: knownBrowser(room, ctx) }, now },
+    () => room.passwords.check(email, password),
+    ({ account }) => account !== undefined,
+  );
+  if (!attempted.admitted) return refuseForNow(room, ctx, step, { email, remember }, attempted.retryAfterSeconds);
 
-  const outcome = await room.passwords.check(email, password).catch(async (error: unknown) => {
-    // nobody has looked at the password
-    await admission.takeBack();
-    throw error;
-  });
+  const outcome = attempted.result;
   if (!outcome.account) {
     const { reason, accountId } = outcome;
     const { clientId } = step;
@@ -72,7 +74,7 @@ export async function submitLogin(room: LoginRoom, ctx: Context, step: Step): Pr
     // 401 tells password managers not to keep this one; no WWW-Authenticate, as no HTTP scheme would get anyone in
     return show(room, ctx, step, 401, { email, remember, problem: WRONG });
   }
-  await admission.forgive();
+  await room.attempts.remember(email, { address, browser: rememberBrowser(room, ctx) }, now);
   await finish(room, ctx, step, outcome.account.accountId, remember);
 }
 

@@ -77,6 +77,9 @@ function expiredAt(now: Date): readonly Expired[] {
     { table: 'idempotency_keys', by: sql`created_at`, before: before(DAY_SECONDS) },
     { table: 'outbox', by: expiry, before: now, only: sql`failed_at is not null` },
     { table: 'failed_attempts', by: sql`expire`, before: now.getTime() },
+    // attempts may be under way for a moment longer than the window in which they began
+    { table: 'attempt_counters', by: sql`window_ends_at`, before: before(60) },
+    { table: 'known_logins', by: expiry, before: now },
     { table: 'initial_access_tokens', by: expiry, before: before(INITIAL_ACCESS_TOKENS_KEPT_SECONDS) },
     { table: 'client_secrets', by: sql`least(ended_at, expires_at)`, before: before(ENDED_SECRETS_KEPT_SECONDS) },
   ];

@@ -84,17 +84,18 @@ async function accountHintedAt(
   { oidc }: KoaContextWithOIDC,
   hint: string,
 ): Promise<string | undefined> {
-  const admission = await loginHints.admit(oidc.client!.clientId);
-  if (!admission.admitted) throw new AskedTooOften('too many hints at nobody', admission.retryAfterSeconds);
-  if (!LOGIN_HINT.test(hint)) return undefined;
+  const { clientId } = oidc.client!;
   // an id that all clients have in common is nothing that one with pairwise subjects has or may learn to be right
   const takesIds = recordOf(oidc.client!).metadata.subject_type !== 'pairwise';
-  const account = hint.includes('@')
-    ? await findAccountByEmail(database, hint.trim().toLowerCase())
-    : takesIds && (await findAccount(database, hint));
-  if (!account || account.disabledAt) return undefined;
-  await admission.forgive();
-  return account.accountId;
+  const hinted = await loginHints.attempt(clientId, async () => {
+    if (!LOGIN_HINT.test(hint)) return undefined;
+    const account = hint.includes('@')
+      ? await findAccountByEmail(database, hint.trim().toLowerCase())
+      : takesIds && (await findAccount(database, hint));
+    return account && !account.disabledAt ? account.accountId : undefined;
+  });
+  if (!hinted.admitted) throw new AskedTooOften('too many hints at nobody', hinted.retryAfterSeconds);
+  return hinted.result;
 }
 
 /** What was signed is asked once: a request object that comes again, on whichever node, is somebody else's copy. */

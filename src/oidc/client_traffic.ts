@@ -5,10 +5,11 @@
  */
 import { errors, type KoaContextWithOIDC } from 'oidc-provider';
 import type { AuditEvent } from '../audit/events.ts';
+import type { Client } from '../clients/client.ts';
 import { quotaHeaders, refusalBody, refusalHeaders } from '../http/admission.ts';
-import { requestOf } from '../http/request_context.ts';
+import { requestOf, type RequestContext } from '../http/request_context.ts';
 import type { Remaining } from '../limits/token_buckets.ts';
-import type { Refusal, Traffic } from '../limits/traffic.ts';
+import type { ProvenClient, Refusal, Traffic } from '../limits/traffic.ts';
 import { note, notesOf } from './notes.ts';
 
 /** Where clients prove themselves. */
@@ -39,12 +40,17 @@ export function refuseSpent(traffic: Traffic, ctx: KoaContextWithOIDC | undefine
   throw new TooManyRequests(refusal);
 }
 
+/** The client of a request as limits know it. */
+export function provenClient({ clientId, registration }: Client, { address }: RequestContext): ProvenClient {
+  return { clientId, selfRegistered: registration !== null, address };
+}
+
 /** After the answer: who proved to be a client pays as that client. */
-export function chargeClient(traffic: Traffic, ctx: KoaContextWithOIDC): void {
-  const { client, route } = ctx.oidc;
-  if (!client || client.tokenEndpointAuthMethod === 'none' || !AUTHENTICATED_ROUTES.has(route)) return;
+export function chargeClient(traffic: Traffic, ctx: KoaContextWithOIDC, client: Client | undefined): void {
+  if (!client || client.metadata.token_endpoint_auth_method === 'none') return;
+  if (!AUTHENTICATED_ROUTES.has(ctx.oidc.route)) return;
   if (notesOf(ctx).refusal?.error === 'invalid_client' || ctx.status === 429) return;
-  traffic.charge(client.clientId, requestOf(ctx).address);
+  traffic.charge(provenClient(client, requestOf(ctx)));
   const remaining = traffic.remaining(client.clientId);
   if (remaining) ctx.set(remainingHeaders(remaining));
 }

@@ -49,7 +49,9 @@ export interface DevicePages {
   readonly renderError: NonNullable<Configuration['renderError']>;
 }
 
-const CODE_LENGTH = 8;
+/** How many letters, and why: limits/user_code_guesses.ts. */
+const CODE_MASK = '*****-*****';
+const HALF_OF_CODE = CODE_MASK.indexOf('-');
 
 class TooManyGuesses extends errors.OIDCProviderError {
   readonly retryAfterSeconds: number;
@@ -66,7 +68,7 @@ export function deviceFlow({ pages, policy }: { pages: DevicePages; policy: Reso
   return {
     enabled: true,
     charset: 'base-20',
-    mask: '****-****',
+    mask: CODE_MASK,
     // an address and a user agent prove nothing to a person, and somebody would have to look after them
     deviceInfo: () => ({}),
     userCodeInputSource: (ctx, _form, out, error) => enterCode(pages, ctx, out, error),
@@ -113,17 +115,17 @@ async function withSession(provider: Provider, ctx: ParameterizedContext, next: 
 }
 
 async function guess<T>(ctx: KoaContextWithOIDC, guesses: UserCodeGuesses, find: () => Promise<T | undefined>) {
-  const admission = await guesses.admit(ctx.oidc.session!.uid, requestOf(ctx).address);
-  if (!admission.admitted) {
-    const { retryAfterSeconds } = admission;
+  const { uid: session, accountId } = ctx.oidc.session!;
+  const { address } = requestOf(ctx);
+  const guessed = await guesses.attempt({ session, accountId, address }, find);
+  if (!guessed.admitted) {
+    const { retryAfterSeconds } = guessed;
     const details = { retry_after_seconds: retryAfterSeconds };
     note(ctx, { event: 'device.throttled', outcome: 'refused', details });
     throw new TooManyGuesses(retryAfterSeconds);
   }
-  const code = await find();
-  if (code) await admission.forgive();
-  else note(ctx, { event: 'device.guessed', outcome: 'refused' });
-  return code;
+  if (!guessed.result) note(ctx, { event: 'device.guessed', outcome: 'refused' });
+  return guessed.result;
 }
 
 /** Whether the person decides about a code that this browser was shown. Without having seen it, nobody decides. */
@@ -195,5 +197,6 @@ function formOf({ oidc }: KoaContextWithOIDC): Pick<DeviceForm, 'action' | 'xsrf
 /** In capitals and in two halves, however it was typed. */
 function spell(typed: string): string {
   const letters = typed.toUpperCase().replaceAll(/[^A-Z0-9]/g, '');
-  return letters.length === CODE_LENGTH ? `${letters.slice(0, 4)}-${letters.slice(4)}` : letters;
+  if (letters.length !== 2 * HALF_OF_CODE) return letters;
+  return `${letters.slice(0, HALF_OF_CODE)}-${letters.slice(HALF_OF_CODE)}`;
 }

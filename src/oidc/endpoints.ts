@@ -20,6 +20,7 @@ import { answerRefusal } from './late_refusal.ts';
 import { noteReuse, notesOf, originOf, undelivered } from './notes.ts';
 import { ownPageOf } from './own_login.ts';
 import { type ProviderPages } from './provider.ts';
+import { recordOf } from './registered_clients.ts';
 import { asRefusal, commitTogether, LostRace } from './request_writes.ts';
 import { METHODS, ROUTES } from './routes.ts';
 import { INTROSPECTION_JWT } from './signed_introspection.ts';
@@ -85,7 +86,7 @@ export class Endpoints {
       ctx.redirect(ownPage);
     }
     await this.#report(context);
-    chargeClient(this.#settings.traffic, context);
+    chargeClient(this.#settings.traffic, context, context.oidc.client && recordOf(context.oidc.client));
     if (context.oidc.route === 'discovery') omitEmpty(ctx);
     if (ctx.path === ROUTES.jwks && ctx.status === 200) this.#cacheable(ctx);
     // which has no parameters (RFC 9701, 10.3); the library adds a charset

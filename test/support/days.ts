@@ -16,6 +16,7 @@ const PARTS = 2;
 /** Where rows come and go. */
 const WITH_COMINGS_AND_GOINGS = [
   'artifacts',
+  'attempt_counters',
   'audit_links',
   'backchannel_requests',
   'changes',

@@ -262,7 +262,7 @@ function requests(
     'the account page': () => person.fetch(`${url}/account`, HTML),
     logout: () => person.fetch(`${url}/logout`, HTML),
     'a device': post('/device_authorization', { client_id: device.client_id, scope: 'openid' }),
-    'the device page': () => person.fetch(`${url}/device?user_code=BCDF-GHJK`, HTML),
+    'the device page': () => person.fetch(`${url}/device?user_code=BCDFG-HJKLM`, HTML),
     'a backchannel request': post(
       '/backchannel_authentication',
       { scope: 'openid', login_hint: gatehouse.account.email },

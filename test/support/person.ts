@@ -16,6 +16,8 @@ export interface PersonOptions {
   readonly decision?: 'allow' | 'deny';
   /** Whether the consent is remembered beyond the session. */
   readonly remember?: boolean;
+  /** The address that a trusted proxy reports this person's requests from. */
+  readonly address?: string;
 }
 
 interface Cookie {
@@ -43,6 +45,8 @@ export class Person {
   async fetch(url: string | URL, init: RequestInit = {}): Promise<Response> {
     const { pathname, href } = new URL(url);
     const headers = new Headers(init.headers);
+    const { address } = this.#options;
+    if (address !== undefined && !headers.has('x-forwarded-for')) headers.set('x-forwarded-for', address);
     const cookies = [...this.cookies].filter(([, { path }]) => path === '/' || pathname.startsWith(path));
     if (cookies.length > 0) headers.set('cookie', cookies.map(([name, { value }]) => `${name}=${value}`).join('; '));
     const response = await fetch(href, { ...init, headers, redirect: 'manual' });

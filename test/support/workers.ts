@@ -123,7 +123,7 @@ function lineAbout(server: Server, requestId: string): LogLine | undefined {
 }
 
 /** The sum of a counter's values at /metrics. */
-export async function countedAt(server: Server, name: string, label = ''): Promise<number> {
+export async function countedAt(server: Pick<Server, 'managementUrl'>, name: string, label = ''): Promise<number> {
   const answer = await (await fetch(`${server.managementUrl}/metrics`)).text();
   const lines = answer.split('\n').filter((line) => line.startsWith(name) && line.includes(label));
   return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);

@@ -16,9 +16,9 @@ import { isUnavailable } from '../../db/connection.ts';
 import { refusalBody, refusalHeaders } from '../../http/admission.ts';
 import type { Metrics } from '../../http/metrics.ts';
 import type { OpenRequest, RequestContext } from '../../http/request_context.ts';
-import type { Refusal, Traffic } from '../../limits/traffic.ts';
+import type { ProvenClient, Refusal, Traffic } from '../../limits/traffic.ts';
 import type { Logger } from '../../log.ts';
-import { clientThrottled, remainingHeaders } from '../client_traffic.ts';
+import { clientThrottled, provenClient, remainingHeaders } from '../client_traffic.ts';
 import { answerUnavailable } from '../unavailable.ts';
 import { leanBodyBytes, type LeanCredentials } from './request.ts';
 
@@ -150,11 +150,12 @@ export class LeanFront {
     const context = open(request);
     const client = await this.#authenticate(path, asked, context);
     if (!client) return false;
-    const refusal = traffic.refusesClient(client.clientId);
+    const proven = provenClient(client, context);
+    const refusal = traffic.refusesClient(proven);
     if (refusal) await this.#refuse(response, { client, refusal, context });
-    else if (!(await this.#say(response, { path, client, asked, context }))) {
+    else if (!(await this.#say(response, { path, client, proven, asked, context }))) {
       // it pays on the ordinary path
-      traffic.giveBack(client.clientId);
+      traffic.giveBack(proven);
       return false;
     }
     this.#answers++;
@@ -176,6 +177,8 @@ export class LeanFront {
     const client = known ?? (await clients.find(asked.clientId));
     if (!client || client.revokedAt || client.metadata.token_endpoint_auth_method !== asked.method) return undefined;
     if (!this.#isPlain(client) || !path.serves(client, asked)) return undefined;
+    // it pays from its address, too; the ordinary path refuses it
+    if (client.registration && !traffic.addressHasLeft(address)) return undefined;
     const secret = await verifier.verify(client, { secret: asked.clientSecret, address }, now);
     if (!secret) return undefined;
     uses.note(secret.secretId, now);
@@ -191,10 +194,10 @@ export class LeanFront {
     return plain;
   }
 
-  async #say(response: ServerResponse, { path, client, asked, context }: Request): Promise<boolean> {
+  async #say(response: ServerResponse, { path, client, proven, asked, context }: Request): Promise<boolean> {
     const { traffic, log } = this.#settings;
     const headers = this.#headers(context);
-    const turn = traffic.turn(client.clientId);
+    const turn = traffic.turn(proven);
     if (turn) await turn;
     try {
       const body = await path.answer(client, asked, context);
@@ -214,7 +217,7 @@ export class LeanFront {
       if (!unavailable) return false;
       answerUnavailable(response, headers);
     } finally {
-      traffic.leave(client.clientId);
+      traffic.leave(proven);
     }
     return true;
   }
@@ -269,6 +272,7 @@ interface Exchange {
 interface Request {
   readonly path: LeanPath;
   readonly client: ClientWithSecrets;
+  readonly proven: ProvenClient;
   readonly asked: LeanCredentials;
   readonly context: RequestContext;
 }

@@ -74,7 +74,7 @@ export function honestParameters(random: Random, path: string, { target }: Means
     return [
       ['client_id', clientId],
       ['scope', 'openid'],
-      ['user_code', 'BCDF-GHJK'],
+      ['user_code', 'BCDFG-HJKLM'],
       ['xsrf', 'x'],
       ['confirm', 'yes'],
     ];

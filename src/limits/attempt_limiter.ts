@@ -1,0 +1,103 @@
+/**
+ * Lets attempts that may be guesses begin within their limits, on all nodes together. Only wrong attempts count. Where
+ * attempts under way take the places that are left, the next one waits for them: a right attempt is never refused
+ * because others are made at the same moment.
+ */
+import type { Clock } from '../base/clock.ts';
+import type { Quota } from '../base/quota.ts';
+import type { Digest } from '../base/secret.ts';
+import type { Database } from '../db/connection.ts';
+import { AttemptCounters, type Counter, type Limit, type Reservation } from './attempt_counters.ts';
+import { AttemptQueue } from './attempt_queue.ts';
+
+export interface AttemptLimiterSettings {
+  readonly database: Database;
+  /** A keyed digest: e-mail and IP addresses are too few to be kept under one that anybody can compute. */
+  readonly digest: (text: string) => Digest;
+  readonly clock: Clock;
+}
+
+/** What an attempt counts for: a limit, and the account, address or session that it is the limit of. */
+export interface Counted {
+  readonly limit: Limit;
+  readonly of: string;
+}
+
+export type Attempted<T> =
+  | { readonly admitted: true; readonly result: T }
+  | {
+      readonly admitted: false;
+      readonly retryAfterSeconds: number;
+      /** `undefined` where no limit is reached, but too many attempts wait. */
+      readonly quota?: Quota;
+    };
+
+const LONGEST_WAIT_MILLISECONDS = 10_000;
+/** By then those that wait have been looked at. */
+const BUSY_SECONDS = 2;
+
+export class AttemptLimiter {
+  readonly #digest: AttemptLimiterSettings['digest'];
+  readonly #clock: Clock;
+  readonly #counters: AttemptCounters;
+  readonly #queue = new AttemptQueue();
+
+  constructor({ database, digest, clock }: AttemptLimiterSettings) {
+    this.#digest = digest;
+    this.#clock = clock;
+    this.#counters = new AttemptCounters(database);
+  }
+
+  /** Makes an attempt once it may begin. One that throws does not count: its caller learned nothing from it. */
+  async attempt<T>(
+    counted: readonly Counted[],
+    make: () => Promise<T>,
+    isRight: (result: T) => boolean,
+  ): Promise<Attempted<T>> {
+    const counters = counted.map(({ limit, of }) => ({ limit, key: this.#digest(`${limit.name} ${of}`) }));
+    const reservation = await this.#reserve(counters);
+    if (reservation.state !== 'reserved') return this.#refuse(reservation);
+    let outcome: 'right' | 'wrong' = 'right';
+    try {
+      const result = await make();
+      if (!isRight(result)) outcome = 'wrong';
+      return { admitted: true, result };
+    } finally {
+      await this.#counters.settle(counters, outcome, this.#clock());
+      for (const { key } of counters) this.#queue.wake(lineOf(key));
+    }
+  }
+
+  async #reserve(counters: readonly Counter[]): Promise<Reservation> {
+    const began = performance.now();
+    let reservation = await this.#counters.reserve(counters, this.#clock());
+    if (reservation.state !== 'busy') return reservation;
+    const place = this.#queue.join(lineOf(reservation.key));
+    if (!place) return reservation;
+    try {
+      while (reservation.state === 'busy') {
+        const left = LONGEST_WAIT_MILLISECONDS - (performance.now() - began);
+        if (left <= 0) return reservation;
+        await place.turn(left);
+        reservation = await this.#counters.reserve(counters, this.#clock());
+      }
+      return reservation;
+    } finally {
+      place.leave();
+    }
+  }
+
+  #refuse(reservation: Exclude<Reservation, { state: 'reserved' }>): Attempted<never> {
+    if (reservation.state === 'busy') return { admitted: false, retryAfterSeconds: BUSY_SECONDS };
+    const { limit, until } = reservation;
+    return {
+      admitted: false,
+      retryAfterSeconds: Math.max(1, Math.ceil((until.getTime() - this.#clock().getTime()) / 1000)),
+      quota: { name: limit.name, requests: limit.wrong, windowSeconds: limit.seconds },
+    };
+  }
+}
+
+function lineOf(key: Digest): string {
+  return key.toString('base64');
+}

@@ -1,0 +1,37 @@
+/**
+ * A cookie by which a browser is known again at the next login: where somebody has logged in with it, they may try again
+ * whatever others guess at their account, from the same address too (limits/login_attempts.ts). It proves nothing else.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Context } from 'koa';
+import { KNOWN_LOGIN_SECONDS } from '../limits/known_logins.ts';
+import type { LoginRoom } from './room.ts';
+
+/** 32 random bytes, base64url. */
+const VALUE = /^[\w-]{43}$/;
+
+/** `undefined` for a browser without the cookie, or with anything else in its place. */
+export function knownBrowser({ issuer }: LoginRoom, ctx: Context): string | undefined {
+  const value = ctx.cookies.get(nameUnder(issuer), { signed: false });
+  return value !== undefined && VALUE.test(value) ? value : undefined;
+}
+
+/** Sends the cookie, the one that the browser has or a new one, and answers what is in it. */
+export function rememberBrowser(room: LoginRoom, ctx: Context): string {
+  const value = knownBrowser(room, ctx) ?? randomBytes(32).toString('base64url');
+  ctx.cookies.set(nameUnder(room.issuer), value, {
+    path: room.views.path('/interaction'),
+    maxAge: KNOWN_LOGIN_SECONDS * 1000,
+    httpOnly: true,
+    sameSite: 'lax',
+    secure: room.issuer.startsWith('https:'),
+    // the database knows it or it does not: a signature would add nothing
+    signed: false,
+    overwrite: true,
+  });
+  return value;
+}
+
+function nameUnder(issuer: string): string {
+  return `${issuer.startsWith('https:') ? '__Secure-' : ''}gatehouse_known_browser`;
+}
