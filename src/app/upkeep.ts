@@ -3,7 +3,7 @@ import { sql } from 'kysely';
 import { retainedFrom } from '../audit/checkpoints.ts';
 import { dropPartitions, makePartitions } from '../audit/partitions.ts';
 import type { Readiness } from '../http/management.ts';
-import type { Metrics } from '../http/metrics.ts';
+import { countLogLines, type Metrics } from '../http/metrics.ts';
 import { removeExpiredRows } from '../maintenance/expired_rows.ts';
 import type { Job } from '../maintenance/scheduler.ts';
 import { removeUnusedClients } from '../registration/unused_clients.ts';
@@ -51,7 +51,8 @@ export function jobs({ config, database, clock, siblings }: AppSettings, house: 
   }
 }
 
-export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House): void {
+export function showGauges(metrics: Metrics, { pool, linesDropped = () => 0 }: AppSettings, house: House): void {
+  countLogLines(metrics, linesDropped);
   metrics.gauge(
     'gatehouse_outbox_messages_waiting',
     'Messages to clients, of all nodes, that are not delivered yet.',

@@ -2,12 +2,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Config } from '../config.ts';
 import { openDatabase } from '../db/open.ts';
-import { createLog } from '../log.ts';
+import { createNodeLog } from '../log.ts';
 import type { Answering } from './answering.ts';
 import { listenForManagement, sayStarted, stopOnSignal, version, type Management } from './standing_by.ts';
 
 export async function serveAlone(config: Config): Promise<void> {
-  const log = createLog(config.logLevel);
+  const { log, linesDropped, print } = createNodeLog(config.logLevel, config);
   const release = await version();
   // most of a start is loading code: the database gets ready meanwhile
   const [opened, { startAnswering }] = await Promise.all([
@@ -23,7 +23,7 @@ export async function serveAlone(config: Config): Promise<void> {
   let answering: Answering | undefined;
   let management: Management;
   try {
-    answering = await startAnswering({ config, log, opened, bootstrap: !config.production });
+    answering = await startAnswering({ config, log, linesDropped, opened, bootstrap: !config.production });
     management = await listenForManagement(answering.app.management, config, log);
   } catch (error) {
     await answering?.drain(0);
@@ -31,7 +31,7 @@ export async function serveAlone(config: Config): Promise<void> {
     throw error;
   }
   const { welcome, leave, drain } = answering;
-  sayStarted({ config, log, managementPort: management.port, release, welcome });
+  sayStarted({ config, log, print, managementPort: management.port, release, welcome });
   stopOnSignal(opened, log, async () => {
     leave();
     await delay(config.shutdownDelaySeconds * 1000);

@@ -16,6 +16,8 @@ import { letHelpersGiveWay } from './helper_threads.ts';
 export interface AnsweringSettings {
   readonly config: Config;
   readonly log: Logger;
+  /** How many lines of it were dropped. */
+  readonly linesDropped: () => number;
   readonly opened: OpenDatabase;
   /** Whether to make, or find, what development begins with. */
   readonly bootstrap: boolean;
@@ -39,6 +41,7 @@ const TLS_FILES_MILLISECONDS = 10_000;
 export async function startAnswering({
   config,
   log,
+  linesDropped,
   opened,
   bootstrap,
   siblings,
@@ -49,6 +52,7 @@ export async function startAnswering({
     config,
     masterKeys: await loadMasterKeys(config),
     log,
+    linesDropped,
     clock: systemClock,
     clientAuthorities: tlsFiles.authorities,
     siblings,

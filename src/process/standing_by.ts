@@ -37,12 +37,13 @@ export async function version(): Promise<string> {
 export interface Started {
   readonly config: Config;
   readonly log: Logger;
+  readonly print: (text: string) => void;
   readonly managementPort: number;
   readonly release: string;
   readonly welcome: string | undefined;
 }
 
-export function sayStarted({ config, log, managementPort, release, welcome }: Started): void {
+export function sayStarted({ config, log, print, managementPort, release, welcome }: Started): void {
   log.info(
     {
       issuer: config.issuer,
@@ -57,7 +58,7 @@ export function sayStarted({ config, log, managementPort, release, welcome }: St
     'gatehouse.started',
   );
   log.flush();
-  if (welcome !== undefined) process.stdout.write(welcome);
+  if (welcome !== undefined) print(welcome);
 }
 
 /**
