@@ -1,5 +1,6 @@
 /** Entries and the link that covers them, as rows. */
-import { storableJson, type Reader } from '../db/connection.ts';
+import { storableJson, type Reader, type Tx } from '../db/connection.ts';
+import { Unavailable } from '../base/unavailable.ts';
 import { PreparedStatement } from '../db/prepared.ts';
 import type { AuditKeys } from './audit_keys.ts';
 import type { Batch } from './chain.ts';
@@ -19,13 +20,27 @@ const INSERT_BATCH = new PreparedStatement(
     from jsonb_to_recordset($8::jsonb) as b(stream uuid, sequence bigint,
       occurred_at timestamptz, event text, outcome text, actor jsonb, account_id text, client_id text, address text,
       request_id text, details jsonb)`,
+  notWritten,
 );
 
-export async function insertBatch(database: Reader, { text, link, hashes, hash }: Batch, keys: Seals): Promise<void> {
+export async function insertBatch(database: Reader, batch: Batch, keys: Seals): Promise<void> {
+  await INSERT_BATCH.execute(database, ...parameters(batch, keys));
+}
+
+/** The same as part of a transaction, which fails with `notWritten` where it can't be done. */
+export async function insertBatchIn(tx: Tx, batch: Batch, keys: Seals): Promise<void> {
+  await INSERT_BATCH.sendIn(tx, ...parameters(batch, keys));
+}
+
+/** Whatever the reason, what is not on record is not done; it may work again in a moment. */
+export function notWritten(cause: unknown): Unavailable {
+  return new Unavailable('The audit trail can not be written.', { cause });
+}
+
+function parameters({ text, link, hashes, hash }: Batch, keys: Seals): unknown[] {
   const previous = link.previous && Buffer.from(link.previous, 'base64url');
   const { stream, number, first, begins_at } = link;
-  const seal = keys.seal(hash);
-  await INSERT_BATCH.execute(database, stream, number, previous, first, begins_at, hashes, seal, storableJson(text));
+  return [stream, number, previous, first, begins_at, hashes, keys.seal(hash), storableJson(text)];
 }
 
 /**

@@ -16,7 +16,7 @@ import { DAY_SECONDS, type Clock } from '../base/clock.ts';
 import { Unavailable } from '../base/unavailable.ts';
 import { isAway, storable, type Database, type Tx } from '../db/connection.ts';
 import { afterCommit } from '../db/transaction.ts';
-import { insertBatch, type Seals } from './batch_rows.ts';
+import { insertBatch, insertBatchIn, notWritten, type Seals } from './batch_rows.ts';
 import { BATCH_LIMIT, Stream, type Batch, type Draft, type Entry, type Head } from './chain.ts';
 import type { AuditEvent, Origin } from './events.ts';
 import type { HeldEntries } from './held.ts';
@@ -100,7 +100,7 @@ export class AuditTrail {
     const stream = this.#ofTransactions.get(tx) ?? new Stream(this.#settings.clock());
     this.#ofTransactions.set(tx, stream);
     const batch = stream.append([first, ...rest]);
-    await insertBatch(tx, batch, this.#settings.keys).catch((error: unknown) => Promise.reject(notWritten(error)));
+    await insertBatchIn(tx, batch, this.#settings.keys);
     afterCommit(tx, () => this.#isWritten(batch));
   }
 
@@ -230,11 +230,6 @@ export class AuditTrail {
 /** A token that a client gets for itself. A refusal is not worth the room, nor may it fill it. */
 function mayWait({ event, account_id, details }: Draft): boolean {
   return event === 'token.issued' && account_id === null && details['grant_type'] === 'client_credentials';
-}
-
-/** Whatever the reason, what is not on record is not done; it may work again in a moment. */
-function notWritten(cause: unknown): Unavailable {
-  return new Unavailable('The audit trail can not be written.', { cause });
 }
 
 function storableName(name: string | undefined): string | null {

@@ -42,6 +42,8 @@ export function createPool(settings: PoolSettings): pg.Pool {
     // Bounds how long a change can stay uncommitted, which is what the change log's readers rely on.
     idle_in_transaction_session_timeout: 10_000,
     application_name: 'gatehouse',
+    // statements that need no answer share a round trip (pipeline.ts)
+    pipeline: true,
     types,
   });
   pool.on('error', onIdleError);

@@ -130,7 +130,15 @@ export class Cluster {
   }
 }
 
-/** TCP in front of the cluster's socket. */
+/** In what a node asks again and again, whatever it is asked itself. */
+const BY_ITSELF = [
+  'transaction_read_only',
+  'from "changes"',
+  'from outbox',
+  'update client_secrets s set last_used_at',
+];
+
+/** TCP in front of the socket of a cluster, or of any other PostgreSQL. */
 export class Way {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
@@ -138,31 +146,41 @@ export class Way {
   #delay = 0;
   #shut = false;
   #mute = false;
+  #roundTrips = 0;
 
-  private constructor(cluster: Cluster) {
+  private constructor(cluster: Pick<Cluster, 'url'>) {
     const { searchParams, port } = new URL(cluster.url);
     const path = `${searchParams.get('host')}/.s.PGSQL.${port || '5432'}`;
     this.#server = createServer((inside) => {
       if (this.#shut) return void inside.destroy();
       const outside = createConnection(path);
+      this.#count(inside, outside);
       this.#join(inside, outside, () => false);
       this.#join(outside, inside, () => this.#mute);
     });
   }
 
-  static async to(cluster: Cluster): Promise<Way> {
+  static async to(cluster: Pick<Cluster, 'url'>): Promise<Way> {
     const way = new Way(cluster);
     way.#server.listen(0, '127.0.0.1');
     await once(way.#server, 'listening');
     return way;
   }
 
-  url(cluster: Cluster): string {
+  url(cluster: Pick<Cluster, 'url'>): string {
     const url = new URL(cluster.url);
     url.search = '';
     url.hostname = '127.0.0.1';
     url.port = String((this.#server.address() as AddressInfo).port);
     return url.href;
+  }
+
+  /**
+   * How often a node has asked something and waited for the answer, without what it does by itself: its looks at whether
+   * the database is there, and what it reads of the change log. It can be told while answers are late: what is sent until the first of them arrives is one round trip.
+   */
+  get roundTrips(): number {
+    return this.#roundTrips;
   }
 
   /** Nothing is closed, and nothing arrives. */
@@ -199,6 +217,16 @@ export class Way {
 
   #end(): void {
     for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #count(inside: Socket, outside: Socket): void {
+    let answered = true;
+    inside.on('data', (bytes) => {
+      if (answered && !BY_ITSELF.some((words) => bytes.includes(words))) this.#roundTrips++;
+      answered = false;
+    });
+    // as late as the node hears of it
+    outside.on('data', () => void setTimeout(() => (answered = true), this.#delay === Infinity ? 0 : this.#delay));
   }
 
   #join(from: Socket, to: Socket, isLost: () => boolean): void {

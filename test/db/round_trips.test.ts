@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it, type TestContext } from 'node:test';
+import { Way } from '../support/cut_off.ts';
+import { cloneDatabase, type TestDatabase } from '../support/database.ts';
+import { postForm, requestToken, startGatehouse, type OwnGatehouse } from '../support/gatehouse.ts';
+import { registerClient, type RegisteredClient } from '../support/operator.ts';
+
+/** Long enough that a busy machine sends all that belongs together before the first answer arrives. */
+const LATE_MILLISECONDS = 60;
+/** Without the change log, which a call reads once at its end. */
+const AT_MOST = 4;
+
+describe('the database is asked and waited for at most five times while a node', () => {
+  let database: TestDatabase;
+  let way: Way;
+  let gatehouse: OwnGatehouse;
+  let token = '';
+  let client: RegisteredClient;
+  before(async () => {
+    database = await cloneDatabase();
+    way = await Way.to(database);
+    gatehouse = await startGatehouse({
+      databaseUrl: way.url(database),
+      withoutNotify: true,
+    });
+    token = await gatehouse.adminToken();
+    client = await registerClient(gatehouse);
+    // until the node knows the caller, the keys and the client, and has connections open
+    await Promise.all([1, 2, 3, 4].map(() => call('GET', `/clients/${client.client_id}`)));
+    await call('POST', '/clients', newClient(), { 'idempotency-key': 'first' });
+    await requestToken(gatehouse.url, client);
+  });
+  after(async () => {
+    await gatehouse?.stop();
+    way.close();
+    await database.drop();
+  });
+
+  const call = async (method: string, path: string, body?: object, headers = {}): Promise<unknown> => {
+    const response = await fetch(`${gatehouse.adminUrl}/admin/v1${path}`, {
+      method,
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', ...headers },
+      ...(body && { body: JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    assert.ok(response.ok, text);
+    return JSON.parse(text);
+  };
+  const newClient = () => ({
+    client_name: 'Reports',
+    grant_types: ['client_credentials'],
+    resources: [{ resource: gatehouse.demo.resource, scopes: gatehouse.demo.scope.split(' ') }],
+  });
+
+  async function counted(test: TestContext, work: () => Promise<unknown>): Promise<void> {
+    way.slowDown(LATE_MILLISECONDS);
+    const before = way.roundTrips;
+    const began = performance.now();
+    await work().finally(() => way.slowDown(0));
+    const roundTrips = way.roundTrips - before;
+    test.diagnostic(`${roundTrips} round trips, ${Math.round(performance.now() - began)} ms`);
+    assert.ok(roundTrips > 0 && roundTrips <= AT_MOST, `There were ${roundTrips}.`);
+  }
+
+  it('registers a client (FIELD-H4)', (test) => counted(test, () => call('POST', '/clients', newClient())));
+
+  it('registers a client with an Idempotency-Key (FIELD-H4)', (test) =>
+    counted(test, () => call('POST', '/clients', newClient(), { 'idempotency-key': 'once' })));
+
+  it('gives a client another secret (FIELD-H4)', (test) =>
+    counted(test, () => call('POST', `/clients/${client.client_id}/secrets`, { overlap_seconds: 3_600 })));
+
+  it('ends a JWT access token (FIELD-H4)', async (test) => {
+    const ended = await requestToken(gatehouse.url, client);
+    await counted(test, async () => {
+      const answer = await postForm(`${gatehouse.url}/revoke`, { token: ended }, client);
+      assert.equal(answer.status, 200, await answer.text());
+    });
+  });
+
+  it('changes a client (FIELD-H4)', (test) =>
+    counted(test, () => call('PATCH', `/clients/${client.client_id}`, { client_name: 'Weekly reports' })));
+
+  it('revokes and restores a client (FIELD-H4)', async (test) => {
+    await counted(test, () => call('POST', `/clients/${client.client_id}/revoke`, { reason: 'It leaked' }));
+    await counted(test, () => call('POST', `/clients/${client.client_id}/restore`));
+  });
+
+  it('deletes a client (FIELD-H4)', (test) =>
+    counted(test, async () => {
+      const response = await fetch(`${gatehouse.adminUrl}/admin/v1/clients/${client.client_id}`, {
+        method: 'DELETE',
+        headers: { authorization: `Bearer ${token}` },
+      });
+      assert.equal(response.status, 204, await response.text());
+    }));
+});
