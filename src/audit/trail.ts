@@ -14,8 +14,9 @@
  */
 import { DAY_SECONDS, type Clock } from '../base/clock.ts';
 import { Unavailable } from '../base/unavailable.ts';
-import { isAway, storable, type Database, type Tx } from '../db/connection.ts';
+import { isAway, isLate, storable, type Database, type Tx } from '../db/connection.ts';
 import { afterCommit } from '../db/transaction.ts';
+import { Backlog } from './backlog.ts';
 import { insertBatch, insertBatchIn, notWritten, type Seals } from './batch_rows.ts';
 import { BATCH_LIMIT, Stream, type Batch, type Draft, type Entry, type Head } from './chain.ts';
 import type { AuditEvent, Origin } from './events.ts';
@@ -47,6 +48,8 @@ export interface TrailSettings {
 }
 
 interface Waiting {
+  /** By `performance.now()`. */
+  readonly since: number;
   readonly drafts: readonly Draft[];
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
@@ -64,6 +67,7 @@ export class AuditTrail {
   readonly #queue: Waiting[] = [];
   /** Lanes that nothing is being written in, each with its stream, if it has begun one. */
   readonly #free: (Stream | undefined)[] = Array.from({ length: LANES }, () => undefined);
+  readonly #backlog = new Backlog();
   #flushing = false;
   readonly #ofTransactions = new WeakMap<Tx, Stream>();
   readonly #written = new Map<string, Head>();
@@ -80,7 +84,8 @@ export class AuditTrail {
     if (events.length === 0) return Promise.resolve();
     const drafts = events.map((event) => this.#draft(origin, event));
     return new Promise((resolve, reject) => {
-      this.#queue.push({ drafts, resolve, reject });
+      this.#backlog.refuseLate(this.#queue[0]?.since);
+      this.#queue.push({ since: performance.now(), drafts, resolve, reject });
       this.#flush();
     });
   }
@@ -97,6 +102,7 @@ export class AuditTrail {
   ): Promise<void> {
     const [first, ...rest] = records.map(({ origin, event }) => this.#draft(origin, event));
     if (!first) return;
+    this.#backlog.refuseLate(this.#queue[0]?.since);
     const stream = this.#ofTransactions.get(tx) ?? new Stream(this.#settings.clock());
     this.#ofTransactions.set(tx, stream);
     const batch = stream.append([first, ...rest]);
@@ -153,7 +159,7 @@ export class AuditTrail {
     try {
       const [first, ...rest] = waiting.flatMap(({ drafts }) => drafts);
       batch = stream.append([first!, ...rest]);
-      await insertBatch(this.#settings.database, batch, this.#settings.keys);
+      await this.#backlog.follow(waiting[0]!.since, insertBatch(this.#settings.database, batch, this.#settings.keys));
       this.#isWritten(batch);
       for (const { resolve } of waiting) resolve();
     } catch (error) {
@@ -168,6 +174,8 @@ export class AuditTrail {
   /** Where the database is away as a whole, a batch is kept: nobody knows whether it was carried out. */
   async #failed(error: unknown, waiting: readonly Waiting[], batch: Batch | undefined): Promise<void> {
     const { outage } = this.#settings;
+    // what has waited behind it would only be refused later
+    if (isLate(error)) for (const { reject } of this.#queue.splice(0)) reject(notWritten(error));
     if (!batch || !isAway(error) || !outage?.permits) {
       for (const { reject } of waiting) reject(notWritten(error));
       return;

@@ -37,12 +37,15 @@ export async function createClient(
 export async function addClient(
   change: Change,
   metadata: ClientMetadata,
-  { clientId: given, sector }: { readonly clientId?: string | undefined; readonly sector?: SectorDocument | undefined },
+  {
+    clientId: chosen,
+    sector,
+  }: { readonly clientId?: string | undefined; readonly sector?: SectorDocument | undefined },
 ): Promise<string> {
   const { tx, now } = change;
   await refuseWithoutKey(tx, metadata);
   demandSector(metadata, sector);
-  const clientId = given ?? randomId('client');
+  const clientId = chosen ?? randomId('client');
   const insert = tx.insertInto('clients').values({
     client_id: clientId,
     ...stored(metadata),
@@ -51,7 +54,7 @@ export async function addClient(
     created_at: now,
     updated_at: now,
   });
-  if (given === undefined) await sendIn(tx, insert);
+  if (chosen === undefined) await sendIn(tx, insert);
   else {
     const row = await insert
       .onConflict((clash) => clash.doNothing())

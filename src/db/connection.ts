@@ -16,6 +16,8 @@ export interface PoolSettings {
   readonly maxConnections: number;
   /** 5,000 unless told; 0 is no limit, for migrations. */
   readonly statementTimeoutMilliseconds?: number;
+  /** How long a statement may wait for what others have locked; 2,000 unless told, and without limit for migrations. */
+  readonly lockTimeoutMilliseconds?: number;
   /** How long to wait for a connection; 2,000 unless told. */
   readonly connectionTimeoutMilliseconds?: number;
   /** Hears of connections that break while idle. Without a listener pg would end the process. */
@@ -32,11 +34,14 @@ const types: pg.CustomTypesConfig = {
 export function createPool(settings: PoolSettings): pg.Pool {
   const { connectionString, maxConnections, onIdleError, statementTimeoutMilliseconds = 5_000 } = settings;
   const { connectionTimeoutMilliseconds = 2_000 } = settings;
+  // what waits for so long would be too late for its request, which has waited before and may wait again
+  const { lockTimeoutMilliseconds = Math.min(2_000, statementTimeoutMilliseconds) } = settings;
   const pool = new pg.Pool({
     connectionString,
     max: maxConnections,
     connectionTimeoutMillis: connectionTimeoutMilliseconds,
     statement_timeout: statementTimeoutMilliseconds,
+    lock_timeout: lockTimeoutMilliseconds,
     // the client's own limit, for when the server doesn't answer at all
     ...(statementTimeoutMilliseconds > 0 && { query_timeout: statementTimeoutMilliseconds + 1_000 }),
     // Bounds how long a change can stay uncommitted, which is what the change log's readers rely on.
@@ -118,7 +123,11 @@ export function gaveWay(error: unknown): boolean {
 
 /** Whether an error says that the database can't serve now (away, or not in time), not that we asked wrongly. */
 export function isUnavailable(error: unknown): boolean {
-  if (error instanceof Unavailable || isAway(error) || gaveWay(error)) return true;
-  // 57014 statement timeout
-  return error instanceof Error && (error as { code?: unknown }).code === '57014';
+  return error instanceof Unavailable || isAway(error) || gaveWay(error) || isLate(error);
+}
+
+/** Whether an error says that the database took too long for a statement, or for a lock that it needs. */
+export function isLate(error: unknown): boolean {
+  // 57014 statement timeout, 55P03 lock timeout
+  return error instanceof Error && /^(57014|55P03)$/.test(String((error as { code?: unknown }).code));
 }

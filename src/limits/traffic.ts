@@ -52,9 +52,7 @@ export class Traffic {
   }
 
   refusesAny(): Refusal | undefined {
-    if (!this.#eventLoop.overloaded) return undefined;
-    this.#refused.overload++;
-    return { status: 503, retryAfterSeconds: 1, first: false };
+    return this.#eventLoop.overloaded ? this.#overload(1) : undefined;
   }
 
   refusesAddress(address: string): Refusal | undefined {
@@ -66,10 +64,10 @@ export class Traffic {
     return this.#addresses.look(networkOf(address), performance.now()).admitted;
   }
 
-  /** For a client that has proved itself. */
+  /** For a client that has proved itself. Within its limit it is never at fault for having to wait: that is a 503. */
   refusesClient(clientId: string): Refusal | undefined {
-    if (this.#turns.full(clientId))
-      return this.#refusal('client', { admitted: false, retryAfterSeconds: 1, first: false });
+    const retryAfterSeconds = this.#turns.refuses(clientId, performance.now());
+    if (retryAfterSeconds !== undefined) return this.#overload(retryAfterSeconds);
     return this.#refusal('client', this.#clients.take(clientId, performance.now()));
   }
 
@@ -88,9 +86,17 @@ export class Traffic {
     return this.#refusal('client', this.#clients.refuseAgain(clientId, performance.now()));
   }
 
-  /** A client that has proved itself begins with what costs time: at once, or when it is its turn. It must `leave`. */
-  turn(clientId: string): Promise<void> | undefined {
-    return this.#turns.take(clientId, performance.now());
+  /**
+   * A client that has proved itself begins with what costs time: at once, or when it is its turn. It must `leave`, unless
+   * it hears `false`: its turn did not come in time, and it has not paid for it.
+   */
+  turn(clientId: string): Promise<boolean> | undefined {
+    return this.#turns.take(clientId, performance.now())?.then((comesOn) => {
+      if (comesOn) return true;
+      this.#refused.overload++;
+      this.giveBack(clientId);
+      return false;
+    });
   }
 
   leave(clientId: string): void {
@@ -141,6 +147,11 @@ export class Traffic {
 
   stop(): void {
     this.#eventLoop.stop();
+  }
+
+  #overload(retryAfterSeconds: number): Refusal {
+    this.#refused.overload++;
+    return { status: 503, retryAfterSeconds, first: false };
   }
 
   #refusal(whose: 'client' | 'address', taken: Taken): Refusal | undefined {

@@ -52,42 +52,42 @@ describe('the database is asked and waited for at most five times while a node',
     resources: [{ resource: gatehouse.demo.resource, scopes: gatehouse.demo.scope.split(' ') }],
   });
 
-  async function counted(test: TestContext, work: () => Promise<unknown>): Promise<void> {
+  async function isBounded(test: TestContext, work: () => Promise<unknown>): Promise<void> {
     way.slowDown(LATE_MILLISECONDS);
-    const before = way.roundTrips;
+    const counted = way.roundTrips;
     const began = performance.now();
     await work().finally(() => way.slowDown(0));
-    const roundTrips = way.roundTrips - before;
+    const roundTrips = way.roundTrips - counted;
     test.diagnostic(`${roundTrips} round trips, ${Math.round(performance.now() - began)} ms`);
     assert.ok(roundTrips > 0 && roundTrips <= AT_MOST, `There were ${roundTrips}.`);
   }
 
-  it('registers a client (FIELD-H4)', (test) => counted(test, () => call('POST', '/clients', newClient())));
+  it('registers a client (FIELD-H4)', (test) => isBounded(test, () => call('POST', '/clients', newClient())));
 
   it('registers a client with an Idempotency-Key (FIELD-H4)', (test) =>
-    counted(test, () => call('POST', '/clients', newClient(), { 'idempotency-key': 'once' })));
+    isBounded(test, () => call('POST', '/clients', newClient(), { 'idempotency-key': 'once' })));
 
   it('gives a client another secret (FIELD-H4)', (test) =>
-    counted(test, () => call('POST', `/clients/${client.client_id}/secrets`, { overlap_seconds: 3_600 })));
+    isBounded(test, () => call('POST', `/clients/${client.client_id}/secrets`, { overlap_seconds: 3_600 })));
 
   it('ends a JWT access token (FIELD-H4)', async (test) => {
     const ended = await requestToken(gatehouse.url, client);
-    await counted(test, async () => {
+    await isBounded(test, async () => {
       const answer = await postForm(`${gatehouse.url}/revoke`, { token: ended }, client);
       assert.equal(answer.status, 200, await answer.text());
     });
   });
 
   it('changes a client (FIELD-H4)', (test) =>
-    counted(test, () => call('PATCH', `/clients/${client.client_id}`, { client_name: 'Weekly reports' })));
+    isBounded(test, () => call('PATCH', `/clients/${client.client_id}`, { client_name: 'Weekly reports' })));
 
   it('revokes and restores a client (FIELD-H4)', async (test) => {
-    await counted(test, () => call('POST', `/clients/${client.client_id}/revoke`, { reason: 'It leaked' }));
-    await counted(test, () => call('POST', `/clients/${client.client_id}/restore`));
+    await isBounded(test, () => call('POST', `/clients/${client.client_id}/revoke`, { reason: 'It leaked' }));
+    await isBounded(test, () => call('POST', `/clients/${client.client_id}/restore`));
   });
 
   it('deletes a client (FIELD-H4)', (test) =>
-    counted(test, async () => {
+    isBounded(test, async () => {
       const response = await fetch(`${gatehouse.adminUrl}/admin/v1/clients/${client.client_id}`, {
         method: 'DELETE',
         headers: { authorization: `Bearer ${token}` },
