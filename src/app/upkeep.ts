@@ -1,5 +1,4 @@
 /** What keeps a node well, and shows how it is: jobs, gauges, readiness. */
-import { sql } from 'kysely';
 import { retainedFrom } from '../audit/checkpoints.ts';
 import { dropPartitions, makePartitions } from '../audit/partitions.ts';
 import type { Readiness } from '../http/management.ts';
@@ -157,13 +156,14 @@ export function showGauges(metrics: Metrics, { pool, linesDropped = () => 0 }: A
 /** A node that hasn't read the change log for this long may not know who was revoked. */
 const CHANGE_LOG_STALE_MILLISECONDS = 5_000;
 
+/** What a look may come later than the one before, beside what it takes: probes ask for what was seen last. */
+const LOOKS_MILLISECONDS = 1_000;
+
 /** A node that serves from memory stays in traffic: all of them lose the database at once, and would leave together. */
-export async function readiness({ database }: AppSettings, house: House, draining: boolean): Promise<Readiness> {
-  const { standing, difference } = house;
-  const reachable = await sql`select 1`.execute(database).then(
-    () => true,
-    () => false,
-  );
+export function readiness({ config }: AppSettings, house: House, draining: boolean): Readiness {
+  const { breaker, standing, difference } = house;
+  const reachable =
+    !breaker.open && breaker.unseenMilliseconds < config.databasePatienceMilliseconds + LOOKS_MILLISECONDS;
   const stands = !reachable && standing.away && standing.permits;
   const fresh = house.changes.ageMilliseconds() < CHANGE_LOG_STALE_MILLISECONDS;
   return {

@@ -50,6 +50,7 @@ export class Breaker {
   readonly #opened: (() => void)[] = [];
   #alsoTry: (database: Database) => Promise<void> = () => Promise.resolve();
   #look: Promise<boolean> | undefined;
+  #seenAt = -Infinity;
   #loop: Promise<void> | undefined;
 
   constructor(settings: BreakerSettings) {
@@ -72,6 +73,11 @@ export class Breaker {
   /** Whether the database is known to be away. */
   get open(): boolean {
     return this.#policy.state !== CircuitState.Closed;
+  }
+
+  /** How long ago it was last seen to be there. */
+  get unseenMilliseconds(): number {
+    return performance.now() - this.#seenAt;
   }
 
   /** For metrics: 0 closed, 1 open, 2 half open. */
@@ -119,6 +125,7 @@ export class Breaker {
     const wasOpen = this.open;
     try {
       await this.#policy.execute(() => this.#tryTwice());
+      this.#seenAt = performance.now();
       if (wasOpen) this.#settings.onClose();
       return true;
     } catch (error) {

@@ -32,10 +32,11 @@ export async function serveAlone(config: Config): Promise<void> {
   }
   const { welcome, leave, drain } = answering;
   sayStarted({ config, log, print, managementPort: management.port, release, welcome });
-  stopOnSignal(opened, log, async () => {
+  const letGo = async (): Promise<void> => {
     leave();
     await delay(config.shutdownDelaySeconds * 1000);
     await drain(config.shutdownGraceSeconds * 1000);
     await management.server.drain(1000);
-  });
+  };
+  stopOnSignal({ opened, log, letGo });
 }

@@ -50,12 +50,13 @@ export async function leadWorkers(config: Config): Promise<void> {
       log,
     );
     sayStarted({ config, log, print, managementPort: port, release, welcome });
-    stopOnSignal(opened, log, async (reason) => {
+    const letGo = async (reason: string): Promise<void> => {
       draining = true;
       const pauses = (config.shutdownDelaySeconds + config.shutdownGraceSeconds) * 1000;
       if (!(await workers.end(reason, pauses + ENDING_MILLISECONDS))) process.exitCode = 1;
       await server.drain(1000);
-    });
+    };
+    stopOnSignal({ opened, log, letGo, kill: () => workers.kill() });
   } catch (error) {
     workers.kill();
     await opened?.close();
