@@ -9,7 +9,7 @@ import type { Bootstrap } from '../../src/bootstrap/development.ts';
 import { cloneDatabase, type TestDatabase } from '../support/database.ts';
 import { postForm, TEST_MASTER_KEY } from '../support/gatehouse.ts';
 import { eventually } from '../support/operator.ts';
-import { MAIN, NODE, Processes, type Server } from '../support/process.ts';
+import { CLI, MAIN, NODE, Processes, type Server } from '../support/process.ts';
 import { countedAt } from '../support/workers.ts';
 
 /** Some 600 bytes of log each: more than a pipe (64 KiB) and a process (128 KiB) keep. */
@@ -118,6 +118,15 @@ describe('a node whose standard output', () => {
     });
     assert.equal(code, 1);
     assert.match(stderr, /^Gatehouse can't start\. The database at 127\.0\.0\.1:1 can't be reached/);
+  });
+
+  it('takes nothing ends a command with code 1 and a sentence (FIELD-H2)', async () => {
+    const { code, stderr } = await processes.run(['/bin/sh', '-c', 'exec "$0" "$1" migrate >/dev/full', NODE, CLI], {
+      DATABASE_URL: database.url,
+      GATEHOUSE_DATA_DIR: folder,
+      GATEHOUSE_MASTER_KEY: TEST_MASTER_KEY,
+    });
+    assert.deepEqual([code, stderr], [1, "Can't write the output: ENOSPC: no space left on device, write.\n"]);
   });
 });
 
