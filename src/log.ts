@@ -1,5 +1,6 @@
 /** One logger for the process: JSON lines, with what must not be read struck out wherever it turns up. */
 import { pino, type DestinationStream, type Logger } from 'pino';
+import { StandardOutput } from './base/standard_output.ts';
 
 export type { Logger };
 
@@ -19,7 +20,7 @@ const STRUCK_OUT = [
 ].flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
 
 /** Writes to standard output unless told otherwise. `base` is in every line, beside the process's id. */
-export function createLog(level: string, destination: DestinationStream = standardOutput(), base: object = {}): Logger {
+export function createLog(level: string, destination: DestinationStream = openOutput(), base: object = {}): Logger {
   const options = {
     level,
     base: { pid: process.pid, ...base },
@@ -31,17 +32,32 @@ export function createLog(level: string, destination: DestinationStream = standa
   return pino(options, destination);
 }
 
-/** One of several workers, which all write to one pipe: `worker` is its number. */
-export function createLogOfWorker(level: string, worker: number): Logger {
-  return createLog(level, standardOutput(WHOLE_ON_A_PIPE), { worker });
+/** A log on standard output, and what else a process of a node needs to know of it. */
+export interface NodeLog {
+  readonly log: Logger;
+  /** How many lines could not be written and were dropped. */
+  readonly linesDropped: () => number;
+  /** Prints what is no line of the log, in its place among them. */
+  readonly print: (text: string) => void;
+}
+
+/** For a process of a node. `worker` is the number of one of several workers, which all write to one pipe. */
+export function createNodeLog(level: string, { workers, worker }: { workers: number; worker?: number }): NodeLog {
+  const output = openOutput(workers > 1 ? WHOLE_ON_A_PIPE : undefined);
+  const log = createLog(level, output, worker === undefined ? {} : { worker });
+  output.onRecovered((lines) => log.warn({ lines }, 'log.lines_dropped'));
+  const print = (text: string): void => {
+    output.write(text);
+    output.flush();
+  };
+  return { log, linesDropped: () => output.dropped, print };
 }
 
 /** A pipe takes up to 4096 bytes (PIPE_BUF of Linux) in one piece: what others write never falls between. */
-const WHOLE_ON_A_PIPE = { minLength: 4_000, maxWrite: 4_096 };
+const WHOLE_ON_A_PIPE = { gatherBytes: 4_000, writeBytes: 4_096 };
 
-/** A write for each line would cost a busy server more than most of what it does: lines leave together, soon. */
-function standardOutput(size: { minLength: number; maxWrite?: number } = { minLength: 8_192 }): DestinationStream {
-  const output = pino.destination({ dest: 1, sync: true, periodicFlush: 100, ...size });
+function openOutput(size = { gatherBytes: 8_192, writeBytes: 16_384 }): StandardOutput {
+  const output = new StandardOutput(size);
   process.once('exit', () => output.flushSync());
   return output;
 }

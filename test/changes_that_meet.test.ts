@@ -20,9 +20,11 @@ describe('a change that meets another in the wrong order', () => {
     await gatehouse.stop();
   });
 
-  const waits = (table: string) => async (): Promise<boolean> =>
-    (await other.query('select 1 from pg_locks where relation = $1::regclass and not granted', [table])).rows.length >
-    0;
+  const waits =
+    (table: string, client: () => pg.Client = () => other) =>
+    async (): Promise<boolean> =>
+      (await client().query('select 1 from pg_locks where relation = $1::regclass and not granted', [table])).rows
+        .length > 0;
 
   const recordsOf = async (clientId: string): Promise<number> => {
     const events = gatehouse.database.selectFrom('audit_events').select('event').where('client_id', '=', clientId);
@@ -57,6 +59,7 @@ describe('a change that meets another in the wrong order', () => {
       await other.query('begin');
       await other.query('create table later_things (client_id text references clients)');
       const migrating = other.query('alter table clients add column later_motto text');
+      await eventually(waits('clients', () => third));
       await third.query('commit');
       await migrating;
       await other.query('commit');

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { ConnectionLimit } from '../src/http/connection_limit.ts';
 import { HttpServer } from '../src/http/server.ts';
 import { certify } from './support/certificates.ts';
 
@@ -108,7 +109,7 @@ describe('the HTTP server', () => {
 
   it('holds no more connections than it has room for: the oldest that asked for nothing has to go', async () => {
     await server.drain(0);
-    server = new HttpServer((_, response) => response.end('done'), undefined, { connectionsAtMost: 3 });
+    server = new HttpServer((_, response) => response.end('done'), undefined, new ConnectionLimit(3));
     port = await server.listen('127.0.0.1', 0);
     const sockets = [await open(), await open(), await open()];
     const gone = once(sockets[0]!, 'close');
@@ -123,7 +124,7 @@ describe('the HTTP server', () => {
 
   it('closes kept connections when it has no room and all have asked for something', async () => {
     await server.drain(0);
-    server = new HttpServer((_, response) => response.end('done'), undefined, { connectionsAtMost: 2 });
+    server = new HttpServer((_, response) => response.end('done'), undefined, new ConnectionLimit(2));
     port = await server.listen('127.0.0.1', 0);
     const sockets = [await open(), await open()];
     for (const socket of sockets) {
@@ -139,7 +140,7 @@ describe('the HTTP server', () => {
   it('does not let go of one that waits for those that never end their TLS handshake', async () => {
     await server.drain(0);
     const { cert, key } = await certify();
-    server = new HttpServer((_, response) => response.end('done'), { cert, key }, { connectionsAtMost: 3 });
+    server = new HttpServer((_, response) => response.end('done'), { cert, key }, new ConnectionLimit(3));
     port = await server.listen('127.0.0.1', 0);
     const warm = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false });
     await once(warm, 'secureConnect');

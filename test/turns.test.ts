@@ -41,22 +41,22 @@ describe('turns', () => {
     loud.ask(0);
     for (let i = 1; i < 50; i++) loud.ask(1_000);
     assert.equal(loud.underWay, 50);
-    quiet.ask(1_100);
+    quiet.ask(1_080);
     for (let i = 0; i < 100; i++) {
-      await loud.answered(1_101);
-      loud.ask(1_101);
+      await loud.answered(1_090);
+      loud.ask(1_090);
     }
     assert.deepEqual([loud.underWay, loud.waiting, quiet.underWay], [4, 46, 1]);
   });
 
   it('leave nobody waiting, however the loud one came to wait', async () => {
-    for (const later of [1_101, 2_000]) {
+    for (const later of [1_090, 2_000]) {
       const turns = new Turns();
       const loud = new Asking(turns, 'loud');
       loud.ask(0);
       for (let i = 1; i < 10; i++) loud.ask(1_000);
-      void turns.take('quiet', 1_100);
-      for (let i = 0; i < 10; i++) loud.ask(1_101);
+      void turns.take('quiet', 1_080);
+      for (let i = 0; i < 10; i++) loud.ask(1_090);
       assert.deepEqual([loud.underWay, loud.waiting], [10, 10]);
       for (let i = 0; i < 20; i++) await loud.answered(later);
       assert.deepEqual([loud.underWay, loud.waiting], [0, 0]);

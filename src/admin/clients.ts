@@ -6,7 +6,7 @@ import { inPlainWords } from '../base/violations.ts';
 import { readClient, readClients } from '../clients/client_rows.ts';
 import { usesSecret } from '../clients/metadata/authentication.ts';
 import { ClientMetadata, ClientMetadataShape } from '../clients/metadata/client_metadata.ts';
-import { applyPatch, createClient, deleteClient, lockClient, updateClient } from '../clients/registration.ts';
+import { addClient, applyPatch, deleteClient, lockClient, updateClient } from '../clients/registration.ts';
 import { readSector, type SectorDocument } from '../clients/sector.ts';
 import { demandNotMet } from '../clients/server_demands.ts';
 import { addSecret } from '../clients/secrets.ts';
@@ -157,14 +157,14 @@ async function register(call: AdminCall, given: NewClient): Promise<Reply<Regist
   const keys = await rotation.makeMissing(signingAlgsOf(metadata));
   return call.write(async (inChange) => {
     await rotation.addIn(inChange, keys);
-    const { clientId } = await createClient(inChange, metadata, undefined, sector);
+    const clientId = await addClient(inChange, metadata, { sector });
     const secret =
       prepared &&
-      (await addSecret(inChange, await lockClient(inChange.tx, clientId), {
-        check: prepared.check,
-        overlapSeconds: 0,
-        expiresInSeconds,
-      }));
+      (await addSecret(
+        inChange,
+        { clientId, metadata, secrets: [] },
+        { check: prepared.check, overlapSeconds: 0, expiresInSeconds },
+      ));
     const client = await rereadClient(inChange.tx, clientId);
     const shown = secret && {
       ...prepared.shown,
@@ -196,10 +196,10 @@ async function change(
     refuseToControl(call, client);
     call.refuseOtherVersion(client.version);
     await rotation.addIn(inChange, keys);
-    const { metadata } = await updateClient(inChange, client, patch, sector);
+    await updateClient(inChange, client, patch, sector);
     await holdMembers(inChange, client, patch);
-    refuseToGive(call, metadata);
     const changed = await rereadClient(inChange.tx, clientId);
+    refuseToGive(call, changed.metadata);
     return { status: 200, headers: { ETag: clientTag(changed, call.now) }, body: clientView(changed, call.now) };
   });
 }

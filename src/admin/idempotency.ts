@@ -8,6 +8,7 @@ import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
 import { invalid, Refused } from '../base/refusal.ts';
 import { equalInConstantTime } from '../base/secret.ts';
 import type { Tx } from '../db/connection.ts';
+import { sendIn } from '../db/pipeline.ts';
 import type { Reply } from '../http/route.ts';
 import type { DataKey, Vault } from '../vault/vault.ts';
 
@@ -63,12 +64,15 @@ export async function claim(tx: Tx, attempt: Attempt, now: Date): Promise<Kept |
 }
 
 export async function keep(tx: Tx, { actorId, key, dataKey }: Attempt, reply: Reply): Promise<void> {
-  await tx
-    .updateTable('idempotency_keys')
-    .set({ status: reply.status, reply: dataKey.seal(Buffer.from(JSON.stringify(reply)), bound(actorId, key)) })
-    .where('actor_id', '=', actorId)
-    .where('idempotency_key', '=', key)
-    .execute();
+  const sealed = dataKey.seal(Buffer.from(JSON.stringify(reply)), bound(actorId, key));
+  await sendIn(
+    tx,
+    tx
+      .updateTable('idempotency_keys')
+      .set({ status: reply.status, reply: sealed })
+      .where('actor_id', '=', actorId)
+      .where('idempotency_key', '=', key),
+  );
 }
 
 /** The reply that was kept. Refuses when the key came with another request then. */

@@ -1,7 +1,7 @@
 /** Revocation of a client with everything it has, and its way back. */
 import { z } from 'zod';
 import type { Change } from '../audit/change.ts';
-import type { Client, ClientWithSecrets } from '../clients/client.ts';
+import type { ClientWithSecrets } from '../clients/client.ts';
 import { lockClient, restoreClient, revokeClient } from '../clients/registration.ts';
 import type { Reply } from '../http/route.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
@@ -48,7 +48,7 @@ export const revocationRoutes: readonly AdminRoute[] = [
 async function changed(
   call: AdminCall,
   clientId: string,
-  apply: (change: Change, client: ClientWithSecrets) => Promise<Client>,
+  apply: (change: Change, client: ClientWithSecrets) => Promise<void>,
 ): Promise<Reply<ClientView>> {
   return call.write(async (change) => {
     const locked = await lockClient(change.tx, clientId);

@@ -36,7 +36,7 @@ export async function createApp(settings: AppSettings): Promise<App> {
   const metrics = new Metrics();
   showGauges(metrics, settings, house);
   let draining = false;
-  const isReady = (): Promise<Readiness> => readiness(settings, house, draining);
+  const isReady = (): Promise<Readiness> => Promise.resolve(readiness(settings, house, draining));
   const front = openFront(settings, house, metrics);
   if (settings.siblings?.first ?? true) {
     house.outbox.start();

@@ -62,6 +62,8 @@ export interface AppSettings {
   readonly connectionString: string | undefined;
   readonly masterKeys: readonly [MasterKey, ...MasterKey[]];
   readonly log: Logger;
+  /** How many lines of the log could not be written; where that is not told, none. */
+  readonly linesDropped?: () => number;
   readonly clock: Clock;
   /** Whose client certificates prove a name, as their file says now. */
   readonly clientAuthorities: () => readonly X509Certificate[];

@@ -1,9 +1,8 @@
 /** What keeps a node well, and shows how it is: jobs, gauges, readiness. */
-import { sql } from 'kysely';
 import { keepPartitions as keepPartitionsOf } from '../audit/upkeep.ts';
 import { asOwner } from '../db/roles.ts';
 import type { Readiness } from '../http/management.ts';
-import type { Metrics } from '../http/metrics.ts';
+import { countLogLines, type Metrics } from '../http/metrics.ts';
 import { removeExpiredRows } from '../maintenance/expired_rows.ts';
 import type { Job } from '../maintenance/scheduler.ts';
 import { removeUnusedClients } from '../registration/unused_clients.ts';
@@ -51,7 +50,8 @@ export function jobs({ config, database, clock, siblings }: AppSettings, house: 
   }
 }
 
-export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House): void {
+export function showGauges(metrics: Metrics, { pool, linesDropped = () => 0 }: AppSettings, house: House): void {
+  countLogLines(metrics, linesDropped);
   metrics.gauge(
     'gatehouse_outbox_messages_waiting',
     'Messages to clients, of all nodes, that are not delivered yet.',
@@ -156,13 +156,14 @@ export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House
 /** A node that hasn't read the change log for this long may not know who was revoked. */
 const CHANGE_LOG_STALE_MILLISECONDS = 5_000;
 
+/** What a look may come later than the one before, beside what it takes: probes ask for what was seen last. */
+const LOOKS_MILLISECONDS = 1_000;
+
 /** A node that serves from memory stays in traffic: all of them lose the database at once, and would leave together. */
-export async function readiness({ database }: AppSettings, house: House, draining: boolean): Promise<Readiness> {
-  const { standing, difference } = house;
-  const reachable = await sql`select 1`.execute(database).then(
-    () => true,
-    () => false,
-  );
+export function readiness({ config }: AppSettings, house: House, draining: boolean): Readiness {
+  const { breaker, standing, difference } = house;
+  const reachable =
+    !breaker.open && breaker.unseenMilliseconds < config.databasePatienceMilliseconds + LOOKS_MILLISECONDS;
   const stands = !reachable && standing.away && standing.permits;
   const fresh = house.changes.ageMilliseconds() < CHANGE_LOG_STALE_MILLISECONDS;
   return {

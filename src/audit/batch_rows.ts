@@ -1,7 +1,7 @@
 /** Entries and the link that covers them, as rows. */
 import { sql } from 'kysely';
 import { Unavailable } from '../base/unavailable.ts';
-import { storableJson, type Reader } from '../db/connection.ts';
+import { storableJson, type Reader, type Tx } from '../db/connection.ts';
 import { serverStart } from '../db/identity.ts';
 import { PreparedStatement } from '../db/prepared.ts';
 import type { AuditKeys } from './audit_keys.ts';
@@ -23,6 +23,14 @@ const INSERT_BATCH = new PreparedStatement(
   'gatehouse_insert_audit_batch',
   `with link as (${INSERT_LINK} where ${SAME_RUN})
     ${insertEvents('')} where ${SAME_RUN}`,
+);
+
+/** The same in a transaction, which does not look at the answer: it divides by zero where it is another run. */
+const INSERT_BATCH_IN = new PreparedStatement(
+  'gatehouse_insert_audit_batch_in',
+  `with link as (${INSERT_LINK} where 1 / (case when ${SAME_RUN} then 1 else 0 end) = 1)
+    ${insertEvents('')}`,
+  notWritten,
 );
 
 /**
@@ -63,6 +71,16 @@ export class AnotherDatabase extends Unavailable {}
 export async function insertBatch(database: Reader, batch: Batch, keys: Seals): Promise<void> {
   const { numAffectedRows } = await INSERT_BATCH.execute(database, ...batchParameters(batch, keys));
   if (numAffectedRows === 0n) throw new AnotherDatabase('The database was set back or started again.');
+}
+
+/** The same as part of a transaction, which fails with `notWritten` where it can't be done. */
+export async function insertBatchIn(tx: Tx, batch: Batch, keys: Seals): Promise<void> {
+  await INSERT_BATCH_IN.sendIn(tx, ...batchParameters(batch, keys));
+}
+
+/** Whatever the reason, what is not on record is not done; it may work again in a moment. */
+export function notWritten(cause: unknown): Unavailable {
+  return new Unavailable('The audit trail can not be written.', { cause });
 }
 
 /**

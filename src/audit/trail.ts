@@ -15,9 +15,10 @@
  */
 import { DAY_SECONDS, type Clock } from '../base/clock.ts';
 import { Unavailable } from '../base/unavailable.ts';
-import { isAway, storable, type Database, type Tx } from '../db/connection.ts';
+import { isAway, isLate, storable, type Database, type Tx } from '../db/connection.ts';
 import { afterCommit } from '../db/transaction.ts';
-import { AnotherDatabase, batchParameters, insertBatch, type Seals } from './batch_rows.ts';
+import { Backlog } from './backlog.ts';
+import { AnotherDatabase, batchParameters, insertBatch, insertBatchIn, notWritten, type Seals } from './batch_rows.ts';
 import { BATCH_LIMIT, Stream, type Batch, type Draft, type Entry, type Head } from './chain.ts';
 import type { AuditEvent, Origin } from './events.ts';
 import type { HeldEntries } from './held.ts';
@@ -53,6 +54,8 @@ export interface TrailSettings {
 }
 
 interface Waiting {
+  /** By `performance.now()`. */
+  readonly since: number;
   readonly drafts: readonly Draft[];
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
@@ -72,6 +75,7 @@ export class AuditTrail {
   readonly #queue: Waiting[] = [];
   /** Lanes that nothing is being written in, each with its stream, if it has begun one. */
   readonly #free: (Stream | undefined)[] = Array.from({ length: LANES }, () => undefined);
+  readonly #backlog = new Backlog();
   #flushing = false;
   readonly #ofTransactions = new WeakMap<Tx, Stream>();
   /** Streams of transactions that are committed, for those that come next. */
@@ -92,7 +96,8 @@ export class AuditTrail {
     if (events.length === 0) return Promise.resolve();
     const drafts = events.map((event) => this.#draft(origin, event));
     return new Promise((resolve, reject) => {
-      this.#queue.push({ drafts, resolve, reject });
+      this.#backlog.refuseLate(this.#queue[0]?.since);
+      this.#queue.push({ since: performance.now(), drafts, resolve, reject });
       this.#flush();
     });
   }
@@ -109,18 +114,9 @@ export class AuditTrail {
   ): Promise<void> {
     const [first, ...rest] = records.map(({ origin, event }) => this.#draft(origin, event));
     if (!first) return;
-    const { keys } = this.#settings;
-    let batch = this.#streamOf(tx).append([first, ...rest]);
-    try {
-      await insertBatch(tx, batch, keys).catch((error: unknown) => {
-        if (!(error instanceof AnotherDatabase)) throw error;
-        // nothing was written: a stream of its own has no earlier link that a database could lack
-        batch = this.#begin(tx).append([first, ...rest]);
-        return insertBatch(tx, batch, keys);
-      });
-    } catch (error) {
-      throw notWritten(error);
-    }
+    this.#backlog.refuseLate(this.#queue[0]?.since);
+    const batch = this.#streamOf(tx).append([first, ...rest]);
+    await insertBatchIn(tx, batch, this.#settings.keys);
     afterCommit(tx, () => this.#isWritten(batch));
   }
 
@@ -134,6 +130,7 @@ export class AuditTrail {
     change: (parameters: readonly unknown[]) => Promise<boolean>,
   ): Promise<boolean> {
     const [first, ...rest] = events;
+    this.#backlog.refuseLate(this.#queue[0]?.since);
     const stream = this.#continued(this.#idle.pop());
     const batch = stream.append([this.#draft(origin, first), ...rest.map((event) => this.#draft(origin, event))]);
     // where this throws, or nothing was changed, the stream has a gap and is given up
@@ -145,13 +142,11 @@ export class AuditTrail {
 
   /** The transaction's stream; where it is rolled back the stream is given up with it. */
   #streamOf(tx: Tx): Stream {
-    return this.#ofTransactions.get(tx) ?? this.#begin(tx, this.#idle.pop());
-  }
-
-  #begin(tx: Tx, idle?: Stream): Stream {
-    const stream = this.#continued(idle);
-    if (!this.#ofTransactions.has(tx)) afterCommit(tx, () => this.#idle.push(this.#ofTransactions.get(tx)!));
+    const found = this.#ofTransactions.get(tx);
+    if (found) return found;
+    const stream = this.#continued(this.#idle.pop());
     this.#ofTransactions.set(tx, stream);
+    afterCommit(tx, () => this.#idle.push(stream));
     return stream;
   }
 
@@ -204,7 +199,7 @@ export class AuditTrail {
     try {
       const [first, ...rest] = waiting.flatMap(({ drafts }) => drafts);
       batch = stream.append([first!, ...rest]);
-      await insertBatch(this.#settings.database, batch, this.#settings.keys);
+      await this.#backlog.follow(waiting[0]!.since, insertBatch(this.#settings.database, batch, this.#settings.keys));
       this.#isWritten(batch);
       for (const { resolve } of waiting) resolve();
     } catch (error) {
@@ -221,6 +216,8 @@ export class AuditTrail {
   /** Where the database is away as a whole, a batch is kept: nobody knows whether it was carried out. */
   async #failed(error: unknown, waiting: readonly Waiting[], batch: Batch | undefined): Promise<void> {
     const { outage } = this.#settings;
+    // what has waited behind it would only be refused later
+    if (isLate(error)) for (const { reject } of this.#queue.splice(0)) reject(notWritten(error));
     if (!batch || !isAway(error) || !outage?.permits) {
       for (const { reject } of waiting) reject(notWritten(error));
       return;
@@ -289,11 +286,6 @@ export class AuditTrail {
 /** A token that a client gets for itself. A refusal is not worth the room, nor may it fill it. */
 function mayWait({ event, account_id, details }: Draft): boolean {
   return event === 'token.issued' && account_id === null && details['grant_type'] === 'client_credentials';
-}
-
-/** Whatever the reason, what is not on record is not done; it may work again in a moment. */
-function notWritten(cause: unknown): Unavailable {
-  return new Unavailable('The audit trail can not be written.', { cause });
 }
 
 function storableName(name: string | undefined): string | null {

@@ -2,8 +2,9 @@
  * How nodes hear of a change. Whoever changes something that nodes cache appends a row in the same transaction;
  * every node reads the tail of the log twice a second and drops what is named. NOTIFY only makes that sooner.
  */
-import { sql } from 'kysely';
 import type { Tx } from '../db/connection.ts';
+import { sendIn } from '../db/pipeline.ts';
+import { PreparedStatement } from '../db/prepared.ts';
 
 /** What kind of thing changed; `key` names which one. */
 export type Topic =
@@ -24,14 +25,14 @@ export interface Change {
 /** The channel that wakes readers. Its payload is empty: the log is what is true. */
 export const CHANNEL = 'gatehouse_changes';
 
+const NOTIFY = new PreparedStatement('gatehouse_notify', `select pg_notify('${CHANNEL}', '')`);
+
 export function recordChange(tx: Tx, change: Change, now: Date): Promise<void> {
   return recordChanges(tx, [change], now);
 }
 
 export async function recordChanges(tx: Tx, changes: readonly Change[], now: Date): Promise<void> {
-  await tx
-    .insertInto('changes')
-    .values(changes.map((change) => ({ ...change, recorded_at: now })))
-    .execute();
-  await sql`select pg_notify(${CHANNEL}, '')`.execute(tx);
+  const rows = changes.map((change) => ({ ...change, recorded_at: now }));
+  await sendIn(tx, tx.insertInto('changes').values(rows));
+  await NOTIFY.sendIn(tx);
 }

@@ -1,6 +1,5 @@
 /** The operator's command line: what is done to a server's database from outside the server. */
 import { Command } from 'commander';
-import { CannotStart } from '../base/cannot_start.ts';
 import { asCannotStart } from '../db/start_failure.ts';
 import { exportAudit, keepAuditMonths, printAuditKeys, verifyAudit } from './audit.ts';
 import { createAdminClient } from './create_admin.ts';
@@ -83,6 +82,13 @@ audit
 
 // not where it is only compiled, as while an image is built
 if (import.meta.main) {
+  // such as `gatehouse audit export | head`, or a disk that is full: what was to be written is not all there
+  for (const output of [process.stdout, process.stderr]) {
+    output.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+      if (code !== 'EPIPE' && output === process.stdout) process.stderr.write(`Can't write the output: ${message}.\n`);
+      process.exit(1);
+    });
+  }
   try {
     await program.parseAsync();
   } catch (error) {

@@ -8,6 +8,7 @@ import type { Change } from '../audit/change.ts';
 import { changedValues } from '../audit/changed_values.ts';
 import { recordChange } from '../changes/change_log.ts';
 import { json, type Tx } from '../db/connection.ts';
+import { sendIn } from '../db/pipeline.ts';
 import type { Client, ClientWithSecrets } from './client.ts';
 import { readClient } from './client_rows.ts';
 import { beyond, shared, together } from './metadata/access.ts';
@@ -29,41 +30,51 @@ const FIRST_GENERATIONS = 2 ** 30;
 export async function createClient(
   change: Change,
   metadata: ClientMetadata,
-  clientId = randomId('client'),
+  clientId?: string,
   sector?: SectorDocument,
 ): Promise<Client> {
+  return existing(change.tx, await addClient(change, metadata, { clientId, sector }));
+}
+
+/** The same for a caller that needs no more of it than its id. */
+export async function addClient(
+  change: Change,
+  metadata: ClientMetadata,
+  {
+    clientId: chosen,
+    sector,
+  }: { readonly clientId?: string | undefined; readonly sector?: SectorDocument | undefined },
+): Promise<string> {
   const { tx, now } = change;
   await refuseWithoutKey(tx, metadata);
   demandSector(metadata, sector);
-  const row = await tx
-    .insertInto('clients')
-    .values({
-      client_id: clientId,
-      ...stored(metadata),
-      // a client that is a URL may have been here before: tokens of that time must not count as of this one
-      token_generation: randomInt(1, FIRST_GENERATIONS),
-      created_at: now,
-      updated_at: now,
-    })
-    .onConflict((clash) => clash.doNothing())
-    .returning('client_id')
-    .executeTakeFirst();
-  if (!row) throw conflict(`There is a client ${clientId} already.`);
+  const clientId = chosen ?? randomId('client');
+  const insert = tx.insertInto('clients').values({
+    client_id: clientId,
+    ...stored(metadata),
+    // a client that is a URL may have been here before: tokens of that time must not count as of this one
+    token_generation: randomInt(1, FIRST_GENERATIONS),
+    created_at: now,
+    updated_at: now,
+  });
+  if (chosen === undefined) await sendIn(tx, insert);
+  else {
+    const row = await insert
+      .onConflict((clash) => clash.doNothing())
+      .returning('client_id')
+      .executeTakeFirst();
+    if (!row) throw conflict(`There is a client ${clientId} already.`);
+  }
   await storeAccess(change, clientId, metadata);
   await changed(change, clientId, { event: 'client.created', outcome: 'success', details: rightsOf(metadata) });
   await recordExemption(change, clientId, metadata);
-  return existing(tx, clientId);
+  return clientId;
 }
 
 /** The client, locked against other changes until the transaction ends. */
 export async function lockClient(tx: Tx, clientId: string): Promise<ClientWithSecrets> {
-  const locked = await tx
-    .selectFrom('clients')
-    .select('client_id')
-    .where('client_id', '=', clientId)
-    .forUpdate()
-    .executeTakeFirst();
-  if (!locked) throw notFound(`There is no client ${clientId}.`);
+  // two statements: what is read must be what the lock was waited for, and not what was there before
+  await sendIn(tx, tx.selectFrom('clients').select('client_id').where('client_id', '=', clientId).forUpdate());
   return existing(tx, clientId);
 }
 
@@ -76,7 +87,7 @@ export async function updateClient(
   client: ClientWithSecrets,
   patch: Readonly<Record<string, unknown>>,
   sector?: SectorDocument,
-): Promise<Client> {
+): Promise<Pick<Client, 'clientId' | 'metadata'>> {
   const { tx, now } = change;
   const metadata = applyPatch(client.metadata, patch);
   demandSector(metadata, sector, client.metadata);
@@ -84,21 +95,25 @@ export async function updateClient(
   if (sectorOf(metadata) !== sectorOf(client.metadata)) await endGrants(tx, client.clientId);
   await refuseWithoutKey(tx, metadata);
   if (usesSecret(client.metadata) && !usesSecret(metadata)) {
-    await tx
-      .updateTable('client_secrets')
-      .set({ ended_at: now })
-      .where('client_id', '=', client.clientId)
-      .where('ended_at', 'is', null)
-      .execute();
+    await sendIn(
+      tx,
+      tx
+        .updateTable('client_secrets')
+        .set({ ended_at: now })
+        .where('client_id', '=', client.clientId)
+        .where('ended_at', 'is', null),
+    );
   }
-  await tx
-    .updateTable('clients')
-    .set({ ...stored(metadata), updated_at: now, version: client.version + 1 })
-    .where('client_id', '=', client.clientId)
-    .execute();
-  await tx.deleteFrom('client_resources').where('client_id', '=', client.clientId).execute();
-  await tx.deleteFrom('client_introspects').where('client_id', '=', client.clientId).execute();
-  await tx.deleteFrom('client_authorization_details_types').where('client_id', '=', client.clientId).execute();
+  await sendIn(
+    tx,
+    tx
+      .updateTable('clients')
+      .set({ ...stored(metadata), updated_at: now, version: client.version + 1 })
+      .where('client_id', '=', client.clientId),
+  );
+  await sendIn(tx, tx.deleteFrom('client_resources').where('client_id', '=', client.clientId));
+  await sendIn(tx, tx.deleteFrom('client_introspects').where('client_id', '=', client.clientId));
+  await sendIn(tx, tx.deleteFrom('client_authorization_details_types').where('client_id', '=', client.clientId));
   const own = { ...metadata, resources: given(client, metadata.resources) };
   await storeAccess(change, client.clientId, own, client.metadata.authorization_details_types);
   const details = {
@@ -108,7 +123,7 @@ export async function updateClient(
   };
   await changed(change, client.clientId, { event: 'client.updated', outcome: 'success', details });
   await recordExemption(change, client.clientId, metadata, client.metadata);
-  return existing(tx, client.clientId);
+  return { clientId: client.clientId, metadata };
 }
 
 /** What is the client's own of all that it may ask for: what its policy gives stays the policy's, to give and to take. */
@@ -135,56 +150,60 @@ export function applyPatch(metadata: ClientMetadata, patch: Readonly<Record<stri
  * Ends everything the client has, at once: new tokens are refused, its grants go (and with them codes, refresh tokens
  * and opaque tokens), and the raised generation makes its JWTs dead to introspection.
  */
-export async function revokeClient(change: Change, client: Client, reason: string): Promise<Client> {
+export async function revokeClient(change: Change, client: Client, reason: string): Promise<void> {
   const { tx, now } = change;
   if (client.revokedAt) throw conflict(`${client.clientId} was revoked on ${client.revokedAt.toISOString()} already.`);
-  await tx
-    .updateTable('clients')
-    .set({
-      revoked_at: now,
-      revoked_reason: reason,
-      token_generation: client.tokenGeneration + 1,
-      version: client.version + 1,
-      updated_at: now,
-    })
-    .where('client_id', '=', client.clientId)
-    .execute();
+  await sendIn(
+    tx,
+    tx
+      .updateTable('clients')
+      .set({
+        revoked_at: now,
+        revoked_reason: reason,
+        token_generation: client.tokenGeneration + 1,
+        version: client.version + 1,
+        updated_at: now,
+      })
+      .where('client_id', '=', client.clientId),
+  );
   await endGrants(tx, client.clientId);
   // whoever revoked it did not mean it to go on managing itself, not even once it is restored
-  await tx
-    .updateTable('client_registrations')
-    .set({ registration_access_token: null, unused_network: null, unused_site: null })
-    .where('client_id', '=', client.clientId)
-    .execute();
+  await sendIn(
+    tx,
+    tx
+      .updateTable('client_registrations')
+      .set({ registration_access_token: null, unused_network: null, unused_site: null })
+      .where('client_id', '=', client.clientId),
+  );
   await changed(change, client.clientId, { event: 'client.revoked', outcome: 'success', details: { reason } });
-  return existing(tx, client.clientId);
 }
 
 /** Brings the client back with its settings and secrets; its old tokens stay dead. */
-export async function restoreClient(change: Change, client: Client): Promise<Client> {
+export async function restoreClient(change: Change, client: Client): Promise<void> {
   const { tx, now } = change;
   if (!client.revokedAt) throw conflict(`${client.clientId} is not revoked.`);
-  await tx
-    .updateTable('clients')
-    .set({ revoked_at: null, revoked_reason: null, version: client.version + 1, updated_at: now })
-    .where('client_id', '=', client.clientId)
-    .execute();
+  await sendIn(
+    tx,
+    tx
+      .updateTable('clients')
+      .set({ revoked_at: null, revoked_reason: null, version: client.version + 1, updated_at: now })
+      .where('client_id', '=', client.clientId),
+  );
   await changed(change, client.clientId, { event: 'client.restored', outcome: 'success' });
-  return existing(tx, client.clientId);
 }
 
 export async function deleteClient(change: Change, client: Client): Promise<void> {
   const { tx } = change;
   await endGrants(tx, client.clientId);
-  await tx.deleteFrom('clients').where('client_id', '=', client.clientId).execute();
+  await sendIn(tx, tx.deleteFrom('clients').where('client_id', '=', client.clientId));
   await changed(change, client.clientId, { event: 'client.deleted', outcome: 'success' });
 }
 
 /** Grants before what hangs on them, as whoever trades one of their tokens takes hold of them (oidc/token_rows.ts). */
 async function endGrants(tx: Tx, clientId: string): Promise<void> {
-  await tx.deleteFrom('grants').where('client_id', '=', clientId).execute();
-  await tx.deleteFrom('artifacts').where('client_id', '=', clientId).execute();
-  await tx.deleteFrom('device_codes').where('client_id', '=', clientId).execute();
+  await sendIn(tx, tx.deleteFrom('grants').where('client_id', '=', clientId));
+  await sendIn(tx, tx.deleteFrom('artifacts').where('client_id', '=', clientId));
+  await sendIn(tx, tx.deleteFrom('device_codes').where('client_id', '=', clientId));
 }
 
 async function existing(tx: Tx, clientId: string): Promise<ClientWithSecrets> {
@@ -250,23 +269,17 @@ async function storeAccess(
 ): Promise<void> {
   await refuseUnknownAccess(tx, resources, introspects);
   if (resources.length > 0) {
-    await tx
-      .insertInto('client_resources')
-      .values(resources.map((one) => ({ client_id: clientId, ...one })))
-      .execute();
+    const rows = resources.map((one) => ({ client_id: clientId, ...one }));
+    await sendIn(tx, tx.insertInto('client_resources').values(rows));
   }
   if (introspects.length > 0) {
-    await tx
-      .insertInto('client_introspects')
-      .values(introspects.map((resource) => ({ client_id: clientId, resource })))
-      .execute();
+    const rows = introspects.map((resource) => ({ client_id: clientId, resource }));
+    await sendIn(tx, tx.insertInto('client_introspects').values(rows));
   }
   if (types.length > 0) {
     await refuseUnknownTypes(tx, { types, typesHeld, resources });
-    await tx
-      .insertInto('client_authorization_details_types')
-      .values(types.map((type) => ({ client_id: clientId, type })))
-      .execute();
+    const rows = types.map((type) => ({ client_id: clientId, type }));
+    await sendIn(tx, tx.insertInto('client_authorization_details_types').values(rows));
   }
 }
 

@@ -5,6 +5,7 @@ import { conflict, notFound } from '../base/refusal.ts';
 import type { Secret } from '../base/secret.ts';
 import type { Change } from '../audit/change.ts';
 import { recordChange } from '../changes/change_log.ts';
+import { sendIn } from '../db/pipeline.ts';
 import type { DataKey } from '../vault/vault.ts';
 import { isLive, type ClientWithSecrets, type StoredSecret } from './client.ts';
 import { usesSecret } from './metadata/authentication.ts';
@@ -32,7 +33,11 @@ export interface IssuedSecret {
 }
 
 /** Adds a secret to a locked client and gives the ones before it their end. */
-export async function addSecret(change: Change, client: ClientWithSecrets, secret: NewSecret): Promise<IssuedSecret> {
+export async function addSecret(
+  change: Change,
+  client: Pick<ClientWithSecrets, 'clientId' | 'metadata' | 'secrets'>,
+  secret: NewSecret,
+): Promise<IssuedSecret> {
   const { tx, trail, origin, now } = change;
   if (!usesSecret(client.metadata)) {
     throw conflict(
@@ -48,17 +53,17 @@ export async function addSecret(change: Change, client: ClientWithSecrets, secre
     expiresAt: earlier(one.expiresAt, addSeconds(now, secret.overlapSeconds)),
   }));
   for (const { secretId, expiresAt } of previous) {
-    await tx.updateTable('client_secrets').set({ expires_at: expiresAt }).where('secret_id', '=', secretId).execute();
+    await sendIn(tx, tx.updateTable('client_secrets').set({ expires_at: expiresAt }).where('secret_id', '=', secretId));
   }
   const ended = client.secrets.filter((one) => !isLive(one, now)).toSorted((a, b) => endOf(b) - endOf(a));
   for (const { secretId } of ended.slice(ENDED_SECRETS_AT_MOST)) {
-    await tx.deleteFrom('client_secrets').where('secret_id', '=', secretId).execute();
+    await sendIn(tx, tx.deleteFrom('client_secrets').where('secret_id', '=', secretId));
   }
   const secretId = randomId('secret');
   const expiresAt = secret.expiresInSeconds === undefined ? null : addSeconds(now, secret.expiresInSeconds);
-  await tx
-    .insertInto('client_secrets')
-    .values({
+  await sendIn(
+    tx,
+    tx.insertInto('client_secrets').values({
       secret_id: secretId,
       client_id: client.clientId,
       ...columns(secret.check),
@@ -66,8 +71,8 @@ export async function addSecret(change: Change, client: ClientWithSecrets, secre
       expires_at: expiresAt,
       ended_at: null,
       last_used_at: null,
-    })
-    .execute();
+    }),
+  );
   await trail.recordIn(tx, origin, {
     event: 'secret.created',
     outcome: 'success',
@@ -92,7 +97,7 @@ export async function endSecret(
   const secret = client.secrets.find((one) => one.secretId === secretId);
   if (!secret) throw notFound(`${client.clientId} has no secret ${secretId}.`);
   if (secret.endedAt) return;
-  await tx.updateTable('client_secrets').set({ ended_at: now }).where('secret_id', '=', secretId).execute();
+  await sendIn(tx, tx.updateTable('client_secrets').set({ ended_at: now }).where('secret_id', '=', secretId));
   await trail.recordIn(tx, origin, {
     event: 'secret.ended',
     outcome: 'success',

@@ -60,6 +60,7 @@ export class Breaker {
   #look: Promise<boolean> | undefined;
   /** The server process at the other end of the present connection. */
   #serverProcess: number | undefined;
+  #seenAt = -Infinity;
   #loop: Promise<void> | undefined;
   #lastAbsence: Absence | undefined;
 
@@ -88,6 +89,11 @@ export class Breaker {
 
   get lastAbsence(): Absence | undefined {
     return this.#lastAbsence;
+  }
+
+  /** How long ago it was last seen to be there. */
+  get unseenMilliseconds(): number {
+    return performance.now() - this.#seenAt;
   }
 
   /** For metrics: 0 closed, 1 open, 2 half open. */
@@ -140,6 +146,7 @@ export class Breaker {
     const wasOpen = this.open;
     try {
       await this.#policy.execute(() => this.#tryTwice());
+      this.#seenAt = performance.now();
       if (wasOpen) {
         const until = this.#settings.clock().getTime();
         this.#lastAbsence = { since: this.#lastAbsence?.since ?? until, until };

@@ -17,7 +17,7 @@ export interface PoolSettings {
   readonly maxConnections: number;
   /** 5,000 unless told; 0 is no limit, for migrations. */
   readonly statementTimeoutMilliseconds?: number;
-  /** How long a statement may wait for a lock; unless told, for as long as it may take. */
+  /** How long a statement may wait for what others have locked; 2,000 unless told, and without limit for migrations. */
   readonly lockTimeoutMilliseconds?: number;
   /** How long to wait for a connection; 2,000 unless told. */
   readonly connectionTimeoutMilliseconds?: number;
@@ -33,6 +33,7 @@ const types: pg.CustomTypesConfig = {
 };
 
 const STATEMENT_TIMEOUT_MILLISECONDS = 5_000;
+const LOCK_TIMEOUT_MILLISECONDS = 2_000;
 const CONNECTION_TIMEOUT_MILLISECONDS = 2_000;
 /** For connections outside of pools, which no request waits for. */
 const OWN_CONNECTION_TIMEOUT_MILLISECONDS = 8_000;
@@ -41,10 +42,9 @@ export function createPool(settings: PoolSettings): pg.Pool {
   const { connectionString, maxConnections, onIdleError } = settings;
   const { statementTimeoutMilliseconds = STATEMENT_TIMEOUT_MILLISECONDS } = settings;
   const { connectionTimeoutMilliseconds = CONNECTION_TIMEOUT_MILLISECONDS } = settings;
-  const session = sessionSettings({
-    statementTimeoutMilliseconds,
-    lockTimeoutMilliseconds: settings.lockTimeoutMilliseconds,
-  });
+  // what waits for so long would be too late for its request, which has waited before and may wait again
+  const { lockTimeoutMilliseconds = Math.min(LOCK_TIMEOUT_MILLISECONDS, statementTimeoutMilliseconds) } = settings;
+  const session = sessionSettings({ statementTimeoutMilliseconds, lockTimeoutMilliseconds });
   const options: pg.PoolConfig = {
     connectionString,
     max: maxConnections,
@@ -52,6 +52,8 @@ export function createPool(settings: PoolSettings): pg.Pool {
     // the client's own limit, for when the server doesn't answer at all
     ...(statementTimeoutMilliseconds > 0 && { query_timeout: statementTimeoutMilliseconds + 1_000 }),
     application_name: 'gatehouse',
+    // statements that need no answer share a round trip (pipeline.ts)
+    pipeline: true,
     types,
   };
   // The pool awaits it before it gives the connection out, which its types don't say, and passes a failure on.
@@ -146,7 +148,11 @@ export function gaveWay(error: unknown): boolean {
 
 /** Whether an error says that the database can't serve now (away, or not in time), not that we asked wrongly. */
 export function isUnavailable(error: unknown): boolean {
-  if (error instanceof Unavailable || isAway(error) || gaveWay(error)) return true;
-  // 57014 statement timeout
-  return error instanceof Error && (error as { code?: unknown }).code === '57014';
+  return error instanceof Unavailable || isAway(error) || gaveWay(error) || isLate(error);
+}
+
+/** Whether an error says that the database took too long for a statement, or for a lock that it needs. */
+export function isLate(error: unknown): boolean {
+  // 57014 statement timeout, 55P03 lock timeout
+  return error instanceof Error && /^(57014|55P03)$/.test(String((error as { code?: unknown }).code));
 }

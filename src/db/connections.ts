@@ -29,19 +29,28 @@ const patiently = retry(
   { maxAttempts: 3, backoff: new ExponentialBackoff({ initialDelay: 20, maxDelay: 150 }) },
 );
 
+interface Waiting {
+  readonly since: number;
+  readonly giveUp: () => void;
+}
+
 type Callback = (error: Error | undefined, client?: pg.PoolClient, release?: (error?: Error | boolean) => void) => void;
+
+/** For how long the first in the row may have waited when another one joins it: a request needs several in turn. */
+const WAITING_MILLISECONDS = 250;
 
 /**
  * From now on the pool gives out connections while the breaker is closed only, and none for the work of others is
  * waited for when it opens. To get a connection may be tried again, since nothing was asked yet; what is asked on it
- * may not, since nobody knows whether it was done.
+ * may not, since nobody knows whether it was done. While all connections are in use for longer than a moment, those that
+ * ask for one hear at once that there is none, so that those that have waited get theirs in time.
  */
 export function guard(pool: pg.Pool, breaker: Breaker): void {
   const { cutOff } = connectionsOf(pool);
-  const waiting = new Set<() => void>();
+  const waiting = new Set<Waiting>();
   const connect = pool.connect.bind(pool) as () => Promise<pg.PoolClient>;
   breaker.onOpen(() => {
-    for (const giveUp of waiting) giveUp();
+    for (const { giveUp } of waiting) giveUp();
     cutOff();
   });
   pool.on('error', () => void breaker.check());
@@ -55,21 +64,31 @@ export function guard(pool: pg.Pool, breaker: Breaker): void {
     return undefined;
   }) as typeof pool.connect;
 
+  function isCrowded(): boolean {
+    if (pool.idleCount > 0 || pool.totalCount < pool.options.max) return false;
+    const [first] = waiting;
+    return first !== undefined && performance.now() - first.since > WAITING_MILLISECONDS;
+  }
+
   function give(): Promise<pg.PoolClient> {
     if (breaker.open) return Promise.reject(new NoConnection('The database is away.'));
+    if (isCrowded()) return Promise.reject(new NoConnection('All connections to the database are in use.'));
     return new Promise((resolve, reject) => {
-      const giveUp = (): void => {
-        waiting.delete(giveUp);
-        reject(new NoConnection('The database went away.'));
+      const one: Waiting = {
+        since: performance.now(),
+        giveUp() {
+          waiting.delete(one);
+          reject(new NoConnection('The database went away.'));
+        },
       };
-      waiting.add(giveUp);
+      waiting.add(one);
       patiently
         .execute(() => connect())
         .then(
           // one that comes too late goes back
-          (client) => (waiting.delete(giveUp) ? resolve(client) : client.release()),
+          (client) => (waiting.delete(one) ? resolve(client) : client.release()),
           (error: unknown) => {
-            if (!waiting.delete(giveUp)) return;
+            if (!waiting.delete(one)) return;
             void breaker.check();
             reject(new NoConnection('There is no connection to the database.', { cause: error }));
           },

@@ -5,9 +5,15 @@
  */
 import { CompiledQuery, type PostgresPool, type PostgresPoolClient, type QueryResult } from 'kysely';
 import type pg from 'pg';
-import type { Reader } from './connection.ts';
+import type { Reader, Tx } from './connection.ts';
+import { Pipeline, sendIn } from './pipeline.ts';
 
-const names = new Map<string, string>();
+interface Known {
+  readonly name: string;
+  readonly failure: ((cause: unknown) => Error) | undefined;
+}
+
+const known = new Map<string, Known>();
 /** `feature_not_supported`: what a statement answers with is of another type now, which nothing was done for yet. */
 const ANOTHER_ANSWER = '0A000';
 
@@ -18,17 +24,23 @@ const ANOTHER_ANSWER = '0A000';
 export class PreparedStatement<Row = unknown> {
   readonly #text: string;
 
-  constructor(name: string, text: string) {
-    names.set(text, name);
+  /** `failure` makes the error that its transaction fails with where it was sent without being waited for. */
+  constructor(name: string, text: string, failure?: (cause: unknown) => Error) {
+    known.set(text, { name, failure });
     this.#text = text;
   }
 
   execute(database: Reader, ...parameters: readonly unknown[]): Promise<QueryResult<Row>> {
     return database.executeQuery<Row>(CompiledQuery.raw(this.#text, [...parameters]));
   }
+
+  /** The same without an answer (pipeline.ts). */
+  sendIn(tx: Tx, ...parameters: readonly unknown[]): Promise<void> {
+    return sendIn(tx, { compile: () => CompiledQuery.raw(this.#text, [...parameters]) });
+  }
 }
 
-/** The pool as Kysely is to see it: with names for the statements that have one. */
+/** The pool as Kysely is to see it: with names for the statements that have one, and with pipelines. */
 export function preparing(pool: pg.Pool): PostgresPool {
   const seen = new WeakMap<pg.PoolClient, PostgresPoolClient>();
   return {
@@ -36,27 +48,33 @@ export function preparing(pool: pg.Pool): PostgresPool {
     end: () => pool.end(),
     async connect() {
       const client = await pool.connect();
-      const known = seen.get(client);
-      if (known) return known;
-      let outdated = false;
-      const query = async (text: string, values: unknown[]): Promise<pg.QueryResult> => {
-        const name = outdated ? undefined : names.get(text);
-        if (name === undefined) return client.query(text, values);
-        try {
-          return await client.query({ name, text, values });
-        } catch (error) {
-          if ((error as { code?: unknown }).code !== ANOTHER_ANSWER) throw error;
-          outdated = true;
-          return client.query(text, values);
-        }
-      };
-      const given: PostgresPoolClient = {
-        // which Kysely would ask for a cursor, too, where somebody streams: nobody does
-        query: query as unknown as PostgresPoolClient['query'],
-        release: (error) => client.release(error ?? outdated),
-      };
+      const given = seen.get(client) ?? prepared(client);
       seen.set(client, given);
       return given;
     },
+  };
+}
+
+const NOTHING: pg.QueryResult = { command: '', rowCount: 0, oid: 0, fields: [], rows: [] };
+
+function prepared(client: pg.PoolClient): PostgresPoolClient {
+  let outdated = false;
+  const query = async (text: string, values: unknown[]): Promise<pg.QueryResult> => {
+    const name = outdated ? undefined : known.get(text)?.name;
+    if (name === undefined) return client.query(text, values);
+    try {
+      return await client.query({ name, text, values });
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== ANOTHER_ANSWER) throw error;
+      outdated = true;
+      return client.query(text, values);
+    }
+  };
+  const pipeline = new Pipeline(query, NOTHING, (text, cause) => known.get(text)?.failure?.(cause) ?? cause);
+  return {
+    // which Kysely would ask for a cursor, too, where somebody streams: nobody does
+    query: ((text: string, values: unknown[]) =>
+      pipeline.query(text, values)) as unknown as PostgresPoolClient['query'],
+    release: (error) => client.release(error ?? outdated),
   };
 }

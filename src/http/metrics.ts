@@ -122,4 +122,9 @@ export class Metrics {
   }
 }
 
+/** Every process of a node has a log of its own. */
+export function countLogLines(metrics: Metrics, dropped: () => number): void {
+  metrics.counter('gatehouse_log_lines_dropped_total', 'Lines of the log that standard output did not take.', dropped);
+}
+
 const KNOWN_METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import { CannotStart } from '../base/cannot_start.ts';
+import { ConnectionLimit } from './connection_limit.ts';
 import { hasOneValidHost, refuseHost } from './host_header.ts';
 
 const LIMITS = {
@@ -19,7 +20,9 @@ const HEADERS_AT_MOST = 100;
 /** For how long a client may take in nothing of what it asked for; Node gives it that long twice. */
 const STALLED_MILLISECONDS = 15_000;
 /** Some 15 kB each, where nobody speaks on it. */
-const CONNECTIONS_AT_MOST = 10_000;
+export const CONNECTIONS_AT_MOST = 10_000;
+/** Probes and scrapers are few. */
+export const MANAGEMENT_CONNECTIONS_AT_MOST = 16;
 /**
  * Connections that the system takes for us until we come to them (it may have a bound of its own: net.core.somaxconn).
  * One that finds no room is dropped without a word, and its client tries again after a second, or believes it connected
@@ -43,19 +46,22 @@ export class CannotListen extends CannotStart {}
 
 export class HttpServer {
   readonly #server: Server;
-  readonly #connectionsAtMost: number;
+  readonly #limit: ConnectionLimit;
   /** Connections that have not asked for anything yet, as load balancers keep them: Node does not count them as idle. */
   readonly #silent = new Set<Socket>();
   /** Connections whose TLS handshake is not over, by what tells them apart: Node does not count them at all. */
   readonly #greeting = new Map<string, Socket>();
   /** What each connection that has asked for something is owed, if anything. */
   readonly #owed = new Map<Socket, Set<ServerResponse>>();
-  #open = 0;
   #leaving = false;
 
-  /** With `tls` the server speaks TLS, and asks clients for a certificate. */
-  constructor(listener: RequestListener, tls?: SecureContextOptions, { connectionsAtMost = CONNECTIONS_AT_MOST } = {}) {
-    this.#connectionsAtMost = connectionsAtMost;
+  /** With `tls` the server speaks TLS, and asks clients for a certificate. Servers may share a limit. */
+  constructor(
+    listener: RequestListener,
+    tls?: SecureContextOptions,
+    limit: ConnectionLimit = new ConnectionLimit(CONNECTIONS_AT_MOST),
+  ) {
+    this.#limit = limit;
     this.#server = tls ? createTlsServer({ ...LIMITS, ...TLS, ...tls }) : createServer(LIMITS);
     this.#server.maxHeadersCount = HEADERS_AT_MOST;
     this.#server.timeout = STALLED_MILLISECONDS;
@@ -90,6 +96,11 @@ export class HttpServer {
     } catch (error) {
       throw new CannotListen(reason(error as NodeJS.ErrnoException, host, port), { cause: error });
     }
+    // such as EMFILE, for a connection that could not be accepted: the next may be
+    this.#server.on('error', () => {
+      this.#limit.tellFull();
+      this.#server.closeIdleConnections();
+    });
     return (this.#server.address() as AddressInfo).port;
   }
 
@@ -144,9 +155,8 @@ export class HttpServer {
    * asked for anything yet; where there is none, those that may or may not ask for something more.
    */
   #makeRoom(newcomer: Socket): void {
-    this.#open++;
-    newcomer.on('close', () => this.#open--);
-    if (this.#open <= this.#connectionsAtMost) return;
+    newcomer.on('close', () => this.#limit.closed());
+    if (!this.#limit.opened()) return;
     const oldest = this.#greeting.values().next().value ?? this.#silent.values().next().value;
     if (!oldest) this.#server.closeIdleConnections();
     const leaves = oldest ?? newcomer;

@@ -61,9 +61,7 @@ export class Traffic {
   }
 
   refusesAny(): Refusal | undefined {
-    if (!this.#eventLoop.overloaded) return undefined;
-    this.#refused.overload++;
-    return { status: 503, retryAfterSeconds: 1, first: false };
+    return this.#eventLoop.overloaded ? this.#overload(1) : undefined;
   }
 
   refusesAddress(address: string): Refusal | undefined {
@@ -75,14 +73,15 @@ export class Traffic {
     return this.#addresses.look(networkOf(address), performance.now()).admitted;
   }
 
+  /** For a client that has proved itself. Within its limit it is never at fault for having to wait: that is a 503. */
   refusesClient(client: ProvenClient): Refusal | undefined {
     const now = performance.now();
     if (client.selfRegistered) {
       const refusal = this.#refusal('address', this.#addresses.take(networkOf(client.address), now));
       if (refusal) return refusal;
     }
-    if (this.#turns.full(shareOf(client)))
-      return this.#refusal('client', { admitted: false, retryAfterSeconds: 1, first: false });
+    const retryAfterSeconds = this.#turns.refuses(shareOf(client), now);
+    if (retryAfterSeconds !== undefined) return this.#overload(retryAfterSeconds);
     return this.#refusal('client', this.#clients.take(client.clientId, now));
   }
 
@@ -101,9 +100,17 @@ export class Traffic {
     return this.#refusal('client', this.#clients.refuseAgain(clientId, performance.now()));
   }
 
-  /** A client that has proved itself begins with what costs time: at once, or when it is its turn. It must `leave`. */
-  turn(client: ProvenClient): Promise<void> | undefined {
-    return this.#turns.take(shareOf(client), performance.now());
+  /**
+   * A client that has proved itself begins with what costs time: at once, or when it is its turn. It must `leave`, unless
+   * it hears `false`: its turn did not come in time, and it has not paid for it.
+   */
+  turn(client: ProvenClient): Promise<boolean> | undefined {
+    return this.#turns.take(shareOf(client), performance.now())?.then((comesOn) => {
+      if (comesOn) return true;
+      this.#refused.overload++;
+      this.giveBack(client);
+      return false;
+    });
   }
 
   leave(client: ProvenClient): void {
@@ -155,6 +162,11 @@ export class Traffic {
 
   stop(): void {
     this.#eventLoop.stop();
+  }
+
+  #overload(retryAfterSeconds: number): Refusal {
+    this.#refused.overload++;
+    return { status: 503, retryAfterSeconds, first: false };
   }
 
   #refusal(whose: 'client' | 'address', taken: Taken): Refusal | undefined {

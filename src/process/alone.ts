@@ -3,13 +3,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Interruption } from '../base/interruption.ts';
 import type { Config } from '../config.ts';
 import { openDatabase } from '../db/open.ts';
-import { createLog } from '../log.ts';
+import { createNodeLog } from '../log.ts';
 import type { Answering } from './answering.ts';
 import { noteServiceLinks } from './service_link_notice.ts';
 import { listenForManagement, sayStarted, stopOnSignal, version, type Management } from './standing_by.ts';
 
 export async function serveAlone(config: Config, interruption: Interruption): Promise<void> {
-  const log = createLog(config.logLevel);
+  const { log, linesDropped, print } = createNodeLog(config.logLevel, config);
   noteServiceLinks(config, log);
   const release = await version();
   // most of a start is loading code: the database gets ready meanwhile
@@ -28,7 +28,7 @@ export async function serveAlone(config: Config, interruption: Interruption): Pr
   let answering: Answering | undefined;
   let management: Management;
   try {
-    answering = await startAnswering({ config, log, opened, bootstrap: !config.production });
+    answering = await startAnswering({ config, log, linesDropped, opened, bootstrap: !config.production });
     management = await listenForManagement(answering.app.management, config, log);
   } catch (error) {
     await answering?.drain(0);
@@ -37,12 +37,13 @@ export async function serveAlone(config: Config, interruption: Interruption): Pr
   }
   const { welcome, leave, drain } = answering;
   if (interruption.interrupted) return;
-  sayStarted({ config, log, managementPort: management.port, release, welcome });
+  sayStarted({ config, log, print, managementPort: management.port, release, welcome });
   interruption.end();
-  stopOnSignal(opened, log, async () => {
+  const letGo = async (): Promise<void> => {
     leave();
     await delay(config.shutdownDelaySeconds * 1000);
     await drain(config.shutdownGraceSeconds * 1000);
     await management.server.drain(1000);
-  });
+  };
+  stopOnSignal({ opened, log, letGo });
 }

@@ -6,16 +6,20 @@ import { systemClock } from '../base/clock.ts';
 import { firstCommands } from '../bootstrap/first_commands.ts';
 import { bootstrapFile, masterKeyFile, type Config } from '../config.ts';
 import type { OpenDatabase } from '../db/open.ts';
+import { ConnectionLimit } from '../http/connection_limit.ts';
 import { HttpServer } from '../http/server.ts';
 import { TlsFiles } from '../http/tls_files.ts';
 import type { Logger } from '../log.ts';
 import { MasterKey } from '../vault/master_key.ts';
 import { masterKeyFromFile } from '../vault/master_key_file.ts';
 import { letHelpersGiveWay } from './helper_threads.ts';
+import { connectionsAtMost } from './open_files.ts';
 
 export interface AnsweringSettings {
   readonly config: Config;
   readonly log: Logger;
+  /** How many lines of it were dropped. */
+  readonly linesDropped: () => number;
   readonly opened: OpenDatabase;
   /** Whether to make, or find, what development begins with. */
   readonly bootstrap: boolean;
@@ -39,16 +43,20 @@ const TLS_FILES_MILLISECONDS = 10_000;
 export async function startAnswering({
   config,
   log,
+  linesDropped,
   opened,
   bootstrap,
   siblings,
 }: AnsweringSettings): Promise<Answering> {
   const tlsFiles = await openTlsFiles(config);
   const fronts: HttpServer[] = [];
+  const atMost = connectionsAtMost(config, log);
+  const limit = new ConnectionLimit(atMost, () => log.warn({ connections_at_most: atMost }, 'connections.full'));
   const app = await createApp({
     config,
     masterKeys: await loadMasterKeys(config),
     log,
+    linesDropped,
     clock: systemClock,
     clientAuthorities: tlsFiles.authorities,
     siblings,
@@ -63,11 +71,11 @@ export async function startAnswering({
     const welcome = bootstrap ? greeting(config, await app.bootstrap()) : undefined;
     for (const [listener, port] of [[app.public, config.port] as const, [app.admin, config.adminPort] as const]) {
       if (!listener || port === undefined) continue;
-      const front = new HttpServer(listener);
+      const front = new HttpServer(listener, undefined, limit);
       await front.listen(config.host, port);
       fronts.push(front);
     }
-    const tlsFront = config.tls && (await listenForTls(app, config.tls, tlsFiles));
+    const tlsFront = config.tls && (await listenForTls(app, config.tls, tlsFiles, limit));
     if (tlsFront) fronts.push(tlsFront);
     if (config.tls ?? config.clientCaFile) keepTlsFiles(tlsFiles, tlsFront, log);
     letHelpersGiveWay();
@@ -97,8 +105,9 @@ async function listenForTls(
   app: App,
   { host, port }: NonNullable<Config['tls']>,
   files: TlsFiles,
+  limit: ConnectionLimit,
 ): Promise<HttpServer> {
-  const front = new HttpServer(app.public, files.context());
+  const front = new HttpServer(app.public, files.context(), limit);
   await front.listen(host, port);
   return front;
 }

@@ -6,9 +6,9 @@ import type { Interruption } from '../base/interruption.ts';
 import type { Config } from '../config.ts';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
 import { management, readyTogether, type Readiness } from '../http/management.ts';
-import { Metrics } from '../http/metrics.ts';
+import { countLogLines, Metrics } from '../http/metrics.ts';
 import { MetricsTogether } from '../http/metrics_together.ts';
-import { createLog } from '../log.ts';
+import { createNodeLog } from '../log.ts';
 import { noteServiceLinks } from './service_link_notice.ts';
 import { listenForManagement, sayStarted, stopOnSignal, version } from './standing_by.ts';
 import { Workers } from './workers.ts';
@@ -18,7 +18,7 @@ const ENDING_MILLISECONDS = 10_000;
 const PROBE_PATIENCE_MILLISECONDS = 2_000;
 
 export async function leadWorkers(config: Config, interruption: Interruption): Promise<void> {
-  const log = createLog(config.logLevel);
+  const { log, linesDropped, print } = createNodeLog(config.logLevel, config);
   noteServiceLinks(config, log);
   const together = new MetricsTogether();
   // they load their code while the database is looked at
@@ -50,20 +50,21 @@ export async function leadWorkers(config: Config, interruption: Interruption): P
     const { server, port } = await listenForManagement(
       management({
         readiness: () => readinessOfAll(workers, config.workers, draining),
-        metrics: metricsOfAll(workers, together),
+        metrics: metricsOfAll(workers, together, linesDropped),
       }),
       config,
       log,
     );
     if (interruption.interrupted) return;
-    sayStarted({ config, log, managementPort: port, release, welcome });
+    sayStarted({ config, log, print, managementPort: port, release, welcome });
     interruption.end();
-    stopOnSignal(opened, log, async (reason) => {
+    const letGo = async (reason: string): Promise<void> => {
       draining = true;
       const pauses = (config.shutdownDelaySeconds + config.shutdownGraceSeconds) * 1000;
       if (!(await workers.end(reason, pauses + ENDING_MILLISECONDS))) process.exitCode = 1;
       await server.drain(1000);
-    });
+    };
+    stopOnSignal({ opened, log, letGo, kill: () => workers.kill() });
   } catch (error) {
     workers.kill();
     await opened?.close();
@@ -91,7 +92,7 @@ async function readinessOfAll(workers: Workers, count: number, draining: boolean
   };
 }
 
-function metricsOfAll(workers: Workers, together: MetricsTogether) {
+function metricsOfAll(workers: Workers, together: MetricsTogether, linesDropped: () => number) {
   const own = new Metrics({ ofProcess: false });
   own.gauge('gatehouse_workers', 'Processes of this node that answer requests.', () => workers.serving.length);
   own.counter(
@@ -99,6 +100,7 @@ function metricsOfAll(workers: Workers, together: MetricsTogether) {
     'Processes that took the place of one that ended.',
     () => workers.replaced,
   );
+  countLogLines(own, linesDropped);
   return {
     contentType: own.contentType,
     async text(): Promise<string> {

@@ -4,8 +4,10 @@ import type { RequestListener } from 'node:http';
 import { join } from 'node:path';
 import type { Config } from '../config.ts';
 import type { OpenDatabase } from '../db/open.ts';
-import { CannotListen, HttpServer } from '../http/server.ts';
+import { ConnectionLimit } from '../http/connection_limit.ts';
+import { CannotListen, HttpServer, MANAGEMENT_CONNECTIONS_AT_MOST } from '../http/server.ts';
 import type { Logger } from '../log.ts';
+import { onSignals } from './signals.ts';
 
 export interface Management {
   readonly server: HttpServer;
@@ -18,7 +20,7 @@ export async function listenForManagement(
   { managementHost, managementPort }: Config,
   log: Logger,
 ): Promise<Management> {
-  const server = new HttpServer(listener);
+  const server = new HttpServer(listener, undefined, new ConnectionLimit(MANAGEMENT_CONNECTIONS_AT_MOST));
   try {
     return { server, port: await server.listen(managementHost, managementPort ?? 9000) };
   } catch (error) {
@@ -37,12 +39,13 @@ export async function version(): Promise<string> {
 export interface Started {
   readonly config: Config;
   readonly log: Logger;
+  readonly print: (text: string) => void;
   readonly managementPort: number;
   readonly release: string;
   readonly welcome: string | undefined;
 }
 
-export function sayStarted({ config, log, managementPort, release, welcome }: Started): void {
+export function sayStarted({ config, log, print, managementPort, release, welcome }: Started): void {
   log.info(
     {
       issuer: config.issuer,
@@ -57,14 +60,23 @@ export function sayStarted({ config, log, managementPort, release, welcome }: St
     'gatehouse.started',
   );
   log.flush();
-  if (welcome !== undefined) process.stdout.write(welcome);
+  if (welcome !== undefined) print(welcome);
+}
+
+export interface Stopping {
+  readonly opened: OpenDatabase;
+  readonly log: Logger;
+  /** Finishes what is under way. */
+  readonly letGo: (reason: string) => Promise<void>;
+  /** Ends what would outlive this process. */
+  readonly kill?: () => void;
 }
 
 /**
- * Stops once, with code 0 at a signal and 1 when the PostgreSQL that was started is gone. npm passes a signal on that
- * the terminal has sent us already, so all but the first are the same wish.
+ * Stops once, with code 0 at a signal and 1 when the PostgreSQL that was started is gone. Another signal ends the process
+ * at once, with code 1.
  */
-export function stopOnSignal(opened: OpenDatabase, log: Logger, letGo: (reason: string) => Promise<void>): void {
+export function stopOnSignal({ opened, log, letGo, kill }: Stopping): void {
   let stopping = false;
   const stop = async (reason: string, exitCode: number): Promise<void> => {
     if (stopping) return;
@@ -79,8 +91,13 @@ export function stopOnSignal(opened: OpenDatabase, log: Logger, letGo: (reason: 
     log.fatal({ error }, 'gatehouse.stop_failed');
     process.exit(1);
   };
-  process.on('SIGTERM', () => void stop('SIGTERM', 0).catch(failed));
-  process.on('SIGINT', () => void stop('SIGINT', 0).catch(failed));
-  process.on('SIGHUP', () => void stop('SIGHUP', 0).catch(failed));
+  onSignals({
+    stop: (signal) => void stop(signal, 0).catch(failed),
+    endAtOnce(signal) {
+      log.warn({ reason: signal }, 'gatehouse.stop_cut_short');
+      kill?.();
+      process.exit(1);
+    },
+  });
   void opened.lost.then(() => stop('PostgreSQL ended', 1)).catch(failed);
 }

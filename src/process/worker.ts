@@ -4,7 +4,7 @@ import type { Siblings } from '../app/siblings.ts';
 import type { Config } from '../config.ts';
 import { connectDatabase, type OpenDatabase } from '../db/open.ts';
 import { asCannotStart } from '../db/start_failure.ts';
-import { createLogOfWorker, type Logger } from '../log.ts';
+import { createNodeLog, type Logger } from '../log.ts';
 import { startAnswering, type Answering } from './answering.ts';
 import { Line, type Begin, type Begun } from './line.ts';
 import { shareOfWorker } from './shares.ts';
@@ -39,14 +39,18 @@ export function workForPrimary(config: Config): void {
 }
 
 async function startWork(config: Config, { worker, databaseUrl, bootstrap }: Begin, siblings: Siblings): Promise<Work> {
-  const log = createLogOfWorker(config.logLevel, worker);
+  const { log, linesDropped } = createNodeLog(config.logLevel, { workers: config.workers, worker });
   const share = shareOfWorker(config);
   const opened = connectDatabase(databaseUrl, {
     maxConnections: share.databaseMaxConnections,
     patienceMilliseconds: share.databasePatienceMilliseconds,
     onIdleError: (error) => log.warn({ error }, 'database.connection_lost'),
   });
-  return { log, opened, answering: await startAnswering({ config: share, log, opened, bootstrap, siblings }) };
+  return {
+    log,
+    opened,
+    answering: await startAnswering({ config: share, log, linesDropped, opened, bootstrap, siblings }),
+  };
 }
 
 function begun(work: Work | undefined): Work {

@@ -44,6 +44,8 @@ export class DataKey {
 
 /** Far more than are in use: each signing key has one, and signing keys come and go. */
 const UNWRAPPED_AT_MOST = 1_000;
+/** For how long the newest key of a purpose is taken for it: those before it can still be read. */
+const CURRENT_MILLISECONDS = 60_000;
 
 /** The master key given is not the one that this database was sealed with. */
 class WrongMasterKey extends CannotStart {}
@@ -52,6 +54,7 @@ export class Vault {
   readonly #database: Database;
   /** The first one wraps; all of them unwrap, so that a change of master key needs no outage. */
   readonly #masterKeys: readonly MasterKey[];
+  readonly #current = new LRUCache<Purpose, string>({ max: 20, ttl: CURRENT_MILLISECONDS });
   readonly #unwrapped = new LRUCache<string, DataKey>({ max: UNWRAPPED_AT_MOST });
 
   constructor(database: Database, masterKeys: readonly [MasterKey, ...MasterKey[]]) {
@@ -61,7 +64,10 @@ export class Vault {
 
   /** The newest data key for a purpose that has one at a time; made at its first use, by one node only. */
   async current(purpose: Exclude<Purpose, 'signing_key'>, now: Date): Promise<DataKey> {
+    const known = this.#current.get(purpose);
+    if (known) return this.get(known);
     const found = (await this.#newest(this.#database, purpose)) ?? (await this.#createFirst(purpose, now));
+    this.#current.set(purpose, found);
     return this.get(found);
   }
 

@@ -156,7 +156,16 @@ async function copyCluster(from: string, to: string): Promise<void> {
   await promisify(execFile)('cp', ['-a', join(from, 'postgres'), join(to, 'postgres')]);
 }
 
-/** TCP in front of the cluster's socket. */
+/** In what a node asks again and again, whatever it is asked itself. */
+const BY_ITSELF = [
+  'transaction_read_only',
+  'from "changes"',
+  'from changes',
+  'from outbox',
+  'update client_secrets s set last_used_at',
+];
+
+/** TCP in front of the socket of a cluster, or of any other PostgreSQL. */
 export class Way {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
@@ -166,12 +175,14 @@ export class Way {
   #mute = false;
   #muteAt: string | undefined;
   #socketPath: string;
+  #roundTrips = 0;
 
-  private constructor(cluster: Cluster) {
+  private constructor(cluster: Pick<Cluster, 'url'>) {
     this.#socketPath = socketPath(cluster);
     this.#server = createServer((inside) => {
       if (this.#shut) return void inside.destroy();
       const outside = createConnection(this.#socketPath);
+      this.#count(inside, outside);
       this.#join(inside, outside, (bytes) => {
         if (this.#muteAt !== undefined && bytes.includes(this.#muteAt)) this.mute();
         return false;
@@ -180,19 +191,27 @@ export class Way {
     });
   }
 
-  static async to(cluster: Cluster): Promise<Way> {
+  static async to(cluster: Pick<Cluster, 'url'>): Promise<Way> {
     const way = new Way(cluster);
     way.#server.listen(0, '127.0.0.1');
     await once(way.#server, 'listening');
     return way;
   }
 
-  url(cluster: Cluster): string {
+  url(cluster: Pick<Cluster, 'url'>): string {
     const url = new URL(cluster.url);
     url.search = '';
     url.hostname = '127.0.0.1';
     url.port = String(this.port);
     return url.href;
+  }
+
+  /**
+   * How often a node has asked something and waited for the answer, without what it does by itself: its looks at whether
+   * the database is there, and what it reads of the change log. It can be told while answers are late: what is sent until the first of them arrives is one round trip.
+   */
+  get roundTrips(): number {
+    return this.#roundTrips;
   }
 
   /** Nothing is closed, and nothing arrives. */
@@ -247,6 +266,16 @@ export class Way {
     for (const socket of this.#sockets) socket.destroy();
   }
 
+  #count(inside: Socket, outside: Socket): void {
+    let answered = true;
+    inside.on('data', (bytes) => {
+      if (answered && !BY_ITSELF.some((words) => bytes.includes(words))) this.#roundTrips++;
+      answered = false;
+    });
+    // as late as the node hears of it
+    outside.on('data', () => void setTimeout(() => (answered = true), this.#delay === Infinity ? 0 : this.#delay));
+  }
+
   #join(from: Socket, to: Socket, isLost: (bytes: Buffer) => boolean): void {
     this.#sockets.add(from);
     from.on('data', (bytes) => {
@@ -262,7 +291,7 @@ export class Way {
   }
 }
 
-function socketPath(cluster: Cluster): string {
+function socketPath(cluster: Pick<Cluster, 'url'>): string {
   const { searchParams, port } = new URL(cluster.url);
   return `${searchParams.get('host')}/.s.PGSQL.${port || '5432'}`;
 }

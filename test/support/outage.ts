@@ -230,7 +230,7 @@ function authorizeUrl({ url }: Gatehouse, client: RegisteredClient): string {
 }
 
 /** One of each kind. */
-function requests(
+export function requests(
   gatehouse: Gatehouse,
   clients: Clients,
   newcomer: RegisteredClient,

@@ -198,7 +198,10 @@ export class LeanFront {
     const { traffic, log } = this.#settings;
     const headers = this.#headers(context);
     const turn = traffic.turn(proven);
-    if (turn) await turn;
+    if (turn && !(await turn)) {
+      answerUnavailable(response, headers);
+      return true;
+    }
     try {
       const body = await path.answer(client, asked, context);
       if (body === undefined) return false;

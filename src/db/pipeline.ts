@@ -1,0 +1,67 @@
+/**
+ * Statements that share a round trip. Inside a transaction those whose answers nobody looks at are sent without waiting,
+ * and so is `begin`: they arrive with the next statement that is waited for, at the latest with `commit`. PostgreSQL
+ * carries them out in order, and where one of them fails it refuses all that follow, so nothing of the transaction
+ * comes to be; its caller gets that first error.
+ */
+import { CompiledQuery, type Compilable } from 'kysely';
+import type { Tx } from './connection.ts';
+
+/** Stands before the text of a statement that is not waited for, and is not sent. */
+const UNAWAITED = '/* unawaited */ ';
+
+/** Sends a statement of the transaction whose answer does not matter; that it failed, the transaction will tell. */
+export async function sendIn(tx: Tx, statement: Compilable): Promise<void> {
+  const { sql, parameters } = statement.compile();
+  await tx.executeQuery(CompiledQuery.raw(UNAWAITED + sql, [...parameters]));
+}
+
+type Send<Answer> = (text: string, values: unknown[]) => Promise<Answer>;
+
+/** What was sent on one connection and not yet waited for. */
+export class Pipeline<Answer> {
+  readonly #send: Send<Answer>;
+  /** What an unawaited statement is answered with. */
+  readonly #nothing: Answer;
+  readonly #failureOf: (text: string, cause: unknown) => unknown;
+  /** Undefined outside a transaction. */
+  #unawaited: Promise<unknown>[] | undefined;
+
+  /** `failureOf` makes the error of an unawaited statement that failed. */
+  constructor(send: Send<Answer>, nothing: Answer, failureOf: (text: string, cause: unknown) => unknown) {
+    this.#send = send;
+    this.#nothing = nothing;
+    this.#failureOf = failureOf;
+  }
+
+  async query(given: string, values: unknown[]): Promise<Answer> {
+    const text = given.startsWith(UNAWAITED) ? given.slice(UNAWAITED.length) : given;
+    if (text === 'begin') {
+      this.#unawaited = [];
+      return this.#sendOnly(this.#unawaited, text, values);
+    }
+    const unawaited = this.#unawaited;
+    if (!unawaited) return this.#send(text, values);
+    if (text !== given) return this.#sendOnly(unawaited, text, values);
+    if (text === 'commit' || text === 'rollback') this.#unawaited = undefined;
+    // on its way before those before it have answered
+    const answer = this.#send(text, values);
+    answer.catch(() => {});
+    const before = await Promise.allSettled(unawaited.splice(0));
+    const failed = before.find(({ status }) => status === 'rejected');
+    if (failed?.status === 'rejected' && text !== 'rollback') {
+      await answer.catch(() => {});
+      throw failed.reason;
+    }
+    return answer;
+  }
+
+  #sendOnly(unawaited: Promise<unknown>[], text: string, values: unknown[]): Answer {
+    const answer = this.#send(text, values).catch((error: unknown) => {
+      throw this.#failureOf(text, error);
+    });
+    answer.catch(() => {});
+    unawaited.push(answer);
+    return this.#nothing;
+  }
+}
