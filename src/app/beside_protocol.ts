@@ -15,7 +15,7 @@ import type { Protocol } from './protocol.ts';
 export function openBesideProtocol(
   { config: { issuer }, pool, database, log }: AppSettings,
   house: House,
-  { provider, policy, verifier, registrations, fetchDocument }: Protocol,
+  { provider, policy, verifier, registrations, fetchDocument, fetchDocumentFor }: Protocol,
 ) {
   const { trail, changes, clients, resources, tokens, vault, argon2id, subjects } = house;
   const login = createLogin({
@@ -56,7 +56,7 @@ export function openBesideProtocol(
     argon2id,
     rotation: house.rotation,
     subjects,
-    fetchDocument,
+    fetchDocument: fetchDocumentFor(true),
     auditKeys: house.auditKeys,
     checkpoints: house.checkpoints,
     inspectToken: (token, now) => tokens.inspect(token, now),

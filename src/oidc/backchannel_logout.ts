@@ -10,6 +10,7 @@ import type { Database } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 import type { Kind, Verdict } from '../outbox/kind.ts';
 import { notesOf } from './notes.ts';
+import { recordOf } from './registered_clients.ts';
 
 /** About a day, after which an application's own session is over. */
 const RETRIES = { attemptsAtMost: 30, firstWaitSeconds: 5, longestWaitSeconds: 3_600 };
@@ -58,6 +59,7 @@ export function backchannelLogouts(provider: () => Provider): Kind {
         url: client.backchannelLogoutUri,
         headers: { 'content-type': 'application/x-www-form-urlencoded' },
         body: new URLSearchParams({ logout_token: token }).toString(),
+        vetted: recordOf(client).registration === null,
       };
     },
     judge,

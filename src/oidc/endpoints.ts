@@ -12,6 +12,7 @@ import type { Logger } from '../log.ts';
 import { requestOf } from '../http/request_context.ts';
 import type { FailedAuthentications } from '../limits/failed_authentications.ts';
 import type { Traffic } from '../limits/traffic.ts';
+import { answerKeyObjection } from './client_keys.ts';
 import { chargeClient } from './client_traffic.ts';
 import { countFailure } from './failed_authentication.ts';
 import { notesOf, originOf } from './notes.ts';
@@ -76,6 +77,14 @@ export class Endpoints {
       // 303 whatever the library made of an interaction without a client: the login is done
       ctx.status = 303;
       ctx.redirect(ownPage);
+    }
+    const { refusal } = notesOf(context);
+    answerKeyObjection(context, refusal?.cause);
+    if (isUnavailable(refusal?.cause)) {
+      notesOf(context).failure ??= refusal!.cause as Error;
+      // a refusal that was none is not on record, and counts against nobody
+      notesOf(context).events.length = 0;
+      delete notesOf(context).refusal;
     }
     try {
       if (this.#settings.structured.takesOver(context, notesOf(context).refusal)) await this.#answerStructured(context);

@@ -17,7 +17,7 @@ import { refusalHeaders } from '../http/admission.ts';
 import type { ClientCertificates } from '../http/client_certificates.ts';
 import { requestOf } from '../http/request_context.ts';
 import type { Traffic } from '../limits/traffic.ts';
-import { readKeysThrough, type ClientKeysSettings } from './client_keys.ts';
+import { guardKeys, type ClientKeysSettings } from './client_keys.ts';
 import { refuseSpent, TooManyRequests } from './client_traffic.ts';
 import { demandProof } from './dpop.ts';
 import { demandCertificate, presentedDigest } from './mutual_tls.ts';
@@ -35,7 +35,7 @@ export interface RegisteredClientsSettings {
   readonly uses: SecretUses;
   readonly traffic: Traffic;
   readonly clock: Clock;
-  readonly keys: Omit<ClientKeysSettings, 'presented'>;
+  readonly keys: Omit<ClientKeysSettings, 'presented' | 'vetted'>;
 }
 
 /** The library makes ten kilobytes of a client of one: those that are asked for often are kept. */
@@ -98,7 +98,8 @@ export function useRegisteredClients(
     const client = new RegisteredClient(toLibraryMetadata(record, knows));
     // set here, because of a client's sector the library has rules of its own; which sector it is, clients/ has settled
     Object.assign(client, { subjectType: record.metadata.subject_type ?? 'public' });
-    readKeysThrough({ ...keys, presented: () => presentedDigest(knows.certificates) }, client);
+    const vetted = record.registration === null;
+    guardKeys({ ...keys, vetted, presented: () => presentedDigest(knows.certificates) }, client);
     instances.set(record, client);
     records.set(client, record);
     return client;
