@@ -1,5 +1,4 @@
 /** Clients that send what no server takes, and what others see meanwhile who go through the same proxy. */
-import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { postForm } from './gatehouse.ts';
@@ -24,7 +23,7 @@ function large(path: string, framing: 'length' | 'chunks', headers: readonly str
       const bytes = Buffer.alloc(30_000, 'a');
       const piece = framing === 'length' ? bytes : Buffer.concat([Buffer.from('7530\r\n'), bytes, Buffer.from('\r\n')]);
       for (let sent = 0; sent < LARGE_BODY_BYTES && socket.writable; sent += bytes.length) {
-        if (!socket.write(piece)) await Promise.race([once(socket, 'drain').catch(() => {}), once(socket, 'close')]);
+        if (!socket.write(piece)) await heard(socket, 'drain');
         await delay(1);
       }
       if (framing === 'chunks' && socket.writable) socket.write('0\r\n\r\n');
@@ -138,11 +137,19 @@ async function sendOne(port: number, { send }: HostileRequest): Promise<void> {
 
 /** Waits until the server has closed the connection, or for so long. */
 async function answered(socket: Socket, patience = PATIENCE_MILLISECONDS): Promise<void> {
+  const timer = setTimeout(() => socket.destroy(), patience);
+  await heard(socket);
+  clearTimeout(timer);
+}
+
+/** Waits for an event, or the end of the connection, however it ends. */
+async function heard(socket: Socket, event = 'close'): Promise<void> {
   if (socket.destroyed) return;
-  const timer = new AbortController();
-  await Promise.race([
-    once(socket, 'close').catch(() => {}),
-    delay(patience, undefined, { signal: timer.signal }).catch(() => {}),
-  ]);
-  timer.abort();
+  await new Promise<void>((resolve) => {
+    const done = (): void => {
+      socket.off(event, done).off('close', done);
+      resolve();
+    };
+    socket.on(event, done).on('close', done);
+  });
 }
