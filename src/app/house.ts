@@ -12,6 +12,7 @@ import { makePartitions } from '../audit/partitions.ts';
 import { AuditTrail } from '../audit/trail.ts';
 import { Argon2id } from '../base/argon2id.ts';
 import type { Clock } from '../base/clock.ts';
+import { FaultLog } from '../base/fault_log.ts';
 import type { Digest } from '../base/secret.ts';
 import { ensureAdminResource, type AdminApi } from '../bootstrap/admin_access.ts';
 import { ChangeFollower } from '../changes/change_follower.ts';
@@ -104,12 +105,18 @@ export async function furnish({
   const auditLog = log.child({ stream: 'audit' }, { redact: [] });
   await makePartitions(database, now).catch((error: unknown) => log.warn({ error }, 'audit.partitions_not_made'));
   const auditKeys = await AuditKeys.open(database, vault, now);
+  // while the database is away this is met at each poll
+  const changeLogFaults = new FaultLog(log, {
+    begins: 'change_log.unreadable',
+    goesOn: 'change_log.still_unreadable',
+    ends: 'change_log.readable_again',
+  });
   const changes = new ChangeFollower({
     database,
     connectionString,
     pollMilliseconds: config.changePollMilliseconds,
     clock,
-    onError: (error) => log.warn({ error }, 'change_log.unreadable'),
+    onError: (error) => changeLogFaults.failed('change_log', { error }),
     catchUpOthers: siblings && (() => siblings.catchUp()),
   });
   siblings?.onCatchUp(() => changes.catchUpHere());
@@ -119,7 +126,10 @@ export async function furnish({
     clock,
     difference,
     onOpen: (error) => log.error({ error }, 'database.away'),
-    onClose: () => log.info('database.back'),
+    onClose: () => {
+      log.info('database.back');
+      changeLogFaults.worked('change_log', {});
+    },
   });
   const held = new HeldEntries({ keys: auditKeys, clock, entriesAtMost: config.outageAuditEvents });
   const standing = new Standing({ breaker, changes, held, allowedSeconds: config.outageSeconds });

@@ -97,5 +97,15 @@ export function openProtocol({ config, pool, database, log, clock }: AppSettings
   house.detailsTypes.onSwap(swap);
   const provider = (): Provider => endpoints.provider;
   house.outbox.serve(backchannelLogouts(provider));
-  return { provider, endpoints, pages, revocations, verifier, policy, registrations: limits, fetchDocument, fetchDocumentFor };
+  return {
+    provider,
+    endpoints,
+    pages,
+    revocations,
+    verifier,
+    policy,
+    registrations: limits,
+    fetchDocument,
+    fetchDocumentFor,
+  };
 }

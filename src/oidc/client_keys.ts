@@ -35,7 +35,7 @@ export interface ClientKeysSettings {
 const KEYS_TRIED_AT_MOST = 4;
 
 /** Too many keys fit; the library shows this as it is, or as the cause of a failed client authentication. */
-export class KeyNotNamed extends errors.InvalidRequestObject {
+class KeyNotNamed extends errors.InvalidRequestObject {
   constructor() {
     super(
       `more than ${KEYS_TRIED_AT_MOST} keys of the client fit the signature: name one of them by kid in the header, and give each key a kid of its own`,

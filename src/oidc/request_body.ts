@@ -9,6 +9,10 @@ import { METHODS } from './routes.ts';
 /** What the library takes (lib/shared/selective_body.js). */
 const BODY_BYTES_AT_MOST = 56 * 1024;
 
+/** A JWT in one of these is decoded, and hashed for its signature, whoever sent it. Others are bounded where they are read. */
+const LONGEST_JWT_CHARACTERS = 16_384;
+const JWT_PARAMETERS = ['request', 'client_assertion', 'id_token_hint'];
+
 /** Reads a form before the library does, and hands it over; answers 413 in its place (RFC 9110, 15.5.14). */
 export function boundForms({ renderError }: Pick<ProviderPages, 'renderError'>): Middleware {
   return async (ctx, next) => {
@@ -16,17 +20,29 @@ export function boundForms({ renderError }: Pick<ProviderPages, 'renderError'>):
     // a fast path may have read it already, and lost its connection (lean/front.ts)
     if (!isForm || !Object.hasOwn(METHODS, ctx.path) || ctx.req.destroyed) return next();
     const body = await readBody(ctx, BODY_BYTES_AT_MOST).catch(objection);
-    if (Buffer.isBuffer(body)) {
+    const refusal = Buffer.isBuffer(body) ? objectionToJwts(body) : body;
+    if (Buffer.isBuffer(body) && !refusal) {
       handOver(ctx, body);
       return next();
     }
-    ctx.status = body.statusCode;
+    const { statusCode, error, error_description } = refusal!;
+    ctx.status = statusCode;
     ctx.set('Cache-Control', 'no-store');
-    const out = { error: body.error, error_description: body.error_description };
-    if (ctx.accepts('json', 'html') === 'html') return renderError(ctx as KoaContextWithOIDC, out, body);
+    const out = { error, ...(error_description !== undefined && { error_description }) };
+    if (ctx.accepts('json', 'html') === 'html') return renderError(ctx as KoaContextWithOIDC, out, refusal!);
     ctx.body = out;
     return undefined;
   };
+}
+
+/** A form of few bytes holds no long JWT, and is not looked through. */
+function objectionToJwts(body: Buffer): errors.OIDCProviderError | undefined {
+  if (body.length <= LONGEST_JWT_CHARACTERS) return undefined;
+  const form = new URLSearchParams(body.toString('latin1'));
+  const name = JWT_PARAMETERS.find((one) => form.getAll(one).some((value) => value.length > LONGEST_JWT_CHARACTERS));
+  return name === undefined
+    ? undefined
+    : new errors.InvalidRequest(`${name} may have ${LONGEST_JWT_CHARACTERS} characters at most`);
 }
 
 function objection(error: unknown): errors.OIDCProviderError {

@@ -92,12 +92,19 @@ export class Outbox {
   async #run(): Promise<void> {
     const { log } = this.#settings;
     const { signal } = this.#stopping;
+    // while the database is away this is met every second
+    const unreadable = new FaultLog(log, {
+      begins: 'outbox.unreadable',
+      goesOn: 'outbox.still_unreadable',
+      ends: 'outbox.readable_again',
+    });
     while (!signal.aborted) {
       this.#awaken = Promise.withResolvers();
       const more = await this.#sendDue().catch((error: unknown) => {
-        log.warn({ error }, 'outbox.unreadable');
-        return false;
+        unreadable.failed('outbox', { error });
+        return undefined;
       });
+      if (more !== undefined) unreadable.worked('outbox', {});
       await this.#count().catch(() => {});
       if (more) continue;
       const timer = new AbortController();

@@ -7,7 +7,7 @@ import { authorizationRequest } from '../support/authorization_request.ts';
 import { moveClock, resetClock } from '../support/clock.ts';
 import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
 import { eventually, registerClient } from '../support/operator.ts';
-import { CA, closeOutside, NAME, PUBLIC, startOutside, type Outside } from '../support/outside.ts';
+import { CA, closeOutside, egressTo, NAME, PUBLIC, startOutside, type Outside } from '../support/outside.ts';
 import { makePolicy } from '../support/registration.ts';
 
 /** As many hosts as strangers have places. */
@@ -87,11 +87,28 @@ describe('the way out', () => {
 
   it('has places for a client of an admin while hosts of strangers hold all of theirs (FIELD-B7)', async () => {
     const { client_id } = await client();
-    const strangers = slow.map((_, at) => nameDocument(at, at, 'first'));
+    // half of them wait for a place
+    const strangers = [...slow, ...slow].map((_, at) => nameDocument(at % STRANGERS, at, `first${at}`));
     await eventually(async () => owed.length === STRANGERS);
     assert.equal((await authenticate(client_id)).status, 200);
     for (const response of owed.splice(0)) response.destroy();
     await Promise.all(strangers);
+  });
+
+  it('fetches for a client of an admin at once while strangers hold their places for as long as they like (FIELD-B7)', async () => {
+    const limits = { atOnce: 2, totalMilliseconds: 60_000 };
+    const { egress } = egressTo([...slow, honest], { limits });
+    const held = slow.slice(0, 3).map(({ port }) => egress.get(`https://${NAME}:${port}/held`).catch(() => undefined));
+    await eventually(async () => owed.length === 2);
+    let fetched = false;
+    const url = `https://${NAME}:${honest.port}/at-once`;
+    void egress.get(url, { vetted: true }).then(() => (fetched = true));
+    await eventually(async () => fetched);
+    assert.equal(owed.filter(({ destroyed }) => !destroyed).length, 2);
+    for (const response of owed.splice(0)) response.destroy();
+    await eventually(async () => owed.length > 0);
+    for (const response of owed.splice(0)) response.destroy();
+    await Promise.all(held);
   });
 
   it('gives one network of strangers few places, so that others find some (FIELD-B7)', async () => {

@@ -82,6 +82,13 @@ describe('two nodes behind a load balancer that keeps connections and takes fail
     }
   });
 
+  it('a JWT that is too long is refused before it is looked at, with the name of its parameter (FIELD-B2)', async () => {
+    const body = `grant_type=authorization_code&client_assertion=${'a'.repeat(17_000)}`;
+    const start = `POST /token HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${form}\r\n`;
+    const answer = await answerTo(`${start}Content-Length: ${body.length}\r\n\r\n${body}`);
+    assert.match(answer, /^HTTP\/1\.1 400 .*client_assertion may have 16384 characters at most/s);
+  });
+
   const EARLY: Readonly<Record<string, readonly [start: string, status: number]>> = {
     'that has no token': ['POST /admin/v1/clients HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n', 401],
     'to an address that is none': ['POST /not-there HTTP/1.1\r\nHost: x\r\n', 404],
