@@ -105,10 +105,11 @@ describe('the way out', () => {
     void egress.get(url, { vetted: true }).then(() => (fetched = true));
     await eventually(async () => fetched);
     assert.equal(owed.filter(({ destroyed }) => !destroyed).length, 2);
-    for (const response of owed.splice(0)) response.destroy();
-    await eventually(async () => owed.length > 0);
-    for (const response of owed.splice(0)) response.destroy();
+    const answering = setInterval(() => {
+      for (const response of owed.splice(0)) response.end('{}');
+    }, 20);
     await Promise.all(held);
+    clearInterval(answering);
   });
 
   it('gives one network of strangers few places, so that others find some (FIELD-B7)', async () => {
