@@ -4,6 +4,7 @@ import { afterEach, describe, it } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { EgressSettings } from '../src/egress/egress.ts';
 import { Gate } from '../src/egress/gate.ts';
+import { LIMITS } from '../src/egress/limits.ts';
 import { closeOutside, egressTo, failureOf, NAME, startOutside } from './support/outside.ts';
 import { eventually } from './support/operator.ts';
 
@@ -212,23 +213,23 @@ describe('at one time', () => {
   });
 
   it('whoever gave up in the line is not given a place in it', async () => {
-    const gate = new Gate({ atOnce: 1, atOncePerHost: 1, waiting: 2 });
+    const gate = new Gate({ ...LIMITS, atOnce: 1, atOncePerHost: 1, waiting: 2 });
     const patient = new AbortController().signal;
-    const comeBack = await gate.leave('host', patient);
+    const comeBack = await gate.leave({ host: 'host' }, patient);
     const impatient = new AbortController();
-    const givenUp = assert.rejects(gate.leave('host', impatient.signal), { name: 'AbortError' });
-    const next = gate.leave('host', patient);
-    assert.equal(gate.full('host'), true);
+    const givenUp = assert.rejects(gate.leave({ host: 'host' }, impatient.signal), { name: 'AbortError' });
+    const next = gate.leave({ host: 'host' }, patient);
+    assert.equal(gate.full({ host: 'host' }), true);
     impatient.abort();
     await givenUp;
-    assert.equal(gate.full('host'), false);
+    assert.equal(gate.full({ host: 'host' }), false);
     comeBack();
     (
       await Promise.race([next, turn('still waiting')]).then((end) =>
         typeof end === 'string' ? assert.fail(end) : end,
       )
     )();
-    assert.equal(typeof (await gate.leave('host', patient)), 'function');
+    assert.equal(typeof (await gate.leave({ host: 'host' }, patient)), 'function');
   });
 
   it('so many may wait; who comes then is told that we are busy, and may try again at once', async () => {

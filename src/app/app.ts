@@ -1,6 +1,7 @@
 /** A node as its process sees it. This folder is where the parts meet, and nowhere else. */
 import type { RequestListener } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
+import { FaultLog } from '../base/fault_log.ts';
 import { bootstrapDevelopment, type Bootstrap } from '../bootstrap/development.ts';
 import { countRefused } from '../clients/server_demands.ts';
 import { bootstrapFile } from '../config.ts';
@@ -31,7 +32,15 @@ export interface App extends Front {
 export async function createApp(settings: AppSettings): Promise<App> {
   const house = await furnish(settings);
   const itsJobs = jobs(settings, house);
-  const scheduler = new Scheduler((job, error) => settings.log.warn({ job, error }, 'job.failed'));
+  const faults = new FaultLog(settings.log, {
+    begins: 'job.failed',
+    goesOn: 'job.still_fails',
+    ends: 'job.works_again',
+  });
+  const scheduler = new Scheduler({
+    onError: (job, error) => faults.failed(job, { job, error }),
+    onSuccess: (job) => faults.worked(job, { job }),
+  });
   scheduler.start(itsJobs);
   const metrics = new Metrics();
   showGauges(metrics, settings, house);

@@ -23,7 +23,7 @@ export function openBesideProtocol(
     clock,
   }: AppSettings,
   house: House,
-  { provider, policy, verifier, registrations, fetchDocument, accessLifetimeOf }: Protocol,
+  { provider, policy, verifier, registrations, fetchDocument, fetchDocumentFor, accessLifetimeOf }: Protocol,
 ) {
   const { trail, changes, clients, resources, tokens, vault, argon2id, subjects } = house;
   const login = createLogin({
@@ -68,7 +68,7 @@ export function openBesideProtocol(
     argon2id,
     rotation: house.rotation,
     subjects,
-    fetchDocument,
+    fetchDocument: fetchDocumentFor(true),
     auditKeys: house.auditKeys,
     checkpoints: house.checkpoints,
     inspectToken: (token, now) => tokens.inspect(token, now),

@@ -20,6 +20,7 @@ import { leanIntrospection, leanRevocation } from '../oidc/lean/structured_token
 import { leanTokenEndpoint } from '../oidc/lean/token_endpoint.ts';
 import { describeProtectedResources, USERINFO } from '../oidc/protected_resources.ts';
 import { ID_TOKEN_SECONDS } from '../oidc/provider.ts';
+import { boundForms } from '../oidc/request_body.ts';
 import { METHODS, ROUTES } from '../oidc/routes.ts';
 import { discloseRegistration } from '../registration/discovery.ts';
 import { openBesideProtocol } from './beside_protocol.ts';
@@ -69,6 +70,7 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     registration,
     discloseRegistration(issuer, house.policies),
     pageHeaders,
+    boundForms(pages),
     endpoints.middleware,
     last,
   ]);

@@ -12,6 +12,7 @@ import { makePartitions } from '../audit/partitions.ts';
 import { AuditTrail } from '../audit/trail.ts';
 import { Argon2id } from '../base/argon2id.ts';
 import { addSeconds, type Clock } from '../base/clock.ts';
+import { FaultLog } from '../base/fault_log.ts';
 import type { Digest } from '../base/secret.ts';
 import { ensureAdminResource, type AdminApi } from '../bootstrap/admin_access.ts';
 import { ChangeFollower } from '../changes/change_follower.ts';
@@ -112,7 +113,13 @@ export async function furnish({
     log.warn({ error }, 'audit.partitions_not_made'),
   );
   const auditKeys = await AuditKeys.open(database, vault, now);
-  const unreadable = (error: unknown): void => log.warn({ error }, 'change_log.unreadable');
+  // while the database is away this is met at each poll
+  const changeLogFaults = new FaultLog(log, {
+    begins: 'change_log.unreadable',
+    goesOn: 'change_log.still_unreadable',
+    ends: 'change_log.readable_again',
+  });
+  const unreadable = (error: unknown): void => changeLogFaults.failed('change_log', { error });
   const changes = new ChangeFollower({
     database,
     connectionString,
@@ -133,7 +140,10 @@ export async function furnish({
     clock,
     difference,
     onOpen: (error) => log.error({ error }, 'database.away'),
-    onClose: () => log.info('database.back'),
+    onClose: () => {
+      log.info('database.back');
+      changeLogFaults.worked('change_log', {});
+    },
   });
   breaker.onClose(() => void changes.catchUpHere().catch(unreadable));
   const identity = (): string | undefined => changes.identity;

@@ -7,6 +7,7 @@ import { LoginHints } from '../limits/login_hints.ts';
 import { Registrations } from '../limits/registrations.ts';
 import { SecretGuesses } from '../limits/secret_guesses.ts';
 import { UserCodeGuesses } from '../limits/user_code_guesses.ts';
+import { Verifications } from '../limits/verifications.ts';
 import { createProviderPages } from '../login/provider_pages.ts';
 import { accessLifetimes } from '../oidc/access_lifetimes.ts';
 import { AuthorizationDetailsPolicy } from '../oidc/authorization_details.ts';
@@ -53,8 +54,11 @@ export function openProtocol({ config, pool, database, log, clock }: AppSettings
   const detailsPolicy = new AuthorizationDetailsPolicy(house.detailsTypes);
   const policy = new ResourcePolicy(resources, detailsPolicy);
   const limits = new Registrations(pool);
-  const fetchDocument: FetchDocument = async (url) =>
-    (await egress.get(url, { fetchedSince: addSeconds(clock(), -SECTOR_SECONDS) })).body;
+  const fetchDocumentFor =
+    (vetted: boolean): FetchDocument =>
+    async (url) =>
+      (await egress.get(url, { vetted, fetchedSince: addSeconds(clock(), -SECTOR_SECONDS) })).body;
+  const fetchDocument = fetchDocumentFor(false);
   const directory = clients;
   const attempts = { database, digest: house.digestAttempt, clock };
   const settings = {
@@ -80,7 +84,7 @@ export function openProtocol({ config, pool, database, log, clock }: AppSettings
       uses: house.uses,
       traffic,
       clock,
-      keys: { egress, clock, log },
+      keys: { egress, clock, log, verifications: new Verifications() },
     },
     clientCertificates: house.clientCertificates,
     unanswered: house.unanswered,
@@ -113,5 +117,6 @@ export function openProtocol({ config, pool, database, log, clock }: AppSettings
     registrations: limits,
     fetchDocument,
     accessLifetimeOf,
+    fetchDocumentFor,
   };
 }

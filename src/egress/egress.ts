@@ -3,8 +3,12 @@
  * outside does not reach: what is fetched here must be on the public internet, or be named by the operator. The name
  * is looked up once, every address is checked, and the connection goes to what was checked; redirects, encodings and
  * more than a small body are refused; and one URL is asked for so seldom that nobody can be hammered through us.
+ *
+ * There are two lanes, each with places, a queue and a memory of its own: one for what admins have named, one for what
+ * strangers have. However slow the hosts of strangers are, they hold no place that a client of an admin needs.
  */
 import type { Clock } from '../base/clock.ts';
+import { FaultLog } from '../base/fault_log.ts';
 import type { Logger } from '../log.ts';
 import { checkedAddresses, isSpecialAddress, type RefusesAddress, type Resolve } from './addresses.ts';
 import { destinationOf, type Destination, type Rules } from './destination.ts';
@@ -28,7 +32,15 @@ export interface EgressSettings {
   readonly ca?: string;
 }
 
-export interface GetOptions {
+/** For whom something is fetched or sent. */
+export interface Cause {
+  /** An admin named the URL's owner: a client that an admin made, a trusted issuer. Otherwise a stranger may have. */
+  readonly vetted?: boolean;
+  /** The network that a stranger asks from, as text, where a request of it is the cause. */
+  readonly asker?: string | undefined;
+}
+
+export interface GetOptions extends Cause {
   /** An answer that was fetched before this will not do, however fresh it says it is. */
   readonly fetchedSince?: Date;
 }
@@ -37,41 +49,45 @@ export class Egress {
   readonly #settings: EgressSettings;
   readonly #rules: Rules;
   readonly #limits: Limits;
-  readonly #gate: Gate;
-  readonly #memory: Memory;
+  readonly #lanes: Readonly<Record<'vetted' | 'strangers', Lane>>;
   readonly #places: Places;
-  readonly #underWay = new Map<string, Promise<Answer>>();
+  readonly #faults: FaultLog;
 
   constructor(settings: EgressSettings) {
     this.#settings = settings;
     this.#rules = { allow: settings.allow, ports: settings.ports ?? [443] };
     this.#limits = { ...LIMITS, ...settings.limits };
-    this.#gate = new Gate(this.#limits);
-    this.#memory = new Memory(this.#limits);
+    this.#lanes = { vetted: openLane(this.#limits), strangers: openLane(this.#limits) };
     this.#places = new Places(this.#limits);
+    this.#faults = new FaultLog(settings.log, {
+      begins: 'egress.failed',
+      goesOn: 'egress.still_fails',
+      ends: 'egress.works_again',
+    });
   }
 
   /** Fetches a JSON document, or reuses what it fetched; throws `EgressFailed`. Nothing but a 200 is an answer. */
-  async get(url: string, { fetchedSince }: GetOptions = {}): Promise<Answer> {
+  async get(url: string, { fetchedSince, ...cause }: GetOptions = {}): Promise<Answer> {
     const now = this.#settings.clock();
-    const known = this.#memory.recall(url, now, fetchedSince);
+    const { memory, underWay } = this.#laneOf(cause);
+    const known = memory.recall(url, now, fetchedSince);
     if (known instanceof EgressFailed) throw known;
     if (known) return known;
-    const underWay = this.#underWay.get(url);
-    if (underWay) return underWay;
-    const fetching = this.#fetch(url, now).finally(() => this.#underWay.delete(url));
-    this.#underWay.set(url, fetching);
+    const same = underWay.get(url);
+    if (same) return same;
+    const fetching = this.#fetch(url, now, cause).finally(() => underWay.delete(url));
+    underWay.set(url, fetching);
     return fetching;
   }
 
   /** What `get` brought last, however long ago; for those who would rather have that than a failure. */
-  last(url: string): Answer | undefined {
-    return this.#memory.last(url);
+  last(url: string, cause: Cause = {}): Answer | undefined {
+    return this.#laneOf(cause).memory.last(url);
   }
 
   /** Sends a body; throws `EgressFailed`. Any answer but a redirect is the caller's to judge, and none is reused. */
-  post(url: string, headers: Readonly<Record<string, string>>, body: string): Promise<Reply> {
-    return this.#send(url, { method: 'POST', headers, body });
+  post(url: string, headers: Readonly<Record<string, string>>, body: string, cause: Cause = {}): Promise<Reply> {
+    return this.#send(url, { method: 'POST', headers, body }, cause);
   }
 
   /** How many of the places that were asked lately answer, rest, or are being tried again. */
@@ -79,44 +95,61 @@ export class Egress {
     return this.#places.states;
   }
 
-  async #fetch(url: string, now: Date): Promise<Answer> {
+  #laneOf({ vetted = false }: Cause): Lane {
+    return this.#lanes[vetted ? 'vetted' : 'strangers'];
+  }
+
+  async #fetch(url: string, now: Date, cause: Cause): Promise<Answer> {
+    const { memory } = this.#laneOf(cause);
     try {
-      const reply = await this.#send(url, { method: 'GET', headers: { accept: 'application/json' } });
+      const reply = await this.#send(url, { method: 'GET', headers: { accept: 'application/json' } }, cause);
       const { 'content-type': contentType = '', 'cache-control': cacheControl, age } = reply.headers;
-      const freshUntil = this.#memory.freshUntil(now, cacheControl, age);
+      const freshUntil = memory.freshUntil(now, cacheControl, age);
       const answer = { contentType, body: reply.body, fetchedAt: now, freshUntil };
-      this.#memory.keep(url, answer);
+      memory.keep(url, answer);
       return answer;
     } catch (error) {
-      if (error instanceof EgressFailed) this.#memory.keepFailure(url, error, now);
+      if (error instanceof EgressFailed) memory.keepFailure(url, error, now);
       throw error;
     }
   }
 
-  async #send(url: string, outgoing: Outgoing): Promise<Reply> {
+  async #send(url: string, outgoing: Outgoing, cause: Cause): Promise<Reply> {
     const signal = AbortSignal.timeout(this.#limits.totalMilliseconds);
     try {
       const destination = destinationOf(url, this.#rules);
-      return await this.#places.ask(destination.url, outgoing.method === 'GET', () =>
-        this.#throughGate(destination, outgoing, signal).catch((error: unknown) => {
+      const reply = await this.#places.ask(destination.url, outgoing.method === 'GET', () =>
+        this.#throughGate(destination, { outgoing, cause }, signal).catch((error: unknown) => {
           throw this.#failureOf(error, destination.host, signal);
         }),
       );
+      this.#faults.worked(placeOf(url), { host: destination.host });
+      this.#faults.worked(laneName(cause), { lane: laneName(cause) });
+      return reply;
     } catch (error) {
       const failed = this.#failureOf(error, URL.parse(url)?.host ?? '', signal);
-      this.#settings.log.warn(failed.failure, 'egress.failed');
+      const { failure } = failed;
+      // that there is no room says nothing about the place
+      if (failure.reason === 'busy') this.#faults.failed(laneName(cause), { ...failure, lane: laneName(cause) });
+      else this.#faults.failed(placeOf(url), failure);
       throw failed;
     }
   }
 
-  async #throughGate(destination: Destination, outgoing: Outgoing, signal: AbortSignal): Promise<Reply> {
+  async #throughGate(
+    destination: Destination,
+    { outgoing, cause }: { readonly outgoing: Outgoing; readonly cause: Cause },
+    signal: AbortSignal,
+  ): Promise<Reply> {
+    const { gate } = this.#laneOf(cause);
     const { resolve, refusesAddress = isSpecialAddress, ca } = this.#settings;
     const { host } = destination;
     const busy = (): EgressFailed => new EgressFailed({ reason: 'busy', host });
-    if (this.#gate.full(host)) throw busy();
+    const leaving = { host, asker: cause.asker };
+    if (gate.full(leaving)) throw busy();
     const began = performance.now();
     // nobody was asked, so this says nothing about the place
-    const comeBack = await this.#gate.leave(host, signal).catch(() => {
+    const comeBack = await gate.leave(leaving, signal).catch(() => {
       throw busy();
     });
     try {
@@ -144,6 +177,26 @@ export class Egress {
     const reason = /CERT|UNABLE_TO_(GET|VERIFY)/.test(errorCode) ? 'certificate_refused' : 'connection_failed';
     return new EgressFailed({ reason, host, errorCode }, options);
   }
+}
+
+interface Lane {
+  readonly gate: Gate;
+  readonly memory: Memory;
+  readonly underWay: Map<string, Promise<Answer>>;
+}
+
+function openLane(limits: Limits): Lane {
+  return { gate: new Gate(limits), memory: new Memory(limits), underWay: new Map() };
+}
+
+function laneName({ vetted = false }: Cause): string {
+  return vetted ? 'vetted' : 'strangers';
+}
+
+/** What works or fails as one: a path of a host (see places.ts). */
+function placeOf(url: string): string {
+  const parsed = URL.parse(url);
+  return parsed ? `${parsed.origin}${parsed.pathname}` : '';
 }
 
 /** A look-up can't be called off; nobody waits for it any longer than for the rest. */

@@ -15,6 +15,22 @@ export type EgressFailure = { readonly host: string } & (
   | { readonly reason: 'headers_too_large' | 'body_too_large'; readonly limitBytes: number }
 );
 
+/** Whether it may pass by itself: there is no room here, or the host is away. What the URL itself is to blame for does not. */
+export function passes(failure: EgressFailure): boolean {
+  switch (failure.reason) {
+    case 'busy':
+    case 'resting':
+    case 'timed_out':
+    case 'connection_failed':
+    case 'name_unknown':
+      return true;
+    case 'status_refused':
+      return failure.status >= 500 || failure.status === 429;
+    default:
+      return false;
+  }
+}
+
 export class EgressFailed extends Error {
   readonly failure: EgressFailure;
 

@@ -4,10 +4,14 @@ export interface Limits {
   readonly totalMilliseconds: number;
   readonly headerBytes: number;
   readonly bodyBytes: number;
+  /** What follows is for each lane (see egress.ts). */
   readonly atOnce: number;
   readonly atOncePerHost: number;
+  /** For requests that a stranger causes, by the network that it asks from; others have no such bound. */
+  readonly atOncePerAsker: number;
   /** Requests that wait for their turn; more are refused. */
   readonly waiting: number;
+  readonly waitingPerAsker: number;
   /** How long an answer is reused: what its max-age says, within these two. */
   readonly reuseSecondsLeast: number;
   readonly reuseSecondsMost: number;
@@ -27,7 +31,9 @@ export const LIMITS: Limits = {
   bodyBytes: 256 * 1024,
   atOnce: 20,
   atOncePerHost: 2,
+  atOncePerAsker: 4,
   waiting: 100,
+  waitingPerAsker: 10,
   reuseSecondsLeast: 60,
   reuseSecondsMost: 3_600,
   failureReuseSeconds: 10,

@@ -1,6 +1,7 @@
 /** Who is let in: nobody while this node is overloaded, and no address more often than it may. */
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Quota } from '../base/quota.ts';
+import { hasUnreadBody } from './lingering_close.ts';
 import type { OpenRequest } from './request_context.ts';
 
 /** What a limiter says to one request more. */
@@ -48,6 +49,8 @@ export function refuse<R extends Refused>(
   };
   const held = holdBack(refused);
   if (held) void held.then(answer);
+  // a short body arrives with the headers, and is there in the next turn: the connection can then be kept
+  else if (hasUnreadBody(request)) setImmediate(answer);
   else answer();
 }
 

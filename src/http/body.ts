@@ -2,26 +2,26 @@
 import type { Context } from 'koa';
 import { invalid, Refused } from '../base/refusal.ts';
 
-/** How much of a body that is too large is still taken in, so that its sender gets to read our answer. */
-const DRAIN_BYTES = 1024 * 1024;
-
-/** Refuses a body of more than `limitBytes`, and one that breaks off. */
+/** Refuses a body of more than `limitBytes` without reading it to its end, and one that breaks off. */
 export async function readBody(ctx: Context, limitBytes: number): Promise<Buffer> {
+  const tooLarge = (): Refused => new Refused({ reason: 'too_large', limitBytes });
+  if ((ctx.request.length ?? 0) > limitBytes) throw tooLarge();
   const chunks: Buffer[] = [];
   let bytes = 0;
   try {
     // leaving the loop must not close the connection: the answer goes out on it
     for await (const chunk of ctx.req.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       bytes += chunk.length;
-      if (bytes <= limitBytes) chunks.push(chunk);
-      if (bytes > DRAIN_BYTES) {
-        ctx.set('Connection', 'close');
-        break;
-      }
+      if (bytes > limitBytes) break;
+      chunks.push(chunk);
     }
   } catch {
     throw invalid('', 'ended before it was complete');
   }
-  if (bytes > limitBytes) throw new Refused({ reason: 'too_large', limitBytes });
+  if (bytes > limitBytes) {
+    // the rest is thrown away (lingering_close.ts)
+    ctx.req.resume();
+    throw tooLarge();
+  }
   return Buffer.concat(chunks);
 }

@@ -5,6 +5,8 @@ import { once } from 'node:events';
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import { CannotStart } from '../base/cannot_start.ts';
+import { answerToParseError, brokenRequestAnswer, headersTooLarge, requestTooSlow } from './broken_request.ts';
+import { ClosingResponse, endAfter, endWithAnswer } from './lingering_close.ts';
 import { ConnectionLimit } from './connection_limit.ts';
 import { hasOneValidHost, refuseHost } from './host_header.ts';
 
@@ -17,6 +19,7 @@ const LIMITS = {
   connectionsCheckingInterval: 2_000,
 } as const;
 const HEADERS_AT_MOST = 100;
+const HEADER_LIMITS = { headerBytes: LIMITS.maxHeaderSize, headers: HEADERS_AT_MOST };
 /** For how long a client may take in nothing of what it asked for; Node gives it that long twice. */
 const STALLED_MILLISECONDS = 15_000;
 /** Some 15 kB each, where nobody speaks on it. */
@@ -31,8 +34,8 @@ export const MANAGEMENT_CONNECTIONS_AT_MOST = 16;
 const NOT_YET_ACCEPTED_AT_MOST = 4_096;
 /** Answers that one connection may be owed at a time. No browser and hardly any client asks before it is answered. */
 const OWED_AT_MOST = 8;
-/** How much of a body that nobody wants any more is still taken in, so that its sender gets to read the answer. */
-const UNWANTED_BYTES = 1024 * 1024;
+/** No endpoint takes a larger body, so a client that asks first need not send it (RFC 9110, 10.1.1). */
+const BODY_BYTES_AT_MOST = 64 * 1024;
 /**
  * For how long connections are still listened to that nobody speaks on, when the server stops: what a client sends in
  * the moment in which we close is lost, and it can't know whether we have read it.
@@ -53,6 +56,8 @@ export class HttpServer {
   readonly #greeting = new Map<string, Socket>();
   /** What each connection that has asked for something is owed, if anything. */
   readonly #owed = new Map<Socket, Set<ServerResponse>>();
+  /** Connections that have got their last answer, or none any more. */
+  readonly #ending = new WeakSet<Socket>();
   #leaving = false;
 
   /** With `tls` the server speaks TLS, and asks clients for a certificate. Servers may share a limit. */
@@ -62,8 +67,10 @@ export class HttpServer {
     limit: ConnectionLimit = new ConnectionLimit(CONNECTIONS_AT_MOST),
   ) {
     this.#limit = limit;
-    this.#server = tls ? createTlsServer({ ...LIMITS, ...TLS, ...tls }) : createServer(LIMITS);
-    this.#server.maxHeadersCount = HEADERS_AT_MOST;
+    const options = { ...LIMITS, ServerResponse: ClosingResponse };
+    this.#server = tls ? createTlsServer({ ...options, ...TLS, ...tls }) : createServer(options);
+    // Node drops what goes beyond without a word: with one more than may be, a request that has too many shows
+    this.#server.maxHeadersCount = HEADERS_AT_MOST + 1;
     this.#server.timeout = STALLED_MILLISECONDS;
     // of TCP: whoever keeps silent in a TLS handshake counts too
     this.#server.on('connection', (socket: Socket) => this.#makeRoom(socket));
@@ -77,6 +84,21 @@ export class HttpServer {
     });
     this.#server.on('request', (request, response) => {
       if (this.#mayAsk(request, response)) listener(request, response);
+    });
+    this.#server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+      if (!this.#mayAsk(request, response)) return;
+      if (!(Number(request.headers['content-length']) > BODY_BYTES_AT_MOST)) response.writeContinue();
+      listener(request, response);
+    });
+    this.#server.on('connect', (_: IncomingMessage, socket: Socket) => {
+      endWithAnswer(socket, brokenRequestAnswer(405, 'this server is no proxy'));
+    });
+    this.#server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+      this.#answerBroken(socket, answerToParseError(error.code ?? '', HEADER_LIMITS));
+    });
+    this.#server.on('timeout', (socket: Socket) => {
+      const isIncomplete = [...(this.#owed.get(socket) ?? [])].some(({ req }) => !req.complete);
+      this.#answerBroken(socket, isIncomplete ? requestTooSlow() : undefined);
     });
   }
 
@@ -140,14 +162,27 @@ export class HttpServer {
       this.#owed.set(socket, owed);
     }
     owed.add(response);
-    response.on('close', () => {
-      owed.delete(response);
-      if (!request.complete) boundRest(request);
-    });
+    response.on('close', () => owed.delete(response));
     if (this.#leaving) response.shouldKeepAlive = false;
-    if (hasOneValidHost(request)) return true;
-    refuseHost(response);
+    if (request.rawHeaders.length > 2 * HEADERS_AT_MOST) this.#answerBroken(socket, headersTooLarge(HEADER_LIMITS));
+    else if (hasOneValidHost(request)) return true;
+    else refuseHost(response);
     return false;
+  }
+
+  /** Ends a connection whose client can't be understood any more: with `answer`, after what it is owed already. */
+  #answerBroken(socket: Socket, answer: string | undefined): void {
+    if (this.#ending.has(socket)) return;
+    this.#ending.add(socket);
+    // a proxy would take the answer on a connection that has asked for nothing for the answer to its next request
+    if (answer === undefined || socket.bytesRead === 0 || !socket.writable) {
+      socket.destroy();
+      return;
+    }
+    const owed = [...(this.#owed.get(socket) ?? [])].filter(({ req, headersSent }) => req.complete || headersSent);
+    const last = owed.at(-1);
+    if (last) endAfter(last, socket);
+    else endWithAnswer(socket, answer);
   }
 
   /**
@@ -186,17 +221,6 @@ export class HttpServer {
     this.#server.closeAllConnections();
     for (const socket of this.#greeting.values()) socket.destroy();
   }
-}
-
-/** Node reads the rest of a body that was not wanted, to find where the next request begins, however long it is. */
-function boundRest(request: IncomingMessage): void {
-  const { socket } = request;
-  const limit = socket.bytesRead + UNWANTED_BYTES;
-  const watch = setInterval(() => {
-    if (socket.bytesRead > limit) socket.destroy();
-    if (request.complete || socket.destroyed) clearInterval(watch);
-  }, 10);
-  watch.unref();
 }
 
 function reason({ code, message }: NodeJS.ErrnoException, host: string, port: number): string {

@@ -8,13 +8,18 @@ export interface Job {
   run(signal: AbortSignal): Promise<unknown>;
 }
 
+export interface SchedulerSettings {
+  readonly onError: (job: string, error: unknown) => void;
+  readonly onSuccess: (job: string) => void;
+}
+
 export class Scheduler {
   readonly #stopping = new AbortController();
-  readonly #onError: (job: string, error: unknown) => void;
+  readonly #settings: SchedulerSettings;
   #loops: Promise<void>[] = [];
 
-  constructor(onError: (job: string, error: unknown) => void) {
-    this.#onError = onError;
+  constructor(settings: SchedulerSettings) {
+    this.#settings = settings;
   }
 
   start(jobs: readonly Job[]): void {
@@ -34,7 +39,11 @@ export class Scheduler {
       const wait = job.everyMilliseconds * (0.75 + Math.random() / 2);
       await delay(wait, undefined, { signal, ref: false }).catch(() => {});
       if (signal.aborted) return;
-      await job.run(signal).catch((error: unknown) => this.#onError(job.name, error));
+      const { onError, onSuccess } = this.#settings;
+      await job.run(signal).then(
+        () => onSuccess(job.name),
+        (error: unknown) => onError(job.name, error),
+      );
     }
   }
 }

@@ -9,6 +9,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Database } from '../db/connection.ts';
 import type { Kind, Verdict } from '../outbox/kind.ts';
 import { notesOf } from './notes.ts';
+import { recordOf } from './registered_clients.ts';
 import { writeWithRequest } from './request_writes.ts';
 
 /** About a day, after which an application's own session is over. */
@@ -59,6 +60,7 @@ export function backchannelLogouts(provider: () => Provider): Kind {
         url: client.backchannelLogoutUri,
         headers: { 'content-type': 'application/x-www-form-urlencoded' },
         body: new URLSearchParams({ logout_token: token }).toString(),
+        vetted: recordOf(client).registration === null,
       };
     },
     judge,

@@ -13,6 +13,7 @@ import type { Logger } from '../log.ts';
 import { markOnRecord, requestOf } from '../http/request_context.ts';
 import type { FailedAuthentications } from '../limits/failed_authentications.ts';
 import type { Traffic } from '../limits/traffic.ts';
+import { answerKeyObjection } from './client_keys.ts';
 import { chargeClient } from './client_traffic.ts';
 import { countFailure } from './failed_authentication.ts';
 import { endGrant } from './grant_store.ts';
@@ -110,6 +111,10 @@ export class Endpoints {
     if (!('oidc' in ctx)) return;
     const context = ctx as unknown as KoaContextWithOIDC;
     const notes = notesOf(context);
+    const cause = notes.refusal?.cause;
+    answerKeyObjection(context, cause);
+    // a client whose keys can't be read now is not to blame: the refusal is none, and counts against nobody
+    if (isUnavailable(cause)) notes.failure ??= cause as Error;
     // what broke is reported; nothing of the request is kept
     if (notes.failure) return;
     if (this.#settings.structured.takesOver(context, notes.refusal)) await this.#answerStructured(context);

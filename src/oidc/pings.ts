@@ -45,6 +45,7 @@ export function pings(clients: ClientDirectory): Kind {
         url,
         headers: { authorization: `Bearer ${client_notification_token}`, 'content-type': 'application/json' },
         body: JSON.stringify({ auth_req_id }),
+        vetted: client.registration === null,
       };
     },
     /** What the client did wrong it will do wrong again: a token that it refuses is not sent a second time. */

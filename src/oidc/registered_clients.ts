@@ -18,7 +18,7 @@ import { refusalHeaders } from '../http/admission.ts';
 import type { ClientCertificates } from '../http/client_certificates.ts';
 import { requestOf } from '../http/request_context.ts';
 import type { Traffic } from '../limits/traffic.ts';
-import { readKeysThrough, type ClientKeysSettings } from './client_keys.ts';
+import { guardKeys, type ClientKeysSettings } from './client_keys.ts';
 import { refuseSpent, TooManyRequests } from './client_traffic.ts';
 import { demandProof } from './dpop.ts';
 import { demandCertificate, presentedDigest } from './mutual_tls.ts';
@@ -36,7 +36,7 @@ export interface RegisteredClientsSettings {
   readonly uses: SecretUses;
   readonly traffic: Traffic;
   readonly clock: Clock;
-  readonly keys: Omit<ClientKeysSettings, 'presented'>;
+  readonly keys: Omit<ClientKeysSettings, 'presented' | 'vetted'>;
 }
 
 /** The library makes ten kilobytes of a client of one: those that are asked for often are kept. */
@@ -104,7 +104,8 @@ export function useRegisteredClients(
     if (knows.demands.senderConstrainedTokens && !record.metadata.tls_client_certificate_bound_access_tokens) {
       Object.assign(client, { dpopBoundAccessTokens: true });
     }
-    readKeysThrough({ ...keys, presented: () => presentedDigest(knows.certificates) }, client);
+    const vetted = record.registration === null;
+    guardKeys({ ...keys, vetted, presented: () => presentedDigest(knows.certificates) }, client);
     instances.set(record, client);
     records.set(client, record);
     return client;

@@ -16,6 +16,8 @@ export interface Claimed extends Omit<Message, 'secret'> {
   /** This one included. It also says whose claim it is: a later claim has a higher number. */
   readonly attempts: number;
   readonly expiresAt: Date;
+  /** For a client that no admin made. */
+  readonly selfRegistered: boolean;
 }
 
 export type Outcome =
@@ -43,6 +45,8 @@ export interface Claim {
   readonly limit: number;
   /** How many of them may be messages that could not be delivered before. */
   readonly againAtMost: number;
+  /** How many may be messages to clients that registered themselves. */
+  readonly selfRegisteredAtMost: number;
   readonly now: Date;
 }
 
@@ -52,21 +56,31 @@ export interface Claim {
  */
 export async function claim(
   database: Database,
-  { kinds, exceptClients, limit, againAtMost, now }: Claim,
+  { kinds, exceptClients, limit, againAtMost, selfRegisteredAtMost, now }: Claim,
 ): Promise<readonly Claimed[]> {
+  // receivers of strangers that failed before don't get all the room of strangers either
+  const againOfThem = Math.floor(Math.max(0, selfRegisteredAtMost) / 2);
+  const newOfThem = Math.max(0, selfRegisteredAtMost) - againOfThem;
   const due = sql`failed_at is null and due_at <= ${now} and kind = any(${kinds}::text[])`;
   const { rows } = await sql<Row>`
     with first_of_each as (
-      select distinct on (client_id) message_id, due_at, attempts > 0 as again from outbox
+      select distinct on (client_id) message_id, due_at, attempts > 0 as again,
+        exists (select from client_registrations r where r.client_id = outbox.client_id) as self_registered from outbox
       where ${due} and client_id <> all(${exceptClients}::text[]) order by client_id, due_at),
     in_turn as (
-      select message_id, again, row_number() over (partition by again order by due_at) as place from first_of_each)
+      select message_id, again, self_registered, row_number() over (partition by again order by due_at) as place,
+        row_number() over (partition by again, self_registered order by due_at) as place_of_its_kind from first_of_each)
     update outbox set attempts = attempts + 1, due_at = ${addSeconds(now, LEASE_SECONDS)}
     where message_id in (
       select message_id from outbox
-      where message_id in (select message_id from in_turn where not again or place <= ${againAtMost}) and ${due}
+      where message_id in (select message_id from in_turn where (not again or place <= ${againAtMost})
+        and (not self_registered or place_of_its_kind <= case when again then ${againOfThem} else ${newOfThem} end::integer))
+        and ${due}
       order by due_at limit ${limit} for update skip locked)
-    returning message_id, kind, client_id, payload, data_key_id, sealed, attempts, expires_at`.execute(database);
+    returning message_id, kind, client_id, payload, data_key_id, sealed, attempts, expires_at,
+      exists (select from client_registrations r where r.client_id = outbox.client_id) as self_registered`.execute(
+    database,
+  );
   return rows.map((row) => ({
     messageId: row.message_id,
     kind: row.kind,
@@ -76,6 +90,7 @@ export async function claim(
     sealed: row.sealed,
     attempts: row.attempts,
     expiresAt: row.expires_at,
+    selfRegistered: row.self_registered,
   }));
 }
 
@@ -88,6 +103,7 @@ interface Row {
   readonly sealed: Buffer | null;
   readonly attempts: number;
   readonly expires_at: Date;
+  readonly self_registered: boolean;
 }
 
 export async function openMessage(vault: Vault, claimed: Claimed): Promise<Message> {

@@ -34,6 +34,8 @@ export interface OutgoingMessage {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
+  /** Whether an admin made the client that it is for (see egress.ts). */
+  readonly vetted: boolean;
 }
 
 /**

@@ -11,6 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { SYSTEM } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import type { Clock } from '../base/clock.ts';
+import { FaultLog } from '../base/fault_log.ts';
 import type { Database } from '../db/connection.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { Logger } from '../log.ts';
@@ -31,15 +32,21 @@ export interface OutboxSettings {
 const AT_ONCE = 8;
 /** Of those, messages that failed before: many receivers that are down must not hold up those that are not. */
 const AGAIN_AT_ONCE = 4;
+/** Of those, messages to clients that registered themselves, which may be as many and as slow as a stranger likes. */
+const SELF_REGISTERED_AT_ONCE = 5;
 /** What wakes a node is the change log; this is for messages whose wait is over. */
 const POLL_MILLISECONDS = 1_000;
 const COUNT_MILLISECONDS = 5_000;
+
+type Reported = Outcome & { readonly kind: string; readonly client_id: string; readonly attempts: number };
 
 export class Outbox {
   readonly #settings: OutboxSettings;
   readonly #kinds = new Map<string, Kind>();
   readonly #underWay = new Map<string, Promise<void>>();
   #againUnderWay = 0;
+  #selfRegisteredUnderWay = 0;
+  readonly #faults: FaultLog;
   readonly #stopping = new AbortController();
   #awaken = Promise.withResolvers<void>();
   #loop: Promise<void> | undefined;
@@ -48,6 +55,11 @@ export class Outbox {
 
   constructor(settings: OutboxSettings) {
     this.#settings = settings;
+    this.#faults = new FaultLog(settings.log, {
+      begins: 'outbox.postponed',
+      goesOn: 'outbox.still_postponed',
+      ends: 'outbox.delivers_again',
+    });
   }
 
   /** From now on this node sends messages of this kind; those of other kinds it leaves to nodes that know them. */
@@ -80,12 +92,19 @@ export class Outbox {
   async #run(): Promise<void> {
     const { log } = this.#settings;
     const { signal } = this.#stopping;
+    // while the database is away this is met every second
+    const unreadable = new FaultLog(log, {
+      begins: 'outbox.unreadable',
+      goesOn: 'outbox.still_unreadable',
+      ends: 'outbox.readable_again',
+    });
     while (!signal.aborted) {
       this.#awaken = Promise.withResolvers();
       const more = await this.#sendDue().catch((error: unknown) => {
-        log.warn({ error }, 'outbox.unreadable');
-        return false;
+        unreadable.failed('outbox', { error });
+        return undefined;
       });
+      if (more !== undefined) unreadable.worked('outbox', {});
       await this.#count().catch(() => {});
       if (more) continue;
       const timer = new AbortController();
@@ -108,13 +127,17 @@ export class Outbox {
       exceptClients: [...this.#underWay.keys()],
       limit: free,
       againAtMost: AGAIN_AT_ONCE - this.#againUnderWay,
+      selfRegisteredAtMost: SELF_REGISTERED_AT_ONCE - this.#selfRegisteredUnderWay,
       now: clock(),
     });
     for (const message of claimed) {
       const again = message.attempts > 1 ? 1 : 0;
+      const selfRegistered = message.selfRegistered ? 1 : 0;
       this.#againUnderWay += again;
+      this.#selfRegisteredUnderWay += selfRegistered;
       const sending = this.#send(message).finally(() => {
         this.#againUnderWay -= again;
+        this.#selfRegisteredUnderWay -= selfRegistered;
         this.#underWay.delete(message.clientId);
         this.wake();
       });
@@ -136,10 +159,24 @@ export class Outbox {
       });
       const settled = await settle(database, claimed, outcome, { trail, origin: SYSTEM, now: clock() });
       if (!settled) log.warn(about, 'outbox.lease_lost');
-      else log.info({ ...about, attempts: claimed.attempts, ...outcome }, `outbox.${outcome.result}`);
+      else this.#report({ ...about, attempts: claimed.attempts, ...outcome });
     } catch (error) {
       log.warn({ ...about, error }, 'outbox.not_settled');
     }
+  }
+
+  /** However many messages wait for a receiver that is away, that it is away is one line. */
+  #report(about: Reported): void {
+    const { log } = this.#settings;
+    const place = `${about.kind} ${about.client_id}`;
+    // that there was no room here says nothing about the receiver
+    if (about.result === 'postponed' && about.reason !== 'busy') {
+      this.#faults.failed(place, about);
+      return;
+    }
+    if (about.result === 'delivered') this.#faults.worked(place, { kind: about.kind, client_id: about.client_id });
+    // the trail has what became of each message
+    log[about.result === 'delivered' ? 'info' : 'debug'](about, `outbox.${about.result}`);
   }
 
   async #attempt(kind: Kind, claimed: Claimed): Promise<Outcome> {
@@ -150,7 +187,8 @@ export class Outbox {
     if (claimed.attempts > kind.retries.attemptsAtMost) return { result: 'failed', reason: 'given_up' };
     const request = await kind.build(await openMessage(vault, claimed), now);
     if (!request) return { result: 'dropped' };
-    return outcomeOf(kind, claimed.attempts, egress.post(request.url, request.headers, request.body));
+    const { url, headers, body, vetted } = request;
+    return outcomeOf(kind, claimed.attempts, egress.post(url, headers, body, { vetted }));
   }
 
   async #count(): Promise<void> {

@@ -21,6 +21,7 @@ import { transact } from '../db/transaction.ts';
 import type { Egress } from '../egress/egress.ts';
 import { EgressFailed } from '../egress/failure.ts';
 import type { Answer } from '../egress/memory.ts';
+import { networkOf } from '../limits/network.ts';
 import type { Registrations } from '../limits/registrations.ts';
 import { makeRoom, whenceOf } from './client_quota.ts';
 import { isDocumentUrl, isTakenFrom, readDocument } from './metadata_document.ts';
@@ -87,7 +88,7 @@ export class MetadataDocuments {
       return { objection: 'too many client metadata documents were asked for from your address; come back later' };
     }
     try {
-      const answer = await egress.get(clientId);
+      const answer = await egress.get(clientId, { asker: origin.address ? networkOf(origin.address) : undefined });
       const sector = await this.#readSector(policy, clientId, answer, known);
       return { client: await this.#keep({ policyName: policy.name, clientId, answer, sector }, { origin, now }) };
     } catch (error) {

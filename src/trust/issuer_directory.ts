@@ -51,7 +51,12 @@ export class IssuerDirectory {
     if (jwksUri === undefined) return new IssuerKeys(jwks?.keys ?? []);
     const { egress, log } = this.#settings;
     return new IssuerKeys(
-      new PublishedKeys(jwksUri, egress, (error) => log.warn({ issuer, error }, 'issuer_keys.unreadable')),
+      new PublishedKeys(
+        jwksUri,
+        egress,
+        (error) => log.warn({ issuer, error }, 'issuer_keys.unreadable'),
+        () => ({ vetted: true }),
+      ),
     );
   }
 }
@@ -72,6 +77,11 @@ export class IssuerKeys {
     if (!(source instanceof PublishedKeys)) return this.#setOf(source);
     if (!source.areUsable(now) && !source.wereTried(now)) await source.refresh(now);
     return source.areUsable(now) ? this.#setOf(source.keys) : undefined;
+  }
+
+  /** Whether none can be had now for a reason that passes by itself. */
+  areAway(now: Date): boolean {
+    return this.#source instanceof PublishedKeys && this.#source.areAway(now);
   }
 
   /** After a signature that these keys don't explain: newer ones, if there may be any. */

@@ -12,6 +12,7 @@ import {
   type ProtectedHeaderParameters,
 } from 'jose';
 import { DAY_SECONDS, epochSeconds } from '../base/clock.ts';
+import { Unavailable } from '../base/unavailable.ts';
 import type { IssuerDirectory, KeySet, KnownIssuer } from './issuer_directory.ts';
 import type { Purpose, TrustedIssuer } from './trusted_issuer.ts';
 
@@ -134,6 +135,8 @@ async function objectionToSignature(
   now: Date,
 ): Promise<Distrust | undefined> {
   const current = await keys.current(now);
+  // nothing is wrong with the statement as far as anyone knows: its sender has to come again
+  if (!current && keys.areAway(now)) throw new Unavailable(`The keys of ${trusted.issuer} can't be read now.`);
   if (!current) return 'keys_unavailable';
   const objection = await objectionUnder(current, jwt, trusted);
   if (!objection) return undefined;

@@ -39,6 +39,7 @@ const LETTER: Kind = {
       url: String(payload['url']),
       headers: { 'content-type': 'text/plain', ...(secret && { authorization: `Bearer ${secret.reveal()}` }) },
       body: messageId,
+      vetted: true,
     }),
   judge: (status) => (status < 300 ? 'delivered' : status === 400 ? 'refused' : 'try_again'),
 };

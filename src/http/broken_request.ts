@@ -1,0 +1,47 @@
+/** Answers to what is no HTTP request, or never becomes a whole one. */
+import { STATUS_CODES } from 'node:http';
+
+export interface BrokenRequestLimits {
+  readonly headerBytes: number;
+  readonly headers: number;
+}
+
+/** The whole answer as it goes over the wire. It ends the connection. */
+export function brokenRequestAnswer(status: number, detail: string): string {
+  const body = JSON.stringify({ error: 'invalid_request', error_description: detail });
+  return [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    'Connection: close',
+    'Cache-Control: no-store',
+    'X-Content-Type-Options: nosniff',
+    'Content-Type: application/json; charset=utf-8',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    '',
+    body,
+  ].join('\r\n');
+}
+
+/** The answer to what Node says of a request that it can't read; `undefined` where the connection itself failed. */
+export function answerToParseError(code: string, limits: BrokenRequestLimits): string | undefined {
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return headersTooLarge(limits);
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return brokenRequestAnswer(413, 'the chunk extensions of the body are too long');
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return requestTooSlow();
+    default:
+      return code.startsWith('HPE_') ? brokenRequestAnswer(400, 'the request is not HTTP/1.1') : undefined;
+  }
+}
+
+export function headersTooLarge({ headerBytes, headers }: BrokenRequestLimits): string {
+  return brokenRequestAnswer(
+    431,
+    `the request line and the headers may have ${headerBytes} bytes and ${headers} headers at most`,
+  );
+}
+
+export function requestTooSlow(): string {
+  return brokenRequestAnswer(408, 'the request did not arrive whole in time');
+}
