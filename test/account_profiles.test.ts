@@ -33,7 +33,11 @@ describe('what an account tells about its owner', () => {
     assert.deepEqual(body['address'], { formatted: PROFILE.address.formatted, locality: 'London', country: 'DE' });
     assert.equal(body['given_name'], PROFILE.given_name);
     const events = await admin.get('/audit-events?event=account.updated');
-    assert.deepEqual(events.body.items[0]!['details'], { members: ['nickname', 'gender', 'address'] });
+    assert.deepEqual(events.body.items[0]!['details'], {
+      members: ['nickname', 'gender', 'address'],
+      before: {},
+      after: {},
+    });
   });
 
   it('loses a postal address as a whole, or when its last line is taken away', async () => {

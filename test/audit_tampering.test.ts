@@ -48,7 +48,7 @@ describe('the evidence of the audit trail', () => {
         const [entry] = await entries('client.updated');
         await tamper(
           gatehouse.database,
-          sql`update audit_events set occurred_at = occurred_at + interval '7 microseconds' where stream = ${entry!.stream}`,
+          sql`update audit_events set occurred_at = occurred_at + interval '7 microseconds' where stream = ${entry!.stream} and sequence = ${entry!.sequence}`,
         );
         await says(/\(client\.updated, .+007Z\) was changed\.$/);
       });

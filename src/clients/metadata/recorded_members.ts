@@ -17,6 +17,7 @@ export const RECORDED_MEMBERS = [
   'post_logout_redirect_uris',
   'grant_types',
   'response_types',
+  'response_modes',
   'token_endpoint_auth_method',
   'token_endpoint_auth_signing_alg',
   'jwks',
