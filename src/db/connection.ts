@@ -78,7 +78,10 @@ export function createClient(connectionString: string, applicationName = 'gateho
 /** Opens it, with the same settings as a pool's. */
 export async function connectClient(client: pg.Client): Promise<void> {
   await client.connect();
-  const session = sessionSettings({ statementTimeoutMilliseconds: STATEMENT_TIMEOUT_MILLISECONDS });
+  const session = sessionSettings({
+    statementTimeoutMilliseconds: STATEMENT_TIMEOUT_MILLISECONDS,
+    lockTimeoutMilliseconds: LOCK_TIMEOUT_MILLISECONDS,
+  });
   await applySessionSettings(client, session, OWN_CONNECTION_TIMEOUT_MILLISECONDS);
 }
 

@@ -37,7 +37,7 @@ interface Waiting {
 type Callback = (error: Error | undefined, client?: pg.PoolClient, release?: (error?: Error | boolean) => void) => void;
 
 /** For how long the first in the row may have waited when another one joins it: a request needs several in turn. */
-const WAITING_MILLISECONDS = 250;
+const WAITING_MILLISECONDS = 500;
 
 /**
  * From now on the pool gives out connections while the breaker is closed only, and none for the work of others is

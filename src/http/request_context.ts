@@ -10,6 +10,8 @@ export interface RequestContext {
   readonly address: string;
   /** Read once, when the request arrived. */
   readonly now: Date;
+  /** The same by `performance.now()`, for what must be done in time. */
+  readonly began: number;
   /** Whether the trail, or the log, has the id. */
   onRecord: boolean;
 }
@@ -24,7 +26,7 @@ export function openRequests(clock: Clock, addressOf: AddressOf): OpenRequest {
     const known = contexts.get(request);
     if (known) return known;
     const now = clock();
-    const context = { id: requestId(now), address: addressOf(request), now, onRecord: false };
+    const context = { id: requestId(now), address: addressOf(request), now, began: performance.now(), onRecord: false };
     contexts.set(request, context);
     return context;
   };

@@ -139,7 +139,7 @@ export class Endpoints {
     const { writes, events, errorPage } = notesOf(ctx);
     const origin = originOf(ctx);
     const own = this.#settings.trail.refusals.sift(origin, events);
-    await commitTogether(this.#settings, origin, writes, own);
+    await commitTogether(this.#settings, origin, requestOf(ctx).began, { writes, events: own });
     if (own.length === 0) return;
     markOnRecord(ctx);
     if (errorPage && ctx.body === errorPage.body) await errorPage.show();

@@ -28,6 +28,8 @@ export type ChangeTogether = (
 export function changeTogether(settings: { readonly database: Database; readonly trail: AuditTrail }): ChangeTogether {
   return async (ctx, origin, work) => {
     const { now } = requestOf(ctx);
+    // a person may have waited for their password to be looked at: that time is theirs
+    const began = performance.now();
     const { writes, events } = notesOf(ctx);
     const { trail } = settings;
     const changes: PageChanges = {
@@ -37,6 +39,6 @@ export function changeTogether(settings: { readonly database: Database; readonly
     // the library looks at the route of a request; this one is none of its own
     const page: object = Object.create(ctx, { oidc: { value: { route: 'page' } } });
     await requestStore.run(page, () => work(changes));
-    await commitTogether(settings, origin, writes.splice(0), events.splice(0));
+    await commitTogether(settings, origin, began, { writes: writes.splice(0), events: events.splice(0) });
   };
 }

@@ -4,10 +4,13 @@
  * transaction before it leaves (endpoints.ts). So no transaction is open while keys are fetched, hashed or signed with,
  * and a request that is answered with 503 has changed nothing.
  */
+import { CompiledQuery } from 'kysely';
 import { errors, Provider } from 'oidc-provider';
 import type { AuditEvent, Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
+import { Unavailable } from '../base/unavailable.ts';
 import type { Database, Tx } from '../db/connection.ts';
+import { sendIn } from '../db/pipeline.ts';
 import { transact } from '../db/transaction.ts';
 import { notesOf, type ReuseEvent } from './notes.ts';
 import type { TakeBack } from './unanswered_uses.ts';
@@ -38,20 +41,39 @@ export async function writeWithRequest(
   else await transact(database, write);
 }
 
-/** Commits all of it, or nothing. Throws an error of the library's where the request is to be refused after all. */
+/** An answer leaves within this time; what can't be committed by then is not begun. */
+const ANSWERED_WITHIN_MILLISECONDS = 5_000;
+/** A connection and a lock may each be waited for as long as 2 s. */
+const COMMIT_MILLISECONDS = 2_500;
+
+/**
+ * Commits all of it, or nothing. Throws an error of the library's where the request is to be refused after all, and
+ * `Unavailable` where it `began` (of `performance.now()`) so long ago that its answer would be late.
+ */
 export async function commitTogether(
   { database, trail }: { readonly database: Database; readonly trail: AuditTrail },
   origin: Origin,
-  writes: readonly PendingWrite[],
-  events: readonly AuditEvent[],
+  began: number,
+  { writes, events }: { readonly writes: readonly PendingWrite[]; readonly events: readonly AuditEvent[] },
 ): Promise<void> {
   if (writes.length === 0) return trail.record(origin, ...events);
+  const left = (): number => ANSWERED_WITHIN_MILLISECONDS - (performance.now() - began);
+  if (left() < COMMIT_MILLISECONDS) throw new Unavailable('The database is too slow for this request.');
   await transact(database, async (tx) => {
+    if (left() < COMMIT_MILLISECONDS) await waitAtMost(tx, left());
     for (const { write } of writes) await write(tx);
     await trail.recordAllIn(
       tx,
       events.map((event) => ({ origin, event })),
     );
+  });
+}
+
+/** For locks; sent with the next statement. */
+function waitAtMost(tx: Tx, milliseconds: number): Promise<void> {
+  const limit = String(Math.max(100, Math.floor(milliseconds)));
+  return sendIn(tx, {
+    compile: () => CompiledQuery.raw(`select set_config('lock_timeout', $1, true)`, [limit]),
   });
 }
 

@@ -9,6 +9,7 @@ import { SYSTEM } from '../audit/events.ts';
 import { readClient } from '../clients/client_rows.ts';
 import { deleteClient } from '../clients/registration.ts';
 import type { Tx } from '../db/connection.ts';
+import { sendIn } from '../db/pipeline.ts';
 import { networkOf, siteOf } from '../limits/network.ts';
 import type { RegistrationPolicy } from './policy.ts';
 import { RegistrationRefused } from './refusal.ts';
@@ -133,5 +134,5 @@ export async function removeNeverUsed(
 
 /** An admin has changed the client: it stays until an admin, or the policy's `unused_client_ttl_seconds`, ends it. */
 export async function keepRegistration({ tx }: Pick<Change, 'tx'>, clientId: string): Promise<void> {
-  await tx.updateTable('client_registrations').set(KEPT).where('client_id', '=', clientId).execute();
+  await sendIn(tx, tx.updateTable('client_registrations').set(KEPT).where('client_id', '=', clientId));
 }

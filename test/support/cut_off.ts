@@ -160,7 +160,7 @@ async function copyCluster(from: string, to: string): Promise<void> {
 const BY_ITSELF = [
   'transaction_read_only',
   'from "changes"',
-  'from changes',
+  'join changes',
   'from outbox',
   'update client_secrets s set last_used_at',
 ];

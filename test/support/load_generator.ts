@@ -1,4 +1,5 @@
 /** A process that loads a server: `node load_generator.ts '<a Task as JSON>'`. Prints what came of it, as JSON. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { closedLoop, openLoop, type LoadResult } from '../../bench/load.ts';
 import { post, type Conversation } from '../../bench/conversations.ts';
 import type { BenchClient } from '../../bench/seed.ts';
@@ -60,7 +61,12 @@ function token(): () => Buffer {
 
 /** One browser at a login page, where somebody else tries each time, with a password that is not theirs. */
 async function login(): Promise<() => Buffer> {
-  const response = await fetch(task.authorizationUrl!, { redirect: 'manual' });
+  let response = await fetch(task.authorizationUrl!, { redirect: 'manual' });
+  // so many at once may be told to come again
+  while (response.status === 503) {
+    await delay(100);
+    response = await fetch(task.authorizationUrl!, { redirect: 'manual' });
+  }
   const page = new URL(response.headers.get('location')!, task.authorizationUrl);
   const cookies = response.headers.getSetCookie().map((one) => one.split(';')[0]);
   return () => {

@@ -19,6 +19,8 @@ export interface Timed {
   readonly milliseconds: number;
 }
 
+const TOO_WIDE = 'a token for too wide a scope';
+
 /** Far more than the second that is promised: this machine may be busy with something else. */
 const SECOND_ON_A_BUSY_MACHINE = 4_500;
 
@@ -108,7 +110,11 @@ export class Outage {
   async nothingHangs(newcomer: RegisteredClient): Promise<number> {
     const asked = Object.entries(requests(this.gatehouse, this.clients, newcomer));
     const answers = await Promise.all(asked.map(([what, ask]) => time(what, ask)));
-    for (const answer of answers) isWithheld(answer);
+    for (const answer of answers) {
+      // from the sixth of its kind on a refusal is counted in memory, and needs no entry of its own
+      if (answer.what === TOO_WIDE && answer.response.status === 400) continue;
+      isWithheld(answer);
+    }
     return Math.max(...answers.map(({ milliseconds }) => milliseconds));
   }
 
@@ -245,7 +251,7 @@ export function requests(
     'a token for a client that is not known here': post('/token', cc, newcomer),
     'a token for a revoked client': post('/token', cc, revoked),
     'a token for a wrong secret': post('/token', cc, { ...known, client_secret: 'wrong' }),
-    'a token for too wide a scope': post('/token', { ...cc, scope: 'everything' }, known),
+    [TOO_WIDE]: post('/token', { ...cc, scope: 'everything' }, known),
     'the code grant': post(
       '/token',
       { grant_type: 'authorization_code', code: 'x', redirect_uri: REDIRECT_URI, code_verifier: 'x'.repeat(43) },
