@@ -77,7 +77,9 @@ export function openBesideProtocol(
       database,
       certificates: house.clientCertificates,
       bases: [issuer, mtlsUrl, adminUrl].filter((base) => base !== undefined),
-      onReplay: (ctx) => trail.record(anonymously(ctx), { event: 'dpop_proof.replayed', outcome: 'refused' }),
+      async onReplay(ctx) {
+        await trail.refusals.record(anonymously(ctx), { event: 'dpop_proof.replayed', outcome: 'refused' });
+      },
     }),
     log,
     sessionAbsoluteTtlSeconds,

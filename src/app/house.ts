@@ -261,7 +261,7 @@ export async function furnish({
         authorities: clientAuthorities,
       })
     : undefined;
-  const unansweredUses = new UnansweredUses({ database, trail, clock, lastAbsence: () => breaker.lastAbsence });
+  const unansweredUses = new UnansweredUses({ database, trail, clock, log, lastAbsence: () => breaker.lastAbsence });
   breaker.alsoTry(async (itsDatabase) => {
     await unansweredUses.settle(itsDatabase);
     await trail.writeHeld(itsDatabase, HELD_WRITING_MILLISECONDS);

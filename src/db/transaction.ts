@@ -1,6 +1,8 @@
 /** Transactions whose openers commit them, and what waits for that commit. */
 import { ExponentialBackoff, handleWhen, retry } from 'cockatiel';
+import { CompiledQuery } from 'kysely';
 import { gaveWay, type Database, type Tx } from './connection.ts';
+import { sendIn } from './pipeline.ts';
 
 type Effect = () => void;
 
@@ -27,6 +29,12 @@ export function transact<T>(database: Database, work: (tx: Tx) => Promise<T>): P
     for (const effect of waiting) effect();
     return result;
   });
+}
+
+/** Shortens the time for which the statements of this transaction wait for locks; sent with the next statement. */
+export function waitForLocksAtMost(tx: Tx, milliseconds: number): Promise<void> {
+  const limit = String(Math.max(1, Math.floor(milliseconds)));
+  return sendIn(tx, { compile: () => CompiledQuery.raw(`select set_config('lock_timeout', $1, true)`, [limit]) });
 }
 
 /** For what must be said only when it is true, such as a log line: dropped when the transaction rolls back. */

@@ -7,7 +7,6 @@ import { errors, Provider, type Adapter, type AdapterPayload } from 'oidc-provid
 import { sql } from 'kysely';
 import { addSeconds, epochSeconds, type Clock } from '../base/clock.ts';
 import { sha256, type Digest } from '../base/secret.ts';
-import { Unavailable } from '../base/unavailable.ts';
 import type { Database, Tx } from '../db/connection.ts';
 import { open, seal } from '../vault/seal.ts';
 import { keyOfProof } from './dpop.ts';
@@ -194,8 +193,7 @@ class ArtifactStore implements Adapter {
   /** Within its grace a consumed refresh token looks unused, but at the token endpoint only. */
   #consumption(consumedAt: Date | null): { consumed?: number } {
     if (!consumedAt) return {};
-    if (this.#settings.unanswered.isUnsettled(consumedAt))
-      throw new Unavailable('It is not settled whether this was used.');
+    this.#settings.unanswered.demandSettled(consumedAt);
     const graceBegan = this.#graceBegan(this.#settings.clock());
     const graceful = graceBegan && consumedAt > graceBegan && Provider.ctx?.oidc.route === 'token';
     return graceful ? {} : { consumed: epochSeconds(consumedAt) };

@@ -14,15 +14,17 @@ import type { SealedSecret } from '../outbox/message.ts';
 import type { Vault } from '../vault/vault.ts';
 import { refuseWithoutGrant } from './artifacts.ts';
 import { endGrant } from './grant_store.ts';
-import { note } from './notes.ts';
+import { note, notesOf } from './notes.ts';
 import { payloadJson } from './payload_json.ts';
 import { sealPing } from './pings.ts';
-import { countPoll, INTERVAL_SECONDS, takeBackDecision, takeDecision } from './polling.ts';
+import { countPoll, forgetPoll, INTERVAL_SECONDS, takeBackDecision, takeDecision } from './polling.ts';
 import { writeWithRequest } from './request_writes.ts';
+import type { UnansweredUses } from './unanswered_uses.ts';
 
 export interface BackchannelRequestSettings {
   readonly database: Database;
   readonly clock: Clock;
+  readonly unanswered: UnansweredUses;
   readonly vault: Vault;
 }
 
@@ -91,9 +93,13 @@ export class BackchannelRequestStore implements Adapter {
   /** The library looks for one at the token endpoint alone: this is a poll. */
   async find(id: string): Promise<AdapterPayload | undefined> {
     const { database, clock } = this.#settings;
-    const { clientId } = (Provider.ctx as KoaContextWithOIDC).oidc.client!;
-    const row = await countPoll(database, BACKCHANNEL_REQUESTS, { digest: sha256(id), clientId, now: clock() });
+    const ctx = Provider.ctx!;
+    const { clientId } = ctx.oidc.client!;
+    const digest = sha256(id);
+    notesOf(ctx).releases.push((tx) => forgetPoll(tx, BACKCHANNEL_REQUESTS, digest));
+    const row = await countPoll(database, BACKCHANNEL_REQUESTS, { digest, clientId, now: clock() });
     if (!row) return undefined;
+    if (row.consumed_at) this.#settings.unanswered.demandSettled(row.consumed_at);
     return { ...row.payload, jti: id, ...(row.consumed_at && { consumed: epochSeconds(row.consumed_at) }) };
   }
 

@@ -13,14 +13,16 @@ import type { Database } from '../db/connection.ts';
 import type { Tables } from '../db/tables.ts';
 import { refuseWithoutGrant } from './artifacts.ts';
 import { endGrant } from './grant_store.ts';
-import { DEVICE_PAGES, note } from './notes.ts';
+import { DEVICE_PAGES, note, notesOf } from './notes.ts';
 import { payloadJson } from './payload_json.ts';
-import { countPoll, INTERVAL_SECONDS, takeBackDecision, takeDecision } from './polling.ts';
+import { countPoll, forgetPoll, INTERVAL_SECONDS, takeBackDecision, takeDecision } from './polling.ts';
 import { writeWithRequest } from './request_writes.ts';
+import type { UnansweredUses } from './unanswered_uses.ts';
 
 export interface DeviceCodeSettings {
   readonly database: Database;
   readonly clock: Clock;
+  readonly unanswered: UnansweredUses;
   /** Digests a user code under a key: it is too short for a plain hash to hide it. The same on every node. */
   readonly digestUserCode: (userCode: string) => Digest;
 }
@@ -56,6 +58,7 @@ export class DeviceCodeStore implements Adapter {
     const ctx = Provider.ctx;
     const row = ctx?.oidc.route === 'token' ? await this.#poll(ctx, id) : await this.#look(digestIn(id) ?? sha256(id));
     if (!row) return undefined;
+    if (row.consumed_at) this.#settings.unanswered.demandSettled(row.consumed_at);
     const consumed = row.consumed_at ? { consumed: epochSeconds(row.consumed_at) } : {};
     return { ...row.payload, jti: id, ...consumed };
   }
@@ -153,9 +156,11 @@ export class DeviceCodeStore implements Adapter {
     });
   }
 
-  #poll({ oidc }: KoaContextWithOIDC, id: string) {
+  #poll(ctx: KoaContextWithOIDC, id: string) {
     const { database, clock } = this.#settings;
-    return countPoll(database, DEVICE_CODES, { digest: sha256(id), clientId: oidc.client!.clientId, now: clock() });
+    const digest = sha256(id);
+    notesOf(ctx).releases.push((tx) => forgetPoll(tx, DEVICE_CODES, digest));
+    return countPoll(database, DEVICE_CODES, { digest, clientId: ctx.oidc.client!.clientId, now: clock() });
   }
 
   #look(deviceCode: Digest) {

@@ -51,6 +51,13 @@ export async function countPoll(
   return row;
 }
 
+/** Makes the latest poll as if it had not been, where its answer was 503: the next one is then not too soon. */
+export async function forgetPoll(tx: Tx, { table, id }: Polled, digest: Digest): Promise<boolean> {
+  const { numAffectedRows } = await sql`update ${sql.table(table)} set polled_at = null
+    where ${sql.ref(id)} = ${digest}`.execute(tx);
+  return numAffectedRows === 1n;
+}
+
 /**
  * Of any number of polls at once one gets the tokens: says whether it was this, as a part of a request's changes. A
  * refusal is not used up, but repeated.

@@ -1,17 +1,15 @@
 /**
- * What a request of the protocol changes. The library stores one thing after the other while it makes its answer; here
+ * The changes of one protocol request. The library stores one thing after the other while it makes its answer; here
  * each write waits until the answer is made, and all of them are committed with the request's audit events in one
  * transaction before it leaves (endpoints.ts). So no transaction is open while keys are fetched, hashed or signed with,
  * and a request that is answered with 503 has changed nothing.
  */
-import { CompiledQuery } from 'kysely';
 import { errors, Provider } from 'oidc-provider';
 import type { AuditEvent, Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import { Unavailable } from '../base/unavailable.ts';
 import type { Database, Tx } from '../db/connection.ts';
-import { sendIn } from '../db/pipeline.ts';
-import { transact } from '../db/transaction.ts';
+import { transact, waitForLocksAtMost } from '../db/transaction.ts';
 import { notesOf, type ReuseEvent } from './notes.ts';
 import type { TakeBack } from './unanswered_uses.ts';
 
@@ -20,7 +18,7 @@ export type Write = (tx: Tx) => Promise<void>;
 
 export interface PendingWrite {
   readonly write: Write;
-  /** True for what is written though the request is refused after all: that somebody has logged in, say. */
+  /** True for what is written though the request is refused after all; for example, that the person has logged in. */
   readonly evenIfRefused: boolean;
   /**
    * Undoes a use whose outcome is unknown, so that it can be repeated; answers whether there was anything to undo.
@@ -45,6 +43,7 @@ export async function writeWithRequest(
 const ANSWERED_WITHIN_MILLISECONDS = 5_000;
 /** A connection and a lock may each be waited for as long as 2 s. */
 const COMMIT_MILLISECONDS = 2_500;
+const LEAST_LOCK_MILLISECONDS = 100;
 
 /**
  * Commits all of it, or nothing. Throws an error of the library's where the request is to be refused after all, and
@@ -60,20 +59,12 @@ export async function commitTogether(
   const left = (): number => ANSWERED_WITHIN_MILLISECONDS - (performance.now() - began);
   if (left() < COMMIT_MILLISECONDS) throw new Unavailable('The database is too slow for this request.');
   await transact(database, async (tx) => {
-    if (left() < COMMIT_MILLISECONDS) await waitAtMost(tx, left());
+    if (left() < COMMIT_MILLISECONDS) await waitForLocksAtMost(tx, Math.max(LEAST_LOCK_MILLISECONDS, left()));
     for (const { write } of writes) await write(tx);
     await trail.recordAllIn(
       tx,
       events.map((event) => ({ origin, event })),
     );
-  });
-}
-
-/** For locks; sent with the next statement. */
-function waitAtMost(tx: Tx, milliseconds: number): Promise<void> {
-  const limit = String(Math.max(100, Math.floor(milliseconds)));
-  return sendIn(tx, {
-    compile: () => CompiledQuery.raw(`select set_config('lock_timeout', $1, true)`, [limit]),
   });
 }
 

@@ -7,7 +7,7 @@ import { sql } from 'kysely';
 import { announceLogouts } from '../accounts/logouts.ts';
 import { addSeconds, epochSeconds, type Clock } from '../base/clock.ts';
 import { sha256 } from '../base/secret.ts';
-import type { Database } from '../db/connection.ts';
+import type { Database, Tx } from '../db/connection.ts';
 import { payloadJson } from './payload_json.ts';
 import { writeWithRequest } from './request_writes.ts';
 
@@ -65,7 +65,7 @@ export class SessionStore implements Adapter {
       async (tx) => {
         await writing.execute(tx);
       },
-      { evenIfRefused: true },
+      { evenIfRefused: true, takeBack: 'loginTs' in members.set ? undefined : (tx) => moveBack(tx, before, id) },
     );
   }
 
@@ -134,6 +134,17 @@ export function sessionSeconds(
 /** Whether the login that a session is of was less than so many seconds ago. */
 export function isYoungEnough({ loginTs }: AdapterPayload, absoluteSeconds: number, now: Date): boolean {
   return loginTs === undefined || loginTs + absoluteSeconds > epochSeconds(now);
+}
+
+/**
+ * Gives a session its old id again, where the request that gave it a new one was answered with 503: the browser has the
+ * cookie with the old one. A session that has just been logged in to stays where only a new cookie finds it.
+ */
+async function moveBack(tx: Tx, { uid, jti }: AdapterPayload, id: string): Promise<boolean> {
+  if (jti === id) return false;
+  const { numAffectedRows } = await sql`update artifacts set artifact_id = ${sha256(jti!)}
+    where kind = 'Session' and uid = ${uid!} and artifact_id = ${sha256(id)}`.execute(tx);
+  return numAffectedRows === 1n;
 }
 
 /** What has to be set and what has to go to make the one the other. */

@@ -114,6 +114,9 @@ export async function useUp(
   return numAffectedRows !== undefined && numAffectedRows > 0n;
 }
 
+/** Added to the time of the first use by each use within the grace: only a use that was the last can be taken back. */
+const AGAIN = sql`interval '1 microsecond'`;
+
 export interface UsedArtifact {
   readonly kind: string;
   readonly id: Digest;
@@ -132,7 +135,7 @@ export async function useArtifact(
       select grants.grant_id from grants
       where grant_id = (select grant_id from artifacts where kind = ${kind} and artifact_id = ${id}) for key share)
     update artifacts set
-      consumed_at = coalesce(consumed_at, ${use.now}::timestamptz),
+      consumed_at = coalesce(consumed_at + ${AGAIN}, ${use.now}::timestamptz),
       expires_at = least(expires_at, ${use.keptUntil ?? null}::timestamptz)
     where kind = ${kind} and artifact_id = ${id} and (grant_id is null or exists (select from held))
       and (consumed_at is null or consumed_at > ${use.graceBegan ?? null}::timestamptz)`.execute(tx);
@@ -153,7 +156,11 @@ export async function takeBackUse(tx: Tx, { kind, id }: UsedArtifact, usedAt: Da
     .execute();
   const { numUpdatedRows } = await tx
     .updateTable('artifacts')
-    .set({ consumed_at: null, expires_at: sql<Date>`to_timestamp((payload->>'exp')::bigint)` })
+    .set({
+      consumed_at: null,
+      // the use of a refresh token shortens it; what is sealed tells no time, and was not shortened
+      expires_at: sql<Date>`coalesce(to_timestamp((payload->>'exp')::bigint), expires_at)`,
+    })
     .where('kind', '=', kind)
     .where('artifact_id', '=', id)
     .where('consumed_at', '=', usedAt)

@@ -8,9 +8,11 @@
 import type { AuditEvent, Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import { addSeconds, type Clock } from '../base/clock.ts';
+import { Unavailable } from '../base/unavailable.ts';
 import type { Absence } from '../db/breaker.ts';
-import { isAway, NoConnection, type Database, type Tx } from '../db/connection.ts';
-import { transact } from '../db/transaction.ts';
+import { isAway, isUnavailable, NoConnection, type Database, type Tx } from '../db/connection.ts';
+import { transact, waitForLocksAtMost } from '../db/transaction.ts';
+import type { Logger } from '../log.ts';
 
 export type TakeBack = (tx: Tx) => Promise<boolean>;
 
@@ -27,6 +29,7 @@ export interface UnansweredUsesSettings {
   /** When this node saw the database away last. */
   readonly lastAbsence: () => Absence | undefined;
   readonly clock: Clock;
+  readonly log: Logger;
 }
 
 /** More than can be under way at once; beyond it a client has to log its person in again. */
@@ -35,6 +38,9 @@ const KEPT_AT_MOST = 10_000;
 const NOTICED_WITHIN_MILLISECONDS = 7_000;
 /** Nodes notice within a second that the database is back, and take back at once. */
 const SETTLED_WITHIN_MILLISECONDS = 3_000;
+/** A look at the database waits for it. */
+const SETTLING_MILLISECONDS = 200;
+const LOCK_MILLISECONDS = 100;
 
 export class UnansweredUses {
   readonly #settings: UnansweredUsesSettings;
@@ -48,25 +54,44 @@ export class UnansweredUses {
   async takeBack(use: UnansweredUse): Promise<void> {
     if (use.takeBacks.length === 0 || this.#uses.size >= KEPT_AT_MOST) return;
     this.#uses.add(use);
-    // what can't be done now is done when the database is back
-    await this.settle(this.#settings.database).catch(() => {});
+    await this.#try(this.#settings.database, use);
   }
 
-  /** Takes back what waits, on a connection that may be given out before all others. */
+  /**
+   * Takes back what waits, on a connection that may be given out before all others. Never rejects, and takes a moment at
+   * most: what can't be taken back now is tried again by the next call.
+   */
   async settle(database: Database): Promise<void> {
+    const until = performance.now() + SETTLING_MILLISECONDS;
     for (const use of this.#uses) {
-      await transact(database, (tx) => this.#takeBack(tx, use));
-      this.#uses.delete(use);
+      if (!(await this.#try(database, use)) || performance.now() > until) return;
     }
   }
 
-  /** Whether another node may still have to take back what was used at this time. */
-  isUnsettled(usedAt: Date): boolean {
+  /** Whether there is nothing left to do about it. */
+  async #try(database: Database, use: UnansweredUse): Promise<boolean> {
+    try {
+      await transact(database, async (tx) => {
+        await waitForLocksAtMost(tx, LOCK_MILLISECONDS);
+        await this.#takeBack(tx, use);
+      });
+    } catch (error) {
+      if (isUnavailable(error)) return false;
+      // it will not succeed later either
+      this.#settings.log.error({ error, request_id: use.origin.requestId }, 'token.not_taken_back');
+    }
+    this.#uses.delete(use);
+    return true;
+  }
+
+  /** Throws `Unavailable` where another node may still have to take back what was used at this time. */
+  demandSettled(usedAt: Date): void {
     const absence = this.#settings.lastAbsence();
-    if (!absence) return false;
+    if (!absence) return;
     const { since, until = Infinity } = absence;
-    if (this.#settings.clock().getTime() > until + SETTLED_WITHIN_MILLISECONDS) return false;
-    return usedAt.getTime() >= since - NOTICED_WITHIN_MILLISECONDS && usedAt.getTime() <= until;
+    if (this.#settings.clock().getTime() > until + SETTLED_WITHIN_MILLISECONDS) return;
+    if (usedAt.getTime() >= since - NOTICED_WITHIN_MILLISECONDS && usedAt.getTime() <= until)
+      throw new Unavailable('It is not settled yet whether this was used.');
   }
 
   /** The time that long before `now`, where the time in which the database was away does not count. */

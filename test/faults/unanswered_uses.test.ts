@@ -3,11 +3,16 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { sha256 } from '../../src/base/secret.ts';
+import { DEVICE_CODE } from '../../src/clients/metadata/flows.ts';
+import { transact } from '../../src/db/transaction.ts';
+import { takeBackUse, useArtifact } from '../../src/oidc/token_rows.ts';
+import { authorizationRequest } from '../support/authorization_request.ts';
 import { createDatabase, createPool } from '../../src/db/connection.ts';
 import { basic, REDIRECT_URI, registerApplication, requestCode, signIn } from '../support/code_flow.ts';
 import { Cluster, Way } from '../support/cut_off.ts';
-import type { Gatehouse } from '../support/gatehouse.ts';
-import { eventually, type RegisteredClient } from '../support/operator.ts';
+import { connectDevice, registerDevice, requestDevice } from '../support/device_flow.ts';
+import { postForm, requestToken, type Gatehouse } from '../support/gatehouse.ts';
+import { eventually, registerClient, type RegisteredClient } from '../support/operator.ts';
 import { startPair, type Pair } from '../support/pair.ts';
 
 /** `npm run test:faults` keeps the outage up for 12 s or longer; `npm test` for a moment. */
@@ -77,6 +82,50 @@ describe('a code or refresh token that the database used up without a word', () 
       });
     }
   }
+
+  it('is good again at both nodes once the database answers: a device code (FIELD-H3)', async () => {
+    const client = await registerDevice(gatehouse);
+    const { device_code, user_code } = await requestDevice(gatehouse, client);
+    await connectDevice(gatehouse, user_code);
+    const poll = (node: Gatehouse) =>
+      postForm(`${node.url}/token`, { client_id: client.client_id, grant_type: DEVICE_CODE, device_code });
+    way.muteAt('commit');
+    const withheld = await poll(pair.a);
+    assert.equal(withheld.status, 503, await withheld.text());
+    await delay(HELD_UP_MILLISECONDS);
+    way.open();
+    const answer = await untilServed(() => poll(pair.b));
+    assert.equal(answer.status, 200, await answer.text());
+  });
+
+  it('keeps no node away, whatever it was: a pushed request (FIELD-H3)', async () => {
+    const client = await registerApplication(gatehouse);
+    const { person } = await signIn(gatehouse, client);
+    const pushed = await postForm(`${gatehouse.url}/par`, Object.fromEntries(authorizationRequest(client)), client);
+    const { request_uri } = (await pushed.json()) as { request_uri: string };
+    const ask = (): Promise<Response> =>
+      person.fetch(`${gatehouse.url}/authorize?${new URLSearchParams({ client_id: client.client_id, request_uri })}`);
+    way.muteAt('commit');
+    const withheld = await ask();
+    assert.equal(withheld.status, 503, await withheld.text());
+    way.open();
+    const answer = await untilServed(ask);
+    assert.match(answer.headers.get('location') ?? '', /[?&]code=/);
+    await requestToken(pair.a.url, await registerClient(gatehouse));
+    assert.match(await (await fetch(`${pair.a.managementUrl}/readyz`)).text(), /"database":"ok"/);
+  });
+
+  it('is not taken back where the client has used it again since, within the grace (FIELD-H3)', async () => {
+    const client = await registerApplication(gatehouse);
+    const { refresh_token } = await aRefreshToken(gatehouse, client);
+    const used = { kind: 'RefreshToken', id: sha256(refresh_token!) };
+    const [first, again] = [new Date(), new Date(Date.now() + 1_000)];
+    const graceBegan = new Date(Date.now() - 10_000);
+    const use = (now: Date) =>
+      transact(gatehouse.database, (tx) => useArtifact(tx, used, { now, keptUntil: undefined, graceBegan }));
+    assert.deepEqual([await use(first), await use(again)], [true, true]);
+    assert.equal(await transact(gatehouse.database, (tx) => takeBackUse(tx, used, first)), false);
+  });
 
   it('ends its family when it comes again after an answer was given', async () => {
     const client = await registerApplication(gatehouse);
