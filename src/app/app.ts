@@ -87,6 +87,7 @@ async function bootstrap(
     file: bootstrapFile(config),
     adminApi,
     database,
+    databaseIsOwn: config.databaseUrl === undefined,
     trail,
     vault,
     argon2id,

@@ -6,7 +6,7 @@ import { systemClock } from '../base/clock.ts';
 import { firstCommands } from '../bootstrap/first_commands.ts';
 import { bootstrapFile, masterKeyFile, type Config } from '../config.ts';
 import type { OpenDatabase } from '../db/open.ts';
-import { HttpServer } from '../http/server.ts';
+import { HttpServer, type CannotListen } from '../http/server.ts';
 import { TlsFiles } from '../http/tls_files.ts';
 import type { Logger } from '../log.ts';
 import { MasterKey } from '../vault/master_key.ts';
@@ -66,6 +66,9 @@ export async function startAnswering({
       const front = new HttpServer(listener);
       await front.listen(config.host, port);
       fronts.push(front);
+      if (config.secondHost === undefined) continue;
+      const second = new HttpServer(listener);
+      if (await listensWherePossible(second, config.secondHost, port)) fronts.push(second);
     }
     const tlsFront = config.tls && (await listenForTls(app, config.tls, tlsFiles));
     if (tlsFront) fronts.push(tlsFront);
@@ -78,6 +81,18 @@ export async function startAnswering({
     return { app, welcome, leave, drain };
   } catch (error) {
     await drain(0);
+    throw error;
+  }
+}
+
+/** `localhost` is two addresses on most systems, and one where IPv6 is switched off: answers whether there is this one. */
+async function listensWherePossible(front: HttpServer, host: string, port: number): Promise<boolean> {
+  try {
+    await front.listen(host, port);
+    return true;
+  } catch (error) {
+    const { code } = (error as CannotListen).cause as NodeJS.ErrnoException;
+    if (code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT') return false;
     throw error;
   }
 }
