@@ -2,12 +2,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Config } from '../config.ts';
 import { openDatabase } from '../db/open.ts';
-import { createLog } from '../log.ts';
+import { createNodeLog } from '../log.ts';
 import type { Answering } from './answering.ts';
 import { listenForManagement, sayStarted, stopOnSignal, version, type Management } from './standing_by.ts';
 
 export async function serveAlone(config: Config): Promise<void> {
-  const log = createLog(config.logLevel);
+  const log = createNodeLog(config);
   const release = await version();
   // most of a start is loading code: the database gets ready meanwhile
   const [opened, { startAnswering }] = await Promise.all([

@@ -7,7 +7,7 @@ import { openDatabase, type OpenDatabase } from '../db/open.ts';
 import { management, readyTogether, type Readiness } from '../http/management.ts';
 import { Metrics } from '../http/metrics.ts';
 import { MetricsTogether } from '../http/metrics_together.ts';
-import { createLog } from '../log.ts';
+import { createNodeLog } from '../log.ts';
 import { listenForManagement, sayStarted, stopOnSignal, version } from './standing_by.ts';
 import { Workers } from './workers.ts';
 
@@ -16,7 +16,7 @@ const ENDING_MILLISECONDS = 10_000;
 const PROBE_PATIENCE_MILLISECONDS = 2_000;
 
 export async function leadWorkers(config: Config): Promise<void> {
-  const log = createLog(config.logLevel);
+  const log = createNodeLog(config);
   const together = new MetricsTogether();
   // they load their code while the database is looked at
   const workers = new Workers({

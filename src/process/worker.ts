@@ -4,7 +4,7 @@ import type { Siblings } from '../app/siblings.ts';
 import { CannotStart } from '../base/cannot_start.ts';
 import type { Config } from '../config.ts';
 import { connectDatabase, type OpenDatabase } from '../db/open.ts';
-import { createLogOfWorker, type Logger } from '../log.ts';
+import { createNodeLog, type Logger } from '../log.ts';
 import { startAnswering, type Answering } from './answering.ts';
 import { Line, type Begin, type Begun } from './line.ts';
 import { shareOfWorker } from './shares.ts';
@@ -40,7 +40,7 @@ export function workForPrimary(config: Config): void {
 }
 
 async function startWork(config: Config, { worker, databaseUrl, bootstrap }: Begin, siblings: Siblings): Promise<Work> {
-  const log = createLogOfWorker(config.logLevel, worker);
+  const log = createNodeLog(config, worker);
   const share = shareOfWorker(config);
   const opened = connectDatabase(databaseUrl, {
     maxConnections: share.databaseMaxConnections,
