@@ -28,6 +28,7 @@ export async function inHouse<T>(work: (house: House) => Promise<T>): Promise<T>
   const opened = await openDatabase({
     databaseUrl: config.databaseUrl,
     dataDir: config.dataDir,
+    existing: true,
     maxConnections: 2,
     onIdleError: (error) => log.warn({ error }, 'database.connection_lost'),
   });

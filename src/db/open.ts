@@ -2,13 +2,15 @@
 import pg from 'pg';
 import { CannotStart } from '../base/cannot_start.ts';
 import { createDatabase, createPool, type Database } from './connection.ts';
-import { startEmbedded, type Embedded } from './embedded.ts';
+import { openExisting, startEmbedded, type Embedded } from './embedded.ts';
 import { migrateToLatest } from './migrate.ts';
 
 export interface OpenSettings extends ConnectSettings {
   /** `undefined`: the embedded PostgreSQL under `dataDir`. */
   readonly databaseUrl: string | undefined;
   readonly dataDir: string;
+  /** Uses the embedded PostgreSQL that is there, be it running or not, and never makes one. */
+  readonly existing?: boolean;
 }
 
 export interface ConnectSettings {
@@ -29,7 +31,7 @@ export interface OpenDatabase {
 
 /** Throws `CannotStart` with a sentence that says what to do, and never with a password in it. */
 export async function openDatabase(settings: OpenSettings): Promise<OpenDatabase> {
-  const embedded = settings.databaseUrl === undefined ? await start(settings.dataDir) : undefined;
+  const embedded = settings.databaseUrl === undefined ? await start(settings) : undefined;
   const connectionString = settings.databaseUrl ?? embedded!.url;
   try {
     if (!embedded) await reach(connectionString);
@@ -71,9 +73,9 @@ export function connectDatabase(
   };
 }
 
-async function start(dataDir: string): Promise<Embedded> {
+async function start({ dataDir, existing = false }: OpenSettings): Promise<Embedded> {
   try {
-    return await startEmbedded(dataDir);
+    return await (existing ? openExisting(dataDir) : startEmbedded(dataDir));
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     // what the file system refuses is about the folder; everything else is a sentence already
