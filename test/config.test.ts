@@ -79,7 +79,7 @@ describe('the configuration', () => {
   });
 
   it('names its issuer after its port where none is set', () => {
-    assert.equal(readConfig({ PORT: '4000' }).issuer, 'http://127.0.0.1:4000');
+    assert.equal(readConfig({ PORT: '4000' }).issuer, 'http://localhost:4000');
   });
 
   const source =

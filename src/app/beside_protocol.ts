@@ -1,6 +1,8 @@
 /** What answers beside the protocol: the pages that people log in on, registration, the admin API. */
 import { PasswordCheck } from '../accounts/password_check.ts';
 import { createAdmin } from '../admin/admin.ts';
+import { readBootstrap } from '../bootstrap/development.ts';
+import { bootstrapFile } from '../config.ts';
 import { LoginAttempts } from '../limits/login_attempts.ts';
 import { createLogin } from '../login/login.ts';
 import { Approvals } from '../oidc/approvals.ts';
@@ -13,10 +15,11 @@ import type { AppSettings, House } from './house.ts';
 import type { Protocol } from './protocol.ts';
 
 export function openBesideProtocol(
-  { config: { issuer }, pool, database, log }: AppSettings,
+  { config, pool, database, log }: AppSettings,
   house: House,
   { provider, policy, verifier, registrations, fetchDocument }: Protocol,
 ) {
+  const { issuer } = config;
   const { trail, changes, clients, resources, tokens, vault, argon2id, subjects } = house;
   const login = createLogin({
     provider,
@@ -30,6 +33,8 @@ export function openBesideProtocol(
     logIn: loginForOwnPages({ issuer, provider }),
     describeDetails: describeDetails(house.detailsTypes),
     issuer,
+    showsAdminApi: config.adminPort === undefined,
+    demo: config.production ? undefined : async () => (await readBootstrap(bootstrapFile(config)))?.demo,
     log,
   });
   const registration = createRegistration({

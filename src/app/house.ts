@@ -110,6 +110,7 @@ export async function furnish({
     pollMilliseconds: config.changePollMilliseconds,
     clock,
     onError: (error) => log.warn({ error }, 'change_log.unreadable'),
+    atRest: () => breaker.atRest,
     catchUpOthers: siblings && (() => siblings.catchUp()),
   });
   siblings?.onCatchUp(() => changes.catchUpHere());

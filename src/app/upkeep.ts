@@ -87,6 +87,7 @@ export function showGauges(metrics: Metrics, { pool }: AppSettings, house: House
     () => house.traffic.eventLoopDelayMilliseconds,
     'max',
   );
+  metrics.eventLoop(() => house.traffic.takeEventLoopDelays());
   const { breaker, standing, difference } = house;
   metrics.gauge(
     'gatehouse_clock_difference_seconds',
@@ -158,7 +159,8 @@ const CHANGE_LOG_STALE_MILLISECONDS = 5_000;
 
 /** A node that serves from memory stays in traffic: all of them lose the database at once, and would leave together. */
 export async function readiness({ database }: AppSettings, house: House, draining: boolean): Promise<Readiness> {
-  const { standing, difference } = house;
+  const { standing, difference, breaker } = house;
+  breaker.noteUse();
   const reachable = await sql`select 1`.execute(database).then(
     () => true,
     () => false,

@@ -79,7 +79,8 @@ function scopeOf({ scopes }: AdminApi): string {
   return scopes.map((scope) => scope.name).join(' ');
 }
 
-async function readBootstrap(file: string): Promise<Bootstrap | undefined> {
+/** `undefined` where there is no such file, or half of one. */
+export async function readBootstrap(file: string): Promise<Bootstrap | undefined> {
   try {
     return JSON.parse(await readFile(file, 'utf8')) as Bootstrap;
   } catch {
@@ -107,7 +108,7 @@ async function create({
     const change: Change = { tx, trail, origin: SYSTEM, now };
     const admin = await ensureClient(change, pepper, ADMIN, adminClientSettings('Gatehouse admin', adminApi));
     await ensureDemoResource(change);
-    const demo = await ensureClient(change, pepper, DEMO, demoClientSettings());
+    const demo = await ensureClient(change, pepper, DEMO, demoClientSettings(issuer));
     const throwaway = await ensureClient(change, pepper, THROWAWAY, throwawayClientSettings());
     await ensureDemoAccount(change, password_hash);
     return {
@@ -169,11 +170,11 @@ async function ensureDemoAccount(change: Change, password_hash: string): Promise
   else await createAccount(change, { email: DEMO_EMAIL, email_verified: true, name: 'Demo Person', password_hash });
 }
 
-function demoClientSettings(): object {
+function demoClientSettings(issuer: string): object {
   return {
     client_name: 'Gatehouse demo',
     grant_types: ['client_credentials', 'authorization_code', 'refresh_token'],
-    redirect_uris: [DEMO_REDIRECT_URI],
+    redirect_uris: [DEMO_REDIRECT_URI, `${issuer}/try-login/callback`],
     token_endpoint_auth_method: 'client_secret_basic',
     resources: [{ resource: DEMO_API.identifier, scopes: DEMO_API.scopes.map((scope) => scope.name) }],
     introspects: [DEMO_API.identifier],

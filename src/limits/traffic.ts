@@ -4,7 +4,7 @@
  * nobody can use up what is a client's by naming it.
  */
 import type { Quota } from '../base/quota.ts';
-import { EventLoop } from './event_loop.ts';
+import { EventLoop, type LoopDelays } from './event_loop.ts';
 import { networkOf } from './network.ts';
 import type { Others } from './shared.ts';
 import { TokenBuckets, type BucketSettings, type Remaining, type Taken } from './token_buckets.ts';
@@ -137,6 +137,11 @@ export class Traffic {
 
   get eventLoopDelayMilliseconds(): number {
     return this.#eventLoop.delayMilliseconds;
+  }
+
+  /** See `EventLoop.takeDelays`. */
+  takeEventLoopDelays(): LoopDelays {
+    return this.#eventLoop.takeDelays();
   }
 
   stop(): void {

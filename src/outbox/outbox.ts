@@ -31,7 +31,7 @@ export interface OutboxSettings {
 const AT_ONCE = 8;
 /** Of those, messages that failed before: many receivers that are down must not hold up those that are not. */
 const AGAIN_AT_ONCE = 4;
-/** What wakes a node is the change log; this is for messages whose wait is over. */
+/** What wakes a node is the change log; this is for messages whose wait is over, while there are any. */
 const POLL_MILLISECONDS = 1_000;
 const COUNT_MILLISECONDS = 5_000;
 
@@ -89,7 +89,8 @@ export class Outbox {
       await this.#count().catch(() => {});
       if (more) continue;
       const timer = new AbortController();
-      const poll = delay(POLL_MILLISECONDS * (0.75 + Math.random() / 2), undefined, {
+      const pause = this.#counts.waiting > 0 || this.#underWay.size > 0 ? POLL_MILLISECONDS : COUNT_MILLISECONDS;
+      const poll = delay(pause * (0.75 + Math.random() / 2), undefined, {
         signal: timer.signal,
         ref: false,
       });
@@ -116,6 +117,8 @@ export class Outbox {
       const sending = this.#send(message).finally(() => {
         this.#againUnderWay -= again;
         this.#underWay.delete(message.clientId);
+        // one that failed waits for another attempt
+        this.#countedAt = -Infinity;
         this.wake();
       });
       this.#underWay.set(message.clientId, sending);
