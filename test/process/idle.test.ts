@@ -33,11 +33,11 @@ describe('a node that nobody asks for anything', () => {
     });
     // what a start leaves to do, such as giving memory back, is over soon
     await eventually(async () => {
-      const before = use(pid);
+      const began = use(pid);
       await delay(SECONDS * 1_000);
-      const after = use(pid);
-      const wakeUps = (after.wakeUps - before.wakeUps) / SECONDS;
-      const percent = ((after.cpuSeconds - before.cpuSeconds) / SECONDS) * 100;
+      const ended = use(pid);
+      const wakeUps = (ended.wakeUps - began.wakeUps) / SECONDS;
+      const percent = ((ended.cpuSeconds - began.cpuSeconds) / SECONDS) * 100;
       t.diagnostic(`${wakeUps} wake-ups a second, ${percent.toFixed(2)} % of a core`);
       return wakeUps < WAKE_UPS_A_SECOND_AT_MOST && percent < PERCENT_OF_A_CORE_AT_MOST;
     }, 30_000);
