@@ -26,11 +26,15 @@ import { separateServiceLinks } from './config/service_links.ts';
 
 export interface Config {
   readonly production: boolean;
+  /** Whether NODE_ENV says `development`; unset, a server makes its demo client on this machine's own database alone. */
+  readonly developmentIsSaid: boolean;
   /** This server's identifier (RFC 8414): what tokens name as `iss`, with no slash at the end. */
   readonly issuer: string;
   /** How many processes share the work of this node; 1: the one that was started does all of it. */
   readonly workers: number;
   readonly host: string;
+  /** The other loopback address, for browsers that take `localhost` for it; `undefined`: `host` alone. */
+  readonly secondHost: string | undefined;
   readonly port: number;
   /** `undefined`: the admin API shares the public listener. */
   readonly adminPort: number | undefined;
@@ -132,7 +136,7 @@ const schema = z.object({
     .enum(['production', 'development', 'test'], 'must be production, development or test')
     .default('development'),
   ISSUER: issuer.optional(),
-  HOST: z.string().min(1).default('127.0.0.1'),
+  HOST: z.string().min(1).optional(),
   PORT: port.prefault('3000'),
   DATABASE_URL: databaseUrl.optional().meta(SECRET),
   LOG_LEVEL: z
@@ -224,12 +228,14 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     throw new BadConfiguration([...complaints].map(([name, sentence]) => `${name} ${sentence}`).join('\n'));
   }
   const env = parsed.data;
-  const itsIssuer = env.ISSUER ?? `http://127.0.0.1:${env.PORT}`;
+  const itsIssuer = env.ISSUER ?? `http://localhost:${env.PORT}`;
   return Object.freeze({
     production,
+    developmentIsSaid: given['NODE_ENV'] === 'development',
     issuer: itsIssuer,
     workers: env.GATEHOUSE_WORKERS,
-    host: env.HOST,
+    host: env.HOST ?? '127.0.0.1',
+    secondHost: production || env.HOST !== undefined ? undefined : '::1',
     port: env.PORT,
     adminPort: env.GATEHOUSE_ADMIN_PORT,
     adminUrl: env.GATEHOUSE_ADMIN_URL ?? ownAdminUrl(itsIssuer, env.GATEHOUSE_ADMIN_PORT),
@@ -249,7 +255,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       env.GATEHOUSE_TLS_PORT === undefined
         ? undefined
         : {
-            host: env.GATEHOUSE_TLS_HOST ?? env.HOST,
+            host: env.GATEHOUSE_TLS_HOST ?? env.HOST ?? '127.0.0.1',
             port: env.GATEHOUSE_TLS_PORT,
             certificateFile: env.GATEHOUSE_TLS_CERTIFICATE_FILE!,
             keyFile: env.GATEHOUSE_TLS_KEY_FILE!,

@@ -29,11 +29,12 @@ describe('a follower of the change log', () => {
     await clone.drop();
   });
 
-  const follow = (connectionString?: string): ChangeFollower => {
+  const follow = (connectionString?: string, atRest?: () => boolean): ChangeFollower => {
     const made = new ChangeFollower({
       database,
       connectionString,
       pollMilliseconds: 50,
+      atRest,
       clock: systemClock,
       onError: () => {},
     });
@@ -57,6 +58,44 @@ describe('a follower of the change log', () => {
       },
     };
   };
+
+  /** How often the log is read in a second. */
+  const readsInASecond = async (): Promise<number> => {
+    let reads = 0;
+    const count = (): void => void reads++;
+    pool.on('acquire', count);
+    await delay(1_000);
+    pool.off('acquire', count);
+    return reads;
+  };
+
+  it('reads seldom at rest while NOTIFY brings its echo, and hears of changes at once (FIELD-F8)', async () => {
+    let rests = true;
+    follower = follow(clone.url, () => rests);
+    await follower.start();
+    // 2.5 s instead of 50 ms lie between two reads
+    await eventually(async () => (await readsInASecond()) <= 1);
+    await record('a');
+    await eventually(() => Promise.resolve(told.includes('a')));
+    rests = false;
+    await eventually(async () => (await readsInASecond()) >= 4);
+  });
+
+  it('reads as often as ever at rest where NOTIFY brings nothing (FIELD-F8)', async () => {
+    follower = follow(undefined, () => true);
+    await follower.start();
+    await eventually(async () => (await readsInASecond()) >= 4);
+    await follower.stop();
+    // the listener is cut off, which is noticed and made good
+    follower = follow(clone.url, () => true);
+    await follower.start();
+    await eventually(async () => (await readsInASecond()) <= 1);
+    const { rowCount } = await pool.query(
+      `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'gatehouse listener' and datname = current_database()`,
+    );
+    assert.equal(rowCount, 1);
+    await eventually(() => readsInASecond().then((reads) => reads >= 4));
+  });
 
   it('hears of a change that was overtaken by a later one before it began', async () => {
     const slow = await begin();

@@ -26,9 +26,11 @@ describe('the configuration', () => {
   it('has a default for everything, fit for development', () => {
     assert.deepEqual(readConfig({}), {
       production: false,
-      issuer: 'http://127.0.0.1:3000',
+      developmentIsSaid: false,
+      issuer: 'http://localhost:3000',
       workers: 1,
       host: '127.0.0.1',
+      secondHost: '::1',
       port: 3000,
       adminPort: undefined,
       adminUrl: undefined,
@@ -91,7 +93,7 @@ describe('the configuration', () => {
   });
 
   it('names its issuer after its port where none is set', () => {
-    assert.equal(readConfig({ PORT: '4000' }).issuer, 'http://127.0.0.1:4000');
+    assert.equal(readConfig({ PORT: '4000' }).issuer, 'http://localhost:4000');
   });
 
   const source =

@@ -183,7 +183,7 @@ describe('what is fetched for a client fails', () => {
     assert.equal(body.length, 1_000);
   });
 
-  it('when the headers are larger than the limit, or never end', async () => {
+  it('when the headers are larger than the limit, or never end (FIELD-F9)', async () => {
     const large = await failureFrom((_, response) => response.setHeader('x-large', 'x'.repeat(20_000)).end('{}'));
     const endless = await failureFromRaw((socket) => {
       socket.write('HTTP/1.1 200 OK\r\n');

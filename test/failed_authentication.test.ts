@@ -195,8 +195,14 @@ describe('who fails to prove to be a client', () => {
     assert.equal((await ask(gatehouse, wrong(client), { from, path: '/token?x' })).status, 429);
   });
 
-  it('shares with all processes of a node what that writes down', async () => {
-    const pool = createPool({ connectionString: gatehouse.databaseUrl, maxConnections: 1, onIdleError: () => {} });
+  it('shares with all processes of a node what that writes down (FIELD-F9)', async () => {
+    const pool = createPool({
+      connectionString: gatehouse.databaseUrl,
+      maxConnections: 5,
+      // as long as a busy machine takes for all that wait
+      connectionTimeoutMilliseconds: 60_000,
+      onIdleError: () => {},
+    });
     const heard = new Map<string, (key: string, count: number) => void>();
     const told: number[] = [];
     const failures = new FailedAuthentications(pool, 100_000, {
@@ -206,7 +212,9 @@ describe('who fails to prove to be a client', () => {
     });
     try {
       const fail = (): Promise<unknown> => failures.count('nobody', '192.0.2.250');
-      for (let i = 0; i < 40; i++) assert.equal(await fail(), undefined);
+      // at one moment: what is given back in the meantime would depend on how busy this machine is
+      const answers = await Promise.all(Array.from({ length: 40 }, fail));
+      assert.deepEqual(new Set(answers), new Set([undefined]));
       assert.ok(told.length > 0);
       for (const listener of heard.values()) listener('', 2_000);
       assert.equal(((await fail()) as { status: number }).status, 429);

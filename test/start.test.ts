@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
+import pg from 'pg';
 import type { Bootstrap } from '../src/bootstrap/development.ts';
 import { removeFolder } from './support/folder.ts';
 import { requestToken } from './support/gatehouse.ts';
@@ -61,14 +62,14 @@ describe('the first start, with nothing configured', () => {
       admin: { client_id: 'string', client_secret: 'string', resource: 'string', scope: 'string' },
       demo: { client_id: 'string', client_secret: 'string', resource: 'string', scope: 'string' },
       account: { email: 'string', password: 'string' },
+      throwaway: { client_id: 'string' },
     });
     assert.equal(first.issuer, server.url);
     assert.equal(first.admin.resource, `${server.url}/admin/v1`);
   });
 
   it('prints three commands that get a token, verify it and rotate the secret when they are pasted', async () => {
-    const { stdout } = server.output();
-    const commands = stdout.split('\n').filter((line, index, lines) => lines[index - 1]?.startsWith('# '));
+    const commands = commandsOf(server);
     assert.equal(commands.length, 3);
     const marked = commands.join('\necho; echo ---\n');
     const ending = await processes.run(['/bin/sh', '-ec', marked]);
@@ -78,9 +79,42 @@ describe('the first start, with nothing configured', () => {
     assert.match(claims, /client_id: 'gatehouse-demo'/);
     const rotated = JSON.parse(rotation) as { client_secret: string };
     shown.push(token.trim(), rotated.client_secret);
-    for (const client_secret of [rotated.client_secret, first.demo.client_secret]) {
-      await requestToken(server.url, { ...first.demo, client_secret });
+    // it proves who it is, and may do nothing
+    const throwaway = { ...first.throwaway, client_secret: rotated.client_secret };
+    await assert.rejects(requestToken(server.url, throwaway), /invalid_target/);
+    await requestToken(server.url, first.demo);
+  });
+
+  it('prints three commands that work again however often the third was pasted (FIELD-F6)', async () => {
+    const [getToken = '', , rotate = ''] = commandsOf(server);
+    const again = await processes.run(['/bin/sh', '-ec', `${`${rotate} >/dev/null\n`.repeat(3)}${getToken}`]);
+    assert.equal(again.code, 0, again.stderr);
+    shown.push(again.stdout.trim());
+    // an hour later the secret before the last rotation has ended: the one that the file names must be the last one
+    const { rows } = await query(
+      dataDir,
+      `select client_id, expires_at from client_secrets where client_id like 'gatehouse-%'`,
+    );
+    const limited = rows.filter((row) => row.expires_at !== null).map((row) => row.client_id);
+    assert.ok(limited.length >= 3);
+    assert.deepEqual([...new Set(limited)], ['gatehouse-throwaway']);
+  });
+
+  it('prints commands that show what the server says where they fail (FIELD-F6)', async () => {
+    const [getToken = '', verifyIt = '', rotate = ''] = commandsOf(server);
+    for (const command of [getToken, rotate]) {
+      const refused = await processes.run(['/bin/sh', '-c', command.replace(/client_secret(?=')/, 'client_id')]);
+      assert.notEqual(refused.code, 0);
+      assert.equal(refused.stdout, '');
+      assert.match(refused.stderr, /^invalid_client: client authentication failed/);
     }
+    const nothing = await processes.run(['/bin/sh', '-c', `TOKEN=; ${verifyIt}`]);
+    assert.deepEqual({ code: nothing.code, stderr: nothing.stderr }, { code: 1, stderr: 'Invalid Compact JWS\n' });
+    const { port } = await freeAddresses();
+    const elsewhere = getToken.replace(server.url, `http://localhost:${port}`);
+    const unheard = await processes.run(['/bin/sh', '-c', elsewhere]);
+    assert.notEqual(unheard.code, 0);
+    assert.match(unheard.stderr, /^curl: \(7\).*\n$/);
   });
 
   it('finds the same clients, secrets and keys at the next start, and says them again', async (t) => {
@@ -246,6 +280,23 @@ function temporaryFolder(): Promise<string> {
 
 function readBootstrap(dataDir: string): Bootstrap {
   return JSON.parse(readFileSync(join(dataDir, 'bootstrap.json'), 'utf8')) as Bootstrap;
+}
+
+/** What a server prints to be pasted. */
+function commandsOf(server: Server): string[] {
+  const lines = server.output().stdout.split('\n');
+  return lines.filter((_, index) => lines[index - 1]?.startsWith('# '));
+}
+
+/** Asks the database of a server that runs on this folder. */
+async function query(dataDir: string, statement: string): Promise<pg.QueryResult<Record<string, unknown>>> {
+  const client = new pg.Client({ host: join(dataDir, 'postgres'), user: 'gatehouse', database: 'postgres' });
+  await client.connect();
+  try {
+    return await client.query<Record<string, unknown>>(statement);
+  } finally {
+    await client.end();
+  }
 }
 
 /** The same members, each with the type of its value. */

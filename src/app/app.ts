@@ -116,6 +116,7 @@ async function bootstrap(
     file: bootstrapFile(config),
     adminApi,
     database,
+    databaseIsOwn: config.databaseUrl === undefined,
     trail,
     vault,
     argon2id,

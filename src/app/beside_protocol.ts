@@ -1,6 +1,8 @@
 /** What answers beside the protocol: the pages that people log in on, registration, the admin API. */
 import { PasswordCheck } from '../accounts/password_check.ts';
 import { createAdmin } from '../admin/admin.ts';
+import { readBootstrap } from '../bootstrap/development.ts';
+import { bootstrapFile } from '../config.ts';
 import { LoginAttempts } from '../limits/login_attempts.ts';
 import { createLogin } from '../login/login.ts';
 import { Approvals } from '../oidc/approvals.ts';
@@ -16,15 +18,11 @@ import type { AppSettings, House } from './house.ts';
 import type { Protocol } from './protocol.ts';
 
 export function openBesideProtocol(
-  {
-    config: { issuer, mtlsUrl, adminUrl, sessionAbsoluteTtlSeconds, clientDemands },
-    database,
-    log,
-    clock,
-  }: AppSettings,
+  { config, database, log, clock }: AppSettings,
   house: House,
   { provider, policy, verifier, registrations, fetchDocument, fetchDocumentFor, accessLifetimeOf }: Protocol,
 ) {
+  const { issuer, mtlsUrl, adminUrl, sessionAbsoluteTtlSeconds, clientDemands } = config;
   const { trail, changes, clients, resources, tokens, vault, argon2id, subjects } = house;
   const login = createLogin({
     provider,
@@ -41,6 +39,8 @@ export function openBesideProtocol(
     describeDetails: describeDetails(house.detailsTypes),
     issuer,
     sessionAbsoluteTtlSeconds,
+    showsAdminApi: config.adminPort === undefined,
+    demo: config.production ? undefined : async () => (await readBootstrap(bootstrapFile(config)))?.demo,
     log,
   });
   const registration = createRegistration({

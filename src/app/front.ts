@@ -7,6 +7,7 @@ import { brokenOff } from '../http/broken_off.ts';
 import { clientAddress } from '../http/client_address.ts';
 import { reportIgnoredHeaders } from '../http/ignored_forwarding.ts';
 import { routeAmong, type Metrics, type RouteOf } from '../http/metrics.ts';
+import { pagesAtIssuer } from '../http/issuer_pages.ts';
 import { pinToIssuer } from '../http/mount.ts';
 import { pageHeaders } from '../http/page_headers.ts';
 import { openRequests, requestContext, type OpenRequest } from '../http/request_context.ts';
@@ -40,6 +41,7 @@ const COUNTED = [
   '/interaction',
   '/account',
   '/approve',
+  '/try-login',
   '/assets',
   '/.well-known',
   ...Object.keys(METHODS),
@@ -49,7 +51,7 @@ const COUNTED = [
 export function openFront(settings: AppSettings, house: House, metrics: Metrics): Front {
   const { config, clock, log } = settings;
   const { issuer, adminPort } = config;
-  const { traffic, failures, clients } = house;
+  const { traffic, failures, clients, breaker } = house;
   const protocol = openProtocol(settings, house);
   const { login, registration, admin } = openBesideProtocol(settings, house, protocol);
   const { endpoints, pages, verifier } = protocol;
@@ -62,8 +64,9 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
     { ...USERINFO, dpop },
     { path: ADMIN_PREFIX, scopes: ADMIN_SCOPES, dpop },
   ]);
-  const last = unanswered({ methods: METHODS, page: pages.unanswered });
+  const last = unanswered({ methods: { ...METHODS, '/': ['GET'] }, page: pages.unanswered });
   const ordinary = listener(settings, house, metrics, routeOf, open, [
+    ...(config.production ? [] : [pagesAtIssuer(issuer)]),
     login,
     described,
     ...(adminPort === undefined ? [admin] : []),
@@ -80,7 +83,10 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
   const provesItself = whereClientsProveThemselves(issuer, ROUTES);
   // what costs least is asked first: whether there is time at all, then whether a client proves itself in passing
   const guarded = unless(
-    (request) => traffic.refusesAny() ?? refusesInWrongTime(house, request),
+    (request) => {
+      breaker.noteUse();
+      return traffic.refusesAny() ?? refusesInWrongTime(house, request);
+    },
     unless(
       refusesSpent(traffic, provesItself),
       leanFront(
@@ -99,7 +105,11 @@ export function openFront(settings: AppSettings, house: House, metrics: Metrics)
   );
   if (adminPort === undefined) return { public: guarded, admin: undefined };
   const apart = listener(settings, house, metrics, routeOf, open, [described, admin, last]);
-  return { public: guarded, admin: unless((request) => refusesInWrongTime(house, request), apart) };
+  const refusesAdmin = (request: IncomingMessage): Refusal | undefined => {
+    breaker.noteUse();
+    return refusesInWrongTime(house, request);
+  };
+  return { public: guarded, admin: unless(refusesAdmin, apart) };
 }
 
 /** The lean paths, in front of what answers all else. */

@@ -131,6 +131,7 @@ export async function furnish({
       // what it lacks of the trail is on record soon
       void checkpoints.make().catch((error: unknown) => log.warn({ error }, 'audit.checkpoint_not_made'));
     },
+    atRest: () => breaker.atRest,
     catchUpOthers: siblings && (() => siblings.catchUp()),
   });
   siblings?.onCatchUp(() => changes.catchUpHere());

@@ -87,6 +87,7 @@ export function showGauges(metrics: Metrics, { pool, linesDropped = () => 0 }: A
     () => house.traffic.eventLoopDelayMilliseconds,
     'max',
   );
+  metrics.eventLoop(() => house.traffic.takeEventLoopDelays());
   const { breaker, standing, difference } = house;
   metrics.gauge(
     'gatehouse_clock_difference_seconds',
@@ -157,11 +158,12 @@ export function showGauges(metrics: Metrics, { pool, linesDropped = () => 0 }: A
 const CHANGE_LOG_STALE_MILLISECONDS = 5_000;
 
 /** What a look may come later than the one before, beside what it takes: probes ask for what was seen last. */
-const LOOKS_MILLISECONDS = 1_000;
+const LOOKS_MILLISECONDS = 3_000;
 
 /** A node that serves from memory stays in traffic: all of them lose the database at once, and would leave together. */
 export function readiness({ config }: AppSettings, house: House, draining: boolean): Readiness {
   const { breaker, standing, difference } = house;
+  breaker.noteUse();
   const reachable =
     !breaker.open && breaker.unseenMilliseconds < config.databasePatienceMilliseconds + LOOKS_MILLISECONDS;
   const stands = !reachable && standing.away && standing.permits;

@@ -12,7 +12,8 @@ import type { AuditTrail } from '../audit/trail.ts';
 import type { Argon2id } from '../base/argon2id.ts';
 import { CannotStart } from '../base/cannot_start.ts';
 import { base62 } from '../base/ids.ts';
-import type { Database } from '../db/connection.ts';
+import { readClient } from '../clients/client_rows.ts';
+import type { Database, Tx } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 import { NewResource } from '../resources/resource_members.ts';
 import { createResource, listResources } from '../resources/resource_rows.ts';
@@ -24,6 +25,8 @@ export interface Bootstrap {
   readonly admin: BootstrapClient;
   readonly demo: BootstrapClient;
   readonly account: { readonly email: string; readonly password: string };
+  /** A client that nothing uses: its secret can be rotated again and again. */
+  readonly throwaway: { readonly client_id: string };
 }
 
 export interface BootstrapClient {
@@ -38,6 +41,8 @@ export interface DevelopmentSettings {
   readonly file: string;
   readonly adminApi: AdminApi;
   readonly database: Database;
+  /** Whether the database is the embedded one, which belongs to the folder of `file`. */
+  readonly databaseIsOwn: boolean;
   readonly trail: AuditTrail;
   readonly vault: Vault;
   readonly argon2id: Argon2id;
@@ -46,6 +51,7 @@ export interface DevelopmentSettings {
 
 const ADMIN = 'gatehouse-admin';
 const DEMO = 'gatehouse-demo';
+const THROWAWAY = 'gatehouse-throwaway';
 const DEMO_EMAIL = 'demo@example.com';
 const DEMO_REDIRECT_URI = 'http://127.0.0.1:8080/callback';
 const DEMO_API = {
@@ -62,7 +68,10 @@ const DEMO_API = {
  */
 export async function bootstrapDevelopment(settings: DevelopmentSettings): Promise<Bootstrap> {
   const found = await readBootstrap(settings.file);
-  const fits = found?.issuer === settings.issuer && found.admin.scope === scopeOf(settings.adminApi);
+  const fits =
+    found?.issuer === settings.issuer &&
+    found.admin.scope === scopeOf(settings.adminApi) &&
+    found.throwaway?.client_id === THROWAWAY;
   return fits ? found : create(settings);
 }
 
@@ -70,7 +79,8 @@ function scopeOf({ scopes }: AdminApi): string {
   return scopes.map((scope) => scope.name).join(' ');
 }
 
-async function readBootstrap(file: string): Promise<Bootstrap | undefined> {
+/** `undefined` where there is no such file, or half of one. */
+export async function readBootstrap(file: string): Promise<Bootstrap | undefined> {
   try {
     return JSON.parse(await readFile(file, 'utf8')) as Bootstrap;
   } catch {
@@ -84,6 +94,7 @@ async function create({
   file,
   adminApi,
   database,
+  databaseIsOwn,
   trail,
   vault,
   argon2id,
@@ -93,10 +104,12 @@ async function create({
   const password = base62(randomBytes(12));
   const password_hash = await argon2id.hash(password);
   const bootstrap = await transact(database, async (tx): Promise<Bootstrap> => {
+    if (!databaseIsOwn) await requireDevelopmentDatabase(tx);
     const change: Change = { tx, trail, origin: SYSTEM, now };
     const admin = await ensureClient(change, pepper, ADMIN, adminClientSettings('Gatehouse admin', adminApi));
     await ensureDemoResource(change);
-    const demo = await ensureClient(change, pepper, DEMO, demoClientSettings());
+    const demo = await ensureClient(change, pepper, DEMO, demoClientSettings(issuer));
+    const throwaway = await ensureClient(change, pepper, THROWAWAY, throwawayClientSettings());
     await ensureDemoAccount(change, password_hash);
     return {
       issuer,
@@ -113,10 +126,21 @@ async function create({
         scope: DEMO_API.scopes.map((scope) => scope.name).join(' '),
       },
       account: { email: DEMO_EMAIL, password },
+      throwaway: { client_id: throwaway.clientId },
     };
   });
   await writeBootstrap(file, bootstrap);
   return bootstrap;
+}
+
+/** A database with clients of which none was made by a development server is one that others rely on. */
+async function requireDevelopmentDatabase(tx: Tx): Promise<void> {
+  if (await readClient(tx, ADMIN)) return;
+  const others = await tx.selectFrom('clients').select('client_id').limit(1).execute();
+  if (others.length === 0) return;
+  throw new CannotStart(
+    'The database that DATABASE_URL names has clients, and no development server has made them: set NODE_ENV to production, or DATABASE_URL to a database for development.',
+  );
 }
 
 /** Written whole beside its place: nobody ever reads half of it. */
@@ -146,13 +170,21 @@ async function ensureDemoAccount(change: Change, password_hash: string): Promise
   else await createAccount(change, { email: DEMO_EMAIL, email_verified: true, name: 'Demo Person', password_hash });
 }
 
-function demoClientSettings(): object {
+function demoClientSettings(issuer: string): object {
   return {
     client_name: 'Gatehouse demo',
     grant_types: ['client_credentials', 'authorization_code', 'refresh_token'],
-    redirect_uris: [DEMO_REDIRECT_URI],
+    redirect_uris: [DEMO_REDIRECT_URI, `${issuer}/try-login/callback`],
     token_endpoint_auth_method: 'client_secret_basic',
     resources: [{ resource: DEMO_API.identifier, scopes: DEMO_API.scopes.map((scope) => scope.name) }],
     introspects: [DEMO_API.identifier],
+  };
+}
+
+function throwawayClientSettings(): object {
+  return {
+    client_name: 'Gatehouse demo of a rotation',
+    grant_types: ['client_credentials'],
+    token_endpoint_auth_method: 'client_secret_basic',
   };
 }

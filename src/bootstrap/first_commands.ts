@@ -1,27 +1,26 @@
-/** Three commands to paste after the first start: get a token, verify it, rotate the secret. */
+/** Three commands to paste after the first start: get a token, verify it, rotate a secret. */
 import type { Bootstrap } from './development.ts';
 
 const field = (path: string, expression: string): string =>
   `node -p 'const b = JSON.parse(fs.readFileSync("${path}")); ${expression}'`;
-const FROM_ANSWER = `node -p 'JSON.parse(fs.readFileSync(0)).access_token'`;
 
-/** The secrets stay in the file: what is printed may end up in a log. */
+/** Ends with code 1 and the server's words where there is no token; where there is no answer, curl has said why. */
+const TOKEN_OF_ANSWER = `node -e 'const answer = JSON.parse(fs.readFileSync(0, "utf8") || "{}"); if (answer.access_token) console.log(answer.access_token); else { if (answer.error) console.error(answer.error + ": " + answer.error_description); process.exitCode = 1 }'`;
+
+/** The secrets stay in the file: what is printed may end up in a log. Each command can be repeated without an end. */
 export function firstCommands(
-  { issuer, admin, demo }: Bootstrap,
+  { issuer, admin, demo, throwaway }: Bootstrap,
   file: string,
 ): readonly { readonly title: string; readonly command: string }[] {
-  const basic = (who: 'admin' | 'demo'): string =>
-    `"$(${field(file, `b.${who}.client_id + ":" + b.${who}.client_secret`)})"`;
-  const verify = `import { createRemoteJWKSet, jwtVerify } from "jose"; const { payload } = await jwtVerify(process.argv[1], createRemoteJWKSet(new URL("${issuer}/jwks")), { issuer: "${issuer}", audience: "${demo.resource}" }); console.log(payload)`;
+  const token = (who: 'admin' | 'demo', scope: string): string =>
+    `$(curl -sS ${issuer}/token -u "$(${field(file, `b.${who}.client_id + ":" + b.${who}.client_secret`)})" -d grant_type=client_credentials -d scope=${scope} | ${TOKEN_OF_ANSWER})`;
+  const verify = `import { createRemoteJWKSet, jwtVerify } from "jose"; try { const { payload } = await jwtVerify(process.argv[1], createRemoteJWKSet(new URL("${issuer}/jwks")), { issuer: "${issuer}", audience: "${demo.resource}" }); console.log(payload) } catch (error) { console.error(error.message); process.exitCode = 1 }`;
   return [
-    {
-      title: 'Get a token',
-      command: `TOKEN=$(curl -s ${issuer}/token -u ${basic('demo')} -d grant_type=client_credentials -d scope=notes:read | ${FROM_ANSWER}); echo "$TOKEN"`,
-    },
+    { title: 'Get a token', command: `TOKEN=${token('demo', 'notes:read')} && echo "$TOKEN"` },
     { title: 'Verify it', command: `node --input-type=module -e '${verify}' "$TOKEN"` },
     {
-      title: 'Rotate the secret, the old one good for another hour',
-      command: `curl -s ${admin.resource}/clients/${demo.client_id}/secrets -H "authorization: Bearer $(curl -s ${issuer}/token -u ${basic('admin')} -d grant_type=client_credentials -d scope=secrets:rotate | ${FROM_ANSWER})" -H 'content-type: application/json' -d '{"overlap_seconds":3600}'`,
+      title: 'Rotate a secret, the old one good for another hour',
+      command: `ADMIN_TOKEN=${token('admin', 'secrets:rotate')} && curl -sS ${admin.resource}/clients/${throwaway.client_id}/secrets -H "authorization: Bearer $ADMIN_TOKEN" -H 'content-type: application/json' -d '{"overlap_seconds":3600}'`,
     },
   ];
 }

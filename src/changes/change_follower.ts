@@ -1,4 +1,5 @@
 /** Reads the change log's tail and tells this node's caches what to drop. */
+import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
 import type pg from 'pg';
@@ -16,6 +17,8 @@ export interface FollowerSettings {
   readonly onError: (error: unknown) => void;
   /** Hears that the log is not the one that was read so far, after everything was read anew. */
   readonly onReplaced?: ((why: Replaced) => void) | undefined;
+  /** Whether no request came lately: then the poll is slower, for as long as NOTIFY is proven to work. */
+  readonly atRest?: (() => boolean) | undefined;
   /** Makes the other processes of this node read, too; never rejects. */
   readonly catchUpOthers?: (() => Promise<void>) | undefined;
 }
@@ -47,6 +50,8 @@ const GAP_LIFETIME_MILLISECONDS = 30_000;
 const GAPS_AT_MOST = 20_000;
 /** After this long without reading, the log may have been trimmed: forget everything rather than trust a cache. */
 const BLIND_LIMIT_MILLISECONDS = 600_000;
+/** The slower poll. Readiness and `vouch` take knowledge of this age for fresh. */
+const POLL_MILLISECONDS_AT_REST = 2_500;
 
 /** The number is for a user who may not see the sequence unknown: whose log it is still shows every set-back. */
 const look = sql<Look>`select ${databaseIdentity} as identity,
@@ -69,6 +74,9 @@ export class ChangeFollower {
   #stopped = new AbortController();
   #loop: Promise<void> | undefined;
   #listener: pg.Client | undefined;
+  /** Only this process listens there: what it sends itself comes back where NOTIFY works. */
+  readonly #ownChannel = `gatehouse_echo_${randomBytes(8).toString('hex')}`;
+  #notifyWorks = false;
 
   constructor(settings: FollowerSettings) {
     this.#settings = settings;
@@ -123,10 +131,22 @@ export class ChangeFollower {
   async #poll(): Promise<void> {
     while (!this.#stopped.signal.aborted) {
       await this.#read().catch(this.#settings.onError);
-      await delay(this.#settings.pollMilliseconds, undefined, { signal: this.#stopped.signal, ref: false }).catch(
-        () => {},
-      );
+      await this.#pause();
     }
+  }
+
+  /** Until the next look: longer where nobody asks and NOTIFY has just brought an echo. */
+  async #pause(): Promise<void> {
+    const { pollMilliseconds, atRest } = this.#settings;
+    const { signal } = this.#stopped;
+    const rests = (): boolean => atRest?.() ?? false;
+    this.#notifyWorks = false;
+    if (rests()) this.#listener?.query(`notify ${this.#ownChannel}`).catch(() => {});
+    let waited = 0;
+    do {
+      await delay(pollMilliseconds, undefined, { signal, ref: false }).catch(() => {});
+      waited += pollMilliseconds;
+    } while (!signal.aborted && this.#notifyWorks && rests() && waited < POLL_MILLISECONDS_AT_REST);
   }
 
   #read(): Promise<void> {
@@ -224,16 +244,20 @@ export class ChangeFollower {
         client.on('end', resolve);
         client.on('error', () => resolve());
       });
-      client.on('notification', () => void this.#read().catch(onError));
+      client.on('notification', ({ channel }) => {
+        if (channel === this.#ownChannel) this.#notifyWorks = true;
+        else void this.#read().catch(onError);
+      });
       try {
         await connectClient(client);
         if (this.#stopped.signal.aborted) return;
         this.#listener = client;
-        await client.query(`listen ${CHANNEL}`);
+        await client.query(`listen ${CHANNEL}; listen ${this.#ownChannel}`);
         await ended;
       } catch (error) {
         onError(error);
       } finally {
+        this.#notifyWorks = false;
         // a server that knows no LISTEN has answered so on a connection that is still open
         void client.end().catch(() => {});
       }

@@ -38,6 +38,7 @@ export async function inHouse<T>(work: (house: House) => Promise<T>): Promise<T>
     ownerDatabaseUrl: config.ownerDatabaseUrl,
     dataDir: config.dataDir,
     interruption,
+    existing: true,
     maxConnections: 2,
     onIdleError: (error) => log.warn({ error }, 'database.connection_lost'),
   });

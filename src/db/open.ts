@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { CannotStart } from '../base/cannot_start.ts';
 import type { Interruption } from '../base/interruption.ts';
 import { createDatabase, createPool, type Database } from './connection.ts';
-import { startEmbedded, type Embedded } from './embedded.ts';
+import { openExisting, startEmbedded, type Embedded } from './embedded.ts';
 import { migrateToLatest } from './migrate.ts';
 import { grantToServer } from './roles.ts';
 import { withVerifiedTls } from './ssl_mode.ts';
@@ -18,6 +18,8 @@ export interface OpenSettings extends ConnectSettings {
   readonly dataDir: string;
   /** Stops the embedded PostgreSQL if this process is told to stop. */
   readonly interruption?: Interruption;
+  /** Uses the embedded PostgreSQL that is there, be it running or not, and never makes one. */
+  readonly existing?: boolean;
 }
 
 export interface ConnectSettings {
@@ -83,9 +85,9 @@ export function connectDatabase(
   };
 }
 
-async function start({ dataDir, interruption }: OpenSettings): Promise<Embedded> {
+async function start({ dataDir, existing = false, interruption }: OpenSettings): Promise<Embedded> {
   try {
-    return await startEmbedded(dataDir, [], interruption);
+    return await (existing ? openExisting(dataDir) : startEmbedded(dataDir, [], interruption));
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     // what the file system refuses is about the folder; everything else is a sentence already

@@ -23,6 +23,21 @@ export function routeAmong(routes: readonly string[]): RouteOf {
 /** All values of one process at one time; plain data, so that it can be passed on. */
 export type Snapshot = Awaited<ReturnType<Registry['getMetricsAsJSON']>>;
 
+const LEAST_OFTEN_MILLISECONDS = 3_600_000;
+
+/** As prom-client has them. */
+const LOOP_STATISTICS = {
+  min: ['The minimum recorded event loop delay.', 'min'],
+  max: ['The maximum recorded event loop delay.', 'max'],
+  mean: ['The mean of the recorded event loop delays.', 'average'],
+  stddev: ['The standard deviation of the recorded event loop delays.', 'average'],
+  p50: ['The 50th percentile of the recorded event loop delays.', 'average'],
+  p90: ['The 90th percentile of the recorded event loop delays.', 'average'],
+  p99: ['The 99th percentile of the recorded event loop delays.', 'average'],
+} as const satisfies Record<string, readonly [help: string, aggregator: Aggregator]>;
+
+type LoopStatistic = keyof typeof LOOP_STATISTICS;
+
 export class Metrics {
   readonly #registry = new Registry();
   readonly #requests: Counter<'method' | 'route' | 'status'>;
@@ -30,7 +45,7 @@ export class Metrics {
 
   /** With what Node tells of this process, unless told otherwise. */
   constructor({ ofProcess = true } = {}) {
-    if (ofProcess) collectDefaultMetrics({ register: this.#registry });
+    if (ofProcess) this.#tellOfProcess();
     this.#requests = new Counter({
       name: 'gatehouse_http_requests_total',
       help: 'Requests answered, by method, route and status.',
@@ -92,6 +107,26 @@ export class Metrics {
     });
   }
 
+  /** How long rounds of the event loop took, in nanoseconds; `take` begins to count anew. */
+  eventLoop(take: () => Readonly<Record<LoopStatistic, number>>): void {
+    const gauges = new Map<LoopStatistic, Gauge>();
+    const takeAll = (): void => {
+      for (const [statistic, nanoseconds] of Object.entries(take()))
+        gauges.get(statistic as LoopStatistic)?.set(nanoseconds / 1e9);
+    };
+    for (const [statistic, [help, aggregator]] of Object.entries(LOOP_STATISTICS)) {
+      const gauge = new Gauge({
+        name: `nodejs_eventloop_lag_${statistic}_seconds`,
+        help,
+        registers: [this.#registry],
+        aggregator,
+        // the first one that is read takes the values of all
+        ...(gauges.size === 0 && { collect: takeAll }),
+      });
+      gauges.set(statistic as LoopStatistic, gauge);
+    }
+  }
+
   measure(routeOf: RouteOf): Koa.Middleware {
     return async (ctx, next) => {
       const began = performance.now();
@@ -107,6 +142,13 @@ export class Metrics {
     const method = KNOWN_METHODS.has(given) ? given : 'other';
     this.#requests.inc({ method, route, status: String(status) });
     this.#durations.observe({ route }, (performance.now() - began) / 1000);
+  }
+
+  /** All that prom-client tells but for the event loop's statistics, for which it would wake an idle process all the time. */
+  #tellOfProcess(): void {
+    collectDefaultMetrics({ register: this.#registry, eventLoopMonitoringPrecision: LEAST_OFTEN_MILLISECONDS });
+    for (const statistic of Object.keys(LOOP_STATISTICS))
+      this.#registry.removeSingleMetric(`nodejs_eventloop_lag_${statistic}_seconds`);
   }
 
   get contentType(): string {

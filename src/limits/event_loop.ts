@@ -2,9 +2,13 @@
  * Whether this process has more to do than it can: work that is due waits. A node that takes on more then only makes
  * everybody wait longer, so it says no to some at once, until what it has is done.
  */
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setInterval, clearInterval } from 'node:timers';
 
 const SAMPLE_MILLISECONDS = 20;
+/** A process that is asked for nothing has no need to be woken fifty times a second: it looks less often until it is late. */
+const SAMPLE_MILLISECONDS_AT_REST = 200;
+const UNASKED_SAMPLES_AT_MOST = 50;
 /** A signature of a post-quantum key or a collection of garbage is no overload: it must last. */
 const SAMPLES_IN_A_ROW = 5;
 
@@ -13,20 +17,40 @@ export interface EventLoopSettings {
   readonly latestMilliseconds: number;
 }
 
+/** How long the event loop took for a round, in nanoseconds. */
+export interface LoopDelays {
+  readonly min: number;
+  readonly max: number;
+  readonly mean: number;
+  readonly stddev: number;
+  readonly p50: number;
+  readonly p90: number;
+  readonly p99: number;
+}
+
+const NO_DELAYS: LoopDelays = { min: 0, max: 0, mean: 0, stddev: 0, p50: 0, p90: 0, p99: 0 };
+
 export class EventLoop {
   readonly #latestMilliseconds: number;
-  readonly #timer: NodeJS.Timeout;
-  #last = performance.now();
+  #timer: NodeJS.Timeout | undefined;
+  #every = SAMPLE_MILLISECONDS_AT_REST;
+  #stopped = false;
+  /** In nanoseconds, as Node measures them; not while the process rests. */
+  readonly #delays = monitorEventLoopDelay({ resolution: 10 });
+  #last = 0;
+  #unasked = 0;
   #late = 0;
   #delayMilliseconds = 0;
 
   constructor({ latestMilliseconds }: EventLoopSettings) {
     this.#latestMilliseconds = latestMilliseconds;
-    this.#timer = setInterval(() => this.#sample(performance.now()), SAMPLE_MILLISECONDS);
-    this.#timer.unref();
+    this.#sampleEvery(SAMPLE_MILLISECONDS_AT_REST);
   }
 
+  /** Asked at each request; the first after a second without one has it look more often. */
   get overloaded(): boolean {
+    this.#unasked = 0;
+    if (this.#resting) this.#sampleEvery(SAMPLE_MILLISECONDS);
     return this.#late >= SAMPLES_IN_A_ROW;
   }
 
@@ -35,13 +59,50 @@ export class EventLoop {
     return this.#delayMilliseconds;
   }
 
+  /** Since they were last asked for. */
+  takeDelays(): LoopDelays {
+    const { count, min, max, mean, stddev } = this.#delays;
+    const percentile = (percent: number): number => this.#delays.percentile(percent);
+    const taken =
+      count === 0
+        ? NO_DELAYS
+        : { min, max, mean, stddev, p50: percentile(50), p90: percentile(90), p99: percentile(99) };
+    this.#delays.reset();
+    return taken;
+  }
+
   stop(): void {
+    this.#stopped = true;
     clearInterval(this.#timer);
+    this.#delays.disable();
+  }
+
+  #sampleEvery(milliseconds: number): void {
+    clearInterval(this.#timer);
+    if (this.#stopped) return;
+    this.#every = milliseconds;
+    this.#unasked = 0;
+    this.#last = performance.now();
+    this.#timer = setInterval(() => this.#sample(performance.now()), milliseconds);
+    this.#timer.unref();
+    if (this.#resting) this.#delays.disable();
+    else this.#delays.enable();
+  }
+
+  get #resting(): boolean {
+    return this.#every === SAMPLE_MILLISECONDS_AT_REST;
   }
 
   #sample(now: number): void {
-    this.#delayMilliseconds = Math.max(0, now - this.#last - SAMPLE_MILLISECONDS);
+    this.#delayMilliseconds = Math.max(0, now - this.#last - this.#every);
     this.#last = now;
-    this.#late = this.#delayMilliseconds > this.#latestMilliseconds ? this.#late + 1 : 0;
+    const late = this.#delayMilliseconds > this.#latestMilliseconds;
+    this.#late = late ? this.#late + 1 : 0;
+    if (late) this.#unasked = 0;
+    if (this.#resting) {
+      if (late) this.#sampleEvery(SAMPLE_MILLISECONDS);
+    } else if (++this.#unasked > UNASKED_SAMPLES_AT_MOST) {
+      this.#sampleEvery(SAMPLE_MILLISECONDS_AT_REST);
+    }
   }
 }

@@ -5,7 +5,7 @@
  * registers many clients has one share all the same.
  */
 import type { Quota } from '../base/quota.ts';
-import { EventLoop } from './event_loop.ts';
+import { EventLoop, type LoopDelays } from './event_loop.ts';
 import { networkOf } from './network.ts';
 import type { Others } from './shared.ts';
 import { TokenBuckets, type BucketSettings, type Remaining, type Taken } from './token_buckets.ts';
@@ -158,6 +158,11 @@ export class Traffic {
 
   get eventLoopDelayMilliseconds(): number {
     return this.#eventLoop.delayMilliseconds;
+  }
+
+  /** See `EventLoop.takeDelays`. */
+  takeEventLoopDelays(): LoopDelays {
+    return this.#eventLoop.takeDelays();
   }
 
   stop(): void {

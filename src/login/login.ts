@@ -9,6 +9,7 @@ import { Views } from '../http/views.ts';
 import { endAllOwnSessions, endOwnSession, logInToAccount, showAccount, takeBackConsent } from './account_page.ts';
 import { decideApproval, showApproval } from './approval_page.ts';
 import { decideConsent, showConsent } from './consent_step.ts';
+import { showFrontPage, showLoginResult, tryLogin } from './front_page.ts';
 import { openStep, refuseRequest, stepPath, type Step } from './interaction.ts';
 import { showLogin, submitLogin } from './login_step.ts';
 import type { Page } from './pages.ts';
@@ -21,7 +22,7 @@ type Handler = (room: LoginRoom, ctx: Context, step: Step) => Promise<void>;
 /** What can be asked of a person, by the name that oidc-provider gives it. */
 const STEPS: Readonly<Record<string, Handler>> = { login: showLogin, consent: showConsent };
 
-/** Serves /interaction, /account, /approve and /assets, paths as they are below the issuer's; the rest is left to what comes next. */
+/** Serves /, /interaction, /account, /approve, /try-login and /assets, paths as they are below the issuer's; the rest is left to what comes next. */
 export function createLogin(dependencies: LoginDependencies): Middleware {
   const room: LoginRoom = { ...dependencies, views: new Views<Page>(dependencies.issuer) };
   const router = new Router();
@@ -35,6 +36,12 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
   router.post('/interaction/:uid/login', onStep(room, only('login', submitLogin)));
   router.post('/interaction/:uid/consent', onStep(room, only('consent', decideConsent)));
   router.post('/interaction/:uid/cancel', onStep(room, only('login', cancel)));
+
+  router.get('/', (ctx) => showFrontPage(room, ctx));
+  if (room.demo) {
+    router.get('/try-login', (ctx) => tryLogin(room, ctx));
+    router.get('/try-login/callback', (ctx) => showLoginResult(room, ctx));
+  }
 
   router.get('/account', (ctx) => showAccount(room, ctx));
   router.get('/account/login', (ctx) => logInToAccount(room, ctx));

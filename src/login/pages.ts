@@ -10,6 +10,8 @@ export type Page =
   | AccountPage
   | LogoutPage
   | RedirectPage
+  | FrontPage
+  | LoginResultPage
   | NoticePage;
 
 /** An application as people are told about it. Links are http or https. */
@@ -188,6 +190,30 @@ export interface FormPostPage {
   readonly destination: string | undefined;
   /** What submits the form; the policy allows it by its hash. */
   readonly script: string;
+}
+
+/** At the issuer itself: what this is, and where to go. */
+export interface FrontPage {
+  readonly page: 'front';
+  readonly accountLink: string;
+  readonly deviceLink: string;
+  readonly discoveryLink: string;
+  /** `undefined` where the admin API is on a port of its own. */
+  readonly documentationLink: string | undefined;
+  /** Where a login can be tried: in development. */
+  readonly tryLink: string | undefined;
+}
+
+/** What came back from a login of the demo client. */
+export interface LoginResultPage {
+  readonly page: 'login_result';
+  readonly scopes: readonly string[];
+  readonly resource: string;
+  readonly minutes: number;
+  readonly claims: readonly { readonly name: string; readonly value: string }[];
+  readonly accountLink: string;
+  readonly againLink: string;
+  readonly frontLink: string;
 }
 
 /** A page that only says something: an error, a farewell. */

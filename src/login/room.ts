@@ -38,7 +38,18 @@ export interface LoginDependencies {
   readonly issuer: string;
   /** How long after its login a session ends. */
   readonly sessionAbsoluteTtlSeconds: number;
+  /** Whether the admin API answers on the same port as the pages. */
+  readonly showsAdminApi: boolean;
+  /** The client of a development server's own, to try a login with; elsewhere there is none. */
+  readonly demo: (() => Promise<DemoClient | undefined>) | undefined;
   readonly log: Logger;
+}
+
+/** A client that may send people back to `<issuer>/try-login/callback`. */
+export interface DemoClient {
+  readonly client_id: string;
+  readonly client_secret: string;
+  readonly resource: string;
 }
 
 /** Requests that people decide about on a page of their own (CIBA). */

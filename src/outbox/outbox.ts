@@ -34,7 +34,7 @@ const AT_ONCE = 8;
 const AGAIN_AT_ONCE = 4;
 /** Of those, messages to clients that registered themselves, which may be as many and as slow as a stranger likes. */
 const SELF_REGISTERED_AT_ONCE = 5;
-/** What wakes a node is the change log; this is for messages whose wait is over. */
+/** What wakes a node is the change log; this is for messages whose wait is over, while there are any. */
 const POLL_MILLISECONDS = 1_000;
 const COUNT_MILLISECONDS = 5_000;
 
@@ -108,7 +108,8 @@ export class Outbox {
       await this.#count().catch(() => {});
       if (more) continue;
       const timer = new AbortController();
-      const poll = delay(POLL_MILLISECONDS * (0.75 + Math.random() / 2), undefined, {
+      const pause = this.#counts.waiting > 0 || this.#underWay.size > 0 ? POLL_MILLISECONDS : COUNT_MILLISECONDS;
+      const poll = delay(pause * (0.75 + Math.random() / 2), undefined, {
         signal: timer.signal,
         ref: false,
       });
@@ -139,6 +140,8 @@ export class Outbox {
         this.#againUnderWay -= again;
         this.#selfRegisteredUnderWay -= selfRegistered;
         this.#underWay.delete(message.clientId);
+        // one that failed waits for another attempt
+        this.#countedAt = -Infinity;
         this.wake();
       });
       this.#underWay.set(message.clientId, sending);

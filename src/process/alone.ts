@@ -9,7 +9,7 @@ import { noteServiceLinks } from './service_link_notice.ts';
 import { listenForManagement, sayStarted, stopOnSignal, version, type Management } from './standing_by.ts';
 
 export async function serveAlone(config: Config, interruption: Interruption): Promise<void> {
-  const { log, linesDropped, print } = createNodeLog(config.logLevel, config);
+  const { log, linesDropped, print } = createNodeLog(config);
   noteServiceLinks(config, log);
   const release = await version();
   // most of a start is loading code: the database gets ready meanwhile

@@ -7,7 +7,7 @@ import { firstCommands } from '../bootstrap/first_commands.ts';
 import { bootstrapFile, masterKeyFile, type Config } from '../config.ts';
 import type { OpenDatabase } from '../db/open.ts';
 import { ConnectionLimit } from '../http/connection_limit.ts';
-import { HttpServer } from '../http/server.ts';
+import { HttpServer, type CannotListen } from '../http/server.ts';
 import { TlsFiles } from '../http/tls_files.ts';
 import type { Logger } from '../log.ts';
 import { MasterKey } from '../vault/master_key.ts';
@@ -74,6 +74,9 @@ export async function startAnswering({
       const front = new HttpServer(listener, undefined, limit);
       await front.listen(config.host, port);
       fronts.push(front);
+      if (config.secondHost === undefined) continue;
+      const second = new HttpServer(listener, undefined, limit);
+      if (await listensWherePossible(second, config.secondHost, port)) fronts.push(second);
     }
     const tlsFront = config.tls && (await listenForTls(app, config.tls, tlsFiles, limit));
     if (tlsFront) fronts.push(tlsFront);
@@ -86,6 +89,18 @@ export async function startAnswering({
     return { app, welcome, leave, drain };
   } catch (error) {
     await drain(0);
+    throw error;
+  }
+}
+
+/** `localhost` is two addresses on most systems, and one where IPv6 is switched off: answers whether there is this one. */
+async function listensWherePossible(front: HttpServer, host: string, port: number): Promise<boolean> {
+  try {
+    await front.listen(host, port);
+    return true;
+  } catch (error) {
+    const { code } = (error as CannotListen).cause as NodeJS.ErrnoException;
+    if (code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT') return false;
     throw error;
   }
 }

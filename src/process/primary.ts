@@ -18,7 +18,7 @@ const ENDING_MILLISECONDS = 10_000;
 const PROBE_PATIENCE_MILLISECONDS = 2_000;
 
 export async function leadWorkers(config: Config, interruption: Interruption): Promise<void> {
-  const { log, linesDropped, print } = createNodeLog(config.logLevel, config);
+  const { log, linesDropped, print } = createNodeLog(config);
   noteServiceLinks(config, log);
   const together = new MetricsTogether();
   // they load their code while the database is looked at

@@ -3,10 +3,12 @@ import cluster from 'node:cluster';
 import { CannotStart } from '../base/cannot_start.ts';
 import type { Interruption } from '../base/interruption.ts';
 import { readConfig } from '../config.ts';
+import { requireKnownEnvironment } from './development_start.ts';
 
 export async function run(interruption: Interruption): Promise<void> {
   try {
     const config = readConfig();
+    requireKnownEnvironment(config);
     // each loads what its part needs and no more: the primary of ten workers is a small process
     if (cluster.isWorker) (await import('./worker.ts')).workForPrimary(config);
     else if (config.workers > 1) await (await import('./primary.ts')).leadWorkers(config, interruption);

@@ -39,7 +39,7 @@ export function workForPrimary(config: Config): void {
 }
 
 async function startWork(config: Config, { worker, databaseUrl, bootstrap }: Begin, siblings: Siblings): Promise<Work> {
-  const { log, linesDropped } = createNodeLog(config.logLevel, { workers: config.workers, worker });
+  const { log, linesDropped } = createNodeLog(config, worker);
   const share = shareOfWorker(config);
   const opened = connectDatabase(databaseUrl, {
     maxConnections: share.databaseMaxConnections,

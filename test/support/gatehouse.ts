@@ -135,6 +135,7 @@ export async function startGatehouse({
     admin: bootstrap.admin,
     demo: bootstrap.demo,
     account: bootstrap.account,
+    throwaway: bootstrap.throwaway,
     url,
     managementUrl: urlOf(managementServer),
     adminUrl: app.admin ? urlOf(adminServer) : urlOf(server),

@@ -57,7 +57,8 @@ export class Processes {
   spawn(command: readonly string[], environment: Environment = {}): Running {
     const child = spawn('/bin/sh', ['-c', TETHERED, 'tethered', ...command], {
       cwd: PROJECT,
-      env: { ...SHELL, ...environment },
+      // on a database of the tests' a server is told that it is for development; production is said where it is meant
+      env: { ...SHELL, ...(environment.DATABASE_URL && { NODE_ENV: 'development' }), ...environment },
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     });
@@ -114,7 +115,9 @@ export class Processes {
         assert.fail(`The server is not ready: ${stdout}${stderr}`);
       }
     }
-    return { ...running, url: `http://127.0.0.1:${port}`, managementUrl };
+    // where development's own issuer is, unless another one was chosen
+    const host = environment.ISSUER === undefined ? 'localhost' : '127.0.0.1';
+    return { ...running, url: `http://${host}:${port}`, managementUrl };
   }
 
   /** Kills what still runs, and what that has started. */

@@ -1,0 +1,169 @@
+/** What people see at the issuer itself, and in development a login to try: as the demo client, from start to end. */
+import { createHash, randomBytes } from 'node:crypto';
+import { createRemoteJWKSet, jwtVerify } from 'jose';
+import type { Context } from 'koa';
+import { z } from 'zod';
+import { equalInConstantTime, sha256 } from '../base/secret.ts';
+import type { DemoClient, LoginRoom } from './room.ts';
+import type { LoginResultPage, NoticePage } from './pages.ts';
+
+const START_PATH = '/try-login';
+const CALLBACK_PATH = '/try-login/callback';
+
+/** A browser's own login: what it began with, known to the cookie alone. */
+const Begun = z.object({ state: z.string(), nonce: z.string(), verifier: z.string() });
+type Begun = z.output<typeof Begun>;
+
+const SECONDS = 600;
+const TOKEN_MILLISECONDS = 10_000;
+
+export function showFrontPage({ views, issuer, demo, showsAdminApi }: LoginRoom, ctx: Context): void {
+  views.show(ctx, 200, {
+    page: 'front',
+    accountLink: views.path('/account'),
+    deviceLink: views.path('/device'),
+    discoveryLink: `${issuer}/.well-known/openid-configuration`,
+    documentationLink: showsAdminApi ? views.path('/admin/v1/openapi.json') : undefined,
+    tryLink: demo && views.path(START_PATH),
+  });
+}
+
+/** Sends the browser to log in, as an application does. Not found where there is no demo client. */
+export async function tryLogin(room: LoginRoom, ctx: Context): Promise<void> {
+  const client = await room.demo?.();
+  if (!client) return;
+  const random = (): string => randomBytes(32).toString('base64url');
+  const begun: Begun = { state: random(), nonce: random(), verifier: random() };
+  ctx.cookies.set(cookieName(room), Buffer.from(JSON.stringify(begun)).toString('base64url'), {
+    ...cookieOptions(room),
+    maxAge: SECONDS * 1_000,
+  });
+  const request = {
+    client_id: client.client_id,
+    response_type: 'code',
+    redirect_uri: room.issuer + CALLBACK_PATH,
+    scope: 'openid email notes:read',
+    resource: client.resource,
+    state: begun.state,
+    nonce: begun.nonce,
+    code_challenge: createHash('sha256').update(begun.verifier).digest('base64url'),
+    code_challenge_method: 'S256',
+  };
+  ctx.set('Cache-Control', 'no-store');
+  ctx.status = 303;
+  ctx.redirect(`${room.issuer}/authorize?${new URLSearchParams(request)}`);
+}
+
+/** Redeems the code and shows what came back. */
+export async function showLoginResult(room: LoginRoom, ctx: Context): Promise<void> {
+  const client = await room.demo?.();
+  if (!client) return;
+  const begun = readCookie(room, ctx);
+  ctx.cookies.set(cookieName(room), null, cookieOptions(room));
+  const { state, iss, code, error, error_description: description } = ctx.query;
+  // RFC 9700, 4.4 and 4.7: only an answer of this server, to a request of this browser
+  if (!begun || iss !== room.issuer || !equalInConstantTime(sha256(String(state)), sha256(begun.state)))
+    return room.views.show(ctx, 400, failed(room, 'This browser has not begun this login, or too long ago.'));
+  if (error !== undefined || typeof code !== 'string')
+    return room.views.show(ctx, 200, failed(room, 'The login ended without access.', { code: error, description }));
+  const answer = await redeem(room, client, code, begun.verifier);
+  if (!answer.id_token) return room.views.show(ctx, 502, failed(room, 'The code was not redeemed.', answer));
+  room.views.show(ctx, 200, await resultOf(room, client, answer, begun.nonce));
+}
+
+interface TokenAnswer {
+  readonly id_token?: string;
+  readonly scope?: string;
+  readonly expires_in?: number;
+  readonly code?: string;
+  readonly description?: string;
+}
+
+async function redeem(
+  { issuer }: LoginRoom,
+  { client_id: id, client_secret: secret }: DemoClient,
+  code: string,
+  verifier: string,
+): Promise<TokenAnswer> {
+  const credentials = Buffer.from(`${encodeURIComponent(id)}:${encodeURIComponent(secret)}`).toString('base64');
+  try {
+    const response = await fetch(`${issuer}/token`, {
+      method: 'POST',
+      headers: { authorization: `Basic ${credentials}` },
+      body: new URLSearchParams({
+        grant_type: 'authorization_code',
+        code,
+        redirect_uri: issuer + CALLBACK_PATH,
+        code_verifier: verifier,
+      }),
+      redirect: 'error',
+      signal: AbortSignal.timeout(TOKEN_MILLISECONDS),
+    });
+    const body = (await response.json()) as TokenAnswer & { error?: string; error_description?: string };
+    return response.ok ? body : { code: body.error ?? '', description: body.error_description ?? '' };
+  } catch {
+    return { code: 'server_error', description: `This server does not reach itself at ${issuer}/token.` };
+  }
+}
+
+async function resultOf(
+  room: LoginRoom,
+  client: DemoClient,
+  { id_token: idToken = '', scope = '', expires_in: seconds = 0 }: TokenAnswer,
+  nonce: string,
+): Promise<LoginResultPage> {
+  const { payload } = await jwtVerify(idToken, createRemoteJWKSet(new URL(`${room.issuer}/jwks`)), {
+    issuer: room.issuer,
+    audience: client.client_id,
+  });
+  if (payload['nonce'] !== nonce) throw new Error('The ID token is for another request.');
+  return {
+    page: 'login_result',
+    scopes: scope.split(' '),
+    resource: client.resource,
+    minutes: Math.round(seconds / 60),
+    claims: Object.entries(payload).map(([name, value]) => ({
+      name,
+      value: typeof value === 'string' ? value : JSON.stringify(value),
+    })),
+    accountLink: room.views.path('/account'),
+    againLink: room.views.path(START_PATH),
+    frontLink: room.views.path('/'),
+  };
+}
+
+function failed(
+  { views }: LoginRoom,
+  sentence: string,
+  error: { readonly code?: unknown; readonly description?: unknown } = {},
+): NoticePage {
+  const { code, description } = error;
+  return {
+    page: 'notice',
+    heading: 'The login was not completed',
+    sentences: [sentence],
+    link: { text: 'Try again', href: views.path(START_PATH) },
+    ...(typeof code === 'string' && {
+      error: { code, description: typeof description === 'string' ? description : undefined },
+    }),
+  };
+}
+
+function cookieName({ issuer }: LoginRoom): string {
+  return issuer.startsWith('https:') ? '__Secure-gatehouse_try_login' : 'gatehouse_try_login';
+}
+
+function cookieOptions({ views, issuer }: LoginRoom) {
+  const path = views.path(START_PATH);
+  return { httpOnly: true, sameSite: 'lax', secure: issuer.startsWith('https:'), signed: true, path } as const;
+}
+
+function readCookie(room: LoginRoom, ctx: Context): Begun | undefined {
+  const text = ctx.cookies.get(cookieName(room), { signed: true });
+  if (text === undefined) return undefined;
+  try {
+    return Begun.safeParse(JSON.parse(Buffer.from(text, 'base64url').toString())).data;
+  } catch {
+    return undefined;
+  }
+}
