@@ -38,7 +38,7 @@ describe('the time from a start to the first token', () => {
     await database.drop();
   });
 
-  it('is short once the code was compiled and the database is there', async (t) => {
+  it('is short once the code was compiled and the database is there (FIELD-F8)', async (t) => {
     const { port, managementPort } = await freeAddresses();
     const ports = { PORT: String(port), GATEHOUSE_MANAGEMENT_PORT: String(managementPort) };
     const began = performance.now();

@@ -138,7 +138,7 @@ async function silence(node: Gatehouse): Promise<void> {
   });
 }
 
-const LISTENS = sql`datname = current_database() and application_name = 'gatehouse listener' and query like 'listen%'`;
+const LISTENS = sql`datname = current_database() and application_name = 'gatehouse listener' and query ~ '^(listen|notify) '`;
 
 async function listeners({ database }: Gatehouse): Promise<number> {
   return (await sql`select 1 from pg_stat_activity where ${LISTENS}`.execute(database)).rows.length;
