@@ -1,7 +1,7 @@
 /**
- * Whether what is to be put on record now will be there in time. While the database takes no entries (a table that is
- * locked, a disk that hardly moves) those that come would wait behind the ones that wait already, only to be refused in
- * the end: they are refused at once, and one after the other finds out when entries are taken again.
+ * Foresees that an entry would be written too late. While the database takes no entries (a locked table, a disk that is
+ * stuck), new entries would wait behind older ones and be refused in the end. So they are refused at once, and single
+ * entries find out when the database takes them again.
  */
 import { isLate } from '../db/connection.ts';
 import { notWritten } from './batch_rows.ts';
@@ -12,7 +12,7 @@ const WAITING_MILLISECONDS = 1_000;
 export class Backlog {
   /** Since when each batch has waited that is being written, by `performance.now()`. */
   readonly #writing = new Set<{ readonly since: number }>();
-  /** The last that was tried came too late. */
+  /** The last batch was late. */
   #late = false;
 
   /** Throws `Unavailable` where it can be foreseen that an entry will be late. `queuedSince`: of the oldest in the queue. */

@@ -78,14 +78,14 @@ export async function insertBatchIn(tx: Tx, batch: Batch, keys: Seals): Promise<
   await INSERT_BATCH_IN.sendIn(tx, ...batchParameters(batch, keys));
 }
 
-/** Whatever the reason, what is not on record is not done; it may work again in a moment. */
+/** The caller must not answer with success. It may try again. */
 export function notWritten(cause: unknown): Unavailable {
   return new Unavailable('The audit trail can not be written.', { cause });
 }
 
 /**
- * The same for one that was sent before and may have been carried out, which nobody heard of: its stream is ours alone,
- * so if its link is there already its entries are; then the answer is `undefined`.
+ * Inserts a batch that was sent before and may have been carried out without an answer. Only this node writes to its
+ * stream, so if the link is there already, the entries are.
  */
 export async function insertBatchOnce(database: Reader, batch: Batch, keys: Seals): Promise<void> {
   try {

@@ -287,7 +287,7 @@ const SERVER = {
     status: number,
     reason: text,
   }),
-  'audit.exported': done('Somebody reads a range of the trail as a whole.', {
+  'audit.exported': done('An admin or operator exports a range of the trail.', {
     ...exportedFrom,
     evidence: flag.optional().describe('Whether with the proof.'),
     request_id: text.optional(),

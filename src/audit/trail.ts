@@ -1,17 +1,20 @@
 /**
  * The audit trail: append-only, and evidence. Every entry stands in a stream, numbered without a gap, and is covered by
- * a link that lists its hash and names the link before (chain.ts). Who writes has a stream to itself, so that nobody
- * ever waits for somebody else's link: each of a node's two lanes has one, and each transaction takes one that no other
- * transaction uses, and gives it back when it is committed. An event that
- * changes nothing else (a token issued, a login failed) waits in a queue for a free lane and is written with all that
- * waits there: a batch forms by itself while the one before is being written, and the answer waits for it. An event of
- * a change is written in that change's own transaction: it is there with its link, or rolled back with its link. A change
- * that is one statement can take its events along in that statement. In each case entries and link are ONE statement, so
- * no entry is ever without one, whenever a node dies. Where a statement failed the node can't know whether it was carried
- * out, so its stream is given up, and another one begun. While the database is away, what is given to known clients may wait for its place in memory (held.ts). Each
- * link carries a seal (an HMAC under a key that the database doesn't have); once a minute the heads of the streams that
- * grew are put under a signed checkpoint (checkpoints.ts), which looks at the seals first, and compares what the
- * database says of this node's streams with what this node remembers. Exported and verified: evidence.ts, verifier.ts.
+ * a link that lists its hash and names the link before (chain.ts). Each writer has a stream to itself, so that no writer
+ * waits for the link of another one:
+ *
+ * - An event that changes nothing else (a token issued, a login failed) waits in a queue for one of the node's two lanes,
+ *   and is written with all events that wait there. The answer waits for it.
+ * - An event of a change is written in the transaction of that change. The transaction takes a stream that no other
+ *   transaction uses, and gives it back when it is committed; a rollback takes the link along.
+ * - A change that is one statement can take its events along in that statement (`recordWith`).
+ *
+ * In each case entries and link are ONE statement, so no entry is without a link, whenever a node dies. Where a statement
+ * fails the node can't know whether it was carried out: the stream is given up, and another one begun. While the database
+ * is away, the entries of what known clients are given may wait in memory (held.ts). Each link carries a seal (an HMAC
+ * under a key that the database doesn't have). Once a minute the heads of the streams that grew are put under a signed
+ * checkpoint (checkpoints.ts), which looks at the seals first, and compares the node's own streams in the database with
+ * what the node remembers of them. Exported and verified: evidence.ts, verifier.ts.
  */
 import { DAY_SECONDS, type Clock } from '../base/clock.ts';
 import { Unavailable } from '../base/unavailable.ts';

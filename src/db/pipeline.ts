@@ -1,5 +1,5 @@
 /**
- * Statements that share a round trip. Inside a transaction those whose answers nobody looks at are sent without waiting,
+ * Statements that share a round trip. Inside a transaction, statements whose answers are not needed are sent without waiting,
  * and so is `begin`: they arrive with the next statement that is waited for, at the latest with `commit`. PostgreSQL
  * carries them out in order, and where one of them fails it refuses all that follow, so nothing of the transaction
  * comes to be; its caller gets that first error.
@@ -10,7 +10,7 @@ import type { Tx } from './connection.ts';
 /** Stands before the text of a statement that is not waited for, and is not sent. */
 const UNAWAITED = '/* unawaited */ ';
 
-/** Sends a statement of the transaction whose answer does not matter; that it failed, the transaction will tell. */
+/** Sends a statement of the transaction whose answer is not needed. If it fails, the transaction fails with its error. */
 export async function sendIn(tx: Tx, statement: Compilable): Promise<void> {
   const { sql, parameters } = statement.compile();
   await tx.executeQuery(CompiledQuery.raw(UNAWAITED + sql, [...parameters]));

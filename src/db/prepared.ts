@@ -72,7 +72,7 @@ function prepared(client: pg.PoolClient): PostgresPoolClient {
   };
   const pipeline = new Pipeline(query, NOTHING, (text, cause) => known.get(text)?.failure?.(cause) ?? cause);
   return {
-    // which Kysely would ask for a cursor, too, where somebody streams: nobody does
+    // Kysely would also ask it for a cursor to stream rows; this code never streams
     query: ((text: string, values: unknown[]) =>
       pipeline.query(text, values)) as unknown as PostgresPoolClient['query'],
     release: (error) => client.release(error ?? outdated),

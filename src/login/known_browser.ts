@@ -1,6 +1,6 @@
 /**
- * A cookie by which a browser is known again at the next login: where somebody has logged in with it, they may try again
- * whatever others guess at their account, from the same address too (limits/login_attempts.ts). It proves nothing else.
+ * A cookie by which a browser is known again at the next login: a person who has logged in with it may try again,
+ * even while others guess at the account from the same address (limits/login_attempts.ts). It proves nothing else.
  */
 import { randomBytes } from 'node:crypto';
 import type { Context } from 'koa';

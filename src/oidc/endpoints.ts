@@ -113,7 +113,7 @@ export class Endpoints {
     const notes = notesOf(context);
     const cause = notes.refusal?.cause;
     answerKeyObjection(context, cause);
-    // a client whose keys can't be read now is not to blame: the refusal is none, and counts against nobody
+    // a client whose keys can't be read now is not to blame: the answer is 503, and no failed authentication is counted
     if (isUnavailable(cause)) notes.failure ??= cause as Error;
     // what broke is reported; nothing of the request is kept
     if (notes.failure) return;

@@ -59,8 +59,8 @@ export async function forgetPoll(tx: Tx, { table, id }: Polled, digest: Digest):
 }
 
 /**
- * Of any number of polls at once one gets the tokens: says whether it was this, as a part of a request's changes. A
- * refusal is not used up, but repeated.
+ * Of any number of polls at once, one gets the tokens. Answers whether it was this one. Runs in the transaction of the
+ * request's changes. A refusal is not used up, but repeated.
  */
 export async function takeDecision(
   tx: Tx,
@@ -73,7 +73,7 @@ export async function takeDecision(
   return numAffectedRows === 1n;
 }
 
-/** Makes it undone where the answer was 503, if it was carried out (see `takeBackUse`). */
+/** Takes the decision back if it was carried out and the answer was 503 (see `takeBackUse`). */
 export async function takeBackDecision(
   tx: Tx,
   { table, id }: Polled,

@@ -17,7 +17,7 @@ export interface SingleUse {
 /**
  * Whether this is the first use of the `jti` by its issuer: a client, or the thumbprint of a key. `until` is when it
  * is refused for its age anyway, in epoch seconds. It is used up at once, for the rest of the request depends on it;
- * where the request is answered with 503 in the end, it was no use (endpoints.ts).
+ * where the request is answered with 503 in the end, the use is taken back (endpoints.ts).
  */
 export async function useOnce(
   ctx: Pick<KoaContextWithOIDC, 'req'>,
