@@ -1,6 +1,6 @@
 /** Checks a login. Whatever is wrong with it, the answer takes one argon2id pass and says the same. */
 import type { Argon2id } from '../base/argon2id.ts';
-import type { Database } from '../db/connection.ts';
+import type { Database, Tx } from '../db/connection.ts';
 import { findAccountByEmail, type Account } from './account.ts';
 
 /** The reason of a failure is for the audit trail; the page must not show it. */
@@ -34,4 +34,23 @@ export class PasswordCheck {
     if (account.disabledAt) return { reason: 'account_disabled', accountId };
     return { account };
   }
+}
+
+/** The password was changed, or the account disabled, after the password had been looked at. */
+export class NoLongerRight extends Error {}
+
+/**
+ * To be called in the transaction that logs in. It waits for a change of the account that is under way, and a later
+ * change waits for this login, and ends it. Throws `NoLongerRight`.
+ */
+export async function demandStillRight(tx: Tx, { accountId, passwordHash }: Account): Promise<void> {
+  const row = await tx
+    .selectFrom('accounts')
+    .select('account_id')
+    .where('account_id', '=', accountId)
+    .where('password_hash', '=', passwordHash)
+    .where('disabled_at', 'is', null)
+    .forShare()
+    .executeTakeFirst();
+  if (!row) throw new NoLongerRight('The password was changed, or the account disabled, in the meantime.');
 }

@@ -76,6 +76,7 @@ export function openBesideProtocol(
       provider,
       database,
       certificates: house.clientCertificates,
+      unanswered: house.unanswered,
       bases: [issuer, mtlsUrl, adminUrl].filter((base) => base !== undefined),
       async onReplay(ctx) {
         await trail.refusals.record(anonymously(ctx), { event: 'dpop_proof.replayed', outcome: 'refused' });

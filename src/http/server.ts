@@ -187,16 +187,25 @@ export class HttpServer {
 
   /**
    * Where there are too many, the oldest has to go of those that are not through with their handshake, or else have not
-   * asked for anything yet; where there is none, those that may or may not ask for something more.
+   * asked for anything yet; where there is none, those that may or may not ask for something more, then the oldest that
+   * waits with the rest of a body.
    */
   #makeRoom(newcomer: Socket): void {
     newcomer.on('close', () => this.#limit.closed());
     if (!this.#limit.opened()) return;
     const oldest = this.#greeting.values().next().value ?? this.#silent.values().next().value;
     if (!oldest) this.#server.closeIdleConnections();
-    const leaves = oldest ?? newcomer;
+    const leaves = oldest ?? this.#oldestUnread() ?? newcomer;
     this.#silent.delete(leaves);
     leaves.destroy();
+  }
+
+  /** The oldest connection that has sent a part of a request and waits with the rest. */
+  #oldestUnread(): Socket | undefined {
+    for (const [socket, owed] of this.#owed) {
+      if ([...owed].some(({ req }) => !req.complete)) return socket;
+    }
+    return undefined;
   }
 
   #watchHandshakes(): void {

@@ -4,8 +4,9 @@
  */
 import type { Context } from 'koa';
 import { z } from 'zod';
-import { findAccount, findAccountByEmail } from '../accounts/account.ts';
+import { findAccount, findAccountByEmail, type Account } from '../accounts/account.ts';
 import { acrOf } from '../accounts/authentication_context.ts';
+import { demandStillRight, NoLongerRight, type PasswordOutcome } from '../accounts/password_check.ts';
 import { readForm } from '../http/form_body.ts';
 import { requestOf } from '../http/request_context.ts';
 import { isOwnPages, resumeWith, stepPath, type Step } from './interaction.ts';
@@ -61,29 +62,39 @@ export async function submitLogin(room: LoginRoom, ctx: Context, step: Step): Pr
   if (!attempted.admitted) return refuseForNow(room, ctx, step, { email, remember }, attempted.retryAfterSeconds);
 
   const outcome = attempted.result;
-  if (!outcome.account) {
-    const { reason, accountId } = outcome;
-    const { clientId } = step;
-    await room.trail.refusals.record(originOf(ctx), {
-      event: 'login.failed',
-      outcome: 'refused',
-      accountId,
-      clientId,
-      details: { reason },
-    });
-    // 401 tells password managers not to keep this one; no WWW-Authenticate, as no HTTP scheme would get anyone in
-    return show(room, ctx, step, 401, { email, remember, problem: WRONG });
+  if (!outcome.account) return refuse(room, ctx, step, { email, remember }, outcome);
+  try {
+    await finish(room, ctx, step, outcome.account, remember);
+  } catch (error) {
+    if (!(error instanceof NoLongerRight)) throw error;
+    const { accountId } = outcome.account;
+    return refuse(room, ctx, step, { email, remember }, { reason: 'wrong_password', accountId });
   }
   await room.attempts.remember(email, { address, browser: rememberBrowser(room, ctx) }, now);
-  await finish(room, ctx, step, outcome.account.accountId, remember);
+}
+
+async function refuse(
+  room: LoginRoom,
+  ctx: Context,
+  step: Step,
+  typed: Shown,
+  { reason, accountId }: Extract<PasswordOutcome, { reason: string }>,
+): Promise<void> {
+  const { clientId } = step;
+  const about = { accountId, clientId, details: { reason } };
+  await room.trail.refusals.record(originOf(ctx), { event: 'login.failed', outcome: 'refused', ...about });
+  // 401 tells password managers not to keep this one; no WWW-Authenticate, as no HTTP scheme would get anyone in
+  await show(room, ctx, step, 401, { ...typed, problem: WRONG });
 }
 
 /** The login and the record of it are on disk together, or neither is. */
-function finish(room: LoginRoom, ctx: Context, step: Step, accountId: string, remember: boolean): Promise<void> {
+function finish(room: LoginRoom, ctx: Context, step: Step, account: Account, remember: boolean): Promise<void> {
+  const { accountId } = account;
   const { clientId } = step;
   const amr = ['pwd']; // RFC 8176
   const acr = acrOf(amr);
   return resumeWith(room, ctx, originOf(ctx, accountId), async (changes) => {
+    changes.add(({ tx }) => demandStillRight(tx, account));
     changes.record({ event: 'login.succeeded', outcome: 'success', accountId, clientId, details: { amr } });
     return { login: { accountId, amr, ...(acr !== undefined && { acr }), remember } };
   });

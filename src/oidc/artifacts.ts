@@ -14,7 +14,7 @@ import { endGrant, GrantStore } from './grant_store.ts';
 import { payloadJson } from './payload_json.ts';
 import { keepRelated, takeSession } from './read_together.ts';
 import type { RefreshFamilies } from './refresh_families.ts';
-import { LostRace, writeWithRequest } from './request_writes.ts';
+import { InteractionGone, LostRace, writeWithRequest } from './request_writes.ts';
 import { SessionStore } from './session_store.ts';
 import { readTokenRow, takeBackToken, takeBackUse, useArtifact, type TokenRow } from './token_rows.ts';
 import type { UnansweredUses } from './unanswered_uses.ts';
@@ -162,10 +162,17 @@ class ArtifactStore implements Adapter {
 
   async destroy(id: string): Promise<void> {
     const { database } = this.#settings;
+    const loggedIn = this.#kind === 'Interaction' ? Provider.ctx?.oidc.entities.Interaction?.result?.login : undefined;
     await writeWithRequest(
       database,
       async (tx) => {
-        await tx.deleteFrom('artifacts').where('kind', '=', this.#kind).where('artifact_id', '=', sha256(id)).execute();
+        if (loggedIn) await holdAccount(tx, loggedIn.accountId);
+        const { numDeletedRows } = await tx
+          .deleteFrom('artifacts')
+          .where('kind', '=', this.#kind)
+          .where('artifact_id', '=', sha256(id))
+          .executeTakeFirst();
+        if (this.#kind === 'Interaction' && numDeletedRows === 0n) throw new InteractionGone();
       },
       { evenIfRefused: OF_THE_PERSON.has(this.#kind) },
     );
@@ -240,6 +247,14 @@ class ArtifactStore implements Adapter {
  */
 function loggedInTo({ result }: AdapterPayload): string | undefined {
   return result?.login?.accountId;
+}
+
+/**
+ * A change of the account, such as a new password, waits for this login and ends it; or this login waits for the change
+ * and then finds its interaction gone. The account is held before the interaction, as in that change.
+ */
+async function holdAccount(tx: Tx, accountId: string): Promise<void> {
+  await tx.selectFrom('accounts').select('account_id').where('account_id', '=', accountId).forShare().execute();
 }
 
 /** For as long as the interaction may end in an answer, the row must be there to say that there was one already. */

@@ -22,7 +22,7 @@ import { noteReuse, notesOf, originOf, undelivered } from './notes.ts';
 import { ownPageOf } from './own_login.ts';
 import { type ProviderPages } from './provider.ts';
 import { recordOf } from './registered_clients.ts';
-import { asRefusal, commitTogether, LostRace } from './request_writes.ts';
+import { asRefusal, commitTogether, InteractionGone, LostRace } from './request_writes.ts';
 import { METHODS, ROUTES } from './routes.ts';
 import { INTROSPECTION_JWT } from './signed_introspection.ts';
 import type { StructuredTokens } from './structured_tokens.ts';
@@ -146,10 +146,14 @@ export class Endpoints {
   }
 
   /** The answer that was made is thrown away, with what it would have changed, and the library makes a refusal. */
-  async #refuse(ctx: KoaContextWithOIDC, { refusal, event, grantId }: LostRace): Promise<void> {
+  async #refuse(ctx: KoaContextWithOIDC, lost: LostRace): Promise<void> {
+    const { refusal, event, grantId } = lost;
     const notes = notesOf(ctx);
     notes.events.length = 0;
-    notes.writes.splice(0, Infinity, ...notes.writes.filter(({ evenIfRefused }) => evenIfRefused));
+    const gone = lost instanceof InteractionGone;
+    // the browser keeps the cookie of the session as it is stored
+    if (gone) ctx.remove('Set-Cookie');
+    notes.writes.splice(0, Infinity, ...notes.writes.filter(({ evenIfRefused }) => evenIfRefused && !gone));
     if (grantId !== undefined) notes.writes.push({ write: (tx) => endGrant(tx, grantId), evenIfRefused: true });
     if (event !== undefined) noteReuse(ctx, event, grantId);
     await answerRefusal(ctx, refusal);

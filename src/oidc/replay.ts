@@ -1,12 +1,15 @@
 /** Single use of what clients sign (assertions, DPoP proofs, backchannel requests): one insert decides, on all nodes together. */
-import { createHash } from 'node:crypto';
+import { createHash, randomInt } from 'node:crypto';
 import type { KoaContextWithOIDC } from 'oidc-provider';
+import { sql } from 'kysely';
 import type { Digest } from '../base/secret.ts';
 import type { Database } from '../db/connection.ts';
 import { notesOf } from './notes.ts';
 
 /** What is used once; the same identifier for two purposes is two things. */
 export type Purpose = 'client_assertion' | 'grant_assertion' | 'dpop_proof' | 'request_object';
+
+const MICROSECONDS = 1_000_000;
 
 export interface SingleUse {
   readonly issuer: string;
@@ -26,21 +29,23 @@ export async function useOnce(
   { issuer, jti, until }: SingleUse,
 ): Promise<boolean> {
   const digest = digestOf(issuer, jti);
-  const { numInsertedOrUpdatedRows } = await database
-    .insertInto('used_once')
-    .values({ purpose, digest, expires_at: new Date(until * 1000) })
-    .onConflict((clash) => clash.doNothing())
-    .executeTakeFirst();
-  if (numInsertedOrUpdatedRows !== 1n) return false;
+  // tells this use from any other of the same, so that it can be taken back though its outcome is unknown
+  const expires_at = sql<Date>`${new Date(until * 1000)}::timestamptz + ${randomInt(MICROSECONDS)}::int * interval '1 microsecond'`;
   notesOf(ctx).releases.push(async (tx) => {
     const { numDeletedRows } = await tx
       .deleteFrom('used_once')
       .where('purpose', '=', purpose)
       .where('digest', '=', digest)
+      .where('expires_at', '=', expires_at)
       .executeTakeFirst();
     return numDeletedRows > 0n;
   });
-  return true;
+  const { numInsertedOrUpdatedRows } = await database
+    .insertInto('used_once')
+    .values({ purpose, digest, expires_at })
+    .onConflict((clash) => clash.doNothing())
+    .executeTakeFirst();
+  return numInsertedOrUpdatedRows === 1n;
 }
 
 /** Lengths are hashed too: no two pairs of issuer and jti make one text. */

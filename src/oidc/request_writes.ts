@@ -84,6 +84,16 @@ export class LostRace extends Error {
   }
 }
 
+/**
+ * Another request has gone on from the same interaction, or its person's sessions have ended meanwhile (a changed password):
+ * nothing of this request is kept, its login neither.
+ */
+export class InteractionGone extends LostRace {
+  constructor() {
+    super(new errors.SessionNotFound('interaction session not found'));
+  }
+}
+
 /** An error of the library's that a write has thrown: the client was revoked meanwhile, say. */
 export function asRefusal(error: unknown): LostRace | undefined {
   return error instanceof errors.OIDCProviderError ? new LostRace(error) : undefined;

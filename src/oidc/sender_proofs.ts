@@ -10,7 +10,9 @@ import type { Database } from '../db/connection.ts';
 import { BadCertificateHeader } from '../http/certificate_header.ts';
 import type { ClientCertificates } from '../http/client_certificates.ts';
 import { isProvedFor, useProof } from './dpop.ts';
+import { anonymously, notesOf } from './notes.ts';
 import { validateProofAt } from './sender_binding.ts';
+import type { UnansweredUses } from './unanswered_uses.ts';
 
 export interface SenderProofsSettings {
   readonly provider: () => Provider;
@@ -20,6 +22,8 @@ export interface SenderProofsSettings {
   /** Under which addresses the resource's paths are reached, the issuer first; none ends with a slash. */
   readonly bases: readonly string[];
   readonly onReplay: (ctx: Context) => Promise<void>;
+  /** Takes a proof back whose request is answered with 503. */
+  readonly unanswered: UnansweredUses;
 }
 
 /** A token as it came: `cnf` is what it says that it is bound to (RFC 7800). */
@@ -51,7 +55,7 @@ export function createSenderCheck(settings: SenderProofsSettings): CheckSender {
 }
 
 async function checkProof(
-  { provider, database, bases, onReplay }: SenderProofsSettings,
+  { provider, database, bases, onReplay, unanswered }: SenderProofsSettings,
   ctx: Context,
   token: string,
   jkt: unknown,
@@ -64,6 +68,10 @@ async function checkProof(
       return addresses.find((address) => isProvedFor(itsCtx, address)) ?? addresses[0]!;
     });
     if (thumbprint !== jkt) return invalid('the token is bound to another key than that of the proof');
+    ctx.res.once('finish', () => {
+      const takeBacks = notesOf(ctx).releases;
+      if (ctx.status === 503) void unanswered.takeBack({ origin: anonymously(ctx), takeBacks });
+    });
     await useProof(database, ctx, () => (replayed = true));
     return undefined;
   } catch (error) {

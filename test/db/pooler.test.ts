@@ -69,6 +69,6 @@ describe('a pooler in front of the database', () => {
 
 async function listens(database: Database): Promise<boolean> {
   const { rows } = await sql`select from pg_stat_activity where datname = current_database()
-    and query = 'listen gatehouse_changes'`.execute(database);
+    and (query like 'listen gatehouse_changes%' or query like 'notify gatehouse_echo%')`.execute(database);
   return rows.length > 0;
 }

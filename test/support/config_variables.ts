@@ -139,7 +139,7 @@ export const VARIABLES: readonly Variable[] = [
     name: 'GATEHOUSE_ADMIN_PORT',
     good: [
       ['3001', 'adminPort', 3001],
-      ['3001', 'adminUrl', 'http://127.0.0.1:3001'],
+      ['3001', 'adminUrl', 'http://localhost:3001'],
     ],
     bad: badPorts,
     sentence: PORT_SENTENCE,
