@@ -11,10 +11,13 @@ const UNWANTED_BYTES_AT_MOST = 1024 * 1024;
 const UNWANTED_MILLISECONDS_AT_MOST = 2_000;
 const LOOK_MILLISECONDS = 20;
 
-/** Whether bytes of the request's body have not arrived yet. */
-export function hasUnreadBody({ complete, headers }: IncomingMessage): boolean {
+/**
+ * Whether bytes of the request's body have not arrived yet. Node says `complete` a moment after it has handed out the
+ * last byte; a body of a known length that waits whole in the buffer has arrived, too.
+ */
+export function hasUnreadBody({ complete, headers, readableLength }: IncomingMessage): boolean {
   if (complete) return false;
-  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > readableLength;
 }
 
 /** An answer that says `Connection: close` when it leaves before its request has arrived whole. */
