@@ -48,6 +48,7 @@ async function measureAll(databaseUrl: string): Promise<string> {
   const ceiling = await launch('targets/ceiling.ts', 4101);
   const library = await launch('targets/bare_library.ts', 4102);
   const settings = {
+    NODE_ENV: 'development',
     ISSUER: 'http://127.0.0.1:4103',
     DATABASE_URL: databaseUrl,
     GATEHOUSE_MASTER_KEY: MASTER_KEY,
