@@ -244,14 +244,14 @@ async function launch(
     detached: true, // a session of its own: Ctrl-C reaches our group, and we drain before Postgres goes
     stdio: ['ignore', 'ignore', log.fd, 'pipe'],
   });
-  await log.close();
-
   const tether = child.stdio[3] as Socket;
   // Let go at once when Postgres dies first, or the reader would signal its pid much later, when it may be another's.
   const exited = once(child, 'exit').finally(() => tether.destroy());
   child.unref();
   tether.unref();
+  // before anything is waited for: a signal that comes in between would leave Postgres behind
   const forget = interruption?.onInterrupted(stop);
+  await log.close();
 
   while (child.exitCode === null && child.signalCode === null) {
     if ((await postmasterPid(places)) === child.pid && (await accepts(places.url))) {
