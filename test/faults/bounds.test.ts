@@ -48,7 +48,7 @@ describe('standing without the database has bounds', () => {
     prepared({ GATEHOUSE_OUTAGE_SECONDS: '0' }, async (outage) => {
       outage.way.shut();
       isWithheld(await outage.ask());
-      assert.equal(await outage.check('database'), '503 not reachable');
+      await eventually(async () => (await outage.check('database')) === '503 not reachable');
       outage.way.open();
       await outage.isBack();
       await outage.token();

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -112,16 +114,19 @@ describe('a start that is called off by a signal', () => {
   }
 
   it('of a command ends with the code of its signal, so that no script takes it for done (FIELD-F10)', async () => {
-    const folder = await makeFolder();
-    const running = await spawn({ GATEHOUSE_DATA_DIR: folder }, [NODE, CLI, 'migrate']);
-    await reaches(running, () => readdirSync(folder).includes('postgres'));
+    const silent = createServer().listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const DATABASE_URL = `postgres://nobody@127.0.0.1:${(silent.address() as AddressInfo).port}/none`;
+    const running = await spawn({ DATABASE_URL }, [NODE, CLI, 'migrate']);
+    const [socket] = (await once(silent, 'connection')) as [Socket];
     running.signal('SIGINT');
     const { code, stdout, stderr } = await running.ended(PATIENCE_MS);
+    socket.destroy();
+    silent.close();
     assert.deepEqual(
       { code, stdout, stderr },
       { code: 130, stdout: '', stderr: 'Stopped by SIGINT; what was not finished is undone.\n' },
     );
-    assert.equal(existsSync(join(folder, 'postgres/postmaster.pid')), false);
   });
 
   it(
