@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { after, afterEach, before, describe, it } from 'node:test';
+import { sql } from 'kysely';
 import type pg from 'pg';
 import type { Digest } from '../src/base/secret.ts';
 import { createDatabase, createPool } from '../src/db/connection.ts';
@@ -8,11 +9,11 @@ import { UserCodeGuesses } from '../src/limits/user_code_guesses.ts';
 import { moveClock, resetClock } from './support/clock.ts';
 import { cloneDatabase, type TestDatabase } from './support/database.ts';
 import { CONNECTED, fieldsOf, registerDevice, requestDevice, UNKNOWN_CODE } from './support/device_flow.ts';
-import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
+import { startGatehouse, type OwnGatehouse } from './support/gatehouse.ts';
 import { Person } from './support/person.ts';
 
 describe('guessing user codes', () => {
-  let gatehouse: Gatehouse;
+  let gatehouse: OwnGatehouse;
   before(async () => {
     gatehouse = await startGatehouse({ environment: { GATEHOUSE_TRUSTED_PROXIES: '127.0.0.1' } });
   });
@@ -45,17 +46,21 @@ describe('guessing user codes', () => {
     assert.match(refused.retryAfter!, /^[1-9]\d{0,2}$/);
     assert.match(refused.page, /There were too many tries with codes\. Wait \d+ minutes?, then try again\./);
 
-    const events = await gatehouse.database
-      .selectFrom('audit_events')
-      .select('event')
-      .where('event', 'in', ['device.guessed', 'device.throttled'])
-      .execute();
-    assert.equal(events.filter(({ event }) => event === 'device.guessed').length, 10);
-    assert.equal(events.filter(({ event }) => event === 'device.throttled').length, 191);
-
     moveClock(601);
     const { user_code: fresh } = await requestDevice(gatehouse, tv);
     assert.equal((await guess(person, fresh)).status, 200);
+
+    // what repeats itself is counted, and the count is on record when its hour is over
+    moveClock(3_600);
+    await gatehouse.runJobs();
+    const events = await gatehouse.database
+      .selectFrom('audit_events')
+      .select(['event', sql<number>`coalesce((details->'repeated'->>'count')::int, 1)`.as('times')])
+      .where('event', 'in', ['device.guessed', 'device.throttled'])
+      .execute();
+    const sum = (of: string) => events.reduce((all, { event, times }) => all + (event === of ? times : 0), 0);
+    assert.equal(sum('device.guessed'), 10);
+    assert.equal(sum('device.throttled'), 191);
   });
 
   it('from one address is stopped whatever its cookies, and on the other node too', async (t) => {
