@@ -135,7 +135,7 @@ async function objectionToSignature(
   now: Date,
 ): Promise<Distrust | undefined> {
   const current = await keys.current(now);
-  // nothing is wrong with the statement as far as anyone knows: its sender has to come again
+  // the statement may well be right: its sender has to send it again later
   if (!current && keys.areAway(now)) throw new Unavailable(`The keys of ${trusted.issuer} can't be read now.`);
   if (!current) return 'keys_unavailable';
   const objection = await objectionUnder(current, jwt, trusted);
