@@ -10,7 +10,7 @@ import { Pipeline, sendIn } from './pipeline.ts';
 
 interface Known {
   readonly name: string;
-  readonly failure: ((cause: unknown) => Error) | undefined;
+  readonly failure: ((cause: unknown) => unknown) | undefined;
 }
 
 const known = new Map<string, Known>();
@@ -25,7 +25,7 @@ export class PreparedStatement<Row = unknown> {
   readonly #text: string;
 
   /** `failure` makes the error that its transaction fails with where it was sent without being waited for. */
-  constructor(name: string, text: string, failure?: (cause: unknown) => Error) {
+  constructor(name: string, text: string, failure?: (cause: unknown) => unknown) {
     known.set(text, { name, failure });
     this.#text = text;
   }

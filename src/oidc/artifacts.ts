@@ -8,6 +8,7 @@ import { sql } from 'kysely';
 import { addSeconds, epochSeconds, type Clock } from '../base/clock.ts';
 import { sha256, type Digest } from '../base/secret.ts';
 import type { Database, Tx } from '../db/connection.ts';
+import { PreparedStatement } from '../db/prepared.ts';
 import { open, seal } from '../vault/seal.ts';
 import { keyOfProof } from './dpop.ts';
 import { endGrant, GrantStore } from './grant_store.ts';
@@ -41,6 +42,16 @@ const SEALED = new Set(['Interaction', 'PushedAuthorizationRequest']);
 /** What a person has done so far, which stands though the request that it is for is refused. */
 const OF_THE_PERSON = new Set(['Session', 'Interaction']);
 
+/** A code or token whose grant went away meanwhile is refused; what hangs on none is stored, or replaces what was. */
+const STORE = new PreparedStatement(
+  'gatehouse_store_artifact',
+  `insert into artifacts (kind, artifact_id, grant_id, client_id, created_at, payload, expires_at, account_id, uid)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    on conflict (kind, artifact_id) do update set payload = excluded.payload, expires_at = excluded.expires_at,
+      account_id = excluded.account_id, uid = excluded.uid`,
+  withoutGrant,
+);
+
 /** The kinds after which the library asks for what belongs to them. */
 const RELATED = new Set(['AuthorizationCode', 'RefreshToken', 'Session']);
 
@@ -64,36 +75,30 @@ class ArtifactStore implements Adapter {
   async upsert(id: string, payload: AdapterPayload, expiresIn: number): Promise<void> {
     const { database, clock } = this.#settings;
     const now = clock();
-    const values = {
-      payload: payloadJson(this.#packed(id, payload)),
-      expires_at: addSeconds(now, expiresIn),
-      account_id: (this.#kind === 'Interaction' ? loggedInTo(payload) : payload.accountId) ?? null,
-      uid: this.#kind === 'Session' ? (payload.uid ?? null) : null,
-    };
-    const row = {
-      kind: this.#kind,
-      artifact_id: sha256(id),
-      grant_id: UNDER_A_GRANT.has(this.#kind) && payload.grantId ? sha256(payload.grantId) : null,
-      client_id: payload.clientId ?? null,
-      consumed_at: null,
-      created_at: now,
-      ...values,
-    };
+    const artifactId = sha256(id);
+    const grantId = UNDER_A_GRANT.has(this.#kind) && payload.grantId ? sha256(payload.grantId) : null;
+    const expiresAt = addSeconds(now, expiresIn);
+    const row = [
+      this.#kind,
+      artifactId,
+      grantId,
+      payload.clientId ?? null,
+      now,
+      payloadJson(this.#packed(id, payload)),
+      expiresAt,
+      (this.#kind === 'Interaction' ? loggedInTo(payload) : payload.accountId) ?? null,
+      this.#kind === 'Session' ? (payload.uid ?? null) : null,
+    ];
     const { parJti } = payload;
     await writeWithRequest(
       database,
       async (tx) => {
-        if (parJti !== undefined) await keepPushedRequest(tx, parJti, values.expires_at);
-        const storing = tx
-          .insertInto('artifacts')
-          .values(row)
-          .onConflict((clash) => clash.columns(['kind', 'artifact_id']).doUpdateSet(values))
-          .execute();
-        await refuseWithoutGrant(storing);
+        if (parJti !== undefined) await keepPushedRequest(tx, parJti, expiresAt);
+        await STORE.sendIn(tx, ...row);
       },
       {
         evenIfRefused: OF_THE_PERSON.has(this.#kind),
-        takeBack: row.grant_id ? (tx) => takeBackToken(tx, { kind: row.kind, id: row.artifact_id }) : undefined,
+        takeBack: grantId ? (tx) => takeBackToken(tx, { kind: this.#kind, id: artifactId }) : undefined,
       },
     );
   }
@@ -274,9 +279,13 @@ export async function refuseWithoutGrant<T>(saving: Promise<T>): Promise<T> {
   try {
     return await saving;
   } catch (error) {
-    if ((error as { code?: string }).code === FOREIGN_KEY_VIOLATION) throw new errors.InvalidGrant('the grant is gone');
-    throw error;
+    throw withoutGrant(error);
   }
+}
+
+function withoutGrant(error: unknown): unknown {
+  const gone = (error as { code?: unknown }).code === FOREIGN_KEY_VIOLATION;
+  return gone ? new errors.InvalidGrant('the grant is gone') : error;
 }
 
 /** From the id itself, of which only another digest is stored. */

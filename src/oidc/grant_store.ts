@@ -7,6 +7,7 @@ import { sql } from 'kysely';
 import { addSeconds, type Clock } from '../base/clock.ts';
 import { sha256, type Digest } from '../base/secret.ts';
 import { json, type Database, type Reader } from '../db/connection.ts';
+import { PreparedStatement } from '../db/prepared.ts';
 import { takeGrant } from './read_together.ts';
 import { writeWithRequest } from './request_writes.ts';
 
@@ -14,6 +15,11 @@ export interface GrantSettings {
   readonly database: Database;
   readonly clock: Clock;
 }
+
+const READ_GRANT = new PreparedStatement<{ readonly payload: AdapterPayload }>(
+  'gatehouse_read_grant',
+  'select payload from grants where grant_id = $1',
+);
 
 export class GrantStore implements Adapter {
   readonly #settings: GrantSettings;
@@ -40,12 +46,9 @@ export class GrantStore implements Adapter {
     const digest = sha256(id);
     const read = takeGrant(digest);
     if (read) return { ...read, jti: id };
-    const row = await this.#settings.database
-      .selectFrom('grants')
-      .select('payload')
-      .where('grant_id', '=', digest)
-      .executeTakeFirst();
-    return row && { ...(row.payload as AdapterPayload), jti: id };
+    const { rows } = await READ_GRANT.execute(this.#settings.database, digest);
+    const [row] = rows;
+    return row && { ...row.payload, jti: id };
   }
 
   async destroy(id: string): Promise<void> {

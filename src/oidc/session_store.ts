@@ -8,6 +8,7 @@ import { announceLogouts } from '../accounts/logouts.ts';
 import { addSeconds, epochSeconds, type Clock } from '../base/clock.ts';
 import { sha256 } from '../base/secret.ts';
 import type { Database, Tx } from '../db/connection.ts';
+import { PreparedStatement } from '../db/prepared.ts';
 import { payloadJson } from './payload_json.ts';
 import { writeWithRequest } from './request_writes.ts';
 
@@ -19,6 +20,17 @@ export interface SessionSettings {
   /** How long after its login a session ends, however often it is used. */
   readonly sessionAbsoluteTtlSeconds: number;
 }
+
+/** Nothing where it has ended, or is another person's by now. */
+const CHANGE_SESSION = new PreparedStatement(
+  'gatehouse_change_session',
+  `update artifacts set artifact_id = coalesce($2, artifact_id), account_id = coalesce($3, account_id),
+      created_at = coalesce($4, created_at), expires_at = $5,
+      payload = (payload - $6::text[]) || $7::jsonb || jsonb_build_object('authorizations',
+        (coalesce(case when payload->>'accountId' is not distinct from $11 then payload->'authorizations' end, '{}')
+          - $8::text[]) || $9::jsonb)
+    where kind = 'Session' and uid = $1 and ($10 or payload->>'accountId' is not distinct from $11)`,
+);
 
 type Members = Readonly<Record<string, unknown>>;
 
@@ -44,29 +56,28 @@ export class SessionStore implements Adapter {
     // the id is a bearer value: the row has its digest alone
     const members = changes(before, { ...payload, jti: undefined, authorizations: undefined });
     const clients = changes(before.authorizations ?? {}, payload.authorizations ?? {});
-    // the id moves where this request gave the session a new one, and is left alone where another request did
-    const artifact_id = before.jti === id ? sql`artifact_id` : sha256(id);
     const now = this.#settings.clock();
-    // what its owner is told it began with is the login
-    const created_at = 'loginTs' in members.set ? now : sql`created_at`;
     // two people who log in at once in one browser: the later one takes the session over, with nothing of the other's
     const login = 'accountId' in members.set;
-    const whose = login ? payload.accountId : before.accountId;
-    const theirs = sql`payload->>'accountId' is not distinct from ${whose ?? null}`;
-    const others = sql`case when ${theirs} then payload->'authorizations' end`;
-    const writing = sql`update artifacts set artifact_id = ${artifact_id},
-      account_id = coalesce(${payload.accountId ?? null}, account_id),
-      created_at = ${created_at}, expires_at = ${addSeconds(now, expiresIn)},
-      payload = (payload - ${members.gone}::text[]) || ${payloadJson(members.set)}::jsonb || jsonb_build_object('authorizations',
-        (coalesce(${others}, '{}') - ${clients.gone}::text[]) || ${payloadJson(clients.set)}::jsonb)
-      where kind = 'Session' and uid = ${before.uid!} and (${login} or ${theirs})`;
-    await writeWithRequest(
-      this.#settings.database,
-      async (tx) => {
-        await writing.execute(tx);
-      },
-      { evenIfRefused: true, takeBack: 'loginTs' in members.set ? undefined : (tx) => moveBack(tx, before, id) },
-    );
+    const changed = [
+      before.uid,
+      // the id moves where this request gave the session a new one, and is left alone where another request did
+      before.jti === id ? null : sha256(id),
+      payload.accountId ?? null,
+      // what its owner is told it began with is the login
+      'loginTs' in members.set ? now : null,
+      addSeconds(now, expiresIn),
+      members.gone,
+      payloadJson(members.set),
+      clients.gone,
+      payloadJson(clients.set),
+      login,
+      (login ? payload.accountId : before.accountId) ?? null,
+    ];
+    await writeWithRequest(this.#settings.database, (tx) => CHANGE_SESSION.sendIn(tx, ...changed), {
+      evenIfRefused: true,
+      takeBack: 'loginTs' in members.set ? undefined : (tx) => moveBack(tx, before, id),
+    });
   }
 
   /** The library destroys the old id before it saves under the new one: there the row is not removed, it moves. */
