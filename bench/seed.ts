@@ -1,13 +1,13 @@
 /** Puts what is measured straight into a Gatehouse's database: an API, clients with hashed secrets, people. */
 import { sql } from 'kysely';
 import { createAccount } from '../src/accounts/account.ts';
-import type { Change } from '../src/audit/change.ts';
+import type { UnitOfWork } from '../src/audit/unit_of_work.ts';
 import { SYSTEM } from '../src/audit/events.ts';
 import { AuditKeys } from '../src/audit/audit_keys.ts';
 import { AuditTrail } from '../src/audit/trail.ts';
-import { Argon2id } from '../src/base/argon2id.ts';
+import { Argon2id } from '../src/password_hashing/argon2id.ts';
 import { ClientMetadata } from '../src/clients/metadata/client_metadata.ts';
-import { createClient, lockClient } from '../src/clients/registration.ts';
+import { createClient, lockClient } from '../src/clients/client_store.ts';
 import { addSecret } from '../src/clients/secrets.ts';
 import { makeSecret } from '../src/clients/server_made_secret.ts';
 import { createDatabase, createPool, type Database } from '../src/db/connection.ts';
@@ -86,12 +86,12 @@ export class Seed {
     return this.#database.destroy();
   }
 
-  #change<T>(work: (change: Change) => Promise<T>): Promise<T> {
+  #change<T>(work: (change: UnitOfWork) => Promise<T>): Promise<T> {
     const [trail, now] = [this.#trail, new Date()];
     return transact(this.#database, (tx) => work({ tx, trail, origin: SYSTEM, now }));
   }
 
-  async #client(change: Change, metadata: ClientMetadata): Promise<BenchClient> {
+  async #client(change: UnitOfWork, metadata: ClientMetadata): Promise<BenchClient> {
     const { clientId } = await createClient(change, metadata);
     const value = makeSecret();
     const check = { pepper: this.#pepper, value };

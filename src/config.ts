@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { CannotStart } from './base/cannot_start.ts';
 import type { ResponseMode } from './base/response_modes.ts';
-import { demandsOfProduction, demandsOfSessions, demandsOfWorkers, demandsOnPairs } from './config/demands.ts';
+import { demandsOfProduction, demandsOfSessions, demandsOfWorkers, demandsOnPairs } from './config/cross_checks.ts';
 import {
   databaseUrl,
   headerName,
@@ -19,8 +19,8 @@ import {
   responseModes,
   whole,
   workers,
-  yesOrNo,
-} from './config/kinds_of_values.ts';
+  flag,
+} from './config/value_types.ts';
 import { readSecretFiles, SECRET } from './config/secret_files.ts';
 import { separateServiceLinks } from './config/service_links.ts';
 
@@ -176,9 +176,9 @@ const schema = z.object({
   GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS: whole(60, 157_680_000, 7_776_000),
   GATEHOUSE_SESSION_TTL_SECONDS: optionalWhole(60, 31_536_000),
   GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS: whole(60, 31_536_000, LONGEST_SESSION_SECONDS),
-  GATEHOUSE_REQUIRE_PUSHED_REQUESTS: yesOrNo,
-  GATEHOUSE_REQUIRE_SENDER_CONSTRAINED_TOKENS: yesOrNo,
-  GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION: yesOrNo,
+  GATEHOUSE_REQUIRE_PUSHED_REQUESTS: flag,
+  GATEHOUSE_REQUIRE_SENDER_CONSTRAINED_TOKENS: flag,
+  GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION: flag,
   GATEHOUSE_RESPONSE_MODES: responseModes,
   GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: whole(1, 1_000_000, 1_000),
   GATEHOUSE_CLIENT_REQUESTS_BURST: whole(1, 1_000_000, 2_000),

@@ -3,8 +3,8 @@ import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { systemClock } from '../src/base/clock.ts';
-import { ChangeFollower } from '../src/changes/change_follower.ts';
-import { recordChange } from '../src/changes/change_log.ts';
+import { InvalidationFollower } from '../src/invalidation/follower.ts';
+import { recordChange } from '../src/invalidation/log.ts';
 import { createDatabase, createPool, type Database } from '../src/db/connection.ts';
 import { cloneDatabase, type TestDatabase } from './support/database.ts';
 import { eventually } from './support/operator.ts';
@@ -13,7 +13,7 @@ describe('a follower of the change log', () => {
   let clone: TestDatabase;
   let pool: pg.Pool;
   let database: Database;
-  let follower: ChangeFollower;
+  let follower: InvalidationFollower;
   let told: string[];
   beforeEach(async () => {
     clone = await cloneDatabase();
@@ -29,8 +29,8 @@ describe('a follower of the change log', () => {
     await clone.drop();
   });
 
-  const follow = (connectionString?: string, atRest?: () => boolean): ChangeFollower => {
-    const made = new ChangeFollower({
+  const follow = (connectionString?: string, atRest?: () => boolean): InvalidationFollower => {
+    const made = new InvalidationFollower({
       database,
       connectionString,
       pollMilliseconds: 50,

@@ -20,7 +20,7 @@ describe('a client that is deleted while one of its tokens is traded', () => {
     const trading = new pg.Client({ connectionString: gatehouse.databaseUrl });
     await trading.connect();
     try {
-      // what a refresh does in one statement (src/oidc/token_rows.ts), with a pause where another can come between
+      // what a refresh does in one statement (src/oidc/storage/token_rows.ts), with a pause where another can come between
       await trading.query('begin');
       await trading.query(
         'select from grants where grant_id = (select grant_id from artifacts where artifact_id = $1) for key share',

@@ -3,7 +3,7 @@ import type { RequestListener } from 'node:http';
 import { afterEach, describe, it } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { EgressSettings } from '../src/egress/egress.ts';
-import { Gate } from '../src/egress/gate.ts';
+import { ConcurrencyLimit } from '../src/egress/concurrency.ts';
 import { LIMITS } from '../src/egress/limits.ts';
 import { closeOutside, egressTo, failureOf, NAME, startOutside } from './support/outside.ts';
 import { eventually } from './support/operator.ts';
@@ -213,7 +213,7 @@ describe('at one time', () => {
   });
 
   it('whoever gave up in the line is not given a place in it', async () => {
-    const gate = new Gate({ ...LIMITS, atOnce: 1, atOncePerHost: 1, waiting: 2 });
+    const gate = new ConcurrencyLimit({ ...LIMITS, atOnce: 1, atOncePerHost: 1, waiting: 2 });
     const patient = new AbortController().signal;
     const comeBack = await gate.leave({ host: 'host' }, patient);
     const impatient = new AbortController();

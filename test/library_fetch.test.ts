@@ -4,7 +4,7 @@ import { exportJWK, generateKeyPair } from 'jose';
 import type { Provider } from 'oidc-provider';
 import { systemClock } from '../src/base/clock.ts';
 import { EgressFailed } from '../src/egress/failure.ts';
-import { createProvider, type ProviderSettings } from '../src/oidc/provider.ts';
+import { createProvider, type ProviderSettings } from '../src/oidc/provider/configuration.ts';
 import { closeOutside, egressTo, PRIVATE, startOutside } from './support/outside.ts';
 
 afterEach(closeOutside);

@@ -3,7 +3,7 @@ import { after, before, describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
 import { createAccount } from '../src/accounts/account.ts';
 import { SYSTEM } from '../src/audit/events.ts';
-import { Argon2id } from '../src/base/argon2id.ts';
+import { Argon2id } from '../src/password_hashing/argon2id.ts';
 import { transact } from '../src/db/transaction.ts';
 import type { Gatehouse } from './support/gatehouse.ts';
 import { assertAccessible, logIn, press, setScene, signIn, textOf, type Scene } from './support/pages.ts';

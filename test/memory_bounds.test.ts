@@ -4,7 +4,7 @@ import { after, before, describe, it } from 'node:test';
 import { sql } from 'kysely';
 import { ClientDirectory } from '../src/clients/client_directory.ts';
 import { SecretUses } from '../src/clients/secret_uses.ts';
-import { RevokedTokens } from '../src/oidc/revoked_tokens.ts';
+import { RevokedTokens } from '../src/oidc/tokens/revoked_tokens.ts';
 import { startGatehouse, type Gatehouse } from './support/gatehouse.ts';
 
 const MANY = 12_000;

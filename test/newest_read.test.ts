@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
-import { NewestRead } from '../src/base/newest_read.ts';
+import { LatestWins } from '../src/base/latest_wins.ts';
 
 describe('of reads that are under way at once', () => {
-  let newest: NewestRead;
+  let newest: LatestWins;
   let inForce: string[];
   beforeEach(() => {
-    newest = new NewestRead();
+    newest = new LatestWins();
     inForce = [];
   });
 

@@ -4,7 +4,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { readdir, readFile } from 'node:fs/promises';
 import { getPriority } from 'node:os';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
-import { Argon2id } from '../src/base/argon2id.ts';
+import { Argon2id } from '../src/password_hashing/argon2id.ts';
 import { Unavailable } from '../src/base/unavailable.ts';
 import { eventually } from './support/operator.ts';
 import { isAlive, isGone, NODE, Processes, type Running } from './support/process.ts';
@@ -133,7 +133,7 @@ describe('the process that hashes', () => {
   const parent = (script: string): Running => {
     const whole = `
       import { subscribe } from 'node:diagnostics_channel';
-      import { Argon2id } from ${JSON.stringify(new URL('../src/base/argon2id.ts', import.meta.url))};
+      import { Argon2id } from ${JSON.stringify(new URL('../src/password_hashing/argon2id.ts', import.meta.url))};
       subscribe('child_process', ({ process }) => queueMicrotask(() => console.log(process.pid)));
       const argon2id = new Argon2id(1);
       ${script}`;

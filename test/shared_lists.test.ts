@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { SharedLists } from '../src/base/shared_lists.ts';
+import { InternedLists } from '../src/base/interning.ts';
 
 describe('lists that many have alike', () => {
-  const lists = new SharedLists();
+  const lists = new InternedLists();
 
   it('are one in memory', () => {
     const first = lists.share([{ resource: 'https://api.example.com', scopes: ['notes:read'] }]);

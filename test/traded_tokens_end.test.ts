@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { createPolicy } from '../src/exchange/policy_rows.ts';
+import { createPolicy } from '../src/grant_policies/policy_store.ts';
 import { Admin } from './support/admin.ts';
 import { basic, registerApplication, signIn } from './support/code_flow.ts';
 import { requestToken, startGatehouse, type Gatehouse } from './support/gatehouse.ts';

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Turns } from '../src/limits/turns.ts';
+import { FairQueue } from '../src/limits/fair_queue.ts';
 
 /** As a client does that asks anew as soon as it is answered: so many of its requests are being worked on. */
 class Asking {
-  readonly #turns: Turns;
+  readonly #turns: FairQueue;
   readonly #client: string;
   underWay = 0;
   waiting = 0;
 
-  constructor(turns: Turns, client: string) {
+  constructor(turns: FairQueue, client: string) {
     this.#turns = turns;
     this.#client = client;
   }
@@ -36,7 +36,7 @@ class Asking {
 
 describe('turns', () => {
   it('bring one down to its share that was alone with many requests when another comes', async () => {
-    const turns = new Turns();
+    const turns = new FairQueue();
     const [loud, quiet] = [new Asking(turns, 'loud'), new Asking(turns, 'quiet')];
     loud.ask(0);
     for (let i = 1; i < 50; i++) loud.ask(1_000);
@@ -51,7 +51,7 @@ describe('turns', () => {
 
   it('leave nobody waiting, however the loud one came to wait', async () => {
     for (const later of [1_090, 2_000]) {
-      const turns = new Turns();
+      const turns = new FairQueue();
       const loud = new Asking(turns, 'loud');
       loud.ask(0);
       for (let i = 1; i < 10; i++) loud.ask(1_000);
@@ -64,7 +64,7 @@ describe('turns', () => {
   });
 
   it('go on for those who wait while their client, alone again, asks for more', async () => {
-    const turns = new Turns();
+    const turns = new FairQueue();
     const loud = new Asking(turns, 'loud');
     void turns.take('quiet', 0);
     for (let i = 0; i < 8; i++) loud.ask(1);

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { randomId } from '../base/ids.ts';
 import { conflict, notFound } from '../base/refusal.ts';
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues } from '../audit/changed_values.ts';
 import { announceLogouts } from './logouts.ts';
 import type { EventOf } from '../audit/catalogue.ts';
@@ -74,7 +74,7 @@ export interface AccountChanges extends Partial<Omit<AccountValues, 'profile'>> 
   readonly profile?: ProfileChange;
 }
 
-export async function createAccount(change: Change, { profile, ...values }: AccountValues): Promise<Account> {
+export async function createAccount(change: UnitOfWork, { profile, ...values }: AccountValues): Promise<Account> {
   const row = await change.tx
     .insertInto('accounts')
     .values({
@@ -113,7 +113,7 @@ const RECORDED_MEMBERS = ['email_verified'];
 
 /** Changes a locked account. A new password ends every session and grant that the old one opened. */
 export async function updateAccount(
-  change: Change,
+  change: UnitOfWork,
   account: Account,
   { profile, ...values }: AccountChanges,
 ): Promise<Account> {
@@ -150,7 +150,7 @@ export async function updateAccount(
   return toAccount(row);
 }
 
-export async function setDisabled(change: Change, account: Account, disabled: boolean): Promise<Account> {
+export async function setDisabled(change: UnitOfWork, account: Account, disabled: boolean): Promise<Account> {
   const { tx, now } = change;
   if ((account.disabledAt !== null) === disabled)
     throw conflict(`${account.accountId} is ${disabled ? 'disabled' : 'enabled'} already.`);
@@ -168,7 +168,7 @@ export async function setDisabled(change: Change, account: Account, disabled: bo
   return toAccount(row);
 }
 
-export async function deleteAccount(change: Change, account: Account): Promise<void> {
+export async function deleteAccount(change: UnitOfWork, account: Account): Promise<void> {
   await endEverything(change, account.accountId);
   await change.tx.deleteFrom('accounts').where('account_id', '=', account.accountId).execute();
   await record(change, account.accountId, { event: 'account.deleted', outcome: 'success' });
@@ -212,7 +212,7 @@ function asConflict(error: unknown): never {
   throw error;
 }
 
-async function endEverything({ tx, now }: Change, accountId: string): Promise<void> {
+async function endEverything({ tx, now }: UnitOfWork, accountId: string): Promise<void> {
   await tx.deleteFrom('grants').where('account_id', '=', accountId).execute();
   const sessions = await tx
     .deleteFrom('artifacts')
@@ -226,7 +226,11 @@ async function endEverything({ tx, now }: Change, accountId: string): Promise<vo
 
 type AccountEvent = `account.${'created' | 'updated' | 'disabled' | 'enabled' | 'deleted' | 'password_changed'}`;
 
-async function record({ tx, trail, origin }: Change, accountId: string, what: EventOf<AccountEvent>): Promise<void> {
+async function record(
+  { tx, trail, origin }: UnitOfWork,
+  accountId: string,
+  what: EventOf<AccountEvent>,
+): Promise<void> {
   await trail.recordIn(tx, origin, { ...what, accountId });
 }
 

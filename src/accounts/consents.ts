@@ -1,5 +1,5 @@
 /** What people have agreed to, kept until they or an admin take it back. */
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { json, type Reader } from '../db/connection.ts';
 
 /** Scopes by where they belong: to OpenID Connect, to single claims, or to a resource. */
@@ -17,7 +17,7 @@ export interface Consent {
 
 /** Remembers the scopes, beside those that were agreed to before. */
 export async function rememberConsent(
-  { tx, now }: Change,
+  { tx, now }: UnitOfWork,
   accountId: string,
   clientId: string,
   scopes: ConsentedScopes,
@@ -76,7 +76,7 @@ export async function listConsents(reader: Reader, accountId: string, page?: Con
 
 /** Takes a consent back, and with it every grant of that client: its tokens end at once. Answers whether there was anything. */
 export async function withdrawConsent(
-  { tx, trail, origin }: Change,
+  { tx, trail, origin }: UnitOfWork,
   accountId: string,
   clientId: string,
 ): Promise<boolean> {

@@ -1,5 +1,5 @@
 /** Checks a login. Whatever is wrong with it, the answer takes one argon2id pass and says the same. */
-import type { Argon2id } from '../base/argon2id.ts';
+import type { Argon2id } from '../password_hashing/argon2id.ts';
 import type { Database, Tx } from '../db/connection.ts';
 import { findAccountByEmail, type Account } from './account.ts';
 

@@ -2,7 +2,7 @@
 import { sql } from 'kysely';
 import { addSeconds } from '../base/clock.ts';
 import { sha256, type Digest } from '../base/secret.ts';
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Reader } from '../db/connection.ts';
 import type { ConsentedScopes } from './consents.ts';
 import { announceLogouts } from './logouts.ts';
@@ -75,7 +75,7 @@ export async function listSessions(
  * Answers whether it was there.
  */
 export async function endSession(
-  { tx, trail, origin, now }: Change,
+  { tx, trail, origin, now }: UnitOfWork,
   accountId: string,
   sessionId: string,
 ): Promise<boolean> {
@@ -103,7 +103,7 @@ export async function endSession(
  * Ends all sessions of an account, as `endSession` ends one, and with them what has only just logged in and is on its way
  * back to the application. Answers how many there were.
  */
-export async function endAllSessions({ tx, trail, origin, now }: Change, accountId: string): Promise<number> {
+export async function endAllSessions({ tx, trail, origin, now }: UnitOfWork, accountId: string): Promise<number> {
   const ended = await tx
     .deleteFrom('artifacts')
     .where('account_id', '=', accountId)
@@ -158,7 +158,11 @@ export async function listGrants(
 }
 
 /** Ends one grant and every token of it. Answers whether it was there. */
-export async function endGrant({ tx, trail, origin }: Change, accountId: string, grantId: string): Promise<boolean> {
+export async function endGrant(
+  { tx, trail, origin }: UnitOfWork,
+  accountId: string,
+  grantId: string,
+): Promise<boolean> {
   const ended = await tx
     .deleteFrom('grants')
     .where('account_id', '=', accountId)

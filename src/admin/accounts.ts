@@ -1,6 +1,6 @@
 /** Accounts: the people who log in. Passwords go in and never come out. */
 import { z } from 'zod';
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import {
   AccountChange,
   createAccount,
@@ -184,7 +184,7 @@ async function update(
 async function changed(
   call: AdminCall,
   accountId: string,
-  apply: (change: Change, account: Account) => Promise<Account>,
+  apply: (change: UnitOfWork, account: Account) => Promise<Account>,
 ): Promise<Reply<AccountView>> {
   return call.write(async (change) => {
     const account = await apply(change, await lockAccount(change.tx, accountId));

@@ -1,6 +1,6 @@
 /** One admin call in progress: who makes it, and the ways in which a handler reads, writes and pages. */
 import type { Context } from 'koa';
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Origin } from '../audit/events.ts';
 import { transact } from '../db/transaction.ts';
 import type { JsonBody } from '../http/json_body.ts';
@@ -50,7 +50,7 @@ export class AdminCall {
    * Runs `work` in a transaction and answers once its change is in force on this node. Everything that depends on what
    * is stored belongs inside; what takes long, such as a hash, is done before.
    */
-  async write<T>(work: (change: Change) => Promise<Reply<T>>): Promise<Reply<T>> {
+  async write<T>(work: (change: UnitOfWork) => Promise<Reply<T>>): Promise<Reply<T>> {
     const { database, vault, trail } = this.dependencies;
     const { origin, now } = this;
     const attempt = await this.#attempt();

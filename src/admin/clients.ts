@@ -6,20 +6,20 @@ import { inPlainWords } from '../base/violations.ts';
 import { readClient, readClients } from '../clients/client_rows.ts';
 import { usesSecret } from '../clients/metadata/authentication.ts';
 import { ClientMetadata, ClientMetadataShape } from '../clients/metadata/client_metadata.ts';
-import { addClient, applyPatch, deleteClient, lockClient, updateClient } from '../clients/registration.ts';
+import { addClient, applyPatch, deleteClient, lockClient, updateClient } from '../clients/client_store.ts';
 import { readSector, type SectorDocument } from '../clients/sector.ts';
 import { demandNotMet } from '../clients/server_demands.ts';
 import { addSecret } from '../clients/secrets.ts';
 import { signingAlgsOf } from '../clients/signing_algs.ts';
 import { policyName } from '../registration/policy.ts';
-import { holdMembers } from '../registration/registered_clients.ts';
+import { holdMembers } from '../registration/self_registered_clients.ts';
 import { NO_CONTENT, type Reply } from '../http/route.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
 import { ClientView, clientTag, clientView, rereadClient } from './client_view.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { ClientParams, mergePatchOf, search } from './members.ts';
 import { BroughtSecret, ExpiresInSeconds, prepareSecret } from './new_secret.ts';
-import { refuseSelf, refuseToControl, refuseToGive } from './reach.ts';
+import { refuseSelf, refuseToControl, refuseToGive } from './privilege_check.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 
 const NewClient = ClientMetadataShape.extend({

@@ -2,11 +2,11 @@
 import type { AuditKeys } from '../audit/audit_keys.ts';
 import type { Checkpoints } from '../audit/checkpoints.ts';
 import type { AuditTrail } from '../audit/trail.ts';
-import type { Argon2id } from '../base/argon2id.ts';
+import type { Argon2id } from '../password_hashing/argon2id.ts';
 import type { ClientDemands } from '../clients/server_demands.ts';
 import type { FetchDocument } from '../clients/sector.ts';
 import type { Subjects } from '../clients/subject.ts';
-import type { ChangeFollower } from '../changes/change_follower.ts';
+import type { InvalidationFollower } from '../invalidation/follower.ts';
 import type { Database } from '../db/connection.ts';
 import type { KeyRotation } from '../keys/rotation.ts';
 import type { Logger } from '../log.ts';
@@ -19,7 +19,7 @@ export interface AdminDependencies extends Authentication {
   readonly trail: AuditTrail;
   readonly auditKeys: AuditKeys;
   readonly checkpoints: Checkpoints;
-  readonly changes: ChangeFollower;
+  readonly changes: InvalidationFollower;
   readonly argon2id: Argon2id;
   readonly rotation: KeyRotation;
   readonly subjects: Subjects;

@@ -1,7 +1,7 @@
 /** Policies of token exchange and of the JWT bearer grant: two nouns, told apart by what their members are. */
 import { z } from 'zod';
 import { invalid } from '../base/refusal.ts';
-import { isOutside, type Grant, type Policy, type PolicyTerms } from '../exchange/policy.ts';
+import { isOutside, type Grant, type Policy, type PolicyTerms } from '../grant_policies/policy.ts';
 import {
   AssertionPolicyChangeShape,
   assertionPolicyMembers,
@@ -11,7 +11,7 @@ import {
   ExchangePolicyShape,
   NewAssertionPolicy,
   NewExchangePolicy,
-} from '../exchange/policy_members.ts';
+} from '../grant_policies/policy_schema.ts';
 import {
   createPolicy,
   deletePolicy,
@@ -20,7 +20,7 @@ import {
   noSuchPolicy,
   readPolicies,
   updatePolicy,
-} from '../exchange/policy_rows.ts';
+} from '../grant_policies/policy_store.ts';
 import { NO_CONTENT } from '../http/route.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
 import { pageOf, paging, type List } from './cursors.ts';

@@ -22,7 +22,7 @@ import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { entityTag } from './entity_tag.ts';
 import { Timestamp, timestamp } from './members.ts';
-import { refuseAdminResource } from './reach.ts';
+import { refuseAdminResource } from './privilege_check.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 
 const ResourceView = z

@@ -1,13 +1,13 @@
 /** Revocation of a client with everything it has, and its way back. */
 import { z } from 'zod';
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
-import { lockClient, restoreClient, revokeClient } from '../clients/registration.ts';
+import { lockClient, restoreClient, revokeClient } from '../clients/client_store.ts';
 import type { Reply } from '../http/route.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
 import { ClientView, clientTag, clientView, rereadClient } from './client_view.ts';
 import { ClientParams, Reason } from './members.ts';
-import { refuseSelf, refuseToControl } from './reach.ts';
+import { refuseSelf, refuseToControl } from './privilege_check.ts';
 
 const reply = { status: 200, description: 'The client as it is now.', body: ClientView, headers: ['ETag'] };
 
@@ -48,7 +48,7 @@ export const revocationRoutes: readonly AdminRoute[] = [
 async function changed(
   call: AdminCall,
   clientId: string,
-  apply: (change: Change, client: ClientWithSecrets) => Promise<void>,
+  apply: (change: UnitOfWork, client: ClientWithSecrets) => Promise<void>,
 ): Promise<Reply<ClientView>> {
   return call.write(async (change) => {
     const locked = await lockClient(change.tx, clientId);

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { conflict, notFound } from '../base/refusal.ts';
 import { isLive, type ClientWithSecrets, type StoredSecret } from '../clients/client.ts';
 import { readClient } from '../clients/client_rows.ts';
-import { lockClient } from '../clients/registration.ts';
+import { lockClient } from '../clients/client_store.ts';
 import { addSecret, endSecret, LONGEST_OVERLAP_SECONDS } from '../clients/secrets.ts';
 import { NO_CONTENT, type Reply } from '../http/route.ts';
 import { keepRegistration } from '../registration/client_quota.ts';
@@ -11,7 +11,7 @@ import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { ClientParams, Timestamp, timestamp, timestampOrNull } from './members.ts';
 import { BroughtSecret, ExpiresInSeconds, prepareSecret } from './new_secret.ts';
-import { refuseToControl } from './reach.ts';
+import { refuseToControl } from './privilege_check.ts';
 
 const NewSecret = z
   .strictObject({

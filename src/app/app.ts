@@ -8,11 +8,11 @@ import { bootstrapFile } from '../config.ts';
 import { management, type Readiness } from '../http/management.ts';
 import { Metrics } from '../http/metrics.ts';
 import { Scheduler, type Job } from '../maintenance/scheduler.ts';
-import { openFront, type Front } from './front.ts';
-import { furnish, type AppSettings, type House } from './house.ts';
-import { jobs, readiness, showGauges } from './upkeep.ts';
+import { createRequestPipeline, type RequestPipeline } from './request_pipeline.ts';
+import { createNode, type AppSettings, type Node } from './node.ts';
+import { jobs, readiness, showGauges } from './jobs_and_metrics.ts';
 
-export interface App extends Front {
+export interface App extends RequestPipeline {
   /** Answers probes and scrapers. */
   readonly management: RequestListener;
   /** What `management` answers with, for a node of several processes. */
@@ -20,7 +20,7 @@ export interface App extends Front {
   readonly metrics: Metrics;
   /** What it does by itself, again and again; for those who can't wait that long. */
   readonly jobs: readonly Job[];
-  /** Makes what development starts with, or finds it as it was left. */
+  /** Makes what development starts with, or finds it was left. */
   bootstrap(): Promise<Bootstrap>;
   /** From now on `/readyz` says no, so that a load balancer looks elsewhere. */
   beginDraining(): void;
@@ -30,7 +30,7 @@ export interface App extends Front {
 
 /** Builds a node on an open, migrated database: when this resolves it can answer. */
 export async function createApp(settings: AppSettings): Promise<App> {
-  const house = await furnish(settings);
+  const house = await createNode(settings);
   const itsJobs = jobs(settings, house);
   const faults = new FaultLog(settings.log, {
     begins: 'job.failed',
@@ -46,7 +46,7 @@ export async function createApp(settings: AppSettings): Promise<App> {
   showGauges(metrics, settings, house);
   let draining = false;
   const isReady = (): Promise<Readiness> => Promise.resolve(readiness(settings, house, draining));
-  const front = openFront(settings, house, metrics);
+  const front = createRequestPipeline(settings, house, metrics);
   if (settings.siblings?.first ?? true) {
     house.outbox.start();
     await warnOfRefusedClients(settings);
@@ -96,7 +96,7 @@ async function warnOfRefusedClients({ config: { clientDemands }, database, log }
 const LAST_CHANCE_MILLISECONDS = 1_200;
 
 /** What is held is written if the database is back, or else lost with this process. */
-async function letGo({ breaker, standing: { held } }: House, log: AppSettings['log']): Promise<void> {
+async function letGo({ breaker, standing: { held } }: Node, log: AppSettings['log']): Promise<void> {
   const until = performance.now() + LAST_CHANCE_MILLISECONDS;
   while (held.count > 0) {
     if (await breaker.check()) continue;
@@ -109,7 +109,7 @@ async function letGo({ breaker, standing: { held } }: House, log: AppSettings['l
 
 async function bootstrap(
   { config, database, clock }: AppSettings,
-  { trail, vault, argon2id, adminApi, changes }: House,
+  { trail, vault, argon2id, adminApi, changes }: Node,
 ): Promise<Bootstrap> {
   const settings = {
     issuer: config.issuer,

@@ -25,7 +25,7 @@ import {
   type Checkpoint,
   type Segment,
 } from './checkpoint.ts';
-import { linkColumns, storedLink, type LinkRow, type StoredLink } from './links.ts';
+import { linkColumns, storedLink, type LinkRow, type StoredLink } from './link_rows.ts';
 import { monthOf } from './partitions.ts';
 import type { AuditTrail } from './trail.ts';
 

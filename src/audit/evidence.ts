@@ -14,7 +14,7 @@ import type { AuditKeys } from './audit_keys.ts';
 import { canonical } from './canonical.ts';
 import { HASH_BYTES, hashOf, type Entry, type Link } from './chain.ts';
 import { readCheckpoint, verifyCheckpoint, type Segment } from './checkpoint.ts';
-import { exactTime, linkColumns, storedLink, withoutMicroseconds, type LinkRow } from './links.ts';
+import { exactTime, linkColumns, storedLink, withoutMicroseconds, type LinkRow } from './link_rows.ts';
 
 export interface EvidenceRange {
   /** From the first checkpoint that was made at this time or later; from the first that there is. */

@@ -4,7 +4,7 @@ import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
 import type { Reader } from '../db/connection.ts';
 import type { Tables } from '../db/tables.ts';
 import { COUNTED_NAMES, type EventName } from './catalogue.ts';
-import { exactTime } from './links.ts';
+import { exactTime } from './link_rows.ts';
 
 export interface RecordedEvent {
   readonly stream: string;

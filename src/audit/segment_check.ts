@@ -1,7 +1,7 @@
 /** Checks what follows a checkpoint for one stream: its links in order, each with its entries, up to the head that was signed. */
 import { hashOf, type Entry, type Link } from './chain.ts';
 import type { Checkpoint, Segment } from './checkpoint.ts';
-import { nameOf, Tampered } from './tampered.ts';
+import { nameOf, IntegrityError } from './integrity_error.ts';
 
 export class SegmentCheck {
   readonly named: Segment;
@@ -35,9 +35,10 @@ export class SegmentCheck {
 
   link(link: Link): void {
     this.#closeLink();
-    if (!Array.isArray(link.entries)) throw new Tampered(`Link ${link.number} of stream ${this.stream} was changed.`);
+    if (!Array.isArray(link.entries))
+      throw new IntegrityError(`Link ${link.number} of stream ${this.stream} was changed.`);
     if (link.number <= this.#number)
-      throw new Tampered(`A second link ${link.number} of stream ${this.stream} was added (${link.begins_at}).`);
+      throw new IntegrityError(`A second link ${link.number} of stream ${this.stream} was added (${link.begins_at}).`);
     if (link.number > this.#number + 1) {
       this.#refuseGap(this.#number + 1, link.number - 1);
       this.#head = undefined;
@@ -79,18 +80,18 @@ export class SegmentCheck {
     else if (this.#head !== head) this.#refuseLinks();
     else if (this.#broken) {
       const { number: which, first, entries, begins_at } = this.#broken;
-      throw new Tampered(
+      throw new IntegrityError(
         `Link ${which} of stream ${stream} was changed (entries ${first} to ${first + entries.length - 1}, from ${begins_at}).${this.#also}`,
       );
     }
-    if (this.#problem) throw new Tampered(this.#problem);
+    if (this.#problem) throw new IntegrityError(this.#problem);
   }
 
   /** The links name one another, and don't lead to the head that was signed. */
   #refuseLinks(): void {
     const { stream, after, number, begins_at } = this.named;
     const which = after + 1 === number ? `Link ${number}` : `One of the links ${after + 1} to ${number}`;
-    throw new Tampered(
+    throw new IntegrityError(
       `${which} of stream ${stream} (from ${begins_at}) was changed, and what follows it was made anew: checkpoint ${this.#checkpoint.number}, made at ${this.#checkpoint.made_at}, names another head.${this.#also}`,
     );
   }
@@ -105,7 +106,7 @@ export class SegmentCheck {
     if (begins_at < this.#retainedFrom && !this.#link) return;
     const which =
       first === last ? `Link ${first} of stream ${stream} was` : `Links ${first} to ${last} of stream ${stream} were`;
-    throw new Tampered(
+    throw new IntegrityError(
       `${which} removed (from ${this.#link?.begins_at ?? begins_at} on); checkpoint ${this.#checkpoint.number} names link ${this.named.number} as the last.${this.#also}`,
     );
   }

@@ -11,7 +11,7 @@
  *
  * In each case entries and link are ONE statement, so no entry is without a link, whenever a node dies. Where a statement
  * fails the node can't know whether it was carried out: the stream is given up, and another one begun. While the database
- * is away, the entries of what known clients are given may wait in memory (held.ts). Each link carries a seal (an HMAC
+ * is away, the entries of what known clients are given may wait in memory (outage_buffer.ts). Each link carries a seal (an HMAC
  * under a key that the database doesn't have). Once a minute the heads of the streams that grew are put under a signed
  * checkpoint (checkpoints.ts), which looks at the seals first, and compares the node's own streams in the database with
  * what the node remembers of them. Exported and verified: evidence.ts, verifier.ts.
@@ -24,7 +24,7 @@ import { Backlog } from './backlog.ts';
 import { AnotherDatabase, batchParameters, insertBatch, insertBatchIn, notWritten, type Seals } from './batch_rows.ts';
 import { BATCH_LIMIT, Stream, type Batch, type Draft, type Entry, type Head } from './chain.ts';
 import type { AuditEvent, Origin } from './events.ts';
-import type { HeldEntries } from './held.ts';
+import type { OutageBuffer } from './outage_buffer.ts';
 import { RepeatedRefusals } from './repeated_refusals.ts';
 
 /** Where the same entries go as structured lines; pino's child logger fits. */
@@ -40,7 +40,7 @@ export interface Outage {
   readonly permits: boolean;
   /** Looks anew, trying to write what is held, and answers whether the database is there. */
   check(): Promise<boolean>;
-  readonly held: HeldEntries;
+  readonly held: OutageBuffer;
 }
 
 export interface TrailSettings {

@@ -8,7 +8,7 @@ import type { Entry, Link } from './chain.ts';
 import { checkpointHash, verifyCheckpoint, type Checkpoint, type Segment } from './checkpoint.ts';
 import type { EvidenceHeader } from './evidence.ts';
 import { SegmentCheck } from './segment_check.ts';
-import { nameOf, Tampered } from './tampered.ts';
+import { nameOf, IntegrityError } from './integrity_error.ts';
 
 export interface Proof {
   readonly entries: number;
@@ -32,7 +32,7 @@ const STREAM_LIFETIME_MILLISECONDS = 2 * 86_400_000;
 /** More than a person reads. */
 const SET_BACKS_SHOWN = 100;
 
-/** Throws `Tampered` for an export that does not prove itself. */
+/** Throws `IntegrityError` for an export that does not prove itself. */
 export async function verifyEvidence(
   lines: AsyncIterable<string>,
   trusted: readonly JWK[],
@@ -82,16 +82,16 @@ class Verifier {
   }
 
   end(): Proof {
-    if (!this.#header || !this.#latest) throw new Tampered('The file is empty.');
+    if (!this.#header || !this.#latest) throw new IntegrityError('The file is empty.');
     this.#closeCheckpoint();
     const { to } = this.#header;
     const last = this.#last;
     if (last?.number !== this.#latest.number && !(to !== null && last && last.made_at >= to))
-      throw new Tampered(
+      throw new IntegrityError(
         `The file ends with ${last ? `checkpoint ${last.number}` : 'no checkpoint at all'}, and checkpoint ${this.#latest.number} was the last: the end was removed.`,
       );
     if (this.#missing !== undefined)
-      throw new Tampered(
+      throw new IntegrityError(
         `There is no checkpoint ${this.#missing}: the record is another one, or was set back to before it.`,
       );
     const setBacks = this.#setBacks;
@@ -100,11 +100,11 @@ class Verifier {
 
   #begin(header: EvidenceHeader | undefined): void {
     if (header?.version !== 1 || typeof header.latest !== 'string')
-      throw new Tampered(
+      throw new IntegrityError(
         'This is no export of an audit trail: its first line is not the header that such a file begins with.',
       );
     this.#latest = verifyCheckpoint(header.latest, this.#trusted);
-    if (!this.#latest) throw new Tampered('The newest checkpoint was not signed by a key that you trust.');
+    if (!this.#latest) throw new IntegrityError('The newest checkpoint was not signed by a key that you trust.');
     this.#header = header;
   }
 
@@ -114,7 +114,7 @@ class Verifier {
     const before = this.#last;
     if (!checkpoint) {
       const place = before ? `The checkpoint after number ${before.number}` : 'The first checkpoint';
-      throw new Tampered(`${place} was changed or added: it was not signed by a key that you trust.`);
+      throw new IntegrityError(`${place} was changed or added: it was not signed by a key that you trust.`);
     }
     if (before) this.#follows(checkpoint, before);
     else this.#beginsWith(checkpoint);
@@ -133,11 +133,11 @@ class Verifier {
   #follows({ number, previous }: Checkpoint, before: CheckpointName): void {
     if (number > before.number + 1) {
       const which = number - before.number === 2 ? `${number - 1}` : `${before.number + 1} to ${number - 1}`;
-      throw new Tampered(`What stands under checkpoint ${which} was removed with it: from ${before.made_at} on.`);
+      throw new IntegrityError(`What stands under checkpoint ${which} was removed with it: from ${before.made_at} on.`);
     }
-    if (number <= before.number) throw new Tampered(`A second checkpoint ${number} was added.`);
+    if (number <= before.number) throw new IntegrityError(`A second checkpoint ${number} was added.`);
     if (previous !== before.hash)
-      throw new Tampered(`Checkpoint ${before.number} is not the one that checkpoint ${number} was made after.`);
+      throw new IntegrityError(`Checkpoint ${before.number} is not the one that checkpoint ${number} was made after.`);
   }
 
   /** A record that doesn't begin with checkpoint 1 begins where it was asked to, or where retention has cut it. */
@@ -145,7 +145,7 @@ class Verifier {
     if (number === 1 || before === null) return;
     const { from } = this.#header!;
     if (before < (from ?? '') || before < this.#retainedFrom) return;
-    throw new Tampered(
+    throw new IntegrityError(
       `The checkpoints before number ${number} were removed, with all that they covered: up to ${before}.`,
     );
   }
@@ -155,14 +155,14 @@ class Verifier {
     while (this.#segment?.stream !== stream) {
       this.#closeSegment();
       const next = this.#ahead.shift();
-      if (!next) throw new Tampered(`Link ${link.number} of stream ${stream} was added: no checkpoint names it.`);
+      if (!next) throw new IntegrityError(`Link ${link.number} of stream ${stream} was added: no checkpoint names it.`);
       this.#segment = new SegmentCheck(next, this.#checkpoint!, this.#headBefore(next), this.#retainedFrom);
     }
     this.#segment.link(link);
   }
 
   #entry(entry: Entry): void {
-    if (!this.#segment) throw new Tampered(`${nameOf(entry)} was added: no link covers it.`);
+    if (!this.#segment) throw new IntegrityError(`${nameOf(entry)} was added: no link covers it.`);
     this.#segment.entry(entry);
     this.#entries++;
     if (entry.event === 'audit.set_back' && this.#setBacks.length < SET_BACKS_SHOWN) this.#setBacks.push(entry);
@@ -172,14 +172,14 @@ class Verifier {
   #outside(entry: Entry): void {
     this.#closeCheckpoint();
     if (entry.occurred_at >= this.#latest!.chained_since)
-      throw new Tampered(`${nameOf(entry)} was added: no checkpoint covers it.`);
+      throw new IntegrityError(`${nameOf(entry)} was added: no checkpoint covers it.`);
     this.#unproven++;
   }
 
   #headBefore({ stream, after }: Segment): string | undefined {
     const known = this.#streams.get(stream);
     if (known && known.number !== after)
-      throw new Tampered(
+      throw new IntegrityError(
         `Links ${known.number + 1} to ${after} of stream ${stream} are under no checkpoint: they were removed before checkpoint ${this.#checkpoint!.number}.`,
       );
     return known?.head;
@@ -215,5 +215,5 @@ function parse(text: string): Readonly<Record<string, unknown>> {
   } catch {
     // said below
   }
-  throw new Tampered(`A line is no JSON object: ${text.slice(0, 80)}`);
+  throw new IntegrityError(`A line is no JSON object: ${text.slice(0, 80)}`);
 }

@@ -1,10 +1,10 @@
 /** The admin API as a resource of this server, and the clients that may use it. */
 import { sql } from 'kysely';
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { CannotStart } from '../base/cannot_start.ts';
 import { readClient } from '../clients/client_rows.ts';
 import { ClientMetadata, ClientMetadataShape } from '../clients/metadata/client_metadata.ts';
-import { createClient, lockClient, updateClient } from '../clients/registration.ts';
+import { createClient, lockClient, updateClient } from '../clients/client_store.ts';
 import { addSecret } from '../clients/secrets.ts';
 import { makeSecret } from '../clients/server_made_secret.ts';
 import type { Secret } from '../base/secret.ts';
@@ -25,7 +25,7 @@ export interface AdminApi {
  * Registers the admin API, and gives it the scopes that this version has. None is ever taken away here: a node of a
  * newer version may run beside this one, and clients would lose what they were given for good.
  */
-export async function ensureAdminResource(change: Change, { identifier, scopes }: AdminApi): Promise<void> {
+export async function ensureAdminResource(change: UnitOfWork, { identifier, scopes }: AdminApi): Promise<void> {
   // nodes that start together do this together: the second one finds what the first has made
   await sql`select pg_advisory_xact_lock(hashtext('gatehouse.admin_resource'))`.execute(change.tx);
   const existing = (await listResources(change.tx)).find((resource) => resource.identifier === identifier);
@@ -47,7 +47,7 @@ export interface Credentials {
 
 /** Gives a client these settings and a fresh secret, making it where there is none. */
 export async function ensureClient(
-  change: Change,
+  change: UnitOfWork,
   pepper: DataKey,
   clientId: string | undefined,
   settings: object,

@@ -6,10 +6,10 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { createAccount, findAccountByEmail, lockAccount, updateAccount } from '../accounts/account.ts';
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { SYSTEM } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
-import type { Argon2id } from '../base/argon2id.ts';
+import type { Argon2id } from '../password_hashing/argon2id.ts';
 import { CannotStart } from '../base/cannot_start.ts';
 import { base62 } from '../base/ids.ts';
 import { readClient } from '../clients/client_rows.ts';
@@ -105,7 +105,7 @@ async function create({
   const password_hash = await argon2id.hash(password);
   const bootstrap = await transact(database, async (tx): Promise<Bootstrap> => {
     if (!databaseIsOwn) await requireDevelopmentDatabase(tx);
-    const change: Change = { tx, trail, origin: SYSTEM, now };
+    const change: UnitOfWork = { tx, trail, origin: SYSTEM, now };
     const admin = await ensureClient(change, pepper, ADMIN, adminClientSettings('Gatehouse admin', adminApi));
     await ensureDemoResource(change);
     const demo = await ensureClient(change, pepper, DEMO, demoClientSettings(issuer));
@@ -159,12 +159,12 @@ async function writeBootstrap(file: string, bootstrap: Bootstrap): Promise<void>
   }
 }
 
-async function ensureDemoResource(change: Change): Promise<void> {
+async function ensureDemoResource(change: UnitOfWork): Promise<void> {
   const known = (await listResources(change.tx)).some((resource) => resource.identifier === DEMO_API.identifier);
   if (!known) await createResource(change, NewResource.parse(DEMO_API));
 }
 
-async function ensureDemoAccount(change: Change, password_hash: string): Promise<void> {
+async function ensureDemoAccount(change: UnitOfWork, password_hash: string): Promise<void> {
   const known = await findAccountByEmail(change.tx, DEMO_EMAIL);
   if (known) await updateAccount(change, await lockAccount(change.tx, known.accountId), { password_hash });
   else await createAccount(change, { email: DEMO_EMAIL, email_verified: true, name: 'Demo Person', password_hash });

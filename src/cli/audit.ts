@@ -7,23 +7,23 @@ import { pipeline } from 'node:stream/promises';
 import { calculateJwkThumbprint, type JWK } from 'jose';
 import { SYSTEM } from '../audit/events.ts';
 import { exportEvidence } from '../audit/evidence.ts';
-import { Tampered } from '../audit/tampered.ts';
+import { IntegrityError } from '../audit/integrity_error.ts';
 import { verifyEvidence, type Proof } from '../audit/verifier.ts';
 import { keepPartitions } from '../audit/upkeep.ts';
 import { CannotStart } from '../base/cannot_start.ts';
 import { asOwner } from '../db/roles.ts';
-import { inHouse } from './house.ts';
+import { withContext } from './command_context.ts';
 
 /** The public keys, as a JWK set: what an auditor keeps in a place of their own. */
 export async function printAuditKeys(): Promise<void> {
-  const keys = await inHouse(({ auditKeys }) => Promise.resolve(auditKeys.publicJwks));
+  const keys = await withContext(({ auditKeys }) => Promise.resolve(auditKeys.publicJwks));
   process.stdout.write(`${JSON.stringify({ keys }, undefined, 2)}\n`);
 }
 
 /** Writes the evidence of a range to standard output, under a checkpoint that covers all that was written before. */
 export async function exportAudit({ from, to }: { from?: string; to?: string }): Promise<void> {
   const range = { from: timeOf('--from', from), to: timeOf('--to', to) };
-  await inHouse(async ({ config, database, trail, auditKeys, checkpoints }) => {
+  await withContext(async ({ config, database, trail, auditKeys, checkpoints }) => {
     const details = { from: from ?? null, to: to ?? null, evidence: true };
     await trail.record(SYSTEM, { event: 'audit.exported', outcome: 'success', details });
     await checkpoints.make();
@@ -34,7 +34,7 @@ export async function exportAudit({ from, to }: { from?: string; to?: string }):
 
 /** Makes the months to come and drops those that are old enough: for servers that don't have the tables' owner. */
 export async function keepAuditMonths(): Promise<void> {
-  await inHouse(({ config, database, trail }) =>
+  await withContext(({ config, database, trail }) =>
     asOwner(config.ownerDatabaseUrl, database, (owner) =>
       keepPartitions(owner, trail, new Date(), config.auditRetentionDays),
     ),
@@ -52,7 +52,7 @@ export async function verifyAudit(file: string, { key, contains }: { key: string
     const proof = await Promise.race([verifyEvidence(lines, trusted, contains), failed]);
     process.stdout.write(describe(proof));
   } catch (error) {
-    if (!(error instanceof Tampered))
+    if (!(error instanceof IntegrityError))
       throw new CannotStart(`${file} can't be read: ${(error as Error).message}.`, { cause: error });
     process.stdout.write(`Not proven. ${error.message}\n`);
     process.exitCode = 1;

@@ -2,13 +2,13 @@ import { readFile } from 'node:fs/promises';
 import { ADMIN_SCOPES, adminResourceIdentifier } from '../admin/admin.ts';
 import { SYSTEM } from '../audit/events.ts';
 import { adminClientSettings, ensureAdminResource, ensureClient } from '../bootstrap/admin_access.ts';
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { CannotStart } from '../base/cannot_start.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
 import { ClientMetadata } from '../clients/metadata/client_metadata.ts';
-import { createClient } from '../clients/registration.ts';
+import { createClient } from '../clients/client_store.ts';
 import { transact } from '../db/transaction.ts';
-import { inHouse } from './house.ts';
+import { withContext } from './command_context.ts';
 
 const KEYS_DEMANDED =
   'GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION is set, so a secret would get in nowhere: give --jwks <file>, the public keys that the client signs with.';
@@ -16,7 +16,7 @@ const KEYS_DEMANDED =
 /** The first way into the admin API in production; the secret is printed once and stored nowhere. */
 export async function createAdminClient({ name, jwks: file }: { name: string; jwks?: string }): Promise<void> {
   const keys = file === undefined ? undefined : await readPublicKeys(file);
-  const credentials = await inHouse(async ({ config, database, vault, trail }) => {
+  const credentials = await withContext(async ({ config, database, vault, trail }) => {
     if (config.clientDemands.strongAuthentication && !keys) throw new CannotStart(KEYS_DEMANDED);
     const now = new Date();
     const adminApi = { identifier: adminResourceIdentifier(config.issuer), scopes: ADMIN_SCOPES };
@@ -54,7 +54,7 @@ async function readPublicKeys(file: string): Promise<readonly unknown[]> {
 
 /** Proves itself with private_key_jwt. */
 async function withKeys(
-  change: Change,
+  change: UnitOfWork,
   issuer: string,
   { secret_rotation_days: _, ...settings }: Record<string, unknown>,
   keys: readonly unknown[],

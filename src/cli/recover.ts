@@ -1,7 +1,7 @@
 import { CannotStart } from '../base/cannot_start.ts';
 import { KeyRotation } from '../keys/rotation.ts';
 import { recover } from '../maintenance/recovery.ts';
-import { inHouse } from './house.ts';
+import { withContext } from './command_context.ts';
 
 interface Options {
   readonly reason: string;
@@ -15,7 +15,7 @@ const REASON_CHARACTERS = 200;
 export async function recoverInstallation({ reason, keepLogins = false, rotateKeys = false }: Options): Promise<void> {
   if (reason.trim() === '' || reason.length > REASON_CHARACTERS)
     throw new CannotStart(`--reason must have 1 to ${REASON_CHARACTERS} characters: it goes into the audit trail.`);
-  const { clients, grants, sessions, initialAccessTokens, keys } = await inHouse(
+  const { clients, grants, sessions, initialAccessTokens, keys } = await withContext(
     async ({ config, database, vault, trail, checkpoints }) => {
       const { jwksMaxAgeSeconds, keyRotationDays: rotationDays, rsaBits } = config;
       const rotation = new KeyRotation({ database, vault, trail, jwksMaxAgeSeconds, rotationDays, rsaBits });

@@ -1,9 +1,9 @@
 import { SYSTEM } from '../audit/events.ts';
-import { inHouse } from './house.ts';
+import { withContext } from './command_context.ts';
 
 /** Re-wraps every data key. Servers that know both keys go on reading meanwhile; see docs/operating.md for the order. */
 export async function rewrapMasterKey(): Promise<void> {
-  const rewrapped = await inHouse(async ({ vault, trail }) => {
+  const rewrapped = await withContext(async ({ vault, trail }) => {
     const count = await vault.rewrap();
     if (count > 0) {
       await trail.record(SYSTEM, { event: 'master_key.changed', outcome: 'success', details: { rewrapped: count } });

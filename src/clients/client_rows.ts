@@ -1,7 +1,7 @@
 /** Reads clients: one query for any number of them, with all that belongs to them. */
 import { CompiledQuery, sql, type RawBuilder } from 'kysely';
 import { jsonArrayFrom, jsonObjectFrom } from 'kysely/helpers/postgres';
-import { SharedLists } from '../base/shared_lists.ts';
+import { InternedLists } from '../base/interning.ts';
 import type { Reader } from '../db/connection.ts';
 import type { ClientWithSecrets, Registration, StoredSecret } from './client.ts';
 import { together } from './metadata/access.ts';
@@ -148,7 +148,7 @@ function isOverdue(now: Date): RawBuilder<boolean> {
 }
 
 /** A node keeps thousands of clients, which differ in little. */
-const SHARED = new SharedLists();
+const SHARED = new InternedLists();
 
 function toClient(row: Row): ClientWithSecrets {
   const registration = toRegistration(row);

@@ -5,7 +5,7 @@
  */
 import { createHmac, createSecretKey, randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import type { Argon2id } from '../base/argon2id.ts';
+import type { Argon2id } from '../password_hashing/argon2id.ts';
 import { equalInConstantTime } from '../base/secret.ts';
 import type { Vault } from '../vault/vault.ts';
 import { isLive, type ClientWithSecrets, type StoredSecret } from './client.ts';

@@ -3,8 +3,8 @@ import { addSeconds } from '../base/clock.ts';
 import { randomId } from '../base/ids.ts';
 import { conflict, notFound } from '../base/refusal.ts';
 import type { Secret } from '../base/secret.ts';
-import type { Change } from '../audit/change.ts';
-import { recordChange } from '../changes/change_log.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
+import { recordChange } from '../invalidation/log.ts';
 import { sendIn } from '../db/pipeline.ts';
 import type { DataKey } from '../vault/vault.ts';
 import { isLive, type ClientWithSecrets, type StoredSecret } from './client.ts';
@@ -34,7 +34,7 @@ export interface IssuedSecret {
 
 /** Adds a secret to a locked client and gives the ones before it their end. */
 export async function addSecret(
-  change: Change,
+  change: UnitOfWork,
   client: Pick<ClientWithSecrets, 'clientId' | 'metadata' | 'secrets'>,
   secret: NewSecret,
 ): Promise<IssuedSecret> {
@@ -90,7 +90,7 @@ export async function addSecret(
 
 /** Ends one secret of a locked client at once. One that has ended already stays as it was. */
 export async function endSecret(
-  { tx, trail, origin, now }: Change,
+  { tx, trail, origin, now }: UnitOfWork,
   client: ClientWithSecrets,
   secretId: string,
 ): Promise<void> {

@@ -1,6 +1,6 @@
 /** Secrets that are handed over as files, as Docker and Kubernetes do: each secret setting has a twin `<NAME>_FILE`. */
 import { closeSync, openSync, readSync } from 'node:fs';
-import type { Complaint, Given } from './demands.ts';
+import type { Complaint, Given } from './cross_checks.ts';
 
 /** Marks a setting as a secret (`.meta(SECRET)`); its twin and the trimming of a line end follow from that. */
 export const SECRET = { secret: true } as const;

@@ -4,7 +4,7 @@
  * `GATEHOUSE_ADMIN_PORT`. The operator wrote none of them, so they are no settings.
  */
 import { isIP } from 'node:net';
-import type { Given } from './demands.ts';
+import type { Given } from './cross_checks.ts';
 
 const ADDRESS_AND_PORT = /^(tcp|udp|sctp):\/\/.+:\d+$/;
 const NUMBER = /^\d+$/;

@@ -12,12 +12,12 @@ import { FaultLog } from '../base/fault_log.ts';
 import type { Logger } from '../log.ts';
 import { checkedAddresses, isSpecialAddress, type RefusesAddress, type Resolve } from './addresses.ts';
 import { destinationOf, type Destination, type Rules } from './destination.ts';
-import { exchange, type Outgoing, type Reply } from './exchange.ts';
+import { sendRequest, type Outgoing, type Reply } from './http_request.ts';
 import { EgressFailed } from './failure.ts';
-import { Gate } from './gate.ts';
+import { ConcurrencyLimit } from './concurrency.ts';
 import { LIMITS, type Limits } from './limits.ts';
-import { Memory, type Answer } from './memory.ts';
-import { Places } from './places.ts';
+import { ResponseCache, type CachedAnswer } from './response_cache.ts';
+import { CircuitBreakers } from './circuit_breakers.ts';
 
 export interface EgressSettings {
   /** Origins that the operator lets through wherever they are, over plain http too where the origin says so. */
@@ -50,7 +50,7 @@ export class Egress {
   readonly #rules: Rules;
   readonly #limits: Limits;
   readonly #lanes: Readonly<Record<'vetted' | 'strangers', Lane>>;
-  readonly #places: Places;
+  readonly #places: CircuitBreakers;
   readonly #faults: FaultLog;
 
   constructor(settings: EgressSettings) {
@@ -58,7 +58,7 @@ export class Egress {
     this.#rules = { allow: settings.allow, ports: settings.ports ?? [443] };
     this.#limits = { ...LIMITS, ...settings.limits };
     this.#lanes = { vetted: openLane(this.#limits), strangers: openLane(this.#limits) };
-    this.#places = new Places(this.#limits);
+    this.#places = new CircuitBreakers(this.#limits);
     this.#faults = new FaultLog(settings.log, {
       begins: 'egress.failed',
       goesOn: 'egress.still_fails',
@@ -67,7 +67,7 @@ export class Egress {
   }
 
   /** Fetches a JSON document, or reuses what it fetched; throws `EgressFailed`. Nothing but a 200 is an answer. */
-  async get(url: string, { fetchedSince, ...cause }: GetOptions = {}): Promise<Answer> {
+  async get(url: string, { fetchedSince, ...cause }: GetOptions = {}): Promise<CachedAnswer> {
     const now = this.#settings.clock();
     const { memory, underWay } = this.#laneOf(cause);
     const known = memory.recall(url, now, fetchedSince);
@@ -81,7 +81,7 @@ export class Egress {
   }
 
   /** What `get` brought last, however long ago; for those who would rather have that than a failure. */
-  last(url: string, cause: Cause = {}): Answer | undefined {
+  last(url: string, cause: Cause = {}): CachedAnswer | undefined {
     return this.#laneOf(cause).memory.last(url);
   }
 
@@ -91,7 +91,7 @@ export class Egress {
   }
 
   /** How many of the places that were asked lately answer, rest, or are being tried again. */
-  get places(): Places['states'] {
+  get places(): CircuitBreakers['states'] {
     return this.#places.states;
   }
 
@@ -99,7 +99,7 @@ export class Egress {
     return this.#lanes[vetted ? 'vetted' : 'strangers'];
   }
 
-  async #fetch(url: string, now: Date, cause: Cause): Promise<Answer> {
+  async #fetch(url: string, now: Date, cause: Cause): Promise<CachedAnswer> {
     const { memory } = this.#laneOf(cause);
     try {
       const reply = await this.#send(url, { method: 'GET', headers: { accept: 'application/json' } }, cause);
@@ -156,7 +156,7 @@ export class Egress {
       // what is left would not be enough for a fair try
       if (performance.now() - began > this.#limits.totalMilliseconds / 2) throw busy();
       const addresses = await unlessAborted(checkedAddresses(destination, resolve, refusesAddress), signal);
-      const reply = await exchange(destination, addresses, outgoing, { limits: this.#limits, ca, signal });
+      const reply = await sendRequest(destination, addresses, outgoing, { limits: this.#limits, ca, signal });
       const { status } = reply;
       if (outgoing.method === 'GET' && status !== 200)
         throw new EgressFailed({ reason: 'status_refused', host, status });
@@ -180,20 +180,20 @@ export class Egress {
 }
 
 interface Lane {
-  readonly gate: Gate;
-  readonly memory: Memory;
-  readonly underWay: Map<string, Promise<Answer>>;
+  readonly gate: ConcurrencyLimit;
+  readonly memory: ResponseCache;
+  readonly underWay: Map<string, Promise<CachedAnswer>>;
 }
 
 function openLane(limits: Limits): Lane {
-  return { gate: new Gate(limits), memory: new Memory(limits), underWay: new Map() };
+  return { gate: new ConcurrencyLimit(limits), memory: new ResponseCache(limits), underWay: new Map() };
 }
 
 function laneName({ vetted = false }: Cause): string {
   return vetted ? 'vetted' : 'strangers';
 }
 
-/** What works or fails as one: a path of a host (see places.ts). */
+/** What works or fails as one: a path of a host (see circuit_breakers.ts). */
 function placeOf(url: string): string {
   const parsed = URL.parse(url);
   return parsed ? `${parsed.origin}${parsed.pathname}` : '';

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import { CannotStart } from '../base/cannot_start.ts';
-import { answerToParseError, brokenRequestAnswer, headersTooLarge, requestTooSlow } from './broken_request.ts';
+import { answerToParseError, brokenRequestAnswer, headersTooLarge, requestTooSlow } from './malformed_request.ts';
 import { ClosingResponse, endAfter, endWithAnswer } from './lingering_close.ts';
 import { ConnectionLimit } from './connection_limit.ts';
 import { hasOneValidHost, refuseHost } from './host_header.ts';

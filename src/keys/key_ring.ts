@@ -1,7 +1,7 @@
 /** The signing keys in force on this node: loaded once, swapped whole when the change log says that they changed. */
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import type { JWK } from 'jose';
-import { NewestRead } from '../base/newest_read.ts';
+import { LatestWins } from '../base/latest_wins.ts';
 import type { Database } from '../db/connection.ts';
 import type { Vault } from '../vault/vault.ts';
 import { Signer } from './signer.ts';
@@ -10,7 +10,7 @@ import { loadSigningKeys, type SigningKey } from './signing_key.ts';
 export class KeyRing {
   readonly #database: Database;
   readonly #vault: Vault;
-  readonly #newest = new NewestRead();
+  readonly #newest = new LatestWins();
   readonly #onSwap: (() => void)[] = [];
   #keys: readonly SigningKey[] = [];
   #public = new Map<string, { readonly key: KeyObject; readonly alg: string }>();

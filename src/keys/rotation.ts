@@ -7,10 +7,10 @@ import { sql } from 'kysely';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
 import { conflict, Refused } from '../base/refusal.ts';
 import { ALWAYS_SIGNING_ALGS, type SigningAlg } from '../base/signing_algs.ts';
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { SYSTEM, type Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
-import { recordChange } from '../changes/change_log.ts';
+import { recordChange } from '../invalidation/log.ts';
 import type { Database, Tx } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 import type { Vault } from '../vault/vault.ts';
@@ -75,7 +75,7 @@ export class KeyRotation {
    * Puts new keys in force together with what they are for. They sign at once: who verifies has no copy of our JWKS
    * that could be expected to hold them, and asks again for a `kid` that it doesn't know.
    */
-  async addIn({ tx, trail, origin, now }: Change, keys: readonly NewKeys[]): Promise<void> {
+  async addIn({ tx, trail, origin, now }: UnitOfWork, keys: readonly NewKeys[]): Promise<void> {
     if (keys.length === 0) return;
     await lock(tx);
     for (const { alg, current, next } of keys) {
@@ -102,7 +102,7 @@ export class KeyRotation {
   }
 
   /** The same as part of the caller's transaction; `material` takes a while to make and was made before it. */
-  async rotateIn({ tx, origin, now }: Change, request: RotationRequest, material: KeyMaterial): Promise<Rotated> {
+  async rotateIn({ tx, origin, now }: UnitOfWork, request: RotationRequest, material: KeyMaterial): Promise<Rotated> {
     await lock(tx);
     const keys = await this.#pair(tx, request.alg);
     if (!request.emergency) this.#refuseUnknownToVerifiers(keys, now);

@@ -12,10 +12,10 @@ import { LRUCache } from 'lru-cache';
 import type { RateLimiterPostgres } from 'rate-limiter-flexible';
 import type pg from 'pg';
 import { countAttempt, createCounter, keyFor, type Counted } from './failed_attempts.ts';
-import { networkOf } from './network.ts';
-import type { Others } from './shared.ts';
+import { networkOf } from './rate_limit_key.ts';
+import type { WorkerSync } from './worker_sync.ts';
 import { TokenBuckets } from './token_buckets.ts';
-import type { Refusal } from './traffic.ts';
+import type { RateLimitRefusal } from './rate_limiter.ts';
 
 /** In how many minutes a client, and a network, may fail as often as the two together may in each of them. */
 const MINUTES = 10;
@@ -29,12 +29,12 @@ export class FailedAuthentications {
   readonly #perNetwork: RateLimiterPostgres;
   readonly #written: TokenBuckets;
   /** Whom this node knows to be past a limit, until that runs out. */
-  readonly #refused = new LRUCache<string, Refusal>({ max: REFUSED_AT_MOST });
+  readonly #refused = new LRUCache<string, RateLimitRefusal>({ max: REFUSED_AT_MOST });
   #counted = 0;
   #refusedCount = 0;
 
   /** `others`: processes of this node that count with it. */
-  constructor(pool: pg.Pool, failuresPerMinute: number, others?: Others) {
+  constructor(pool: pg.Pool, failuresPerMinute: number, others?: WorkerSync) {
     this.#written = new TokenBuckets('failures', WRITTEN_BY_A_NODE, others);
     const overMinutes = { points: failuresPerMinute * MINUTES, duration: 60 * MINUTES };
     this.#perClientAndNetwork = createCounter(pool, 'client_network_failures', {
@@ -59,7 +59,7 @@ export class FailedAuthentications {
    * `clientId` is the name that was given, whether there is such a client or not: nobody is to learn that from a limit.
    * What a failure would be answered, as far as this node knows without asking; nothing is counted.
    */
-  refuses(clientId: string | undefined, address: string): Refusal | undefined {
+  refuses(clientId: string | undefined, address: string): RateLimitRefusal | undefined {
     if (this.#refused.size === 0) return undefined;
     for (const [, key] of this.#countedFor(clientId, networkOf(address))) {
       const refusal = this.#refused.get(key);
@@ -71,7 +71,7 @@ export class FailedAuthentications {
   }
 
   /** Counts a failure; answers with what it is refused with where that makes too many. */
-  async count(clientId: string | undefined, address: string): Promise<Refusal | undefined> {
+  async count(clientId: string | undefined, address: string): Promise<RateLimitRefusal | undefined> {
     const refusal = this.refuses(clientId, address) ?? (await this.#count(clientId, address));
     if (refusal) this.#refusedCount++;
     else this.#counted++;
@@ -83,14 +83,14 @@ export class FailedAuthentications {
     this.#refusedCount++;
   }
 
-  async #count(clientId: string | undefined, address: string): Promise<Refusal | undefined> {
+  async #count(clientId: string | undefined, address: string): Promise<RateLimitRefusal | undefined> {
     const taken = this.#written.take('', performance.now());
     if (!taken.admitted) return { status: 429, retryAfterSeconds: taken.retryAfterSeconds, first: taken.first };
     for (const counted of this.#countedFor(clientId, networkOf(address))) {
       const admission = await countAttempt([counted]);
       if (admission.admitted) continue;
       const { retryAfterSeconds, first, quota } = admission;
-      const refusal: Refusal = { status: 429, retryAfterSeconds, first, quota };
+      const refusal: RateLimitRefusal = { status: 429, retryAfterSeconds, first, quota };
       this.#refused.set(counted[1], refusal, { ttl: retryAfterSeconds * 1000 });
       return refusal;
     }

@@ -9,7 +9,7 @@
 import { type Attempted, AttemptLimiter, type AttemptLimiterSettings, type Counted } from './attempt_limiter.ts';
 import type { Limit } from './attempt_counters.ts';
 import { KnownLogins } from './known_logins.ts';
-import { networkOf } from './network.ts';
+import { networkOf } from './rate_limit_key.ts';
 
 /** A person mistypes a few times; a program guesses for ever. */
 const PER_ACCOUNT_AND_PLACE: readonly Limit[] = [

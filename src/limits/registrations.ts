@@ -5,7 +5,7 @@
 import type { RateLimiterPostgres } from 'rate-limiter-flexible';
 import type pg from 'pg';
 import { countAttempt, createCounter, keyFor, type Admission, type Limit } from './failed_attempts.ts';
-import { networkOf, siteOf } from './network.ts';
+import { networkOf, siteOf } from './rate_limit_key.ts';
 
 const REGISTRATIONS: Limit = { points: 100, duration: 600 };
 const MANAGEMENT: Limit = { points: 300, duration: 600 };

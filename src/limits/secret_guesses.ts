@@ -6,7 +6,7 @@
 import { RateLimiterMemory, RateLimiterRes, type RateLimiterPostgres } from 'rate-limiter-flexible';
 import type pg from 'pg';
 import { createCounter, keyFor } from './failed_attempts.ts';
-import { networkOf } from './network.ts';
+import { networkOf } from './rate_limit_key.ts';
 
 const PER_CLIENT_AND_NETWORK = { points: 30, duration: 60 };
 const PER_CLIENT = { points: 120, duration: 60 };

@@ -1,12 +1,12 @@
 /**
  * Token buckets, one for each key, in this process's memory: what a node allows is not what all nodes together allow.
- * The processes of one node tell one another what was taken (shared.ts).
+ * The processes of one node tell one another what was taken (worker_sync.ts).
  * A bucket fills at a steady rate and holds a burst. Buckets that nobody has taken from lately are full, and full ones
  * need not be remembered: the least recently used are forgotten.
  */
 import { LRUCache } from 'lru-cache';
 import type { Quota } from '../base/quota.ts';
-import type { Others } from './shared.ts';
+import type { WorkerSync } from './worker_sync.ts';
 
 export interface BucketSettings {
   /** How many requests a bucket gains in a second. */
@@ -52,11 +52,11 @@ export class TokenBuckets {
   readonly #settings: BucketSettings;
   readonly #buckets = new LRUCache<string, Bucket>({ max: BUCKETS_AT_MOST });
 
-  readonly #others: Others | undefined;
+  readonly #others: WorkerSync | undefined;
   readonly #untoldAtMost: number;
 
   /** `name` is the limit's, for those who are told of it. */
-  constructor(name: string, settings: BucketSettings, others?: Others) {
+  constructor(name: string, settings: BucketSettings, others?: WorkerSync) {
     const { perSecond, burst } = settings;
     this.#settings = settings;
     this.#others = others;

@@ -8,7 +8,7 @@
  */
 import type { Limit } from './attempt_counters.ts';
 import { AttemptLimiter, type Attempted, type AttemptLimiterSettings } from './attempt_limiter.ts';
-import { networkOf } from './network.ts';
+import { networkOf } from './rate_limit_key.ts';
 
 const PER_SESSION: Limit = { name: 'user_code_session', wrong: 10, seconds: 600 };
 const PER_ACCOUNT: Limit = { name: 'user_code_account', wrong: 20, seconds: 600 };

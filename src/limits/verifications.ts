@@ -2,7 +2,7 @@
  * How many requests may be under way at once whose signature is verified with a client's keys: for one client from one
  * network, so that a stranger who names a client takes nothing from its people elsewhere, and for one network in all.
  */
-import { networkOf } from './network.ts';
+import { networkOf } from './rate_limit_key.ts';
 
 /** Many times what a gateway of one client has under way; a verification takes less than a millisecond. */
 const OF_CLIENT_AND_NETWORK_AT_MOST = 200;

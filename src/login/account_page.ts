@@ -3,15 +3,15 @@ import type { Context } from 'koa';
 import { z } from 'zod';
 import { listConsents, mergeScopes, withdrawConsent } from '../accounts/consents.ts';
 import { endAllSessions, endSession, listGrants, listSessions } from '../accounts/sessions.ts';
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { transact } from '../db/transaction.ts';
 import { requestOf } from '../http/request_context.ts';
 import { approvalPath } from './approval_page.ts';
 import type { AccountPage, NoticePage } from './pages.ts';
 import { describePermissions } from './permissions.ts';
-import { findApplication, originOf, type LoginRoom } from './room.ts';
-import { findVisitor, formToken, readOwnForm, type Visitor } from './visitor.ts';
-import { describeMoment } from './wording.ts';
+import { findApplication, originOf, type LoginContext } from './dependencies.ts';
+import { findSessionUser, formToken, readOwnForm, type SessionUser } from './session_user.ts';
+import { describeMoment } from './messages.ts';
 
 /** Ids come back from our own forms; what does not look like one is not worth a query. */
 const id = z.string().regex(/^[\x21-\x7e]{1,2048}$/);
@@ -25,8 +25,8 @@ const DONE: ReadonlyMap<string, string> = new Map([
   ['application', 'The access has been taken back. The application’s tokens no longer work.'],
 ]);
 
-export async function showAccount(room: LoginRoom, ctx: Context): Promise<void> {
-  const visitor = await findVisitor(room, ctx);
+export async function showAccount(room: LoginContext, ctx: Context): Promise<void> {
+  const visitor = await findSessionUser(room, ctx);
   if (!visitor) return room.views.show(ctx, 200, nobody(room, DONE.get(String(ctx.query.done))));
   const { account, session } = visitor;
   room.views.show(ctx, 200, {
@@ -45,25 +45,25 @@ export async function showAccount(room: LoginRoom, ctx: Context): Promise<void> 
   });
 }
 
-export async function endOwnSession(room: LoginRoom, ctx: Context): Promise<void> {
+export async function endOwnSession(room: LoginContext, ctx: Context): Promise<void> {
   const { form, accountId } = await readOwnForm(room, ctx, EndSessionForm);
   await change(room, ctx, accountId, (own) => endSession(own, accountId, form.session_id));
   backToAccount(room, ctx, 'session');
 }
 
-export async function endAllOwnSessions(room: LoginRoom, ctx: Context): Promise<void> {
+export async function endAllOwnSessions(room: LoginContext, ctx: Context): Promise<void> {
   const { accountId } = await readOwnForm(room, ctx, EndAllSessionsForm);
   await change(room, ctx, accountId, (own) => endAllSessions(own, accountId));
   backToAccount(room, ctx, 'all-sessions');
 }
 
-export async function takeBackConsent(room: LoginRoom, ctx: Context): Promise<void> {
+export async function takeBackConsent(room: LoginContext, ctx: Context): Promise<void> {
   const { form, accountId } = await readOwnForm(room, ctx, TakeBackForm);
   await change(room, ctx, accountId, (own) => withdrawConsent(own, accountId, form.client_id));
   backToAccount(room, ctx, 'application');
 }
 
-async function approvalsOf(room: LoginRoom, accountId: string, now: Date): Promise<AccountPage['approvals']> {
+async function approvalsOf(room: LoginContext, accountId: string, now: Date): Promise<AccountPage['approvals']> {
   const waiting = await room.approvals.waiting(accountId, now);
   return Promise.all(
     waiting.map(async ({ id: request, clientId, bindingMessage, expiresAt }) => ({
@@ -75,7 +75,11 @@ async function approvalsOf(room: LoginRoom, accountId: string, now: Date): Promi
   );
 }
 
-async function sessionsOf(room: LoginRoom, { account, session }: Visitor, now: Date): Promise<AccountPage['sessions']> {
+async function sessionsOf(
+  room: LoginContext,
+  { account, session }: SessionUser,
+  now: Date,
+): Promise<AccountPage['sessions']> {
   const lasting = { now, absoluteSeconds: room.sessionAbsoluteTtlSeconds };
   const sessions = await listSessions(room.database, account.accountId, lasting);
   return Promise.all(
@@ -90,7 +94,7 @@ async function sessionsOf(room: LoginRoom, { account, session }: Visitor, now: D
 }
 
 /** Everyone who has access: by a consent that is remembered, or by a grant that lasts as long as its session. */
-async function applicationsOf(room: LoginRoom, accountId: string, now: Date): Promise<AccountPage['applications']> {
+async function applicationsOf(room: LoginContext, accountId: string, now: Date): Promise<AccountPage['applications']> {
   const consents = await listConsents(room.database, accountId);
   const grants = await listGrants(room.database, accountId, now);
   const clientIds = new Set([...consents, ...grants].map(({ clientId }) => clientId));
@@ -111,7 +115,7 @@ async function applicationsOf(room: LoginRoom, accountId: string, now: Date): Pr
   );
 }
 
-async function nameOf(room: LoginRoom, clientId: string): Promise<string> {
+async function nameOf(room: LoginContext, clientId: string): Promise<string> {
   return (await findApplication(room, clientId))?.name ?? clientId;
 }
 
@@ -120,28 +124,28 @@ function earliest(times: readonly (Date | undefined)[]): Date {
 }
 
 function change(
-  room: LoginRoom,
+  room: LoginContext,
   ctx: Context,
   accountId: string,
-  work: (change: Change) => Promise<unknown>,
+  work: (change: UnitOfWork) => Promise<unknown>,
 ): Promise<unknown> {
   const { database, trail } = room;
   return transact(database, (tx) => work({ tx, trail, origin: originOf(ctx, accountId), now: requestOf(ctx).now }));
 }
 
-function backToAccount(room: LoginRoom, ctx: Context, done: 'session' | 'all-sessions' | 'application'): void {
+function backToAccount(room: LoginContext, ctx: Context, done: 'session' | 'all-sessions' | 'application'): void {
   ctx.status = 303;
   ctx.redirect(`${room.views.path('/account')}?done=${done}`);
 }
 
-export async function logInToAccount(room: LoginRoom, ctx: Context): Promise<void> {
+export async function logInToAccount(room: LoginContext, ctx: Context): Promise<void> {
   const page = room.views.path('/account');
-  if (!(await findVisitor(room, ctx))) return room.logIn(ctx, page, await room.provider().Session.get(ctx));
+  if (!(await findSessionUser(room, ctx))) return room.logIn(ctx, page, await room.provider().Session.get(ctx));
   ctx.status = 303;
   ctx.redirect(page);
 }
 
-function nobody({ views }: LoginRoom, done: string | undefined): NoticePage {
+function nobody({ views }: LoginContext, done: string | undefined): NoticePage {
   return {
     page: 'notice',
     heading: 'You are not logged in',

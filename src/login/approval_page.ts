@@ -11,23 +11,23 @@ import { requestOf } from '../http/request_context.ts';
 import { addScopes } from './consent_step.ts';
 import type { NoticePage } from './pages.ts';
 import { describePermissions } from './permissions.ts';
-import { findApplication, originOf, type LoginRoom } from './room.ts';
-import { findVisitor, formToken, readFormFrom, type Visitor } from './visitor.ts';
-import { describeAccess, describeMoment } from './wording.ts';
+import { findApplication, originOf, type LoginContext } from './dependencies.ts';
+import { findSessionUser, formToken, readFormFrom, type SessionUser } from './session_user.ts';
+import { describeAccess, describeMoment } from './messages.ts';
 
 const DecisionForm = z.object({ form_token: z.string(), decision: z.enum(['approve', 'deny', 'confirm']) });
 
 /** What a name looks like; for anything else nobody has to log in. */
 const NAME = /^[\w-]{43}$/;
 
-export function approvalPath({ views }: LoginRoom, id: string): string {
+export function approvalPath({ views }: LoginContext, id: string): string {
   return views.path(`/approve/${id}`);
 }
 
 /** After a decision the same address says what became of it. */
-export async function showApproval(room: LoginRoom, ctx: Context, id: string): Promise<void> {
+export async function showApproval(room: LoginContext, ctx: Context, id: string): Promise<void> {
   if (!NAME.test(id)) throw noSuchRequest();
-  const visitor = await findVisitor(room, ctx);
+  const visitor = await findSessionUser(room, ctx);
   if (!visitor) return room.logIn(ctx, approvalPath(room, id), await room.provider().Session.get(ctx));
   const approval = await findApproval(room, ctx, visitor, id);
   const application = await findApplication(room, approval.clientId);
@@ -52,9 +52,9 @@ export async function showApproval(room: LoginRoom, ctx: Context, id: string): P
   });
 }
 
-export async function decideApproval(room: LoginRoom, ctx: Context, id: string): Promise<void> {
+export async function decideApproval(room: LoginContext, ctx: Context, id: string): Promise<void> {
   if (!NAME.test(id)) throw noSuchRequest();
-  const visitor = await findVisitor(room, ctx);
+  const visitor = await findSessionUser(room, ctx);
   if (!visitor) return room.logIn(ctx, approvalPath(room, id), await room.provider().Session.get(ctx));
   const approval = await findApproval(room, ctx, visitor, id);
   const { decision } = await readFormFrom(ctx, DecisionForm, tokenFor(visitor, approval));
@@ -68,7 +68,7 @@ export async function decideApproval(room: LoginRoom, ctx: Context, id: string):
 }
 
 /** A grant of its own, with what the page showed. Where the request was decided meanwhile, nothing is left of it. */
-async function approve(room: LoginRoom, ctx: Context, { session }: Visitor, approval: Approval): Promise<void> {
+async function approve(room: LoginContext, ctx: Context, { session }: SessionUser, approval: Approval): Promise<void> {
   const { Grant } = room.provider();
   const grant = new Grant({ accountId: approval.accountId, clientId: approval.clientId });
   addScopes(grant, approval.scopes);
@@ -84,7 +84,7 @@ async function approve(room: LoginRoom, ctx: Context, { session }: Visitor, appr
   });
 }
 
-async function deny(room: LoginRoom, ctx: Context, approval: Approval): Promise<void> {
+async function deny(room: LoginContext, ctx: Context, approval: Approval): Promise<void> {
   await room.changeTogether(ctx, originOf(ctx, approval.accountId), async (changes) => {
     changes.add(async (change) => {
       await room.approvals.deny(change, approval);
@@ -94,7 +94,7 @@ async function deny(room: LoginRoom, ctx: Context, approval: Approval): Promise<
 
 class DecidedMeanwhile extends Error {}
 
-async function findApproval(room: LoginRoom, ctx: Context, { account }: Visitor, id: string): Promise<Approval> {
+async function findApproval(room: LoginContext, ctx: Context, { account }: SessionUser, id: string): Promise<Approval> {
   const approval = await room.approvals.find(account.accountId, id, requestOf(ctx).now);
   if (!approval) throw noSuchRequest();
   return approval;
@@ -112,12 +112,12 @@ function asGone(error: unknown): never {
   throw error instanceof errors.InvalidGrant ? noSuchRequest() : error;
 }
 
-function loggedInSince({ session }: Visitor, { loginSince }: Approval): boolean {
+function loggedInSince({ session }: SessionUser, { loginSince }: Approval): boolean {
   return (session.loginTs ?? 0) >= loginSince;
 }
 
 /** What is approved is what was on the page, whatever the application has been given or lost meanwhile. */
-function tokenFor({ session }: Visitor, { id, scopes }: Approval): string {
+function tokenFor({ session }: SessionUser, { id, scopes }: Approval): string {
   return formToken(session, `the page for the request ${id} ${JSON.stringify(scopes)}`);
 }
 

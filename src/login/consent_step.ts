@@ -9,8 +9,8 @@ import { readForm } from '../http/form_body.ts';
 import { refuseRequest, resumeWith, stepPath, type Step } from './interaction.ts';
 import type { Detail } from './pages.ts';
 import { describePermissions } from './permissions.ts';
-import { originOf, type LoginRoom } from './room.ts';
-import { describeAccess, describeDestination } from './wording.ts';
+import { originOf, type LoginContext } from './dependencies.ts';
+import { describeAccess, describeDestination } from './messages.ts';
 
 const ConsentForm = z.object({ decision: z.enum(['allow', 'deny']), remember: z.literal('on').optional() });
 
@@ -21,7 +21,7 @@ const Missing = z.object({
   missingResourceScopes: z.record(z.string(), z.array(z.string())).default({}),
 });
 
-export async function showConsent(room: LoginRoom, ctx: Context, step: Step): Promise<void> {
+export async function showConsent(room: LoginContext, ctx: Context, step: Step): Promise<void> {
   const { interaction, application } = step;
   const account = await findAccount(room.database, accountOf(step));
   const before = await allowedBefore(room, step);
@@ -38,14 +38,14 @@ export async function showConsent(room: LoginRoom, ctx: Context, step: Step): Pr
   });
 }
 
-async function accessOf(room: LoginRoom, step: Step, scopes: ConsentedScopes): Promise<string | undefined> {
+async function accessOf(room: LoginContext, step: Step, scopes: ConsentedScopes): Promise<string | undefined> {
   const { resource } = step.interaction.params;
   const resources = [...Object.keys(scopes.resources), ...[resource].flat().filter((one) => typeof one === 'string')];
   const lifetime = await room.accessLifetimeOf(clientOf(step), { openid: scopes.openid, resources });
   return lifetime && describeAccess(lifetime);
 }
 
-export async function decideConsent(room: LoginRoom, ctx: Context, step: Step): Promise<void> {
+export async function decideConsent(room: LoginContext, ctx: Context, step: Step): Promise<void> {
   const form = ConsentForm.safeParse(await readForm(ctx));
   if (!form.success) throw invalid('/decision', 'Choose Allow or Deny.');
   const { decision, remember } = form.data;
@@ -59,7 +59,7 @@ export async function decideConsent(room: LoginRoom, ctx: Context, step: Step): 
 }
 
 /** The grant, the consent and the record of it are on disk together, or none of them is. */
-function allow(room: LoginRoom, ctx: Context, step: Step, remembered: boolean): Promise<void> {
+function allow(room: LoginContext, ctx: Context, step: Step, remembered: boolean): Promise<void> {
   const accountId = accountOf(step);
   const clientId = clientOf(step);
   const asked = askedFor(step);
@@ -78,7 +78,7 @@ function allow(room: LoginRoom, ctx: Context, step: Step, remembered: boolean): 
 }
 
 /** Adds what was allowed to the grant that the application has, or begins one. */
-async function extendGrant(room: LoginRoom, step: Step, asked: ConsentedScopes): Promise<string> {
+async function extendGrant(room: LoginContext, step: Step, asked: ConsentedScopes): Promise<string> {
   const { Grant } = room.provider();
   const grant = (await findGrant(room, step)) ?? new Grant({ accountId: accountOf(step), clientId: clientOf(step) });
   addScopes(grant, asked);
@@ -92,7 +92,7 @@ export function addScopes(grant: OidcGrant, { openid, claims, resources }: Conse
 }
 
 /** Where nothing is missing (`prompt=consent`, native applications) the page says what will be used again. */
-async function allowedBefore(room: LoginRoom, step: Step): Promise<ConsentedScopes> {
+async function allowedBefore(room: LoginContext, step: Step): Promise<ConsentedScopes> {
   const grant = await findGrant(room, step);
   const { scope } = step.interaction.params;
   const requested = new Set(typeof scope === 'string' ? scope.split(' ') : []);
@@ -107,7 +107,7 @@ async function allowedBefore(room: LoginRoom, step: Step): Promise<ConsentedScop
   };
 }
 
-async function findGrant(room: LoginRoom, step: Step) {
+async function findGrant(room: LoginContext, step: Step) {
   const { grantId } = step.interaction;
   const grant = grantId === undefined ? undefined : await room.provider().Grant.find(grantId);
   return grant?.accountId === accountOf(step) && grant.clientId === clientOf(step) ? grant : undefined;
@@ -123,7 +123,7 @@ function askedFor({ interaction }: Step): ConsentedScopes {
 }
 
 /** Fixed when the interaction began, like all of the request: what is shown is what will be granted. */
-function detailsOf(room: LoginRoom, { interaction }: Step): readonly Detail[] {
+function detailsOf(room: LoginContext, { interaction }: Step): readonly Detail[] {
   const { authorization_details: details, resource } = interaction.params;
   const resources = [resource].flat().filter((one) => typeof one === 'string');
   return typeof details === 'string' ? room.describeDetails(details, resources) : [];

@@ -6,8 +6,8 @@ import type { KoaContextWithOIDC } from 'oidc-provider';
 import type { Views } from '../http/views.ts';
 import type { NoticePage, Page } from './pages.ts';
 import { describePermissions } from './permissions.ts';
-import type { LoginRoom, ScopeRequest } from './room.ts';
-import { describeAccess, describeWait } from './wording.ts';
+import type { LoginContext, ScopeRequest } from './dependencies.ts';
+import { describeAccess, describeWait } from './messages.ts';
 
 export interface DevicePages {
   enterCode(ctx: KoaContextWithOIDC, form: DeviceForm, problem: CodeProblem | undefined): void;
@@ -30,7 +30,7 @@ type CodeProblem =
 
 export function createDevicePages(
   views: Views<Page>,
-  { describeScopes, accessLifetimeOf }: Pick<LoginRoom, 'describeScopes' | 'accessLifetimeOf'>,
+  { describeScopes, accessLifetimeOf }: Pick<LoginContext, 'describeScopes' | 'accessLifetimeOf'>,
 ): DevicePages {
   return {
     enterCode: (ctx, { action, xsrf, code }, problem) => {

@@ -4,7 +4,7 @@ import { createRemoteJWKSet, jwtVerify } from 'jose';
 import type { Context } from 'koa';
 import { z } from 'zod';
 import { equalInConstantTime, sha256 } from '../base/secret.ts';
-import type { DemoClient, LoginRoom } from './room.ts';
+import type { DemoClient, LoginContext } from './dependencies.ts';
 import type { LoginResultPage, NoticePage } from './pages.ts';
 
 const START_PATH = '/try-login';
@@ -17,7 +17,7 @@ type Begun = z.output<typeof Begun>;
 const SECONDS = 600;
 const TOKEN_MILLISECONDS = 10_000;
 
-export function showFrontPage({ views, issuer, demo, showsAdminApi }: LoginRoom, ctx: Context): void {
+export function showFrontPage({ views, issuer, demo, showsAdminApi }: LoginContext, ctx: Context): void {
   views.show(ctx, 200, {
     page: 'front',
     accountLink: views.path('/account'),
@@ -29,7 +29,7 @@ export function showFrontPage({ views, issuer, demo, showsAdminApi }: LoginRoom,
 }
 
 /** Sends the browser to log in, as an application does. Not found where there is no demo client. */
-export async function tryLogin(room: LoginRoom, ctx: Context): Promise<void> {
+export async function tryLogin(room: LoginContext, ctx: Context): Promise<void> {
   const client = await room.demo?.();
   if (!client) return;
   const random = (): string => randomBytes(32).toString('base64url');
@@ -55,7 +55,7 @@ export async function tryLogin(room: LoginRoom, ctx: Context): Promise<void> {
 }
 
 /** Redeems the code and shows what came back. */
-export async function showLoginResult(room: LoginRoom, ctx: Context): Promise<void> {
+export async function showLoginResult(room: LoginContext, ctx: Context): Promise<void> {
   const client = await room.demo?.();
   if (!client) return;
   const begun = readCookie(room, ctx);
@@ -80,7 +80,7 @@ interface TokenAnswer {
 }
 
 async function redeem(
-  { issuer }: LoginRoom,
+  { issuer }: LoginContext,
   { client_id: id, client_secret: secret }: DemoClient,
   code: string,
   verifier: string,
@@ -107,7 +107,7 @@ async function redeem(
 }
 
 async function resultOf(
-  room: LoginRoom,
+  room: LoginContext,
   client: DemoClient,
   { id_token: idToken = '', scope = '', expires_in: seconds = 0 }: TokenAnswer,
   nonce: string,
@@ -133,7 +133,7 @@ async function resultOf(
 }
 
 function failed(
-  { views }: LoginRoom,
+  { views }: LoginContext,
   sentence: string,
   error: { readonly code?: unknown; readonly description?: unknown } = {},
 ): NoticePage {
@@ -149,16 +149,16 @@ function failed(
   };
 }
 
-function cookieName({ issuer }: LoginRoom): string {
+function cookieName({ issuer }: LoginContext): string {
   return issuer.startsWith('https:') ? '__Secure-gatehouse_try_login' : 'gatehouse_try_login';
 }
 
-function cookieOptions({ views, issuer }: LoginRoom) {
+function cookieOptions({ views, issuer }: LoginContext) {
   const path = views.path(START_PATH);
   return { httpOnly: true, sameSite: 'lax', secure: issuer.startsWith('https:'), signed: true, path } as const;
 }
 
-function readCookie(room: LoginRoom, ctx: Context): Begun | undefined {
+function readCookie(room: LoginContext, ctx: Context): Begun | undefined {
   const text = ctx.cookies.get(cookieName(room), { signed: true });
   if (text === undefined) return undefined;
   try {

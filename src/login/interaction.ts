@@ -3,7 +3,7 @@ import type { Context } from 'koa';
 import { errors, type InteractionResults, type Provider } from 'oidc-provider';
 import type { AuditEvent, Origin } from '../audit/events.ts';
 import type { Application } from './pages.ts';
-import { findApplication, type LoginRoom, type PageChanges } from './room.ts';
+import { findApplication, type LoginContext, type PageChanges } from './dependencies.ts';
 
 export type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>;
 
@@ -17,7 +17,7 @@ export interface Step {
 const OWN_PAGES: Application = { name: 'your account' };
 
 /** The step that this browser's cookie is for. Refuses an address that was opened in another browser, or too late. */
-export async function openStep(room: LoginRoom, ctx: Context, uid: string): Promise<Step> {
+export async function openStep(room: LoginContext, ctx: Context, uid: string): Promise<Step> {
   const interaction = await room.provider().interactionDetails(ctx.req, ctx.res);
   if (interaction.uid !== uid) throw new errors.SessionNotFound('the cookie is for another interaction');
   if (isOwnPages(interaction)) return { interaction, clientId: undefined, application: OWN_PAGES };
@@ -33,7 +33,7 @@ export function isOwnPages({ prompt }: Interaction): boolean {
 }
 
 /** Where a step is found, and where its forms go. */
-export function stepPath({ views }: LoginRoom, uid: string, action?: 'login' | 'consent' | 'cancel'): string {
+export function stepPath({ views }: LoginContext, uid: string, action?: 'login' | 'consent' | 'cancel'): string {
   return views.path(`/interaction/${uid}${action ? `/${action}` : ''}`);
 }
 
@@ -42,7 +42,7 @@ export function stepPath({ views }: LoginRoom, uid: string, action?: 'login' | '
  * records is committed together with it. 303: a form's fields must not travel on.
  */
 export async function resumeWith(
-  room: LoginRoom,
+  room: LoginContext,
   ctx: Context,
   origin: Origin,
   decide: (changes: PageChanges) => Promise<InteractionResults>,
@@ -59,7 +59,7 @@ export async function resumeWith(
 }
 
 /** The person does not want to: the application is told (RFC 6749 §4.1.2.1). `event` says what they did not want. */
-export function refuseRequest(room: LoginRoom, ctx: Context, origin: Origin, event?: AuditEvent): Promise<void> {
+export function refuseRequest(room: LoginContext, ctx: Context, origin: Origin, event?: AuditEvent): Promise<void> {
   return resumeWith(room, ctx, origin, async (changes) => {
     if (event) changes.record(event);
     return { error: 'access_denied', error_description: 'the end-user denied the request' };

@@ -5,19 +5,19 @@
 import { randomBytes } from 'node:crypto';
 import type { Context } from 'koa';
 import { KNOWN_LOGIN_SECONDS } from '../limits/known_logins.ts';
-import type { LoginRoom } from './room.ts';
+import type { LoginContext } from './dependencies.ts';
 
 /** 32 random bytes, base64url. */
 const VALUE = /^[\w-]{43}$/;
 
 /** `undefined` for a browser without the cookie, or with anything else in its place. */
-export function knownBrowser({ issuer }: LoginRoom, ctx: Context): string | undefined {
+export function knownBrowser({ issuer }: LoginContext, ctx: Context): string | undefined {
   const value = ctx.cookies.get(nameUnder(issuer), { signed: false });
   return value !== undefined && VALUE.test(value) ? value : undefined;
 }
 
 /** Sends the cookie, the one that the browser has or a new one, and answers what is in it. */
-export function rememberBrowser(room: LoginRoom, ctx: Context): string {
+export function rememberBrowser(room: LoginContext, ctx: Context): string {
   const value = knownBrowser(room, ctx) ?? randomBytes(32).toString('base64url');
   ctx.cookies.set(nameUnder(room.issuer), value, {
     path: room.views.path('/interaction'),

@@ -13,20 +13,20 @@ import { showFrontPage, showLoginResult, tryLogin } from './front_page.ts';
 import { openStep, refuseRequest, stepPath, type Step } from './interaction.ts';
 import { showLogin, submitLogin } from './login_step.ts';
 import type { Page } from './pages.ts';
-import { originOf, type LoginDependencies, type LoginRoom } from './room.ts';
+import { originOf, type LoginDependencies, type LoginContext } from './dependencies.ts';
 import { demandSameOrigin } from './same_origin.ts';
-import { catchTrouble } from './trouble.ts';
+import { showErrors } from './error_page.ts';
 
-type Handler = (room: LoginRoom, ctx: Context, step: Step) => Promise<void>;
+type Handler = (room: LoginContext, ctx: Context, step: Step) => Promise<void>;
 
 /** What can be asked of a person, by the name that oidc-provider gives it. */
 const STEPS: Readonly<Record<string, Handler>> = { login: showLogin, consent: showConsent };
 
 /** Serves /, /interaction, /account, /approve, /try-login and /assets, paths as they are below the issuer's; the rest is left to what comes next. */
 export function createLogin(dependencies: LoginDependencies): Middleware {
-  const room: LoginRoom = { ...dependencies, views: new Views<Page>(dependencies.issuer) };
+  const room: LoginContext = { ...dependencies, views: new Views<Page>(dependencies.issuer) };
   const router = new Router();
-  router.use(catchTrouble(room));
+  router.use(showErrors(room));
   router.use(async (ctx, next) => {
     if (ctx.method === 'POST') demandSameOrigin(ctx, room.issuer);
     await next();
@@ -59,19 +59,19 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
   return router.routes() as Middleware;
 }
 
-function onStep(room: LoginRoom, handler: Handler) {
+function onStep(room: LoginContext, handler: Handler) {
   return async (ctx: Context & { params: Record<string, string> }): Promise<void> => {
     await handler(room, ctx, await openStep(room, ctx, String(ctx.params.uid)));
   };
 }
 
-async function showStep(room: LoginRoom, ctx: Context, step: Step): Promise<void> {
+async function showStep(room: LoginContext, ctx: Context, step: Step): Promise<void> {
   const show = STEPS[step.interaction.prompt.name];
   if (!show) throw new Error(`There is no page for the prompt '${step.interaction.prompt.name}'.`);
   await show(room, ctx, step);
 }
 
-function cancel(room: LoginRoom, ctx: Context): Promise<void> {
+function cancel(room: LoginContext, ctx: Context): Promise<void> {
   return refuseRequest(room, ctx, originOf(ctx));
 }
 

@@ -11,8 +11,8 @@ import { readForm } from '../http/form_body.ts';
 import { requestOf } from '../http/request_context.ts';
 import { isOwnPages, resumeWith, stepPath, type Step } from './interaction.ts';
 import { knownBrowser, rememberBrowser } from './known_browser.ts';
-import { originOf, type LoginRoom } from './room.ts';
-import { demandsOtherAccount, describeLoginDemand, describeWait } from './wording.ts';
+import { originOf, type LoginContext } from './dependencies.ts';
+import { demandsOtherAccount, describeLoginDemand, describeWait } from './messages.ts';
 
 const EMAIL_LIMIT = 254;
 
@@ -35,13 +35,13 @@ interface Shown {
   readonly problem?: string;
 }
 
-export async function showLogin(room: LoginRoom, ctx: Context, step: Step): Promise<void> {
+export async function showLogin(room: LoginContext, ctx: Context, step: Step): Promise<void> {
   const another = ctx.query.account === 'another' || demandsOtherAccount(step.interaction.prompt.reasons);
   const email = another ? hintedEmail(step) : ((await currentEmail(room, step)) ?? hintedEmail(step));
   await show(room, ctx, step, 200, { email, remember: false });
 }
 
-export async function submitLogin(room: LoginRoom, ctx: Context, step: Step): Promise<void> {
+export async function submitLogin(room: LoginContext, ctx: Context, step: Step): Promise<void> {
   const fields = await readForm(ctx);
   const form = LoginForm.safeParse(fields);
   const remember = fields.remember === 'on';
@@ -74,7 +74,7 @@ export async function submitLogin(room: LoginRoom, ctx: Context, step: Step): Pr
 }
 
 async function refuse(
-  room: LoginRoom,
+  room: LoginContext,
   ctx: Context,
   step: Step,
   typed: Shown,
@@ -88,7 +88,7 @@ async function refuse(
 }
 
 /** The login and the record of it are on disk together, or neither is. */
-function finish(room: LoginRoom, ctx: Context, step: Step, account: Account, remember: boolean): Promise<void> {
+function finish(room: LoginContext, ctx: Context, step: Step, account: Account, remember: boolean): Promise<void> {
   const { accountId } = account;
   const { clientId } = step;
   const amr = ['pwd']; // RFC 8176
@@ -101,7 +101,7 @@ function finish(room: LoginRoom, ctx: Context, step: Step, account: Account, rem
 }
 
 async function refuseForNow(
-  room: LoginRoom,
+  room: LoginContext,
   ctx: Context,
   step: Step,
   typed: Shown,
@@ -120,7 +120,7 @@ async function refuseForNow(
   await show(room, ctx, step, 429, { ...typed, problem });
 }
 
-async function show(room: LoginRoom, ctx: Context, step: Step, status: number, shown: Shown): Promise<void> {
+async function show(room: LoginContext, ctx: Context, step: Step, status: number, shown: Shown): Promise<void> {
   const { uid, session, prompt } = step.interaction;
   const confirms = shown.email !== '' && shown.email === (await currentEmail(room, step));
   room.views.show(ctx, status, {
@@ -135,7 +135,7 @@ async function show(room: LoginRoom, ctx: Context, step: Step, status: number, s
 }
 
 /** Who is logged in already and only has to confirm it (`prompt=login`, `max_age`). */
-async function currentEmail(room: LoginRoom, { interaction }: Step): Promise<string | undefined> {
+async function currentEmail(room: LoginContext, { interaction }: Step): Promise<string | undefined> {
   if (!interaction.session) return undefined;
   return (await findAccount(room.database, interaction.session.accountId))?.email;
 }

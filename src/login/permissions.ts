@@ -1,11 +1,11 @@
 /** What an application asks for or has, in words. Whatever nobody has words for is shown by its name: nothing stays unseen. */
 import type { ConsentedScopes } from '../accounts/consents.ts';
 import type { Permissions } from './pages.ts';
-import type { LoginRoom } from './room.ts';
-import { describeClaim } from './wording.ts';
+import type { LoginContext } from './dependencies.ts';
+import { describeClaim } from './messages.ts';
 
 export function describePermissions(
-  { describeScopes }: Pick<LoginRoom, 'describeScopes'>,
+  { describeScopes }: Pick<LoginContext, 'describeScopes'>,
   scopes: ConsentedScopes,
 ): Permissions[] {
   const { openid, claims, resources } = scopes;

@@ -6,9 +6,9 @@ import { allowScript } from '../http/page_headers.ts';
 import { Views } from '../http/views.ts';
 import { createDevicePages, type DevicePages } from './device_pages.ts';
 import type { FormPostPage, NoticePage, Page, RedirectPage } from './pages.ts';
-import type { LoginDependencies } from './room.ts';
-import { EXPIRED } from './trouble.ts';
-import { describeDestination } from './wording.ts';
+import type { LoginDependencies } from './dependencies.ts';
+import { EXPIRED } from './error_page.ts';
+import { describeDestination } from './messages.ts';
 
 /** Page sources as oidc-provider's configuration takes them. */
 export interface ProviderPages extends DevicePages {

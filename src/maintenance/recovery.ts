@@ -7,7 +7,7 @@
 import { sql, type RawBuilder } from 'kysely';
 import { SYSTEM } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
-import { recordChanges, type Topic } from '../changes/change_log.ts';
+import { recordChanges, type Topic } from '../invalidation/log.ts';
 import type { Database, Tx } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 import type { KeyRotation } from '../keys/rotation.ts';

@@ -1,8 +1,8 @@
 /** What came of one attempt, from the receiver's answer or from why there was none. */
 import { EgressFailed } from '../egress/failure.ts';
-import type { Reply } from '../egress/exchange.ts';
-import type { Outcome } from './claims.ts';
-import { waitSeconds, type Kind } from './kind.ts';
+import type { Reply } from '../egress/http_request.ts';
+import type { Outcome } from './message_rows.ts';
+import { waitSeconds, type MessageType } from './message_type.ts';
 
 /** Reasons for which no attempt was made, so that none is counted, and when the next one is due. */
 const NOT_ASKED: Readonly<Partial<Record<string, number>>> = {
@@ -13,7 +13,7 @@ const NOT_ASKED: Readonly<Partial<Record<string, number>>> = {
 };
 
 export async function outcomeOf(
-  kind: Kind,
+  kind: MessageType,
   attempts: number,
   answer: Promise<Pick<Reply, 'status'>>,
 ): Promise<Outcome> {
@@ -33,7 +33,7 @@ export async function outcomeOf(
 }
 
 /** Until the attempts of its kind are used up. */
-export function tryAgain({ retries }: Kind, attempts: number, reason: string): Outcome {
+export function tryAgain({ retries }: MessageType, attempts: number, reason: string): Outcome {
   if (attempts >= retries.attemptsAtMost) return { result: 'failed', reason };
   return { result: 'postponed', reason, waitSeconds: waitSeconds(attempts, retries, Math.random()), uncounted: false };
 }

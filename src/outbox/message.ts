@@ -1,12 +1,12 @@
 /** What waits to be sent: written in the transaction of what causes it, so that there is one exactly if that happened. */
 import { randomId } from '../base/ids.ts';
 import type { Secret } from '../base/secret.ts';
-import { recordChange } from '../changes/change_log.ts';
+import { recordChange } from '../invalidation/log.ts';
 import { json, type Tx } from '../db/connection.ts';
 import type { Vault } from '../vault/vault.ts';
 
 export interface NewMessage {
-  /** Which `Kind` (see kind.ts) builds its request. */
+  /** Which `Kind` (see message_type.ts) builds its request. */
   readonly kind: string;
   /** Whom it is for. */
   readonly clientId: string;

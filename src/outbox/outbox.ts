@@ -16,9 +16,9 @@ import type { Database } from '../db/connection.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { Logger } from '../log.ts';
 import type { Vault } from '../vault/vault.ts';
-import { claim, countMessages, openMessage, settle, type Claimed, type Counts, type Outcome } from './claims.ts';
+import { claim, countMessages, openMessage, settle, type Claimed, type Counts, type Outcome } from './message_rows.ts';
 import { outcomeOf, tryAgain } from './delivery.ts';
-import type { Kind } from './kind.ts';
+import type { MessageType } from './message_type.ts';
 
 export interface OutboxSettings {
   readonly database: Database;
@@ -42,7 +42,7 @@ type Reported = Outcome & { readonly kind: string; readonly client_id: string; r
 
 export class Outbox {
   readonly #settings: OutboxSettings;
-  readonly #kinds = new Map<string, Kind>();
+  readonly #kinds = new Map<string, MessageType>();
   readonly #underWay = new Map<string, Promise<void>>();
   #againUnderWay = 0;
   #selfRegisteredUnderWay = 0;
@@ -63,7 +63,7 @@ export class Outbox {
   }
 
   /** From now on this node sends messages of this kind; those of other kinds it leaves to nodes that know them. */
-  serve(kind: Kind): void {
+  serve(kind: MessageType): void {
     this.#kinds.set(kind.name, kind);
   }
 
@@ -182,7 +182,7 @@ export class Outbox {
     log[about.result === 'delivered' ? 'info' : 'debug'](about, `outbox.${about.result}`);
   }
 
-  async #attempt(kind: Kind, claimed: Claimed): Promise<Outcome> {
+  async #attempt(kind: MessageType, claimed: Claimed): Promise<Outcome> {
     const { vault, egress, clock } = this.#settings;
     const now = clock();
     if (now >= claimed.expiresAt) return { result: 'failed', reason: 'expired' };

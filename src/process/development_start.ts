@@ -1,7 +1,7 @@
 /** Refuses to start as a development server where others may rely on what it would change. */
 import { CannotStart } from '../base/cannot_start.ts';
 import type { Config } from '../config.ts';
-import { isLoopback } from '../config/kinds_of_values.ts';
+import { isLoopback } from '../config/value_types.ts';
 
 /**
  * A development server makes an admin client, a demo client and a demo account, and replaces their secrets. Without

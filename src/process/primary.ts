@@ -1,17 +1,17 @@
 /**
  * The first process of a node that has several. It opens the database, starts the workers, answers probes for all of
- * them, and sees that they live and end. It is on no request's way: see workers.ts for how connections find a worker.
+ * them, and sees that they live and end. It is on no request's way: see worker_pool.ts for how connections find a worker.
  */
 import type { Interruption } from '../base/interruption.ts';
 import type { Config } from '../config.ts';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
 import { management, readyTogether, type Readiness } from '../http/management.ts';
 import { countLogLines, Metrics } from '../http/metrics.ts';
-import { MetricsTogether } from '../http/metrics_together.ts';
+import { WorkerMetrics } from '../http/worker_metrics.ts';
 import { createNodeLog } from '../log.ts';
 import { noteServiceLinks } from './service_link_notice.ts';
-import { listenForManagement, sayStarted, stopOnSignal, version } from './standing_by.ts';
-import { Workers } from './workers.ts';
+import { listenForManagement, sayStarted, stopOnSignal, version } from './lifecycle.ts';
+import { WorkerPool } from './worker_pool.ts';
 
 /** What a drain takes beside the pauses that are configured: writing what waits, closing connections. */
 const ENDING_MILLISECONDS = 10_000;
@@ -20,9 +20,9 @@ const PROBE_PATIENCE_MILLISECONDS = 2_000;
 export async function leadWorkers(config: Config, interruption: Interruption): Promise<void> {
   const { log, linesDropped, print } = createNodeLog(config);
   noteServiceLinks(config, log);
-  const together = new MetricsTogether();
+  const together = new WorkerMetrics();
   // they load their code while the database is looked at
-  const workers = new Workers({
+  const workers = new WorkerPool({
     count: config.workers,
     bootstrap: !config.production,
     log,
@@ -76,7 +76,7 @@ export async function leadWorkers(config: Config, interruption: Interruption): P
  * Ready when somebody serves and everybody who serves is ready: a worker that is being replaced gets no connections and
  * needs no readiness, and one that serves what is too old must be found out however many others are well.
  */
-async function readinessOfAll(workers: Workers, count: number, draining: boolean): Promise<Readiness> {
+async function readinessOfAll(workers: WorkerPool, count: number, draining: boolean): Promise<Readiness> {
   const none: Readiness = { ready: false, checks: { worker: 'does not answer' } };
   const all = await Promise.all(
     workers.serving.map(({ line }) => line.ask('readiness', null, PROBE_PATIENCE_MILLISECONDS).catch(() => none)),
@@ -92,7 +92,7 @@ async function readinessOfAll(workers: Workers, count: number, draining: boolean
   };
 }
 
-function metricsOfAll(workers: Workers, together: MetricsTogether, linesDropped: () => number) {
+function metricsOfAll(workers: WorkerPool, together: WorkerMetrics, linesDropped: () => number) {
   const own = new Metrics({ ofProcess: false });
   own.gauge('gatehouse_workers', 'Processes of this node that answer requests.', () => workers.serving.length);
   own.counter(

@@ -12,7 +12,7 @@ export async function run(interruption: Interruption): Promise<void> {
     // each loads what its part needs and no more: the primary of ten workers is a small process
     if (cluster.isWorker) (await import('./worker.ts')).workForPrimary(config);
     else if (config.workers > 1) await (await import('./primary.ts')).leadWorkers(config, interruption);
-    else await (await import('./alone.ts')).serveAlone(config, interruption);
+    else await (await import('./single_process.ts')).serveInOneProcess(config, interruption);
   } catch (error) {
     // the process exits as soon as what has begun is undone
     if (interruption.interrupted) return;

@@ -1,25 +1,25 @@
 /** One of the processes that share the work of a node. It does what the primary says; signals are the primary's. */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Siblings } from '../app/siblings.ts';
+import type { SiblingWorkers } from '../app/sibling_workers.ts';
 import type { Config } from '../config.ts';
 import { connectDatabase, type OpenDatabase } from '../db/open.ts';
 import { asCannotStart } from '../db/start_failure.ts';
 import { createNodeLog, type Logger } from '../log.ts';
-import { startAnswering, type Answering } from './answering.ts';
-import { Line, type Begin, type Begun } from './line.ts';
-import { shareOfWorker } from './shares.ts';
+import { startListening, type Listeners } from './listeners.ts';
+import { IpcChannel, type Begin, type Begun } from './ipc.ts';
+import { configOfWorker } from './worker_config.ts';
 
 interface Work {
   readonly log: Logger;
   readonly opened: OpenDatabase;
-  readonly answering: Answering;
+  readonly answering: Listeners;
 }
 
 /** How long to wait for the others to read the change log: what they don't hear now they read half a second later. */
 const CATCH_UP_PATIENCE_MILLISECONDS = 1_000;
 
 export function workForPrimary(config: Config): void {
-  const line = new Line(process);
+  const line = new IpcChannel(process);
   const siblings = siblingsBehind(line, config.workers);
   let work: Work | undefined;
   line.onAsked('begin', async (begin): Promise<Begun> => {
@@ -38,9 +38,13 @@ export function workForPrimary(config: Config): void {
   line.onTold('drain', () => void end(config, work));
 }
 
-async function startWork(config: Config, { worker, databaseUrl, bootstrap }: Begin, siblings: Siblings): Promise<Work> {
+async function startWork(
+  config: Config,
+  { worker, databaseUrl, bootstrap }: Begin,
+  siblings: SiblingWorkers,
+): Promise<Work> {
   const { log, linesDropped } = createNodeLog(config, worker);
-  const share = shareOfWorker(config);
+  const share = configOfWorker(config);
   const opened = connectDatabase(databaseUrl, {
     maxConnections: share.databaseMaxConnections,
     patienceMilliseconds: share.databasePatienceMilliseconds,
@@ -49,7 +53,7 @@ async function startWork(config: Config, { worker, databaseUrl, bootstrap }: Beg
   return {
     log,
     opened,
-    answering: await startAnswering({ config: share, log, linesDropped, opened, bootstrap, siblings }),
+    answering: await startListening({ config: share, log, linesDropped, opened, bootstrap, siblings }),
   };
 }
 
@@ -75,7 +79,7 @@ async function end({ shutdownDelaySeconds, shutdownGraceSeconds }: Config, work:
 }
 
 /** Everybody else, as one sees them through the primary. */
-function siblingsBehind(line: Line, workers: number): (first: boolean) => Siblings {
+function siblingsBehind(line: IpcChannel, workers: number): (first: boolean) => SiblingWorkers {
   const listeners = new Map<string, (key: string, count: number) => void>();
   line.onTold('taken', ({ limit, key, count }) => listeners.get(limit)?.(key, count));
   const catchUp = oneAfterAnother(async () => {

@@ -1,8 +1,8 @@
 /** The client information response (RFC 7591, 3.2.1; RFC 7592, 3). */
 import { epochSeconds } from '../base/clock.ts';
 import { isLive, type ClientWithSecrets } from '../clients/client.ts';
-import { ownView } from './own_metadata.ts';
-import type { Registered } from './registered_clients.ts';
+import { allowedView } from './allowed_metadata.ts';
+import type { Registered } from './self_registered_clients.ts';
 
 export const REGISTRATION_PATH = '/register';
 
@@ -21,7 +21,7 @@ export function clientInformation(client: ClientWithSecrets, { issuer, now }: As
     client_id: clientId,
     client_id_issued_at: epochSeconds(createdAt),
     ...(live.length > 0 && { client_secret_expires_at: expiries.includes(0) ? 0 : Math.max(...expiries) }),
-    ...ownView(metadata),
+    ...allowedView(metadata),
     scope: [...new Set(scopes.filter(Boolean))].join(' '),
     ...(registration?.softwareStatement && { software_statement: registration.softwareStatement }),
     registration_client_uri: `${issuer}${REGISTRATION_PATH}/${clientId}`,

@@ -4,13 +4,13 @@
  * from one network takes the place of itself, and of nothing else.
  */
 import { sql } from 'kysely';
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { SYSTEM } from '../audit/events.ts';
 import { readClient } from '../clients/client_rows.ts';
-import { deleteClient } from '../clients/registration.ts';
+import { deleteClient } from '../clients/client_store.ts';
 import type { Tx } from '../db/connection.ts';
 import { sendIn } from '../db/pipeline.ts';
-import { networkOf, siteOf } from '../limits/network.ts';
+import { networkOf, siteOf } from '../limits/rate_limit_key.ts';
 import type { RegistrationPolicy } from './policy.ts';
 import { RegistrationRefused } from './refusal.ts';
 
@@ -43,7 +43,7 @@ const SITES_LOOKED_AT = 5;
  * nodes can't both add the last one. Throws `RegistrationRefused` where no client may be removed.
  */
 export async function makeRoom(
-  change: Change,
+  change: UnitOfWork,
   policy: RegistrationPolicy,
   source: Source,
   { unused_site: site }: Whence,
@@ -83,7 +83,7 @@ interface Asked {
 }
 
 /** The oldest of the network with most of them, in the site with most of them. Answers how many went. */
-async function removeUnused(change: Change, { policy, source, site, most }: Asked): Promise<number> {
+async function removeUnused(change: UnitOfWork, { policy, source, site, most }: Asked): Promise<number> {
   const { rows } = await sql<{ client_id: string }>`
     with sites as (
       select unused_site, count(*) as held, min(created_at) as since from client_registrations
@@ -111,7 +111,7 @@ async function removeUnused(change: Change, { policy, source, site, most }: Aske
  * The node does this by itself, in whichever request.
  */
 export async function removeNeverUsed(
-  { origin, ...change }: Change,
+  { origin, ...change }: UnitOfWork,
   clientId: string,
   reason: 'room_needed' | 'never_used',
 ): Promise<boolean> {
@@ -133,6 +133,6 @@ export async function removeNeverUsed(
 }
 
 /** An admin has changed the client: it stays until an admin, or the policy's `unused_client_ttl_seconds`, ends it. */
-export async function keepRegistration({ tx }: Pick<Change, 'tx'>, clientId: string): Promise<void> {
+export async function keepRegistration({ tx }: Pick<UnitOfWork, 'tx'>, clientId: string): Promise<void> {
   await sendIn(tx, tx.updateTable('client_registrations').set(KEPT).where('client_id', '=', clientId));
 }

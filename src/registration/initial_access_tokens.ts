@@ -3,7 +3,7 @@ import { addSeconds } from '../base/clock.ts';
 import { randomId } from '../base/ids.ts';
 import { invalid, notFound } from '../base/refusal.ts';
 import { sha256, type Secret } from '../base/secret.ts';
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Reader, Tx } from '../db/connection.ts';
 import { findPolicy } from './policies.ts';
 
@@ -29,7 +29,7 @@ export interface InitialAccessToken {
 const COLUMNS = ['token_id', 'policy', 'note', 'uses', 'uses_left', 'created_at', 'expires_at', 'revoked_at'] as const;
 
 export async function createInitialAccessToken(
-  { tx, trail, origin, now }: Change,
+  { tx, trail, origin, now }: UnitOfWork,
   value: Secret,
   { policy, uses, expiresInSeconds, note }: NewInitialAccessToken,
 ): Promise<InitialAccessToken> {
@@ -58,7 +58,7 @@ export async function createInitialAccessToken(
 }
 
 /** Ends a token at once. One that has ended already stays as it was. */
-export async function revokeInitialAccessToken({ tx, trail, origin, now }: Change, tokenId: string): Promise<void> {
+export async function revokeInitialAccessToken({ tx, trail, origin, now }: UnitOfWork, tokenId: string): Promise<void> {
   const row = await tx
     .updateTable('initial_access_tokens')
     .set({ revoked_at: now })

@@ -1,7 +1,7 @@
 /** Client id metadata documents (draft-ietf-oauth-client-id-metadata-document): what such a URL and its document must be. Pure. */
 import type { ClientMetadata } from '../clients/metadata/client_metadata.ts';
 import { parseJson } from '../http/json_text.ts';
-import { underPolicy, type Given } from './own_metadata.ts';
+import { underPolicy, type Given } from './allowed_metadata.ts';
 import { isAmong, isForDocuments, type RegistrationPolicy } from './policy.ts';
 import { refusedMember, type RegistrationRefused } from './refusal.ts';
 

@@ -3,25 +3,25 @@
  * guarded way and becomes a client like any other: a row that grants and consents refer to, that every node finds, and
  * that an admin can revoke. It is fetched again when what it said is no longer fresh.
  */
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import { addSeconds, type Clock } from '../base/clock.ts';
 import { Refused } from '../base/refusal.ts';
-import type { ChangeFollower } from '../changes/change_follower.ts';
-import { recordChange } from '../changes/change_log.ts';
+import type { InvalidationFollower } from '../invalidation/follower.ts';
+import { recordChange } from '../invalidation/log.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
 import type { ClientDirectory } from '../clients/client_directory.ts';
 import { readClient } from '../clients/client_rows.ts';
 import type { ClientMetadata } from '../clients/metadata/client_metadata.ts';
-import { createClient, lockClient, updateClient } from '../clients/registration.ts';
+import { createClient, lockClient, updateClient } from '../clients/client_store.ts';
 import { readSector, type FetchDocument, type SectorDocument } from '../clients/sector.ts';
 import type { Database } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 import type { Egress } from '../egress/egress.ts';
 import { EgressFailed } from '../egress/failure.ts';
-import type { Answer } from '../egress/memory.ts';
-import { networkOf } from '../limits/network.ts';
+import type { CachedAnswer } from '../egress/response_cache.ts';
+import { networkOf } from '../limits/rate_limit_key.ts';
 import type { Registrations } from '../limits/registrations.ts';
 import { makeRoom, whenceOf } from './client_quota.ts';
 import { isDocumentUrl, isTakenFrom, readDocument } from './metadata_document.ts';
@@ -29,7 +29,7 @@ import { lockPolicy } from './policies.ts';
 import type { RegistrationPolicy } from './policy.ts';
 import type { PolicyDirectory } from './policy_directory.ts';
 import { errorOf, ofChange, reasonOf, RegistrationRefused } from './refusal.ts';
-import { patchFor, recordRegistered, withHeld } from './registered_clients.ts';
+import { patchFor, recordRegistered, withHeld } from './self_registered_clients.ts';
 
 export interface MetadataDocumentsSettings {
   readonly database: Database;
@@ -39,7 +39,7 @@ export interface MetadataDocumentsSettings {
   readonly policies: PolicyDirectory;
   readonly limits: Registrations;
   readonly trail: AuditTrail;
-  readonly changes: ChangeFollower;
+  readonly changes: InvalidationFollower;
   readonly clock: Clock;
 }
 
@@ -105,7 +105,7 @@ export class MetadataDocuments {
   async #readSector(
     policy: RegistrationPolicy,
     clientId: string,
-    answer: Answer,
+    answer: CachedAnswer,
     known: ClientWithSecrets | undefined,
   ): Promise<SectorDocument | undefined> {
     const metadata = readDocument(policy, clientId, answer);
@@ -114,7 +114,7 @@ export class MetadataDocuments {
   }
 
   /** Makes the client, or brings it up to date; another node may be doing the same. */
-  async #keep(fetched: Fetched, { origin, now }: Pick<Change, 'origin' | 'now'>): Promise<ClientWithSecrets> {
+  async #keep(fetched: Fetched, { origin, now }: Pick<UnitOfWork, 'origin' | 'now'>): Promise<ClientWithSecrets> {
     const { database, trail, changes } = this.#settings;
     const keep = (): Promise<ClientWithSecrets> =>
       transact(database, (tx) => storeDocument({ tx, trail, origin, now }, fetched));
@@ -132,12 +132,12 @@ export class MetadataDocuments {
 interface Fetched {
   readonly policyName: string;
   readonly clientId: string;
-  readonly answer: Answer;
+  readonly answer: CachedAnswer;
   readonly sector: SectorDocument | undefined;
 }
 
 async function storeDocument(
-  change: Change,
+  change: UnitOfWork,
   { policyName, clientId, answer, sector }: Fetched,
 ): Promise<ClientWithSecrets> {
   const { tx, now } = change;
@@ -180,7 +180,7 @@ async function storeDocument(
 
 /** What an admin has set stays; a document that says the same as before leaves the client as it is. */
 async function bringUpToDate(
-  change: Change,
+  change: UnitOfWork,
   clientId: string,
   metadata: ClientMetadata,
   sector: SectorDocument | undefined,

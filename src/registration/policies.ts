@@ -2,10 +2,10 @@
 import { conflict, notFound, Refused } from '../base/refusal.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
 import type { DetailsOf, EventOf } from '../audit/catalogue.ts';
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues } from '../audit/changed_values.ts';
-import { recordChange } from '../changes/change_log.ts';
-import { refuseUnknownAccess } from '../clients/known_access.ts';
+import { recordChange } from '../invalidation/log.ts';
+import { refuseUnknownResources } from '../clients/resource_check.ts';
 import type { ResourceAccess } from '../clients/metadata/access.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
 import { RegistrationPolicy, StoredRegistrationPolicy } from './policy.ts';
@@ -17,10 +17,10 @@ export interface StoredPolicy {
   readonly updatedAt: Date;
 }
 
-export async function createPolicy(change: Change, policy: RegistrationPolicy): Promise<StoredPolicy> {
+export async function createPolicy(change: UnitOfWork, policy: RegistrationPolicy): Promise<StoredPolicy> {
   const { tx, now } = change;
   await refuseSecondForAll(tx, policy);
-  await refuseUnknownAccess(tx, policy.resources);
+  await refuseUnknownResources(tx, policy.resources);
   const row = await tx
     .insertInto('registration_policies')
     .values({ name: policy.name, ...columns(policy), created_at: now, updated_at: now })
@@ -56,7 +56,7 @@ const RECORDED_MEMBERS = [
 
 /** Applies a JSON merge patch (RFC 7396) to a locked policy; the result is validated as a whole. */
 export async function updatePolicy(
-  change: Change,
+  change: UnitOfWork,
   stored: StoredPolicy,
   patch: Readonly<Record<string, unknown>>,
 ): Promise<StoredPolicy> {
@@ -70,7 +70,7 @@ export async function updatePolicy(
   if (!parsed.success) throw new Refused({ reason: 'invalid', violations: violationsOf(parsed.error) });
   const policy = parsed.data;
   await refuseSecondForAll(tx, policy);
-  await refuseUnknownAccess(tx, policy.resources);
+  await refuseUnknownResources(tx, policy.resources);
   await tx
     .updateTable('registration_policies')
     .set({ ...columns(policy), version: stored.version + 1, updated_at: now })
@@ -88,7 +88,7 @@ export async function updatePolicy(
 }
 
 /** Deletes a locked policy with its initial access tokens; refuses while there are clients under it. */
-export async function deletePolicy(change: Change, { policy }: StoredPolicy): Promise<void> {
+export async function deletePolicy(change: UnitOfWork, { policy }: StoredPolicy): Promise<void> {
   const { tx, trail, origin, now } = change;
   const client = await tx
     .selectFrom('client_registrations')
@@ -225,7 +225,7 @@ function rightsOf(policy: RegistrationPolicy): DetailsOf<'registration_policy.cr
 }
 
 async function changed(
-  { tx, trail, origin, now }: Change,
+  { tx, trail, origin, now }: UnitOfWork,
   policy: RegistrationPolicy,
   what: EventOf<'registration_policy.created' | 'registration_policy.updated'>,
 ): Promise<void> {

@@ -1,5 +1,5 @@
 /** The policies that anybody may come under, held in memory: discovery tells of them, and every unknown URL asks for one. */
-import { NewestRead } from '../base/newest_read.ts';
+import { LatestWins } from '../base/latest_wins.ts';
 import type { Database } from '../db/connection.ts';
 import { readPolicies } from './policies.ts';
 import type { RegistrationPolicy } from './policy.ts';
@@ -8,7 +8,7 @@ const POLICIES_AT_MOST = 1_000;
 
 export class PolicyDirectory {
   readonly #database: Database;
-  readonly #newest = new NewestRead();
+  readonly #newest = new LatestWins();
   #policies: readonly RegistrationPolicy[] = [];
 
   constructor(database: Database) {

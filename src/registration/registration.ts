@@ -3,11 +3,11 @@
  * waits for its audit entry, and no answer but the first ever holds a secret.
  */
 import type { Context, Middleware } from 'koa';
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import { Refused } from '../base/refusal.ts';
-import type { ChangeFollower } from '../changes/change_follower.ts';
+import type { InvalidationFollower } from '../invalidation/follower.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
 import type { ClientMetadata } from '../clients/metadata/client_metadata.ts';
 import { demandNotMet, type ClientDemands } from '../clients/server_demands.ts';
@@ -21,14 +21,14 @@ import { readJsonBody } from '../http/json_body.ts';
 import { requestOf } from '../http/request_context.ts';
 import type { FailedAuthentications } from '../limits/failed_authentications.ts';
 import type { Registrations } from '../limits/registrations.ts';
-import type { Refusal } from '../limits/traffic.ts';
+import type { RateLimitRefusal } from '../limits/rate_limiter.ts';
 import type { Logger } from '../log.ts';
 import type { StatementVerifier } from '../trust/statement_verifier.ts';
 import type { Vault } from '../vault/vault.ts';
 import { makeRegistrationAccessToken } from './bearer_tokens.ts';
 import { clientInformation, firstInformation, REGISTRATION_PATH } from './client_information.ts';
 import { policyOfToken } from './initial_access_tokens.ts';
-import { underPolicy, type Given } from './own_metadata.ts';
+import { underPolicy, type Given } from './allowed_metadata.ts';
 import { findPolicy } from './policies.ts';
 import type { PolicyDirectory } from './policy_directory.ts';
 import {
@@ -52,7 +52,7 @@ import {
   withHeld,
   withStatement,
   type Credentials,
-} from './registered_clients.ts';
+} from './self_registered_clients.ts';
 import { readStatement } from './software_statements.ts';
 
 export interface RegistrationDependencies {
@@ -60,7 +60,7 @@ export interface RegistrationDependencies {
   readonly database: Database;
   readonly vault: Vault;
   readonly trail: AuditTrail;
-  readonly changes: ChangeFollower;
+  readonly changes: InvalidationFollower;
   readonly verifier: SecretVerifier;
   readonly statements: StatementVerifier;
   readonly policies: PolicyDirectory;
@@ -224,7 +224,7 @@ async function prepareCredentials({ vault, now }: Call): Promise<Credentials> {
 }
 
 /** Runs `work` in a transaction and answers once its change is in force on this node. */
-async function inChange<T>(call: Call, work: (change: Change) => Promise<T>, clientId?: string): Promise<T> {
+async function inChange<T>(call: Call, work: (change: UnitOfWork) => Promise<T>, clientId?: string): Promise<T> {
   const { database, trail, changes, now, log, ctx } = call;
   const done = await transact(database, (tx) => work({ tx, trail, origin: originOf(ctx, clientId), now }));
   // the change is committed: when this node can't read the log now, it will, and the client must not be told otherwise
@@ -267,7 +267,10 @@ function allowEveryOrigin(ctx: Context, methods: string): void {
 }
 
 /** On record once for a row of refusals. */
-async function refuseForNow({ ctx, trail }: Call, refused: Pick<Refusal, 'retryAfterSeconds' | 'quota' | 'first'>) {
+async function refuseForNow(
+  { ctx, trail }: Call,
+  refused: Pick<RateLimitRefusal, 'retryAfterSeconds' | 'quota' | 'first'>,
+) {
   const { retryAfterSeconds, quota, first } = refused;
   if (first) {
     const details = { limit: quota?.name, retry_after_seconds: retryAfterSeconds };
@@ -306,7 +309,7 @@ async function answerFailure(call: Call, error: unknown): Promise<void> {
   }
 }
 
-function countFailure({ ctx, failures, clientId }: Call): Promise<Refusal | undefined> {
+function countFailure({ ctx, failures, clientId }: Call): Promise<RateLimitRefusal | undefined> {
   return failures.count(clientId === '' ? undefined : clientId, requestOf(ctx).address);
 }
 

@@ -2,7 +2,7 @@
 import type { Distrust, StatementVerifier } from '../trust/statement_verifier.ts';
 import type { RegistrationPolicy } from './policy.ts';
 import { RegistrationRefused } from './refusal.ts';
-import type { SoftwareStatement } from './registered_clients.ts';
+import type { SoftwareStatement } from './self_registered_clients.ts';
 
 export interface StatementContext {
   readonly statements: StatementVerifier;

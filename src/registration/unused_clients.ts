@@ -1,10 +1,10 @@
 /** Removes clients that came by themselves and that nobody uses, or ever used, where their policy says so. */
 import { sql } from 'kysely';
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import { SYSTEM } from '../audit/events.ts';
 import { readClient } from '../clients/client_rows.ts';
-import { deleteClient } from '../clients/registration.ts';
+import { deleteClient } from '../clients/client_store.ts';
 import type { Database, Tx } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 import { removeNeverUsed } from './client_quota.ts';
@@ -36,7 +36,7 @@ async function inBatches(remove: (limit: number) => Promise<{ found: number; rem
   return total;
 }
 
-async function removeUnused(change: Change, limit: number): Promise<{ found: number; removed: number }> {
+async function removeUnused(change: UnitOfWork, limit: number): Promise<{ found: number; removed: number }> {
   const { tx, trail, now } = change;
   const unused = await lockUnused(tx, now, limit);
   for (const { client_id: clientId, policy, unused_client_ttl_seconds: unusedSeconds } of unused) {
@@ -49,7 +49,7 @@ async function removeUnused(change: Change, limit: number): Promise<{ found: num
   return { found: unused.length, removed: unused.length };
 }
 
-async function removeStale(change: Change, limit: number): Promise<{ found: number; removed: number }> {
+async function removeStale(change: UnitOfWork, limit: number): Promise<{ found: number; removed: number }> {
   const stale = await lockNeverUsed(change.tx, change.now, limit);
   let removed = 0;
   for (const { client_id: clientId } of stale) {

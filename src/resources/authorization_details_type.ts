@@ -5,10 +5,10 @@
 import { jsonArrayFrom } from 'kysely/helpers/postgres';
 import { z } from 'zod';
 import type { EventOf } from '../audit/catalogue.ts';
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues } from '../audit/changed_values.ts';
 import { conflict, invalid, notFound } from '../base/refusal.ts';
-import { recordChange } from '../changes/change_log.ts';
+import { recordChange } from '../invalidation/log.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
 import { DetailsSchema } from './details_schema.ts';
 import { placeholdersOf } from './details_title.ts';
@@ -64,7 +64,10 @@ const RECORDED_MEMBERS = [
   'resources',
 ] as const satisfies readonly (keyof DetailsType)[];
 
-export async function createDetailsType(change: Change, given: z.output<typeof NewDetailsType>): Promise<DetailsType> {
+export async function createDetailsType(
+  change: UnitOfWork,
+  given: z.output<typeof NewDetailsType>,
+): Promise<DetailsType> {
   const { tx, now } = change;
   const { type, title, description, schema, resources } = given;
   const row = await tx
@@ -82,7 +85,7 @@ export async function createDetailsType(change: Change, given: z.output<typeof N
 
 /** Changes a type that its caller has locked. What people have granted already stays as they granted it. */
 export async function updateDetailsType(
-  change: Change,
+  change: UnitOfWork,
   before: DetailsType,
   given: z.output<typeof DetailsTypeChange>,
 ): Promise<DetailsType> {
@@ -111,7 +114,7 @@ export async function updateDetailsType(
 }
 
 /** Refuses with `conflict` while a client may still ask with it: take it from them first. */
-export async function deleteDetailsType(change: Change, { type }: DetailsType): Promise<void> {
+export async function deleteDetailsType(change: UnitOfWork, { type }: DetailsType): Promise<void> {
   const { tx } = change;
   const holders = await tx
     .selectFrom('client_authorization_details_types')
@@ -192,7 +195,7 @@ async function storeResources(tx: Tx, type: string, resources: readonly string[]
 }
 
 async function changed(
-  { tx, trail, origin, now }: Change,
+  { tx, trail, origin, now }: UnitOfWork,
   what: EventOf<`authorization_details_type.${'created' | 'updated' | 'deleted'}`>,
 ): Promise<void> {
   await trail.recordIn(tx, origin, what);

@@ -1,5 +1,5 @@
 /** All types of authorization details, held in memory with their schemas compiled. */
-import { NewestRead } from '../base/newest_read.ts';
+import { LatestWins } from '../base/latest_wins.ts';
 import type { Database } from '../db/connection.ts';
 import { readDetailsTypes, type DetailsType } from './authorization_details_type.ts';
 import { compile, type Examine } from './details_schema.ts';
@@ -10,7 +10,7 @@ export interface KnownDetailsType extends DetailsType {
 
 export class AuthorizationDetailsTypes {
   readonly #database: Database;
-  readonly #newest = new NewestRead();
+  readonly #newest = new LatestWins();
   readonly #onSwap: (() => void)[] = [];
   #types: ReadonlyMap<string, KnownDetailsType> = new Map();
 

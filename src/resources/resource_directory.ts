@@ -1,12 +1,12 @@
 /** All resources, held in memory: there are tens of them, and every token asks for one. */
-import { NewestRead } from '../base/newest_read.ts';
+import { LatestWins } from '../base/latest_wins.ts';
 import type { Database } from '../db/connection.ts';
 import type { Resource } from './resource.ts';
 import { listResources } from './resource_rows.ts';
 
 export class ResourceDirectory {
   readonly #database: Database;
-  readonly #newest = new NewestRead();
+  readonly #newest = new LatestWins();
   #resources: ReadonlyMap<string, Resource> = new Map();
 
   constructor(database: Database) {

@@ -1,12 +1,12 @@
 /** Makes, changes, deletes and reads resources. What writes is part of its caller's transaction. */
 import type { z } from 'zod';
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues } from '../audit/changed_values.ts';
 import { conflict, notFound } from '../base/refusal.ts';
 import type { SigningAlg } from '../base/signing_algs.ts';
-import { recordChange } from '../changes/change_log.ts';
+import { recordChange } from '../invalidation/log.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
-import { refuseWhileNamed } from './holders.ts';
+import { refuseWhileReferenced } from './references.ts';
 import type { Resource } from './resource.ts';
 import type { NewResource, ResourceChange } from './resource_members.ts';
 import { withdrawScopes } from './withdrawn_scopes.ts';
@@ -15,7 +15,7 @@ import { withdrawScopes } from './withdrawn_scopes.ts';
 const RECORDED_MEMBERS = ['scopes', 'access_token_ttl_seconds', 'signing_alg'];
 
 export async function createResource(
-  { tx, trail, origin, now }: Change,
+  { tx, trail, origin, now }: UnitOfWork,
   given: z.output<typeof NewResource>,
 ): Promise<Resource> {
   const row = await tx
@@ -39,7 +39,7 @@ export async function createResource(
  * client and policy that had it, so that a scope of the same name made later is not theirs.
  */
 export async function updateResource(
-  { tx, trail, origin, now }: Change,
+  { tx, trail, origin, now }: UnitOfWork,
   resource: Resource,
   given: z.output<typeof ResourceChange>,
 ): Promise<Resource> {
@@ -66,9 +66,9 @@ export async function updateResource(
 }
 
 /** Refuses with `conflict` while a client or a policy still names it: take it from them first. */
-export async function deleteResource({ tx, trail, origin, now }: Change, resource: Resource): Promise<void> {
+export async function deleteResource({ tx, trail, origin, now }: UnitOfWork, resource: Resource): Promise<void> {
   const { identifier } = resource;
-  await refuseWhileNamed(tx, identifier);
+  await refuseWhileReferenced(tx, identifier);
   const readers = await tx
     .selectFrom('client_introspects')
     .select('client_id')

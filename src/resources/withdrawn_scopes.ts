@@ -1,6 +1,6 @@
 /** What becomes of scopes that a resource no longer has: nobody keeps them. */
 import { sql } from 'kysely';
-import { recordChange } from '../changes/change_log.ts';
+import { recordChange } from '../invalidation/log.ts';
 import type { Tx } from '../db/connection.ts';
 import type { Resource, Scope } from './resource.ts';
 

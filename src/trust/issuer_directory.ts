@@ -1,6 +1,6 @@
 /** All trusted issuers, held in memory with their keys until the change log names one. */
 import { createLocalJWKSet, type JSONWebKeySet } from 'jose';
-import { NewestRead } from '../base/newest_read.ts';
+import { LatestWins } from '../base/latest_wins.ts';
 import type { Database } from '../db/connection.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { Logger } from '../log.ts';
@@ -22,7 +22,7 @@ export interface KnownIssuer {
 
 export class IssuerDirectory {
   readonly #settings: IssuerDirectorySettings;
-  readonly #newest = new NewestRead();
+  readonly #newest = new LatestWins();
   #issuers: ReadonlyMap<string, KnownIssuer> = new Map();
 
   constructor(settings: IssuerDirectorySettings) {

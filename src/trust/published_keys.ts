@@ -8,7 +8,7 @@ import { addSeconds } from '../base/clock.ts';
 import { PublicJwk } from '../clients/metadata/public_jwk.ts';
 import type { Cause, Egress } from '../egress/egress.ts';
 import { EgressFailed, passes } from '../egress/failure.ts';
-import type { Answer } from '../egress/memory.ts';
+import type { CachedAnswer } from '../egress/response_cache.ts';
 
 /** An unknown `kid` or a bad signature makes us look for newer keys, but not more often than this. */
 const NEWER_AFTER_SECONDS = 30;
@@ -100,7 +100,7 @@ export class PublishedKeys {
     }
   }
 
-  #take(answer: Answer): void {
+  #take(answer: CachedAnswer): void {
     this.#keys = publicKeysIn(answer.body);
     this.#fetchedAt = answer.fetchedAt;
   }

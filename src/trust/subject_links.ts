@@ -1,6 +1,6 @@
 /** Links: which account a trusted issuer's subject is here. Made by admins; nothing is linked by itself. */
 import { z } from 'zod';
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { randomId } from '../base/ids.ts';
 import { conflict, invalid, notFound } from '../base/refusal.ts';
 import type { Reader } from '../db/connection.ts';
@@ -23,7 +23,10 @@ export interface SubjectLink {
   readonly createdAt: Date;
 }
 
-export async function createSubjectLink(change: Change, given: z.output<typeof NewSubjectLink>): Promise<SubjectLink> {
+export async function createSubjectLink(
+  change: UnitOfWork,
+  given: z.output<typeof NewSubjectLink>,
+): Promise<SubjectLink> {
   const { tx, now } = change;
   const { issuer, account_id } = given;
   const [trusted, account] = [
@@ -54,7 +57,7 @@ export async function createSubjectLink(change: Change, given: z.output<typeof N
   return link;
 }
 
-export async function deleteSubjectLink(change: Change, linkId: string): Promise<void> {
+export async function deleteSubjectLink(change: UnitOfWork, linkId: string): Promise<void> {
   const row = await change.tx
     .deleteFrom('subject_links')
     .where('link_id', '=', linkId)
@@ -99,7 +102,7 @@ export async function readSubjectLinks(
 }
 
 async function record(
-  { tx, trail, origin }: Change,
+  { tx, trail, origin }: UnitOfWork,
   event: 'subject.linked' | 'subject.unlinked',
   { linkId, issuer, subject, accountId }: SubjectLink,
 ): Promise<void> {

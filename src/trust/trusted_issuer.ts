@@ -4,12 +4,12 @@
  */
 import { z } from 'zod';
 import type { EventOf } from '../audit/catalogue.ts';
-import type { Change } from '../audit/change.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues } from '../audit/changed_values.ts';
 import { conflict, invalid, notFound, Refused } from '../base/refusal.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
-import { recordChange } from '../changes/change_log.ts';
-import { CLIENT_ALGS, clientAlg, keysUrl, text } from '../clients/metadata/pieces.ts';
+import { recordChange } from '../invalidation/log.ts';
+import { CLIENT_ALGS, clientAlg, keysUrl, text } from '../clients/metadata/field_types.ts';
 import { PublicJwk } from '../clients/metadata/public_jwk.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
 
@@ -78,7 +78,7 @@ export interface TrustedIssuer {
 
 /** `ourselves` is this server's own issuer identifier: its tokens prove themselves, and are no one's word about others. */
 export async function createTrustedIssuer(
-  change: Change,
+  change: UnitOfWork,
   given: NewTrustedIssuer,
   ourselves: string,
 ): Promise<TrustedIssuer> {
@@ -107,7 +107,7 @@ const RECORDED_MEMBERS = [
 
 /** Applies a JSON merge patch (RFC 7396) to a locked issuer; the result is validated as a whole. */
 export async function updateTrustedIssuer(
-  change: Change,
+  change: UnitOfWork,
   current: TrustedIssuer,
   { disabled, ...patch }: Readonly<Record<string, unknown>> & { readonly disabled?: boolean | undefined },
 ): Promise<TrustedIssuer> {
@@ -141,7 +141,7 @@ export async function updateTrustedIssuer(
 }
 
 /** Its links to accounts go with it. Refuses with `conflict` while a policy names it: delete those first, or disable it. */
-export async function deleteTrustedIssuer(change: Change, { issuer }: TrustedIssuer): Promise<void> {
+export async function deleteTrustedIssuer(change: UnitOfWork, { issuer }: TrustedIssuer): Promise<void> {
   const policy = await change.tx
     .selectFrom('grant_policies')
     .select('policy_id')
@@ -199,7 +199,7 @@ function applyPatch(current: TrustedIssuer, patch: Readonly<Record<string, unkno
 }
 
 async function changed(
-  { tx, trail, origin, now }: Change,
+  { tx, trail, origin, now }: UnitOfWork,
   what: EventOf<`trusted_issuer.${'created' | 'updated' | 'disabled' | 'enabled' | 'deleted'}`>,
 ): Promise<void> {
   await trail.recordIn(tx, origin, what);

@@ -5,7 +5,7 @@ import type pg from 'pg';
 import { sha256 } from '../../src/base/secret.ts';
 import { DEVICE_CODE } from '../../src/clients/metadata/flows.ts';
 import { transact } from '../../src/db/transaction.ts';
-import { takeBackUse, useArtifact } from '../../src/oidc/token_rows.ts';
+import { takeBackUse, useArtifact } from '../../src/oidc/storage/token_rows.ts';
 import { authorizationRequest } from '../support/authorization_request.ts';
 import { createDatabase, createPool } from '../../src/db/connection.ts';
 import { basic, REDIRECT_URI, registerApplication, requestCode, signIn } from '../support/code_flow.ts';

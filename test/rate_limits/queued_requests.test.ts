@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import { Turns } from '../../src/limits/turns.ts';
+import { FairQueue } from '../../src/limits/fair_queue.ts';
 import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
 import { registerClient, type RegisteredClient } from '../support/operator.ts';
 
@@ -64,9 +64,9 @@ describe('a client whose own requests queue', () => {
 
 describe('turns', () => {
   /** Two clients ask, so neither is alone. */
-  function busyTurns(): { turns: Turns; waits: Promise<boolean>[]; clock: { now: number } } {
+  function busyTurns(): { turns: FairQueue; waits: Promise<boolean>[]; clock: { now: number } } {
     const clock = { now: 0 };
-    const turns = new Turns(() => clock.now);
+    const turns = new FairQueue(() => clock.now);
     void turns.take('other', 0);
     const taken = Array.from({ length: 10 }, () => turns.take('busy', 0));
     return { turns, waits: taken.filter((turn) => turn !== undefined), clock };
@@ -88,7 +88,7 @@ describe('turns', () => {
   });
 
   it('that do not come in time are given up, and newcomers hear so at once (FIELD-H5)', async () => {
-    const turns = new Turns(() => 1_600);
+    const turns = new FairQueue(() => 1_600);
     void turns.take('other', 0);
     const waits = Array.from({ length: 104 }, () => turns.take('busy', 0)).filter((turn) => turn !== undefined);
     assert.equal(waits.length, 100);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { Traffic, type ProvenClient } from '../../src/limits/traffic.ts';
+import { RateLimiter, type ProvenClient } from '../../src/limits/rate_limiter.ts';
 import { registerApplication, REDIRECT_URI } from '../support/code_flow.ts';
 import { postForm } from '../support/gatehouse.ts';
 import type { RegisteredClient } from '../support/operator.ts';
@@ -91,7 +91,7 @@ describe('the requests of one client that wait for one another', () => {
   /** How many requests of these clients begin at once, beside another client. */
   async function begin(clients: readonly ProvenClient[]): Promise<number> {
     const generous = { perSecond: 1_000, burst: 1_000 };
-    const traffic = new Traffic({ perClient: generous, perAddress: generous, latestMilliseconds: 10_000 });
+    const traffic = new RateLimiter({ perClient: generous, perAddress: generous, latestMilliseconds: 10_000 });
     await traffic.turn(client('another', false, '203.0.113.99'));
     const turns = clients.map((one) => traffic.turn(one));
     traffic.stop();

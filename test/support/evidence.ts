@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { sql, type RawBuilder } from 'kysely';
 import type { JWK } from 'jose';
-import { Tampered } from '../../src/audit/tampered.ts';
+import { IntegrityError } from '../../src/audit/integrity_error.ts';
 import { verifyEvidence, type Proof } from '../../src/audit/verifier.ts';
 import type { Database } from '../../src/db/connection.ts';
 import { Admin } from './admin.ts';
@@ -47,7 +47,7 @@ export async function problemIn(text: string, keys: readonly JWK[], contains?: s
     () => assert.fail('It is proven, although it was tampered with.'),
     (reason: unknown) => reason,
   );
-  if (error instanceof Tampered) return error.message;
+  if (error instanceof IntegrityError) return error.message;
   throw error;
 }
 

@@ -6,7 +6,7 @@ import { Secret } from '../../src/base/secret.ts';
 import { createDatabase, createPool, type Database } from '../../src/db/connection.ts';
 import { transact } from '../../src/db/transaction.ts';
 import { createLog } from '../../src/log.ts';
-import type { Kind } from '../../src/outbox/kind.ts';
+import type { MessageType } from '../../src/outbox/message_type.ts';
 import { enqueue, sealForMessage, type NewMessage } from '../../src/outbox/message.ts';
 import { Outbox, type OutboxSettings } from '../../src/outbox/outbox.ts';
 import { MasterKey } from '../../src/vault/master_key.ts';
@@ -19,7 +19,7 @@ export interface MailRoom {
   /** What the nodes have logged. */
   readonly log: readonly string[];
   /** A node's outbox, which sends letters from now on. */
-  node(how: Pick<OutboxSettings, 'egress'> & { readonly clock?: Clock; readonly kind?: Partial<Kind> }): Outbox;
+  node(how: Pick<OutboxSettings, 'egress'> & { readonly clock?: Clock; readonly kind?: Partial<MessageType> }): Outbox;
   /** Writes a letter to `url`; `fail` takes the transaction back afterwards. */
   write(
     url: string,
@@ -31,7 +31,7 @@ export interface MailRoom {
 }
 
 /** Its request carries the message's id, and its secret where it has one. */
-const LETTER: Kind = {
+const LETTER: MessageType = {
   name: 'letter',
   retries: { attemptsAtMost: 3, firstWaitSeconds: 60, longestWaitSeconds: 90 },
   build: ({ messageId, payload, secret }) =>

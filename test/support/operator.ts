@@ -1,11 +1,11 @@
 /** What an operator sets up for a test, through the rooms' own functions and one transaction each. */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Change } from '../../src/audit/change.ts';
+import type { UnitOfWork } from '../../src/audit/unit_of_work.ts';
 import { SYSTEM } from '../../src/audit/events.ts';
-import { Argon2id } from '../../src/base/argon2id.ts';
+import { Argon2id } from '../../src/password_hashing/argon2id.ts';
 import { usesSecret } from '../../src/clients/metadata/authentication.ts';
 import { ClientMetadata } from '../../src/clients/metadata/client_metadata.ts';
-import { createClient, lockClient } from '../../src/clients/registration.ts';
+import { createClient, lockClient } from '../../src/clients/client_store.ts';
 import { addSecret } from '../../src/clients/secrets.ts';
 import { makeSecret } from '../../src/clients/server_made_secret.ts';
 import { transact } from '../../src/db/transaction.ts';
@@ -25,7 +25,7 @@ export interface RegisteredClient {
 /** Carries out a change as the rooms' functions want it; nodes hear of it as they do of any other. */
 export async function change<T>(
   { database }: Pick<Gatehouse, 'database'>,
-  work: (change: Change) => Promise<T>,
+  work: (change: UnitOfWork) => Promise<T>,
 ): Promise<T> {
   const trail = await openTrail(database);
   return transact(database, (tx) => work({ tx, trail, origin: SYSTEM, now: new Date() }));

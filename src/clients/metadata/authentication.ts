@@ -1,6 +1,6 @@
 /** How a client proves that it is itself. */
 import { z } from 'zod';
-import { clientAlg, keysUrl } from './pieces.ts';
+import { clientAlg, keysUrl } from './field_types.ts';
 import { PublicJwk } from './public_jwk.ts';
 import type { Check, ClientMetadata } from './client_metadata.ts';
 

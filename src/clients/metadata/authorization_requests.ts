@@ -1,7 +1,7 @@
 /** What a client's authorization requests must be like, and the responses to them. */
 import { z } from 'zod';
 import { ONE_OF_RESPONSE_MODES, RESPONSE_MODES } from '../../base/response_modes.ts';
-import { clientAlg, serverAlg, text } from './pieces.ts';
+import { clientAlg, serverAlg, text } from './field_types.ts';
 import type { Check } from './client_metadata.ts';
 
 export const authorizationRequests = {

@@ -1,6 +1,6 @@
 /** How a client asks people who are not at the application, and hears of their decision (CIBA, 4). */
 import { z } from 'zod';
-import { clientAlg, keysUrl } from './pieces.ts';
+import { clientAlg, keysUrl } from './field_types.ts';
 import { CIBA } from './flows.ts';
 import type { Check } from './client_metadata.ts';
 

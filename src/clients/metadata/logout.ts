@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import type { Check } from './client_metadata.ts';
 import { DEVICE_CODE } from './flows.ts';
-import { keysUrl } from './pieces.ts';
+import { keysUrl } from './field_types.ts';
 
 export const logout = {
   backchannel_logout_uri: keysUrl

@@ -1,6 +1,6 @@
 /** How people are told about a client. */
 import { z } from 'zod';
-import { httpsUrl, text } from './pieces.ts';
+import { httpsUrl, text } from './field_types.ts';
 
 export const presentation = {
   client_name: text(200).optional().describe('Shown to people at login and consent.'),

@@ -1,6 +1,6 @@
 /** Under which name a client gets to know people (OpenID Connect Core, 8). */
 import { z } from 'zod';
-import { keysUrl } from './pieces.ts';
+import { keysUrl } from './field_types.ts';
 import type { Check, ClientMetadata } from './client_metadata.ts';
 import { CIBA, DEVICE_CODE } from './flows.ts';
 

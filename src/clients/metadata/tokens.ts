@@ -1,6 +1,6 @@
 /** What a client's tokens are like. */
 import { z } from 'zod';
-import { serverAlg } from './pieces.ts';
+import { serverAlg } from './field_types.ts';
 
 export const tokens = {
   scope: z

@@ -7,10 +7,10 @@ import { findConsent } from '../../accounts/consents.ts';
 import { epochSeconds, type Clock } from '../../base/clock.ts';
 import type { Client } from '../../clients/client.ts';
 import type { Database } from '../../db/connection.ts';
-import { cautionAbout } from '../descriptions.ts';
-import { formIn, type FormPost } from '../form_post.ts';
-import { notesOf } from '../notes.ts';
-import { recordOf } from '../registered_clients.ts';
+import { cautionAbout } from './consent_descriptions.ts';
+import { formIn, type FormPost } from '../provider/form_post.ts';
+import { notesOf } from '../request/request_events.ts';
+import { recordOf } from '../client_authentication/provider_clients.ts';
 
 /** An answer that waits for the person: a link, or a form where it goes by POST. */
 export interface UnconfirmedRedirect {

@@ -2,7 +2,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { METHODS } from '../../../src/oidc/routes.ts';
+import { METHODS } from '../../../src/oidc/request/routes.ts';
 import type { Bootstrap } from '../../../src/bootstrap/development.ts';
 import { startApplication } from '../application.ts';
 import { requestToken, type Gatehouse } from '../gatehouse.ts';

@@ -1,8 +1,0 @@
-/** What is wrong with an export, as a sentence for an auditor. */
-import type { Entry } from './chain.ts';
-
-export class Tampered extends Error {}
-
-export function nameOf({ stream, sequence, event, occurred_at }: Entry): string {
-  return `Entry ${sequence} of stream ${stream} (${event}, ${occurred_at})`;
-}

@@ -1,0 +1,69 @@
+/** Whatever goes wrong in this room ends as a page with a plain sentence; what only we can mend goes to the log. */
+import type { Middleware } from 'koa';
+import { errors } from 'oidc-provider';
+import { Refused, type Refusal } from '../base/refusal.ts';
+import { isUnavailable } from '../db/connection.ts';
+import { statusOf } from '../http/problem.ts';
+import { idOnRecord, markOnRecord, requestOf } from '../http/request_context.ts';
+import type { NoticePage } from './pages.ts';
+import type { LoginContext } from './dependencies.ts';
+
+export const EXPIRED: NoticePage = {
+  page: 'notice',
+  heading: 'This sign-in can’t go on',
+  sentences: ['This sign-in has expired or was started in another browser. Go back to the application and try again.'],
+};
+
+/** Its client was revoked, or its account disabled, while the person was on the way. */
+const ENDED: NoticePage = {
+  page: 'notice',
+  heading: 'This sign-in can’t go on',
+  sentences: [
+    'The application, or your account, may not be used any more. If you did not expect that, ask the people who run this service.',
+  ],
+};
+
+export function showErrors({ views, log }: LoginContext): Middleware {
+  return async (ctx, next) => {
+    try {
+      await next();
+    } catch (error) {
+      const { status, page } = explain(error);
+      if (status >= 500) {
+        log.error({ error, request_id: requestOf(ctx).id }, 'page.failed');
+        markOnRecord(ctx);
+      }
+      if (status === 503) ctx.set('Retry-After', '1');
+      views.show(ctx, status, { ...page, requestId: idOnRecord(ctx) });
+    }
+  };
+}
+
+function explain(error: unknown): { status: number; page: NoticePage } {
+  if (error instanceof errors.SessionNotFound) return { status: 400, page: EXPIRED };
+  if (error instanceof errors.InvalidGrant) return { status: 403, page: ENDED };
+  if (error instanceof Refused) return { status: statusOf(error.refusal), page: sorry(sentenceOf(error.refusal)) };
+  if (isUnavailable(error))
+    return { status: 503, page: sorry('The server can’t be reached in full just now. Try again in a moment.') };
+  return {
+    status: 500,
+    page: sorry('Something went wrong on our side. Try again, and tell us if it stays like this.'),
+  };
+}
+
+function sorry(sentence: string): NoticePage {
+  return { page: 'notice', heading: 'That did not work', sentences: [sentence] };
+}
+
+function sentenceOf(refusal: Refusal): string {
+  switch (refusal.reason) {
+    case 'invalid':
+      return 'The form was not filled in as it should be. Go back and try again.';
+    case 'too_large':
+      return 'The form holds more than this page can take.';
+    case 'method_not_allowed':
+      return 'This page can’t be used in that way.';
+    default:
+      return refusal.detail;
+  }
+}

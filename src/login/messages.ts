@@ -1,0 +1,101 @@
+/** What people read instead of protocol terms. */
+import type { Moment } from './pages.ts';
+import type { AccessLifetime } from './dependencies.ts';
+
+/** OpenID Connect Core §5.1. */
+const CLAIMS: Readonly<Record<string, string>> = {
+  name: 'your name',
+  given_name: 'your first name',
+  family_name: 'your last name',
+  middle_name: 'your middle name',
+  nickname: 'your nickname',
+  preferred_username: 'your user name',
+  profile: 'the address of your profile page',
+  picture: 'your picture',
+  website: 'your website',
+  email: 'your e-mail address',
+  email_verified: 'whether your e-mail address has been verified',
+  gender: 'your gender',
+  birthdate: 'your birthday',
+  zoneinfo: 'your time zone',
+  locale: 'your language',
+  phone_number: 'your phone number',
+  phone_number_verified: 'whether your phone number has been verified',
+  address: 'your postal address',
+  updated_at: 'when these details last changed',
+};
+
+export function describeClaim(claim: string): string {
+  return `See ${CLAIMS[claim] ?? `the detail ‘${claim}’ about you`}`;
+}
+
+/** Why somebody who is logged in has to log in again, by the name of the check that demands it; the weightiest first. */
+const WHY_AGAIN: readonly (readonly [reason: string, sentence: string])[] = [
+  ['other_account', 'expects another account than the one you are logged in with.'],
+  ['acr_values', 'asks for a stronger login than the one you have.'],
+  ['max_age', 'asks for a login that is more recent than yours.'],
+  ['login_prompt', 'asks you to confirm that it’s still you.'],
+];
+
+/** What the application wants, as the end of a sentence that begins with its name. */
+export function describeLoginDemand(reasons: readonly string[]): string | undefined {
+  return WHY_AGAIN.find(([reason]) => reasons.includes(reason))?.[1];
+}
+
+/** Whether a login as the same person would not do. */
+export function demandsOtherAccount(reasons: readonly string[]): boolean {
+  return reasons.includes('other_account');
+}
+
+/** Where a redirect URI leads: the host for a website, the program for an app on the person's own device. */
+export function describeDestination(redirectUri: unknown): string {
+  const url = typeof redirectUri === 'string' ? URL.parse(redirectUri) : null;
+  if (!url) return 'the application';
+  if (url.protocol !== 'https:' && url.protocol !== 'http:')
+    return `an app on this device (${url.protocol.slice(0, -1)})`;
+  if (/^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname)) return `a program on this computer (${url.host})`;
+  return url.host;
+}
+
+/** ‘40 seconds’, ‘3 minutes’: never less than what is left. */
+export function describeWait(seconds: number): string {
+  const [count, unit] = seconds <= 90 ? [seconds, 'second'] : [Math.ceil(seconds / 60), 'minute'];
+  return `${count} ${unit}${count === 1 ? '' : 's'}`;
+}
+
+/** How long an application has access, in one sentence. */
+export function describeAccess({ endsWith, seconds, unusedSeconds }: AccessLifetime): string {
+  const most = describeDuration(seconds);
+  switch (endsWith) {
+    case 'grant': {
+      const unused =
+        unusedSeconds === undefined ? '' : `, and ends when it is unused for ${describeDuration(unusedSeconds)}`;
+      return `The access lasts until you take it back, for ${most} at most${unused}.`;
+    }
+    case 'session':
+      return `The access lasts until you log out or take it back, for ${most} at most.`;
+    case 'token':
+      return `The access lasts for ${most} at most.`;
+  }
+}
+
+const UNITS = [
+  [86_400, 'day'],
+  [3_600, 'hour'],
+  [60, 'minute'],
+  [1, 'second'],
+] as const;
+
+/** ‘90 days’, ‘1 hour’: in the largest unit of which there is a whole one, never less than the time is. */
+function describeDuration(seconds: number): string {
+  const [length, unit] = UNITS.find(([itsLength]) => seconds >= itsLength) ?? UNITS.at(-1)!;
+  const count = Math.ceil(seconds / length);
+  return `${count} ${unit}${count === 1 ? '' : 's'}`;
+}
+
+const moment = new Intl.DateTimeFormat('en-GB', { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' });
+
+/** In UTC and saying so: without a script a page can't know where its reader is. */
+export function describeMoment(time: Date): Moment {
+  return { iso: time.toISOString(), words: `${moment.format(time)} UTC` };
+}

@@ -1,0 +1,71 @@
+/** Clients and scopes in words, for the pages where people decide about them. */
+import { isUnproven, type Client } from '../../clients/client.ts';
+import type { ClientDirectory } from '../../clients/client_directory.ts';
+import type { ResourceDirectory } from '../../resources/resource_directory.ts';
+
+export interface ClientDescription {
+  readonly name: string;
+  readonly clientUri?: string | undefined;
+  readonly policyUri?: string | undefined;
+  readonly tosUri?: string | undefined;
+  /** How little is known of who it is, in a sentence; left out where an admin registered it. */
+  readonly caution?: string | undefined;
+  /** Whether its person is asked each time, whatever they agreed to before. */
+  readonly asksAlways?: boolean | undefined;
+}
+
+export interface ApiDescription {
+  readonly api: string;
+  readonly scopes: readonly { readonly name: string; readonly description: string }[];
+}
+
+const OPENID_SCOPES_IN_WORDS: Readonly<Record<string, string>> = {
+  openid: 'Know who you are when you come back',
+  profile: 'See your name and the rest of your profile, such as your picture, birthday, language and time zone',
+  email: 'See your e-mail address',
+  address: 'See your postal address',
+  phone: 'See your phone number',
+  offline_access: 'Stay connected while you are not using it, until you take this back',
+};
+
+export function describeClient(clients: ClientDirectory) {
+  return async (clientId: string): Promise<ClientDescription | undefined> => {
+    const client = await clients.find(clientId);
+    if (!client || client.revokedAt) return undefined;
+    const { client_name, client_uri, policy_uri, tos_uri } = client.metadata;
+    return {
+      name: client_name ?? clientId,
+      clientUri: client_uri,
+      policyUri: policy_uri,
+      tosUri: tos_uri,
+      caution: cautionAbout(client),
+      asksAlways: isUnproven(client),
+    };
+  };
+}
+
+/** How little is known of who a client is; `undefined` where an admin made it. */
+export function cautionAbout({ clientId, registration }: Client): string | undefined {
+  if (!registration) return undefined;
+  if (registration.source === 'registration')
+    return 'It registered itself: nobody here has checked what it calls itself.';
+  return `It is known by its address, ${new URL(clientId).host}: nobody here has checked what it calls itself.`;
+}
+
+export function describeScopes(resources: ResourceDirectory, issuer: string) {
+  const account: (scopes: readonly string[]) => ApiDescription = (scopes) => ({
+    api: `Your account at ${new URL(issuer).host}`,
+    scopes: scopes.map((name) => ({ name, description: OPENID_SCOPES_IN_WORDS[name] ?? name })),
+  });
+  const api = (identifier: string, scopes: readonly string[]): ApiDescription => {
+    const words = new Map(resources.get(identifier)?.scopes.map((scope) => [scope.name, scope.description]));
+    return { api: identifier, scopes: scopes.map((name) => ({ name, description: words.get(name) ?? name })) };
+  };
+  return (request: {
+    readonly openid: readonly string[];
+    readonly resources: Readonly<Record<string, readonly string[]>>;
+  }): ApiDescription[] => [
+    ...(request.openid.length > 0 ? [account(request.openid)] : []),
+    ...Object.entries(request.resources).map(([identifier, scopes]) => api(identifier, scopes)),
+  ];
+}

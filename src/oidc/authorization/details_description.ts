@@ -1,0 +1,62 @@
+/** Authorization details (RFC 9396) in words, for the page where a person decides about them: nothing stays unseen. */
+import type { AuthorizationDetail } from 'oidc-provider';
+import type { AuthorizationDetailsTypes } from '../../resources/authorization_details_types.ts';
+import type { DetailsSchema } from '../../resources/details_schema.ts';
+import { fillTitle } from '../../resources/details_title.ts';
+import { locationsOf } from '../request/requested_details.ts';
+
+export interface DetailDescription {
+  readonly title: readonly { readonly text: string; readonly isValue: boolean }[];
+  readonly description: string | undefined;
+  readonly type: string;
+  /** The APIs whose tokens may carry it. */
+  readonly apis: readonly string[];
+  /** Every member but the type and the locations, down to single values. */
+  readonly members: readonly { readonly label: string; readonly value: string }[];
+}
+
+export function describeDetails(types: AuthorizationDetailsTypes) {
+  /** `resources` are the ones that the request is for. */
+  return (authorizationDetails: string, resources: readonly string[]): DetailDescription[] =>
+    (JSON.parse(authorizationDetails) as AuthorizationDetail[]).map((detail) => describe(types, detail, resources));
+}
+
+function describe(
+  types: AuthorizationDetailsTypes,
+  detail: AuthorizationDetail,
+  resources: readonly string[],
+): DetailDescription {
+  const { type: name, locations: _, ...members } = detail;
+  const type = types.get(name);
+  const title = type ? fillTitle(type.title, detail) : [{ text: name, isValue: true }];
+  return {
+    title: title.map(({ text, isValue }) => ({ text: visible(text), isValue })),
+    description: type?.description ?? undefined,
+    type: visible(name),
+    apis: (locationsOf(detail) ?? type?.resources ?? []).filter((api) => resources.includes(api)),
+    members: Object.entries(members).flatMap(([member, value]) =>
+      rows(member, value, type?.schema.properties?.[member]),
+    ),
+  };
+}
+
+/** A row for each single value; its label leads to it, in the words of the schema where it has any. */
+function rows(label: string, value: unknown, schema?: DetailsSchema): { label: string; value: string }[] {
+  const here = schema?.title ?? label;
+  const inside = Array.isArray(value)
+    ? value.flatMap((item, index) => rows(String(index + 1), item, schema?.items))
+    : typeof value === 'object' && value !== null
+      ? Object.entries(value).flatMap(([name, member]) => rows(name, member, schema?.properties?.[name]))
+      : undefined;
+  if (inside === undefined) return [{ label: visible(here), value: value === '' ? '(empty)' : visible(String(value)) }];
+  if (inside.length === 0) return [{ label: visible(here), value: '(empty)' }];
+  return inside.map((row) => ({ ...row, label: `${visible(here)} · ${row.label}` }));
+}
+
+/** What would be seen as nothing, or would turn other text around, is written out. */
+function visible(text: string): string {
+  return text.replaceAll(
+    /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\u034F\u115F\u1160\u17B4\u17B5\u3164\uFFA0]/gu,
+    (character) => `⟨U+${character.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0')}⟩`,
+  );
+}

@@ -1,0 +1,66 @@
+/**
+ * What a client may ask of the protocol's endpoints. It pays for a request once it has proved itself in it; whoever
+ * names a client that has nothing left is refused before anything is looked at, and that can't be brought about by
+ * anybody but the client.
+ */
+import { errors, type KoaContextWithOIDC } from 'oidc-provider';
+import type { AuditEvent } from '../../audit/events.ts';
+import type { Client } from '../../clients/client.ts';
+import { quotaHeaders, refusalBody, refusalHeaders } from '../../http/admission.ts';
+import { requestOf, type RequestContext } from '../../http/request_context.ts';
+import type { Remaining } from '../../limits/token_buckets.ts';
+import type { ProvenClient, RateLimitRefusal, RateLimiter } from '../../limits/rate_limiter.ts';
+import { note, notesOf } from '../request/request_events.ts';
+
+/** Where clients prove themselves. */
+export const AUTHENTICATED_ROUTES: ReadonlySet<string> = new Set([
+  'token',
+  'introspection',
+  'revocation',
+  'pushed_authorization_request',
+  'device_authorization',
+  'backchannel_authentication',
+]);
+
+export class TooManyRequests extends errors.OIDCProviderError {
+  constructor(refusal: Pick<RateLimitRefusal, 'status' | 'retryAfterSeconds'>) {
+    const { error, error_description } = refusalBody(refusal);
+    super(refusal.status, error);
+    this.error_description = error_description;
+  }
+}
+
+/** Throws for a client that has nothing left. */
+export function refuseSpent(traffic: RateLimiter, ctx: KoaContextWithOIDC | undefined, clientId: string): void {
+  if (!ctx || !AUTHENTICATED_ROUTES.has(ctx.oidc.route)) return;
+  const refusal = traffic.refusesWhoNames(clientId);
+  if (!refusal) return;
+  if (refusal.first) note(ctx, clientThrottled(clientId, refusal));
+  ctx.set(refusalHeaders(refusal));
+  throw new TooManyRequests(refusal);
+}
+
+/** The client of a request as limits know it. */
+export function provenClient({ clientId, registration }: Client, { address }: RequestContext): ProvenClient {
+  return { clientId, selfRegistered: registration !== null, address };
+}
+
+/** After the answer: who proved to be a client pays as that client. */
+export function chargeClientRate(traffic: RateLimiter, ctx: KoaContextWithOIDC, client: Client | undefined): void {
+  if (!client || client.metadata.token_endpoint_auth_method === 'none') return;
+  if (!AUTHENTICATED_ROUTES.has(ctx.oidc.route)) return;
+  if (notesOf(ctx).refusal?.error === 'invalid_client' || ctx.status === 429) return;
+  traffic.charge(provenClient(client, requestOf(ctx)));
+  const remaining = traffic.remaining(client.clientId);
+  if (remaining) ctx.set(remainingHeaders(remaining));
+}
+
+/** Told to a client that comes near its limit; to the others it would be bytes in every answer. */
+export function remainingHeaders({ quota, left, seconds }: Remaining): Record<string, string> {
+  return quotaHeaders(quota, left, seconds);
+}
+
+export function clientThrottled(clientId: string, { retryAfterSeconds }: RateLimitRefusal): AuditEvent {
+  const details = { retry_after_seconds: retryAfterSeconds };
+  return { event: 'client.throttled', outcome: 'refused', clientId, details };
+}

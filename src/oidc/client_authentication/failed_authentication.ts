@@ -1,0 +1,144 @@
+/**
+ * What becomes of wrong credentials at the protocol's endpoints: counted after the library has refused them, and past a
+ * limit refused by us, with 429 in the place of 401. Where a secret comes in the Authorization header that is done before
+ * anything else is read; a right one is let through (see limits/failed_authentications.ts).
+ */
+import type { IncomingMessage, RequestListener } from 'node:http';
+import { decodeJwt } from 'jose';
+import type { KoaContextWithOIDC } from 'oidc-provider';
+import type { AuditEvent } from '../../audit/events.ts';
+import type { ClientDirectory } from '../../clients/client_directory.ts';
+import { NotCompared, type SecretVerifier } from '../../clients/secret_verifier.ts';
+import { refusalBody, refusalHeaders, refuse, type AdmissionSettings } from '../../http/admission.ts';
+import { requestOf } from '../../http/request_context.ts';
+import type { FailedAuthentications } from '../../limits/failed_authentications.ts';
+import type { RateLimitRefusal, RateLimiter } from '../../limits/rate_limiter.ts';
+import { AUTHENTICATED_ROUTES } from './client_rate_limit.ts';
+import { note, notesOf } from '../request/request_events.ts';
+
+export interface KnownFailuresSettings extends AdmissionSettings<RateLimitRefusal> {
+  readonly failures: FailedAuthentications;
+  readonly clients: ClientDirectory;
+  readonly verifier: SecretVerifier;
+  readonly provesItself: ProvesItself;
+}
+
+/** Whether a request goes where clients prove themselves: elsewhere a name and a secret mean nothing to us. */
+export type ProvesItself = (request: IncomingMessage) => boolean;
+
+/** `paths` has every route's path, below the issuer's. */
+export function whereClientsProveThemselves(issuer: string, paths: Readonly<Record<string, string>>): ProvesItself {
+  const base = new URL(issuer).pathname.replace(/\/$/, '');
+  const theirs = new Set([...AUTHENTICATED_ROUTES].map((route) => `${base}${paths[route]}`));
+  return ({ url = '' }) => theirs.has(url.replace(/\?.*$/s, ''));
+}
+
+/** Refuses, in front of `listener`, wrong secrets of those who are past a limit already. */
+export function refuseKnownFailures(settings: KnownFailuresSettings, listener: RequestListener): RequestListener {
+  const { failures, open, provesItself } = settings;
+  return (request, response) => {
+    const credentials = provesItself(request) ? basicCredentials(request) : undefined;
+    const refusal = credentials && failures.refuses(credentials.clientId, open(request).address);
+    if (!refusal) return listener(request, response);
+    isRight(settings, request, credentials).then(
+      (right) => {
+        if (right) return listener(request, response);
+        failures.noteRefused();
+        refuse(request, response, refusal, settings);
+      },
+      // whatever it is, it is for the ordinary path to say
+      () => listener(request, response),
+    );
+  };
+}
+
+/** Whoever names a client that was refused a moment ago, and has nothing left still, is not read any further. */
+export function refusesSpent(
+  traffic: RateLimiter,
+  provesItself: ProvesItself,
+): (request: IncomingMessage) => RateLimitRefusal | undefined {
+  return (request) => {
+    if (!traffic.refusedClientsLately || !provesItself(request)) return undefined;
+    const credentials = basicCredentials(request);
+    return credentials && traffic.refusesAgain(credentials.clientId);
+  };
+}
+
+interface Credentials {
+  readonly clientId: string;
+  readonly secret: string;
+}
+
+async function isRight(
+  { clients, verifier, open }: KnownFailuresSettings,
+  request: IncomingMessage,
+  { clientId, secret }: Credentials,
+): Promise<boolean> {
+  const { address, now } = open(request);
+  const client = await clients.find(clientId);
+  if (!client || client.revokedAt) return false;
+  const found = await verifier.verify(client, { secret, address }, now).catch((error: unknown) => {
+    if (error instanceof NotCompared) return undefined;
+    throw error;
+  });
+  return found !== undefined;
+}
+
+/** RFC 6749, 2.3.1. What can't be read is nobody's name, and for the ordinary path to refuse. */
+function basicCredentials({ headers: { authorization = '' } }: IncomingMessage): Credentials | undefined {
+  const [, encoded] = /^basic ([A-Za-z0-9+/]+={0,2})$/i.exec(authorization) ?? [];
+  if (encoded === undefined) return undefined;
+  const [, clientId, secret] = /^([^:]+):(.+)$/s.exec(Buffer.from(encoded, 'base64').toString()) ?? [];
+  if (clientId === undefined || secret === undefined) return undefined;
+  try {
+    return { clientId: decode(clientId), secret: decode(secret) };
+  } catch {
+    return undefined;
+  }
+}
+
+function decode(text: string): string {
+  return decodeURIComponent(text.replaceAll('+', ' '));
+}
+
+/** Counts what the library has just refused, and past a limit puts our refusal in its place. */
+export async function countFailure(failures: FailedAuthentications, ctx: KoaContextWithOIDC): Promise<void> {
+  const { events, refusal: found } = notesOf(ctx);
+  if (found?.error !== 'invalid_client' || found.statusCode !== 401 || !AUTHENTICATED_ROUTES.has(ctx.oidc.route))
+    return;
+  const refusal = await failures.count(namedClient(ctx), requestOf(ctx).address);
+  if (!refusal) return;
+  // one that came again, or whatever else is worse than a wrong secret, stays on record
+  const others = events.filter(({ details = {} }) => !('error' in details) || details.error !== 'invalid_client');
+  events.splice(0, events.length, ...others);
+  if (refusal.first)
+    note(ctx, throttled(ctx.oidc.client?.clientId, refusal, found.error_detail ?? found.error_description));
+  ctx.remove('WWW-Authenticate');
+  ctx.status = refusal.status;
+  ctx.set(refusalHeaders(refusal));
+  ctx.body = refusalBody(refusal);
+  ctx.type = 'json';
+}
+
+/** Who was named, whether there is such a client or not. */
+function namedClient({ req, oidc }: KoaContextWithOIDC): string | undefined {
+  const { client_id: named, client_assertion: assertion } = oidc.params ?? {};
+  const name = oidc.client?.clientId ?? basicCredentials(req)?.clientId ?? named;
+  if (typeof name === 'string') return name;
+  try {
+    const { sub } = decodeJwt<{ sub?: unknown }>(String(assertion));
+    // nobody has looked at what it says yet
+    return typeof sub === 'string' ? sub : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function throttled(
+  clientId: string | undefined,
+  { quota, retryAfterSeconds }: RateLimitRefusal,
+  reason?: string,
+): AuditEvent {
+  const details = { limit: quota?.name ?? 'node', reason, retry_after_seconds: retryAfterSeconds };
+  return { event: 'client.authentication_throttled', outcome: 'refused', clientId, details };
+}

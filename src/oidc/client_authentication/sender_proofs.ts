@@ -1,0 +1,100 @@
+/**
+ * Access tokens that are bound to a key (DPoP, RFC 9449, 7) or a certificate (RFC 8705, 3), at a protected resource of
+ * this server that the library doesn't serve. The proof is verified by the library and used up once, as at the token
+ * endpoint.
+ */
+import { hash } from 'node:crypto';
+import type { Context } from 'koa';
+import { errors, type Provider } from 'oidc-provider';
+import type { Database } from '../../db/connection.ts';
+import { BadCertificateHeader } from '../../http/certificate_header.ts';
+import type { ClientCertificates } from '../../http/client_certificates.ts';
+import { isProvedFor, useProof } from './dpop.ts';
+import { anonymously, notesOf } from '../request/request_events.ts';
+import { validateProofAt } from '../grants/sender_constraint.ts';
+import type { UnansweredUses } from '../request/unanswered_uses.ts';
+
+export interface SenderProofsSettings {
+  readonly provider: () => Provider;
+  readonly database: Database;
+  /** `undefined`: this server sees none, so a token that is bound to one is worth nothing here. */
+  readonly certificates: ClientCertificates | undefined;
+  /** Under which addresses the resource's paths are reached, the issuer first; none ends with a slash. */
+  readonly bases: readonly string[];
+  readonly onReplay: (ctx: Context) => Promise<void>;
+  /** Takes a proof back whose request is answered with 503. */
+  readonly unanswered: UnansweredUses;
+}
+
+/** A token as it came: `cnf` is what it says that it is bound to (RFC 7800). */
+export interface PresentedToken {
+  readonly scheme: 'Bearer' | 'DPoP';
+  readonly token: string;
+  readonly cnf: Readonly<Record<string, unknown>> | undefined;
+}
+
+export interface SenderRefusal {
+  readonly error: 'invalid_token' | 'invalid_dpop_proof' | 'use_dpop_nonce';
+  readonly description: string;
+}
+
+/** Says why the sender of a token is not the one that it was issued to, or nothing. */
+export type CheckSender = (ctx: Context, presented: PresentedToken) => Promise<SenderRefusal | undefined>;
+
+export function createSenderCheck(settings: SenderProofsSettings): CheckSender {
+  return async (ctx, { scheme, token, cnf = {} }) => {
+    const { jkt, 'x5t#S256': x5t, ...unknown } = cnf;
+    if (Object.keys(unknown).length > 0) return invalid('the token is bound to what this server does not know');
+    if (jkt === undefined && scheme === 'DPoP') return invalid('the token is bound to no key: send it as Bearer');
+    if (jkt !== undefined && scheme === 'Bearer')
+      return invalid('the token is bound to a key: send it as DPoP, with a proof');
+    if (x5t !== undefined && x5t !== thumbprintOf(settings.certificates, ctx))
+      return invalid('the token is bound to a client certificate that did not come with the request');
+    return jkt === undefined ? undefined : checkProof(settings, ctx, token, jkt);
+  };
+}
+
+async function checkProof(
+  { provider, database, bases, onReplay, unanswered }: SenderProofsSettings,
+  ctx: Context,
+  token: string,
+  jkt: unknown,
+): Promise<SenderRefusal | undefined> {
+  if (ctx.get('DPoP') === '') return { error: 'invalid_dpop_proof', description: 'a DPoP proof is required' };
+  const addresses = bases.map((base) => base + ctx.path);
+  let replayed = false;
+  try {
+    const thumbprint = await validateProofAt(provider(), ctx, token, (itsCtx) => {
+      return addresses.find((address) => isProvedFor(itsCtx, address)) ?? addresses[0]!;
+    });
+    if (thumbprint !== jkt) return invalid('the token is bound to another key than that of the proof');
+    ctx.res.once('finish', () => {
+      const takeBacks = notesOf(ctx).releases;
+      if (ctx.status === 503) void unanswered.takeBack({ origin: anonymously(ctx), takeBacks });
+    });
+    await useProof(database, ctx, () => (replayed = true));
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof errors.InvalidDpopProof || error instanceof errors.UseDpopNonce)) throw error;
+    if (replayed) await onReplay(ctx);
+    return {
+      error: error instanceof errors.UseDpopNonce ? 'use_dpop_nonce' : 'invalid_dpop_proof',
+      description: error.error_description ?? 'the DPoP proof is not valid',
+    };
+  }
+}
+
+/** A header that holds no certificate is none; what the proxy did wrong is in its own log. */
+function thumbprintOf(certificates: ClientCertificates | undefined, { req }: Context): string | undefined {
+  try {
+    const certificate = certificates?.of(req);
+    return certificate && hash('sha256', certificate.raw, 'base64url');
+  } catch (error) {
+    if (error instanceof BadCertificateHeader) return undefined;
+    throw error;
+  }
+}
+
+function invalid(description: string): SenderRefusal {
+  return { error: 'invalid_token', description };
+}

@@ -1,0 +1,45 @@
+/** Introspection and revocation of JWT access tokens on lean paths (fast_path.ts). */
+import type { IncomingHttpHeaders } from 'node:http';
+import type { ClientWithSecrets } from '../../clients/client.ts';
+import type { RequestContext } from '../../http/request_context.ts';
+import type { AccessTokenStates } from '../tokens/access_token_state.ts';
+import type { Revocations } from '../tokens/revocation.ts';
+import { tellAbout } from '../tokens/jwt_introspection.ts';
+import { originOf, type FastPathEndpoint } from './fast_path.ts';
+import { readTokenQuestion, type PlainTokenQuestion } from './plain_request.ts';
+
+/** Anything else may mean that the answer is to be signed (RFC 9701). */
+const PLAIN_ACCEPT = new Set([undefined, '*/*', 'application/json', 'application/json, */*']);
+
+export function fastIntrospection(path: string, tokens: AccessTokenStates): FastPathEndpoint<PlainTokenQuestion> {
+  return {
+    path,
+    read: ({ accept, authorization }: IncomingHttpHeaders, body) =>
+      PLAIN_ACCEPT.has(accept) ? readTokenQuestion(authorization, body) : undefined,
+    serves: () => true,
+    async answer(client: ClientWithSecrets, { token }, { now }: RequestContext) {
+      const claims = await tokens.inspect(token, now);
+      return JSON.stringify(tellAbout(claims, client));
+    },
+  };
+}
+
+export function fastRevocation(
+  path: string,
+  tokens: AccessTokenStates,
+  revocations: Revocations,
+): FastPathEndpoint<PlainTokenQuestion> {
+  return {
+    path,
+    read: ({ authorization }: IncomingHttpHeaders, body) => readTokenQuestion(authorization, body),
+    serves: () => true,
+    async answer(client: ClientWithSecrets, { token }, context: RequestContext) {
+      const claims = await tokens.inspect(token, context.now);
+      // what is dead, or no token at all, needs no revocation (RFC 7009, 2.2)
+      if (!claims) return '';
+      if (claims.client_id !== client.clientId) return undefined;
+      await revocations.revoke({ claims, origin: originOf(client.clientId, context), now: context.now });
+      return '';
+    },
+  };
+}

@@ -1,0 +1,106 @@
+/** What a code or refresh token stands for, as far as a lean path may act on it: all of it, or nothing. */
+import type { AdapterPayload } from 'oidc-provider';
+import type { Account } from '../../accounts/account.ts';
+import { epochSeconds } from '../../base/clock.ts';
+import { equalInConstantTime, sha256 } from '../../base/secret.ts';
+import { splitScope } from '../tokens/resource_policy.ts';
+import { isYoungEnough } from '../storage/session_store.ts';
+import type { Related, TokenRow } from '../storage/token_rows.ts';
+import type { PlainCodeRequest } from './plain_request.ts';
+
+/** What a code or refresh token may have about it here. Whatever else is stored with one says something to heed. */
+const UNDERSTOOD = new Set([
+  'kind',
+  'iat',
+  'exp',
+  'iiat',
+  'clientId',
+  'accountId',
+  'grantId',
+  'gty',
+  'scope',
+  'resource',
+  'nonce',
+  'sid',
+  'sessionUid',
+  'expiresWithSession',
+  'acr',
+  'amr',
+  'authTime',
+  'rotations',
+  'redirectUri',
+  'codeChallenge',
+  'codeChallengeMethod',
+]);
+const UNDERSTOOD_OF_GRANT = new Set(['kind', 'iat', 'exp', 'clientId', 'accountId', 'openid', 'resources']);
+
+/** What was granted, looked at from every side: it is alive, it is this client's, and nothing about it is unusual. */
+export interface PlainGrant {
+  readonly payload: AdapterPayload & { readonly grantId: string; readonly accountId: string };
+  readonly account: Account;
+  readonly scopes: readonly string[];
+  /** Of OpenID Connect, that the person has granted. */
+  readonly openid: readonly string[];
+  readonly resource: string;
+  /** Of the resource, that the person has granted and this token may carry. */
+  readonly resourceScopes: readonly string[];
+}
+
+interface Granted extends AdapterPayload {
+  readonly openid?: { readonly scope?: string };
+  readonly resources?: Readonly<Record<string, string>>;
+}
+
+/** `undefined` for whatever is refused, and for whatever has more about it than is known here. */
+export function plainGrant(
+  { payload, consumed_at, ...related }: TokenRow,
+  clientId: string,
+  now: Date,
+  sessionAbsoluteTtlSeconds: number,
+): PlainGrant | undefined {
+  const token = payload as AdapterPayload;
+  const { grant, account } = related;
+  const { resource, accountId, grantId } = token;
+  if (consumed_at || !hasOnly(token, UNDERSTOOD) || !lives(token, now) || token.clientId !== clientId) return undefined;
+  if (!account || account.disabledAt || account.accountId !== accountId || grantId === undefined) return undefined;
+  if (!grant || !hasOnly(grant.payload, UNDERSTOOD_OF_GRANT) || !lives(grant.payload, now)) return undefined;
+  if (grant.payload.clientId !== clientId || grant.payload.accountId !== accountId) return undefined;
+  if (token.expiresWithSession) {
+    if (!isOfSession(token, related, now)) return undefined;
+    if (!isYoungEnough(related.session!.payload, sessionAbsoluteTtlSeconds, now)) return undefined;
+  }
+  if (typeof resource !== 'string') return undefined;
+  const scopes = splitScope(token.scope);
+  const wanted = new Set(scopes);
+  const granted = grant.payload as Granted;
+  const ofWanted = (scope: string | undefined) => splitScope(scope).filter((name) => wanted.has(name));
+  return {
+    payload: { ...token, accountId, grantId },
+    account,
+    scopes,
+    openid: ofWanted(granted.openid?.scope),
+    resource,
+    resourceScopes: ofWanted(granted.resources?.[resource]),
+  };
+}
+
+/** A token that ends with its session: that one goes on, of the same person and with the same grant. */
+function isOfSession({ accountId, clientId, grantId }: AdapterPayload, { session }: Related, now: Date): boolean {
+  if (!session || !lives(session.payload, now) || session.payload.accountId !== accountId) return false;
+  return session.payload.authorizations?.[clientId!]?.grantId === grantId;
+}
+
+/** RFC 7636, 4.6; and the redirect URI is the one of the request (RFC 6749, 4.1.3). */
+export function isAnsweredBy({ payload }: PlainGrant, { redirectUri, codeVerifier }: PlainCodeRequest): boolean {
+  const { codeChallenge, codeChallengeMethod } = payload;
+  if (payload.redirectUri !== redirectUri || codeChallengeMethod !== 'S256' || !codeChallenge) return false;
+  return equalInConstantTime(Buffer.from(sha256(codeVerifier).toString('base64url')), Buffer.from(codeChallenge));
+}
+
+function hasOnly(payload: object, members: ReadonlySet<string>): boolean {
+  return Object.keys(payload).every((member) => members.has(member));
+}
+
+function lives({ exp }: AdapterPayload, now: Date): boolean {
+  return typeof exp === 'number' && exp > epochSeconds(now);
+}

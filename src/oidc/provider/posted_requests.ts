@@ -1,0 +1,41 @@
+/**
+ * Requests by POST that browsers bring: for authorization (OpenID Connect Core, 3.1.2.1) and for logout (RP-Initiated
+ * Logout, 2). Our cookies are SameSite=Lax, so a form from another site comes without the session: the browser is sent
+ * on to the same request by GET, with which they come.
+ */
+import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider';
+import type { Context } from 'koa';
+import { readBody } from '../../http/body.ts';
+import type { ProviderPages } from './configuration.ts';
+
+/** What browsers and servers take as an address. What is larger can be pushed (RFC 9126). */
+const LONGEST_QUERY_CHARACTERS = 8_000;
+
+/** `path` is the endpoint's below the issuer's. Call it for each provider that is built. */
+export function takePostedRequests(provider: Provider, path: string, { renderError }: ProviderPages): void {
+  const prefix = new URL(provider.issuer).pathname.replace(/\/$/, '');
+  provider.use(async (ctx, next) => {
+    if (ctx.method !== 'POST' || ctx.path !== path) return next();
+    ctx.set('Cache-Control', 'no-store');
+    const query = await queryIn(ctx);
+    if (query !== undefined) {
+      ctx.status = 303;
+      ctx.redirect(`${prefix}${path}?${query}`);
+      return undefined;
+    }
+    const refusal = new errors.InvalidRequest(`send a form of at most ${LONGEST_QUERY_CHARACTERS} characters`);
+    ctx.status = refusal.statusCode;
+    const out = { error: refusal.error, error_description: refusal.error_description };
+    if (ctx.accepts('json', 'html') === 'html') return renderError(ctx as KoaContextWithOIDC, out, refusal);
+    ctx.body = out;
+    return undefined;
+  });
+}
+
+/** The form as a query, every parameter as often as it came; `undefined` for what is no form or too large. */
+async function queryIn(ctx: Context): Promise<string | undefined> {
+  if (!ctx.request.is('application/x-www-form-urlencoded') || ctx.get('Content-Encoding')) return undefined;
+  const body = await readBody(ctx, LONGEST_QUERY_CHARACTERS).catch(() => undefined);
+  const query = body && new URLSearchParams(body.toString('utf8')).toString();
+  return query !== undefined && query.length <= LONGEST_QUERY_CHARACTERS ? query : undefined;
+}

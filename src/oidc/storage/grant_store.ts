@@ -1,0 +1,93 @@
+/**
+ * Grants have a table of their own: the row is what tokens hang on. One is stored only for a client that is not
+ * revoked and an account that is not disabled, and waits for whoever is changing that.
+ */
+import { errors, type Adapter, type AdapterPayload } from 'oidc-provider';
+import { sql } from 'kysely';
+import { addSeconds, type Clock } from '../../base/clock.ts';
+import { sha256, type Digest } from '../../base/secret.ts';
+import { json, type Database, type Reader } from '../../db/connection.ts';
+import { PreparedStatement } from '../../db/prepared.ts';
+import { takeGrant } from './request_prefetch.ts';
+import { writeWithRequest } from '../request/request_writes.ts';
+
+export interface GrantSettings {
+  readonly database: Database;
+  readonly clock: Clock;
+}
+
+const READ_GRANT = new PreparedStatement<{ readonly payload: AdapterPayload }>(
+  'gatehouse_read_grant',
+  'select payload from grants where grant_id = $1',
+);
+
+export class GrantStore implements Adapter {
+  readonly #settings: GrantSettings;
+
+  constructor(settings: GrantSettings) {
+    this.#settings = settings;
+  }
+
+  async upsert(id: string, { jti: _, ...payload }: AdapterPayload, expiresIn: number): Promise<void> {
+    const now = this.#settings.clock();
+    const expires_at = addSeconds(now, expiresIn);
+    await writeWithRequest(this.#settings.database, async (tx) => {
+      const { numAffectedRows } = await sql`
+        with client as (select client_id from clients where client_id = ${payload.clientId} and revoked_at is null for share),
+        account as (select account_id from accounts where account_id = ${payload.accountId} and disabled_at is null for share)
+        insert into grants (grant_id, account_id, client_id, payload, created_at, expires_at)
+        select ${sha256(id)}, account_id, client_id, ${json(payload)}::jsonb, ${now}, ${expires_at} from client, account
+        on conflict (grant_id) do update set payload = excluded.payload, expires_at = excluded.expires_at`.execute(tx);
+      if (numAffectedRows !== 1n) throw new errors.InvalidGrant('the client was revoked or the account disabled');
+    });
+  }
+
+  async find(id: string): Promise<AdapterPayload | undefined> {
+    const digest = sha256(id);
+    const read = takeGrant(digest);
+    if (read) return { ...read, jti: id };
+    const { rows } = await READ_GRANT.execute(this.#settings.database, digest);
+    const [row] = rows;
+    return row && { ...row.payload, jti: id };
+  }
+
+  async destroy(id: string): Promise<void> {
+    await writeWithRequest(this.#settings.database, (tx) => endGrant(tx, id));
+  }
+
+  async revokeByGrantId(id: string): Promise<void> {
+    await this.destroy(id);
+  }
+
+  findByUid(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
+  findByUserCode(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
+  consume(): Promise<void> {
+    throw new Error('A grant is not consumed.');
+  }
+}
+
+/** How tokens name the grant they came from (`gid`): of no use to anyone who reads it. */
+export function grantReference(grantId: string): string {
+  return sha256(grantId).toString('base64url');
+}
+
+export async function grantLives(database: Database, reference: string, now: Date): Promise<boolean> {
+  const row = await database
+    .selectFrom('grants')
+    .select('client_id')
+    .where('grant_id', '=', Buffer.from(reference, 'base64url') as Digest)
+    .where('expires_at', '>', now)
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+/** One statement ends the grant and all that hangs on it; the second of two at once finds nothing to do. */
+export async function endGrant(database: Reader, grantId: string): Promise<void> {
+  await database.deleteFrom('grants').where('grant_id', '=', sha256(grantId)).execute();
+}

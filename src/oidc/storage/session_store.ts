@@ -1,0 +1,168 @@
+/**
+ * Sessions on Postgres. Several requests of one browser save the same session at once, each as it was when that request
+ * began: so only what a request has changed is written, and a session that has ended meanwhile stays ended.
+ */
+import { Provider, type Adapter, type AdapterPayload } from 'oidc-provider';
+import { sql } from 'kysely';
+import { announceLogouts } from '../../accounts/logouts.ts';
+import { addSeconds, epochSeconds, type Clock } from '../../base/clock.ts';
+import { sha256 } from '../../base/secret.ts';
+import type { Database, Tx } from '../../db/connection.ts';
+import { PreparedStatement } from '../../db/prepared.ts';
+import { payloadJson } from './payload_json.ts';
+import { writeWithRequest } from '../request/request_writes.ts';
+
+export interface SessionSettings {
+  readonly database: Database;
+  readonly clock: Clock;
+  /** Where a session is looked up, and stored the first time. */
+  readonly artifacts: Adapter;
+  /** How long after its login a session ends, however often it is used. */
+  readonly sessionAbsoluteTtlSeconds: number;
+}
+
+/** Nothing where it has ended, or is another person's by now. */
+const CHANGE_SESSION = new PreparedStatement(
+  'gatehouse_change_session',
+  `update artifacts set artifact_id = coalesce($2, artifact_id), account_id = coalesce($3, account_id),
+      created_at = coalesce($4, created_at), expires_at = $5,
+      payload = (payload - $6::text[]) || $7::jsonb || jsonb_build_object('authorizations',
+        (coalesce(case when payload->>'accountId' is not distinct from $11 then payload->'authorizations' end, '{}')
+          - $8::text[]) || $9::jsonb)
+    where kind = 'Session' and uid = $1 and ($10 or payload->>'accountId' is not distinct from $11)`,
+);
+
+type Members = Readonly<Record<string, unknown>>;
+
+export class SessionStore implements Adapter {
+  readonly #settings: SessionSettings;
+  /** The session of each request under way, as that request found it. */
+  readonly #found = new WeakMap<object, AdapterPayload>();
+
+  constructor(settings: SessionSettings) {
+    this.#settings = settings;
+  }
+
+  async find(id: string): Promise<AdapterPayload | undefined> {
+    const payload = this.#unlessTooOld(await this.#settings.artifacts.find(id));
+    // a copy: the library works on what it is given
+    if (payload && Provider.ctx) this.#found.set(Provider.ctx, structuredClone(payload));
+    return payload;
+  }
+
+  async upsert(id: string, payload: AdapterPayload, expiresIn: number): Promise<void> {
+    const before = this.#before(payload.uid);
+    if (!before) return this.#settings.artifacts.upsert(id, payload, expiresIn);
+    // the id is a bearer value: the row has its digest alone
+    const members = changes(before, { ...payload, jti: undefined, authorizations: undefined });
+    const clients = changes(before.authorizations ?? {}, payload.authorizations ?? {});
+    const now = this.#settings.clock();
+    // two people who log in at once in one browser: the later one takes the session over, with nothing of the other's
+    const login = 'accountId' in members.set;
+    const changed = [
+      before.uid,
+      // the id moves where this request gave the session a new one, and is left alone where another request did
+      before.jti === id ? null : sha256(id),
+      payload.accountId ?? null,
+      // what its owner is told it began with is the login
+      'loginTs' in members.set ? now : null,
+      addSeconds(now, expiresIn),
+      members.gone,
+      payloadJson(members.set),
+      clients.gone,
+      payloadJson(clients.set),
+      login,
+      (login ? payload.accountId : before.accountId) ?? null,
+    ];
+    await writeWithRequest(this.#settings.database, (tx) => CHANGE_SESSION.sendIn(tx, ...changed), {
+      evenIfRefused: true,
+      takeBack: 'loginTs' in members.set ? undefined : (tx) => moveBack(tx, before, id),
+    });
+  }
+
+  /** The library destroys the old id before it saves under the new one: there the row is not removed, it moves. */
+  async destroy(id: string): Promise<void> {
+    const session = Provider.ctx?.oidc.session as { oldId?: string; uid?: string } | undefined;
+    if (session?.oldId === id) return;
+    const uid = this.#before(session?.uid)?.uid ?? null;
+    const now = this.#settings.clock();
+    await writeWithRequest(this.#settings.database, async (tx) => {
+      const ended = await tx
+        .deleteFrom('artifacts')
+        .where('kind', '=', 'Session')
+        .where(({ or, eb }) => or([eb('artifact_id', '=', sha256(id)), eb('uid', '=', uid)]))
+        .returning(['account_id as accountId', 'payload'])
+        .execute();
+      await announceLogouts(tx, ended, now);
+    });
+  }
+
+  async findByUid(uid: string): Promise<AdapterPayload | undefined> {
+    return this.#unlessTooOld(await this.#settings.artifacts.findByUid(uid));
+  }
+
+  findByUserCode(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
+  consume(): Promise<void> {
+    throw new Error('A session is not consumed.');
+  }
+
+  revokeByGrantId(): Promise<void> {
+    throw new Error('A session does not hang on a grant.');
+  }
+
+  /** What an older version stored, or one with other settings, may say that it lasts longer. */
+  #unlessTooOld(session: AdapterPayload | void): AdapterPayload | undefined {
+    const { clock, sessionAbsoluteTtlSeconds } = this.#settings;
+    return session && isYoungEnough(session, sessionAbsoluteTtlSeconds, clock()) ? session : undefined;
+  }
+
+  #before(uid: string | undefined): AdapterPayload | undefined {
+    const found = Provider.ctx && this.#found.get(Provider.ctx);
+    return found?.uid === uid ? found : undefined;
+  }
+}
+
+/**
+ * How long a session lasts that is used now, in seconds, for `ttl`: as long as it may lie unused, and never beyond its
+ * age. The age counts from the last login, also one that only confirmed who it is (ASVS 5.0, 7.3).
+ */
+export function sessionSeconds(
+  { loginTs }: { readonly loginTs?: number | undefined },
+  {
+    sessionTtlSeconds,
+    sessionAbsoluteTtlSeconds,
+  }: { readonly sessionTtlSeconds: number; readonly sessionAbsoluteTtlSeconds: number },
+  now: Date,
+): number {
+  if (loginTs === undefined) return sessionTtlSeconds;
+  const left = loginTs + sessionAbsoluteTtlSeconds - epochSeconds(now);
+  return Math.max(1, Math.min(sessionTtlSeconds, left));
+}
+
+/** Whether the login that a session is of was less than so many seconds ago. */
+export function isYoungEnough({ loginTs }: AdapterPayload, absoluteSeconds: number, now: Date): boolean {
+  return loginTs === undefined || loginTs + absoluteSeconds > epochSeconds(now);
+}
+
+/**
+ * Gives a session its old id again, where the request that gave it a new one was answered with 503: the browser has the
+ * cookie with the old one. A session that has just been logged in to stays where only a new cookie finds it.
+ */
+async function moveBack(tx: Tx, { uid, jti }: AdapterPayload, id: string): Promise<boolean> {
+  if (jti === id) return false;
+  const { numAffectedRows } = await sql`update artifacts set artifact_id = ${sha256(jti!)}
+    where kind = 'Session' and uid = ${uid!} and artifact_id = ${sha256(id)}`.execute(tx);
+  return numAffectedRows === 1n;
+}
+
+/** What has to be set and what has to go to make the one the other. */
+function changes(before: Members, after: Members): { readonly set: Members; readonly gone: string[] } {
+  const set = Object.entries(after).filter(
+    ([name, value]) => value !== undefined && JSON.stringify(value) !== JSON.stringify(before[name]),
+  );
+  const gone = Object.keys(before).filter((name) => after[name] === undefined && name !== 'authorizations');
+  return { set: Object.fromEntries(set), gone };
+}

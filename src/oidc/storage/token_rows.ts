@@ -1,0 +1,179 @@
+/** Codes and refresh tokens as they are stored, each read with what belongs to it, and used up for a successor. */
+import type { AdapterPayload } from 'oidc-provider';
+import { sql } from 'kysely';
+import { toAccount, type Account, type AccountRow } from '../../accounts/account.ts';
+import { withRecord } from '../../audit/batch_rows.ts';
+import type { Digest } from '../../base/secret.ts';
+import type { Database, Tx } from '../../db/connection.ts';
+import { PreparedStatement } from '../../db/prepared.ts';
+import { payloadJson } from './payload_json.ts';
+
+export interface Related {
+  readonly grant?: { readonly id: Digest; readonly payload: AdapterPayload } | undefined;
+  readonly session?: { readonly uid: string; readonly payload: AdapterPayload } | undefined;
+  readonly account?: Account | undefined;
+}
+
+export interface TokenRow extends Related {
+  readonly payload: object;
+  readonly consumed_at: Date | null;
+}
+
+interface Row extends Nullable<AccountRow> {
+  readonly payload: object;
+  readonly consumed_at: Date | null;
+  readonly grant_id: Buffer | null;
+  readonly grant_payload: AdapterPayload | null;
+  readonly session_uid: string | null;
+  readonly session_payload: AdapterPayload | null;
+}
+
+type Nullable<Members> = { readonly [Member in keyof Members]: Members[Member] | null };
+
+const READ_TOKEN = new PreparedStatement<Row>(
+  'gatehouse_read_token',
+  `select accounts.account_id, accounts.email, accounts.email_verified, accounts.name, accounts.profile,
+      accounts.password_hash, accounts.disabled_at, accounts.version, accounts.created_at, accounts.updated_at,
+      tokens.payload, tokens.consumed_at, tokens.grant_id, grants.payload as grant_payload,
+      sessions.uid as session_uid, sessions.payload as session_payload
+    from artifacts as tokens
+    left join grants on grants.grant_id = tokens.grant_id
+    left join accounts on accounts.account_id = tokens.account_id
+    left join artifacts as sessions on sessions.kind = 'Session' and sessions.uid = tokens.payload->>'sessionUid'
+    where tokens.kind = $1 and tokens.artifact_id = $2`,
+);
+
+/** What is no longer there of the rest is left out. */
+export async function readTokenRow(database: Database, kind: string, id: Digest): Promise<TokenRow | undefined> {
+  const { rows } = await READ_TOKEN.execute(database, kind, id);
+  const [row] = rows;
+  if (!row) return undefined;
+  const { payload, consumed_at, grant_id, grant_payload, session_uid, session_payload } = row;
+  return {
+    payload,
+    consumed_at,
+    grant: grant_id && grant_payload ? { id: grant_id as Digest, payload: grant_payload } : undefined,
+    session: session_uid !== null && session_payload ? { uid: session_uid, payload: session_payload } : undefined,
+    account: row.account_id === null ? undefined : toAccount(row as AccountRow),
+  };
+}
+
+/** A refresh token that comes into being as what it follows is used up. */
+export interface Successor {
+  readonly id: Digest;
+  readonly payload: object;
+  readonly expiresAt: Date;
+}
+
+/** A code or refresh token that was found unused, and the grant that it hangs on. */
+export interface Unused {
+  readonly kind: string;
+  readonly id: Digest;
+  readonly grantId: Digest;
+  /** When its row may go once it is used, if that is sooner than it would go otherwise. */
+  readonly keptUntil: Date | undefined;
+}
+
+/** Takes hold of the grant before the token, as does a statement that ends a grant with its tokens: else each could wait for the other. */
+const USE_UP = `update artifacts
+    set consumed_at = $10::timestamptz, expires_at = least(expires_at, $11::timestamptz)
+    where kind = $12 and artifact_id = $13 and consumed_at is null and exists (select from same_run)
+      and grant_id = (select grant_id from grants where grant_id = $14 for key share)
+    returning grant_id, account_id, client_id`;
+const RECORDED_USE = new PreparedStatement('gatehouse_use_up_token', withRecord(`effect as (${USE_UP})`));
+const RECORDED_USE_FOR_SUCCESSOR = new PreparedStatement(
+  'gatehouse_use_up_token_for_successor',
+  withRecord(`used as (${USE_UP}),
+    effect as (
+      insert into artifacts (kind, artifact_id, grant_id, account_id, client_id, payload, created_at, expires_at)
+      select 'RefreshToken', $15, grant_id, account_id, client_id, $16::jsonb, $10::timestamptz, $17::timestamptz from used
+      returning 1)`),
+);
+
+/**
+ * Of any number at once one finds the row unused; it stores the successor and the record of it (`recordWith`) with the
+ * same statement. Answers whether it was this one.
+ */
+export async function useUp(
+  database: Database,
+  record: readonly unknown[],
+  { kind, id, grantId, keptUntil }: Unused,
+  successor: Successor | undefined,
+  now: Date,
+): Promise<boolean> {
+  const unused = [...record, now, keptUntil ?? null, kind, id, grantId];
+  const { numAffectedRows } = await (successor
+    ? RECORDED_USE_FOR_SUCCESSOR.execute(
+        database,
+        ...unused,
+        successor.id,
+        payloadJson(successor.payload),
+        successor.expiresAt,
+      )
+    : RECORDED_USE.execute(database, ...unused));
+  return numAffectedRows !== undefined && numAffectedRows > 0n;
+}
+
+/** Added to the time of the first use by each use within the grace: only a use that was the last can be taken back. */
+const AGAIN = sql`interval '1 microsecond'`;
+
+export interface UsedArtifact {
+  readonly kind: string;
+  readonly id: Digest;
+}
+
+/**
+ * Uses up what may be used once, as a part of a request's changes. Answers false where another request has, before the
+ * grace began if there is one. The grant is held first, as in `useUp`.
+ */
+export async function useArtifact(
+  tx: Tx,
+  { kind, id }: UsedArtifact,
+  use: { readonly now: Date; readonly keptUntil: Date | undefined; readonly graceBegan: Date | undefined },
+): Promise<boolean> {
+  const { numAffectedRows } = await sql`with held as materialized (
+      select grants.grant_id from grants
+      where grant_id = (select grant_id from artifacts where kind = ${kind} and artifact_id = ${id}) for key share)
+    update artifacts set
+      consumed_at = coalesce(consumed_at + ${AGAIN}, ${use.now}::timestamptz),
+      expires_at = least(expires_at, ${use.keptUntil ?? null}::timestamptz)
+    where kind = ${kind} and artifact_id = ${id} and (grant_id is null or exists (select from held))
+      and (consumed_at is null or consumed_at > ${use.graceBegan ?? null}::timestamptz)`.execute(tx);
+  return numAffectedRows === 1n;
+}
+
+/**
+ * Makes a use undone that was answered with 503, if it was carried out: `usedAt` tells it from any other. Waits for a
+ * transaction that is still under way.
+ */
+export async function takeBackUse(tx: Tx, { kind, id }: UsedArtifact, usedAt: Date): Promise<boolean> {
+  await tx
+    .selectFrom('artifacts')
+    .select('kind')
+    .where('kind', '=', kind)
+    .where('artifact_id', '=', id)
+    .forUpdate()
+    .execute();
+  const { numUpdatedRows } = await tx
+    .updateTable('artifacts')
+    .set({
+      consumed_at: null,
+      // the use of a refresh token shortens it; what is sealed tells no time, and was not shortened
+      expires_at: sql<Date>`coalesce(to_timestamp((payload->>'exp')::bigint), expires_at)`,
+    })
+    .where('kind', '=', kind)
+    .where('artifact_id', '=', id)
+    .where('consumed_at', '=', usedAt)
+    .executeTakeFirst();
+  return numUpdatedRows > 0n;
+}
+
+/** Removes a token that no answer has given to its client. */
+export async function takeBackToken(tx: Tx, { kind, id }: UsedArtifact): Promise<boolean> {
+  const { numDeletedRows } = await tx
+    .deleteFrom('artifacts')
+    .where('kind', '=', kind)
+    .where('artifact_id', '=', id)
+    .executeTakeFirst();
+  return numDeletedRows > 0n;
+}

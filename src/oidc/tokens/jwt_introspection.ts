@@ -1,0 +1,86 @@
+/**
+ * Introspection (RFC 7662) and revocation (RFC 7009) of JWT access tokens. The library authenticates the caller, finds
+ * that the token is a JWT and refuses it as a type that it does not keep; that is where we answer instead.
+ */
+import type { KoaContextWithOIDC } from 'oidc-provider';
+import type { ClientWithSecrets } from '../../clients/client.ts';
+import { requestOf } from '../../http/request_context.ts';
+import type { AccessTokenClaims } from '../../keys/token_verifier.ts';
+import type { AccessTokenStates } from './access_token_state.ts';
+import { note, originOf } from '../request/request_events.ts';
+import { recordOf } from '../client_authentication/provider_clients.ts';
+import type { Revocations } from './revocation.ts';
+import { signIntrospection } from './signed_introspection.ts';
+
+export interface JwtIntrospectionSettings {
+  readonly tokens: AccessTokenStates;
+  readonly revocations: Revocations;
+}
+
+export class JwtIntrospection {
+  readonly #settings: JwtIntrospectionSettings;
+
+  constructor(settings: JwtIntrospectionSettings) {
+    this.#settings = settings;
+  }
+
+  /** Whether the library has handed over: it has authenticated the caller, and the token alone is what it refused. */
+  takesOver(ctx: KoaContextWithOIDC, refusal: { error?: string } | undefined): boolean {
+    return refusal?.error === 'unsupported_token_type' && ctx.oidc.client !== undefined && isHandled(ctx.oidc.route);
+  }
+
+  async answer(ctx: KoaContextWithOIDC): Promise<void> {
+    const token = String(ctx.oidc.params?.['token']);
+    const caller = recordOf(ctx.oidc.client!);
+    const claims = await this.#settings.tokens.inspect(token, requestOf(ctx).now);
+    if (ctx.oidc.route === 'introspection') {
+      ctx.status = 200;
+      ctx.body = tellAbout(claims, caller);
+      await signIntrospection(ctx);
+    } else await this.#revoke(ctx, caller, claims);
+  }
+
+  async #revoke(
+    ctx: KoaContextWithOIDC,
+    caller: ClientWithSecrets,
+    claims: AccessTokenClaims | undefined,
+  ): Promise<void> {
+    if (claims && claims.client_id !== caller.clientId) {
+      const details = { error: 'invalid_request', reason: 'the token is another client’s', jti: claims.jti };
+      note(ctx, { event: 'token.revoked', outcome: 'refused', clientId: caller.clientId, details });
+      ctx.status = 400;
+      ctx.body = {
+        error: 'invalid_request',
+        error_description: 'client is not authorized to revoke the presented token',
+      };
+      return;
+    }
+    if (claims) await this.#settings.revocations.revoke({ claims, origin: originOf(ctx), now: requestOf(ctx).now });
+    ctx.status = 200;
+    ctx.body = '';
+  }
+}
+
+/**
+ * A resource server sees the tokens that are for it, a client its own; all others learn nothing. Neither does a public
+ * client: anybody can name it, and try out tokens that were found somewhere (RFC 7662, 4).
+ */
+export function maySee(
+  caller: ClientWithSecrets,
+  token: { readonly clientId: string | undefined; readonly audience: unknown },
+): boolean {
+  if (caller.metadata.token_endpoint_auth_method === 'none') return false;
+  if (token.clientId === caller.clientId) return true;
+  return typeof token.audience === 'string' && caller.metadata.introspects.includes(token.audience);
+}
+
+/** What a caller learns about what it takes for a token; the claims are those of a living one. */
+export function tellAbout(claims: AccessTokenClaims | undefined, caller: ClientWithSecrets): object {
+  if (!claims || !maySee(caller, { clientId: claims.client_id, audience: claims.aud })) return { active: false };
+  const { gen: _, gid: __, parents: ___, asserted_by: ____, ...told } = claims;
+  return { active: true, ...told, token_type: told.cnf?.jkt === undefined ? 'Bearer' : 'DPoP' };
+}
+
+function isHandled(route: string): boolean {
+  return route === 'introspection' || route === 'revocation';
+}

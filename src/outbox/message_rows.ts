@@ -1,0 +1,177 @@
+/** The outbox's statements: who may send a message now, and what became of it. */
+import { sql } from 'kysely';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
+import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
+import { Secret } from '../base/secret.ts';
+import type { Database, Tx } from '../db/connection.ts';
+import { transact } from '../db/transaction.ts';
+import type { Vault } from '../vault/vault.ts';
+import type { Message } from './message_type.ts';
+
+/** A message that this node alone may send until its lease runs out. */
+export interface Claimed extends Omit<Message, 'secret'> {
+  readonly kind: string;
+  readonly dataKeyId: string | null;
+  readonly sealed: Buffer | null;
+  /** This one included. It also says whose claim it is: a later claim has a higher number. */
+  readonly attempts: number;
+  readonly expiresAt: Date;
+  /** For a client that no admin made. */
+  readonly selfRegistered: boolean;
+}
+
+export type Outcome =
+  | { readonly result: 'delivered' }
+  /** There is nobody left to tell. */
+  | { readonly result: 'dropped' }
+  | {
+      readonly result: 'postponed';
+      readonly reason: string;
+      readonly waitSeconds: number;
+      /** No attempt was made, so none is counted. */
+      readonly uncounted: boolean;
+    }
+  | { readonly result: 'failed'; readonly reason: string };
+
+/** Several times what a request may take (egress/limits.ts), and short enough to wait for when a node has died. */
+const LEASE_SECONDS = 10;
+/** So that an operator sees what did not arrive. */
+const FAILED_KEPT_SECONDS = 7 * DAY_SECONDS;
+
+export interface Claim {
+  readonly kinds: readonly string[];
+  /** Clients that this node is sending something to. */
+  readonly exceptClients: readonly string[];
+  readonly limit: number;
+  /** How many of them may be messages that could not be delivered before. */
+  readonly againAtMost: number;
+  /** How many may be messages to clients that registered themselves. */
+  readonly selfRegisteredAtMost: number;
+  readonly now: Date;
+}
+
+/**
+ * Takes what is due, the longest due first and one message a client. Of any number of nodes at once, one gets it. Those
+ * that failed before don't get all the room, however many they are.
+ */
+export async function claim(
+  database: Database,
+  { kinds, exceptClients, limit, againAtMost, selfRegisteredAtMost, now }: Claim,
+): Promise<readonly Claimed[]> {
+  // receivers of strangers that failed before don't get all the room of strangers either
+  const againOfThem = Math.floor(Math.max(0, selfRegisteredAtMost) / 2);
+  const newOfThem = Math.max(0, selfRegisteredAtMost) - againOfThem;
+  const due = sql`failed_at is null and due_at <= ${now} and kind = any(${kinds}::text[])`;
+  const { rows } = await sql<Row>`
+    with first_of_each as (
+      select distinct on (client_id) message_id, due_at, attempts > 0 as again,
+        exists (select from client_registrations r where r.client_id = outbox.client_id) as self_registered from outbox
+      where ${due} and client_id <> all(${exceptClients}::text[]) order by client_id, due_at),
+    in_turn as (
+      select message_id, again, self_registered, row_number() over (partition by again order by due_at) as place,
+        row_number() over (partition by again, self_registered order by due_at) as place_of_its_kind from first_of_each)
+    update outbox set attempts = attempts + 1, due_at = ${addSeconds(now, LEASE_SECONDS)}
+    where message_id in (
+      select message_id from outbox
+      where message_id in (select message_id from in_turn where (not again or place <= ${againAtMost})
+        and (not self_registered or place_of_its_kind <= case when again then ${againOfThem} else ${newOfThem} end::integer))
+        and ${due}
+      order by due_at limit ${limit} for update skip locked)
+    returning message_id, kind, client_id, payload, data_key_id, sealed, attempts, expires_at,
+      exists (select from client_registrations r where r.client_id = outbox.client_id) as self_registered`.execute(
+    database,
+  );
+  return rows.map((row) => ({
+    messageId: row.message_id,
+    kind: row.kind,
+    clientId: row.client_id,
+    payload: row.payload,
+    dataKeyId: row.data_key_id,
+    sealed: row.sealed,
+    attempts: row.attempts,
+    expiresAt: row.expires_at,
+    selfRegistered: row.self_registered,
+  }));
+}
+
+interface Row {
+  readonly message_id: string;
+  readonly kind: string;
+  readonly client_id: string;
+  readonly payload: Record<string, unknown>;
+  readonly data_key_id: string | null;
+  readonly sealed: Buffer | null;
+  readonly attempts: number;
+  readonly expires_at: Date;
+  readonly self_registered: boolean;
+}
+
+export async function openMessage(vault: Vault, claimed: Claimed): Promise<Message> {
+  const { messageId, clientId, payload, dataKeyId, sealed } = claimed;
+  const dataKey = dataKeyId === null ? undefined : await vault.get(dataKeyId);
+  const secret = dataKey && sealed ? new Secret(dataKey.open(sealed, messageId).toString()) : undefined;
+  return { messageId, clientId, payload, secret };
+}
+
+/** Writes down what came of a claim, with its audit event. Answers false where the claim had passed to another. */
+export async function settle(
+  database: Database,
+  claimed: Claimed,
+  outcome: Outcome,
+  change: Omit<UnitOfWork, 'tx'>,
+): Promise<boolean> {
+  return transact(database, async (tx) => {
+    const ours = await write(tx, claimed, outcome, change.now);
+    if (ours && (outcome.result === 'delivered' || outcome.result === 'failed')) {
+      await record({ ...change, tx }, claimed, outcome);
+    }
+    return ours;
+  });
+}
+
+async function write(tx: Tx, { messageId, attempts }: Claimed, outcome: Outcome, now: Date): Promise<boolean> {
+  const ours = sql`message_id = ${messageId} and attempts = ${attempts} and failed_at is null`;
+  const statement = (): ReturnType<typeof sql> => {
+    switch (outcome.result) {
+      case 'delivered':
+      case 'dropped':
+        return sql`delete from outbox where ${ours}`;
+      case 'postponed':
+        return sql`update outbox set due_at = ${addSeconds(now, outcome.waitSeconds)},
+          attempts = attempts - ${outcome.uncounted ? 1 : 0}::integer where ${ours}`;
+      case 'failed':
+        return sql`update outbox set failed_at = ${now}, failure = ${outcome.reason}, data_key_id = null, sealed = null,
+          expires_at = ${addSeconds(now, FAILED_KEPT_SECONDS)} where ${ours}`;
+    }
+  };
+  const { numAffectedRows = 0n } = await statement().execute(tx);
+  return numAffectedRows === 1n;
+}
+
+async function record(
+  { tx, trail, origin }: UnitOfWork,
+  { messageId, kind, clientId, payload, attempts }: Claimed,
+  outcome: Extract<Outcome, { result: 'delivered' | 'failed' }>,
+): Promise<void> {
+  const { account_id: accountId } = payload;
+  const details = { kind, message_id: messageId, attempts };
+  const about = { clientId, ...(typeof accountId === 'string' && { accountId }) };
+  await trail.recordIn(
+    tx,
+    origin,
+    outcome.result === 'delivered'
+      ? { event: 'message.delivered', outcome: 'success', ...about, details }
+      : { event: 'message.failed', outcome: 'refused', ...about, details: { ...details, reason: outcome.reason } },
+  );
+}
+
+export interface Counts {
+  readonly waiting: number;
+  readonly failed: number;
+}
+
+export async function countMessages(database: Database): Promise<Counts> {
+  const { rows } = await sql<Counts>`select count(*) filter (where failed_at is null) as waiting,
+    count(*) filter (where failed_at is not null) as failed from outbox`.execute(database);
+  return rows[0] ?? { waiting: 0, failed: 0 };
+}
