@@ -9,6 +9,8 @@ import type { Socket } from 'node:net';
 
 const UNWANTED_BYTES_AT_MOST = 1024 * 1024;
 const UNWANTED_MILLISECONDS_AT_MOST = 2_000;
+/** An activity time-out would not do: a client that reads nothing may still send a byte now and then. */
+const ANSWER_MILLISECONDS_AT_MOST = 30_000;
 const LOOK_MILLISECONDS = 20;
 
 /**
@@ -50,16 +52,21 @@ export function endWithAnswer(socket: Socket, answer: string): void {
   end(socket, answer);
 }
 
-/** Ends the connection after this answer, whatever came behind its request. */
+/** Ends the connection after this answer, and without it where its client has not taken it in within 30 s. */
 export function endAfter(response: ServerResponse, socket: Socket): void {
   if (!response.headersSent) response.shouldKeepAlive = false;
   ignoreInput(socket);
+  boundUnwanted(socket, ANSWER_MILLISECONDS_AT_MOST);
   socket.destroySoon = () => end(socket);
   response.on('close', () => end(socket));
 }
 
-/** From now on nothing reaches the parser, nor a listener that reads a request. */
+/**
+ * From now on nothing reaches the parser, nor a listener that reads a request. Node has taken its own listener for errors
+ * off a socket that asked to CONNECT: without another one a reset by the client would end the process.
+ */
 function ignoreInput(socket: Socket): void {
+  socket.on('error', () => {});
   socket.removeAllListeners('data');
   socket.on('data', () => {});
   socket.resume();
@@ -67,16 +74,16 @@ function ignoreInput(socket: Socket): void {
 
 function end(socket: Socket, lastWords = ''): void {
   socket.end(lastWords, 'latin1');
-  boundUnwanted(socket);
+  boundUnwanted(socket, UNWANTED_MILLISECONDS_AT_MOST);
 }
 
 /**
  * Takes in no more than anyone needs to send, then waits a little: a client that is held up, and not cut off, reads the
  * answer. The socket is destroyed after that time.
  */
-function boundUnwanted(socket: Socket): void {
+function boundUnwanted(socket: Socket, milliseconds: number): void {
   const bytesAtMost = socket.bytesRead + UNWANTED_BYTES_AT_MOST;
-  const until = performance.now() + UNWANTED_MILLISECONDS_AT_MOST;
+  const until = performance.now() + milliseconds;
   const watch = setInterval(() => {
     if (socket.bytesRead > bytesAtMost) socket.pause();
     if (performance.now() > until) socket.destroy();

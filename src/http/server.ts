@@ -91,7 +91,7 @@ export class HttpServer {
       listener(request, response);
     });
     this.#server.on('connect', (_: IncomingMessage, socket: Socket) => {
-      endWithAnswer(socket, brokenRequestAnswer(405, 'this server is no proxy'));
+      this.#answerBroken(socket, brokenRequestAnswer(405, 'this server is no proxy'));
     });
     this.#server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
       this.#answerBroken(socket, answerToParseError(error.code ?? '', HEADER_LIMITS));

@@ -29,7 +29,7 @@ const CONNECTED_AT_ONCE = 100;
 interface Kind {
   readonly name: string;
   /** What each of them does; it is called once it is connected. */
-  readonly behave: (socket: Socket) => void;
+  readonly behave: (socket: Socket, index: number) => void;
   readonly goneWithinMilliseconds: number;
   /** Where what they ask for is work. */
   readonly connectionsAtMost?: number;
@@ -47,6 +47,13 @@ const trickle = (socket: Socket, text: string): void => {
   const timer = setInterval(() => socket.write(text[at++ % text.length]!), 500);
   socket.on('close', () => clearInterval(timer));
 };
+
+/** What one sends first, and then again and again: requests, or what is none. */
+const UNREAD: readonly (readonly [first: string, then: string])[] = [
+  [LARGE.repeat(5), LARGE.repeat(5)],
+  [`${LARGE.repeat(8)}\0\0\0`, '\0'],
+  [`${LARGE.repeat(8)}CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n`, '\0'],
+];
 
 const KINDS: readonly Kind[] = [
   { name: 'says nothing', behave: () => {}, goneWithinMilliseconds: HEADERS_MILLISECONDS },
@@ -79,6 +86,15 @@ const KINDS: readonly Kind[] = [
     answer: /^HTTP\/1\.1 408 .*Connection: close/s,
   },
   {
+    name: 'asks to CONNECT, and resets the connection once that is refused',
+    behave(socket) {
+      socket.write('CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n');
+      socket.once('data', () => socket.resetAndDestroy());
+    },
+    goneWithinMilliseconds: 0,
+    answer: /^HTTP\/1\.1 405 /,
+  },
+  {
     name: 'asks for much at once without waiting for an answer',
     behave: (socket) => void socket.write(LARGE.repeat(100)),
     goneWithinMilliseconds: 0,
@@ -87,11 +103,13 @@ const KINDS: readonly Kind[] = [
     bytesEach: 8_000_000,
   },
   {
-    name: 'never reads what it asks for',
-    behave(socket) {
+    name: 'never reads what it asks for, whatever it sends behind it',
+    behave(socket, index) {
       socket.pause();
       // more than the system keeps for us
-      const timer = setInterval(() => socket.write(LARGE.repeat(5)), 500);
+      const [first, then] = UNREAD[index % UNREAD.length]!;
+      socket.write(first);
+      const timer = setInterval(() => socket.write(then), 500);
       socket.on('close', () => clearInterval(timer));
     },
     goneWithinMilliseconds: STALLED_MILLISECONDS,
@@ -209,14 +227,14 @@ class Enemy {
 
   static connectSome(server: Server, kind: Kind, atMost: number): Promise<Enemy[]> {
     const length = Math.min(CONNECTED_AT_ONCE, atMost);
-    return Promise.all(Array.from({ length }, () => Enemy.connect(server, kind)));
+    return Promise.all(Array.from({ length }, (_, index) => Enemy.connect(server, kind, index)));
   }
 
-  static async connect({ url }: Server, { behave }: Kind): Promise<Enemy> {
+  static async connect({ url }: Server, { behave }: Kind, index = 0): Promise<Enemy> {
     const socket = connect(Number(new URL(url).port), '127.0.0.1');
     const enemy = new Enemy(socket);
     await once(socket, 'connect');
-    behave(socket);
+    behave(socket, index);
     return enemy;
   }
 }
