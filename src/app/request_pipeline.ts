@@ -4,6 +4,7 @@ import Koa from 'koa';
 import { ADMIN_PREFIX, ADMIN_SCOPES } from '../admin/admin.ts';
 import { admitUnless } from '../http/admission.ts';
 import { abortedRequests } from '../http/aborted_requests.ts';
+import { exactPaths } from '../http/exact_paths.ts';
 import { clientAddress } from '../http/client_address.ts';
 import { reportIgnoredHeaders } from '../http/ignored_forwarding.ts';
 import { routeAmong, type Metrics, type RouteOf } from '../http/metrics.ts';
@@ -71,6 +72,7 @@ export function createRequestPipeline(settings: AppSettings, house: Node, metric
   const last = notFound({ methods: { ...METHODS, '/': ['GET'] }, page: pages.unanswered });
   const ordinary = listener(settings, house, metrics, routeOf, open, [
     ...(config.production ? [] : [pagesAtIssuer(issuer)]),
+    exactPaths(Object.keys(METHODS), last),
     login,
     described,
     ...(adminPort === undefined ? [admin] : []),
