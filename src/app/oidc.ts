@@ -2,8 +2,11 @@
 import type { Provider } from 'oidc-provider';
 import { addSeconds } from '../base/clock.ts';
 import { SecretVerifier } from '../clients/secret_verifier.ts';
-import type { FetchDocument } from '../clients/sector.ts';
+import { Unavailable } from '../base/unavailable.ts';
+import { NotFetched, type FetchDocument } from '../clients/sector.ts';
+import { EgressFailed, isBusy } from '../egress/failure.ts';
 import { LoginHints } from '../limits/login_hints.ts';
+import { networkOf } from '../limits/rate_limit_key.ts';
 import { Registrations } from '../limits/registrations.ts';
 import { SecretGuesses } from '../limits/secret_guesses.ts';
 import { UserCodeGuesses } from '../limits/user_code_guesses.ts';
@@ -56,8 +59,15 @@ export function createOidc({ config, pool, database, log, clock }: AppSettings, 
   const limits = new Registrations(pool);
   const fetchDocumentFor =
     (vetted: boolean): FetchDocument =>
-    async (url) =>
-      (await egress.get(url, { vetted, fetchedSince: addSeconds(clock(), -SECTOR_SECONDS) })).body;
+    async (url, askedFrom) => {
+      const asker = askedFrom === undefined ? undefined : networkOf(askedFrom);
+      try {
+        return (await egress.get(url, { vetted, asker, fetchedSince: addSeconds(clock(), -SECTOR_SECONDS) })).body;
+      } catch (error) {
+        if (isBusy(error)) throw new Unavailable('Too many documents are being fetched.', { cause: error });
+        throw error instanceof EgressFailed ? new NotFetched(error.message, { cause: error }) : error;
+      }
+    };
   const fetchDocument = fetchDocumentFor(false);
   const directory = clients;
   const attempts = { database, digest: house.digestAttempt, clock };

@@ -8,8 +8,14 @@ import { conflict, invalid } from '../base/refusal.ts';
 import type { ClientMetadata } from './metadata/client_metadata.ts';
 import { isWithoutRedirect } from './metadata/subjects.ts';
 
-/** Fetches what a client points to, through the guarded way out; rejects when there is nothing to be had. */
-export type FetchDocument = (url: string) => Promise<Buffer>;
+/**
+ * Fetches a document that a client points to, through egress. `askedFrom` is the address of the request, unless an admin
+ * asks: one network may have only so many fetches under way. Rejects with `NotFetched` where the URL does not lead to the
+ * document, and with `Unavailable` where this node has too many fetches under way.
+ */
+export type FetchDocument = (url: string, askedFrom?: string) => Promise<Buffer>;
+
+export class NotFetched extends Error {}
 
 type OfSector = Pick<ClientMetadata, 'sector_identifier_uri' | 'redirect_uris' | 'grant_types' | 'jwks_uri'>;
 
@@ -27,12 +33,13 @@ const Listed = z.array(z.string()).max(10_000);
  */
 export async function readSector(
   metadata: OfSector,
-  fetchDocument: FetchDocument,
+  fetchDocument: (url: string) => Promise<Buffer>,
   before?: OfSector,
 ): Promise<SectorDocument | undefined> {
   const url = metadata.sector_identifier_uri;
   if (url === undefined || isVouchedFor(metadata, before)) return undefined;
-  const text = await fetchDocument(url).catch(() => {
+  const text = await fetchDocument(url).catch((error: unknown) => {
+    if (!(error instanceof NotFetched)) throw error;
     throw invalid(PATH, 'could not be fetched: it must be https on a public host and answer with status 200');
   });
   return { url, listed: listedIn(text) };

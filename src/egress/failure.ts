@@ -31,6 +31,11 @@ export function passes(failure: EgressFailure): boolean {
   }
 }
 
+/** Whether this server is to blame, and not the URL. */
+export function isBusy(error: unknown): boolean {
+  return error instanceof EgressFailed && error.failure.reason === 'busy';
+}
+
 export class EgressFailed extends Error {
   readonly failure: EgressFailure;
 

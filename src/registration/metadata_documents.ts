@@ -8,6 +8,7 @@ import type { Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import { addSeconds, type Clock } from '../base/clock.ts';
 import { Refused } from '../base/refusal.ts';
+import { Unavailable } from '../base/unavailable.ts';
 import type { InvalidationFollower } from '../invalidation/follower.ts';
 import { recordChange } from '../invalidation/log.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
@@ -19,7 +20,7 @@ import { readSector, type FetchDocument, type SectorDocument } from '../clients/
 import type { Database } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 import type { Egress } from '../egress/egress.ts';
-import { EgressFailed } from '../egress/failure.ts';
+import { EgressFailed, isBusy } from '../egress/failure.ts';
 import type { CachedAnswer } from '../egress/response_cache.ts';
 import { networkOf } from '../limits/rate_limit_key.ts';
 import type { Registrations } from '../limits/registrations.ts';
@@ -89,10 +90,12 @@ export class MetadataDocuments {
     }
     try {
       const answer = await egress.get(clientId, { asker: origin.address ? networkOf(origin.address) : undefined });
-      const sector = await this.#readSector(policy, clientId, answer, known);
+      const sector = await this.#readSector(policy, { clientId, answer, known, origin });
       return { client: await this.#keep({ policyName: policy.name, clientId, answer, sector }, { origin, now }) };
     } catch (error) {
-      if (error instanceof EgressFailed && known && outlasts(known, now)) return { client: known };
+      const isPassing = error instanceof EgressFailed || error instanceof Unavailable;
+      if (isPassing && known && outlasts(known, now)) return { client: known };
+      if (isBusy(error)) throw new Unavailable('Too many documents are being fetched.', { cause: error });
       const refusal = refusalOf(error);
       const details = { error: 'invalid_client', reason: reasonOf(refusal) };
       const event = { event: 'registration.refused', outcome: 'refused', clientId, details } as const;
@@ -104,13 +107,22 @@ export class MetadataDocuments {
   /** What vouches for the sector that the document would put the client in. */
   async #readSector(
     policy: RegistrationPolicy,
-    clientId: string,
-    answer: CachedAnswer,
-    known: ClientWithSecrets | undefined,
+    {
+      clientId,
+      answer,
+      known,
+      origin,
+    }: {
+      readonly clientId: string;
+      readonly answer: CachedAnswer;
+      readonly known: ClientWithSecrets | undefined;
+      readonly origin: Origin;
+    },
   ): Promise<SectorDocument | undefined> {
     const metadata = readDocument(policy, clientId, answer);
     const after = known ? { ...metadata, ...withHeld(known, metadata) } : metadata;
-    return readSector(after, this.#settings.fetchDocument, known?.metadata);
+    const fetchSector = (url: string): Promise<Buffer> => this.#settings.fetchDocument(url, origin.address);
+    return readSector(after, fetchSector, known?.metadata);
   }
 
   /** Makes the client, or brings it up to date; another node may be doing the same. */

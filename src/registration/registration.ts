@@ -135,8 +135,8 @@ async function register(call: Call): Promise<void> {
   const statement = await readStatement(call, policy, jwt);
   const metadata = underPolicy(policy, withStatement(given, statement));
   refuseUnmetDemand(call, metadata);
-  const sector = await readSector(metadata, fetchDocument);
   const { address } = requestOf(ctx);
+  const sector = await readSector(metadata, (url) => fetchDocument(url, address));
   const request = { policy: policy.name, initialAccessToken: presented, address, given, statement, sector };
   const credentials = await prepareCredentials(call);
   const registered = await inChange(call, (change) => registerClient(change, request, credentials));
@@ -169,12 +169,12 @@ async function replace(call: Call): Promise<void> {
 
 /** What vouches for the client's sector as the update would leave it. */
 async function sectorAfter(call: Call, client: ClientWithSecrets, members: Given) {
-  const { database, fetchDocument } = call;
+  const { ctx, database, fetchDocument } = call;
   const found = client.registration && (await findPolicy(database, client.registration.policy));
   if (!found) throw tokenRefused();
   const metadata = underPolicy(found.policy, withHeld(client, members));
   refuseUnmetDemand(call, metadata);
-  return readSector(metadata, fetchDocument, client.metadata);
+  return readSector(metadata, (url) => fetchDocument(url, requestOf(ctx).address), client.metadata);
 }
 
 /** What this server demands of every client. */

@@ -8,7 +8,7 @@ import { moveClock, resetClock } from '../support/clock.ts';
 import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
 import { eventually, registerClient } from '../support/operator.ts';
 import { CA, closeOutside, egressTo, NAME, PUBLIC, startOutside, type Outside } from '../support/outside.ts';
-import { makePolicy } from '../support/registration.ts';
+import { makePolicy, REDIRECT, send } from '../support/registration.ts';
 
 /** As many hosts as strangers have places. */
 const STRANGERS = 20;
@@ -20,6 +20,7 @@ describe('the way out', () => {
   let key: CryptoKey;
   let jwk: JWK;
   let status = 200;
+  let sector: readonly string[] = [];
   /** Answers that the slow hosts owe. */
   const owed: ServerResponse[] = [];
 
@@ -30,7 +31,9 @@ describe('the way out', () => {
     slow = await Promise.all(
       Array.from({ length: STRANGERS }, () => startOutside((_, response) => void owed.push(response))),
     );
-    honest = await startOutside((_, response) => response.writeHead(status).end(JSON.stringify({ keys: [jwk] })));
+    honest = await startOutside((request, response) =>
+      response.writeHead(status).end(JSON.stringify(request.url === '/sector' ? sector : { keys: [jwk] })),
+    );
     gatehouse = await startGatehouse({
       environment: {
         GATEHOUSE_EGRESS_ALLOW: [...slow, honest].map(({ port }) => `https://${NAME}:${port}`).join(','),
@@ -44,6 +47,8 @@ describe('the way out', () => {
       client_id_metadata_documents: true,
       token_endpoint_auth_methods: ['none', 'private_key_jwt'],
       clients_at_most: 1_000,
+      open_registration: true,
+      redirect_uri_hosts: ['app.example.com'],
     });
   });
   afterEach(() => {
@@ -119,6 +124,27 @@ describe('the way out', () => {
     assert.equal(owed.length, 4);
     for (const response of owed.splice(0)) response.destroy();
     await Promise.all(strangers);
+  });
+
+  it('gives one network of strangers few places for its sector documents, too, and never blames a client for it (FIELD-B7)', async () => {
+    const from = (address: string, port: number, path: string) => {
+      const metadata = { redirect_uris: [REDIRECT], sector_identifier_uri: `https://${NAME}:${port}/${path}` };
+      return send('POST', `${gatehouse.url}/register`, metadata, undefined, { 'x-forwarded-for': address });
+    };
+    const flood = slow.map(({ port }, at) => from('198.51.201.1', port, `sector${at}`));
+    await eventually(async () => owed.length >= 4);
+    const answers = Promise.all(flood);
+    // ten wait, the rest is told to come again
+    const busy = await Promise.any(
+      flood.map(async (one) => ((await one).status === 503 ? one : Promise.reject(new Error()))),
+    );
+    assert.ok(busy.headers.get('retry-after'));
+    assert.equal(owed.length, 4);
+    sector = [REDIRECT];
+    assert.equal((await from('198.51.202.1', honest.port, 'sector')).status, 201);
+    const answering = setInterval(() => owed.splice(0).forEach((response) => response.end('[]')), 20);
+    assert.ok((await answers).every(({ status: code }) => code === 400 || code === 503));
+    clearInterval(answering);
   });
 
   it('answers 503 with Retry-After where the host of a client’s keys is away, and 200 while a last good copy may serve (FIELD-B7)', async () => {
