@@ -52,11 +52,10 @@ describe('attempts to log in', () => {
   const guess = async (email: string, address: string): Promise<boolean> =>
     (await attempt(email, { address }, false)).admitted;
 
-  async function logIn(email: string, place: LoginPlace): Promise<boolean> {
+  /** Logs in; answers what the browser's cookie is from then on, or false where the login was refused. */
+  async function logIn(email: string, place: LoginPlace): Promise<string | false> {
     const { admitted } = await attempt(email, place, true);
-    if (admitted)
-      await nodes[0].remember(email, { address: place.address, browser: place.browser ?? 'x'.repeat(43) }, new Date());
-    return admitted;
+    return admitted && nodes[0].remember(email, place, new Date());
   }
 
   /** Guesses at an account from many addresses; answers how many guesses were let through. */
@@ -73,27 +72,37 @@ describe('attempts to log in', () => {
   });
 
   it('do not lock the owner out at an address where the owner has logged in before', async () => {
-    assert.equal(await logIn('owner@example.com', { address: HOME }), true);
+    assert.ok(await logIn('owner@example.com', { address: HOME }));
     await guessFrom(20, 'owner@example.com', 4);
     assert.equal(await guess('owner@example.com', '203.0.113.2'), false, 'elsewhere the limit holds');
-    assert.equal(await logIn('owner@example.com', { address: HOME }), true);
+    assert.ok(await logIn('owner@example.com', { address: HOME }));
   });
 
   it('are limited at such an address too', async () => {
-    assert.equal(await logIn('at-home@example.com', { address: HOME }), true);
+    assert.ok(await logIn('at-home@example.com', { address: HOME }));
     const guesses = await Promise.all(Array.from({ length: 20 }, () => guess('at-home@example.com', HOME)));
     assert.equal(guesses.filter(Boolean).length, 5);
   });
 
+  it('in a browser count for its owner alone only where the owner brought no value that others know (FIELD-B9)', async () => {
+    const email = 'shared@example.com';
+    const kept = await logIn(email, { address: HOME, browser: BROWSER });
+    assert.notEqual(kept, BROWSER, 'the browser was given a value of its own');
+    // from elsewhere, with the value that was put into the browser before
+    for (let n = 0; n < 11; n++) await attempt(email, { address: `198.18.7.${n}`, browser: BROWSER }, false);
+    assert.equal(await logIn(email, { address: '198.18.8.1', browser: kept || undefined }), kept);
+  });
+
   it('in a browser in which the owner has logged in before are the owner’s alone, also while others guess at the same address', async () => {
     const email = 'kiosk@example.com';
-    assert.equal(await logIn(email, { address: HOME, browser: BROWSER }), true);
+    const browser = await logIn(email, { address: HOME });
+    assert.ok(browser !== false);
     for (let n = 0; n < 6; n++) await guess(email, HOME);
     assert.equal(await logIn(email, { address: HOME }), false);
     assert.equal(await logIn(email, { address: HOME, browser: 'c'.repeat(43) }), false, 'any other cookie is no help');
-    assert.equal(await logIn(email, { address: HOME, browser: BROWSER }), true);
+    assert.equal(await logIn(email, { address: HOME, browser }), browser);
     const wrong = [];
-    for (let n = 0; n < 7; n++) wrong.push((await attempt(email, { address: HOME, browser: BROWSER }, false)).admitted);
+    for (let n = 0; n < 7; n++) wrong.push((await attempt(email, { address: HOME, browser }, false)).admitted);
     assert.deepEqual(wrong, [true, true, true, true, true, false, false], 'who stole the cookie is limited too');
   });
 
@@ -103,7 +112,7 @@ describe('attempts to log in', () => {
       moveClock(61);
     }
     assert.equal(await guess('held@example.com', '192.0.2.50'), false);
-    assert.equal(await logIn('held@example.com', { address: '192.0.2.51' }), true);
+    assert.ok(await logIn('held@example.com', { address: '192.0.2.51' }));
   });
 
   it('beyond the limit of their address count for no account (FIELD-B8)', async () => {
@@ -117,15 +126,15 @@ describe('attempts to log in', () => {
     const before_ = await counted();
     for (let n = 0; n < 35; n++) assert.equal(await guess('untouched@example.com', address), false);
     assert.equal(await counted(), before_);
-    assert.equal(await logIn('untouched@example.com', { address: '192.0.2.61' }), true);
+    assert.ok(await logIn('untouched@example.com', { address: '192.0.2.61' }));
   });
 
   it('of strangers do not refuse people who have logged in from the same address before (FIELD-B9)', async () => {
     const address = '192.0.2.70';
-    assert.equal(await logIn('colleague@example.com', { address }), true);
+    assert.ok(await logIn('colleague@example.com', { address }));
     for (let n = 0; n < 60; n++) await guess(`nobody-${n}@example.com`, address);
     assert.equal(await guess('newcomer@example.com', address), false);
-    assert.equal(await logIn('colleague@example.com', { address }), true);
+    assert.ok(await logIn('colleague@example.com', { address }));
   });
 
   it('that are right wait for one another and are all let in, on two nodes (FIELD-B10)', async () => {
@@ -209,7 +218,7 @@ describe('attempts to log in', () => {
         /too busy/,
       );
     }
-    assert.equal(await logIn('busy@example.com', { address: '192.0.2.120' }), true);
+    assert.ok(await logIn('busy@example.com', { address: '192.0.2.120' }));
   });
 
   it('are counted alike for an account in capitals or with spaces', async () => {

@@ -6,6 +6,7 @@
  * its network, and for its account. One network has 10 wrong attempts at one account in 15 minutes, so it takes three
  * to reach the limit of an account, and then only people wait who come to it from somewhere new.
  */
+import { randomBytes } from 'node:crypto';
 import { type Attempted, AttemptLimiter, type AttemptLimiterSettings, type Counted } from './attempt_limiter.ts';
 import type { Limit } from './attempt_counters.ts';
 import { KnownLogins } from './known_logins.ts';
@@ -50,10 +51,17 @@ export class LoginAttempts {
     return this.#limiter.attempt(countedFor(account, network, known), check, isRight);
   }
 
-  /** After a right password: from there the account's owner may always try again. */
-  async remember(email: string, { address, browser }: Required<LoginPlace>, now: Date): Promise<void> {
-    const places = [`browser ${browser}`, `network ${networkOf(address)}`];
-    await this.#known.remember(email.trim().toLowerCase(), places, now);
+  /**
+   * After a right password: from there the account's owner may always try again. Answers the value (32 random bytes,
+   * base64url) that the browser's cookie is to have. A browser keeps its value only where the owner has logged in with it
+   * before: any other value may come from a stranger who wants to share the owner's attempts.
+   */
+  async remember(email: string, { address, browser }: LoginPlace, now: Date): Promise<string> {
+    const account = email.trim().toLowerCase();
+    const isKnown = browser !== undefined && (await this.#known.among(account, [`browser ${browser}`], now)).length > 0;
+    const value = isKnown ? browser : randomBytes(32).toString('base64url');
+    await this.#known.remember(account, [`browser ${value}`, `network ${networkOf(address)}`], now);
+    return value;
   }
 }
 

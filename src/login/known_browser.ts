@@ -2,7 +2,6 @@
  * A cookie by which a browser is known again at the next login: a person who has logged in with it may try again,
  * even while others guess at the account from the same address (limits/login_attempts.ts). It proves nothing else.
  */
-import { randomBytes } from 'node:crypto';
 import type { Context } from 'koa';
 import { KNOWN_LOGIN_SECONDS } from '../limits/known_logins.ts';
 import type { LoginContext } from './dependencies.ts';
@@ -16,9 +15,8 @@ export function knownBrowser({ issuer }: LoginContext, ctx: Context): string | u
   return value !== undefined && VALUE.test(value) ? value : undefined;
 }
 
-/** Sends the cookie, the one that the browser has or a new one, and answers what is in it. */
-export function rememberBrowser(room: LoginContext, ctx: Context): string {
-  const value = knownBrowser(room, ctx) ?? randomBytes(32).toString('base64url');
+/** Sends the cookie with a value that `LoginAttempts.remember` gave. */
+export function rememberBrowser(room: LoginContext, ctx: Context, value: string): void {
   ctx.cookies.set(nameUnder(room.issuer), value, {
     path: room.views.path('/interaction'),
     maxAge: KNOWN_LOGIN_SECONDS * 1000,
@@ -29,7 +27,6 @@ export function rememberBrowser(room: LoginContext, ctx: Context): string {
     signed: false,
     overwrite: true,
   });
-  return value;
 }
 
 function nameUnder(issuer: string): string {

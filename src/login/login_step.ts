@@ -70,7 +70,18 @@ export async function submitLogin(room: LoginContext, ctx: Context, step: Step):
     const { accountId } = outcome.account;
     return refuse(room, ctx, step, { email, remember }, { reason: 'wrong_password', accountId });
   }
-  await room.attempts.remember(email, { address, browser: rememberBrowser(room, ctx) }, now);
+  await rememberPlace(room, ctx, email);
+}
+
+/** The login is done and on record by now: a place that can't be remembered only helps at a later login. */
+async function rememberPlace(room: LoginContext, ctx: Context, email: string): Promise<void> {
+  const { address, now, id } = requestOf(ctx);
+  try {
+    const value = await room.attempts.remember(email, { address, browser: knownBrowser(room, ctx) }, now);
+    rememberBrowser(room, ctx, value);
+  } catch (error) {
+    room.log.warn({ error, request_id: id }, 'login.place_not_remembered');
+  }
 }
 
 async function refuse(
