@@ -50,7 +50,10 @@ export const auditFilters = {
     })
     .optional()
     .describe('Only events of these names, with commas between them. client.* stands for all that begin with client.'),
-  outcome: z.enum(['success', 'refused'], 'must be success or refused').optional(),
+  outcome: z
+    .enum(['success', 'refused'], 'must be success or refused')
+    .optional()
+    .describe('Only events with this outcome. Demands from, unless event, client_id or account_id is given.'),
   from: time('From this time on.'),
   to: time('Before this time.'),
 };
@@ -74,9 +77,11 @@ const LONGEST_RANGE_DAYS = 31;
 export function toFilter(query: Filters, now: Date): EventFilter {
   const { request_id, client_id, account_id, event, from, to } = query;
   const range = { from: timeOf(from), to: timeOf(to) };
-  if (request_id === undefined && client_id === undefined && account_id === undefined) {
+  if (request_id === undefined) {
     const filter = LOOKED_FOR.find((name) => query[name] !== undefined);
     if (filter) demandRange(filter, range, now);
+    const isNarrow = client_id !== undefined || account_id !== undefined || event !== undefined;
+    if (query.outcome !== undefined && !isNarrow) demandRange('outcome', range, now);
   }
   const askedAt = request_id === undefined ? undefined : timeOfRequestId(request_id);
   if (request_id !== undefined && !askedAt) demandRange('a request_id of an earlier version', range, now);

@@ -118,8 +118,11 @@ describe('the filters of the audit trail', () => {
       assert.equal((await refusal(`${query}&from=2020-01-01T00:00:00Z`)).parameter, 'from');
       assert.equal((await refusal(`${query}&from=2020-01-01T00:00:00Z&to=2021-01-01T00:00:00Z`)).parameter, 'from');
       await list(`${query}&from=2020-01-01T00:00:00Z&to=2020-01-31T00:00:00Z`);
-      await list(`${query}&client_id=${client}`);
+      assert.equal((await refusal(`${query}&client_id=${client}`)).parameter, 'from', 'a client may have many entries');
     }
+    assert.equal((await refusal('outcome=refused')).parameter, 'from');
+    for (const narrow of [`client_id=${client}`, 'event=client.created', since()])
+      await list(`outcome=refused&${narrow}`);
     // an id of a version whose ids don't tell when they were made
     const earlier = 'request_id=6f0a5c3e-2c1b-4a57-9f3e-1c2d3e4f5a6b';
     assert.equal((await refusal(earlier)).parameter, 'from');
