@@ -37,22 +37,8 @@ export async function createPolicy(change: UnitOfWork, policy: RegistrationPolic
   return existing(tx, policy.name);
 }
 
-const RECORDED_MEMBERS = [
-  'open_registration',
-  'client_id_metadata_documents',
-  'client_id_hosts',
-  'grant_types',
-  'token_endpoint_auth_methods',
-  'redirect_uri_hosts',
-  'redirect_uri_schemes',
-  'openid_scopes',
-  'resources',
-  'software_statement',
-  'software_statement_issuers',
-  'clients_at_most',
-  'client_secret_ttl_seconds',
-  'unused_client_ttl_seconds',
-] as const satisfies readonly (keyof RegistrationPolicy)[];
+/** A policy holds no secret and nothing personal, so the trail keeps the values of all that a change may change. */
+const RECORDED_MEMBERS = Object.keys(StoredRegistrationPolicy.shape).filter((member) => member !== 'name');
 
 /** Applies a JSON merge patch (RFC 7396) to a locked policy; the result is validated as a whole. */
 export async function updatePolicy(
