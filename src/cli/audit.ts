@@ -12,7 +12,7 @@ import { verifyEvidence, type Proof } from '../audit/verifier.ts';
 import { keepPartitions } from '../audit/upkeep.ts';
 import { CannotStart } from '../base/cannot_start.ts';
 import { asOwner } from '../db/roles.ts';
-import { withContext } from './command_context.ts';
+import { interruptible, withContext } from './command_context.ts';
 
 /** The public keys, as a JWK set: what an auditor keeps in a place of their own. */
 export async function printAuditKeys(): Promise<void> {
@@ -43,7 +43,11 @@ export async function keepAuditMonths(): Promise<void> {
 }
 
 /** Says what the file proves, or names the first thing in it that is not as it was written, and then ends with 1. */
-export async function verifyAudit(file: string, { key, contains }: { key: string; contains?: string }): Promise<void> {
+export function verifyAudit(file: string, options: { key: string; contains?: string }): Promise<void> {
+  return interruptible(() => verify(file, options));
+}
+
+async function verify(file: string, { key, contains }: { key: string; contains?: string }): Promise<void> {
   const trusted = await readKeys(key);
   const input = file === '-' ? process.stdin : createReadStream(file);
   const failed = new Promise<never>((_, reject) => input.once('error', reject));

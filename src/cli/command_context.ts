@@ -23,13 +23,36 @@ export interface CommandContext {
   readonly checkpoints: Checkpoints;
 }
 
-/** Opens the house, lets the command work in it, and closes it again whatever happened. */
-export async function withContext<T>(work: (house: CommandContext) => Promise<T>): Promise<T> {
+/** Runs a command that SIGTERM, SIGINT or SIGHUP ends with one sentence and the exit code 128 + the signal's number. */
+export async function interruptible<T>(work: (interruption: Interruption) => Promise<T>): Promise<T> {
   const interruption = new Interruption({
     sentence: (signal) => `Stopped by ${signal}; what was not finished is undone.`,
-    // what a shell makes of a signal: a script must not take the command for done
+    // as a shell reports a signal: a script must not take the command for done
     exitCode: (signal) => 128 + constants.signals[signal],
   });
+  try {
+    return await unlessInterrupted(interruption, work(interruption));
+  } finally {
+    interruption.end();
+  }
+}
+
+/** The process exits as soon as it has undone its steps; an error that comes after the signal is a consequence of it. */
+async function unlessInterrupted<T>(interruption: Interruption, working: Promise<T>): Promise<T> {
+  try {
+    return await working;
+  } catch (error) {
+    if (interruption.interrupted) await new Promise(() => {});
+    throw error;
+  }
+}
+
+/** Opens the database and what belongs to it, runs the command, and closes it again in each case. */
+export function withContext<T>(work: (context: CommandContext) => Promise<T>): Promise<T> {
+  return interruptible((interruption) => openContext(interruption, work));
+}
+
+async function openContext<T>(interruption: Interruption, work: (context: CommandContext) => Promise<T>): Promise<T> {
   const config = readConfig();
   // standard output is for the command's result
   const log = createLog('warn');
@@ -56,13 +79,8 @@ export async function withContext<T>(work: (house: CommandContext) => Promise<T>
     const trail = new AuditTrail({ database, keys: auditKeys, log, clock, identity: () => identity });
     const { auditRetentionDays: retentionDays } = config;
     const checkpoints = new Checkpoints({ database, keys: auditKeys, trail, clock, log, retentionDays });
-    return await work({ config, database, vault, trail, auditKeys, checkpoints });
-  } catch (error) {
-    // the process exits as soon as what has begun is undone; what fails meanwhile is a consequence
-    if (interruption.interrupted) await new Promise(() => {});
-    throw error;
+    return await unlessInterrupted(interruption, work({ config, database, vault, trail, auditKeys, checkpoints }));
   } finally {
     await opened.close();
-    interruption.end();
   }
 }

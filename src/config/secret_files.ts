@@ -1,5 +1,5 @@
 /** Secrets that are handed over as files, as Docker and Kubernetes do: each secret setting has a twin `<NAME>_FILE`. */
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import type { Complaint, Given } from './cross_checks.ts';
 
 /** Marks a setting as a secret (`.meta(SECRET)`); its twin and the trimming of a line end follow from that. */
@@ -44,10 +44,14 @@ function withoutLineEnd(text: string): string {
 }
 
 class TooLarge extends Error {}
+class NotRegular extends Error {}
 
+/** A pipe or a device could keep the process waiting for ever, and deaf to signals. */
 function readBounded(path: string): string {
-  const file = openSync(path, 'r');
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
+    const kind = fstatSync(file);
+    if (!kind.isFile() && !kind.isDirectory()) throw new NotRegular();
     const bytes = Buffer.alloc(SECRET_BYTES_AT_MOST + 1);
     let length = 0;
     for (let read = -1; read !== 0 && length < bytes.length; length += read) {
@@ -62,6 +66,7 @@ function readBounded(path: string): string {
 
 function reason(error: unknown): string {
   if (error instanceof TooLarge) return `is larger than ${SECRET_BYTES_AT_MOST} bytes`;
+  if (error instanceof NotRegular) return 'is not a regular file';
   const { code = 'unknown error' } = error as NodeJS.ErrnoException;
   const known: Readonly<Record<string, string>> = {
     ENOENT: 'is not there',

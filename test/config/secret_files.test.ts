@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -44,6 +45,18 @@ describe('secrets that are handed over as files', () => {
       assert.deepEqual({ databaseUrl, masterKeys }, { databaseUrl: URL_OF_DATABASE, masterKeys: [KEY] });
     });
   }
+
+  it('are refused at once where they are no regular files: a pipe could keep the start waiting for ever (FIELD-F10)', () => {
+    const pipe = join(folder, 'pipe');
+    execFileSync('mkfifo', [pipe]);
+    for (const path of [pipe, '/dev/zero']) {
+      assert.throws(
+        () => readConfig({ GATEHOUSE_MASTER_KEY_FILE: path }),
+        (error: BadConfiguration) =>
+          error.message.includes('GATEHOUSE_MASTER_KEY_FILE names a file that is not a regular file.'),
+      );
+    }
+  });
 
   it('are enough for production (FIELD-F4)', () => {
     const production = { NODE_ENV: 'production', ISSUER: 'https://id.example.com' };
