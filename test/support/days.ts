@@ -29,6 +29,7 @@ const WITH_COMINGS_AND_GOINGS = [
   'failed_attempts',
   'grants',
   'idempotency_keys',
+  'known_logins',
   'revoked_tokens',
   'signing_keys',
   'used_once',
