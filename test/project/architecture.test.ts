@@ -16,6 +16,9 @@ const WITHOUT_ROUTER: Readonly<Record<string, string>> = {
 };
 const MANAGEMENT = ['/healthz', '/readyz', '/metrics'];
 
+/** Not part of the library's types. */
+const LIBRARY_ROUTER: string = 'oidc-provider/lib/helpers/router.js';
+
 interface Row {
   readonly path: string;
   readonly file: string;
@@ -142,7 +145,7 @@ async function recordRoutes(): Promise<{ stop(): ReadonlySet<string> }> {
     const { prefix = '' } = (router as { readonly opts: { readonly prefix?: string } }).opts;
     return prefix + String(path);
   });
-  const library = (await import('oidc-provider/lib/helpers/router.js' as string)) as {
+  const library = (await import(LIBRARY_ROUTER)) as {
     readonly default: { readonly prototype: RouterPrototype };
   };
   for (const method of ['get', 'post', 'put', 'delete', 'options']) {
