@@ -1,4 +1,4 @@
-// Asks Gatehouse about the bearer token of a request (RFC 7662): 204 lets it pass, everything else does not.
+// Asks Gatehouse about the bearer token of a request (RFC 7662): nginx accepts the request after 204 and refuses it after any other status.
 const AUDIENCE = 'https://api.example.com';
 
 async function authorize(request) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts nginx in front of a little API and shows it a good token, a bad one and a revoked one.
+# Starts nginx in front of a small API and sends a valid token, an invalid one and a revoked one.
 # Needs nginx with njs, curl, node, and a Gatehouse started by `npm start` in this checkout.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -9,7 +9,7 @@ issuer=$(field issuer)
 demo="$(field demo.client_id):$(field demo.client_secret)"
 
 work=$(mktemp -d)
-# started as root, nginx works as nobody, who must get at these
+# started as root, nginx works as the user nobody, who has to read these
 chmod 755 "$work"
 mkdir -m 777 "$work/cache" "$work/temp"
 cp introspect.js "$work"

@@ -1,6 +1,6 @@
 /**
- * Whether the login behind a token will do (RFC 9470): `undefined`, or the WWW-Authenticate header for a 401 that tells
- * the application what to ask for. `claims` are those of a token that was verified.
+ * Checks the login behind a token (RFC 9470): `undefined` if it is enough, or the WWW-Authenticate header of a 401 that
+ * tells the application what to ask for. `claims` are those of a verified token.
  */
 export function demandLogin(claims, { acrValues = [], maxAgeSeconds }, now = Date.now() / 1000) {
   const strong = acrValues.length === 0 || acrValues.includes(claims.acr);

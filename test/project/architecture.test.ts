@@ -1,0 +1,160 @@
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import Router from '@koa/router';
+import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
+
+const ROOT = join(import.meta.dirname, '../..');
+const ADMIN_PREFIX = '/admin/v1';
+/** Middleware and the management listener answer these without a router. Each has to answer with another status than 404. */
+const WITHOUT_ROUTER: Readonly<Record<string, string>> = {
+  '/register': 'POST',
+  '/register/{client_id}': 'GET',
+  '/.well-known/oauth-protected-resource/userinfo': 'GET',
+  '/.well-known/oauth-protected-resource/admin/v1': 'GET',
+};
+const MANAGEMENT = ['/healthz', '/readyz', '/metrics'];
+
+/** Not part of the library's types. */
+const LIBRARY_ROUTER: string = 'oidc-provider/lib/helpers/router.js';
+
+interface Row {
+  readonly path: string;
+  readonly file: string;
+}
+
+/** Compares the table of URLs in docs/architecture.md with the routes that a node registers when it starts. */
+describe('docs/architecture.md', () => {
+  const document = readFileSync(join(ROOT, 'docs/architecture.md'), 'utf8');
+  const rows = rowsOf(document);
+  let gatehouse: Gatehouse;
+  let registered: ReadonlySet<string>;
+
+  before(async () => {
+    const recorded = await recordRoutes();
+    gatehouse = await startGatehouse({ environment: { NODE_ENV: 'development' } });
+    registered = recorded.stop();
+  });
+  after(() => gatehouse.stop());
+
+  it('has a row for each folder and file at the top of src', () => {
+    const names = readdirSync(join(ROOT, 'src'), { withFileTypes: true }).map((entry) =>
+      entry.isDirectory() ? `${entry.name}/` : entry.name,
+    );
+    assert.deepEqual(
+      names.filter((name) => !document.includes(`\`${name}\``)),
+      [],
+    );
+  });
+
+  it('names each path once, with a file that exists', () => {
+    const paths = rows.map(({ path }) => path);
+    assert.deepEqual(
+      paths.filter((path, index) => paths.indexOf(path) !== index),
+      [],
+    );
+    assert.deepEqual(
+      rows.filter(({ file }) => !existsSync(join(ROOT, file))),
+      [],
+    );
+  });
+
+  it('has a row for each route that a node registers', () => {
+    assert.ok(registered.size > 60, `only ${registered.size} routes were recorded`);
+    const named = new Set(rows.map(({ path }) => path));
+    assert.deepEqual(
+      [...registered].filter((path) => !named.has(path)),
+      [],
+    );
+  });
+
+  it('has no row for a path that no node registers', () => {
+    const known = new Set([...registered, ...Object.keys(WITHOUT_ROUTER), ...MANAGEMENT]);
+    assert.deepEqual(
+      rows.filter(({ path }) => !known.has(path)),
+      [],
+    );
+  });
+
+  it('names, for each path of the admin API, the file that declares it', () => {
+    const admin = rows.filter(({ path }) => path.startsWith(`${ADMIN_PREFIX}/`));
+    assert.ok(admin.length >= 40, `only ${admin.length} paths`);
+    const collectionOf = (path: string): string => path.slice(ADMIN_PREFIX.length).split('/')[1]!;
+    assert.deepEqual(
+      admin.filter(({ path, file }) => !readFileSync(join(ROOT, file), 'utf8').includes(`'/${collectionOf(path)}`)),
+      [],
+    );
+  });
+
+  for (const [path, method] of Object.entries(WITHOUT_ROUTER)) {
+    it(`names ${path}, which a node answers`, async () => {
+      assert.ok(rows.some((row) => row.path === path));
+      const response = await fetch(gatehouse.url + path.replace('{client_id}', 'unknown'), { method });
+      assert.notEqual(response.status, 404);
+    });
+  }
+
+  for (const path of MANAGEMENT) {
+    it(`names ${path}, which the management listener answers`, async () => {
+      assert.ok(rows.some((row) => row.path === path));
+      const response = await fetch(gatehouse.managementUrl + path);
+      assert.equal(response.status, 200);
+    });
+  }
+});
+
+/** The rows below the heading "URLs": one or several paths in the first column, the file in the second. */
+function rowsOf(document: string): Row[] {
+  const [, table = ''] = document.split(/^## URLs$/m);
+  return table
+    .split(/^## /m)[0]!
+    .split('\n')
+    .flatMap((line) => {
+      const [, paths = '', cell = ''] = line.split('|');
+      const file = /`([^`]+)`/.exec(cell)?.[1];
+      if (file === undefined) return [];
+      return [...paths.matchAll(/`([^`]+)`/g)].map(([, path]) => ({ path: path!, file }));
+    });
+}
+
+type Register = (...parameters: unknown[]) => unknown;
+type RouterPrototype = Record<string, Register>;
+
+/** Notes each path that a router of ours or of oidc-provider registers until `stop` is called. */
+async function recordRoutes(): Promise<{ stop(): ReadonlySet<string> }> {
+  const paths = new Set<string>();
+  const note = (path: unknown): void => void paths.add(String(path).replaceAll(/:(\w+)/g, '{$1}'));
+  const undo: (() => void)[] = [];
+  const watch = (
+    prototype: RouterPrototype,
+    name: string,
+    pathOf: (router: unknown, given: Parameters<Register>) => unknown,
+  ): void => {
+    const original = prototype[name]!;
+    prototype[name] = function (this: unknown, ...given) {
+      const path = pathOf(this, given);
+      if (path !== undefined) note(path);
+      return original.apply(this, given);
+    };
+    undo.push(() => (prototype[name] = original));
+  };
+  watch(Router.prototype as unknown as RouterPrototype, 'register', (router, [path, methods]) => {
+    // middleware for all paths has no methods
+    if ((methods as readonly string[]).length === 0) return undefined;
+    const { prefix = '' } = (router as { readonly opts: { readonly prefix?: string } }).opts;
+    return prefix + String(path);
+  });
+  const library = (await import(LIBRARY_ROUTER)) as {
+    readonly default: { readonly prototype: RouterPrototype };
+  };
+  for (const method of ['get', 'post', 'put', 'delete', 'options']) {
+    watch(library.default.prototype, method, (_router, [, path]) => path);
+  }
+  return {
+    stop() {
+      for (const restore of undo) restore();
+      return paths;
+    },
+  };
+}
