@@ -5,13 +5,16 @@
  */
 import type { Clock } from '../base/clock.ts';
 import { CATALOGUE } from './catalogue.ts';
-import type { AuditEvent, Origin } from './events.ts';
+import { BATCH_LIMIT } from './chain.ts';
+import type { AuditEvent, Origin, OriginatedEvent } from './events.ts';
 
 export interface RepeatedRefusalsSettings {
   readonly clock: Clock;
   /** The network that an address belongs to. */
   readonly networkOf: (address: string) => string;
   readonly record: (origin: Origin, event: AuditEvent) => Promise<void>;
+  /** Answers with a function that writes them once, however often it is called (trail.ts). */
+  readonly keep: (records: readonly OriginatedEvent[]) => () => Promise<void>;
 }
 
 /** Entries of their own, of one kind per client, network and hour. */
@@ -41,13 +44,20 @@ interface Count {
   last?: { readonly seen: Seen; readonly origin: Origin; readonly event: AuditEvent };
 }
 
+/** Counts that are written together, and may have been sent before. */
+interface Sent {
+  readonly counts: readonly Count[];
+  readonly write: () => Promise<void>;
+}
+
 export class RepeatedRefusals {
   readonly #settings: RepeatedRefusalsSettings;
   /** In the order in which their hours began. */
   readonly #counts = new Map<string, Count>();
   readonly #ofNetworks = new Map<string, number>();
-  /** Their hour is over, and they are not written yet. */
-  #ended: Count[] = [];
+  /** Their hour is over, and they are not sent yet. */
+  readonly #ended: Count[] = [];
+  readonly #sent: Sent[] = [];
 
   constructor(settings: RepeatedRefusalsSettings) {
     this.#settings = settings;
@@ -68,7 +78,8 @@ export class RepeatedRefusals {
   /** How many refusals wait in memory to be written as part of a count. */
   get waiting(): number {
     let sum = 0;
-    for (const { repeated } of [...this.#counts.values(), ...this.#ended]) sum += repeated;
+    const sent = this.#sent.flatMap(({ counts }) => counts);
+    for (const { repeated } of [...this.#counts.values(), ...this.#ended, ...sent]) sum += repeated;
     return sum;
   }
 
@@ -76,13 +87,19 @@ export class RepeatedRefusals {
   async write(all = false): Promise<void> {
     const now = this.#settings.clock().getTime();
     for (const [key, count] of this.#counts) if (all || isOver(count, now)) this.#end(key, count);
-    const counts = this.#ended;
-    this.#ended = [];
-    const written = await Promise.allSettled(counts.map((count) => this.#writeCount(count)));
-    const failed = counts.filter((_, index) => written[index]?.status === 'rejected');
-    this.#ended.push(...failed);
+    while (this.#ended.length > 0) {
+      const counts = this.#ended.splice(0, BATCH_LIMIT);
+      this.#sent.push({ counts, write: this.#settings.keep(counts.flatMap(recordOf)) });
+    }
+    const sent = this.#sent.splice(0);
+    const written = await Promise.allSettled(sent.map(({ write }) => write()));
+    this.#sent.push(...sent.filter((_, index) => written[index]?.status === 'rejected'));
     const failure = written.find((one) => one.status === 'rejected');
     if (failure) throw failure.reason;
+  }
+
+  get #countsKept(): number {
+    return this.#sent.reduce((sum, { counts }) => sum + counts.length, this.#counts.size + this.#ended.length);
   }
 
   /** Whether this one gets an entry of its own. */
@@ -105,7 +122,7 @@ export class RepeatedRefusals {
     const kind = kindOf(origin, event);
     const exact = JSON.stringify([kind, network, origin.actor.type, event.clientId, event.accountId]);
     const ofNetwork = JSON.stringify([kind, network]);
-    const hasRoom = this.#counts.size + this.#ended.length < COUNTS_AT_MOST;
+    const hasRoom = this.#countsKept < COUNTS_AT_MOST;
     const networkHasRoom = (this.#ofNetworks.get(network ?? '') ?? 0) < COUNTS_OF_A_NETWORK;
     return (
       this.#current(exact, now) ??
@@ -139,27 +156,27 @@ export class RepeatedRefusals {
     else this.#ofNetworks.set(network, others);
     if (count.repeated > 0) this.#ended.push(count);
   }
+}
 
-  #writeCount({ first, last, repeated, network, ofOneClient }: Count): Promise<void> {
-    if (!first || !last) return Promise.resolve();
-    const { event, origin, seen } = last;
-    const details = {
-      ...shortened(event.details ?? {}),
-      repeated: {
-        count: repeated,
-        first_request_id: first.requestId,
-        last_request_id: seen.requestId,
-        first_at: first.at,
-        last_at: seen.at,
-        network,
-      },
-    };
-    const { requestId } = origin;
-    const whose = ofOneClient ? event : { ...event, clientId: undefined, accountId: undefined };
-    const from: Origin = ofOneClient ? origin : { actor: { type: 'anonymous' }, requestId };
-    // an event that is counted takes `repeated`, hence the type
-    return this.#settings.record(from, { ...whose, details } as AuditEvent);
-  }
+function recordOf({ first, last, repeated, network, ofOneClient }: Count): OriginatedEvent[] {
+  if (!first || !last) return [];
+  const { event, origin, seen } = last;
+  const details = {
+    ...shortened(event.details ?? {}),
+    repeated: {
+      count: repeated,
+      first_request_id: first.requestId,
+      last_request_id: seen.requestId,
+      first_at: first.at,
+      last_at: seen.at,
+      network,
+    },
+  };
+  const { requestId } = origin;
+  const whose = ofOneClient ? event : { ...event, clientId: undefined, accountId: undefined };
+  const from: Origin = ofOneClient ? origin : { actor: { type: 'anonymous' }, requestId };
+  // an event that is counted takes `repeated`, hence the type
+  return [{ origin: from, event: { ...whose, details } as AuditEvent }];
 }
 
 function isCounted({ event, outcome }: AuditEvent): boolean {
