@@ -133,7 +133,7 @@ export class Endpoints {
       } catch (error) {
         const lost = error instanceof LostRace ? error : asRefusal(error);
         if (!lost || round === REFUSALS_AT_MOST) {
-          if (round === 0) notes.mayBeCommitted = mayBeCommitted(error);
+          notes.mayBeCommitted = mayBeCommitted(error);
           throw error;
         }
         await this.#refuse(ctx, lost, round === 0);
