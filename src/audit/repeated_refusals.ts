@@ -44,6 +44,15 @@ interface Count {
   last?: { readonly seen: Seen; readonly origin: Origin; readonly event: AuditEvent };
 }
 
+export interface Sifted {
+  /** The events that get an entry of their own, which the caller records. */
+  readonly own: readonly AuditEvent[];
+  /** Counts the other events, once the request is answered with its refusal. */
+  count(): void;
+  /** Takes the events back where the answer is another one, because they could not be recorded. */
+  giveBack(): void;
+}
+
 /** Counts that are written together, and may have been sent before. */
 interface Sent {
   readonly counts: readonly Count[];
@@ -63,15 +72,33 @@ export class RepeatedRefusals {
     this.#settings = settings;
   }
 
-  /** The events that get an entry of their own, which the caller records; the others are counted. */
-  sift(origin: Origin, events: readonly AuditEvent[]): readonly AuditEvent[] {
-    return events.filter((event) => !isCounted(event) || this.#admit(origin, event));
+  /** The caller calls `count` or `giveBack` of the answer, once it knows which. */
+  sift(origin: Origin, events: readonly AuditEvent[]): Sifted {
+    const admitting: Count[] = [];
+    const own = events.filter((event) => !isCounted(event) || this.#admit(origin, event, admitting));
+    return {
+      own,
+      count: () => {
+        if (own.length < events.length)
+          for (const event of events) if (!own.includes(event)) this.#count(origin, event);
+      },
+      giveBack: () => {
+        for (const count of admitting) count.ownEntries--;
+      },
+    };
   }
 
   /** Records or counts a refusal. Answers whether it has an entry of its own, by which its request can be found. */
   async record(origin: Origin, event: AuditEvent): Promise<boolean> {
-    const [own] = this.sift(origin, [event]);
-    if (own) await this.#settings.record(origin, own);
+    const sifted = this.sift(origin, [event]);
+    const [own] = sifted.own;
+    try {
+      if (own) await this.#settings.record(origin, own);
+    } catch (error) {
+      sifted.giveBack();
+      throw error;
+    }
+    sifted.count();
     return own !== undefined;
   }
 
@@ -102,19 +129,22 @@ export class RepeatedRefusals {
     return this.#sent.reduce((sum, { counts }) => sum + counts.length, this.#counts.size + this.#ended.length);
   }
 
-  /** Whether this one gets an entry of its own. */
-  #admit(origin: Origin, event: AuditEvent): boolean {
+  /** Whether this one gets an entry of its own; `admitting` hears of the count that gives it. */
+  #admit(origin: Origin, event: AuditEvent, admitting: Count[]): boolean {
+    const count = this.#countFor(origin, event, this.#settings.clock().getTime());
+    if (count.ownEntries >= OWN_ENTRIES) return false;
+    count.ownEntries++;
+    admitting.push(count);
+    return true;
+  }
+
+  #count(origin: Origin, event: AuditEvent): void {
     const now = this.#settings.clock();
     const count = this.#countFor(origin, event, now.getTime());
-    if (count.ownEntries < OWN_ENTRIES) {
-      count.ownEntries++;
-      return true;
-    }
     const seen: Seen = { requestId: origin.requestId ?? null, at: now.toISOString() };
     count.repeated++;
     count.first ??= seen;
     count.last = { seen, origin, event };
-    return false;
   }
 
   #countFor(origin: Origin, event: AuditEvent, now: number): Count {

@@ -145,8 +145,15 @@ export class Endpoints {
   async #record(ctx: KoaContextWithOIDC): Promise<void> {
     const { writes, events, errorPage } = notesOf(ctx);
     const origin = originOf(ctx);
-    const own = this.#settings.trail.refusals.sift(origin, events);
-    await commitTogether(this.#settings, origin, requestOf(ctx).began, { writes, events: own });
+    const sifted = this.#settings.trail.refusals.sift(origin, events);
+    const { own } = sifted;
+    try {
+      await commitTogether(this.#settings, origin, requestOf(ctx).began, { writes, events: own });
+    } catch (error) {
+      sifted.giveBack();
+      throw error;
+    }
+    sifted.count();
     if (own.length === 0) return;
     markOnRecord(ctx);
     if (errorPage && ctx.body === errorPage.body) await errorPage.show();
