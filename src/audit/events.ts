@@ -23,3 +23,8 @@ export interface About {
 }
 
 export type AuditEvent<N extends EventName = EventName> = EventOf<N> & About;
+
+export interface OriginatedEvent {
+  readonly origin: Origin;
+  readonly event: AuditEvent;
+}

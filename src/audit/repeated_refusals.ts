@@ -5,13 +5,16 @@
  */
 import type { Clock } from '../base/clock.ts';
 import { CATALOGUE } from './catalogue.ts';
-import type { AuditEvent, Origin } from './events.ts';
+import { BATCH_LIMIT } from './chain.ts';
+import type { AuditEvent, Origin, OriginatedEvent } from './events.ts';
 
 export interface RepeatedRefusalsSettings {
   readonly clock: Clock;
   /** The network that an address belongs to. */
   readonly networkOf: (address: string) => string;
   readonly record: (origin: Origin, event: AuditEvent) => Promise<void>;
+  /** Answers with a function that writes them once, however often it is called (trail.ts). */
+  readonly keep: (records: readonly OriginatedEvent[]) => () => Promise<void>;
 }
 
 /** Entries of their own, of one kind per client, network and hour. */
@@ -41,34 +44,69 @@ interface Count {
   last?: { readonly seen: Seen; readonly origin: Origin; readonly event: AuditEvent };
 }
 
+export interface Sifted {
+  /** The events that get an entry of their own, which the caller records. */
+  readonly own: readonly AuditEvent[];
+  /** Counts the other events, once the request is answered with its refusal. */
+  count(): void;
+  /** Takes the events back where the answer is another one, because they could not be recorded. */
+  giveBack(): void;
+}
+
+/** Counts that are written together, and may have been sent before. */
+interface Sent {
+  readonly counts: readonly Count[];
+  readonly write: () => Promise<void>;
+}
+
 export class RepeatedRefusals {
   readonly #settings: RepeatedRefusalsSettings;
   /** In the order in which their hours began. */
   readonly #counts = new Map<string, Count>();
   readonly #ofNetworks = new Map<string, number>();
-  /** Their hour is over, and they are not written yet. */
-  #ended: Count[] = [];
+  /** Their hour is over, and they are not sent yet. */
+  readonly #ended: Count[] = [];
+  readonly #sent: Sent[] = [];
 
   constructor(settings: RepeatedRefusalsSettings) {
     this.#settings = settings;
   }
 
-  /** The events that get an entry of their own, which the caller records; the others are counted. */
-  sift(origin: Origin, events: readonly AuditEvent[]): readonly AuditEvent[] {
-    return events.filter((event) => !isCounted(event) || this.#admit(origin, event));
+  /** The caller calls `count` or `giveBack` of the answer, once it knows which. */
+  sift(origin: Origin, events: readonly AuditEvent[]): Sifted {
+    const admitting: Count[] = [];
+    const own = events.filter((event) => !isCounted(event) || this.#admit(origin, event, admitting));
+    return {
+      own,
+      count: () => {
+        if (own.length < events.length)
+          for (const event of events) if (!own.includes(event)) this.#count(origin, event);
+      },
+      giveBack: () => {
+        for (const count of admitting) count.ownEntries--;
+      },
+    };
   }
 
   /** Records or counts a refusal. Answers whether it has an entry of its own, by which its request can be found. */
   async record(origin: Origin, event: AuditEvent): Promise<boolean> {
-    const [own] = this.sift(origin, [event]);
-    if (own) await this.#settings.record(origin, own);
+    const sifted = this.sift(origin, [event]);
+    const [own] = sifted.own;
+    try {
+      if (own) await this.#settings.record(origin, own);
+    } catch (error) {
+      sifted.giveBack();
+      throw error;
+    }
+    sifted.count();
     return own !== undefined;
   }
 
   /** How many refusals wait in memory to be written as part of a count. */
   get waiting(): number {
     let sum = 0;
-    for (const { repeated } of [...this.#counts.values(), ...this.#ended]) sum += repeated;
+    const sent = this.#sent.flatMap(({ counts }) => counts);
+    for (const { repeated } of [...this.#counts.values(), ...this.#ended, ...sent]) sum += repeated;
     return sum;
   }
 
@@ -76,28 +114,37 @@ export class RepeatedRefusals {
   async write(all = false): Promise<void> {
     const now = this.#settings.clock().getTime();
     for (const [key, count] of this.#counts) if (all || isOver(count, now)) this.#end(key, count);
-    const counts = this.#ended;
-    this.#ended = [];
-    const written = await Promise.allSettled(counts.map((count) => this.#writeCount(count)));
-    const failed = counts.filter((_, index) => written[index]?.status === 'rejected');
-    this.#ended.push(...failed);
+    while (this.#ended.length > 0) {
+      const counts = this.#ended.splice(0, BATCH_LIMIT);
+      this.#sent.push({ counts, write: this.#settings.keep(counts.flatMap(recordOf)) });
+    }
+    const sent = this.#sent.splice(0);
+    const written = await Promise.allSettled(sent.map(({ write }) => write()));
+    this.#sent.push(...sent.filter((_, index) => written[index]?.status === 'rejected'));
     const failure = written.find((one) => one.status === 'rejected');
     if (failure) throw failure.reason;
   }
 
-  /** Whether this one gets an entry of its own. */
-  #admit(origin: Origin, event: AuditEvent): boolean {
+  get #countsKept(): number {
+    return this.#sent.reduce((sum, { counts }) => sum + counts.length, this.#counts.size + this.#ended.length);
+  }
+
+  /** Whether this one gets an entry of its own; `admitting` hears of the count that gives it. */
+  #admit(origin: Origin, event: AuditEvent, admitting: Count[]): boolean {
+    const count = this.#countFor(origin, event, this.#settings.clock().getTime());
+    if (count.ownEntries >= OWN_ENTRIES) return false;
+    count.ownEntries++;
+    admitting.push(count);
+    return true;
+  }
+
+  #count(origin: Origin, event: AuditEvent): void {
     const now = this.#settings.clock();
     const count = this.#countFor(origin, event, now.getTime());
-    if (count.ownEntries < OWN_ENTRIES) {
-      count.ownEntries++;
-      return true;
-    }
     const seen: Seen = { requestId: origin.requestId ?? null, at: now.toISOString() };
     count.repeated++;
     count.first ??= seen;
     count.last = { seen, origin, event };
-    return false;
   }
 
   #countFor(origin: Origin, event: AuditEvent, now: number): Count {
@@ -105,7 +152,7 @@ export class RepeatedRefusals {
     const kind = kindOf(origin, event);
     const exact = JSON.stringify([kind, network, origin.actor.type, event.clientId, event.accountId]);
     const ofNetwork = JSON.stringify([kind, network]);
-    const hasRoom = this.#counts.size + this.#ended.length < COUNTS_AT_MOST;
+    const hasRoom = this.#countsKept < COUNTS_AT_MOST;
     const networkHasRoom = (this.#ofNetworks.get(network ?? '') ?? 0) < COUNTS_OF_A_NETWORK;
     return (
       this.#current(exact, now) ??
@@ -139,27 +186,27 @@ export class RepeatedRefusals {
     else this.#ofNetworks.set(network, others);
     if (count.repeated > 0) this.#ended.push(count);
   }
+}
 
-  #writeCount({ first, last, repeated, network, ofOneClient }: Count): Promise<void> {
-    if (!first || !last) return Promise.resolve();
-    const { event, origin, seen } = last;
-    const details = {
-      ...shortened(event.details ?? {}),
-      repeated: {
-        count: repeated,
-        first_request_id: first.requestId,
-        last_request_id: seen.requestId,
-        first_at: first.at,
-        last_at: seen.at,
-        network,
-      },
-    };
-    const { requestId } = origin;
-    const whose = ofOneClient ? event : { ...event, clientId: undefined, accountId: undefined };
-    const from: Origin = ofOneClient ? origin : { actor: { type: 'anonymous' }, requestId };
-    // an event that is counted takes `repeated`, hence the type
-    return this.#settings.record(from, { ...whose, details } as AuditEvent);
-  }
+function recordOf({ first, last, repeated, network, ofOneClient }: Count): OriginatedEvent[] {
+  if (!first || !last) return [];
+  const { event, origin, seen } = last;
+  const details = {
+    ...shortened(event.details ?? {}),
+    repeated: {
+      count: repeated,
+      first_request_id: first.requestId,
+      last_request_id: seen.requestId,
+      first_at: first.at,
+      last_at: seen.at,
+      network,
+    },
+  };
+  const { requestId } = origin;
+  const whose = ofOneClient ? event : { ...event, clientId: undefined, accountId: undefined };
+  const from: Origin = ofOneClient ? origin : { actor: { type: 'anonymous' }, requestId };
+  // an event that is counted takes `repeated`, hence the type
+  return [{ origin: from, event: { ...whose, details } as AuditEvent }];
 }
 
 function isCounted({ event, outcome }: AuditEvent): boolean {

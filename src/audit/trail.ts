@@ -21,9 +21,17 @@ import { Unavailable } from '../base/unavailable.ts';
 import { isAway, isLate, storable, type Database, type Tx } from '../db/connection.ts';
 import { afterCommit } from '../db/transaction.ts';
 import { Backlog } from './backlog.ts';
-import { AnotherDatabase, batchParameters, insertBatch, insertBatchIn, notWritten, type Seals } from './batch_rows.ts';
-import { BATCH_LIMIT, Stream, type Batch, type Draft, type Entry, type Head } from './chain.ts';
-import type { AuditEvent, Origin } from './events.ts';
+import {
+  AnotherDatabase,
+  batchParameters,
+  insertBatch,
+  insertBatchIn,
+  insertBatchOnce,
+  notWritten,
+  type Seals,
+} from './batch_rows.ts';
+import { BATCH_LIMIT, draftsOf, Stream, type Batch, type Draft, type Entry, type Head } from './chain.ts';
+import type { AuditEvent, Origin, OriginatedEvent } from './events.ts';
 import type { OutageBuffer } from './outage_buffer.ts';
 import { RepeatedRefusals } from './repeated_refusals.ts';
 
@@ -88,7 +96,12 @@ export class AuditTrail {
   constructor(settings: TrailSettings) {
     this.#settings = settings;
     const { clock, networkOf = (address) => address } = settings;
-    this.refusals = new RepeatedRefusals({ clock, networkOf, record: (origin, event) => this.record(origin, event) });
+    this.refusals = new RepeatedRefusals({
+      clock,
+      networkOf,
+      record: (origin, event) => this.record(origin, event),
+      keep: (records) => this.#keep(records),
+    });
   }
 
   /**
@@ -111,10 +124,7 @@ export class AuditTrail {
   }
 
   /** The same for events of several requests. */
-  async recordAllIn(
-    tx: Tx,
-    records: readonly { readonly origin: Origin; readonly event: AuditEvent }[],
-  ): Promise<void> {
+  async recordAllIn(tx: Tx, records: readonly OriginatedEvent[]): Promise<void> {
     const [first, ...rest] = records.map(({ origin, event }) => this.#draft(origin, event));
     if (!first) return;
     this.#backlog.refuseLate(this.#queue[0]?.since);
@@ -141,6 +151,31 @@ export class AuditTrail {
     this.#idle.push(stream);
     this.#isWritten(batch);
     return true;
+  }
+
+  /**
+   * Answers with a function that writes these events. Where it rejects they may be on disk all the same; called again, it
+   * sends the same batch, so that they are never there twice.
+   */
+  #keep(records: readonly OriginatedEvent[]): () => Promise<void> {
+    const [first, ...rest] = records.map(({ origin, event }) => this.#draft(origin, event));
+    if (!first) return () => Promise.resolve();
+    const { database, keys, clock } = this.#settings;
+    let stream = this.#continued(this.#idle.pop());
+    let batch = stream.append([first, ...rest]);
+    return async () => {
+      try {
+        await insertBatchOnce(database, batch, keys);
+      } catch (error) {
+        if (!(error instanceof AnotherDatabase)) throw error;
+        // they are not there, and the database has no link that they could follow
+        stream = this.#begun(clock());
+        batch = stream.append(draftsOf(batch));
+        await insertBatchOnce(database, batch, keys);
+      }
+      this.#idle.push(stream);
+      this.#isWritten(batch);
+    };
   }
 
   /** The transaction's stream; where it is rolled back the stream is given up with it. */

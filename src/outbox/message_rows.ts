@@ -47,6 +47,8 @@ export interface Claim {
   readonly againAtMost: number;
   /** How many may be messages to clients that registered themselves. */
   readonly selfRegisteredAtMost: number;
+  /** How many may be both. */
+  readonly selfRegisteredAgainAtMost: number;
   readonly now: Date;
 }
 
@@ -56,25 +58,28 @@ export interface Claim {
  */
 export async function claim(
   database: Database,
-  { kinds, exceptClients, limit, againAtMost, selfRegisteredAtMost, now }: Claim,
+  { kinds, exceptClients, limit, againAtMost, selfRegisteredAtMost, selfRegisteredAgainAtMost, now }: Claim,
 ): Promise<readonly Claimed[]> {
-  // receivers of strangers that failed before don't get all the room of strangers either
-  const againOfThem = Math.floor(Math.max(0, selfRegisteredAtMost) / 2);
-  const newOfThem = Math.max(0, selfRegisteredAtMost) - againOfThem;
   const due = sql`failed_at is null and due_at <= ${now} and kind = any(${kinds}::text[])`;
   const { rows } = await sql<Row>`
     with first_of_each as (
       select distinct on (client_id) message_id, due_at, attempts > 0 as again,
         exists (select from client_registrations r where r.client_id = outbox.client_id) as self_registered from outbox
       where ${due} and client_id <> all(${exceptClients}::text[]) order by client_id, due_at),
+    of_a_kind as (
+      select *, row_number() over (partition by again, self_registered order by due_at) as place from first_of_each),
+    -- a row that one limit excludes takes no place under the next one
     in_turn as (
-      select message_id, again, self_registered, row_number() over (partition by again order by due_at) as place,
-        row_number() over (partition by again, self_registered order by due_at) as place_of_its_kind from first_of_each)
+      select message_id, due_at, again, self_registered, row_number() over (partition by again order by due_at) as place
+      from of_a_kind
+      where not (again and self_registered) or place <= least(${selfRegisteredAgainAtMost}, ${selfRegisteredAtMost}::integer)),
+    admitted as (
+      select message_id, self_registered, row_number() over (partition by self_registered order by due_at) as place
+      from in_turn where not again or place <= ${againAtMost})
     update outbox set attempts = attempts + 1, due_at = ${addSeconds(now, LEASE_SECONDS)}
     where message_id in (
       select message_id from outbox
-      where message_id in (select message_id from in_turn where (not again or place <= ${againAtMost})
-        and (not self_registered or place_of_its_kind <= case when again then ${againOfThem} else ${newOfThem} end::integer))
+      where message_id in (select message_id from admitted where not self_registered or place <= ${selfRegisteredAtMost})
         and ${due}
       order by due_at limit ${limit} for update skip locked)
     returning message_id, kind, client_id, payload, data_key_id, sealed, attempts, expires_at,

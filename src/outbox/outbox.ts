@@ -34,6 +34,8 @@ const AT_ONCE = 8;
 const AGAIN_AT_ONCE = 4;
 /** Of those, messages to clients that registered themselves, which may be as many and as slow as a stranger likes. */
 const SELF_REGISTERED_AT_ONCE = 5;
+/** Of those, messages that failed before: the other half of `AGAIN_AT_ONCE` is for clients that an admin made. */
+const SELF_REGISTERED_AGAIN_AT_ONCE = 2;
 /** What wakes a node is the change log; this is for messages whose wait is over, while there are any. */
 const POLL_MILLISECONDS = 1_000;
 const COUNT_MILLISECONDS = 5_000;
@@ -46,6 +48,7 @@ export class Outbox {
   readonly #underWay = new Map<string, Promise<void>>();
   #againUnderWay = 0;
   #selfRegisteredUnderWay = 0;
+  #selfRegisteredAgainUnderWay = 0;
   readonly #faults: FaultLog;
   readonly #stopping = new AbortController();
   #awaken = Promise.withResolvers<void>();
@@ -129,6 +132,7 @@ export class Outbox {
       limit: free,
       againAtMost: AGAIN_AT_ONCE - this.#againUnderWay,
       selfRegisteredAtMost: SELF_REGISTERED_AT_ONCE - this.#selfRegisteredUnderWay,
+      selfRegisteredAgainAtMost: SELF_REGISTERED_AGAIN_AT_ONCE - this.#selfRegisteredAgainUnderWay,
       now: clock(),
     });
     for (const message of claimed) {
@@ -136,9 +140,11 @@ export class Outbox {
       const selfRegistered = message.selfRegistered ? 1 : 0;
       this.#againUnderWay += again;
       this.#selfRegisteredUnderWay += selfRegistered;
+      this.#selfRegisteredAgainUnderWay += again * selfRegistered;
       const sending = this.#send(message).finally(() => {
         this.#againUnderWay -= again;
         this.#selfRegisteredUnderWay -= selfRegistered;
+        this.#selfRegisteredAgainUnderWay -= again * selfRegistered;
         this.#underWay.delete(message.clientId);
         // one that failed waits for another attempt
         this.#countedAt = -Infinity;

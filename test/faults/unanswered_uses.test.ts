@@ -5,7 +5,7 @@ import type pg from 'pg';
 import { sha256 } from '../../src/base/secret.ts';
 import { DEVICE_CODE } from '../../src/clients/metadata/flows.ts';
 import { transact } from '../../src/db/transaction.ts';
-import { takeBackUse, useArtifact } from '../../src/oidc/storage/token_rows.ts';
+import { takeBackUse, timeOfUse, useArtifact, type TimeOfUse } from '../../src/oidc/storage/token_rows.ts';
 import { authorizationRequest } from '../support/authorization_request.ts';
 import { createDatabase, createPool } from '../../src/db/connection.ts';
 import { basic, REDIRECT_URI, registerApplication, requestCode, signIn } from '../support/code_flow.ts';
@@ -119,10 +119,10 @@ describe('a code or refresh token that the database used up without a word', () 
     const client = await registerApplication(gatehouse);
     const { refresh_token } = await aRefreshToken(gatehouse, client);
     const used = { kind: 'RefreshToken', id: sha256(refresh_token!) };
-    const [first, again] = [new Date(), new Date(Date.now() + 1_000)];
+    const [first, again] = [timeOfUse(new Date()), timeOfUse(new Date(Date.now() + 1_000))];
     const graceBegan = new Date(Date.now() - 10_000);
-    const use = (now: Date) =>
-      transact(gatehouse.database, (tx) => useArtifact(tx, used, { now, keptUntil: undefined, graceBegan }));
+    const use = (usedAt: TimeOfUse) =>
+      transact(gatehouse.database, (tx) => useArtifact(tx, used, { usedAt, keptUntil: undefined, graceBegan }));
     assert.deepEqual([await use(first), await use(again)], [true, true]);
     assert.equal(await transact(gatehouse.database, (tx) => takeBackUse(tx, used, first)), false);
   });

@@ -63,8 +63,8 @@ export interface Gatehouse extends Bootstrap {
 
 /** One in this process, which its tests can hurry. */
 export interface OwnGatehouse extends Gatehouse {
-  /** What the node does by itself now and then, at once. */
-  runJobs(): Promise<void>;
+  /** What the node does by itself now and then, at once; all of it, or the job of this name. */
+  runJobs(name?: string): Promise<void>;
 }
 
 export const TEST_MASTER_KEY = 'dGVzdCBtYXN0ZXIga2V5IG9mIDMyIGJ5dGVzISEhISE=';
@@ -151,8 +151,9 @@ export async function startGatehouse({
         ...(body !== undefined && { body: JSON.stringify(body) }),
       });
     },
-    async runJobs() {
-      for (const job of app.jobs) await job.run(new AbortController().signal);
+    async runJobs(name) {
+      for (const job of app.jobs)
+        if (name === undefined || job.name === name) await job.run(new AbortController().signal);
     },
     async stop() {
       await tlsServer?.drain(0);

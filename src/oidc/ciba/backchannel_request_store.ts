@@ -18,6 +18,7 @@ import { note, notesOf } from '../request/request_events.ts';
 import { payloadJson } from '../storage/payload_json.ts';
 import { sealPing } from './ping_delivery.ts';
 import { countPoll, forgetPoll, INTERVAL_SECONDS, takeBackDecision, takeDecision } from '../grants/polling.ts';
+import { timeOfUse } from '../storage/token_rows.ts';
 import { writeWithRequest } from '../request/request_writes.ts';
 import type { UnansweredUses } from '../request/unanswered_uses.ts';
 
@@ -105,7 +106,7 @@ export class BackchannelRequestStore implements Adapter {
 
   async consume(id: string): Promise<void> {
     const { database, clock } = this.#settings;
-    const use = { digest: sha256(id), now: clock() };
+    const use = { digest: sha256(id), usedAt: timeOfUse(clock()) };
     await writeWithRequest(
       database,
       async (tx) => {

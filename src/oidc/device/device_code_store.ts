@@ -16,6 +16,7 @@ import { endGrant } from '../storage/grant_store.ts';
 import { DEVICE_PAGES, note, notesOf } from '../request/request_events.ts';
 import { payloadJson } from '../storage/payload_json.ts';
 import { countPoll, forgetPoll, INTERVAL_SECONDS, takeBackDecision, takeDecision } from '../grants/polling.ts';
+import { timeOfUse } from '../storage/token_rows.ts';
 import { writeWithRequest } from '../request/request_writes.ts';
 import type { UnansweredUses } from '../request/unanswered_uses.ts';
 
@@ -81,7 +82,7 @@ export class DeviceCodeStore implements Adapter {
 
   async consume(id: string): Promise<void> {
     const { database, clock } = this.#settings;
-    const use = { digest: sha256(id), now: clock() };
+    const use = { digest: sha256(id), usedAt: timeOfUse(clock()) };
     await writeWithRequest(
       database,
       async (tx) => {

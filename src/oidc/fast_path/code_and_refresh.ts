@@ -21,7 +21,16 @@ import { claimsUnder } from '../authorization/claims.ts';
 import { tokenIssued } from '../request/request_events.ts';
 import type { RefreshTokenFamilies } from '../storage/refresh_token_families.ts';
 import type { Entitlement, ResourcePolicy } from '../tokens/resource_policy.ts';
-import { readTokenRow, takeBackToken, takeBackUse, useUp, type Successor, type Unused } from '../storage/token_rows.ts';
+import {
+  readTokenRow,
+  takeBackToken,
+  takeBackUse,
+  timeOfUse,
+  useUp,
+  type Successor,
+  type TimeOfUse,
+  type Unused,
+} from '../storage/token_rows.ts';
 import { mayBeCommitted, type UnansweredUses } from '../request/unanswered_uses.ts';
 import { originOf } from './fast_path.ts';
 import type { PlainPersonRequest } from './plain_request.ts';
@@ -77,7 +86,7 @@ export class CodeAndRefresh {
     const keptUntil = kind === 'RefreshToken' ? families.keptUntil(used, now) : undefined;
     const event = this.#issued(client, asked, { source, entitlement, accessToken, successor });
     const use = { kind, id, grantId, keptUntil };
-    if (!(await this.#use(use, successor, originOf(client.clientId, context), event, now))) return undefined;
+    if (!(await this.#use(use, successor, originOf(client.clientId, context), event, timeOfUse(now)))) return undefined;
     return JSON.stringify({
       access_token: accessToken.value,
       expires_in: entitlement.resource.accessTokenTtlSeconds,
@@ -168,7 +177,7 @@ export class CodeAndRefresh {
     successor: Successor | undefined,
     origin: Origin,
     event: ReturnType<typeof tokenIssued>,
-    now: Date,
+    now: TimeOfUse,
   ): Promise<boolean> {
     const { database, trail, unanswered } = this.#settings;
     try {

@@ -7,6 +7,7 @@ import { errors, type AdapterPayload } from 'oidc-provider';
 import { sql, type RawBuilder } from 'kysely';
 import type { Digest } from '../../base/secret.ts';
 import type { Database, Tx } from '../../db/connection.ts';
+import type { TimeOfUse } from '../storage/token_rows.ts';
 
 /** How long to wait between two polls (RFC 8628, 3.5; CIBA, 7.3), and how much longer after each that came too soon. */
 export const INTERVAL_SECONDS = 5;
@@ -65,10 +66,10 @@ export async function forgetPoll(tx: Tx, { table, id }: Polled, digest: Digest):
 export async function takeDecision(
   tx: Tx,
   { table, id }: Polled,
-  { digest, now }: { readonly digest: Digest; readonly now: Date },
+  { digest, usedAt }: { readonly digest: Digest; readonly usedAt: TimeOfUse },
 ): Promise<boolean> {
   const { numAffectedRows } = await sql`update ${sql.table(table)}
-    set consumed_at = case when status = 'approved' then ${now}::timestamptz end
+    set consumed_at = case when status = 'approved' then ${usedAt}::timestamptz end
     where ${sql.ref(id)} = ${digest} and consumed_at is null`.execute(tx);
   return numAffectedRows === 1n;
 }
@@ -77,10 +78,10 @@ export async function takeDecision(
 export async function takeBackDecision(
   tx: Tx,
   { table, id }: Polled,
-  { digest, now }: { readonly digest: Digest; readonly now: Date },
+  { digest, usedAt }: { readonly digest: Digest; readonly usedAt: TimeOfUse },
 ): Promise<boolean> {
   await sql`select 1 from ${sql.table(table)} where ${sql.ref(id)} = ${digest} for update`.execute(tx);
   const { numAffectedRows } = await sql`update ${sql.table(table)} set consumed_at = null
-    where ${sql.ref(id)} = ${digest} and consumed_at = ${now}::timestamptz`.execute(tx);
+    where ${sql.ref(id)} = ${digest} and consumed_at = ${usedAt}::timestamptz`.execute(tx);
   return numAffectedRows === 1n;
 }

@@ -41,6 +41,9 @@ export interface EndpointsSettings {
   readonly log: Logger;
 }
 
+/** What a refusal keeps may lose a race as well. */
+const REFUSALS_AT_MOST = 2;
+
 const BROKEN = { error: 'server_error', error_description: 'something went wrong on our side' };
 
 export class Endpoints {
@@ -124,13 +127,17 @@ export class Endpoints {
 
   async #commit(ctx: KoaContextWithOIDC): Promise<void> {
     const notes = notesOf(ctx);
-    try {
-      await this.#record(ctx);
-    } catch (error) {
-      const lost = error instanceof LostRace ? error : asRefusal(error);
-      if (lost) return this.#refuse(ctx, lost);
-      notes.mayBeCommitted = mayBeCommitted(error);
-      throw error;
+    for (let round = 0; ; round++) {
+      try {
+        return await this.#record(ctx);
+      } catch (error) {
+        const lost = error instanceof LostRace ? error : asRefusal(error);
+        if (!lost || round === REFUSALS_AT_MOST) {
+          notes.mayBeCommitted = mayBeCommitted(error);
+          throw error;
+        }
+        await this.#refuse(ctx, lost, round === 0);
+      }
     }
   }
 
@@ -138,26 +145,36 @@ export class Endpoints {
   async #record(ctx: KoaContextWithOIDC): Promise<void> {
     const { writes, events, errorPage } = notesOf(ctx);
     const origin = originOf(ctx);
-    const own = this.#settings.trail.refusals.sift(origin, events);
-    await commitTogether(this.#settings, origin, requestOf(ctx).began, { writes, events: own });
+    const sifted = this.#settings.trail.refusals.sift(origin, events);
+    const { own } = sifted;
+    try {
+      await commitTogether(this.#settings, origin, requestOf(ctx).began, { writes, events: own });
+    } catch (error) {
+      sifted.giveBack();
+      throw error;
+    }
+    sifted.count();
     if (own.length === 0) return;
     markOnRecord(ctx);
     if (errorPage && ctx.body === errorPage.body) await errorPage.show();
   }
 
-  /** The answer that was made is thrown away, with what it would have changed, and the library makes a refusal. */
-  async #refuse(ctx: KoaContextWithOIDC, lost: LostRace): Promise<void> {
+  /**
+   * The answer that was made is thrown away, with what it would have changed, and the library makes a refusal. `first` is
+   * false for the second refusal of a request: what the first one kept could not be committed.
+   */
+  async #refuse(ctx: KoaContextWithOIDC, lost: LostRace, first: boolean): Promise<void> {
     const { refusal, event, grantId } = lost;
     const notes = notesOf(ctx);
     notes.events.length = 0;
     const gone = lost instanceof InteractionGone;
     // the browser keeps the cookie of the session as it is stored
     if (gone) ctx.remove('Set-Cookie');
-    notes.writes.splice(0, Infinity, ...notes.writes.filter(({ evenIfRefused }) => evenIfRefused && !gone));
+    const keeps = first && !gone;
+    notes.writes.splice(0, Infinity, ...notes.writes.filter(({ evenIfRefused }) => evenIfRefused && keeps));
     if (grantId !== undefined) notes.writes.push({ write: (tx) => endGrant(tx, grantId), evenIfRefused: true });
     if (event !== undefined) noteReuse(ctx, event, grantId);
     await answerRefusal(ctx, refusal);
-    await this.#record(ctx);
   }
 
   async #answerStructured(ctx: KoaContextWithOIDC): Promise<void> {

@@ -10,7 +10,7 @@ import type { AuditTrail } from '../../audit/trail.ts';
 import { addSeconds, type Clock } from '../../base/clock.ts';
 import { Unavailable } from '../../base/unavailable.ts';
 import type { Absence } from '../../db/breaker.ts';
-import { isAway, isUnavailable, NoConnection, type Database, type Tx } from '../../db/connection.ts';
+import { gaveWay, isAway, isLate, isUnavailable, NoConnection, type Database, type Tx } from '../../db/connection.ts';
 import { transact, waitForLocksAtMost } from '../../db/transaction.ts';
 import type { Logger } from '../../log.ts';
 
@@ -63,25 +63,32 @@ export class UnansweredUses {
    */
   async settle(database: Database): Promise<void> {
     const until = performance.now() + SETTLING_MILLISECONDS;
-    for (const use of this.#uses) {
-      if (!(await this.#try(database, use)) || performance.now() > until) return;
+    // a use that is postponed moves to the end
+    const uses = [...this.#uses];
+    for (const use of uses) {
+      if ((await this.#try(database, use)) === 'away' || performance.now() > until) return;
     }
   }
 
-  /** Whether there is nothing left to do about it. */
-  async #try(database: Database, use: UnansweredUse): Promise<boolean> {
+  async #try(database: Database, use: UnansweredUse): Promise<'done' | 'postponed' | 'away'> {
     try {
       await transact(database, async (tx) => {
         await waitForLocksAtMost(tx, LOCK_MILLISECONDS);
         await this.#takeBack(tx, use);
       });
     } catch (error) {
-      if (isUnavailable(error)) return false;
+      if (isLate(error) || gaveWay(error)) {
+        // another transaction holds its row; the uses behind it come first next time
+        this.#uses.delete(use);
+        this.#uses.add(use);
+        return 'postponed';
+      }
+      if (isUnavailable(error)) return 'away';
       // it will not succeed later either
       this.#settings.log.error({ error, request_id: use.origin.requestId }, 'token.not_taken_back');
     }
     this.#uses.delete(use);
-    return true;
+    return 'done';
   }
 
   /** Throws `Unavailable` where another node may still have to take back what was used at this time. */

@@ -17,7 +17,7 @@ import { prefetch, takeSession } from './request_prefetch.ts';
 import type { RefreshTokenFamilies } from './refresh_token_families.ts';
 import { InteractionGone, LostRace, writeWithRequest } from '../request/request_writes.ts';
 import { SessionStore } from './session_store.ts';
-import { readTokenRow, takeBackToken, takeBackUse, useArtifact, type TokenRow } from './token_rows.ts';
+import { readTokenRow, takeBackToken, takeBackUse, timeOfUse, useArtifact, type TokenRow } from './token_rows.ts';
 import type { UnansweredUses } from '../request/unanswered_uses.ts';
 
 export interface ArtifactSettings {
@@ -156,12 +156,13 @@ class ArtifactStore implements Adapter {
     const graceBegan = this.#graceBegan(now);
     const keptUntil = this.#kind === 'RefreshToken' ? families.keptUntil(id, now) : undefined;
     const used = { kind: this.#kind, id: sha256(id) };
+    const usedAt = timeOfUse(now);
     await writeWithRequest(
       database,
       async (tx) => {
-        if (!(await useArtifact(tx, used, { now, keptUntil, graceBegan }))) await this.#refuseUsed(tx, used.id);
+        if (!(await useArtifact(tx, used, { usedAt, keptUntil, graceBegan }))) await this.#refuseUsed(tx, used.id);
       },
-      { takeBack: (tx) => takeBackUse(tx, used, now) },
+      { takeBack: (tx) => takeBackUse(tx, used, usedAt) },
     );
   }
 

@@ -1,4 +1,5 @@
 /** Codes and refresh tokens as they are stored, each read with what belongs to it, and used up for a successor. */
+import { randomInt } from 'node:crypto';
 import type { AdapterPayload } from 'oidc-provider';
 import { sql } from 'kysely';
 import { toAccount, type Account, type AccountRow } from '../../accounts/account.ts';
@@ -58,6 +59,18 @@ export async function readTokenRow(database: Database, kind: string, id: Digest)
   };
 }
 
+/** In ISO 8601, with microseconds. */
+export type TimeOfUse = `${string}Z`;
+
+/**
+ * The time that a use is stored with. Its microseconds are random: they tell a use that is taken back from another
+ * request's use in the same millisecond.
+ */
+export function timeOfUse(now: Date): TimeOfUse {
+  const microseconds = String(randomInt(1_000)).padStart(3, '0');
+  return `${now.toISOString().slice(0, -1)}${microseconds}Z`;
+}
+
 /** A refresh token that comes into being as what it follows is used up. */
 export interface Successor {
   readonly id: Digest;
@@ -99,9 +112,9 @@ export async function useUp(
   record: readonly unknown[],
   { kind, id, grantId, keptUntil }: Unused,
   successor: Successor | undefined,
-  now: Date,
+  usedAt: TimeOfUse,
 ): Promise<boolean> {
-  const unused = [...record, now, keptUntil ?? null, kind, id, grantId];
+  const unused = [...record, usedAt, keptUntil ?? null, kind, id, grantId];
   const { numAffectedRows } = await (successor
     ? RECORDED_USE_FOR_SUCCESSOR.execute(
         database,
@@ -129,13 +142,13 @@ export interface UsedArtifact {
 export async function useArtifact(
   tx: Tx,
   { kind, id }: UsedArtifact,
-  use: { readonly now: Date; readonly keptUntil: Date | undefined; readonly graceBegan: Date | undefined },
+  use: { readonly usedAt: TimeOfUse; readonly keptUntil: Date | undefined; readonly graceBegan: Date | undefined },
 ): Promise<boolean> {
   const { numAffectedRows } = await sql`with held as materialized (
       select grants.grant_id from grants
       where grant_id = (select grant_id from artifacts where kind = ${kind} and artifact_id = ${id}) for key share)
     update artifacts set
-      consumed_at = coalesce(consumed_at + ${AGAIN}, ${use.now}::timestamptz),
+      consumed_at = coalesce(consumed_at + ${AGAIN}, ${use.usedAt}::timestamptz),
       expires_at = least(expires_at, ${use.keptUntil ?? null}::timestamptz)
     where kind = ${kind} and artifact_id = ${id} and (grant_id is null or exists (select from held))
       and (consumed_at is null or consumed_at > ${use.graceBegan ?? null}::timestamptz)`.execute(tx);
@@ -146,7 +159,7 @@ export async function useArtifact(
  * Makes a use undone that was answered with 503, if it was carried out: `usedAt` tells it from any other. Waits for a
  * transaction that is still under way.
  */
-export async function takeBackUse(tx: Tx, { kind, id }: UsedArtifact, usedAt: Date): Promise<boolean> {
+export async function takeBackUse(tx: Tx, { kind, id }: UsedArtifact, usedAt: TimeOfUse): Promise<boolean> {
   await tx
     .selectFrom('artifacts')
     .select('kind')
@@ -163,7 +176,7 @@ export async function takeBackUse(tx: Tx, { kind, id }: UsedArtifact, usedAt: Da
     })
     .where('kind', '=', kind)
     .where('artifact_id', '=', id)
-    .where('consumed_at', '=', usedAt)
+    .where('consumed_at', '=', sql<Date>`${usedAt}::timestamptz`)
     .executeTakeFirst();
   return numUpdatedRows > 0n;
 }
