@@ -6,8 +6,8 @@ import { getPriority } from 'node:os';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
 import { Argon2id } from '../../src/password_hashing/argon2id.ts';
 import { Unavailable } from '../../src/base/unavailable.ts';
-import { eventually } from '../support/operator.ts';
-import { isAlive, isGone, NODE, Processes, type Running } from '../support/process.ts';
+import { eventually } from '../support/node/operator.ts';
+import { isAlive, isGone, NODE, Processes, type Running } from '../support/node/process.ts';
 
 const PASSWORD = 'correct horse';
 /** Of that password, and as cheap as it can be. */

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { Admin } from '../support/admin.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { PROFILE } from '../support/relying_party.ts';
+import { Admin } from '../support/client/admin.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { PROFILE } from '../support/client/relying_party.ts';
 
 describe('what an account tells about its owner', () => {
   let gatehouse: Gatehouse;

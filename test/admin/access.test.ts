@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { Admin, type Answer, type Body } from '../support/admin.ts';
-import { startApplication } from '../support/application.ts';
-import { requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { Person } from '../support/person.ts';
+import { Admin, type Answer, type Body } from '../support/client/admin.ts';
+import { startApplication } from '../support/client/application.ts';
+import { requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { Person } from '../support/person/person.ts';
 
 describe('access to the admin API', () => {
   let gatehouse: Gatehouse;

@@ -3,8 +3,8 @@ import { after, before, describe, it } from 'node:test';
 import { SYSTEM } from '../../src/audit/events.ts';
 import { ensureAdminResource } from '../../src/bootstrap/admin_access.ts';
 import { transact } from '../../src/db/transaction.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { openTrail } from '../support/trail.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { openTrail } from '../support/node/audit_trail.ts';
 
 describe('the admin API as a resource', () => {
   let gatehouse: Gatehouse;

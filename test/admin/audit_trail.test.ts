@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { Admin, type Body } from '../support/admin.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
+import { Admin, type Body } from '../support/client/admin.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 const NDJSON = { accept: 'application/x-ndjson' };
 

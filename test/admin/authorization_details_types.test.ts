@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import type { Admin } from '../support/admin.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { BANK, LEDGER, openBank, PAYMENT_TYPE } from '../support/payments.ts';
+import type { Admin } from '../support/client/admin.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { BANK, LEDGER, openBank, PAYMENT_TYPE } from '../support/client/payments.ts';
 
 const PATH = '/authorization-details-types';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { Admin } from '../support/admin.ts';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
+import { Admin } from '../support/client/admin.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 const CALLBACK = 'https://app.example.com/callback';
 

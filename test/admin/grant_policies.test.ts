@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { Admin } from '../support/admin.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, registerResource, type RegisteredClient } from '../support/operator.ts';
-import { makeIssuer, trust, type OutsideIssuer } from '../support/outside_issuer.ts';
-import { JWT_BEARER, TOKEN_EXCHANGE } from '../support/traded_tokens.ts';
+import { Admin } from '../support/client/admin.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, registerResource, type RegisteredClient } from '../support/node/operator.ts';
+import { makeIssuer, trust, type OutsideIssuer } from '../support/network/outside_issuer.ts';
+import { JWT_BEARER, TOKEN_EXCHANGE } from '../support/client/exchanged_tokens.ts';
 
 const orders = 'https://orders.example.com';
 const billing = 'https://billing.example.com';

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { decodeJwt } from 'jose';
 import { sql } from 'kysely';
-import { Admin, type Body } from '../support/admin.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { registerApplication, signIn } from '../support/code_flow.ts';
-import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, registerResource } from '../support/operator.ts';
+import { Admin, type Body } from '../support/client/admin.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { registerApplication, signIn } from '../support/client/code_flow.ts';
+import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, registerResource } from '../support/node/operator.ts';
 
 describe('the live tokens of a client', () => {
   let gatehouse: Gatehouse;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 describe('an admin API with a port of its own', () => {
   let gatehouse: Gatehouse;

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import * as oauth from 'oauth4webapi';
 import * as openid from 'openid-client';
-import { certify, fetchWith, type Certified } from '../support/certificates.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { basic } from '../support/code_flow.ts';
-import { athOf, makeProofKey, prove, type ProofKey, type ProofParts } from '../support/dpop.ts';
-import { requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, type RegisteredClient } from '../support/operator.ts';
-import { startWithTls, type TlsScene } from '../support/tls_listener.ts';
+import { certify, fetchWith, type Certified } from '../support/network/certificates.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { basic } from '../support/client/code_flow.ts';
+import { athOf, makeProofKey, prove, type ProofKey, type ProofParts } from '../support/client/dpop.ts';
+import { requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { startWithTls, type TlsScene } from '../support/network/tls_listener.ts';
 
 /** A client with admin scopes whose tokens are bound to a key. */
 const boundAdmin = (gatehouse: Gatehouse, scopes = ['clients:read']): Promise<RegisteredClient> =>

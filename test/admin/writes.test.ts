@@ -3,9 +3,9 @@ import { connect } from 'node:net';
 import { text as readAll } from 'node:stream/consumers';
 import { after, before, describe, it } from 'node:test';
 import pg from 'pg';
-import { Admin, type Answer } from '../support/admin.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually } from '../support/operator.ts';
+import { Admin, type Answer } from '../support/client/admin.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
 
 describe('writes to the admin API', () => {
   let gatehouse: Gatehouse;

@@ -3,10 +3,10 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
-import { postForm, requestToken, TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { eventually } from '../support/operator.ts';
-import { CLI, isGone, NODE, Processes, type Ending, type Environment, type Server } from '../support/process.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { postForm, requestToken, TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
+import { CLI, isGone, NODE, Processes, type Ending, type Environment, type Server } from '../support/node/process.ts';
 
 interface Credentials {
   readonly client_id: string;

@@ -3,9 +3,17 @@ import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { sql } from 'kysely';
 import { canonical, sha256 } from '../../src/audit/canonical.ts';
 import { hashOf, type Link } from '../../src/audit/chain.ts';
-import { Admin } from '../support/admin.ts';
-import { exportOf, keysOf, problemIn, problemOf, proofIn, proofOf, startWatched } from '../support/evidence.ts';
-import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
+import { Admin } from '../support/client/admin.ts';
+import {
+  exportOf,
+  keysOf,
+  problemIn,
+  problemOf,
+  proofIn,
+  proofOf,
+  startWatched,
+} from '../support/node/audit_evidence.ts';
+import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 describe('the audit trail as evidence', () => {
   let gatehouse: Gatehouse;

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { sql } from 'kysely';
 import { SYSTEM, type AuditEvent } from '../../src/audit/events.ts';
-import { Admin } from '../support/admin.ts';
-import { proofOf } from '../support/evidence.ts';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { openTrail } from '../support/trail.ts';
+import { Admin } from '../support/client/admin.ts';
+import { proofOf } from '../support/node/audit_evidence.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { openTrail } from '../support/node/audit_trail.ts';
 
 const NDJSON = { accept: 'application/x-ndjson' };
 

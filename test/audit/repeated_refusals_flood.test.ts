@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import pg from 'pg';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
-import { TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { CLI, NODE, Processes, type Environment, type Server } from '../support/process.ts';
-import { Connection } from '../support/workers.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { CLI, NODE, Processes, type Environment, type Server } from '../support/node/process.ts';
+import { Connection } from '../support/node/workers.ts';
 
 /** Of each kind; `FAULT_REFUSALS` makes it a flood. */
 const OF_EACH = Number(process.env['FAULT_REFUSALS'] ?? 100);

@@ -3,10 +3,10 @@ import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { sql } from 'kysely';
 import { hashOf, type Entry } from '../../src/audit/chain.ts';
 import { dropPartitions, makePartitions } from '../../src/audit/partitions.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { exportOf, keysOf, problemOf, proofIn, proofOf, tamper } from '../support/evidence.ts';
-import { requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { openTrail } from '../support/trail.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { exportOf, keysOf, problemOf, proofIn, proofOf, tamper } from '../support/node/audit_evidence.ts';
+import { requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { openTrail } from '../support/node/audit_trail.ts';
 
 const DAY_SECONDS = 86_400;
 

@@ -2,8 +2,16 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { sql } from 'kysely';
 import { hashOf, type Entry, type Link } from '../../src/audit/chain.ts';
-import { exportOf, keysOf, problemIn, problemOf, proofIn, startWatched, tamper } from '../support/evidence.ts';
-import { requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
+import {
+  exportOf,
+  keysOf,
+  problemIn,
+  problemOf,
+  proofIn,
+  startWatched,
+  tamper,
+} from '../support/node/audit_evidence.ts';
+import { requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 describe('the evidence of the audit trail', () => {
   let gatehouse: Gatehouse;

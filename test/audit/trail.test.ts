@@ -3,11 +3,11 @@ import { randomUUID } from 'node:crypto';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { decodeJwt, exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { sql } from 'kysely';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { redeem, registerApplication, requestCode, signIn } from '../support/code_flow.ts';
-import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, type RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { redeem, registerApplication, requestCode, signIn } from '../support/client/code_flow.ts';
+import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
 
 describe('the audit trail', () => {
   let gatehouse: Gatehouse;

@@ -4,7 +4,7 @@ import { basename, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { sql, type Kysely } from 'kysely';
 import { createDatabase, createPool, type Database } from '../../src/db/connection.ts';
-import { emptyDatabase, type TestDatabase } from '../support/database.ts';
+import { emptyDatabase, type TestDatabase } from '../support/node/database.ts';
 
 const MIGRATIONS = globSync(join(import.meta.dirname, '../../migrations/*.ts')).toSorted();
 const CHAIN = MIGRATIONS.findIndex((path) => basename(path) === '0080_audit_chain.ts');

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { authorizationRequest } from '../support/authorization_request.ts';
-import { registerApplication, requestCode } from '../support/code_flow.ts';
-import { registerDevice, requestDevice } from '../support/device_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerResource, type RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
+import { registerApplication, requestCode } from '../support/client/code_flow.ts';
+import { registerDevice, requestDevice } from '../support/person/device_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerResource, type RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
 
 const UNTIL_WITHDRAWN =
   'The access lasts until you take it back, for 60 days at most, and ends when it is unused for 7 days.';

@@ -1,11 +1,17 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { generateKeyPair, SignJWT } from 'jose';
-import { authorizationRequest, CHALLENGE, reachesLogin, send, staysHere } from '../support/authorization_request.ts';
-import { registerApplication, REDIRECT_URI, requestCode } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
+import {
+  authorizationRequest,
+  CHALLENGE,
+  reachesLogin,
+  send,
+  staysHere,
+} from '../support/client/authorization_request.ts';
+import { registerApplication, REDIRECT_URI, requestCode } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
 
 const EVIL = 'https://evil.example';
 

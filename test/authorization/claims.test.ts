@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import * as openid from 'openid-client';
-import { authorizationRequest, send } from '../support/authorization_request.ts';
-import { registerApplication, requestCode, signIn } from '../support/code_flow.ts';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
-import { fillInProfile } from '../support/relying_party.ts';
+import { authorizationRequest, send } from '../support/client/authorization_request.ts';
+import { registerApplication, requestCode, signIn } from '../support/client/code_flow.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
+import { fillInProfile } from '../support/client/relying_party.ts';
 
 describe('claims that an application asks for one by one', () => {
   let gatehouse: Gatehouse;

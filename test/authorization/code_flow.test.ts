@@ -3,7 +3,7 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 import * as oauth from 'oauth4webapi';
 import * as openid from 'openid-client';
-import { moveClock, resetClock } from '../support/clock.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
 import {
   configure,
   redeem,
@@ -12,10 +12,10 @@ import {
   REDIRECT_URI,
   requestCode,
   signIn,
-} from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerResource, type RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
+} from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerResource, type RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
 
 describe('the authorization code flow', () => {
   let gatehouse: Gatehouse;

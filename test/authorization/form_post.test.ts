@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
-import { assertAccessible, logIn, setScene, signIn, textOf, type Scene } from '../support/pages.ts';
+import { assertAccessible, logIn, setScene, signIn, textOf, type Scene } from '../support/person/pages.ts';
 
 const BY_POST = { response_mode: 'form_post' };
 

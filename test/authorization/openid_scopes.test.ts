@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import * as oauth from 'oauth4webapi';
-import { registerApplication, registerPublicApplication, signIn } from '../support/code_flow.ts';
-import { connectDevice, poll, registerDevice, requestDevice } from '../support/device_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
+import { registerApplication, registerPublicApplication, signIn } from '../support/client/code_flow.ts';
+import { connectDevice, poll, registerDevice, requestDevice } from '../support/person/device_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 describe('scopes that are about a person', () => {
   let gatehouse: Gatehouse;

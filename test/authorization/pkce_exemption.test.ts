@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import * as openid from 'openid-client';
 import { ADMIN_ONLY_MEMBERS } from '../../src/clients/metadata/client_metadata.ts';
-import { Admin } from '../support/admin.ts';
-import { authorizationRequest, reachesLogin, send } from '../support/authorization_request.ts';
-import { redeem, REDIRECT_URI, registerApplication } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
+import { Admin } from '../support/client/admin.ts';
+import { authorizationRequest, reachesLogin, send } from '../support/client/authorization_request.ts';
+import { redeem, REDIRECT_URI, registerApplication } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
 
 const EXEMPT = { pkce_exemption: { reason: 'an old portal that can’t be changed' } };
 const NONE = { code_challenge: undefined, code_challenge_method: undefined };

@@ -2,18 +2,18 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import * as oauth from 'oauth4webapi';
 import * as openid from 'openid-client';
-import { moveClock, resetClock } from '../support/clock.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
 import {
   basic,
   configure,
   REDIRECT_URI,
   registerApplication,
   registerPublicApplication,
-} from '../support/code_flow.ts';
-import { makeProofKey, prove } from '../support/dpop.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
+} from '../support/client/code_flow.ts';
+import { makeProofKey, prove } from '../support/client/dpop.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
 import {
   addressOf,
   CHALLENGE,
@@ -23,7 +23,7 @@ import {
   VERIFIER,
   type Form,
   type Pushed,
-} from '../support/pushed_requests.ts';
+} from '../support/client/pushed_requests.ts';
 
 describe('pushed authorization requests (RFC 9126)', () => {
   let gatehouse: Gatehouse;

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { authorizationRequest, reachesLogin, staysHere } from '../support/authorization_request.ts';
-import { registerApplication, registerPublicApplication, REDIRECT_URI } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
+import { authorizationRequest, reachesLogin, staysHere } from '../support/client/authorization_request.ts';
+import { registerApplication, registerPublicApplication, REDIRECT_URI } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
 
 const EVIL = 'https://evil.example';
 

@@ -6,10 +6,10 @@ import type { AddressInfo } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { CompactEncrypt, exportJWK, exportSPKI, generateKeyPair, SignJWT, type CryptoKey, type JWK } from 'jose';
 import * as openid from 'openid-client';
-import { configure, REDIRECT_URI, registerApplication } from '../support/code_flow.ts';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
+import { configure, REDIRECT_URI, registerApplication } from '../support/client/code_flow.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
 
 const VERIFIER = 'v'.repeat(43);
 

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import * as openid from 'openid-client';
 import { removeExpiredRows } from '../../src/maintenance/expired_rows.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { configure, REDIRECT_URI, registerApplication } from '../support/code_flow.ts';
-import { everythingStored } from '../support/everything_stored.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
-import { addressOf, pushRequest, VERIFIER, type Form } from '../support/pushed_requests.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { configure, REDIRECT_URI, registerApplication } from '../support/client/code_flow.ts';
+import { everythingStored } from '../support/node/stored_values.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
+import { addressOf, pushRequest, VERIFIER, type Form } from '../support/client/pushed_requests.ts';
 
 /** A browser that the load balancer leads to one node, whatever address the server says. */
 class PersonAt extends Person {

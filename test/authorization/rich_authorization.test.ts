@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { createRemoteJWKSet, decodeJwt, exportJWK, generateKeyPair, jwtVerify, SignJWT } from 'jose';
 import * as openid from 'openid-client';
-import { configure, REDIRECT_URI, redeem, requestCode, signIn } from '../support/code_flow.ts';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, type RegisteredClient } from '../support/operator.ts';
-import { BANK, LEDGER, openBank, PAYMENT, type Payments } from '../support/payments.ts';
-import { Person } from '../support/person.ts';
+import { configure, REDIRECT_URI, redeem, requestCode, signIn } from '../support/client/code_flow.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { BANK, LEDGER, openBank, PAYMENT, type Payments } from '../support/client/payments.ts';
+import { Person } from '../support/person/person.ts';
 
 type Body = Readonly<Record<string, unknown>>;
 

@@ -8,12 +8,12 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { decodeJwt, type JWTPayload } from 'jose';
 import * as openid from 'openid-client';
 import { sql } from 'kysely';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { redeem, registerApplication, requestCode, signIn } from '../support/code_flow.ts';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, type RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
-import { loginsOf } from '../support/relying_party.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { redeem, registerApplication, requestCode, signIn } from '../support/client/code_flow.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
+import { loginsOf } from '../support/client/relying_party.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const EXAMPLE = join(ROOT, 'examples/node/step_up.js');

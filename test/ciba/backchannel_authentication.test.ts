@@ -5,13 +5,13 @@ import * as openid from 'openid-client';
 import { ClientMetadata } from '../../src/clients/metadata/client_metadata.ts';
 import { CIBA } from '../../src/clients/metadata/flows.ts';
 import { removeExpiredRows } from '../../src/maintenance/expired_rows.ts';
-import { ask, askRaw, decide, pageOf, poll, registerTill } from '../support/backchannel.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { configure } from '../support/code_flow.ts';
-import { post } from '../support/device_flow.ts';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, type RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
+import { ask, askRaw, decide, pageOf, poll, registerTill } from '../support/client/backchannel.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { configure } from '../support/client/code_flow.ts';
+import { post } from '../support/person/device_flow.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
 
 describe('backchannel authentication (CIBA)', () => {
   let gatehouse: Gatehouse;

@@ -3,12 +3,12 @@ import { after, before, describe, it } from 'node:test';
 import { decodeJwt } from 'jose';
 import { ACR_VALUES } from '../../src/accounts/authentication_context.ts';
 import { CIBA, DEVICE_CODE } from '../../src/clients/metadata/flows.ts';
-import { ask, askRaw, decide, poll, registerTill } from '../support/backchannel.ts';
-import { REDIRECT_URI, signIn } from '../support/code_flow.ts';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, type RegisteredClient } from '../support/operator.ts';
-import { openBank, PAYMENT } from '../support/payments.ts';
-import { introspect } from '../support/traded_tokens.ts';
+import { ask, askRaw, decide, poll, registerTill } from '../support/client/backchannel.ts';
+import { REDIRECT_URI, signIn } from '../support/client/code_flow.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { openBank, PAYMENT } from '../support/client/payments.ts';
+import { introspect } from '../support/client/exchanged_tokens.ts';
 
 describe('backchannel authentication', () => {
   let gatehouse: Gatehouse;

@@ -4,11 +4,11 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { decodeJwt, exportJWK, generateKeyPair, SignJWT, UnsecuredJWT, type CryptoKey, type JWK } from 'jose';
 import * as openid from 'openid-client';
 import { CIBA } from '../../src/clients/metadata/flows.ts';
-import { decide, registerTill, type Asked } from '../support/backchannel.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { configure } from '../support/code_flow.ts';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
+import { decide, registerTill, type Asked } from '../support/client/backchannel.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { configure } from '../support/client/code_flow.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
 
 type Members = Readonly<Record<string, unknown>>;
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { ask, askRaw, decide, poll, registerTill } from '../support/backchannel.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
+import { ask, askRaw, decide, poll, registerTill } from '../support/client/backchannel.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
 
 describe('whom a request over the backchannel (CIBA) is for, and how often they are asked', () => {
   let gatehouse: Gatehouse;

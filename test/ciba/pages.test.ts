@@ -2,12 +2,21 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
 import { CIBA } from '../../src/clients/metadata/flows.ts';
-import { ask, openPage, pageOf, poll, registerTill, type Asked } from '../support/backchannel.ts';
-import { fieldsOf } from '../support/device_flow.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { assertAccessible, assertFits, logIn, press, setScene, signIn, textOf, type Scene } from '../support/pages.ts';
-import { Person } from '../support/person.ts';
+import { ask, openPage, pageOf, poll, registerTill, type Asked } from '../support/client/backchannel.ts';
+import { fieldsOf } from '../support/person/device_flow.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import {
+  assertAccessible,
+  assertFits,
+  logIn,
+  press,
+  setScene,
+  signIn,
+  textOf,
+  type Scene,
+} from '../support/person/pages.ts';
+import { Person } from '../support/person/person.ts';
 
 const OTHER = { email: 'other@example.com', password: 'another long password' };
 

@@ -5,12 +5,12 @@ import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import * as openid from 'openid-client';
-import { ask, askRaw, decide, poll, registerTill } from '../support/backchannel.ts';
-import { configure } from '../support/code_flow.ts';
-import { everythingStored } from '../support/everything_stored.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually, type RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
+import { ask, askRaw, decide, poll, registerTill } from '../support/client/backchannel.ts';
+import { configure } from '../support/client/code_flow.ts';
+import { everythingStored } from '../support/node/stored_values.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually, type RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
 
 interface Ping {
   readonly path: string | undefined;

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { sql } from 'kysely';
-import { ask, askRaw, decide, openPage, pageOf, poll, registerTill } from '../support/backchannel.ts';
-import { fieldsOf } from '../support/device_flow.ts';
-import { atOnce, startPair, type Pair } from '../support/pair.ts';
-import { Person } from '../support/person.ts';
+import { ask, askRaw, decide, openPage, pageOf, poll, registerTill } from '../support/client/backchannel.ts';
+import { fieldsOf } from '../support/person/device_flow.ts';
+import { atOnce, startPair, type Pair } from '../support/node/pair.ts';
+import { Person } from '../support/person/person.ts';
 
 /** More than one node has connections to its database. */
 const CROWD = 24;

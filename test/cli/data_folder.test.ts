@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Bootstrap } from '../../src/bootstrap/development.ts';
-import { removeFolder } from '../support/folder.ts';
-import { requestToken } from '../support/gatehouse.ts';
-import { CLI, NODE, Processes, type Ending, type Server } from '../support/process.ts';
+import { removeFolder } from '../support/node/folder.ts';
+import { requestToken } from '../support/node/gatehouse.ts';
+import { CLI, NODE, Processes, type Ending, type Server } from '../support/node/process.ts';
 
 describe('the command line in the folder of a development server', () => {
   const processes = new Processes();

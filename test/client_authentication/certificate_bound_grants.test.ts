@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { decodeJwt } from 'jose';
 import { CIBA, JWT_BEARER, TOKEN_EXCHANGE } from '../../src/clients/metadata/flows.ts';
-import { Admin } from '../support/admin.ts';
-import { decide, type Asked } from '../support/backchannel.ts';
-import { certify, fetchWith, type Certified } from '../support/certificates.ts';
-import { postForm, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, registerResource, type RegisteredClient } from '../support/operator.ts';
-import { makeIssuer, trust, type OutsideIssuer } from '../support/outside_issuer.ts';
-import { startWithTls } from '../support/tls_listener.ts';
-import { ACCESS_TOKEN, makePolicy, type TokenAnswer } from '../support/traded_tokens.ts';
+import { Admin } from '../support/client/admin.ts';
+import { decide, type Asked } from '../support/client/backchannel.ts';
+import { certify, fetchWith, type Certified } from '../support/network/certificates.ts';
+import { postForm, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, registerResource, type RegisteredClient } from '../support/node/operator.ts';
+import { makeIssuer, trust, type OutsideIssuer } from '../support/network/outside_issuer.ts';
+import { startWithTls } from '../support/network/tls_listener.ts';
+import { ACCESS_TOKEN, makePolicy, type TokenAnswer } from '../support/client/exchanged_tokens.ts';
 
 type Members = Readonly<Record<string, unknown>>;
 

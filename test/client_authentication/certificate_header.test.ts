@@ -3,9 +3,15 @@ import { request } from 'node:http';
 import { once } from 'node:events';
 import { json } from 'node:stream/consumers';
 import { after, before, describe, it } from 'node:test';
-import { certify, CLIENT_AUTH, SERVER_AUTH, type CertificateParts, type Certified } from '../support/certificates.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, type RegisteredClient } from '../support/operator.ts';
+import {
+  certify,
+  CLIENT_AUTH,
+  SERVER_AUTH,
+  type CertificateParts,
+  type Certified,
+} from '../support/network/certificates.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, type RegisteredClient } from '../support/node/operator.ts';
 
 interface Answer {
   readonly status: number;

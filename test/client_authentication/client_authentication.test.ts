@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { basic, registerPublicApplication } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { bringSecret, registerClient, type RegisteredClient } from '../support/operator.ts';
+import { basic, registerPublicApplication } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { bringSecret, registerClient, type RegisteredClient } from '../support/node/operator.ts';
 
 describe('client authentication', () => {
   let gatehouse: Gatehouse;

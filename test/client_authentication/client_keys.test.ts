@@ -3,10 +3,10 @@ import { randomUUID } from 'node:crypto';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { exportJWK, generateKeyPair, SignJWT, type CryptoKey, type JWK } from 'jose';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually, registerClient, type RegisteredClient } from '../support/operator.ts';
-import { closeOutside, PRIVATE, startOutside, type Outside } from '../support/outside.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually, registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { closeOutside, PRIVATE, startOutside, type Outside } from '../support/network/outside_server.ts';
 
 interface Key {
   readonly kid: string;

@@ -7,11 +7,11 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { certify } from '../support/certificates.ts';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
-import { TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { processorMilliseconds, slowness } from '../support/processor_time.ts';
-import { Processes, type Server as GatehouseProcess } from '../support/process.ts';
+import { certify } from '../support/network/certificates.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { processorMilliseconds, slowness } from '../support/node/processor_time.ts';
+import { Processes, type Server as GatehouseProcess } from '../support/node/process.ts';
 
 /** The bound of issue 9, part B. */
 const MILLISECONDS_AT_MOST = 10;

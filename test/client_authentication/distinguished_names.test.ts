@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { canonicalName, canonicalSubject } from '../../src/base/distinguished_name.ts';
-import { certify, type CertificateParts } from '../support/certificates.ts';
+import { certify, type CertificateParts } from '../support/network/certificates.ts';
 
 describe('distinguished names (RFC 4514)', () => {
   for (const [what, one, other] of [

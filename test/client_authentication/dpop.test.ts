@@ -4,18 +4,18 @@ import { decodeJwt } from 'jose';
 import { sql } from 'kysely';
 import * as oauth from 'oauth4webapi';
 import * as openid from 'openid-client';
-import { moveClock, resetClock } from '../support/clock.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
 import {
   configure,
   REDIRECT_URI,
   registerApplication,
   registerPublicApplication,
   requestCode,
-} from '../support/code_flow.ts';
-import { makeProofKey, type ProofKey } from '../support/dpop.ts';
-import { codeForm, openDpopScene, read, type DpopScene } from '../support/dpop_scene.ts';
-import { postForm, requestToken, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
+} from '../support/client/code_flow.ts';
+import { makeProofKey, type ProofKey } from '../support/client/dpop.ts';
+import { codeForm, openDpopScene, read, type DpopScene } from '../support/client/dpop_nodes.ts';
+import { postForm, requestToken, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
 
 describe('DPoP (RFC 9449)', () => {
   let scene: DpopScene;

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { resetClock } from '../support/clock.ts';
-import { registerApplication, requestCode } from '../support/code_flow.ts';
-import { athOf, makeProofKey, prove, type ProofKey, type ProofParts } from '../support/dpop.ts';
-import { ago, codeForm, openDpopScene, read, type Answer, type DpopScene } from '../support/dpop_scene.ts';
-import { postForm, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
+import { resetClock } from '../support/node/clock.ts';
+import { registerApplication, requestCode } from '../support/client/code_flow.ts';
+import { athOf, makeProofKey, prove, type ProofKey, type ProofParts } from '../support/client/dpop.ts';
+import { ago, codeForm, openDpopScene, read, type Answer, type DpopScene } from '../support/client/dpop_nodes.ts';
+import { postForm, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
 
 describe('a token that is bound to a key', () => {
   let scene: DpopScene;

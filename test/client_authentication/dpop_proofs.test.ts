@@ -6,11 +6,11 @@ import { json } from 'node:stream/consumers';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { removeExpiredRows } from '../../src/maintenance/expired_rows.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { makeProofKey, prove, type ProofKey } from '../support/dpop.ts';
-import { ago, openDpopScene, read, type Answer, type DpopScene } from '../support/dpop_scene.ts';
-import { postForm, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, type RegisteredClient } from '../support/operator.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { makeProofKey, prove, type ProofKey } from '../support/client/dpop.ts';
+import { ago, openDpopScene, read, type Answer, type DpopScene } from '../support/client/dpop_nodes.ts';
+import { postForm, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, type RegisteredClient } from '../support/node/operator.ts';
 
 describe('the token endpoint', () => {
   let scene: DpopScene;

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { createPool } from '../../src/db/connection.ts';
 import { FailedAuthentications } from '../../src/limits/failed_authentications.ts';
-import { startGatehouse, postForm, type Gatehouse } from '../support/gatehouse.ts';
-import { bringSecret, registerClient, type RegisteredClient } from '../support/operator.ts';
-import { auditEvents, makePolicy, send } from '../support/registration.ts';
+import { startGatehouse, postForm, type Gatehouse } from '../support/node/gatehouse.ts';
+import { bringSecret, registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { auditEvents, makePolicy, send } from '../support/client/registration.ts';
 
 const PER_MINUTE = 4;
 const environment = {

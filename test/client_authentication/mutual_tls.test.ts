@@ -9,13 +9,13 @@ import {
   SERVER_AUTH,
   type CertificateParts,
   type Certified,
-} from '../support/certificates.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { REDIRECT_URI, registerPublicApplication, requestCode } from '../support/code_flow.ts';
-import type { Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, type RegisteredClient } from '../support/operator.ts';
-import { startWithTls } from '../support/tls_listener.ts';
-import { makeProofKey, prove } from '../support/dpop.ts';
+} from '../support/network/certificates.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { REDIRECT_URI, registerPublicApplication, requestCode } from '../support/client/code_flow.ts';
+import type { Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { startWithTls } from '../support/network/tls_listener.ts';
+import { makeProofKey, prove } from '../support/client/dpop.ts';
 
 type Members = Readonly<Record<string, unknown>>;
 

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
-import { Admin } from '../support/admin.ts';
-import { certify, type Certified } from '../support/certificates.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, type RegisteredClient } from '../support/operator.ts';
-import { closeOutside, PRIVATE, startOutside, type Outside } from '../support/outside.ts';
+import { Admin } from '../support/client/admin.ts';
+import { certify, type Certified } from '../support/network/certificates.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { closeOutside, PRIVATE, startOutside, type Outside } from '../support/network/outside_server.ts';
 
 type Members = Readonly<Record<string, unknown>>;
 

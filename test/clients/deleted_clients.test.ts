@@ -3,8 +3,8 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { sha256 } from '../../src/base/secret.ts';
-import { registerApplication, signIn } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
+import { registerApplication, signIn } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 describe('a client that is deleted while one of its tokens is traded', () => {
   let gatehouse: Gatehouse;

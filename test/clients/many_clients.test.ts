@@ -5,8 +5,8 @@ import { readClients, readClientsNamed, type Page } from '../../src/clients/clie
 import { createDatabase, createPool, type Database } from '../../src/db/connection.ts';
 import { removeExpiredRows } from '../../src/maintenance/expired_rows.ts';
 import { removeUnusedClients } from '../../src/registration/unused_clients.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { openTrail } from '../support/trail.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { openTrail } from '../support/node/audit_trail.ts';
 
 const CROWD = 20_000;
 

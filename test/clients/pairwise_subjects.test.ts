@@ -4,11 +4,11 @@ import { decodeJwt } from 'jose';
 import * as openid from 'openid-client';
 import { MasterKey } from '../../src/vault/master_key.ts';
 import { Vault } from '../../src/vault/vault.ts';
-import { Admin } from '../support/admin.ts';
-import { REDIRECT_URI, registerApplication, requestCode, signIn } from '../support/code_flow.ts';
-import { postForm, startGatehouse, TEST_MASTER_KEY, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually, registerClient, type RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
+import { Admin } from '../support/client/admin.ts';
+import { REDIRECT_URI, registerApplication, requestCode, signIn } from '../support/client/code_flow.ts';
+import { postForm, startGatehouse, TEST_MASTER_KEY, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually, registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
 
 const PAIRWISE = { subject_type: 'pairwise' } as const;
 

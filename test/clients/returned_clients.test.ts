@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
-import { Admin } from '../support/admin.ts';
-import { authorizationRequest, send as sendRequest } from '../support/authorization_request.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, registerResource } from '../support/operator.ts';
-import { CA, closeOutside, NAME, PUBLIC, startOutside } from '../support/outside.ts';
-import { makeIssuer, trust } from '../support/outside_issuer.ts';
-import * as registration from '../support/registration.ts';
-import { introspect, JWT_BEARER, makePolicy } from '../support/traded_tokens.ts';
+import { Admin } from '../support/client/admin.ts';
+import { authorizationRequest, send as sendRequest } from '../support/client/authorization_request.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, registerResource } from '../support/node/operator.ts';
+import { CA, closeOutside, NAME, PUBLIC, startOutside } from '../support/network/outside_server.ts';
+import { makeIssuer, trust } from '../support/network/outside_issuer.ts';
+import * as registration from '../support/client/registration.ts';
+import { introspect, JWT_BEARER, makePolicy } from '../support/client/exchanged_tokens.ts';
 
 /** A client that is a URL comes back under its old name whenever somebody names it. */
 describe('a client that was deleted and comes back under its name', () => {

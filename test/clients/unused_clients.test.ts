@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { systemClock } from '../../src/base/clock.ts';
 import { removeUnusedClients } from '../../src/registration/unused_clients.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { signIn } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { auditEvents, makePolicy, makeToken, register } from '../support/registration.ts';
-import { openTrail } from '../support/trail.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { signIn } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { auditEvents, makePolicy, makeToken, register } from '../support/client/registration.ts';
+import { openTrail } from '../support/node/audit_trail.ts';
 
 describe('clients that nobody uses', () => {
   let gatehouse: Gatehouse;

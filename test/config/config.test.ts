@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { BadConfiguration, bootstrapFile, masterKeyFile, readConfig } from '../../src/config.ts';
-import { HEX, ISSUER_SENTENCE, NO_DEMANDS, TLS, VARIABLES } from '../support/config_variables.ts';
+import { HEX, ISSUER_SENTENCE, NO_DEMANDS, TLS, VARIABLES } from '../support/node/config_variables.ts';
 
 const PRODUCTION = {
   NODE_ENV: 'production',

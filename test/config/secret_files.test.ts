@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { BadConfiguration, readConfig } from '../../src/config.ts';
-import { removeFolder } from '../support/folder.ts';
+import { removeFolder } from '../support/node/folder.ts';
 
 const KEY = randomBytes(32);
 const TEXT = KEY.toString('base64');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { decodeJwt } from 'jose';
 import * as openid from 'openid-client';
-import { authorizationRequest, reachesLogin, send, staysHere } from '../support/authorization_request.ts';
+import { authorizationRequest, reachesLogin, send, staysHere } from '../support/client/authorization_request.ts';
 import {
   configure,
   redeem,
@@ -11,10 +11,10 @@ import {
   registerPublicApplication,
   requestCode,
   signIn,
-} from '../support/code_flow.ts';
-import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, registerResource, type RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
+} from '../support/client/code_flow.ts';
+import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, registerResource, type RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
 
 /** One test for each attack that RFC 9700 names in section 4, as far as an authorization server has a part in it. */
 describe('security best current practice (RFC 9700)', () => {

@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { decodeJwt, decodeProtectedHeader, exportJWK, generateKeyPair } from 'jose';
 import * as openid from 'openid-client';
-import { Admin, type Answer } from '../support/admin.ts';
-import { certify, fetchWith, type Certified } from '../support/certificates.ts';
-import { REDIRECT_URI } from '../support/code_flow.ts';
-import { Fapi2Client } from '../support/fapi2.ts';
-import type { Gatehouse } from '../support/gatehouse.ts';
-import { registerClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
-import { startWithTls } from '../support/tls_listener.ts';
+import { Admin, type Answer } from '../support/client/admin.ts';
+import { certify, fetchWith, type Certified } from '../support/network/certificates.ts';
+import { REDIRECT_URI } from '../support/client/code_flow.ts';
+import { Fapi2Client } from '../support/client/fapi2.ts';
+import type { Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
+import { startWithTls } from '../support/network/tls_listener.ts';
 
 type Members = Readonly<Record<string, unknown>>;
 

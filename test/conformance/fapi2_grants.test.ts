@@ -3,12 +3,12 @@ import { after, before, describe, it } from 'node:test';
 import { decodeJwt } from 'jose';
 import { ACR_VALUES } from '../../src/accounts/authentication_context.ts';
 import { TOKEN_EXCHANGE } from '../../src/clients/metadata/flows.ts';
-import { Admin } from '../support/admin.ts';
-import { Fapi2Client, type Answer } from '../support/fapi2.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerResource } from '../support/operator.ts';
-import { BANK, openBank, PAYMENT } from '../support/payments.ts';
-import { ACCESS_TOKEN, makePolicy } from '../support/traded_tokens.ts';
+import { Admin } from '../support/client/admin.ts';
+import { Fapi2Client, type Answer } from '../support/client/fapi2.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerResource } from '../support/node/operator.ts';
+import { BANK, openBank, PAYMENT } from '../support/client/payments.ts';
+import { ACCESS_TOKEN, makePolicy } from '../support/client/exchanged_tokens.ts';
 
 const name = (module: string): string => `(fapi2-security-profile-final-${module})`;
 const LEVEL = ACR_VALUES[0]!;

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { createRemoteJWKSet, decodeJwt, jwtVerify, type JWTPayload } from 'jose';
-import { athOf, prove } from '../support/dpop.ts';
-import { Fapi2Client, type Form } from '../support/fapi2.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { Person, type PersonOptions } from '../support/person.ts';
-import { fillInProfile, PROFILE } from '../support/relying_party.ts';
+import { athOf, prove } from '../support/client/dpop.ts';
+import { Fapi2Client, type Form } from '../support/client/fapi2.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { Person, type PersonOptions } from '../support/person/person.ts';
+import { fillInProfile, PROFILE } from '../support/client/relying_party.ts';
 
 type Members = Readonly<Record<string, unknown>>;
 

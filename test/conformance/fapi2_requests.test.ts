@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { exportJWK, generateKeyPair, type CryptoKey } from 'jose';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { REDIRECT_URI } from '../support/code_flow.ts';
-import { makeProofKey, prove } from '../support/dpop.ts';
-import { epoch, Fapi2Client, type Answer, type Form, type How, type Signed } from '../support/fapi2.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { Person } from '../support/person.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { REDIRECT_URI } from '../support/client/code_flow.ts';
+import { makeProofKey, prove } from '../support/client/dpop.ts';
+import { epoch, Fapi2Client, type Answer, type Form, type How, type Signed } from '../support/client/fapi2.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { Person } from '../support/person/person.ts';
 
 describe('authorization requests of a client with profile fapi2', () => {
   let gatehouse: Gatehouse;

@@ -3,13 +3,13 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { decodeJwt, decodeProtectedHeader, exportJWK, generateKeyPair, type CryptoKey } from 'jose';
 import * as oauth from 'oauth4webapi';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { REDIRECT_URI } from '../support/code_flow.ts';
-import { athOf, makeProofKey, prove, type ProofKey, type ProofParts } from '../support/dpop.ts';
-import { epoch, Fapi2Client, VERIFIER, type Answer, type Signed } from '../support/fapi2.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerResource } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { REDIRECT_URI } from '../support/client/code_flow.ts';
+import { athOf, makeProofKey, prove, type ProofKey, type ProofParts } from '../support/client/dpop.ts';
+import { epoch, Fapi2Client, VERIFIER, type Answer, type Signed } from '../support/client/fapi2.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerResource } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
 
 describe('tokens of a client with profile fapi2', () => {
   let gatehouse: Gatehouse;

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { basic } from '../support/code_flow.ts';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
+import { basic } from '../support/client/code_flow.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
 import { fuzz } from '../support/fuzz/run.ts';
 import { bytesOf, complaintsAbout, send, type Shot } from '../support/fuzz/shot.ts';
 import { startTarget, type Target } from '../support/fuzz/target.ts';
 import { deflateBomb, INJECTED_HEADER, MARKUP, slowKey } from '../support/fuzz/values.ts';
-import { TEST_MASTER_KEY } from '../support/gatehouse.ts';
+import { TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
 
 const FORM = 'application/x-www-form-urlencoded';
 /** What an answer may take on a machine that is busy; a key derivation of 2^31 rounds takes an hour. */

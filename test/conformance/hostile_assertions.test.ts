@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { exportJWK, exportSPKI, generateKeyPair, type CryptoKey, type JWK } from 'jose';
-import { Admin } from '../support/admin.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually, registerClient, registerResource, type RegisteredClient } from '../support/operator.ts';
-import { closeOutside, PRIVATE, startOutside, type Outside } from '../support/outside.ts';
-import { makeIssuer, trust, type OutsideIssuer } from '../support/outside_issuer.ts';
+import { Admin } from '../support/client/admin.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually, registerClient, registerResource, type RegisteredClient } from '../support/node/operator.ts';
+import { closeOutside, PRIVATE, startOutside, type Outside } from '../support/network/outside_server.ts';
+import { makeIssuer, trust, type OutsideIssuer } from '../support/network/outside_issuer.ts';
 import {
   claimsOf,
   introspect,
@@ -14,7 +14,7 @@ import {
   makePolicy,
   present as presentFrom,
   type TokenAnswer,
-} from '../support/traded_tokens.ts';
+} from '../support/client/exchanged_tokens.ts';
 
 const resource = 'https://reports.example.com';
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { decodeJwt } from 'jose';
-import { redeem, requestCode } from '../support/code_flow.ts';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually } from '../support/operator.ts';
-import { BANK, openBank, PAYMENT, PAYMENT_TYPE, type Payments } from '../support/payments.ts';
+import { redeem, requestCode } from '../support/client/code_flow.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
+import { BANK, openBank, PAYMENT, PAYMENT_TYPE, type Payments } from '../support/client/payments.ts';
 
 type Body = Readonly<Record<string, unknown>>;
 

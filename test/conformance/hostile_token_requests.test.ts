@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { request } from 'node:http';
 import { once } from 'node:events';
 import { after, before, describe, it } from 'node:test';
-import { basic } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
+import { basic } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 describe('token requests that nobody honest sends', () => {
   let gatehouse: Gatehouse;

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { auth } from '@modelcontextprotocol/sdk/client/auth.js';
-import { askWhoIAm, callWhoAmI, startMcpServer, type ProtectedMcpServer } from '../support/mcp.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { CA, closeOutside, NAME, PUBLIC, startOutside, type Outside } from '../support/outside.ts';
-import { changePolicy, type Json } from '../support/registration.ts';
+import { askWhoIAm, callWhoAmI, startMcpServer, type ProtectedMcpServer } from '../support/client/mcp.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { CA, closeOutside, NAME, PUBLIC, startOutside, type Outside } from '../support/network/outside_server.ts';
+import { changePolicy, type Json } from '../support/client/registration.ts';
 
 const SCOPES = [
   { name: 'tools:read', description: 'Use tools that only read' },

@@ -3,12 +3,12 @@ import { after, before, describe, it } from 'node:test';
 import { decodeJwt } from 'jose';
 import type { User } from 'oidc-client-ts';
 import type { Page } from 'playwright-core';
-import { finishSignIn, setScene, type Scene } from '../support/pages.ts';
+import { finishSignIn, setScene, type Scene } from '../support/person/pages.ts';
 import {
   inApplication,
   serveSinglePageApplication,
   type SinglePageApplication,
-} from '../support/single_page_application.ts';
+} from '../support/client/single_page_application.ts';
 
 describe('oidc-client-ts, in a browser, on an origin of its own', () => {
   let scene: Scene;

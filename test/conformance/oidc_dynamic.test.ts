@@ -10,13 +10,13 @@ import {
   type JWK,
 } from 'jose';
 import * as openid from 'openid-client';
-import { authorizationRequest } from '../support/authorization_request.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { REDIRECT_URI, signIn } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { CA, closeOutside, NAME, PUBLIC, startOutside, type Outside } from '../support/outside.ts';
-import { Person } from '../support/person.ts';
-import { makePolicy, makeToken, register, type Json } from '../support/registration.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { REDIRECT_URI, signIn } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { CA, closeOutside, NAME, PUBLIC, startOutside, type Outside } from '../support/network/outside_server.ts';
+import { Person } from '../support/person/person.ts';
+import { makePolicy, makeToken, register, type Json } from '../support/client/registration.ts';
 
 const CALLBACK = REDIRECT_URI;
 

@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { createRemoteJWKSet, jwtVerify, UnsecuredJWT } from 'jose';
 import * as openid from 'openid-client';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { redeem, REDIRECT_URI, registerApplication } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { Person } from '../support/person.ts';
-import { fillInProfile, loginsOf, PROFILE, RelyingParty, type ResponseMode } from '../support/relying_party.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { redeem, REDIRECT_URI, registerApplication } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { Person } from '../support/person/person.ts';
+import { fillInProfile, loginsOf, PROFILE, RelyingParty, type ResponseMode } from '../support/client/relying_party.ts';
 
 const SCOPE_CLAIMS = {
   profile: ['birthdate', 'family_name', 'gender', 'given_name', 'locale', 'middle_name', 'name', 'nickname']

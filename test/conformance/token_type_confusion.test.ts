@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import * as openid from 'openid-client';
 import { CIBA, DEVICE_CODE } from '../../src/clients/metadata/flows.ts';
-import { ask } from '../support/backchannel.ts';
-import { REDIRECT_URI, registerApplication, requestCode, signIn, type Callback } from '../support/code_flow.ts';
-import { requestDevice } from '../support/device_flow.ts';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
-import { makePolicy, makeToken, register, send } from '../support/registration.ts';
+import { ask } from '../support/client/backchannel.ts';
+import { REDIRECT_URI, registerApplication, requestCode, signIn, type Callback } from '../support/client/code_flow.ts';
+import { requestDevice } from '../support/person/device_flow.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
+import { makePolicy, makeToken, register, send } from '../support/client/registration.ts';
 
 const REQUEST_URI = 'urn:ietf:params:oauth:request_uri:';
 

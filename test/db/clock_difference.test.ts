@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { redeem, registerApplication, requestCode, signIn } from '../support/code_flow.ts';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
+import { redeem, registerApplication, requestCode, signIn } from '../support/client/code_flow.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
 
 describe('a node whose clock is far off', () => {
   it('answers what has no date, and nothing else, whatever else its address is made to look like', async () => {

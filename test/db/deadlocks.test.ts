@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import pg from 'pg';
-import { Admin } from '../support/admin.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually, registerClient } from '../support/operator.ts';
+import { Admin } from '../support/client/admin.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually, registerClient } from '../support/node/operator.ts';
 
 describe('a change that meets another in the wrong order', () => {
   let gatehouse: Gatehouse;

@@ -10,7 +10,7 @@ import { after, before, describe, it, type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { startEmbedded, type Embedded } from '../../src/db/embedded.ts';
-import { removeFolder } from '../support/folder.ts';
+import { removeFolder } from '../support/node/folder.ts';
 
 const FAST = ['fsync=off'];
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { registerApplication, signIn } from '../support/code_flow.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { registerApplication, signIn } from '../support/client/code_flow.ts';
 import {
   CONNECTED,
   connectDevice,
@@ -12,10 +12,10 @@ import {
   requestDevice,
   UNKNOWN_CODE,
   type DeviceAnswer,
-} from '../support/device_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
+} from '../support/person/device_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
 
 describe('the pages of the device flow', () => {
   let gatehouse: Gatehouse;

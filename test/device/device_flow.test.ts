@@ -5,8 +5,8 @@ import * as oauth from 'oauth4webapi';
 import * as openid from 'openid-client';
 import { ClientMetadata } from '../../src/clients/metadata/client_metadata.ts';
 import { DEVICE_CODE } from '../../src/clients/metadata/flows.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { configure, registerApplication } from '../support/code_flow.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { configure, registerApplication } from '../support/client/code_flow.ts';
 import {
   CONNECTED,
   connectDevice,
@@ -17,10 +17,10 @@ import {
   registerDevice,
   requestDevice,
   UNKNOWN_CODE,
-} from '../support/device_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually, registerResource, type RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
+} from '../support/person/device_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually, registerResource, type RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
 
 const DENIED = /The device was not connected/;
 

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import * as openid from 'openid-client';
 import type { Page } from 'playwright-core';
-import { configure } from '../support/code_flow.ts';
-import { poll, registerDevice, requestDevice, type DeviceAnswer } from '../support/device_flow.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { assertAccessible, assertFits, logIn, press, setScene, textOf, type Scene } from '../support/pages.ts';
+import { configure } from '../support/client/code_flow.ts';
+import { poll, registerDevice, requestDevice, type DeviceAnswer } from '../support/person/device_flow.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { assertAccessible, assertFits, logIn, press, setScene, textOf, type Scene } from '../support/person/pages.ts';
 
 describe('the pages of a device', () => {
   let scene: Scene;

@@ -6,8 +6,8 @@ import { after, before, describe, it } from 'node:test';
 import { calculateJwkThumbprint, type JWK } from 'jose';
 import * as oauth from 'oauth4webapi';
 import * as openid from 'openid-client';
-import { registerApplication, signIn } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
+import { registerApplication, signIn } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 type Metadata = Readonly<Record<string, unknown>>;
 

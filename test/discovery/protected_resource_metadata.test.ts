@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import * as oauth from 'oauth4webapi';
-import { startGatehouse, TEST_MASTER_KEY, type Gatehouse } from '../support/gatehouse.ts';
-import { registerResource } from '../support/operator.ts';
-import { CLI, NODE, Processes } from '../support/process.ts';
-import type { Json } from '../support/registration.ts';
+import { startGatehouse, TEST_MASTER_KEY, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerResource } from '../support/node/operator.ts';
+import { CLI, NODE, Processes } from '../support/node/process.ts';
+import type { Json } from '../support/client/registration.ts';
 
 for (const path of ['', '/id']) {
   describe(`protected resource metadata of an issuer ${path === '' ? 'without' : 'with'} a path`, () => {

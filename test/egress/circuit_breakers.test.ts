@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { closeOutside, egressTo, failureOf, NAME, startOutside } from '../support/outside.ts';
+import { closeOutside, egressTo, failureOf, NAME, startOutside } from '../support/network/outside_server.ts';
 
 afterEach(closeOutside);
 

@@ -12,7 +12,7 @@ import {
   PUBLIC,
   startOutside,
   startRaw,
-} from '../support/outside.ts';
+} from '../support/network/outside_server.ts';
 
 /** As in production, but for the resolver, which is asked for nothing unless a test says otherwise. */
 const guarded = (settings: Partial<EgressSettings> = {}): Egress =>

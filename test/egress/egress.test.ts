@@ -19,7 +19,7 @@ import {
   startOutside,
   startRaw,
   type Outside,
-} from '../support/outside.ts';
+} from '../support/network/outside_server.ts';
 
 const SOON = { limits: { totalMilliseconds: 150 } };
 

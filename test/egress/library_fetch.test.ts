@@ -5,7 +5,7 @@ import type { Provider } from 'oidc-provider';
 import { systemClock } from '../../src/base/clock.ts';
 import { EgressFailed } from '../../src/egress/failure.ts';
 import { createProvider, type ProviderSettings } from '../../src/oidc/provider/configuration.ts';
-import { closeOutside, egressTo, PRIVATE, startOutside } from '../support/outside.ts';
+import { closeOutside, egressTo, PRIVATE, startOutside } from '../support/network/outside_server.ts';
 
 afterEach(closeOutside);
 

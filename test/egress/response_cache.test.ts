@@ -5,8 +5,8 @@ import { setImmediate as turn } from 'node:timers/promises';
 import type { EgressSettings } from '../../src/egress/egress.ts';
 import { ConcurrencyLimit } from '../../src/egress/concurrency.ts';
 import { LIMITS } from '../../src/egress/limits.ts';
-import { closeOutside, egressTo, failureOf, NAME, startOutside } from '../support/outside.ts';
-import { eventually } from '../support/operator.ts';
+import { closeOutside, egressTo, failureOf, NAME, startOutside } from '../support/network/outside_server.ts';
+import { eventually } from '../support/node/operator.ts';
 
 afterEach(closeOutside);
 

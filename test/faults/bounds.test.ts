@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { Cluster } from '../support/cut_off.ts';
-import { proofOf } from '../support/evidence.ts';
-import { postForm, requestToken, startGatehouse } from '../support/gatehouse.ts';
-import { eventually } from '../support/operator.ts';
-import { isWithheld, Outage, time } from '../support/outage.ts';
+import { Cluster } from '../support/node/unreachable_database.ts';
+import { proofOf } from '../support/node/audit_evidence.ts';
+import { postForm, requestToken, startGatehouse } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
+import { isWithheld, Outage, time } from '../support/node/outage.ts';
 
 describe('standing without the database has bounds', () => {
   let cluster: Cluster;

@@ -6,9 +6,9 @@ import pg from 'pg';
 import { dropPartitions, makePartitions } from '../../src/audit/partitions.ts';
 import type { Database } from '../../src/db/connection.ts';
 import { removeExpiredRows } from '../../src/maintenance/expired_rows.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { openTrail } from '../support/trail.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { openTrail } from '../support/node/audit_trail.ts';
 
 const DAY_SECONDS = 86_400;
 /** `npm run test:faults` makes a large backlog; `npm test` a small one. */

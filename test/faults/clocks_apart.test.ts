@@ -4,13 +4,13 @@ import { after, before, describe, it } from 'node:test';
 import { createRemoteJWKSet, decodeJwt, exportJWK, generateKeyPair, jwtVerify, SignJWT, type JWTPayload } from 'jose';
 import { sql } from 'kysely';
 import { removeExpiredRows } from '../../src/maintenance/expired_rows.ts';
-import { basic, redeem, registerApplication, requestCode, signIn } from '../support/code_flow.ts';
-import { postForm, requestToken, TEST_MASTER_KEY, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually, registerClient, type RegisteredClient } from '../support/operator.ts';
-import { startPair, type Pair } from '../support/pair.ts';
-import { freeAddresses, MAIN, NODE, Processes } from '../support/process.ts';
+import { basic, redeem, registerApplication, requestCode, signIn } from '../support/client/code_flow.ts';
+import { postForm, requestToken, TEST_MASTER_KEY, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually, registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { startPair, type Pair } from '../support/node/pair.ts';
+import { freeAddresses, MAIN, NODE, Processes } from '../support/node/process.ts';
 
-const SHIFTED = { NODE_OPTIONS: `--import=${join(import.meta.dirname, '../support/shifted_clock.ts')}` };
+const SHIFTED = { NODE_OPTIONS: `--import=${join(import.meta.dirname, '../support/node/shifted_clock.ts')}` };
 /** What docs/operating.md allows, less a moment for the way to the database. */
 const TOLERATED_SECONDS = 9;
 const MINUTES = 300;

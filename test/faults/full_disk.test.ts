@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Cluster } from '../support/cut_off.ts';
-import { proofOf } from '../support/evidence.ts';
-import { eventually } from '../support/operator.ts';
-import { Outage } from '../support/outage.ts';
+import { Cluster } from '../support/node/unreachable_database.ts';
+import { proofOf } from '../support/node/audit_evidence.ts';
+import { eventually } from '../support/node/operator.ts';
+import { Outage } from '../support/node/outage.ts';
 
 /** `npm run test:faults` keeps the disk full for this long; `npm test` for a moment. */
 const FULL_MILLISECONDS = Number(process.env.FAULT_SECONDS ?? 0) * 1_000;

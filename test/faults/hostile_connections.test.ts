@@ -8,10 +8,10 @@ import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Bootstrap } from '../../src/bootstrap/development.ts';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
-import { removeFolder } from '../support/folder.ts';
-import { requestToken, TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { Processes, type Server } from '../support/process.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { removeFolder } from '../support/node/folder.ts';
+import { requestToken, TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { Processes, type Server } from '../support/node/process.ts';
 
 /** `npm run test:faults` opens thousands; `npm test` some hundred. */
 const CONNECTIONS = Number(process.env.FAULT_CONNECTIONS ?? 300);

@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { BusyPair, jtiOf } from '../support/busy_pair.ts';
-import { redeem } from '../support/code_flow.ts';
-import { postForm, TEST_MASTER_KEY, type Gatehouse } from '../support/gatehouse.ts';
-import { startPair, type Pair } from '../support/pair.ts';
-import { CLI, NODE, Processes } from '../support/process.ts';
+import { BusyPair, jtiOf } from '../support/node/busy_pair.ts';
+import { redeem } from '../support/client/code_flow.ts';
+import { postForm, TEST_MASTER_KEY, type Gatehouse } from '../support/node/gatehouse.ts';
+import { startPair, type Pair } from '../support/node/pair.ts';
+import { CLI, NODE, Processes } from '../support/node/process.ts';
 import { seededRandom } from '../support/random.ts';
 
 /** `npm run test:faults` kills a hundred times; `npm test` a few. */

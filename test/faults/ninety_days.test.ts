@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { sql } from 'kysely';
-import { resetClock } from '../support/clock.ts';
-import { Days, type Size } from '../support/days.ts';
-import { proofOf } from '../support/evidence.ts';
-import { startGatehouse, type OwnGatehouse } from '../support/gatehouse.ts';
+import { resetClock } from '../support/node/clock.ts';
+import { Days, type Size } from '../support/client/daily_traffic.ts';
+import { proofOf } from '../support/node/audit_evidence.ts';
+import { startGatehouse, type OwnGatehouse } from '../support/node/gatehouse.ts';
 
 /** `npm run test:faults` lets ninety days pass; `npm test` a few, with less going on. */
 const [DAYS, TRAFFIC] = process.env.FAULT_SECONDS

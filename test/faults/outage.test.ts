@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
-import { CONNECTIONS_AT_MOST, Cluster } from '../support/cut_off.ts';
-import { proofOf } from '../support/evidence.ts';
-import { requestToken } from '../support/gatehouse.ts';
-import { Outage } from '../support/outage.ts';
+import { CONNECTIONS_AT_MOST, Cluster } from '../support/node/unreachable_database.ts';
+import { proofOf } from '../support/node/audit_evidence.ts';
+import { requestToken } from '../support/node/gatehouse.ts';
+import { Outage } from '../support/node/outage.ts';
 
 /** `npm run test:faults` keeps each outage up for this long; `npm test` for a moment. */
 const HELD_UP_MILLISECONDS = Number(process.env.FAULT_SECONDS ?? 0) * 1_000;

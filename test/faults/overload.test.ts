@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Loaded } from '../support/load_generator.ts';
-import { LoadedServer } from '../support/loaded_server.ts';
+import type { Loaded } from '../support/client/load_generator.ts';
+import { LoadedServer } from '../support/node/loaded_server.ts';
 
 /**
  * `npm run test:faults` measures for this long, in rounds, and holds the node to what is promised. `npm test` looks for a

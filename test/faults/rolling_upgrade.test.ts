@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import { BusyPair } from '../support/busy_pair.ts';
-import { requestToken, TEST_MASTER_KEY, type Gatehouse } from '../support/gatehouse.ts';
-import { LaterVersion } from '../support/later_version.ts';
-import { eventually } from '../support/operator.ts';
-import { startPair, type Pair } from '../support/pair.ts';
-import { freeAddresses, MAIN, NODE, Processes, type Ending } from '../support/process.ts';
+import { BusyPair } from '../support/node/busy_pair.ts';
+import { requestToken, TEST_MASTER_KEY, type Gatehouse } from '../support/node/gatehouse.ts';
+import { LaterVersion } from '../support/node/later_version.ts';
+import { eventually } from '../support/node/operator.ts';
+import { startPair, type Pair } from '../support/node/pair.ts';
+import { freeAddresses, MAIN, NODE, Processes, type Ending } from '../support/node/process.ts';
 import { seededRandom } from '../support/random.ts';
 
 /** For how long a migration that needs a table for itself doesn't get it; nobody else may have to wait that long. */

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Cluster } from '../support/cut_off.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { Outage, requests, time, type Timed } from '../support/outage.ts';
+import { Cluster } from '../support/node/unreachable_database.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { Outage, requests, time, type Timed } from '../support/node/outage.ts';
 
 /** `npm run test:faults` slows the database down for longer, under a heavier load. */
 const LONG = Number(process.env['FAULT_SECONDS'] ?? 0) > 0;

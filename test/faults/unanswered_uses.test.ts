@@ -6,14 +6,14 @@ import { sha256 } from '../../src/base/secret.ts';
 import { DEVICE_CODE } from '../../src/clients/metadata/flows.ts';
 import { transact } from '../../src/db/transaction.ts';
 import { takeBackUse, useArtifact } from '../../src/oidc/storage/token_rows.ts';
-import { authorizationRequest } from '../support/authorization_request.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
 import { createDatabase, createPool } from '../../src/db/connection.ts';
-import { basic, REDIRECT_URI, registerApplication, requestCode, signIn } from '../support/code_flow.ts';
-import { Cluster, Way } from '../support/cut_off.ts';
-import { connectDevice, registerDevice, requestDevice } from '../support/device_flow.ts';
-import { postForm, requestToken, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually, registerClient, type RegisteredClient } from '../support/operator.ts';
-import { startPair, type Pair } from '../support/pair.ts';
+import { basic, REDIRECT_URI, registerApplication, requestCode, signIn } from '../support/client/code_flow.ts';
+import { Cluster, Way } from '../support/node/unreachable_database.ts';
+import { connectDevice, registerDevice, requestDevice } from '../support/person/device_flow.ts';
+import { postForm, requestToken, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually, registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { startPair, type Pair } from '../support/node/pair.ts';
 
 /** `npm run test:faults` keeps the outage up for 12 s or longer; `npm test` for a moment. */
 const HELD_UP_MILLISECONDS = Math.max(2_000, Math.min(12_000, Number(process.env.FAULT_SECONDS ?? 0) * 1_000));

@@ -3,9 +3,9 @@ import { after, before, describe, it } from 'node:test';
 import { createRemoteJWKSet, decodeProtectedHeader, errors, generateKeyPair, exportJWK, jwtVerify } from 'jose';
 import * as oauth from 'oauth4webapi';
 import * as openid from 'openid-client';
-import { configure } from '../support/code_flow.ts';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, registerResource, type RegisteredClient } from '../support/operator.ts';
+import { configure } from '../support/client/code_flow.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, registerResource, type RegisteredClient } from '../support/node/operator.ts';
 
 describe('client credentials', () => {
   let gatehouse: Gatehouse;

@@ -1,12 +1,18 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { createPolicy } from '../../src/grant_policies/policy_store.ts';
-import { Admin } from '../support/admin.ts';
-import { basic, registerApplication, signIn } from '../support/code_flow.ts';
-import { requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { change, eventually, registerClient, registerResource, type RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
-import { makeIssuer, trust } from '../support/outside_issuer.ts';
+import { Admin } from '../support/client/admin.ts';
+import { basic, registerApplication, signIn } from '../support/client/code_flow.ts';
+import { requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import {
+  change,
+  eventually,
+  registerClient,
+  registerResource,
+  type RegisteredClient,
+} from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
+import { makeIssuer, trust } from '../support/network/outside_issuer.ts';
 import {
   ACCESS_TOKEN,
   claimsOf,
@@ -16,7 +22,7 @@ import {
   makePolicy,
   present,
   TOKEN_EXCHANGE,
-} from '../support/traded_tokens.ts';
+} from '../support/client/exchanged_tokens.ts';
 
 const orders = 'https://orders.example.com';
 const billing = 'https://billing.example.com';

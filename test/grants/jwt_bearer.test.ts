@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import * as openid from 'openid-client';
-import { Admin } from '../support/admin.ts';
-import { configure } from '../support/code_flow.ts';
-import { makeProofKey, prove } from '../support/dpop.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, registerResource, type RegisteredClient } from '../support/operator.ts';
-import { makeIssuer, trust, type OutsideIssuer } from '../support/outside_issuer.ts';
+import { Admin } from '../support/client/admin.ts';
+import { configure } from '../support/client/code_flow.ts';
+import { makeProofKey, prove } from '../support/client/dpop.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, registerResource, type RegisteredClient } from '../support/node/operator.ts';
+import { makeIssuer, trust, type OutsideIssuer } from '../support/network/outside_issuer.ts';
 import {
   claimsOf,
   exchange,
@@ -17,7 +17,7 @@ import {
   present,
   type Form,
   type TokenAnswer,
-} from '../support/traded_tokens.ts';
+} from '../support/client/exchanged_tokens.ts';
 
 describe('the JWT bearer grant (RFC 7523, 2.1)', () => {
   let gatehouse: Gatehouse;

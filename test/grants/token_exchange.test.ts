@@ -2,13 +2,20 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import * as oauth from 'oauth4webapi';
 import * as openid from 'openid-client';
-import type { Admin } from '../support/admin.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { configure, registerApplication, signIn } from '../support/code_flow.ts';
-import { archive, billing, ExchangeScene, orders, refused } from '../support/exchange_scene.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, registerResource, type RegisteredClient } from '../support/operator.ts';
-import { ACCESS_TOKEN, claimsOf, exchange, introspect, JWT, TOKEN_EXCHANGE } from '../support/traded_tokens.ts';
+import type { Admin } from '../support/client/admin.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { configure, registerApplication, signIn } from '../support/client/code_flow.ts';
+import { archive, billing, ExchangeScene, orders, refused } from '../support/client/exchange_parties.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, registerResource, type RegisteredClient } from '../support/node/operator.ts';
+import {
+  ACCESS_TOKEN,
+  claimsOf,
+  exchange,
+  introspect,
+  JWT,
+  TOKEN_EXCHANGE,
+} from '../support/client/exchanged_tokens.ts';
 
 describe('token exchange (RFC 8693)', () => {
   let scene: ExchangeScene;

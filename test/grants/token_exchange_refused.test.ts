@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import type { Admin } from '../support/admin.ts';
-import { signIn } from '../support/code_flow.ts';
-import { archive, billing, ExchangeScene, orders, refused } from '../support/exchange_scene.ts';
-import { requestToken, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { makeIssuer } from '../support/outside_issuer.ts';
-import { ACCESS_TOKEN, exchange, JWT, TOKEN_EXCHANGE, type Form } from '../support/traded_tokens.ts';
+import type { Admin } from '../support/client/admin.ts';
+import { signIn } from '../support/client/code_flow.ts';
+import { archive, billing, ExchangeScene, orders, refused } from '../support/client/exchange_parties.ts';
+import { requestToken, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { makeIssuer } from '../support/network/outside_issuer.ts';
+import { ACCESS_TOKEN, exchange, JWT, TOKEN_EXCHANGE, type Form } from '../support/client/exchanged_tokens.ts';
 
 describe('token exchange', () => {
   let scene: ExchangeScene;

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import type { Admin } from '../support/admin.ts';
-import { athOf, makeProofKey, prove } from '../support/dpop.ts';
-import { archive, billing, ExchangeScene, orders, refused } from '../support/exchange_scene.ts';
-import type { Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, type RegisteredClient } from '../support/operator.ts';
-import { makeIssuer, trust, type OutsideIssuer } from '../support/outside_issuer.ts';
-import { claimsOf, exchange, JWT, makePolicy } from '../support/traded_tokens.ts';
+import type { Admin } from '../support/client/admin.ts';
+import { athOf, makeProofKey, prove } from '../support/client/dpop.ts';
+import { archive, billing, ExchangeScene, orders, refused } from '../support/client/exchange_parties.ts';
+import type { Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { makeIssuer, trust, type OutsideIssuer } from '../support/network/outside_issuer.ts';
+import { claimsOf, exchange, JWT, makePolicy } from '../support/client/exchanged_tokens.ts';
 
 describe('the exchange', () => {
   let scene: ExchangeScene;

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { basic } from '../support/code_flow.ts';
+import { basic } from '../support/client/code_flow.ts';
 import { send } from '../support/fuzz/shot.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 describe('a request that stops being HTTP half-way', () => {
   let gatehouse: Gatehouse;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import pg from 'pg';
-import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually } from '../support/operator.ts';
+import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
 
 describe('health', () => {
   let gatehouse: Gatehouse;

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { authorizationRequest } from '../support/authorization_request.ts';
-import { registerApplication } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { Person } from '../support/person.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
+import { registerApplication } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { Person } from '../support/person/person.ts';
 
 const ISSUER = 'https://id.example.com';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { after, before, describe, it } from 'node:test';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 for (const path of ['', '/tenant']) {
   describe(`a request target that is no path, where the issuer's path is '${path}'`, () => {

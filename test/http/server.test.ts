@@ -5,7 +5,7 @@ import { connect as connectTls } from 'node:tls';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { ConnectionLimit } from '../../src/http/connection_limit.ts';
 import { HttpServer } from '../../src/http/server.ts';
-import { certify } from '../support/certificates.ts';
+import { certify } from '../support/network/certificates.ts';
 
 describe('the HTTP server', () => {
   let server: HttpServer;

@@ -6,8 +6,8 @@ import { systemClock } from '../../src/base/clock.ts';
 import { InvalidationFollower } from '../../src/invalidation/follower.ts';
 import { recordChange } from '../../src/invalidation/log.ts';
 import { createDatabase, createPool, type Database } from '../../src/db/connection.ts';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
-import { eventually } from '../support/operator.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { eventually } from '../support/node/operator.ts';
 
 describe('a follower of the change log', () => {
   let clone: TestDatabase;

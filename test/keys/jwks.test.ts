@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { calculateJwkThumbprint, createLocalJWKSet, createRemoteJWKSet, jwtVerify, type JSONWebKeySet } from 'jose';
 import pg from 'pg';
-import { requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
+import { requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 describe('the keys that verify our tokens (RFC 7517, 7638)', () => {
   let gatehouse: Gatehouse;

@@ -4,12 +4,12 @@ import { createRemoteJWKSet, customFetch, decodeProtectedHeader, errors, jwtVeri
 import { KeyRotation } from '../../src/keys/rotation.ts';
 import { MasterKey } from '../../src/vault/master_key.ts';
 import { Vault } from '../../src/vault/vault.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { registerApplication, signIn } from '../support/code_flow.ts';
-import { everythingStored } from '../support/everything_stored.ts';
-import { postForm, requestToken, startGatehouse, TEST_MASTER_KEY, type Gatehouse } from '../support/gatehouse.ts';
-import { openTrail } from '../support/trail.ts';
-import { eventually, registerClient, registerResource, type RegisteredClient } from '../support/operator.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { registerApplication, signIn } from '../support/client/code_flow.ts';
+import { everythingStored } from '../support/node/stored_values.ts';
+import { postForm, requestToken, startGatehouse, TEST_MASTER_KEY, type Gatehouse } from '../support/node/gatehouse.ts';
+import { openTrail } from '../support/node/audit_trail.ts';
+import { eventually, registerClient, registerResource, type RegisteredClient } from '../support/node/operator.ts';
 
 const JWKS_MAX_AGE_SECONDS = 300;
 const DAY_SECONDS = 86_400;

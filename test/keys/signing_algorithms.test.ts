@@ -13,12 +13,12 @@ import { SIGNING_ALGS } from '../../src/base/signing_algs.ts';
 import { KeyRotation } from '../../src/keys/rotation.ts';
 import { MasterKey } from '../../src/vault/master_key.ts';
 import { Vault } from '../../src/vault/vault.ts';
-import { Admin } from '../support/admin.ts';
-import { redeem, REDIRECT_URI, requestCode } from '../support/code_flow.ts';
-import { everythingStored } from '../support/everything_stored.ts';
-import { postForm, requestToken, startGatehouse, TEST_MASTER_KEY, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually, registerClient, type RegisteredClient } from '../support/operator.ts';
-import { openTrail } from '../support/trail.ts';
+import { Admin } from '../support/client/admin.ts';
+import { redeem, REDIRECT_URI, requestCode } from '../support/client/code_flow.ts';
+import { everythingStored } from '../support/node/stored_values.ts';
+import { postForm, requestToken, startGatehouse, TEST_MASTER_KEY, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually, registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { openTrail } from '../support/node/audit_trail.ts';
 
 type Body = Readonly<Record<string, unknown>>;
 

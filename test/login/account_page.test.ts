@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
-import { assertAccessible, logIn, setScene, signIn, textOf, type Scene } from '../support/pages.ts';
+import { assertAccessible, logIn, setScene, signIn, textOf, type Scene } from '../support/person/pages.ts';
 
 describe('the account page', () => {
   let scene: Scene;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { startApplication } from '../support/application.ts';
-import { assertAccessible, logIn, setScene, signIn, textOf, type Scene } from '../support/pages.ts';
+import { startApplication } from '../support/client/application.ts';
+import { assertAccessible, logIn, setScene, signIn, textOf, type Scene } from '../support/person/pages.ts';
 
 describe('consent', () => {
   let scene: Scene;

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { sql, type RawBuilder } from 'kysely';
-import { authorizationRequest } from '../support/authorization_request.ts';
-import { ask, openPage, pageOf, registerTill } from '../support/backchannel.ts';
-import { registerApplication } from '../support/code_flow.ts';
-import { fieldsOf } from '../support/device_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { Person, type Arrival } from '../support/person.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
+import { ask, openPage, pageOf, registerTill } from '../support/client/backchannel.ts';
+import { registerApplication } from '../support/client/code_flow.ts';
+import { fieldsOf } from '../support/person/device_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { Person, type Arrival } from '../support/person/person.ts';
 
 /** What another node has just done, and this one has not heard of. */
 const ELSEWHERE: Readonly<Record<string, (client: RegisteredClient) => RawBuilder<unknown>>> = {

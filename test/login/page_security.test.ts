@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { request } from 'node:http';
 import { after, before, describe, it } from 'node:test';
 import type { APIResponse, Page } from 'playwright-core';
-import { finishSignIn, logIn, setScene, signIn, textOf, type Scene } from '../support/pages.ts';
+import { finishSignIn, logIn, setScene, signIn, textOf, type Scene } from '../support/person/pages.ts';
 
 const EXPIRED = 'This sign-in has expired or was started in another browser. Go back to the application and try again.';
 

@@ -5,9 +5,9 @@ import { createAccount } from '../../src/accounts/account.ts';
 import { SYSTEM } from '../../src/audit/events.ts';
 import { Argon2id } from '../../src/password_hashing/argon2id.ts';
 import { transact } from '../../src/db/transaction.ts';
-import type { Gatehouse } from '../support/gatehouse.ts';
-import { assertAccessible, logIn, press, setScene, signIn, textOf, type Scene } from '../support/pages.ts';
-import { openTrail } from '../support/trail.ts';
+import type { Gatehouse } from '../support/node/gatehouse.ts';
+import { assertAccessible, logIn, press, setScene, signIn, textOf, type Scene } from '../support/person/pages.ts';
+import { openTrail } from '../support/node/audit_trail.ts';
 
 const WRONG = 'The e-mail address or the password is not right.';
 

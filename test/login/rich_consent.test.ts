@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { decodeJwt } from 'jose';
 import type { Page } from 'playwright-core';
-import { startApplication, type Application } from '../support/application.ts';
-import { assertAccessible, logIn, setScene, textOf, type Scene } from '../support/pages.ts';
-import { BANK, LEDGER, openBank, PAYMENT, PAYMENT_TYPE } from '../support/payments.ts';
+import { startApplication, type Application } from '../support/client/application.ts';
+import { assertAccessible, logIn, setScene, textOf, type Scene } from '../support/person/pages.ts';
+import { BANK, LEDGER, openBank, PAYMENT, PAYMENT_TYPE } from '../support/client/payments.ts';
 
 describe('consent to a rich authorization request (RFC 9396), in a browser', () => {
   let scene: Scene;

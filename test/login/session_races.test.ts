@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
-import { Admin } from '../support/admin.ts';
-import { authorizationRequest } from '../support/authorization_request.ts';
-import { redeem, registerApplication, requestCode } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
+import { Admin } from '../support/client/admin.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
+import { redeem, registerApplication, requestCode } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
 
 /** RFC 7636, appendix B. */
 const VERIFIER = 'dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk';

@@ -3,13 +3,18 @@ import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { decodeJwt } from 'jose';
 import * as openid from 'openid-client';
-import { authorizationRequest } from '../support/authorization_request.ts';
-import { registerApplication, signIn, type SignedIn } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { logOut, startLogoutReceiver, verifyLogoutToken, type LogoutReceiver } from '../support/logout_receiver.ts';
-import { eventually, type RegisteredClient } from '../support/operator.ts';
-import { closeOutside } from '../support/outside.ts';
-import { Person } from '../support/person.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
+import { registerApplication, signIn, type SignedIn } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import {
+  logOut,
+  startLogoutReceiver,
+  verifyLogoutToken,
+  type LogoutReceiver,
+} from '../support/network/logout_receiver.ts';
+import { eventually, type RegisteredClient } from '../support/node/operator.ts';
+import { closeOutside } from '../support/network/outside_server.ts';
+import { Person } from '../support/person/person.ts';
 
 describe('back-channel logout', () => {
   let gatehouse: Gatehouse;

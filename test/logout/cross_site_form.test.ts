@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
-import { setScene, signIn, textOf, type Scene } from '../support/pages.ts';
+import { setScene, signIn, textOf, type Scene } from '../support/person/pages.ts';
 
 /** Browsers leave our cookies out of a form that another site posts: the session is there and not to be seen. */
 describe('a logout that the application posts as a form', () => {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { decodeJwt, decodeProtectedHeader, generateKeyPair, SignJWT } from 'jose';
-import { Admin } from '../support/admin.ts';
-import { registerApplication, signIn, type SignedIn } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { logOut } from '../support/logout_receiver.ts';
-import type { RegisteredClient } from '../support/operator.ts';
+import { Admin } from '../support/client/admin.ts';
+import { registerApplication, signIn, type SignedIn } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { logOut } from '../support/network/logout_receiver.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
 
 const BYE = 'https://app.example.com/bye';
 

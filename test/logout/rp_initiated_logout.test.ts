@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { decodeJwt, decodeProtectedHeader, generateKeyPair, SignJWT } from 'jose';
 import * as openid from 'openid-client';
-import { authorizationRequest } from '../support/authorization_request.ts';
-import { registerApplication, signIn, type SignedIn } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { logOut } from '../support/logout_receiver.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import type { Arrival, Person } from '../support/person.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
+import { registerApplication, signIn, type SignedIn } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { logOut } from '../support/network/logout_receiver.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import type { Arrival, Person } from '../support/person/person.ts';
 
 const BYE = 'https://app.example.com/bye';
 

@@ -4,10 +4,10 @@ import { afterEach, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { addSeconds } from '../../src/base/clock.ts';
 import { removeExpiredRows } from '../../src/maintenance/expired_rows.ts';
-import { everythingStored } from '../support/everything_stored.ts';
-import { openMailRoom, type MailRoom } from '../support/mail.ts';
-import { eventually } from '../support/operator.ts';
-import { closeOutside, egressTo, NAME, startOutside, type Outside } from '../support/outside.ts';
+import { everythingStored } from '../support/node/stored_values.ts';
+import { openMailRoom, type MailRoom } from '../support/node/outbox.ts';
+import { eventually } from '../support/node/operator.ts';
+import { closeOutside, egressTo, NAME, startOutside, type Outside } from '../support/network/outside_server.ts';
 
 const PATIENCE_MS = 10_000;
 /** So long that a receiver that holds back its answers does so for the whole test, on a slow machine too. */

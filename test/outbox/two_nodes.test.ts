@@ -1,13 +1,18 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import { decodeJwt } from 'jose';
-import { registerApplication, signIn } from '../support/code_flow.ts';
-import type { Gatehouse } from '../support/gatehouse.ts';
-import { logOut, startLogoutReceiver, verifyLogoutToken, type LogoutReceiver } from '../support/logout_receiver.ts';
-import { eventually, type RegisteredClient } from '../support/operator.ts';
-import { closeOutside } from '../support/outside.ts';
-import { Person } from '../support/person.ts';
-import { startPair, type Pair } from '../support/pair.ts';
+import { registerApplication, signIn } from '../support/client/code_flow.ts';
+import type { Gatehouse } from '../support/node/gatehouse.ts';
+import {
+  logOut,
+  startLogoutReceiver,
+  verifyLogoutToken,
+  type LogoutReceiver,
+} from '../support/network/logout_receiver.ts';
+import { eventually, type RegisteredClient } from '../support/node/operator.ts';
+import { closeOutside } from '../support/network/outside_server.ts';
+import { Person } from '../support/person/person.ts';
+import { startPair, type Pair } from '../support/node/pair.ts';
 
 describe('the outbox of two nodes', () => {
   let receiver: LogoutReceiver;

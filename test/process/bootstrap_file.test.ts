@@ -3,7 +3,7 @@ import { lstat, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it } from 'node:test';
-import { startGatehouse } from '../support/gatehouse.ts';
+import { startGatehouse } from '../support/node/gatehouse.ts';
 
 it('the first start writes its secrets into a file of its own, whatever somebody has put in its place before', async () => {
   const dataDir = await mkdtemp(join(tmpdir(), 'gatehouse-bootstrap-'));

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import pg from 'pg';
-import { emptyDatabase, type TestDatabase } from '../support/database.ts';
-import { removeFolder } from '../support/folder.ts';
-import { TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { CLI, freeAddresses, MAIN, NODE, Processes, type Environment } from '../support/process.ts';
+import { emptyDatabase, type TestDatabase } from '../support/node/database.ts';
+import { removeFolder } from '../support/node/folder.ts';
+import { TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { CLI, freeAddresses, MAIN, NODE, Processes, type Environment } from '../support/node/process.ts';
 
 describe('a start without NODE_ENV', () => {
   const processes = new Processes();

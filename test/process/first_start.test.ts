@@ -8,10 +8,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 import pg from 'pg';
 import type { Bootstrap } from '../../src/bootstrap/development.ts';
-import { removeFolder } from '../support/folder.ts';
-import { requestToken } from '../support/gatehouse.ts';
-import { eventually } from '../support/operator.ts';
-import { freeAddresses, isAlive, isGone, MAIN, NODE, Processes, type Server } from '../support/process.ts';
+import { removeFolder } from '../support/node/folder.ts';
+import { requestToken } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
+import { freeAddresses, isAlive, isGone, MAIN, NODE, Processes, type Server } from '../support/node/process.ts';
 
 describe('the first start, with nothing configured', () => {
   const processes = new Processes();

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { emptyDatabase, type TestDatabase } from '../support/database.ts';
-import { TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { eventually } from '../support/operator.ts';
-import { Processes } from '../support/process.ts';
+import { emptyDatabase, type TestDatabase } from '../support/node/database.ts';
+import { TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
+import { Processes } from '../support/node/process.ts';
 
 /** A node that rests needs 20; with a timer of 10 ms it is more than 100, on a busy machine too. */
 const WAKE_UPS_A_SECOND_AT_MOST = 60;

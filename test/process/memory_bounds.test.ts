@@ -5,7 +5,7 @@ import { sql } from 'kysely';
 import { ClientDirectory } from '../../src/clients/client_directory.ts';
 import { SecretUses } from '../../src/clients/secret_uses.ts';
 import { RevokedTokens } from '../../src/oidc/tokens/revoked_tokens.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 const MANY = 12_000;
 

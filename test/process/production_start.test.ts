@@ -5,9 +5,9 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { emptyDatabase, type TestDatabase } from '../support/database.ts';
-import { requestToken } from '../support/gatehouse.ts';
-import { CLI, MAIN, NODE, Processes, type Environment, type Server } from '../support/process.ts';
+import { emptyDatabase, type TestDatabase } from '../support/node/database.ts';
+import { requestToken } from '../support/node/gatehouse.ts';
+import { CLI, MAIN, NODE, Processes, type Environment, type Server } from '../support/node/process.ts';
 
 const LINUX = existsSync('/proc/self/task');
 

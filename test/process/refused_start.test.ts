@@ -10,10 +10,10 @@ import { after, before, describe, it } from 'node:test';
 import pg from 'pg';
 import type { Bootstrap } from '../../src/bootstrap/development.ts';
 import { startEmbedded, type Embedded } from '../../src/db/embedded.ts';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
-import { removeFolder } from '../support/folder.ts';
-import { requestToken } from '../support/gatehouse.ts';
-import { freeAddresses, MAIN, NODE, Processes, type Ending, type Environment } from '../support/process.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { removeFolder } from '../support/node/folder.ts';
+import { requestToken } from '../support/node/gatehouse.ts';
+import { freeAddresses, MAIN, NODE, Processes, type Ending, type Environment } from '../support/node/process.ts';
 
 const PASSWORD = 'pass-phrase-of-the-database';
 const MASTER_KEY = randomBytes(32).toString('base64');

@@ -4,10 +4,10 @@ import pg from 'pg';
 import { ADMIN_SCOPES } from '../../src/admin/scopes.ts';
 import { ensureAdminResource } from '../../src/bootstrap/admin_access.ts';
 import { createDatabase, createPool } from '../../src/db/connection.ts';
-import { cloneDatabase, emptyDatabase } from '../support/database.ts';
-import { TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { change } from '../support/operator.ts';
-import { Processes } from '../support/process.ts';
+import { cloneDatabase, emptyDatabase } from '../support/node/database.ts';
+import { TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { change } from '../support/node/operator.ts';
+import { Processes } from '../support/node/process.ts';
 
 describe('several nodes that start at once', () => {
   it('make the tables, the keys and the admin API of an empty database once, and are all ready', async (t) => {

@@ -6,11 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Bootstrap } from '../../src/bootstrap/development.ts';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
-import { postForm, TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { eventually } from '../support/operator.ts';
-import { CLI, MAIN, NODE, Processes, type Server } from '../support/process.ts';
-import { countedAt } from '../support/workers.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { postForm, TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
+import { CLI, MAIN, NODE, Processes, type Server } from '../support/node/process.ts';
+import { countedAt } from '../support/node/workers.ts';
 
 /** Some 600 bytes of log each: more than a pipe (64 KiB) and a process (128 KiB) keep. */
 const TOKENS = 420;

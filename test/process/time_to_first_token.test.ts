@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { emptyDatabase, type TestDatabase } from '../support/database.ts';
-import { requestToken, TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { CLI, freeAddresses, MAIN, NODE, Processes, type Environment } from '../support/process.ts';
+import { emptyDatabase, type TestDatabase } from '../support/node/database.ts';
+import { requestToken, TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { CLI, freeAddresses, MAIN, NODE, Processes, type Environment } from '../support/node/process.ts';
 
 /** docs/benchmarks.md has what it is on a machine with nothing else to do; here many tests may run at once. */
 const CPU_SECONDS_AT_MOST = 4;

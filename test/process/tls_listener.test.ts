@@ -9,10 +9,10 @@ import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { HttpServer } from '../../src/http/server.ts';
 import { TlsFiles } from '../../src/http/tls_files.ts';
-import { certify, fetchWith, type Certified } from '../support/certificates.ts';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
-import { removeFolder } from '../support/folder.ts';
-import { freeAddresses, MAIN, NODE, Processes, type Environment } from '../support/process.ts';
+import { certify, fetchWith, type Certified } from '../support/network/certificates.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { removeFolder } from '../support/node/folder.ts';
+import { freeAddresses, MAIN, NODE, Processes, type Environment } from '../support/node/process.ts';
 
 describe('the TLS listener', () => {
   let folder = '';

@@ -7,8 +7,8 @@ import { connect } from 'node:tls';
 import { after, before, describe, it } from 'node:test';
 import { HttpServer } from '../../src/http/server.ts';
 import { TlsFiles } from '../../src/http/tls_files.ts';
-import { certify, type Certified } from '../support/certificates.ts';
-import { removeFolder } from '../support/folder.ts';
+import { certify, type Certified } from '../support/network/certificates.ts';
+import { removeFolder } from '../support/node/folder.ts';
 
 /**
  * In TLS 1.2 a client may ask for another handshake on a connection, and bring another certificate to it: one that it

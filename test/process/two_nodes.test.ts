@@ -3,12 +3,12 @@ import { createHash } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import { decodeJwt } from 'jose';
 import { sql } from 'kysely';
-import { authorizationRequest } from '../support/authorization_request.ts';
-import { redeem, registerApplication, requestCode, signIn } from '../support/code_flow.ts';
-import { postForm, requestToken, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually, type RegisteredClient } from '../support/operator.ts';
-import { atOnce, startPair, type Pair } from '../support/pair.ts';
-import { Person } from '../support/person.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
+import { redeem, registerApplication, requestCode, signIn } from '../support/client/code_flow.ts';
+import { postForm, requestToken, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually, type RegisteredClient } from '../support/node/operator.ts';
+import { atOnce, startPair, type Pair } from '../support/node/pair.ts';
+import { Person } from '../support/person/person.ts';
 import {
   askForToken,
   assertDead,
@@ -19,7 +19,7 @@ import {
   refresh,
   winnersOf,
   type Tokens,
-} from '../support/races.ts';
+} from '../support/client/races.ts';
 
 describe('what goes on at once on two nodes', () => {
   let pair: Pair;

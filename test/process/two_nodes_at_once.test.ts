@@ -6,10 +6,10 @@ import { KeyRotation } from '../../src/keys/rotation.ts';
 import { removeExpiredRows } from '../../src/maintenance/expired_rows.ts';
 import { MasterKey } from '../../src/vault/master_key.ts';
 import { Vault } from '../../src/vault/vault.ts';
-import { postForm, TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { eventually, registerClient, type RegisteredClient } from '../support/operator.ts';
-import { atOnce, startPair, type Pair } from '../support/pair.ts';
-import { openTrail } from '../support/trail.ts';
+import { postForm, TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { eventually, registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { atOnce, startPair, type Pair } from '../support/node/pair.ts';
+import { openTrail } from '../support/node/audit_trail.ts';
 
 const CROWD = 12;
 const EXPIRED_ROWS = 3_000;

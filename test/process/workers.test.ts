@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Bootstrap } from '../../src/bootstrap/development.ts';
-import { eventually } from '../support/operator.ts';
-import { isAlive, Processes, type Server } from '../support/process.ts';
+import { eventually } from '../support/node/operator.ts';
+import { isAlive, Processes, type Server } from '../support/node/process.ts';
 import {
   connectToEach,
   countedAt,
@@ -12,7 +12,7 @@ import {
   type AtWorker,
   type LogLine,
   type TwoWorkers,
-} from '../support/workers.ts';
+} from '../support/node/workers.ts';
 
 const BURST = 64;
 const PATIENCE_MS = 30_000;

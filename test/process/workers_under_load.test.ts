@@ -6,10 +6,10 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import type { Bootstrap } from '../../src/bootstrap/development.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { removeFolder } from '../support/folder.ts';
-import { eventually } from '../support/operator.ts';
-import { isAlive, isGone, Processes, type Server } from '../support/process.ts';
+import type { TestDatabase } from '../support/node/database.ts';
+import { removeFolder } from '../support/node/folder.ts';
+import { eventually } from '../support/node/operator.ts';
+import { isAlive, isGone, Processes, type Server } from '../support/node/process.ts';
 import {
   Connection,
   connectToEach,
@@ -18,7 +18,7 @@ import {
   type Answer,
   type AtWorker,
   type TwoWorkers,
-} from '../support/workers.ts';
+} from '../support/node/workers.ts';
 
 const PATIENCE_MS = 30_000;
 const DELAY_MS = 4_000;

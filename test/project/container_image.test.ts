@@ -3,10 +3,10 @@ import { mkdtemp, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { emptyDatabase, type TestDatabase } from '../support/database.ts';
-import { removeFolder } from '../support/folder.ts';
-import { requestToken, TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { CLI, NODE, Processes, type Environment } from '../support/process.ts';
+import { emptyDatabase, type TestDatabase } from '../support/node/database.ts';
+import { removeFolder } from '../support/node/folder.ts';
+import { requestToken, TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { CLI, NODE, Processes, type Environment } from '../support/node/process.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
 /** What Node says of a file that it has to compile itself. */

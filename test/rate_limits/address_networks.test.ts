@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { networkOf } from '../../src/limits/rate_limit_key.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 /** Whoever has one IPv6 address has the 2^64 of its network, and may come with another one each time. */
 describe('a limit per address', () => {

@@ -8,8 +8,8 @@ import { createDatabase, createPool, type Database } from '../../src/db/connecti
 import type { Attempted } from '../../src/limits/attempt_limiter.ts';
 import { LoginAttempts, type LoginPlace } from '../../src/limits/login_attempts.ts';
 import { removeExpiredRows } from '../../src/maintenance/expired_rows.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
 
 const HOME = '203.0.113.1';
 const BROWSER = 'b'.repeat(43);

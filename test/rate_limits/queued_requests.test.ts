@@ -3,8 +3,8 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { FairQueue } from '../../src/limits/fair_queue.ts';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, type RegisteredClient } from '../support/operator.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, type RegisteredClient } from '../support/node/operator.ts';
 
 /** More than ever waited before one was refused, and far less than the client's limit. */
 const AT_ONCE = 300;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { after, describe, it } from 'node:test';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually, registerClient, type RegisteredClient } from '../support/operator.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually, registerClient, type RegisteredClient } from '../support/node/operator.ts';
 
 const started: Gatehouse[] = [];
 after(() => Promise.all(started.map((gatehouse) => gatehouse.stop())));

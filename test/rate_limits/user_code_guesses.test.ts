@@ -6,11 +6,11 @@ import type pg from 'pg';
 import type { Digest } from '../../src/base/secret.ts';
 import { createDatabase, createPool } from '../../src/db/connection.ts';
 import { UserCodeGuesses } from '../../src/limits/user_code_guesses.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
-import { CONNECTED, fieldsOf, registerDevice, requestDevice, UNKNOWN_CODE } from '../support/device_flow.ts';
-import { startGatehouse, type OwnGatehouse } from '../support/gatehouse.ts';
-import { Person } from '../support/person.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { CONNECTED, fieldsOf, registerDevice, requestDevice, UNKNOWN_CODE } from '../support/person/device_flow.ts';
+import { startGatehouse, type OwnGatehouse } from '../support/node/gatehouse.ts';
+import { Person } from '../support/person/person.ts';
 
 describe('guessing user codes', () => {
   let gatehouse: OwnGatehouse;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
-import { assertAccessible, logIn, setScene, textOf, type Scene } from '../support/pages.ts';
-import { makePolicy, register } from '../support/registration.ts';
+import { assertAccessible, logIn, setScene, textOf, type Scene } from '../support/person/pages.ts';
+import { makePolicy, register } from '../support/client/registration.ts';
 
 describe('the consent for a program that registered itself', () => {
   let scene: Scene;

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { everythingStored } from '../support/everything_stored.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { auditEvents, makePolicy, makeToken, register, type Json } from '../support/registration.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { everythingStored } from '../support/node/stored_values.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { auditEvents, makePolicy, makeToken, register, type Json } from '../support/client/registration.ts';
 
 describe('an initial access token', () => {
   let gatehouse: Gatehouse;

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, describe, it } from 'node:test';
-import { REDIRECT_URI, registerApplication, requestCode } from '../support/code_flow.ts';
-import { startGatehouse } from '../support/gatehouse.ts';
-import { closeOutside, NAME, PRIVATE, startOutside } from '../support/outside.ts';
-import { Person } from '../support/person.ts';
+import { REDIRECT_URI, registerApplication, requestCode } from '../support/client/code_flow.ts';
+import { startGatehouse } from '../support/node/gatehouse.ts';
+import { closeOutside, NAME, PRIVATE, startOutside } from '../support/network/outside_server.ts';
+import { Person } from '../support/person/person.ts';
 
 describe('the links that a client registers for people', () => {
   const started: { stop(): Promise<void> }[] = [];

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { authorizationRequest, send as sendRequest } from '../support/authorization_request.ts';
-import { startPair, type Pair } from '../support/pair.ts';
-import { postForm, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually, registerResource } from '../support/operator.ts';
+import { authorizationRequest, send as sendRequest } from '../support/client/authorization_request.ts';
+import { startPair, type Pair } from '../support/node/pair.ts';
+import { postForm, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually, registerResource } from '../support/node/operator.ts';
 import {
   auditEvents,
   makePolicy,
@@ -13,7 +13,7 @@ import {
   send,
   type Json,
   type RegistrationAnswer,
-} from '../support/registration.ts';
+} from '../support/client/registration.ts';
 
 const OTHER = 'https://app.example.com/other';
 

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { authorizationRequest, send } from '../support/authorization_request.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { configure, redeem, requestCode } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { CA, closeOutside, NAME, PUBLIC, startOutside, type Outside } from '../support/outside.ts';
-import { Person } from '../support/person.ts';
-import { auditEvents, changePolicy, makePolicy, type Json } from '../support/registration.ts';
+import { authorizationRequest, send } from '../support/client/authorization_request.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { configure, redeem, requestCode } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { CA, closeOutside, NAME, PUBLIC, startOutside, type Outside } from '../support/network/outside_server.ts';
+import { Person } from '../support/person/person.ts';
+import { auditEvents, changePolicy, makePolicy, type Json } from '../support/client/registration.ts';
 
 const CALLBACK = `https://${NAME}/callback`;
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { exportJWK, generateKeyPair } from 'jose';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerResource } from '../support/operator.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerResource } from '../support/node/operator.ts';
 import {
   auditEvents,
   changePolicy,
@@ -11,7 +11,7 @@ import {
   REDIRECT,
   register,
   type Json,
-} from '../support/registration.ts';
+} from '../support/client/registration.ts';
 
 const PUBLIC_KEY = { kty: 'OKP', crv: 'Ed25519', x: '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo' };
 

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import * as oauth from 'oauth4webapi';
 import * as openid from 'openid-client';
-import { requestCode, REDIRECT_URI, signIn } from '../support/code_flow.ts';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerResource } from '../support/operator.ts';
-import { auditEvents, makePolicy, makeToken, register, send } from '../support/registration.ts';
+import { requestCode, REDIRECT_URI, signIn } from '../support/client/code_flow.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerResource } from '../support/node/operator.ts';
+import { auditEvents, makePolicy, makeToken, register, send } from '../support/client/registration.ts';
 
 describe('registration without a token', () => {
   let gatehouse: Gatehouse;

@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { makePolicy, makeToken, register, send, type Json, type RegistrationAnswer } from '../support/registration.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import {
+  makePolicy,
+  makeToken,
+  register,
+  send,
+  type Json,
+  type RegistrationAnswer,
+} from '../support/client/registration.ts';
 
 const CIBA = 'urn:openid:params:grant-type:ciba';
 const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';

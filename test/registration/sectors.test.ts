@@ -1,10 +1,17 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { authorizationRequest, send as sendRequest } from '../support/authorization_request.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { CA, closeOutside, NAME, PUBLIC, startOutside, type Outside } from '../support/outside.ts';
-import { makePolicy, makeToken, register, send, type Json, type RegistrationAnswer } from '../support/registration.ts';
+import { authorizationRequest, send as sendRequest } from '../support/client/authorization_request.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { CA, closeOutside, NAME, PUBLIC, startOutside, type Outside } from '../support/network/outside_server.ts';
+import {
+  makePolicy,
+  makeToken,
+  register,
+  send,
+  type Json,
+  type RegistrationAnswer,
+} from '../support/client/registration.ts';
 
 const A = 'https://a.example.com/cb';
 const B = 'https://b.example.com/cb';

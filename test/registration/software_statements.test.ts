@@ -1,9 +1,17 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { exportJWK, generateKeyPair, SignJWT, UnsecuredJWT, type CryptoKey } from 'jose';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually } from '../support/operator.ts';
-import { auditEvents, makePolicy, makeToken, REDIRECT, register, send, type Json } from '../support/registration.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
+import {
+  auditEvents,
+  makePolicy,
+  makeToken,
+  REDIRECT,
+  register,
+  send,
+  type Json,
+} from '../support/client/registration.ts';
 
 const ISSUER = 'https://directory.example';
 const OTHER_ISSUER = 'https://other.example';

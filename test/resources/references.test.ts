@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
-import { Admin } from '../support/admin.ts';
-import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { PAYMENT_TYPE } from '../support/payments.ts';
-import { makePolicy, makeToken, register } from '../support/registration.ts';
-import { TOKEN_EXCHANGE } from '../support/traded_tokens.ts';
+import { Admin } from '../support/client/admin.ts';
+import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { PAYMENT_TYPE } from '../support/client/payments.ts';
+import { makePolicy, makeToken, register } from '../support/client/registration.ts';
+import { TOKEN_EXCHANGE } from '../support/client/exchanged_tokens.ts';
 
 interface Credentials {
   readonly client_id: string;

@@ -5,9 +5,9 @@ import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { after, before, describe, it } from 'node:test';
 import { createRemoteJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose';
-import { basic } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { bringSecret, registerClient, registerResource, type RegisteredClient } from '../support/operator.ts';
+import { basic } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { bringSecret, registerClient, registerResource, type RegisteredClient } from '../support/node/operator.ts';
 
 interface Sent {
   readonly headers: Readonly<Record<string, string>>;

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { decodeJwt } from 'jose';
 import { sha256 } from '../../src/base/secret.ts';
-import { Admin } from '../support/admin.ts';
-import { BothPaths, changed, ofRefresh, type Form } from '../support/both_paths.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { redeem, registerApplication, type SignIn } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerResource, type RegisteredClient } from '../support/operator.ts';
+import { Admin } from '../support/client/admin.ts';
+import { BothPaths, changed, ofRefresh, type Form } from '../support/client/both_paths.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { redeem, registerApplication, type SignIn } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerResource, type RegisteredClient } from '../support/node/operator.ts';
 
 const EVERY_SCOPE = 'openid profile email address phone offline_access notes:read';
 const QUICK = { id_token_signed_response_alg: 'ES256' };

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { basic, registerApplication, registerPublicApplication, signIn } from '../support/code_flow.ts';
-import { requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { bringSecret, registerClient, registerResource, type RegisteredClient } from '../support/operator.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { basic, registerApplication, registerPublicApplication, signIn } from '../support/client/code_flow.ts';
+import { requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { bringSecret, registerClient, registerResource, type RegisteredClient } from '../support/node/operator.ts';
 
 interface Asked {
   readonly path: '/introspect' | '/revoke';

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { Admin } from '../support/admin.ts';
-import { BothPaths, ofRefresh, type Form } from '../support/both_paths.ts';
-import { basic, registerApplication } from '../support/code_flow.ts';
-import { connectDevice, poll, registerDevice, requestDevice } from '../support/device_flow.ts';
-import { makeProofKey, prove } from '../support/dpop.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
+import { Admin } from '../support/client/admin.ts';
+import { BothPaths, ofRefresh, type Form } from '../support/client/both_paths.ts';
+import { basic, registerApplication } from '../support/client/code_flow.ts';
+import { connectDevice, poll, registerDevice, requestDevice } from '../support/person/device_flow.ts';
+import { makeProofKey, prove } from '../support/client/dpop.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 const QUICK = { id_token_signed_response_alg: 'ES256' };
 

@@ -5,10 +5,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
 import pg from 'pg';
 import { sha256 } from '../../src/base/secret.ts';
-import { BothPaths, ofRefresh, type Form } from '../support/both_paths.ts';
-import { basic, registerApplication } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually, type RegisteredClient } from '../support/operator.ts';
+import { BothPaths, ofRefresh, type Form } from '../support/client/both_paths.ts';
+import { basic, registerApplication } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually, type RegisteredClient } from '../support/node/operator.ts';
 
 /** What is on record of a grant whose code came again. */
 const ENDED = ['token.issued success', 'code.reused refused', 'grant.revoked success'];

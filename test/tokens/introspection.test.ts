@@ -2,10 +2,16 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { decodeJwt, generateKeyPair, SignJWT } from 'jose';
 import * as openid from 'openid-client';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { basic, configure, registerApplication, registerPublicApplication, signIn } from '../support/code_flow.ts';
-import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, registerResource, type RegisteredClient } from '../support/operator.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import {
+  basic,
+  configure,
+  registerApplication,
+  registerPublicApplication,
+  signIn,
+} from '../support/client/code_flow.ts';
+import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, registerResource, type RegisteredClient } from '../support/node/operator.ts';
 
 describe('introspection (RFC 7662)', () => {
   let gatehouse: Gatehouse;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { sql } from 'kysely';
-import { redeem, registerApplication, requestCode, signIn } from '../support/code_flow.ts';
+import { redeem, registerApplication, requestCode, signIn } from '../support/client/code_flow.ts';
 import {
   connectDevice,
   enterCode,
@@ -11,12 +11,21 @@ import {
   post,
   registerDevice,
   requestDevice,
-} from '../support/device_flow.ts';
-import { postForm, requestToken } from '../support/gatehouse.ts';
-import { eventually, registerClient, type RegisteredClient } from '../support/operator.ts';
-import { atOnce, startPair, type Pair } from '../support/pair.ts';
-import { Person } from '../support/person.ts';
-import { askForToken, assertDead, count, CROWD, forNotes, refresh, winnersOf, type Tokens } from '../support/races.ts';
+} from '../support/person/device_flow.ts';
+import { postForm, requestToken } from '../support/node/gatehouse.ts';
+import { eventually, registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { atOnce, startPair, type Pair } from '../support/node/pair.ts';
+import { Person } from '../support/person/person.ts';
+import {
+  askForToken,
+  assertDead,
+  count,
+  CROWD,
+  forNotes,
+  refresh,
+  winnersOf,
+  type Tokens,
+} from '../support/client/races.ts';
 
 describe('what is single-use, asked for by many at once on two nodes', () => {
   let pair: Pair;

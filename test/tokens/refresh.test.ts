@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import * as openid from 'openid-client';
-import { moveClock, resetClock } from '../support/clock.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
 import {
   basic,
   registerApplication,
@@ -9,10 +9,10 @@ import {
   requestCode,
   signIn,
   type SignedIn,
-} from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import type { Person } from '../support/person.ts';
+} from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import type { Person } from '../support/person/person.ts';
 
 const DAY_SECONDS = 86_400;
 /** The grace window's default is 10 s. */

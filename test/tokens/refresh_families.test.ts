@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { removeExpiredRows } from '../../src/maintenance/expired_rows.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { registerApplication, registerPublicApplication, requestCode, signIn } from '../support/code_flow.ts';
-import { post } from '../support/device_flow.ts';
-import { makeProofKey, prove, type ProofKey } from '../support/dpop.ts';
-import { codeForm } from '../support/dpop_scene.ts';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { auditEvents } from '../support/registration.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { registerApplication, registerPublicApplication, requestCode, signIn } from '../support/client/code_flow.ts';
+import { post } from '../support/person/device_flow.ts';
+import { makeProofKey, prove, type ProofKey } from '../support/client/dpop.ts';
+import { codeForm } from '../support/client/dpop_nodes.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { auditEvents } from '../support/client/registration.ts';
 
 const DAY_SECONDS = 86_400;
 /** Asks for a refresh token that outlives the session. */

@@ -9,9 +9,9 @@ import {
   registerApplication,
   registerPublicApplication,
   signIn,
-} from '../support/code_flow.ts';
-import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, type RegisteredClient } from '../support/operator.ts';
+} from '../support/client/code_flow.ts';
+import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, type RegisteredClient } from '../support/node/operator.ts';
 
 describe('revocation (RFC 7009)', () => {
   let gatehouse: Gatehouse;

@@ -8,9 +8,9 @@ import {
   registerPublicApplication,
   requestCode,
   signIn,
-} from '../support/code_flow.ts';
-import { requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
+} from '../support/client/code_flow.ts';
+import { requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
 
 describe('userinfo', () => {
   let gatehouse: Gatehouse;

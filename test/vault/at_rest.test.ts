@@ -1,17 +1,32 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import * as openid from 'openid-client';
-import { Admin } from '../support/admin.ts';
-import { authorizationRequest } from '../support/authorization_request.ts';
-import { ask, askRaw, decide, openPage, pageOf, poll as pollTill, registerTill } from '../support/backchannel.ts';
-import { redeem, REDIRECT_URI, registerApplication, requestCode } from '../support/code_flow.ts';
-import { connectDevice, enterCode, fieldsOf, poll, registerDevice, requestDevice } from '../support/device_flow.ts';
-import { everythingStored, type StoredValue } from '../support/everything_stored.ts';
-import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { bringSecret, registerClient, type RegisteredClient } from '../support/operator.ts';
-import { makeIssuer, trust } from '../support/outside_issuer.ts';
-import { Person } from '../support/person.ts';
-import { exchange, JWT_BEARER, makePolicy, present, TOKEN_EXCHANGE } from '../support/traded_tokens.ts';
+import { Admin } from '../support/client/admin.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
+import {
+  ask,
+  askRaw,
+  decide,
+  openPage,
+  pageOf,
+  poll as pollTill,
+  registerTill,
+} from '../support/client/backchannel.ts';
+import { redeem, REDIRECT_URI, registerApplication, requestCode } from '../support/client/code_flow.ts';
+import {
+  connectDevice,
+  enterCode,
+  fieldsOf,
+  poll,
+  registerDevice,
+  requestDevice,
+} from '../support/person/device_flow.ts';
+import { everythingStored, type StoredValue } from '../support/node/stored_values.ts';
+import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { bringSecret, registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { makeIssuer, trust } from '../support/network/outside_issuer.ts';
+import { Person } from '../support/person/person.ts';
+import { exchange, JWT_BEARER, makePolicy, present, TOKEN_EXCHANGE } from '../support/client/exchanged_tokens.ts';
 
 const BROUGHT_SECRET = 'a secret that an operator brought along';
 const WRONG_PASSWORD = 'not the right password at all';

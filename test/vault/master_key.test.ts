@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import pg from 'pg';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
-import { postForm, requestToken } from '../support/gatehouse.ts';
-import { CLI, MAIN, NODE, Processes, type Environment, type Server } from '../support/process.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { postForm, requestToken } from '../support/node/gatehouse.ts';
+import { CLI, MAIN, NODE, Processes, type Environment, type Server } from '../support/node/process.ts';
 
 const OLD = randomBytes(32).toString('base64');
 const NEW = randomBytes(32).toString('base64');

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { METHODS } from '../../../src/oidc/request/routes.ts';
 import type { Bootstrap } from '../../../src/bootstrap/development.ts';
-import { startApplication } from '../application.ts';
-import { requestToken, type Gatehouse } from '../gatehouse.ts';
-import { Person } from '../person.ts';
-import { freeAddresses, Processes, type Environment, type Running } from '../process.ts';
+import { startApplication } from '../client/application.ts';
+import { requestToken, type Gatehouse } from '../node/gatehouse.ts';
+import { Person } from '../person/person.ts';
+import { freeAddresses, Processes, type Environment, type Running } from '../node/process.ts';
 
 export interface Route {
   readonly method: string;
