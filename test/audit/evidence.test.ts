@@ -55,7 +55,7 @@ describe('the audit trail as evidence', () => {
       .selectFrom('audit_events')
       .select(['stream', 'sequence'])
       .executeTakeFirstOrThrow();
-    // what somebody has added; more than are looked at in one go
+    // entries that an intruder added, more than one search reads at a time
     await sql`insert into audit_events (stream, sequence, occurred_at, event, outcome, actor_type, details)
       select ${stream}::uuid, ${sequence}::bigint + 1000000 + n, now() + interval '1 second' * n, 'made_up',
         'success', 'system', '{}' from generate_series(1, 1500) n`.execute(gatehouse.database);

@@ -104,7 +104,7 @@ describe('a flood of refusals from one address', () => {
       const { repeated } = rows.at(-1)!.details;
       assert.equal(repeated?.count, ids.length - OWN_ENTRIES, event);
       assert.equal(repeated.network, '127.0.0.1');
-      // whichever came first and last among those that came at once
+      // the requests came at once, so any of them can be the first and the last
       for (const id of [repeated.first_request_id, repeated.last_request_id]) {
         assert.ok(ids.includes(id) && !own.has(id), event);
       }

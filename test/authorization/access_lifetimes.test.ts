@@ -24,7 +24,7 @@ describe('how long access lasts', () => {
   });
   after(() => gatehouse.stop());
 
-  /** What the consent page says, to somebody who has just logged in. */
+  /** What the consent page says to a person who has just logged in. */
   const consentPage = async (
     client: RegisteredClient,
     more: Readonly<Record<string, string>>,

@@ -30,7 +30,7 @@ describe('signed authorization requests (JAR, RFC 9101)', () => {
   let stranger: CryptoKey;
   let strangersJwk: JWK;
   let challenge: string;
-  /** Logged in, with consent given: whatever is accepted leads straight to a code. */
+  /** The person is logged in and has consented, so an accepted request leads straight to a code. */
   let person: Person;
   before(async () => {
     gatehouse = await startGatehouse();

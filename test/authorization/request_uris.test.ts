@@ -10,7 +10,7 @@ import type { RegisteredClient } from '../support/node/operator.ts';
 import { Person } from '../support/person/person.ts';
 import { addressOf, pushRequest, VERIFIER, type Form } from '../support/client/pushed_requests.ts';
 
-/** A browser that the load balancer leads to one node, whatever address the server says. */
+/** A browser that the load balancer always leads to the same node. */
 class PersonAt extends Person {
   readonly #from: string;
   readonly #to: string;
@@ -44,7 +44,7 @@ describe('a request_uri', () => {
   const push = (changed: Form = {}): Promise<string> => pushRequest(gatehouse, client, changed);
   const urlOf = (request_uri: string, who = client, more: Readonly<Record<string, string>> = {}): string =>
     addressOf(gatehouse, who, request_uri, more);
-  /** The server says no on a page of its own, and sends nobody anywhere. */
+  /** The server refuses on its own page and redirects the person nowhere. */
   const refusesToOpen = async (url: string, code = 'invalid_request_uri'): Promise<void> => {
     const { url: at, response, page } = await new Person(gatehouse).open(url);
     assert.deepEqual([response.status, at], [400, url]);

@@ -155,7 +155,7 @@ describe('rich authorization requests (RFC 9396)', () => {
         await refused(exchange(await pay(), details(more)));
       }
       await refused(exchange(await pay(), details(PAYMENT, { ...PAYMENT, payee: 'Merchant B' })));
-      // one payment was allowed: whoever executes what is in the token must not find two
+      // one payment was allowed: the API that executes what the token says must not find two
       await refused(exchange(await pay(), details(PAYMENT, PAYMENT)));
       await refused(exchange(await pay(), details(less, PAYMENT)));
     });

@@ -44,7 +44,7 @@ describe('signed authorization responses (JARM)', () => {
     const query = { client_id: client.client_id, response_type: 'code', response_mode, ...parametersOf(more) };
     return new Person(gatehouse, options).walk(`${gatehouse.issuer}/authorize?${new URLSearchParams(query)}`);
   };
-  /** As a client that nobody here wrote would: our JWKS, the issuer, itself as the audience. */
+  /** Verifies as an independent client does: with our JWKS, the issuer, and itself as the audience. */
   const verify = async (response: string | null) => {
     const jwks = createRemoteJWKSet(new URL(`${gatehouse.issuer}/jwks`));
     const expected = { issuer: gatehouse.issuer, audience: client.client_id, algorithms: ['ES256'] };

@@ -85,7 +85,7 @@ describe('a client that publishes its keys (jwks_uri)', () => {
   };
   const refuses = async (key: Key, who = client): Promise<void> => {
     const { status, body } = await authenticate(key, who);
-    // nothing of addresses, reasons or the look of the failure
+    // the answer does not reveal addresses, reasons or how the fetch failed
     assert.deepEqual({ status, ...body }, { status: 401, error: 'invalid_client', error_description: SAID });
   };
   /** Nothing can be said about a signature while the keys can't be read. */

@@ -98,7 +98,7 @@ describe('a request of a stranger', () => {
     return `${origin}/${name}`;
   }
 
-  /** Signed by nobody, with as many bytes as the key's signatures have: no verification ends early. */
+  /** The signature is made up, but as long as the key's signatures: no verification ends early. */
   function jwt(alg: string, header: Json, claims: Json): string {
     const { signatureBytes = alg.startsWith('ES') ? 64 : 512, ...others } = header;
     const now = Math.floor(Date.now() / 1_000);

@@ -183,7 +183,7 @@ describe('DPoP (RFC 9449)', () => {
   });
 
   it('leaves a client that brings no proof alone: a bearer token, without a read or a write but the audit event', async () => {
-    // through the admin API: when it answers, the node has heard of the change and won't drop the client again
+    // through the admin API: when it answers, the node knows the change and won't drop the client again
     const { resource, scope } = gatehouse.demo;
     const resources = [{ resource, scopes: scope.split(' ') }];
     const registered = await gatehouse.adminCall('POST', '/clients', {

@@ -14,7 +14,7 @@ const environment = {
 const ENDPOINTS = ['/token', '/introspect', '/revoke', '/par', '/device_authorization', '/backchannel_authentication'];
 
 let hosts = 0;
-/** An address that nobody has come from yet. */
+/** An address that no request has come from yet. */
 const anotherAddress = (): string => `192.0.2.${++hosts}`;
 
 interface Asked {

@@ -11,7 +11,7 @@ import { makeIssuer, trust } from '../support/network/outside_issuer.ts';
 import * as registration from '../support/client/registration.ts';
 import { introspect, JWT_BEARER, makePolicy } from '../support/client/exchanged_tokens.ts';
 
-/** A client that is a URL comes back under its old name whenever somebody names it. */
+/** A client that is a URL comes back under its old name when a request names it. */
 describe('a client that was deleted and comes back under its name', () => {
   const CALLBACK = `https://${NAME}/callback`;
   const resource = 'https://reports.example.com';
@@ -55,7 +55,7 @@ describe('a client that was deleted and comes back under its name', () => {
     await trust(admin, outside);
 
     assert.equal(await ask(), 303);
-    // no policy gives this grant type to whoever comes: an admin does
+    // no policy gives this grant type to clients that register themselves: an admin does
     const more = { grant_types: ['authorization_code', JWT_BEARER] };
     assert.equal((await admin.patch(`/clients/${encodeURIComponent(clientId)}`, more)).status, 200);
     await makePolicy(admin, 'assertion-policies', {
@@ -93,7 +93,7 @@ describe('a client that was deleted and comes back under its name', () => {
     assert.equal(await active(), false);
   });
 
-  /** An authorization request of somebody who isn't logged in. */
+  /** An authorization request of a person who isn't logged in. */
   async function ask(): Promise<number> {
     const request = authorizationRequest({ client_id: clientId }, { redirect_uri: CALLBACK });
     return (await sendRequest(gatehouse, request)).status;

@@ -22,7 +22,7 @@ describe('FAPI 2.0 message signing: requests, answers and introspection are sign
   });
   after(() => gatehouse.stop());
 
-  /** As a client that nobody here wrote would: our JWKS, the issuer, itself as the audience, the profile's algorithms. */
+  /** Verifies as an independent client does: our JWKS, the issuer, itself as audience, the profile's algorithms. */
   const verified = async (jwt: string | null): Promise<JWTPayload> => {
     const jwks = createRemoteJWKSet(new URL(`${gatehouse.issuer}/jwks`));
     const expected = { issuer: gatehouse.issuer, audience: client.clientId, algorithms: ['ES256', 'PS256', 'EdDSA'] };

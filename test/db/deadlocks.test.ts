@@ -38,7 +38,7 @@ describe('a change that meets another in the wrong order', () => {
     await other.query('lock table client_secrets in access exclusive mode');
     const revoking = admin.post(`/clients/${clientId}/revoke`, { reason: 'stolen' });
     await eventually(waits('client_secrets'));
-    // nobody can go on now but by giving way, and it is the first to wait who looks first
+    // a deadlock: PostgreSQL checks for it first in the statement that waited first, and ends that one
     await other.query('lock table clients in access exclusive mode');
     await other.query('commit');
     const { status } = await revoking;

@@ -183,7 +183,7 @@ describe('a name', () => {
   });
 
   it('is looked up once and connected where it was checked, however it resolves later (DNS rebinding, ADM-08)', async () => {
-    // both on one port, which the address that everybody uses chooses
+    // both on one port, which the listener on the public address chooses
     const rebound = await startOutside((_, response) => response.end('"rebound"'), { address: PRIVATE });
     const checked = await startOutside((_, response) => response.end('"checked"'), { port: rebound.port });
     let lookUps = 0;

@@ -37,7 +37,7 @@ async function providerWithWayOutTo(origin: string): Promise<Provider> {
   ]);
 }
 
-/** Makes the library fetch by its own code, which the house otherwise replaces for keys: as it does for all the rest. */
+/** Makes the library fetch keys by its own code, which Gatehouse otherwise replaces, as it fetches everything else. */
 function libraryFetches(provider: Provider, jwks_uri: string): Promise<void> {
   const LibraryClient = provider.Client as unknown as new (metadata: object) => {
     readonly asymmetricKeyStore: { refresh(): Promise<void> };

@@ -181,7 +181,7 @@ describe('at one time', () => {
     await eventually(async () => requests.length === 2);
     // a third place is free, though one waits in line for the slow host
     assert.equal((await failureOf(egress.get(url('/', 'other.client.example')))).reason, 'certificate_refused');
-    // nor did that one slip out meanwhile
+    // and the request in the queue was not sent
     assert.equal(requests.length, 2);
     release();
     await eventually(async () => requests.length === 3);
@@ -207,7 +207,7 @@ describe('at one time', () => {
     const { answer } = holding();
     const { egress, url, requests } = await scene(answer, { limits: { totalMilliseconds: 1_500 } });
     const reasons = ['/1', '/2', '/3', '/4'].map(async (path) => (await failureOf(egress.get(url(path)))).reason);
-    // that there was no room for the others says nothing about where they were to go
+    // the reason for the others is the full queue: it does not reveal where they were to go
     assert.deepEqual(await Promise.all(reasons), ['timed_out', 'timed_out', 'busy', 'busy']);
     assert.deepEqual(requests.toSorted(), ['GET /1', 'GET /2']);
   });

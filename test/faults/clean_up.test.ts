@@ -46,7 +46,7 @@ describe('clean-up blocks no request:', () => {
     const over = new AbortController();
     const end = work.finally(() => over.abort());
     while (!over.signal.aborted) {
-      // a table that grows is locked by whoever makes the next page
+      // the connection that makes a table's next page locks its extension
       const { rows } = await sql<{ query: string }>`select query from pg_stat_activity
         where datname = current_database() and wait_event_type = 'Lock' and wait_event <> 'extend'`.execute(
         gatehouse.database,

@@ -30,7 +30,7 @@ describe('a database whose disk is full', () => {
     const [its, at] = [outage, cluster];
     const newcomer = await its.newcomer();
     await at.fillDisk();
-    // pages that have room left take some entries first
+    // pages with free space take some entries first
     let asked = 0;
     while ((await its.gauge('gatehouse_audit_entries_held')) === 0) {
       await Promise.all(Array.from({ length: 20 }, () => its.token()));

@@ -38,7 +38,7 @@ interface Kind {
   readonly answer?: RegExp;
 }
 
-/** The longest answer that anybody gets. */
+/** The longest answer that any connection gets. */
 const LARGE = 'GET /admin/v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n';
 
 /** Sends it a byte at a time, for ever. */
@@ -203,7 +203,7 @@ class Enemy {
     this.gone = new Promise<void>((resolve) => socket.on('close', () => resolve())).then(() => {
       this.closed = true;
     });
-    // who never reads hears of nothing but this
+    // a connection that never reads learns of its end only here
     socket.on('error', () => socket.destroy());
   }
 

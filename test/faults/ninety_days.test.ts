@@ -11,7 +11,7 @@ const [DAYS, TRAFFIC] = process.env.FAULT_SECONDS
   ? [90, { tokens: 40, logins: 3, others: 1 }]
   : [4, { tokens: 10, logins: 1, others: 1 }];
 
-/** Rows live as long as what they stand for: so that two days are enough to see, everything lives for a day at most. */
+/** Rows live as long as their session or token: all lifetimes are at most a day, so that two days are enough. */
 const A_DAY = {
   GATEHOUSE_SESSION_TTL_SECONDS: '86400',
   GATEHOUSE_REFRESH_TTL_SECONDS: '86400',

@@ -10,7 +10,7 @@ import { startPair, type Pair } from '../support/node/pair.ts';
 import { freeAddresses, MAIN, NODE, Processes, type Ending } from '../support/node/process.ts';
 import { seededRandom } from '../support/random.ts';
 
-/** For how long a migration that needs a table for itself doesn't get it; nobody else may have to wait that long. */
+/** For how long a migration that needs a table for itself doesn't get it; no other statement may wait that long. */
 const HELD_MILLISECONDS = 6_000;
 const STALLED_MILLISECONDS = 5_000;
 
@@ -103,7 +103,7 @@ describe('a rolling upgrade under load, across a migration', () => {
       stderr,
       "Gatehouse can't start. The database belongs to a later version of Gatehouse, and this one is too old for it: it doesn't know 9002_takes_away. Start a later version.\n",
     );
-    // whoever knows the migration is welcome
+    // a node that knows the migration still answers
     await requestToken(pair.a.url, pair.a.demo);
   });
 
@@ -151,7 +151,7 @@ describe('a rolling upgrade under load, across a migration', () => {
   }
 });
 
-/** Reads the clients, as an operator's report may, and goes on reading for a while after somebody wants to change the table. */
+/** Reads the clients, as an operator's report may, and keeps its lock for a while after a migration waits for the table. */
 async function holdUpMigration(url: string): Promise<void> {
   const reader = await connect(url);
   await reader.query('begin');

@@ -79,7 +79,7 @@ class KeptAlive {
     this.#node = node;
   }
 
-  /** Fails with whatever keeps a request from being answered. */
+  /** Throws the error that kept a request from being answered. */
   async askUntilToldToClose(): Promise<void> {
     for (;;) {
       const closing = await this.#ask();

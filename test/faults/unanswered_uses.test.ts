@@ -65,7 +65,7 @@ describe('a code or refresh token that the database used up without a word', () 
         assert.equal(await isUsed(gatehouse, form), true, 'the database has not done what it was asked');
         await delay(HELD_UP_MILLISECONDS);
         way.open();
-        // the client is told when to come again, and comes to the other node
+        // the client is told when to retry, and retries at the other node
         const answer = await untilServed(() => send(pair.b, client, form, query));
         assert.equal(answer.status, 200, await answer.clone().text());
         const { refresh_token } = (await answer.json()) as { refresh_token: string };
@@ -147,7 +147,7 @@ async function aRefreshToken(gatehouse: Gatehouse, client: RegisteredClient): Pr
   return { grant_type: 'refresh_token', refresh_token: tokens.refresh_token! };
 }
 
-/** As a client that obeys: it comes again for as long as it is told to. */
+/** As a client that obeys Retry-After: it retries for as long as the answers say so. */
 async function untilServed(ask: () => Promise<Response>): Promise<Response> {
   const until = performance.now() + 20_000;
   for (;;) {

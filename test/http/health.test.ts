@@ -111,7 +111,7 @@ describe('health', () => {
       await eventually(async () => (await ask('/readyz')).status === 503);
       assert.equal((await checks())['database'], 'not reachable');
       assert.equal((await ask('/healthz')).status, 200);
-      // verifiers go on, and nobody gets a token that would be on no record
+      // APIs can still verify tokens, and no client gets a token without an audit entry
       assert.equal((await fetch(`${gatehouse.url}/jwks`)).status, 200);
       const { client_id, client_secret } = gatehouse.demo;
       const form = { grant_type: 'client_credentials' };

@@ -43,7 +43,7 @@ describe('a follower of the change log', () => {
   };
   const record = (key: string): Promise<void> =>
     database.transaction().execute((tx) => recordChange(tx, { topic: 'client', key }, new Date()));
-  /** Changes whose sequence numbers are taken, and whose transaction goes on until it is told to commit. */
+  /** Changes whose sequence numbers are taken, and whose transaction stays open until it is told to commit. */
   const begin = async (count = 1): Promise<{ commit(): Promise<void> }> => {
     const connection = await pool.connect();
     await connection.query('begin');

@@ -44,7 +44,7 @@ describe('signing algorithms', () => {
   const jwks = async (node = gatehouse): Promise<JWK[]> =>
     ((await (await fetch(`${node.url}/jwks`)).json()) as { keys: JWK[] }).keys;
   const algsOf = (keys: readonly JWK[]): string[] => [...new Set(keys.map(({ alg }) => String(alg)))].toSorted();
-  /** As a verifier that nobody here wrote would: what our JWKS says, and nothing else. */
+  /** As an independent verifier does: with our JWKS alone. */
   const verify = (token: string, alg: string, options: JWTVerifyOptions): Promise<JWTVerifyResult> =>
     jwtVerify(token, createRemoteJWKSet(new URL(`${gatehouse.issuer}/jwks`)), {
       issuer: gatehouse.issuer,

@@ -9,7 +9,7 @@ import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 import type { RegisteredClient } from '../support/node/operator.ts';
 import { Person, type Arrival } from '../support/person/person.ts';
 
-/** What another node has just done, and this one has not heard of. */
+/** What another node has just done, before this node has read the change. */
 const ELSEWHERE: Readonly<Record<string, (client: RegisteredClient) => RawBuilder<unknown>>> = {
   'the application is revoked': ({ client_id }) =>
     sql`update clients set revoked_at = now(), revoked_reason = 'test' where client_id = ${client_id}`,

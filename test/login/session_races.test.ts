@@ -91,7 +91,7 @@ describe('a session', () => {
     await admin.post('/accounts', rival);
     for (let round = 0; round < 3; round++) {
       const person = new Person(gatehouse, { account });
-      // a session that nobody has logged in to yet: what a logout page leaves
+      // a session without a login, as a logout page leaves it
       await person.open(`${gatehouse.issuer}/logout`);
       const backs: { tab: Person; back: string }[] = [];
       for (const who of [account, rival]) {

@@ -118,7 +118,7 @@ describe('back-channel logout', () => {
     const { page } = await other.person.walk(
       `${gatehouse.issuer}/authorize?${authorizationRequest(client, { prompt: 'login' })}`,
     );
-    // the library has the browser log the first one out before it goes on
+    // the library has the browser log the first one out before it continues
     const xsrf = /name="xsrf" value="([^"]+)"/.exec(page)![1]!;
     await other.person.submit(`${gatehouse.issuer}/logout/confirm`, { xsrf, logout: 'yes' });
     const [token] = await receiver.received(1);

@@ -16,7 +16,7 @@ const UNCUT = { totalMilliseconds: 30_000 };
 describe('the outbox', () => {
   const rooms: MailRoom[] = [];
   afterEach(async () => {
-    // first, since a room waits for the answers that a receiver holds back
+    // first, since an outbox waits for the answers that a receiver holds back
     closeOutside();
     for (const room of rooms.splice(0)) await room.stop();
   });

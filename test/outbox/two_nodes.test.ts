@@ -44,7 +44,7 @@ describe('the outbox of two nodes', () => {
   it('sends what a node was sending when it was killed, from the other node', async () => {
     const client = await register();
     const { person } = await signIn(pair.a, client);
-    // nobody gets an answer, so the one that asks is still at it
+    // the receiver answers no request, so the node is still sending
     receiver.answer = () => {};
     await logOut(person, pair.a);
     const [token] = await receiver.received(1);

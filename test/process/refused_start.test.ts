@@ -267,7 +267,7 @@ function assertPlain({ code, stdout, stderr }: Ending): void {
   }
 }
 
-/** A Postgres with people who must name their password: on the one of all tests nobody does. */
+/** A Postgres with roles that need a password: on the one that all tests share, no role does. */
 async function startWithPassword(folder: string): Promise<Embedded> {
   const access = join(folder, 'pg_hba.conf');
   await writeFile(access, 'local all gatehouse trust\nlocal all all scram-sha-256\n');

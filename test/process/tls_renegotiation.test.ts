@@ -13,7 +13,7 @@ import { removeFolder } from '../support/node/folder.ts';
 /**
  * In TLS 1.2 a client may ask for another handshake on a connection, and bring another certificate to it: one that it
  * made itself, with the name of another client. Node says of the connection that it is authorized when the first one
- * was, and goes on saying so, while the certificate that it shows is the second one.
+ * was, and still says so while the certificate that it shows is the second one.
  */
 describe('a TLS connection', () => {
   let folder: string;

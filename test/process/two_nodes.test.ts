@@ -55,7 +55,7 @@ describe('what goes on at once on two nodes', () => {
       redeem(node.url, application, { code: codes[index]!, verifier }),
     );
     assert.deepEqual(count(redeemed), { 200: CROWD });
-    // whichever answer came last, its cookie is that of a living session
+    // the cookie of the answer that came last belongs to a living session
     const later = await person.fetch(`${pair.b.url}${location}`);
     assert.match(later.headers.get('location') ?? '', /[?&]code=/);
   });
@@ -117,7 +117,7 @@ async function revokeAndWatch(pair: Pair, listening: boolean, again = 3): Promis
   // this took so long that it listens again, which says nothing about a node that doesn't
   if (!listening && heard > 0 && again > 0) return revokeAndWatch(pair, listening, again - 1);
   assert.equal(heard, listening ? 2 : 0);
-  // the grant's row is gone: no node needs to hear of that
+  // the grant's row is gone: no node needs a change event for that
   assert.equal(await isActive(b, b.demo, tokens.access_token), false);
   await eventually(async () => !(await isActive(b, b.demo, own)));
   await eventually(async () => (await askForToken(b.url, client)).status === 401);

@@ -163,7 +163,7 @@ describe('a node of two workers', () => {
       return { holds: admitted <= most, said: `${admitted} of ${statuses.length} in ${flowedBack} s` };
     };
     let looked = await look();
-    // a worker that was stalled for a moment heard of the other's requests too late
+    // a worker that was stalled for a moment learned too late of the other's requests
     for (let again = 0; again < 2 && !looked.holds; again++) {
       client = await newClient();
       looked = await look();

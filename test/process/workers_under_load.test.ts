@@ -46,7 +46,7 @@ describe('workers under load', () => {
     readonly broken: string[];
   }
 
-  /** Asks over eight connections while `work` lasts, and goes on over a new one where one breaks. */
+  /** Sends requests over eight connections while `work` lasts, and opens a new one where one breaks. */
   async function underLoad(work: (load: Load) => Promise<void>): Promise<Load> {
     const load: Load = { given: [], broken: [] };
     const over = new AbortController();

@@ -3,7 +3,7 @@ import { after, before, describe, it } from 'node:test';
 import { networkOf } from '../../src/limits/rate_limit_key.ts';
 import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
-/** Whoever has one IPv6 address has the 2^64 of its network, and may come with another one each time. */
+/** A client with one IPv6 address has the 2^64 of its network, and can use another one for each request. */
 describe('a limit per address', () => {
   let gatehouse: Gatehouse;
   before(async () => {

@@ -13,7 +13,7 @@ async function startWith(environment: Readonly<Record<string, string>>): Promise
   return gatehouse;
 }
 
-/** `?ordinary` means nothing, but keeps a request from the lean path. */
+/** `?ordinary` means nothing, but keeps a request from the fast path. */
 const ask = ({ url }: Gatehouse, client: RegisteredClient, query = '') =>
   postForm(`${url}/token${query}`, { grant_type: 'client_credentials' }, client);
 
@@ -151,7 +151,7 @@ describe('a client that asks too often', () => {
 
 describe('an address that asks too often', () => {
   const environment = { GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: '1', GATEHOUSE_ADDRESS_REQUESTS_BURST: '30' };
-  /** All at the same time, so that nothing flows back meanwhile. */
+  /** All at the same time, so that the bucket is not refilled in between. */
   const flood = (request: (index: number) => Promise<Response>): Promise<Response[]> =>
     Promise.all(Array.from({ length: 60 }, (_, index) => request(index)));
 
@@ -188,7 +188,7 @@ describe('an address that asks too often', () => {
     const strangers = await Promise.all(Array.from({ length: 4 }, () => registerClient(gatehouse)));
     const answers = await flood((index) => ask(gatehouse, { client_id: `client${index}`, client_secret: 'x' }));
     assert.deepEqual(new Set(statuses(answers)), new Set([401, 429]));
-    // this node has not heard of them yet, so nobody knows whether they are clients
+    // this node has not read them yet, so it does not know whether they are clients
     const unheard = await Promise.all(strangers.map((stranger) => ask(gatehouse, stranger)));
     assert.equal(statuses(unheard).includes(429), true);
     await delay(1_100);

@@ -106,7 +106,7 @@ describe('the quota of clients that register without a token', () => {
     assert.deepEqual(await from(), { unused_network: '127.0.0.1', unused_site: '127.0.0.1' });
     await signIn(gatehouse, client);
     assert.deepEqual(await from(), { unused_network: null, unused_site: null });
-    // and stays so, whatever becomes of the grant
+    // and stays so after the grant is gone
     await gatehouse.database.deleteFrom('grants').execute();
     await gatehouse.database.deleteFrom('consents').execute();
     moveClock(90_000);

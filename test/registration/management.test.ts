@@ -37,7 +37,7 @@ describe('a registered client', () => {
     assert.equal(status, 201, body.error_description);
     return body;
   };
-  /** What a client that follows RFC 7592 sends: all that it wants, its client_id, nothing of the server's. */
+  /** What a client that follows RFC 7592 sends: its metadata and client_id, without the members that the server adds. */
   const put = (client: RegistrationAnswer['body'], metadata: Json, rat = client.registration_access_token) =>
     send('PUT', client.registration_client_uri, { client_id: client.client_id, ...metadata }, rat);
   const admin = async (client: RegistrationAnswer['body']): Promise<Json> =>

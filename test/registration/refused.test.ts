@@ -15,7 +15,7 @@ import {
 
 const PUBLIC_KEY = { kty: 'OKP', crv: 'Ed25519', x: '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo' };
 
-/** What nobody may register, whoever they are: the policy of these tests is as open as one can be. */
+/** What no client may register: the policy of these tests is as open as possible. */
 const REFUSED: readonly (readonly [threat: string, error: string, metadata: Json])[] = [
   [
     'a wildcard in a redirect URI (CVE-2026-3872)',

@@ -125,7 +125,7 @@ describe('who holds a resource', () => {
   });
 
   describe('keeps it from being deleted, and is named', () => {
-    /** What was said; then nobody holds it any more, and it goes. */
+    /** Returns the refusal's text; then ends the reference, and expects the deletion to succeed. */
     const refusal = async (letGo: () => Promise<{ readonly status: number }>): Promise<string> => {
       const { status, body } = await admin.delete(path);
       assert.equal(status, 409);

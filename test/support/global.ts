@@ -8,7 +8,7 @@ import { migrateToLatest } from '../../src/db/migrate.ts';
 import { unpackBrowser } from './person/browser.ts';
 import { createTemplate, dropTemplateAndClones } from './node/database.ts';
 
-/** Nothing of a test run has to survive a power cut. */
+/** The databases of a test run need not survive a power cut. */
 const FAST_AND_FORGETFUL = ['fsync=off', 'synchronous_commit=off', 'full_page_writes=off', 'max_connections=300'];
 
 const undo: (() => Promise<void>)[] = [];

@@ -20,7 +20,7 @@ interface Repeatable {
   readonly send: () => Promise<Response>;
   readonly status: number;
   readonly event: string;
-  /** Whose trail the event is in: the client's, or that of everybody. */
+  /** The client whose events are searched; without it, the events of all clients. */
   readonly clientId?: string;
 }
 
@@ -130,7 +130,7 @@ async function refresh(gatehouse: Gatehouse, query: string): Promise<Repeatable>
   return token(gatehouse, client, { grant_type: 'refresh_token', refresh_token: tokens.refresh_token! }, { query });
 }
 
-/** Somebody who is at the page of a step, and the form that they are about to send. */
+/** A person at the page of a step, and the form that they are about to send. */
 async function atStep(gatehouse: Gatehouse, step: 'login' | 'consent') {
   const client = await registerApplication(gatehouse);
   const person = new Person(gatehouse);

@@ -25,7 +25,7 @@ describe('the token endpoint says what is wrong in the words of RFC 6749 (5.2)',
     const headers = { authorization: basic(who.client_id, who.client_secret), 'content-type': type };
     const response = await fetch(`${gatehouse.url}/token`, { method: 'POST', headers, body });
     const text = await response.text();
-    // all of them: nobody may keep an error, and none tells about the inside
+    // for each error: no cache may store it, and its text reveals no internals
     assert.equal(response.headers.get('cache-control'), 'no-store');
     assert.match(response.headers.get('content-type') ?? '', /^application\/json/);
     assert.doesNotMatch(text, /at .*\(|node_modules|\/home\/|\/src\/|postgres|access_token"/i);

@@ -23,10 +23,10 @@ interface Answer {
 const FORM = 'application/x-www-form-urlencoded';
 const PLAIN = 'grant_type=client_credentials';
 
-/** What is for pages and for scripts of other origins: who asks on the lean path is neither. */
+/** Headers for pages and for scripts of other origins: clients on the fast path are neither. */
 const FOR_BROWSERS = /^(?:access-control-|content-security-policy|permissions-policy|referrer-policy|x-frame-options)/;
 
-/** The lean path must give what the ordinary one gives, to whoever asks in whichever way. */
+/** The fast path must answer each client and each kind of request as the ordinary path does. */
 describe('the lean token path', () => {
   let gatehouse: Gatehouse;
   const clients: Record<string, RegisteredClient> = {};
@@ -63,7 +63,7 @@ describe('the lean token path', () => {
   });
   after(() => gatehouse.stop());
 
-  /** A query that means nothing keeps a request from the lean path. */
+  /** A query without a meaning keeps a request from the fast path. */
   const send = async (sent: Sent, query = ''): Promise<Answer> => {
     const sending = request(`${gatehouse.url}/token${query}`, { method: 'POST', headers: sent.headers });
     sending.end(sent.body);
@@ -107,7 +107,7 @@ describe('the lean token path', () => {
     return { ...event, details: rest, withId: jti !== undefined, ends: expires_at !== undefined };
   };
 
-  /** Sends the request down both ways; answers whether the lean path took it where it could. */
+  /** Sends the request on both paths; returns whether the fast path answered the first one. */
   const compare = async (sent: Sent, what: string): Promise<boolean> => {
     const earlier = await leanAnswers();
     const lean = await send(sent);

@@ -12,7 +12,7 @@ import { registerResource, type RegisteredClient } from '../support/node/operato
 const EVERY_SCOPE = 'openid profile email address phone offline_access notes:read';
 const QUICK = { id_token_signed_response_alg: 'ES256' };
 
-/** The lean path must give what the ordinary one gives, store what it stores, and put on record what it does. */
+/** The fast path must answer, store and record in the audit trail as the ordinary path does. */
 describe('codes and refresh tokens on a lean path', () => {
   let gatehouse: Gatehouse;
   let admin: Admin;
@@ -41,7 +41,7 @@ describe('codes and refresh tokens on a lean path', () => {
     assert.equal(pair.lean.status, 200);
     const again = await both.compare([ofRefresh(pair.lean), ofRefresh(pair.ordinary)], application, 'refresh');
     assert.equal(again.taken, true);
-    // each goes on with what the other path has made
+    // each path continues with the token that the other path made
     const crossed = await both.compare([ofRefresh(again.ordinary), ofRefresh(again.lean)], application, 'crossed');
     assert.equal(crossed.taken, true);
     const { rotations, gty } = (await gatehouse.database

@@ -11,11 +11,11 @@ interface Asked {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** What is for pages and for scripts of other origins: who asks on a lean path is neither. */
+/** Headers for pages and for scripts of other origins: clients on the fast path are neither. */
 const FOR_BROWSERS = /^(?:access-control-|content-security-policy|permissions-policy|referrer-policy|x-frame-options)/;
 const CHANGING = new Set(['date', 'x-request-id', 'dpop-nonce', 'content-length']);
 
-/** The lean paths must give what the ordinary ones give, to whoever asks in whichever way. */
+/** The fast path must answer each client and each kind of request as the ordinary path does. */
 describe('introspection and revocation of JWTs on a lean path', () => {
   let gatehouse: Gatehouse;
   let machine: RegisteredClient;
@@ -60,7 +60,7 @@ describe('introspection and revocation of JWTs on a lean path', () => {
     const metrics = await (await fetch(`${gatehouse.managementUrl}/metrics`)).text();
     return Number(/^gatehouse_lean_answers_total (\d+)/m.exec(metrics)?.[1]);
   };
-  /** Sends the request down both ways; answers whether a lean path took it where it could. */
+  /** Sends the request on both paths; returns whether the fast path answered the first one. */
   const compare = async (asked: Asked, what: string): Promise<boolean> => {
     const earlier = await leanAnswers();
     const lean = await send(asked);

@@ -9,7 +9,7 @@ import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 const QUICK = { id_token_signed_response_alg: 'ES256' };
 
-/** What comes down a lean path may have begun otherwise, or under other terms than those of today. */
+/** A token on the fast path may have been issued by another flow, or before the client's registration changed. */
 describe('codes and refresh tokens with a past, on a lean path', () => {
   let gatehouse: Gatehouse;
   let admin: Admin;
@@ -60,7 +60,7 @@ describe('codes and refresh tokens with a past, on a lean path', () => {
 
   it('holds to what the client is registered for by now', async () => {
     const { resource } = gatehouse.demo;
-    /** What is changed, and whether the lean path goes on to take codes, and refresh tokens. */
+    /** What is changed, whether the fast path still takes codes, and whether it still takes refresh tokens. */
     const changes: [object, boolean, boolean][] = [
       [{ id_token_signed_response_alg: 'RS256' }, true, true],
       [{ redirect_uris: ['https://app.example.com/else'] }, true, true],

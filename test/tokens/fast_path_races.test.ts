@@ -14,7 +14,7 @@ import { eventually, type RegisteredClient } from '../support/node/operator.ts';
 const ENDED = ['token.issued success', 'code.reused refused', 'grant.revoked success'];
 const QUICK = { id_token_signed_response_alg: 'ES256' };
 
-/** Between the lean path's one read and its one write anything may happen, and the answer may find nobody there. */
+/** Between the fast path's read and its write other changes may commit, and the client may have disconnected. */
 describe('what happens to a code or refresh token while the lean path has it in hand', () => {
   let gatehouse: Gatehouse;
   let both: BothPaths;
@@ -74,7 +74,7 @@ describe('what happens to a code or refresh token while the lean path has it in 
 
   it('leaves to the ordinary path, and says so in the log, what broke', async () => {
     const [form] = await both.refreshes(application, {}, both.apart());
-    // a sequence goes on though its transaction is rolled back: the second attempt succeeds
+    // a rollback does not reset a sequence, so the second attempt succeeds
     await sql`create sequence attempts`.execute(gatehouse.database);
     await sql`create function break_once() returns trigger language plpgsql as $$ begin
       if nextval('attempts') = 1 then raise exception 'broken for a test'; end if; return new; end $$`.execute(

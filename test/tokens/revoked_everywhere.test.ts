@@ -8,7 +8,7 @@ import { Person } from '../support/person/person.ts';
 
 describe('on every node within a second, with NOTIFY and without, tokens', () => {
   let gatehouse: Gatehouse;
-  /** Nodes of the same house: one hears of changes by NOTIFY, the other by its poll alone. */
+  /** Two nodes on one database: one learns of changes by NOTIFY, the other by its poll alone. */
   let second: Gatehouse;
   let deaf: Gatehouse;
   let client: RegisteredClient;

@@ -31,7 +31,7 @@ import { exchange, JWT_BEARER, makePolicy, present, TOKEN_EXCHANGE } from '../su
 const BROUGHT_SECRET = 'a secret that an operator brought along';
 const WRONG_PASSWORD = 'not the right password at all';
 
-/** Bearer values by what they are: whoever reads one can use it. */
+/** Bearer values by kind: a thief who reads one can use it. */
 type BearerValues = Map<string, string>;
 
 describe('what is kept', () => {
@@ -217,7 +217,7 @@ describe('what is kept', () => {
     await person.submit(`${login}/login`, { email: account.email, password: WRONG_PASSWORD });
   }
 
-  /** The value as it is, and as somebody may have thought it hidden. */
+  /** The value in clear, and in encodings that only look like protection. */
   const disguises = (value: string): string[] => {
     const bytes = Buffer.from(value);
     const raw = Buffer.from(value, 'base64url').toString('latin1');

@@ -1,7 +1,7 @@
 /** Calls of the admin API as a test wants them: one token for many calls, and answers read to their end. */
 import { requestToken, type Gatehouse } from '../node/gatehouse.ts';
 
-/** The members that tests look at, of whatever the answer is. */
+/** The members that tests look at, for any kind of answer. */
 export interface Body {
   readonly [member: string]: unknown;
   readonly items: readonly Body[];

@@ -37,7 +37,7 @@ export async function reachesLogin(gatehouse: Gatehouse, parameters: Parameters)
   assert.match(response.headers.get('location') ?? '', /\/interaction\//, await response.text());
 }
 
-/** Answers with an error page of our own: nobody is sent anywhere. */
+/** Answers with an error page of our own: the person is redirected nowhere. */
 export async function staysHere(gatehouse: Gatehouse, parameters: Parameters): Promise<string> {
   const response = await send(gatehouse, parameters);
   const page = await response.text();

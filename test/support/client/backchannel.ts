@@ -22,7 +22,7 @@ export function registerTill(
 
 export type Asked = openid.BackchannelAuthenticationResponse;
 
-/** The answer as it comes, whatever it is. */
+/** The answer, successful or not. */
 export async function askRaw(
   { url }: Pick<Gatehouse, 'url'>,
   client: RegisteredClient,

@@ -1,4 +1,4 @@
-/** Two like token requests of one person's, one sent down the lean path and one down the ordinary one, and all that they leave compared. */
+/** Sends two equal token requests of one person, one on the fast path and one on the ordinary path, and compares what they leave. */
 import assert from 'node:assert/strict';
 import { decodeJwt, decodeProtectedHeader } from 'jose';
 import { sha256 } from '../../../src/base/secret.ts';
@@ -16,7 +16,7 @@ export interface Answer {
 export type Form = Readonly<Record<string, string>>;
 
 export interface Compared {
-  /** Whether the lean path took the one that it could have. */
+  /** Whether the fast path answered the request that was sent to it. */
   readonly taken: boolean;
   readonly lean: Answer;
   readonly ordinary: Answer;
@@ -24,7 +24,7 @@ export interface Compared {
 
 /** Of an ID token and the events about it nothing may differ but when they were made, and ids. */
 const CHANGING = new Set(['date', 'x-request-id', 'dpop-nonce', 'content-length']);
-/** What is for pages and for scripts of other origins: who asks on a lean path is neither. */
+/** Headers for pages and for scripts of other origins: clients on the fast path are neither. */
 const FOR_BROWSERS = /^(?:access-control-|content-security-policy|permissions-policy|referrer-policy|x-frame-options)/;
 
 export class BothPaths {
@@ -40,7 +40,7 @@ export class BothPaths {
     return this.#send(form, client, '');
   }
 
-  /** A query that means nothing keeps a request from the lean path. */
+  /** A query without a meaning keeps a request from the fast path. */
   ordinary(form: Form, client: RegisteredClient): Promise<Answer> {
     return this.#send(form, client, '?ordinary');
   }

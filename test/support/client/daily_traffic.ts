@@ -1,4 +1,4 @@
-/** A day as a server has it: everybody who asks it for something, the careless and the hostile too, on the same few clients. */
+/** A day of a server's traffic: all kinds of requests, careless and hostile ones too, of the same few clients. */
 import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import { ask, poll as pollRequest, registerTill } from './backchannel.ts';
@@ -176,7 +176,7 @@ export class Days {
     }
   }
 
-  /** Pages that somebody opened and left. */
+  /** Pages that a person opened and left. */
   async #abandoned(): Promise<void> {
     const request = { response_type: 'code', redirect_uri: 'https://app.example.com/callback', scope: 'openid' };
     const { client_id } = this.#clients.application;

@@ -1,4 +1,4 @@
-/** Two nodes, clients that prove keys to them, and requests at the token endpoint with whatever proof a test wants. */
+/** Two nodes, clients that prove keys to them, and requests at the token endpoint with any proof. */
 import assert from 'node:assert/strict';
 import { REDIRECT_URI, registerPublicApplication, requestCode, type Callback } from './code_flow.ts';
 import { makeProofKey, prove, type ProofKey, type ProofParts } from './dpop.ts';

@@ -1,4 +1,4 @@
-/** Clients that send what no server takes, and what others see meanwhile who go through the same proxy. */
+/** Clients that send what no server takes, and what other clients of the same proxy see at that time. */
 import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { postForm } from '../node/gatehouse.ts';

@@ -6,7 +6,7 @@ import type { BenchClient } from '../../../bench/seed.ts';
 
 export interface Task {
   readonly port: number;
-  /** `tokens` at a steady rate; `flood` and `logins` as fast as they are answered, whatever the answer. */
+  /** `tokens` at a steady rate; `flood` and `logins` as fast as they are answered. */
   readonly kind: 'tokens' | 'flood' | 'logins';
   readonly clients: readonly BenchClient[];
   readonly connections: number;
@@ -59,10 +59,10 @@ function token(): () => Buffer {
   return () => requests[Math.floor(Math.random() * requests.length)]!;
 }
 
-/** One browser at a login page, where somebody else tries each time, with a password that is not theirs. */
+/** One browser at a login page, where each attempt names another person, with a wrong password. */
 async function login(): Promise<() => Buffer> {
   let response = await fetch(task.authorizationUrl!, { redirect: 'manual' });
-  // so many at once may be told to come again
+  // so many at once may be told to retry
   while (response.status === 503) {
     await delay(100);
     response = await fetch(task.authorizationUrl!, { redirect: 'manual' });

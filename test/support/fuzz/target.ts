@@ -27,7 +27,7 @@ export interface Target {
   /** A public client that people log in to. */
   readonly clientId: string;
   adminToken(): Promise<string>;
-  /** The cookies of somebody who is logged in and in the middle of another login, whose id is `interaction`. */
+  /** The cookies of a person who is logged in and in the middle of another login, whose id is `interaction`. */
   person(): Promise<{ readonly cookies: string; readonly interaction: string }>;
   /** Throws when the process has died, or has said something that it should not have to say. */
   assertWell(): Promise<void>;

@@ -1,6 +1,6 @@
 /**
  * A load balancer as operators run them: it keeps connections to its nodes, streams bodies, and takes a node that failed
- * out for a while (Caddy's `fail_duration`), whoever's fault that was.
+ * out for a while (Caddy's `fail_duration`), also when the sender was at fault.
  */
 import { once } from 'node:events';
 import { Agent, createServer, request as ask, type IncomingMessage, type ServerResponse } from 'node:http';

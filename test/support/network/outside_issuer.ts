@@ -21,7 +21,7 @@ export interface OutsideIssuer {
   claims(changed?: Readonly<Record<string, unknown>>): Record<string, unknown>;
 }
 
-/** An issuer that nobody trusts yet. `audience` is the server that its assertions are for. */
+/** An issuer that no admin has trusted yet. `audience` is the server that its assertions are for. */
 export async function makeIssuer(audience: string, alg = 'ES256'): Promise<OutsideIssuer> {
   const { privateKey, publicKey } = await generateKeyPair(alg, { extractable: true });
   const kid = randomUUID();

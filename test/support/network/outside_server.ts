@@ -53,7 +53,7 @@ export async function startOutside(
   return opened(tls ? createHttpsServer(certificate, listener) : createHttpServer(listener), address, port, requests);
 }
 
-/** A server that speaks whatever it likes, without TLS. */
+/** A server without TLS that can answer with any bytes. */
 export function startRaw(speak: (socket: Socket) => void): Promise<Outside> {
   const server = createTcpServer((socket) => {
     socket.on('error', () => {});

@@ -61,7 +61,7 @@ export async function problemOf(gatehouse: Gatehouse): Promise<string> {
   return problemIn(await exportOf(gatehouse), await keysOf(gatehouse));
 }
 
-/** Carries out statements as somebody to whom triggers mean nothing. */
+/** Carries out statements as a superuser for whom triggers do not fire. */
 export async function tamper(database: Database, ...statements: RawBuilder<unknown>[]): Promise<void> {
   await database.transaction().execute(async (tx) => {
     await sql`set local session_replication_role = replica`.execute(tx);

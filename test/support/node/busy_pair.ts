@@ -26,9 +26,9 @@ class Ledger {
   /** The refresh tokens that were left unused, of each person's grant: it ends as one. */
   readonly living = new Map<Person, string[]>();
   readonly endedFamilies: string[] = [];
-  /** Requests that broke off with their node, so that nobody knows whether they were carried out. */
+  /** Requests that broke off with their node, so that it is unknown whether they were carried out. */
   unknown = 0;
-  /** Answers that say to come again, which has been done. */
+  /** Answers that say to retry, and were followed by a retry. */
   readonly withheld: string[] = [];
   /** What must not be. */
   readonly problems: string[] = [];
@@ -133,7 +133,7 @@ export class BusyPair {
     return (this.#answers.get(other) ?? 0) - before;
   }
 
-  /** `undefined`: the node went away, and nobody knows how far it came. */
+  /** `undefined`: the node went away, and it is unknown how far it came. */
   async #attempt(node: Gatehouse, request: Request): Promise<Answer | undefined> {
     const kills = this.#kills.get(node);
     const wasDown = this.#down.has(node);

@@ -1,4 +1,4 @@
-/** Databases for tests: one migrated template for the whole run, and a clone of it for whoever asks. */
+/** Databases for tests: one migrated template for the whole run, and a clone of it for each test file. */
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 

@@ -29,7 +29,7 @@ export interface GatehouseOptions {
   /** The issuer's path. */
   readonly path?: string;
   readonly clock?: Clock;
-  /** As behind a pooler or on a database that has no NOTIFY: the node hears of changes by its poll alone. */
+  /** As behind a pooler or on a database that has no NOTIFY: the node learns of changes by its poll alone. */
   readonly withoutNotify?: boolean;
   /** Answers for DNS. */
   readonly resolve?: Resolve;

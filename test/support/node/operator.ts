@@ -1,4 +1,4 @@
-/** What an operator sets up for a test, through the rooms' own functions and one transaction each. */
+/** What an operator sets up for a test, through the functions of src/ and one transaction each. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { UnitOfWork } from '../../../src/audit/unit_of_work.ts';
 import { SYSTEM } from '../../../src/audit/events.ts';
@@ -22,7 +22,7 @@ export interface RegisteredClient {
   readonly client_secret: string;
 }
 
-/** Carries out a change as the rooms' functions want it; nodes hear of it as they do of any other. */
+/** Carries out a change in one transaction; nodes learn of it as they do of any other. */
 export async function change<T>(
   { database }: Pick<Gatehouse, 'database'>,
   work: (change: UnitOfWork) => Promise<T>,

@@ -101,7 +101,7 @@ export class Outage {
     return timed;
   }
 
-  /** A client that this node has never heard of. */
+  /** A client that this node has never read. */
   newcomer(): Promise<RegisteredClient> {
     return registerClient(this.gatehouse);
   }
@@ -186,7 +186,7 @@ interface Clients {
   readonly device: RegisteredClient;
   readonly till: RegisteredClient;
   readonly person: Person;
-  /** Somebody who has come to the login page. */
+  /** A person who has come to the login page. */
   readonly visitor: Person;
   readonly loginPage: string;
   readonly refreshToken: string;

@@ -1,4 +1,4 @@
-/** Two Gatehouse processes on one database, as behind a load balancer: whatever one does, the other must hear of. */
+/** Two Gatehouse processes on one database, as behind a load balancer: each must learn of the other's changes. */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** Gatehouse as operators run it: real processes, with nothing of our environment but what a shell needs. */
+/** Gatehouse as operators run it: real processes, with no variables of our environment but those that a shell needs. */
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -49,7 +49,7 @@ const END_PATIENCE_MS = 20_000;
 /** `$$` leads a group of its own, and a reader in it kills that group when the test's end of the pipe is gone. */
 const TETHERED = '( (read -r _ <&3; kill -KILL -$$) >/dev/null 2>&1 & ); exec 3<&-; exec "$@"';
 
-/** The processes of one test file. Whatever still runs at the end, or when the tests die themselves, is killed. */
+/** The processes of one test file. Processes that still run at the end, or when the tests die themselves, are killed. */
 export class Processes {
   readonly #children: ChildProcess[] = [];
 
@@ -131,7 +131,7 @@ export class Processes {
 }
 
 /**
- * Ports that nobody listens on: below those that the kernel commonly lends to outgoing connections, which could take one
+ * Ports without a listener: below those that the kernel commonly lends to outgoing connections, which could take one
  * before a server does, and from a stretch of this process's own, since other test files look for ports at the same time.
  */
 export async function freeAddresses(): Promise<Addresses> {
@@ -141,7 +141,7 @@ export async function freeAddresses(): Promise<Addresses> {
 const FIRST_PORT = 10_000;
 const STRETCHES = 88;
 const PORTS_PER_STRETCH = 250;
-/** Where it begins nobody can foresee: two processes may have the same stretch. */
+/** Where it begins is random: two processes may have the same stretch. */
 let portsTried = Math.floor(Math.random() * PORTS_PER_STRETCH);
 
 async function freePort(): Promise<number> {

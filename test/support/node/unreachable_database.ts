@@ -69,7 +69,7 @@ export class Cluster {
     }
   }
 
-  /** Somebody else's files take what room there is. */
+  /** Other files take the free space of the disk. */
   async fillDisk(): Promise<void> {
     const file = await open(join(this.#folder, 'filler'), 'w');
     try {
@@ -130,7 +130,7 @@ export class Cluster {
     await this.startAgain();
   }
 
-  /** As the operator, past whatever is cut off. */
+  /** As the operator, on a direct connection that is never cut off. */
   async run(...statements: string[]): Promise<void> {
     const client = await this.connect();
     for (const statement of statements) await client.query(statement);
@@ -156,7 +156,7 @@ async function copyCluster(from: string, to: string): Promise<void> {
   await promisify(execFile)('cp', ['-a', join(from, 'postgres'), join(to, 'postgres')]);
 }
 
-/** In what a node asks again and again, whatever it is asked itself. */
+/** Parts of the statements that a node sends periodically, without any request. */
 const BY_ITSELF = [
   'transaction_read_only',
   'from "changes"',
@@ -219,7 +219,7 @@ export class Way {
     this.#delay = Infinity;
   }
 
-  /** What is asked is done, and nobody hears of it. */
+  /** Statements are carried out, and their results are dropped. */
   mute(): void {
     this.#mute = true;
   }
@@ -272,7 +272,7 @@ export class Way {
       if (answered && !BY_ITSELF.some((words) => bytes.includes(words))) this.#roundTrips++;
       answered = false;
     });
-    // as late as the node hears of it
+    // at the time when the node receives it
     outside.on('data', () => void setTimeout(() => (answered = true), this.#delay === Infinity ? 0 : this.#delay));
   }
 

@@ -22,7 +22,7 @@ export interface Answer {
   readonly requestId: string;
 }
 
-/** One connection, kept open: whichever worker got it answers all its requests. */
+/** One connection, kept open: the worker that accepted it answers all its requests. */
 export class Connection {
   readonly #url: string;
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });

@@ -126,7 +126,7 @@ interface Form {
   readonly fields: readonly string[];
 }
 
-/** The form that goes on with the sign-in, if the page has one: the first, before the one for cancelling. */
+/** The form that continues the sign-in, if the page has one: the first, before the one for cancelling. */
 function formOf(page: string): Form | undefined {
   const [form, action] = /<form method="post" action="([^"]*\/(?:login|consent))">.*?<\/form>/s.exec(page) ?? [];
   if (form === undefined || action === undefined) return undefined;
