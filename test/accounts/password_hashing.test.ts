@@ -30,7 +30,7 @@ describe('hashing what people choose', () => {
     await argon2id.stop();
   });
 
-  it('tells the right value from others, whatever characters it has, and salts each hash', async () => {
+  it('tells the right value from others, with any characters in it, and salts each hash', async () => {
     const values = [PASSWORD, '', 'pässwörd 密码 \0 \ud800', 'x'.repeat(4096)];
     for (const value of values) {
       const stored = await argon2id.hash(value);
@@ -47,14 +47,14 @@ describe('hashing what people choose', () => {
   });
 
   for (const damaged of ['', '$2b$10$abc', '$argon2i$v=19', '$argon2id$', '$argon2id$v=19$m=8', CHEAP.slice(0, -50)]) {
-    it(`fails where ${damaged || 'nothing'} is stored, which is not the value's fault, and says nothing of the value`, () =>
+    it(`fails where ${damaged || 'nothing'} is stored, which is not the value's fault, and does not reveal the value`, () =>
       assert.rejects(
         argon2id.verify(damaged, PASSWORD),
         (error: Error) => !(error instanceof Unavailable) && !error.stack!.includes(PASSWORD),
       ));
   }
 
-  it('begins one process, when it is first needed, with nothing of our environment but where compiled code lies', async () => {
+  it('begins one process, when it is first needed, with no variable of our environment but the folder of compiled code', async () => {
     assert.equal(begun.length, 0);
     await Promise.all(Array.from({ length: 6 }, () => argon2id.verify(CHEAP, PASSWORD)));
     assert.equal(begun.length, 1);
@@ -104,7 +104,7 @@ describe('hashing what people choose', () => {
     await Promise.all([waits, ...atOnce]);
   });
 
-  it('has those come again whose process was killed, and begins another', async () => {
+  it('asks those to retry whose process was killed, and begins another', async () => {
     assert.ok(await argon2id.verify(CHEAP, PASSWORD));
     for (const round of [1, 2]) {
       const cut = [argon2id.hash(PASSWORD), argon2id.hash(PASSWORD)];

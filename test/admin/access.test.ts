@@ -44,7 +44,7 @@ describe('access to the admin API', () => {
     assert.equal((await withHeaders({ authorization: `Basic ${basic}` })).status, 401);
   });
 
-  it('is refused with whatever is no valid token of this server, never with a 5xx', async () => {
+  it('is refused without a valid token of this server, never with a 5xx', async () => {
     const token = await gatehouse.adminToken();
     const [header, payload, signature] = token.split('.') as [string, string, string];
     const none = Buffer.from('{"alg":"none","typ":"at+jwt"}').toString('base64url');
@@ -72,7 +72,7 @@ describe('access to the admin API', () => {
     assert.equal((await withHeaders({ authorization: `Bearer ${token}` })).status, 401);
   });
 
-  it('is refused with a token that a person’s login gave, whatever scopes its client has', async () => {
+  it('is refused with a token that a person’s login gave, even if its client has the scopes', async () => {
     const application = await startApplication(gatehouse, { resources: accessOf('clients:read') });
     const asked = { resource: gatehouse.admin.resource, scope: 'clients:read' };
     const callback = await new Person(gatehouse).authorize(application.authorizationUrl(asked));
@@ -91,7 +91,7 @@ describe('access to the admin API', () => {
     assert.equal((await lesser.get('/clients')).status, 401);
   });
 
-  it('ends for a scope as soon as it is taken from the client, whatever the token says', async () => {
+  it('ends for a scope as soon as it is taken from the client, even if the token still has it', async () => {
     const lesser = await admin.lesser('clients:read', 'keys:read');
     await admin.patch(`/clients/${lesser.clientId}`, { resources: accessOf('clients:read') });
     assert.equal((await lesser.get('/clients')).status, 200);
@@ -211,7 +211,7 @@ describe('access to the admin API', () => {
       lesser = await admin.lesser('clients:read', 'clients:write', 'clients:revoke', 'secrets:read', 'secrets:rotate');
     });
 
-    it('lets nobody give admin scopes that their own token does not carry', async () => {
+    it('lets no admin give admin scopes that their own token does not carry', async () => {
       assert.equal((await lesser.post('/clients', { resources: accessOf('clients:read') })).status, 201);
       const beyond = await lesser.post('/clients', { resources: accessOf('clients:read', 'keys:rotate') });
       assert.equal(beyond.status, 403);
@@ -228,7 +228,7 @@ describe('access to the admin API', () => {
       );
     });
 
-    it('lets nobody give themselves more', async () => {
+    it('lets no admin give themselves more', async () => {
       const answer = await lesser.patch(`/clients/${lesser.clientId}`, {
         resources: accessOf('clients:write', 'accounts:write'),
       });
@@ -241,7 +241,7 @@ describe('access to the admin API', () => {
       assert.equal((await narrow.delete(`/clients/${lesser.clientId}`)).status, 403);
     });
 
-    it('lets nobody take over, silence or remove a client with more rights', async () => {
+    it('lets no admin take over, silence or remove a client with more rights', async () => {
       const target = await admin.lesser('keys:rotate');
       const path = `/clients/${target.clientId}`;
       const { body: secrets } = await lesser.get(`${path}/secrets`);

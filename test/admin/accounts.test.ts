@@ -22,7 +22,7 @@ describe('an account in the admin API', () => {
         .executeTakeFirstOrThrow()
     ).password_hash;
 
-  it('is created under its lower-cased address, and nothing of its password comes back', async () => {
+  it('is created under its lower-cased address, and the answer does not contain its password', async () => {
     const { status, body } = await admin.post('/accounts', { email: ' Ada@Example.COM ', name: 'Ada', password });
     assert.equal(status, 201);
     assert.match(body.account_id, /^account_[0-9A-Za-z]{22}$/);

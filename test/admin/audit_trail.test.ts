@@ -110,7 +110,7 @@ describe('the audit trail in the admin API', () => {
     );
   });
 
-  it('is not exported to whoever may not read it', async () => {
+  it('is not exported to an admin who may not read it', async () => {
     const lesser = await admin.lesser('clients:read');
     assert.equal((await lesser.get('/audit-events', NDJSON)).status, 403);
   });

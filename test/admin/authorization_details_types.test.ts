@@ -124,7 +124,7 @@ describe('types of authorization details in the admin API', () => {
     'a name that can’t be told from ours': [{ type: '__proto__' }, '/type'],
     'a name with a space': [{ type: 'a b' }, '/type'],
     'no resource': [{ resources: [] }, '/resources'],
-    'a resource that nobody registered': [{ resources: ['https://nobody.example.com'] }, '/resources/0'],
+    'a resource that is not registered': [{ resources: ['https://nobody.example.com'] }, '/resources/0'],
     'an unknown member': [{ evil: true }, '/evil'],
   };
   for (const [what, [changed, pointer]] of Object.entries(bad)) {

@@ -225,7 +225,7 @@ describe('clients in the admin API', () => {
     });
   }
 
-  it('that do not authenticate never get client_credentials, on whatever way they come to it', async () => {
+  it('that do not authenticate never get client_credentials, on any way of changing them', async () => {
     const both = { token_endpoint_auth_method: 'none', grant_types: ['client_credentials'] };
     assert.equal((await admin.post('/clients', both)).status, 400);
     assert.equal((await admin.post('/clients', { token_endpoint_auth_method: 'none' })).status, 400, 'by default');

@@ -173,7 +173,7 @@ describe('a policy of what may be traded for a token, in the admin API', () => {
       ['/subject_resource'],
     ],
     [
-      'for subjects of nobody',
+      'for subjects that no account has',
       'exchange-policies',
       () => exchangePolicy({ subject_resource: undefined }),
       ['/subject_issuer'],
@@ -191,7 +191,7 @@ describe('a policy of what may be traded for a token, in the admin API', () => {
       ['/subject_issuer'],
     ],
     [
-      'for an issuer whose subjects are nobody',
+      'for an issuer whose subjects no account has',
       'exchange-policies',
       () => ofIssuer({ subject_account: undefined }),
       ['/subject_account'],

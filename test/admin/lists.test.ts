@@ -61,7 +61,7 @@ describe('lists of the admin API', () => {
     }
   });
 
-  it('go on where they were when something is added or removed meanwhile', async () => {
+  it('continue where they were when an entry is added or removed between two pages', async () => {
     const first = await admin.get('/clients?q=paged&limit=2');
     const { body: added } = await admin.post('/clients', { client_name: 'Paged Fox' });
     await admin.delete(`/clients/${first.body.items[1]?.client_id}`);

@@ -113,7 +113,7 @@ describe('the live tokens of a client', () => {
     assert.deepEqual(new Set(walked), await jtis(client));
   });
 
-  it('are shown to nobody who may not see clients, and of no client that is not there', async () => {
+  it('are shown only to admins who may see clients, and only of a client that exists', async () => {
     const lesser = await admin.lesser('audit:read');
     assert.equal((await lesser.get(`/clients/${gatehouse.demo.client_id}/tokens`)).status, 403);
     assert.equal((await admin.get('/clients/client_nobody/tokens')).status, 404);

@@ -13,7 +13,7 @@ describe('an admin API with a port of its own', () => {
     assert.equal((await gatehouse.adminCall('GET', '/clients')).status, 200);
   });
 
-  it('is not to be found on the public port, whatever token comes with the request', async () => {
+  it('is not found on the public port, with or without a token', async () => {
     const headers = { authorization: `Bearer ${await gatehouse.adminToken()}` };
     assert.equal((await fetch(`${gatehouse.url}/admin/v1/clients`, { headers })).status, 404);
   });
@@ -39,7 +39,7 @@ describe('a request that nothing answers', () => {
     assert.equal(((await response.json()) as { error: string }).error, 'not_found');
   });
 
-  it('is told so on a page where a browser asks, which says nothing of the address', async () => {
+  it('is told so on a page where a browser asks, which does not repeat the address', async () => {
     const response = await fetch(`${gatehouse.url}/nowhere<script>`, { headers: { accept: 'text/html' } });
     assert.equal(response.status, 404);
     const page = await response.text();

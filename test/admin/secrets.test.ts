@@ -26,7 +26,7 @@ describe('secrets and revocation in the admin API', () => {
       )
     ).status;
 
-  it('rotate without an outage: the old secret goes on for the overlap', async () => {
+  it('rotate without an outage: the old secret stays valid for the overlap', async () => {
     client = await register();
     const { status, body } = await admin.post(`/clients/${client.client_id}/secrets`, { overlap_seconds: 3_600 });
     assert.equal(status, 201);

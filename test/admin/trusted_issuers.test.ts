@@ -81,7 +81,7 @@ describe('a trusted issuer in the admin API', () => {
     assert.deepEqual([enabled.body['disabled'], enabled.body['disabled_at']], [false, null]);
   });
 
-  it('is changed by nobody who has not seen the last change', async () => {
+  it('is not changed by an admin who has not seen the last change', async () => {
     const { issuer } = await trusted();
     const seen = (await admin.get(pathOf(issuer))).headers.get('etag')!;
     assert.equal((await admin.patch(pathOf(issuer), { disabled: true }, { 'if-match': seen })).status, 200);

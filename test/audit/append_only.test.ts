@@ -81,7 +81,7 @@ describe('a database whose tables belong to another role than the one that serve
     await isRefused('set session_replication_role = replica');
   };
 
-  it('is served by two nodes as ever: logins, tokens, changes that the other node hears of, exports (FIELD-E7)', async () => {
+  it('is served by two nodes without a difference: logins, tokens, changes that the other node learns of, exports (FIELD-E7)', async () => {
     const { a, b } = pair;
     const application = await registerApplication(a);
     const { tokens } = await signIn(a, application, { scope: 'openid offline_access' });

@@ -85,7 +85,7 @@ describe('the evidence of a server that is killed under load', () => {
     assert.match(stdout, /^Proven: \d+ entries, none changed, removed or added\.\nFrom checkpoint 1 /);
   });
 
-  it('goes on when the server is back', async () => {
+  it('continues when the server is back', async () => {
     const again = await processes.start(environment);
     await requestToken(again.url, demo);
     again.signal('SIGTERM');

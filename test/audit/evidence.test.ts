@@ -22,7 +22,7 @@ describe('the audit trail as evidence', () => {
   });
   afterEach(() => gatehouse.stop());
 
-  it('proves itself, entry by entry, to whoever has the public key', async () => {
+  it('proves itself, entry by entry, to a verifier with the public key', async () => {
     const text = await exportOf(gatehouse);
     const said = await proofIn(text, await keysOf(gatehouse));
     const stored = await gatehouse.database.selectFrom('audit_events').select('event').execute();
@@ -96,7 +96,7 @@ describe('the audit trail as evidence', () => {
     assert.match(await problemIn('not json', keys), /no JSON object/);
   });
 
-  it('has nothing of a change that was rolled back', async () => {
+  it('has no entry of a change that was rolled back', async () => {
     const { demo } = gatehouse;
     const admin = await Admin.of(gatehouse);
     const resources = [{ resource: demo.resource, scopes: ['notes:delete'] }];
@@ -104,7 +104,7 @@ describe('the audit trail as evidence', () => {
     await proofOf(gatehouse);
   });
 
-  it('goes on after the database refused a batch', async () => {
+  it('continues after the database refused a batch', async () => {
     const { database } = gatehouse;
     await sql`alter table audit_links rename to audit_links_away`.execute(database);
     for (let i = 0; i < 4; i++) {
@@ -117,7 +117,7 @@ describe('the audit trail as evidence', () => {
     await proofOf(gatehouse);
   });
 
-  it('is asked for by nobody who may not read the trail', async () => {
+  it('is refused to an admin who may not read the trail', async () => {
     const admin = await Admin.of(gatehouse);
     const lesser = await admin.lesser('clients:read');
     assert.equal((await lesser.get('/audit-evidence')).status, 403);
@@ -137,7 +137,7 @@ describe('the audit trail of two nodes', () => {
     await gatehouse.stop();
   });
 
-  it('is one record, whichever node makes the checkpoints', async () => {
+  it('is one record, even if several nodes make the checkpoints', async () => {
     for (let round = 0; round < 3; round++) {
       await Promise.all(
         [gatehouse, second].flatMap(({ url }) => Array.from({ length: 10 }, () => requestToken(url, gatehouse.demo))),

@@ -42,7 +42,7 @@ describe('while the audit trail can not be written', () => {
     assert.equal((JSON.parse(text) as { error: string }).error, 'temporarily_unavailable');
   });
 
-  it('nobody is even told that a secret is wrong: no guess goes unseen', async () => {
+  it('no client is told that a secret is wrong: no guess goes unrecorded', async () => {
     await isWithheld(await ask({}, { ...client, client_secret: 'wrong' }));
   });
 
@@ -62,7 +62,7 @@ describe('while the audit trail can not be written', () => {
     await isWithheld(response);
   });
 
-  it('nobody logs in', async () => {
+  it('no person logs in', async () => {
     await assert.rejects(requestCode(gatehouse, application), /No callback: 503/);
   });
 

@@ -201,7 +201,7 @@ describe('the evidence of the audit trail', () => {
       await says(new RegExp(`^Entry 1 of stream ${STREAM} .+ was added`));
     });
 
-    it('a checkpoint that somebody else signed', async () => {
+    it('a checkpoint that another key signed', async () => {
       const other = await startGatehouse();
       try {
         await exportOf(other);

@@ -65,7 +65,7 @@ describe('the audit trail', () => {
       );
     });
 
-    it('when a secret is wrong: which client was named, by nobody that we know', async () => {
+    it('when a secret is wrong: which client was named, by an unknown actor', async () => {
       const response = await ask({}, { ...client, client_secret: 'wrong' });
       const event = await theEventOf(response, 'token.refused');
       assert.deepEqual([event.actor_type, event.actor_id, event.client_id], ['anonymous', null, client.client_id]);
@@ -136,7 +136,7 @@ describe('the audit trail', () => {
       await theEventOf(again, 'token.refused');
     });
 
-    it('when a refresh token comes again after its grace', async () => {
+    it('when a refresh token is used again after its grace', async () => {
       const { tokens } = await signIn(gatehouse, application);
       const refresh = () =>
         postForm(
@@ -185,7 +185,7 @@ describe('the audit trail', () => {
       }
     });
 
-    it('when somebody tries to revoke, introspect or use what is not theirs', async () => {
+    it('when a client tries to revoke, introspect or use what is not its own', async () => {
       const jwt = await requestToken(gatehouse.url, client);
       const refused = await postForm(`${gatehouse.url}/revoke`, { token: jwt }, application);
       assert.equal((await theEventOf(refused, 'token.revoked')).outcome, 'refused');
@@ -223,7 +223,7 @@ describe('the audit trail', () => {
     assert.ok(one && other && one !== other && one !== 'mine');
   });
 
-  it('believes no X-Forwarded-For from just anybody', async () => {
+  it('believes no X-Forwarded-For from an unknown sender', async () => {
     const forged = { 'x-forwarded-for': '203.0.113.7', forwarded: 'for=203.0.113.7' };
     const response = await postForm(`${gatehouse.url}/token`, { grant_type: 'client_credentials' }, client, forged);
     await theEventOf(response, 'token.issued');
@@ -246,7 +246,7 @@ describe('the audit trail', () => {
     assert.deepEqual(rows, [{ gaps: 0 }]);
   });
 
-  it('can not be changed, not by whoever holds the database password of this server', async () => {
+  it('can not be changed, not even with the database password of this server', async () => {
     const { database } = gatehouse;
     for (const statement of [
       sql`update audit_events set outcome = 'success'`,

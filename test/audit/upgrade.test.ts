@@ -50,7 +50,7 @@ describe('an audit trail from before there were links', () => {
     return rows.map(({ sequence }) => sequence);
   };
 
-  it('keeps what it has, and a node of that version goes on writing to it', async () => {
+  it('keeps what it has, and a node of that version still writes to it', async () => {
     assert.deepEqual(await sequences(), [1, 2]);
     const next = new Date(Date.now() + 40 * 86_400_000);
     await insertOfBefore(STREAM, [row(3, new Date().toISOString()), row(4, next.toISOString())]).execute(database);

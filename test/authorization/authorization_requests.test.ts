@@ -77,7 +77,7 @@ describe('authorization requests', () => {
       ],
       ['for a code and a token (hybrid)', { response_type: 'code token' }, /^unsupported_response_type$/],
       ['for nothing', { response_type: 'none' }, /^unsupported_response_type$/],
-      ['with prompt=none and nobody logged in (AUTH-P12)', { prompt: 'none' }, /^login_required$/],
+      ['with prompt=none and no person logged in (AUTH-P12)', { prompt: 'none' }, /^login_required$/],
       ['with prompt=none and more', { prompt: 'none login' }, /^invalid_request$/],
       ['with a prompt that does not exist (AUTH-P14)', { prompt: 'evil' }, /^invalid_request$/],
       ['with max_age=abc (AUTH-P16)', { max_age: 'abc' }, /^invalid_request$/],
@@ -94,10 +94,10 @@ describe('authorization requests', () => {
       ['with a resource that does not exist', { resource: 'https://nowhere.example.com' }, /^invalid_target$/],
       ['with a resource that has a fragment (AUTH-P20)', { resource: 'https://api.example.com#x' }, /^invalid_target$/],
       ['with a resource that is no URI', { resource: 'api' }, /^invalid_target$/],
-      ['with a request object that nobody signed', { request: 'e30.e30.' }, /^invalid_request_object$/],
+      ['with a request object without a signature', { request: 'e30.e30.' }, /^invalid_request_object$/],
       ['with a request_uri', { request_uri: `${EVIL}/request` }, /^request_uri_not_supported$/],
       [
-        'with a request_uri that nobody pushed (AUTH-P24)',
+        'with a request_uri that no client pushed (AUTH-P24)',
         { request_uri: 'urn:ietf:params:oauth:request_uri:nonexistent' },
         /^invalid_request_uri$/,
       ],
@@ -137,7 +137,7 @@ describe('authorization requests', () => {
     else assert.equal(response.status, 400);
   });
 
-  it('repeat the state exactly, whatever is in it (AUTH-X03)', async () => {
+  it('repeat the state exactly, with any characters in it (AUTH-X03)', async () => {
     const state = '<script>alert(1)</script>\r\nset-cookie: x=1 "\'&=%';
     const response = await send(gatehouse, query({ state, prompt: 'none' }));
     assert.equal(response.headers.get('set-cookie')?.includes('x=1') ?? false, false);
@@ -201,7 +201,7 @@ describe('authorization requests', () => {
     });
   }
 
-  describe('of somebody who is logged in already', () => {
+  describe('of a person who is logged in already', () => {
     it('are answered at once with prompt=none, and ask again with prompt=login', async () => {
       const { person } = await requestCode(gatehouse, client);
       const silent = await person.open(`${gatehouse.url}/authorize?${query({ prompt: 'none' })}`);

@@ -70,13 +70,13 @@ describe('claims that an application asks for one by one', () => {
     assert.equal(callback.searchParams.get('error'), 'access_denied');
   });
 
-  it('are left out where nobody knows them, even where they are essential', async () => {
+  it('are left out where the account has none, even where they are essential', async () => {
     const document = { userinfo: { shoe_size: { essential: true }, 'https://example.com/claim': null } };
     const { config, tokens } = await signIn(gatehouse, client, asking(document));
     assert.deepEqual(await told(config, tokens), {});
   });
 
-  it('can name the person who must log in: somebody else is sent back, and not asked twice', async () => {
+  it('can name the person who must log in: another person is sent back, and not asked twice', async () => {
     const request = (value: string) => asking({ id_token: { sub: { value } } });
     assert.equal((await signIn(gatehouse, client, request(sub))).tokens.claims()!.sub, sub);
     const { callback, person } = await requestCode(gatehouse, client, request('somebody-else'));

@@ -281,7 +281,7 @@ describe('the authorization code flow', () => {
     assert.match(response.headers.get('content-security-policy') ?? '', /script-src 'sha256-/);
   });
 
-  it('sends nobody back with their password: every redirect after a form is a 303, never a 307 (AUTH-X11)', async () => {
+  it('sends no person back with their password: every redirect after a form is a 303, never a 307 (AUTH-X11)', async () => {
     const { person } = await requestCode(gatehouse, client);
     const statuses = person.trace.filter((line) => line.startsWith('POST')).map((line) => line.split(' ').at(-1));
     assert.deepEqual([...new Set(statuses)], ['303']);

@@ -208,7 +208,7 @@ describe('an error answer to a client that registered itself', () => {
     }
   });
 
-  it('shows what it was sent as text, whatever that is (FIELD-B3)', async () => {
+  it('shows what it was sent as text, even if it is markup (FIELD-B3)', async () => {
     const hostile = `"><img src=x onerror=alert(1)>'&amp;`;
     const metadata = { client_name: hostile, redirect_uris: [EVIL], token_endpoint_auth_method: 'none' };
     const { client_id } = (await register(gatehouse, metadata)).body;

@@ -33,7 +33,7 @@ describe('an answer by form_post', () => {
     await page.getByText('Back at the application').waitFor();
   });
 
-  it('waits on a page of ours where they don’t, and goes on by keyboard', async () => {
+  it('waits on a page of ours where they don’t, and continues by keyboard', async () => {
     const page = await carrier({ state: 'by hand' });
     const destination = new URL(scene.application.origin).host;
     assert.match(await textOf(page), new RegExp(`^One moment You are being sent back to .*${destination}`));
@@ -151,7 +151,7 @@ describe('an authorization request by POST', () => {
     await page.waitForURL(`${scene.application.redirectUri}?code=**`);
   });
 
-  it('is sent on to the same request by GET, on this server, whatever the form holds', async () => {
+  it('is sent on to the same request by GET, on this server, with any fields in the form', async () => {
     for (const body of [
       request(),
       `${request()}&redirect_uri=https://evil.example`,

@@ -142,7 +142,7 @@ describe('pushed authorization requests (RFC 9126)', () => {
       }
     });
 
-    it('when they ask for what the client was not given: the policy holds before anybody sees a page', async () => {
+    it('when they ask for what the client was not given: the policy holds before the person sees a page', async () => {
       const { resource } = gatehouse.demo;
       await refuses({ scope: 'openid notes:everything' }, 'invalid_scope');
       await refuses({ scope: 'openid notes:everything', resource }, 'invalid_scope');

@@ -25,7 +25,7 @@ describe('redirect URIs: authorization requests', () => {
   const query = (changed: Record<string, string | undefined> = {}, who = client): URLSearchParams =>
     authorizationRequest(who, changed);
 
-  describe('send nobody to a redirect URI', () => {
+  describe('send no browser to a redirect URI', () => {
     for (const [what, redirect_uri] of Object.entries({
       'of a stranger (CVE-2025-4143)': `${EVIL}/callback`,
       'with a query added (AUTH-R02)': `${REDIRECT_URI}?x=1`,

@@ -141,7 +141,7 @@ describe('signed authorization requests (JAR, RFC 9101)', () => {
   });
 
   describe('are refused when they are signed', () => {
-    it('JAR-01: by nobody (alg none)', async () => {
+    it('JAR-01: without a signature (alg none)', async () => {
       await refuses(`${encoded({ alg: 'none' })}.${encoded(claimsOf())}.`);
       await refuses(`${encoded({ alg: 'none', kid: 'key-1' })}.${encoded(claimsOf())}.${'x'.repeat(86)}`);
     });
@@ -225,7 +225,7 @@ describe('signed authorization requests (JAR, RFC 9101)', () => {
       it(what, async () => refuses(await object({ claims: claims() })));
     }
 
-    it('name a redirect URI that is not registered, and nobody is sent there', async () => {
+    it('name a redirect URI that is not registered, and no browser is sent there', async () => {
       const request = await object({ claims: { redirect_uri: 'https://evil.example/callback' } });
       const { url, page } = await person.walk(urlOf({ request }));
       assert.equal(new URL(url).origin, new URL(gatehouse.issuer).origin);

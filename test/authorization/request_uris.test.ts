@@ -60,7 +60,7 @@ describe('a request_uri', () => {
     assert.deepEqual([again.response.status, again.url], [400, url]);
   });
 
-  it('may be opened again before anybody has logged in with it (FAPI 2.0)', async () => {
+  it('may be opened again before a person has logged in with it (FAPI 2.0)', async () => {
     const url = urlOf(await push());
     const person = new Person(gatehouse);
     for (let visit = 0; visit < 3; visit++) assert.match((await person.open(url)).url, /\/interaction\//);
@@ -100,7 +100,7 @@ describe('a request_uri', () => {
     assert.equal(new URL(late.url).searchParams.get('code'), null);
   });
 
-  it('whose row is gone gives no code, for nobody can say whether it was used', async () => {
+  it('whose row is gone gives no code, since it may have been used', async () => {
     const person = new Person(gatehouse);
     const { url: page } = await person.open(urlOf(await push()));
     await gatehouse.database.deleteFrom('artifacts').where('kind', '=', 'PushedAuthorizationRequest').execute();
@@ -131,7 +131,7 @@ describe('a request_uri', () => {
     assert.match((await new Person(gatehouse).authorize(urlOf(request_uri))).search, /[?&]code=/);
   });
 
-  it('that nobody was given is refused', async () => {
+  it('that no client was given is refused', async () => {
     const request_uri = await push();
     for (const id of ['x', '', `${request_uri.split(':').at(-1)!}x`, '%00', '../..']) {
       await refusesToOpen(urlOf(`urn:ietf:params:oauth:request_uri:${id}`));

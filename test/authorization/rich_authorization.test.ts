@@ -124,7 +124,7 @@ describe('rich authorization requests (RFC 9396)', () => {
       assert.match(callback.searchParams.get('error') ?? '', /^(interaction|consent)_required$/);
     });
 
-    it('give nothing of an earlier one: what was allowed before is no part of the next grant', async () => {
+    it('do not inherit from an earlier one: what was allowed before is no part of the next grant', async () => {
       const person = new Person(gatehouse);
       const large = { ...PAYMENT, amount: { value: '999999.00', currency: 'EUR' } };
       await exchange(await pay(large, {}, person));

@@ -85,7 +85,7 @@ describe('signed authorization responses (JARM)', () => {
   });
 
   for (const mode of ['jwt', 'query.jwt', 'fragment.jwt'] as const) {
-    it(`come back as ${mode}, and nothing of them stands outside the signature`, async () => {
+    it(`come back as ${mode}, and no parameter is outside the signature`, async () => {
       const { searchParams, hash } = new URL((await walk(mode)).url);
       const answer = mode === 'fragment.jwt' ? new URLSearchParams(hash.slice(1)) : searchParams;
       assert.deepEqual([...searchParams.keys(), ...new URLSearchParams(hash.slice(1)).keys()], ['response']);
@@ -96,7 +96,7 @@ describe('signed authorization responses (JARM)', () => {
     });
   }
 
-  it('come back as form_post.jwt, in a page that nobody keeps', async () => {
+  it('come back as form_post.jwt, in a page that no cache stores', async () => {
     const { page, response } = await walk('form_post.jwt', {}, { state: '"><script>alert(1)</script>' });
     assert.equal(response.headers.get('cache-control'), 'no-store');
     assert.match(page, new RegExp(`action="${REDIRECT_URI}"`));
@@ -107,7 +107,7 @@ describe('signed authorization responses (JARM)', () => {
     assert.equal(state, '"><script>alert(1)</script>');
   });
 
-  it('tell of a refusal too, signed like the rest', async () => {
+  it('report a refusal too, signed like the rest', async () => {
     const denied = await walk('jwt', { decision: 'deny' });
     const { error, state, code } = await verify(new URL(denied.url).searchParams.get('response'));
     assert.deepEqual([error, state, code], ['access_denied', 'the-state', undefined]);

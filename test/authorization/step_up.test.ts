@@ -29,7 +29,7 @@ interface Authorize {
   }): (request: IncomingMessage, scope: string) => Promise<{ status: number; claims?: JWTPayload }>;
 }
 
-describe('how and when somebody logged in', () => {
+describe('how and when a person logged in', () => {
   let gatehouse: Gatehouse;
   let client: RegisteredClient;
   let api: Server;
@@ -148,7 +148,7 @@ describe('how and when somebody logged in', () => {
     };
     const essential = (acr: object): string => JSON.stringify({ id_token: { acr: { essential: true, ...acr } } });
 
-    it('and nobody can reach it, is refused before anybody logs in', async () => {
+    it('and no login can reach it, is refused before a person logs in', async () => {
       for (const acr of [{ value: 'urn:x:strong' }, { values: ['urn:x:strong', 'urn:x:stronger'] }])
         assert.equal(await errorFor({ claims: essential(acr) }), 'unmet_authentication_requirements');
     });
@@ -169,7 +169,7 @@ describe('how and when somebody logged in', () => {
       assert.equal((await signIn(gatehouse, client, { parameters })).tokens.claims()!['acr'], ACR);
     });
 
-    it('is answered after another login where the session says nothing of it', async () => {
+    it('is answered after another login where the session does not say it', async () => {
       for (const parameters of [{ acr_values: ACR }, { claims: essential({ value: ACR }) }]) {
         const person = new Person(gatehouse);
         await signIn(gatehouse, client, { person });

@@ -11,7 +11,7 @@ describe('lists that many have alike', () => {
     assert.notEqual(lists.share([{ resource: 'https://api.example.com', scopes: ['notes:write'] }]), first);
   });
 
-  it('are no objects, which somebody may write to, and no long ones', () => {
+  it('are no objects, since they may be written to, and no long ones', () => {
     const [keys, long] = [() => ({ keys: [{ kty: 'EC' }] }), () => ['x'.repeat(1_000)]];
     assert.notEqual(lists.share(keys()), lists.share(keys()));
     assert.notEqual(lists.share(long()), lists.share(long()));

@@ -46,7 +46,7 @@ describe('of reads that are under way at once', () => {
     assert.deepEqual(inForce, ['third', 'fourth']);
   });
 
-  it('an older one counts where the later one fails, and the failure is heard of', async () => {
+  it('an older one counts where the later one fails, and the failure is reported', async () => {
     const [older, newer] = [begin('older'), begin('newer')];
     await newer.fail();
     await older.arrive();

@@ -67,7 +67,7 @@ describe('backchannel authentication (CIBA)', () => {
     assert.ok(Number(auth_time) >= began, `logged in at ${String(auth_time)}`);
   });
 
-  it('is refused for good once the person has denied', async () => {
+  it('stays refused once the person has denied', async () => {
     const asked = await ask(gatehouse, till);
     const { page } = await decide(gatehouse, asked, 'deny');
     assert.match(page, /You have denied the request/);
@@ -146,7 +146,7 @@ describe('backchannel authentication (CIBA)', () => {
     assert.equal((await eventsOf('backchannel_request.reused')).length, 1);
   });
 
-  it('keeps an auth_req_id for its own client: another one hears what it would hear of none (CIBA-04)', async () => {
+  it('keeps an auth_req_id for its own client: another one gets the answer for an unknown one (CIBA-04)', async () => {
     const thief = await registerTill(gatehouse);
     const asked = await ask(gatehouse, till);
     await decide(gatehouse, asked, 'approve');
@@ -182,7 +182,7 @@ describe('backchannel authentication (CIBA)', () => {
     }
   });
 
-  it('is about a login: without the scope openid, or with one that the client was not given, nobody is asked', async () => {
+  it('is about a login: without the scope openid, or with one that the client was not given, no person is asked', async () => {
     const refusals: readonly [parameters: Readonly<Record<string, string>>, error: string][] = [
       [{ scope: 'notes:read' }, 'invalid_request'],
       [{ scope: '' }, 'invalid_request'],
@@ -276,7 +276,7 @@ describe('a client for backchannel authentication', () => {
   const polling = { grant_types: [CIBA], backchannel_token_delivery_mode: 'poll' };
   const endpoint = { backchannel_client_notification_endpoint: 'https://till.example/told' };
 
-  it('says how it hears of decisions, and proves itself', () => {
+  it('says how it learns of decisions, and proves itself', () => {
     assert.deepEqual(problems(polling), []);
     assert.deepEqual(problems({ ...polling, grant_types: [CIBA, 'refresh_token'] }), []);
     assert.deepEqual(problems({ ...polling, backchannel_token_delivery_mode: 'ping', ...endpoint }), []);

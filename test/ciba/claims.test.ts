@@ -44,7 +44,7 @@ describe('backchannel authentication', () => {
       assert.equal(decodeJwt(id_token!).sub, sub);
     });
 
-    it('finds nobody by the name that another client has for them, or by that name as a login_hint', async () => {
+    it('finds no person by the name that another client has for them, or by that name as a login_hint', async () => {
       const other = await registerTill(gatehouse);
       for (const [client, hint] of [
         [other, { id_token_hint: idToken }],
@@ -57,7 +57,7 @@ describe('backchannel authentication', () => {
       }
     });
 
-    it('finds nobody by an account’s id, which would tell the client that the two are one person', async () => {
+    it('finds no person by an account’s id, which would tell the client that the two are one person', async () => {
       const { account_id: login_hint } = await gatehouse.database
         .selectFrom('accounts')
         .select('account_id')

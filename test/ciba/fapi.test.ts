@@ -162,7 +162,7 @@ describe('backchannel authentication by clients that sign all they say (FAPI-CIB
     assert.equal((await poll(answer)).status, 200);
   });
 
-  it('refuses one that no screen has room for (fapi-ciba-id1-ensure-authorization-request-with-potentially-bad-binding-message)', async () => {
+  it('refuses one that is too long for a screen (fapi-ciba-id1-ensure-authorization-request-with-potentially-bad-binding-message)', async () => {
     await refuses(await signed({ binding_message: '1234 '.repeat(300) }), 'invalid_binding_message');
     await refuses(await signed({ binding_message: 'line\u2028line' }), 'invalid_binding_message');
   });
@@ -219,7 +219,7 @@ describe('backchannel authentication by clients that sign all they say (FAPI-CIB
     });
   }
 
-  it('takes a request once, on whatever page of the log it was found', async () => {
+  it('takes a request once, on any page of the log', async () => {
     const request = await signed();
     assert.equal((await ask(request)).status, 200);
     await refuses(request);
@@ -231,7 +231,7 @@ describe('backchannel authentication by clients that sign all they say (FAPI-CIB
     assert.deepEqual(events, [{ client_id: client.client_id }]);
   });
 
-  it('refuses a request that nobody signed (fapi-ciba-id1-ensure-request-object-signature-algorithm-is-none-fails)', async () => {
+  it('refuses a request without a signature (fapi-ciba-id1-ensure-request-object-signature-algorithm-is-none-fails)', async () => {
     await refuses(new UnsecuredJWT(claimsOf()).encode());
   });
 
@@ -303,7 +303,7 @@ describe('backchannel authentication by clients that sign all they say (FAPI-CIB
     assert.deepEqual([status, body['error']], [401, 'invalid_client']);
   });
 
-  it('asks nobody without an assertion (fapi-ciba-id1-ensure-without-client-assertion-in-backchannel-authorization-request)', async () => {
+  it('asks no person without an assertion (fapi-ciba-id1-ensure-without-client-assertion-in-backchannel-authorization-request)', async () => {
     const form = { request: await signed(), client_id: client.client_id };
     const { status, body } = await send('/backchannel_authentication', form);
     assert.deepEqual([status, body['error']], [401, 'invalid_client']);

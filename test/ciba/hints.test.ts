@@ -45,7 +45,7 @@ describe('whom a request over the backchannel (CIBA) is for, and how often they 
     }
   });
 
-  it('knows nobody by any other hint, nor who was disabled, and breaks on none', async () => {
+  it('finds no person by any other hint, and none who was disabled, and breaks on no hint', async () => {
     const created = await gatehouse.adminCall('POST', '/accounts', { email: 'gone@example.com' });
     const { account_id } = (await created.json()) as { account_id: string };
     await gatehouse.adminCall('POST', `/accounts/${account_id}/disable`);
@@ -65,7 +65,7 @@ describe('whom a request over the backchannel (CIBA) is for, and how often they 
     }
   });
 
-  it('lets no client find out who has an account: after 60 hints at nobody it waits, right hints or not', async () => {
+  it('lets no client find out who has an account: after 60 hints without an account it waits, right hints or not', async () => {
     const [curious, honest] = [await registerTill(gatehouse), await registerTill(gatehouse)];
     const hintAt = (client: RegisteredClient, login_hint: string) =>
       askRaw(gatehouse, client, { scope: 'openid', login_hint });

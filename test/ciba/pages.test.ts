@@ -89,7 +89,7 @@ describe('the page where a person decides about a request', () => {
     assert.equal((await textOf(page)).includes('Find me'), false);
   });
 
-  it('is there for the person who is meant and for nobody else', async () => {
+  it('is there for the person who is meant alone', async () => {
     const asked = await ask(scene.gatehouse, till, { binding_message: 'Not yours' });
     const at = pageOf(scene.gatehouse, asked);
     const other = new Person(scene.gatehouse, { account: OTHER });
@@ -159,7 +159,7 @@ describe('the page where a person decides about a request', () => {
     assert.match(await page.locator('section', { hasText: 'This browser' }).innerText(), /Used for Notes & Co/);
   });
 
-  it('is not there any more for who gives somebody else’s password', async () => {
+  it('is not there any more for a person who gives another person’s password', async () => {
     const page = await scene.visit();
     await open(page, await ask(scene.gatehouse, till));
     moveClock(901);
@@ -216,7 +216,7 @@ describe('the page where a person decides about a request', () => {
     assert.deepEqual(await grants.execute(), []);
   });
 
-  it('allows what it showed: where the application has lost a scope meanwhile, it has to be looked at again', async () => {
+  it('allows what it showed: where the application has lost a scope since then, the person has to decide again', async () => {
     const { demo } = scene.gatehouse;
     const shop = await registerTill(scene.gatehouse);
     const asked = await ask(scene.gatehouse, shop, { scope: 'openid notes:read notes:write' });

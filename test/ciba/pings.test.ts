@@ -101,7 +101,7 @@ describe('pings (CIBA)', () => {
     assert.equal(pingsOf(till).length, 1);
   });
 
-  it('tell of a refusal, too', async () => {
+  it('report a refusal, too', async () => {
     const client = await register();
     const asked = await ask(gatehouse, client, { client_notification_token: TOKEN });
     await decide(gatehouse, asked, 'deny', person);
@@ -135,7 +135,7 @@ describe('pings (CIBA)', () => {
     });
   }
 
-  it('follow nobody elsewhere (fapi-ciba-id1-ping-backchannel-notification-endpoint-return-redirect-request)', async () => {
+  it('follow no redirect (fapi-ciba-id1-ping-backchannel-notification-endpoint-return-redirect-request)', async () => {
     const client = await register();
     answer = (_, response) => void response.writeHead(307, { location: `${url}/elsewhere` }).end();
     const asked = await ask(gatehouse, client, { client_notification_token: TOKEN });
@@ -159,7 +159,7 @@ describe('pings (CIBA)', () => {
     assert.equal(first!.body, second!.body);
   });
 
-  it('go to nobody whose client was revoked meanwhile', async () => {
+  it('are not sent to a client that was revoked after its request', async () => {
     const client = await register();
     answer = (_, response) => void response.writeHead(503).end();
     const asked = await ask(gatehouse, client, { client_notification_token: TOKEN });
@@ -181,7 +181,7 @@ describe('pings (CIBA)', () => {
     await ask(gatehouse, till, { client_notification_token: 'x'.repeat(1_024) });
   });
 
-  it('leave neither the token nor the auth_req_id for anybody to read, before or after', async () => {
+  it('leave neither the token nor the auth_req_id in clear, before or after', async () => {
     const client = await register();
     const secret = 'token-that-nobody-else-may-read';
     answer = (_, response) => void response.writeHead(503).end();

@@ -41,7 +41,7 @@ describe('requests over the backchannel, asked, decided and polled for by many a
     for (const { status, error } of answers) if (status !== 200) assert.match(error!, /^(slow_down|invalid_grant)$/);
   });
 
-  it('a request over the backchannel is decided by one click, and the client hears of that decision alone', async () => {
+  it('a request over the backchannel is decided by one click, and the client learns of that decision alone', async () => {
     const till = await registerTill(pair.a);
     for (let round = 0; round < 3; round++) {
       const asked = await ask(pair.a, till);

@@ -42,7 +42,7 @@ describe('the command line in the folder of a development server', () => {
     }
   });
 
-  it('works on the database of the server that runs there, which goes on (FIELD-F7)', async () => {
+  it('works on the database of the server that runs there, which keeps running (FIELD-F7)', async () => {
     server = await processes.start({ GATEHOUSE_DATA_DIR: dataDir });
     const exported = await run('audit', 'export');
     assert.equal(exported.code, 0, exported.stderr);

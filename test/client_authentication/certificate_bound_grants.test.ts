@@ -89,7 +89,7 @@ describe('a client whose tokens are bound to its certificate (RFC 8705, 3)', () 
       isBound(await exchange(await token(client)));
     });
 
-    it('but none that is bound to another certificate: it would be somebody else’s (MTLS-02)', async () => {
+    it('but none that is bound to another certificate: it would be another client’s (MTLS-02)', async () => {
       const other = await bound({ resources: [{ resource: orders, scopes: ['orders:read'] }] });
       const stolen = await token(other, others);
       const { status, body } = await exchange(stolen);

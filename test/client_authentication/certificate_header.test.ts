@@ -91,7 +91,7 @@ describe('a client certificate that a proxy passes on in a header', () => {
     });
   }
 
-  it('is not there where nobody but the client says so: from an address that is no proxy of ours (MTLS-04)', async () => {
+  it('is not there where the client alone says so: from an address that is no proxy of ours (MTLS-04)', async () => {
     await refuses(sf(await issue()), UNKNOWN, { node: elsewhere });
   });
 
@@ -152,9 +152,9 @@ describe('a client certificate that a proxy passes on in a header', () => {
     for (const text of texts) await refuses(text, MALFORMED);
   });
 
-  describe('is verified here too, whatever the proxy did:', () => {
+  describe('is verified here too, even if the proxy did not:', () => {
     for (const [what, make] of Object.entries<() => Promise<Certified>>({
-      'one that nobody we trust has issued': () => certify(),
+      'one that no trusted authority has issued': () => certify(),
       'one of another authority of the same name': async () =>
         certify({ by: await certify({ subject: 'CN=Clients of the bank', authority: true }) }),
       'one that only says that it is of our authority': async () => {

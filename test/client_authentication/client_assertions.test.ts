@@ -116,7 +116,7 @@ describe('private_key_jwt (RFC 7523, OpenID Connect Core 9)', () => {
   });
 
   describe('is refused when it is signed', () => {
-    it('by nobody (alg none) (TOK-J01)', async () => {
+    it('without a signature (alg none) (TOK-J01)', async () => {
       await refuses(`${unsigned({ alg: 'none', kid: 'key-1' }, claimsOf())}.`);
     });
 
@@ -173,7 +173,7 @@ describe('private_key_jwt (RFC 7523, OpenID Connect Core 9)', () => {
       'are for another server (TOK-J05)': () => ({ aud: 'https://other.example.com' }),
       'are for the token endpoint instead of the issuer': () => ({ aud: `${gatehouse.issuer}/token` }),
       'are for a server whose name starts like ours': () => ({ aud: `${gatehouse.issuer}.evil.example` }),
-      'are for us and for somebody else, who could use them here': () => ({
+      'are for us and for another server, which could use them here': () => ({
         aud: [gatehouse.issuer, 'https://other.example.com'],
       }),
       'have no audience': () => ({ aud: undefined }),

@@ -29,7 +29,7 @@ describe('client authentication', () => {
     assert.match(headers.get('www-authenticate') ?? '', /^Basic /);
   });
 
-  it('answers an unknown client and a wrong secret alike, so that nobody learns which clients there are', async () => {
+  it('answers an unknown client and a wrong secret alike, so that the answer does not reveal which clients exist', async () => {
     const wrong = await ask({}, basic(client.client_id, 'wrong'));
     const unknown = await ask({}, basic('no-such-client', 'wrong'));
     assert.deepEqual(unknown.body, wrong.body);

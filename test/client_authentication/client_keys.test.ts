@@ -112,7 +112,7 @@ describe('a client that publishes its keys (jwks_uri)', () => {
   });
 
   describe('when it changes its key', () => {
-    it('is accepted with the new one half a minute later at most, whatever max-age it gave', async () => {
+    it('is accepted with the new one half a minute later at most, with any max-age', async () => {
       publish([first], { 'cache-control': 'max-age=31536000' });
       await accepts(first);
       publish([first, second]);
@@ -134,7 +134,7 @@ describe('a client that publishes its keys (jwks_uri)', () => {
       await refuses(first);
     });
 
-    it('is refused with the old one as soon as its max-age is over, though nobody used the new one', async () => {
+    it('is refused with the old one as soon as its max-age is over, though the new one was not used', async () => {
       publish([first], { 'cache-control': 'max-age=120' });
       await accepts(first);
       publish([second], { 'cache-control': 'max-age=120' });
@@ -194,7 +194,7 @@ describe('a client that publishes its keys (jwks_uri)', () => {
     await accepts(first);
   });
 
-  it('is accepted while its server is down, though it was changed meanwhile', async () => {
+  it('is accepted while its server is down, though it was changed in that time', async () => {
     await accepts(first);
     answer = { status: 503, headers: {}, body: '' };
     moveClock(300);
@@ -250,9 +250,9 @@ describe('a client that publishes its keys (jwks_uri)', () => {
       ['is that in disguise', 'https://0xa9fea9fe/', 'address_refused'],
       ['is this machine', 'https://localhost/keys', 'name_refused'],
       ['resolves to this machine', 'https://rebound.client.example/keys', 'address_refused'],
-      ['resolves to where nobody is', 'https://documented.client.example/keys', 'address_refused'],
+      ['resolves to an address without a server', 'https://documented.client.example/keys', 'address_refused'],
       ['has another port', 'https://rebound.client.example:8443/keys', 'port_refused'],
-      ['is plain http that nobody allowed', 'http://127.0.0.1:1/keys', 'scheme_refused'],
+      ['is plain http that the operator did not allow', 'http://127.0.0.1:1/keys', 'scheme_refused'],
     ] as const) {
       it(what, async () => {
         const lines = gatehouse.log.length;
@@ -280,7 +280,7 @@ describe('a client that publishes its keys (jwks_uri)', () => {
     assert.equal(outside.requests.length, 1);
   });
 
-  it('goes on over a change of our signing keys, from what was fetched before', async () => {
+  it('is still accepted after a change of our signing keys, by what was fetched before', async () => {
     await accepts(first);
     const rotated = await gatehouse.adminCall('POST', '/keys/rotate', {
       alg: 'ES256',

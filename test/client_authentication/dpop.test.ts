@@ -43,7 +43,7 @@ describe('DPoP (RFC 9449)', () => {
     assert.deepEqual(decodeJwt(String(body['access_token']))['cnf'], { jkt: key.thumbprint });
   });
 
-  describe('as clients speak it that nobody here wrote:', () => {
+  describe('as independent clients speak it:', () => {
     it('openid-client binds a code, its tokens, a refresh and userinfo to its key', async () => {
       const application = await registerApplication(gatehouse, { dpop_bound_access_tokens: true });
       const { config, callback, checks } = await requestCode(gatehouse, application);
@@ -143,7 +143,7 @@ describe('DPoP (RFC 9449)', () => {
       assert.deepEqual([answer.status, answer.body['error']], [400, 'invalid_grant']);
     });
 
-    it('waits for its key when somebody tries without a proof', async () => {
+    it('waits for its key when a client tries without a proof', async () => {
       const form = await boundCode();
       const stolen = await ask(undefined, form, { who: spa });
       assert.deepEqual([stolen.status, stolen.body['error']], [400, 'invalid_dpop_proof']);

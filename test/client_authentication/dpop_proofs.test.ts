@@ -74,7 +74,7 @@ describe('the token endpoint', () => {
       for (const jti of [undefined, '', 7, ['a'], null]) await refuses(await proof({ claims: { jti } }));
     });
 
-    it('DPOP-08: that nobody signed (alg none)', async () => {
+    it('DPOP-08: without a signature (alg none)', async () => {
       const [, payload] = (await proof()).split('.');
       const header = { alg: 'none', typ: 'dpop+jwt', jwk: key.jwk };
       await refuses(`${Buffer.from(JSON.stringify(header)).toString('base64url')}.${payload}.`);
@@ -127,7 +127,7 @@ describe('the token endpoint', () => {
       }
     });
 
-    it('that somebody else signed, or that was changed since', async () => {
+    it('that another key signed, or that was changed since', async () => {
       const other = await makeProofKey();
       await refuses(await proof({ signer: other.privateKey }));
       const [header, , signature] = (await proof()).split('.');

@@ -114,7 +114,7 @@ describe('who fails to prove to be a client', () => {
     }
   });
 
-  it('holds up nobody elsewhere, whom a wrong secret tells as before that it is wrong', async () => {
+  it('holds up no client elsewhere, which is told as before that a wrong secret is wrong', async () => {
     const client = await registerClient(gatehouse);
     await statuses(PER_MINUTE * 2, () => ask(gatehouse, wrong(client), { from: '198.51.100.1' }));
     assert.equal((await ask(gatehouse, wrong(client), { from: '198.51.100.2' })).status, 401);
@@ -147,7 +147,7 @@ describe('who fails to prove to be a client', () => {
     assert.deepEqual([limit, reason], ['client_network_failures', 'invalid secret provided']);
   });
 
-  it('is held to a limit for the whole network, whomever it names, and for a client, wherever from', async () => {
+  it('is held to a limit for the whole network, for any client it names, and for a client, from any network', async () => {
     const from = anotherAddress();
     const many = PER_MINUTE * 10;
     const named = await statuses(many + 1, () =>
@@ -170,7 +170,7 @@ describe('who fails to prove to be a client', () => {
     assert.ok((await metric(gatehouse, 'gatehouse_requests_refused_total{limit="failed_authentication"}')) >= 2);
   });
 
-  it('is counted as nobody with an assertion in which a name is none, and breaks nothing', async () => {
+  it('is counted as an unknown client with an assertion in which a name is none, and breaks nothing', async () => {
     const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
     for (const sub of [{ toString: 1, valueOf: 1 }, [{ toString: 1 }], 5, { a: 1 }, true]) {
       const form = {
@@ -183,7 +183,7 @@ describe('who fails to prove to be a client', () => {
     }
   });
 
-  it('is refused where clients prove themselves alone: keys and pages are for everybody', async () => {
+  it('is refused where clients prove themselves alone: keys and pages stay open', async () => {
     const client = await registerClient(gatehouse);
     const from = anotherAddress();
     assert.equal((await statuses(PER_MINUTE + 1, () => ask(gatehouse, wrong(client), { from }))).at(-1), 429);

@@ -132,7 +132,7 @@ describe('mutual TLS on the own listener (RFC 8705)', () => {
       });
     }
 
-    it('is refused without a certificate, and with one that nobody we trust has issued', async () => {
+    it('is refused without a certificate, and with one that no trusted authority has issued', async () => {
       const client = await named({ tls_client_auth_subject_dn: 'CN=client' });
       await accepts(client, await issue());
       await refuses(client);
@@ -157,7 +157,7 @@ describe('mutual TLS on the own listener (RFC 8705)', () => {
       await refuses(client, certificate);
     });
 
-    it('is refused with the certificate of another client, whatever client_id it names', async () => {
+    it('is refused with the certificate of another client, with any client_id', async () => {
       const client = await named({ tls_client_auth_subject_dn: 'CN=client' });
       await named({ tls_client_auth_subject_dn: 'CN=other' });
       await refuses(client, await issue({ subject: 'CN=other' }));

@@ -47,7 +47,7 @@ describe('pairwise subjects', () => {
     return decodeJwt(((await answer.json()) as { id_token: string }).id_token).sub!;
   };
 
-  it('tell nothing of the account, and stay the same from login to login', async () => {
+  it('do not reveal the account, and stay the same from login to login', async () => {
     const sub = await subOf(client);
     assert.match(sub, /^[\w-]{43}$/);
     assert.equal(sub.includes(accountId), false);
@@ -105,7 +105,7 @@ describe('pairwise subjects', () => {
     }
   });
 
-  it('work as hints: for the person they name, and for nobody else', async () => {
+  it('work as hints: for the person they name alone', async () => {
     const person = new Person(gatehouse);
     const { tokens } = await signIn(gatehouse, client, { person });
     const silent = { prompt: 'none', id_token_hint: tokens.id_token! };
@@ -144,7 +144,7 @@ describe('pairwise subjects', () => {
     assert.equal(grants.find((grant) => grant.client_id === other.client_id)!['sub'], accountId);
   });
 
-  it('end what a client has when it is changed to them or from them: no token goes on under another name', async () => {
+  it('end what a client has when it is changed to them or from them: no token lives on under another name', async () => {
     const its = await registerApplication(gatehouse);
     const { config, tokens } = await signIn(gatehouse, its);
     assert.equal((await admin.patch(`/clients/${its.client_id}`, { client_name: 'Same' })).status, 200);
@@ -157,7 +157,7 @@ describe('pairwise subjects', () => {
   });
 
   for (const [what, metadata] of Object.entries({
-    'clients that nobody logs in to': { grant_types: ['client_credentials'], redirect_uris: [] },
+    'clients without logins': { grant_types: ['client_credentials'], redirect_uris: [] },
     'redirect URIs of several hosts': { redirect_uris: ['https://a.example.com/cb', 'https://b.example.com/cb'] },
     'an app on a device, whose host says nothing': {
       application_type: 'native',

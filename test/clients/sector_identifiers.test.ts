@@ -53,7 +53,7 @@ describe('a sector_identifier_uri', () => {
     assert.ok(asked.includes('/both'));
   });
 
-  it('vouches for a client without a redirect by its keys alone: nobody joins a sector by a list that says nothing of them', async () => {
+  it('vouches for a client without a redirect by its keys alone: no client joins a sector by a list that does not name it', async () => {
     const device = { redirect_uris: [], grant_types: [DEVICE_CODE], token_endpoint_auth_method: 'private_key_jwt' };
     const jwks_uri = `${origin}/keys`;
     documents.set('/theirs', [A, B]);
@@ -133,7 +133,7 @@ describe('a sector_identifier_uri', () => {
     assert.equal(asked.filter((one) => one === '/once').length, 1);
   });
 
-  it('is fetched for nobody who may not change the client', async () => {
+  it('is not fetched for an admin who may not change the client', async () => {
     const { body } = await register('/both', {
       grant_types: ['authorization_code', 'client_credentials'],
       resources: [{ resource: gatehouse.admin.resource, scopes: ['keys:rotate'] }],

@@ -8,7 +8,7 @@ import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 import { auditEvents, makePolicy, makeToken, register } from '../support/client/registration.ts';
 import { openTrail } from '../support/node/audit_trail.ts';
 
-describe('clients that nobody uses', () => {
+describe('clients that are not used', () => {
   let gatehouse: Gatehouse;
   before(async () => {
     gatehouse = await startGatehouse();

@@ -124,7 +124,7 @@ describe('the configuration', () => {
     assert.deepEqual(readConfig(Object.fromEntries([...names].map((name) => [name, '']))), readConfig({}));
   });
 
-  it('can not be changed by whoever holds it', () => {
+  it('can not be changed by the code that holds it', () => {
     assert.ok(Object.isFrozen(readConfig({})));
   });
 
@@ -167,7 +167,7 @@ describe('the configuration in production', () => {
     );
   });
 
-  it('demands what development does without, together with whatever else is bad', () => {
+  it('demands what development does without, together with everything else that is bad', () => {
     assert.deepEqual(complaints({ NODE_ENV: 'production', PORT: 'http' }), [
       'DATABASE_URL is required in production, such as postgres://user:password@host:5432/database.',
       'ISSUER is required in production, such as https://id.example.com.',

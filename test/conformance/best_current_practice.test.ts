@@ -36,7 +36,7 @@ describe('security best current practice (RFC 9700)', () => {
     ((await response.json()) as { error?: string }).error,
   ];
 
-  it('4.1: sends nobody to a redirect URI that only resembles a registered one', async () => {
+  it('4.1: sends no browser to a redirect URI that only resembles a registered one', async () => {
     await reachesLogin(gatehouse, authorizationRequest(application));
     for (const redirect_uri of [`${REDIRECT_URI}/more`, `${REDIRECT_URI}?a=b`, `${REDIRECT_URI}.evil.example`]) {
       await staysHere(gatehouse, authorizationRequest(application, { redirect_uri }));
@@ -126,7 +126,7 @@ describe('security best current practice (RFC 9700)', () => {
     assert.equal((await own).status, 200);
   });
 
-  it('4.11: is nobody’s open redirector: not at the start of a login, not at its end, not at logout', async () => {
+  it('4.11: is no open redirector: not at the start of a login, not at its end, not at logout', async () => {
     const evil = 'https://evil.example/';
     await staysHere(gatehouse, authorizationRequest(application, { redirect_uri: evil }));
     await staysHere(gatehouse, authorizationRequest({ client_id: 'nobody' }, { redirect_uri: evil }));
@@ -144,7 +144,7 @@ describe('security best current practice (RFC 9700)', () => {
     for (const step of forms) assert.match(step, / 303$/);
   });
 
-  it('4.13: believes no header about a proxy that nobody named', async () => {
+  it('4.13: believes no header about a proxy that is not configured', async () => {
     const response = await fetch(`${gatehouse.url}/.well-known/openid-configuration`, {
       headers: { 'x-forwarded-host': 'evil.example', 'x-forwarded-proto': 'https', forwarded: 'host=evil.example' },
     });

@@ -85,7 +85,7 @@ describe('FAPI 2.0 message signing: requests, answers and introspection are sign
     assert.equal('state' in (await answerTo({ state: undefined }, {}, { state: 'outside' })), false);
   });
 
-  it('and nobody on the way takes the signature off the answer by asking for another one', async () => {
+  it('and no one on the way takes the signature off the answer by asking for another one', async () => {
     const answer = await answerTo({}, {}, { response_mode: 'query' });
     assert.equal(typeof answer['code'], 'string');
   });

@@ -149,7 +149,7 @@ describe('authorization requests of a client with profile fapi2', () => {
       });
     }
 
-    it('whatever the order of the scopes (fapi2-security-profile-final-ensure-other-scope-order-succeeds)', async () => {
+    it('in any order of the scopes (fapi2-security-profile-final-ensure-other-scope-order-succeeds)', async () => {
       for (const scope of ['openid email notes:read', 'notes:read email openid']) {
         const { status, body } = await client.redeem(await client.code({ scope }));
         assert.equal(status, 200, JSON.stringify(body));
@@ -165,7 +165,7 @@ describe('authorization requests of a client with profile fapi2', () => {
       );
     });
 
-    it('without what is unknown here, such as an intent of nobody (fapi2-security-profile-final-ensure-server-handles-non-matching-intent-id)', async () => {
+    it('without what is unknown here, such as an unknown intent (fapi2-security-profile-final-ensure-server-handles-non-matching-intent-id)', async () => {
       const intent = { openbanking_intent_id: { value: 'non-matching', essential: true } };
       const code = await client.code({ claims: JSON.stringify({ id_token: intent, userinfo: intent }) });
       const { status, body } = await client.redeem(code);
@@ -177,7 +177,7 @@ describe('authorization requests of a client with profile fapi2', () => {
   });
 
   describe('by their request_uri', () => {
-    it('are opened again before anybody has logged in (fapi2-security-profile-final-par-ensure-reused-request-uri-prior-to-auth-completion-succeeds)', async () => {
+    it('are opened again before a person has logged in (fapi2-security-profile-final-par-ensure-reused-request-uri-prior-to-auth-completion-succeeds)', async () => {
       const url = client.urlOf(await client.push());
       for (let visit = 0; visit < 3; visit++)
         assert.match((await new Person(gatehouse).open(url)).url, /\/interaction\//);
@@ -292,7 +292,7 @@ describe('authorization requests of a client with profile fapi2', () => {
         () => ({ header: { alg: 'RS256', kid: 'rsa' }, key: rsaKey }),
       ],
       [
-        'signed by somebody else',
+        'signed by another key',
         'fapi2-security-profile-final-ensure-request-object-with-invalid-signature-fails',
         () => ({ key: stranger }),
       ],
@@ -306,7 +306,7 @@ describe('authorization requests of a client with profile fapi2', () => {
         isRefused(await signing.pushSigned(signed()), OBJECT));
     }
 
-    it('are refused when nobody signed them (fapi2-security-profile-final-ensure-request-object-signature-algorithm-is-not-none)', async () => {
+    it('are refused without a signature (fapi2-security-profile-final-ensure-request-object-signature-algorithm-is-not-none)', async () => {
       const [, claims] = (await signing.requestObject()).split('.');
       const header = Buffer.from('{"alg":"none","typ":"oauth-authz-req+jwt"}').toString('base64url');
       const form = { client_id: signing.clientId, request: `${header}.${claims}.` };

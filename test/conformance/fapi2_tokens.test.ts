@@ -217,7 +217,7 @@ describe('tokens of a client with profile fapi2', () => {
     });
   });
 
-  it('live ten minutes at most, whatever the API allows others, and are never signed with RS256', async () => {
+  it('live ten minutes at most, even if the API allows others more, and are never signed with RS256', async () => {
     const long = await registerResource(gatehouse, 'long', { access_token_ttl_seconds: 3_600 });
     const weak = await registerResource(gatehouse, 'weak', { signing_alg: 'RS256' });
     const bank = await Fapi2Client.register(gatehouse, { resources: [long, weak] });

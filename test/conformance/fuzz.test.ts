@@ -24,7 +24,7 @@ describe('the server under nonsense', () => {
     await database.drop();
   });
 
-  it('answers whatever comes, at every route, with no fault of its own', async () => {
+  it('answers any request, at every route, without a fault of its own', async () => {
     const { shots, statuses, findings } = await fuzz(target, { seed: 7, seconds: 20, shotsAtMost: 1_200 });
     assert.deepEqual(findings, []);
     assert.ok(shots > 100, `${shots} requests`);

@@ -92,7 +92,7 @@ describe('an assertion of a trusted issuer', () => {
   }
 
   describe('is refused when it is signed', () => {
-    it('by nobody (alg none)', async () => {
+    it('without a signature (alg none)', async () => {
       const claims = encoded(issuer.claims());
       for (const alg of ['none', 'NONE', '']) {
         refuses(await present(gatehouse, client, `${encoded({ alg, kid: issuer.kid })}.${claims}.`));
@@ -149,7 +149,7 @@ describe('an assertion of a trusted issuer', () => {
   describe('is refused when it says', () => {
     const cases: readonly [what: string, parts: () => object, reason: string][] = [
       ['that a stranger issued it', () => ({ claims: { iss: 'https://evil.example' } }), 'issuer_unknown'],
-      ['nothing of its issuer', () => ({ claims: { iss: undefined } }), 'issuer_unknown'],
+      ['no issuer', () => ({ claims: { iss: undefined } }), 'issuer_unknown'],
       ['several issuers', () => ({ claims: { iss: [issuer.issuer] } }), 'issuer_unknown'],
       ['its issuer in another case', () => ({ claims: { iss: issuer.issuer.toUpperCase() } }), 'issuer_unknown'],
       ['its issuer with a slash more', () => ({ claims: { iss: `${issuer.issuer}/` } }), 'issuer_unknown'],
@@ -161,12 +161,12 @@ describe('an assertion of a trusted issuer', () => {
         'audience_refused',
       ],
       ['that it is for others, too', () => ({ claims: { aud: [gatehouse.issuer, 'x'] } }), 'audience_refused'],
-      ['nothing of whom it is for', () => ({ claims: { aud: undefined } }), 'audience_refused'],
-      ['that it is for nobody', () => ({ claims: { aud: [] } }), 'audience_refused'],
+      ['no audience', () => ({ claims: { aud: undefined } }), 'audience_refused'],
+      ['that it is for an empty audience', () => ({ claims: { aud: [] } }), 'audience_refused'],
       ['that it has expired', () => ({ claims: { exp: inAn(-1) } }), 'expired'],
       ['that it expires now', () => ({ claims: { exp: inAn(0) } }), 'expired'],
       ['that it expires within this second', () => ({ claims: { exp: inAn(0) + 0.9 } }), 'expired'],
-      ['nothing of its end', () => ({ claims: { exp: undefined } }), 'claims_invalid'],
+      ['no time of its end', () => ({ claims: { exp: undefined } }), 'claims_invalid'],
       ['its end as text', () => ({ claims: { exp: String(inAn(60)) } }), 'claims_invalid'],
       ['that it is good for a day', () => ({ claims: { exp: inAn(86_400) } }), 'lifetime_refused'],
       ['that it is good for ever', () => ({ claims: { exp: 1e300 } }), 'lifetime_refused'],
@@ -187,12 +187,12 @@ describe('an assertion of a trusted issuer', () => {
     }
 
     const subjects: readonly [what: string, claims: object, words: RegExp][] = [
-      ['nobody', { sub: undefined }, /sub must/],
-      ['somebody without a name', { sub: '' }, /sub must/],
-      ['somebody with a very long name', { sub: 'x'.repeat(256) }, /sub must/],
-      ['somebody whose name can not be stored', { sub: 'a\u0000b' }, /sub must/],
-      ['somebody with an invisible name', { sub: '\u200b' }, /sub must/],
-      ['somebody who is a number', { sub: 7 }, /sub must/],
+      ['no subject', { sub: undefined }, /sub must/],
+      ['a subject without a name', { sub: '' }, /sub must/],
+      ['a subject with a very long name', { sub: 'x'.repeat(256) }, /sub must/],
+      ['a subject whose name can not be stored', { sub: 'a\u0000b' }, /sub must/],
+      ['a subject with an invisible name', { sub: '\u200b' }, /sub must/],
+      ['a subject that is a number', { sub: 7 }, /sub must/],
       ['no jti', { jti: undefined }, /jti must/],
       ['a jti that is a number', { jti: 7 }, /jti must/],
       ['a very long jti', { jti: 'x'.repeat(257) }, /jti must/],

@@ -14,7 +14,7 @@ interface Told {
   readonly error_description?: string;
 }
 
-describe('authorization details from anybody', () => {
+describe('authorization details from an unknown sender', () => {
   let gatehouse: Gatehouse;
   let bank: Payments;
   before(async () => {
@@ -59,7 +59,7 @@ describe('authorization details from anybody', () => {
     'an array in the array': '[[]]',
     'no type': json({ amount: PAYMENT.amount }),
     'a type that is no string': json({ ...PAYMENT, type: ['payment'] }),
-    'a type that nobody registered': json({ ...PAYMENT, type: 'Payment' }),
+    'a type that is not registered': json({ ...PAYMENT, type: 'Payment' }),
     'a type that JavaScript knows': json({ ...PAYMENT, type: 'constructor' }),
     'a type that every object has': json({ ...PAYMENT, type: '__proto__' }),
     'a member that the schema doesn’t name': json({ ...PAYMENT, evil: '<script>alert(1)</script>' }),

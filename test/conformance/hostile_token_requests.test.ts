@@ -5,7 +5,7 @@ import { after, before, describe, it } from 'node:test';
 import { basic } from '../support/client/code_flow.ts';
 import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
-describe('token requests that nobody honest sends', () => {
+describe('token requests that no honest client sends', () => {
   let gatehouse: Gatehouse;
   let authorization: string;
   before(async () => {
@@ -116,7 +116,7 @@ describe('token requests that nobody honest sends', () => {
     );
   });
 
-  it('lets nobody keep an answer: tokens and errors carry Cache-Control: no-store', async () => {
+  it('lets no cache store an answer: tokens and errors carry Cache-Control: no-store', async () => {
     for (const body of [
       'grant_type=client_credentials',
       'grant_type=urn:evil',

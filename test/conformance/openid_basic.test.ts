@@ -135,7 +135,7 @@ for (const mode of ['query', 'form_post'] satisfies ResponseMode[]) {
       assert.equal(second.sub, first.sub);
     });
 
-    it('shows no page to somebody who is not logged in, with prompt=none (oidcc-prompt-none-not-logged-in)', async () => {
+    it('shows no page to a person who is not logged in, with prompt=none (oidcc-prompt-none-not-logged-in)', async () => {
       const { parameters } = await party.ask(new Person(gatehouse), { prompt: 'none', state: 's' });
       assert.deepEqual(
         ['error', 'state', 'iss', 'code'].map((name) => parameters.get(name)),
@@ -143,7 +143,7 @@ for (const mode of ['query', 'form_post'] satisfies ResponseMode[]) {
       );
     });
 
-    it('answers at once for somebody who is, and keeps to the login there was (oidcc-prompt-none-logged-in)', async () => {
+    it('answers at once for a person who is logged in, and keeps to that login (oidcc-prompt-none-logged-in)', async () => {
       const somebody = new Person(gatehouse);
       const first = (await party.logIn(somebody)).claims()!;
       moveClock(2);
@@ -181,14 +181,14 @@ for (const mode of ['query', 'form_post'] satisfies ResponseMode[]) {
       assert.equal(tokens.claims()!['acr'], 'urn:gatehouse:acr:password');
     });
 
-    it('gives a single claim to whoever says that it is essential (oidcc-claims-essential)', async () => {
+    it('gives a single claim to a client that says that it is essential (oidcc-claims-essential)', async () => {
       const claims = JSON.stringify({ userinfo: { name: { essential: true } } });
       const { access_token } = await party.logIn(person, { claims });
       assert.deepEqual(await party.userinfo(access_token), { sub, name: 'Demo Person' });
     });
 
     for (const [module, seconds] of Object.entries({ 'oidcc-codereuse': 0, 'oidcc-codereuse-30seconds': 30 })) {
-      it(`takes a code once, and ends what it gave when it comes again (${module})`, async () => {
+      it(`takes a code once, and ends what it gave when it is used again (${module})`, async () => {
         const answer = await party.ask(person);
         const code = answer.parameters.get('code')!;
         const { access_token } = await party.redeem(answer);
@@ -201,7 +201,7 @@ for (const mode of ['query', 'form_post'] satisfies ResponseMode[]) {
       });
     }
 
-    it('sends nobody to an address that is not registered (oidcc-ensure-registered-redirect-uri)', async () => {
+    it('sends no browser to an address that is not registered (oidcc-ensure-registered-redirect-uri)', async () => {
       const other = party.parameters({ redirect_uri: 'https://app.example.com/other' });
       const { url, response, page } = await person.walk(party.url(other));
       assert.equal(new URL(url).origin, new URL(gatehouse.issuer).origin);
@@ -232,7 +232,7 @@ for (const mode of ['query', 'form_post'] satisfies ResponseMode[]) {
       assert.deepEqual([parameters.get('error'), parameters.get('code')], ['invalid_request_object', null]);
     });
 
-    it('sends nobody to the address beside a request object (oidcc-ensure-request-object-with-redirect-uri)', async () => {
+    it('sends no browser to the address beside a request object (oidcc-ensure-request-object-with-redirect-uri)', async () => {
       const request = new UnsecuredJWT(party.parameters())
         .setIssuer(party.client.client_id)
         .setAudience(gatehouse.issuer);
@@ -255,7 +255,7 @@ for (const mode of ['query', 'form_post'] satisfies ResponseMode[]) {
       assert.deepEqual([answer.status, ((await answer.json()) as { error: string }).error], [400, 'invalid_grant']);
     });
 
-    it('takes a challenge from whoever sends one (oidcc-ensure-request-with-valid-pkce-succeeds)', async () => {
+    it('takes a challenge from each client that sends one (oidcc-ensure-request-with-valid-pkce-succeeds)', async () => {
       const pkceCodeVerifier = openid.randomPKCECodeVerifier();
       const code_challenge = await openid.calculatePKCECodeChallenge(pkceCodeVerifier);
       const answer = await party.ask(person, { code_challenge, code_challenge_method: 'S256' });

@@ -115,7 +115,7 @@ describe('a value of one kind', () => {
     });
   }
 
-  it('is asked for in vain by introspection, unless it is a token', async () => {
+  it('is inactive at introspection, unless it is a token', async () => {
     for (const [kind, token] of Object.entries(values)) {
       const answer = await postForm(`${gatehouse.url}/introspect`, { token }, client);
       const { active } = (await answer.json()) as { active: boolean };

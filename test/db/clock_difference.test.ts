@@ -5,7 +5,7 @@ import { postForm, startGatehouse, type Gatehouse } from '../support/node/gateho
 import type { RegisteredClient } from '../support/node/operator.ts';
 
 describe('a node whose clock is far off', () => {
-  it('answers what has no date, and nothing else, whatever else its address is made to look like', async () => {
+  it('answers what has no date, and nothing else, even if its address is made to look like more', async () => {
     let ahead = 0;
     const gatehouse = await startGatehouse({
       environment: { GATEHOUSE_CLOCK_DIFFERENCE_SECONDS: '10' },

@@ -123,7 +123,7 @@ describe('the embedded Postgres', () => {
     assert.deepEqual(await query(url, 'show unix_socket_permissions'), [{ unix_socket_permissions: '0700' }]);
   });
 
-  it('orders and encodes text alike on every machine, whatever the locale', async (t) => {
+  it('orders and encodes text alike on every machine, in any locale', async (t) => {
     const { url } = await start(t, dataDir);
     const columns = 'pg_encoding_to_char(encoding) as encoding, datlocprovider as provider, datlocale as locale';
     assert.deepEqual(await query(url, `select ${columns} from pg_database where datname = current_database()`), [
@@ -131,7 +131,7 @@ describe('the embedded Postgres', () => {
     ]);
   });
 
-  it('passes nothing of our environment to Postgres', { skip: process.platform !== 'linux' }, async (t) => {
+  it('passes no variable of our environment to Postgres', { skip: process.platform !== 'linux' }, async (t) => {
     process.env.GATEHOUSE_MASTER_KEY = 'must-stay-here';
     t.after(() => delete process.env.GATEHOUSE_MASTER_KEY);
     await start(t, dataDir);

@@ -23,14 +23,14 @@ describe('the index for parts of names', () => {
     assert.deepEqual(rows, [{ made: true }]);
   };
 
-  it('is made where the extension lies in a schema that nobody searches, as some hosts have it', async () => {
+  it('is made where the extension lies in a schema outside the search path, as some hosts have it', async () => {
     await connection.query('create schema "Extensions of ours"');
     await connection.query('create extension pg_trgm schema "Extensions of ours"');
     await migrateToLatest(database.url);
     await isMade();
   });
 
-  it('is made though somebody was just about to switch the extension on, and held it up', async () => {
+  it('is made though another connection was about to switch the extension on, and held it up', async () => {
     await connection.query('begin');
     await connection.query('create extension pg_trgm');
     const migrated = migrateToLatest(database.url);

@@ -59,7 +59,7 @@ describe('statements that connections have prepared', () => {
     }
   });
 
-  it('go on when a later version changes what a column is', async () => {
+  it('still run when a later version changes what a column is', async () => {
     await askForEverything();
     await sql`alter table accounts alter column name type varchar(500)`.execute(gatehouse.database);
     await askForEverything();
@@ -67,14 +67,14 @@ describe('statements that connections have prepared', () => {
   });
 
   for (const table of ['accounts', 'artifacts', 'grants', 'audit_events', 'audit_links']) {
-    it(`go on when a later version adds a column to ${table}`, async () => {
+    it(`still run when a later version adds a column to ${table}`, async () => {
       await askForEverything();
       await sql`alter table ${sql.table(table)} add column later text`.execute(gatehouse.database);
       await askForEverything();
     });
   }
 
-  it('go on when a table was analyzed, and when its index was built anew', async () => {
+  it('still run when a table was analyzed, and when its index was built anew', async () => {
     await askForEverything();
     await sql`analyze artifacts`.execute(gatehouse.database);
     await sql`reindex table artifacts`.execute(gatehouse.database);

@@ -50,7 +50,7 @@ describe('the pages of a device', () => {
     assert.equal((await poll(scene.gatehouse, tv, answer.device_code)).status, 200);
   });
 
-  it('fill in the code of a link, and never go on by themselves, not even for somebody who is logged in', async () => {
+  it('fill in the code of a link, and never continue by themselves, not even for a person who is logged in', async () => {
     const page = await scene.visit();
     await connect(page, await requestDevice(scene.gatehouse, tv)); // logged in, and the consent is remembered
     const answer = await requestDevice(scene.gatehouse, tv);

@@ -131,7 +131,7 @@ describe('discovery', () => {
     }
   });
 
-  it('leads nobody to another host from the pages either', async () => {
+  it('leads no person to another host from the pages either', async () => {
     const { port } = new URL(gatehouse.url);
     const headers = { host: 'evil.example', 'x-forwarded-host': 'evil.example' };
     const query =
@@ -208,7 +208,7 @@ describe('an issuer with a path', () => {
     assert.deepEqual(await read(gatehouse.issuer + OPENID), metadata);
   });
 
-  it('is found by clients that nobody here wrote, in both ways', async () => {
+  it('is found by independent clients, in both ways', async () => {
     const issuer = new URL(gatehouse.issuer);
     for (const algorithm of ['oauth2', 'oidc'] as const) {
       const answer = await oauth.discoveryRequest(issuer, { [oauth.allowInsecureRequests]: true, algorithm });

@@ -21,7 +21,7 @@ for (const path of ['', '/id']) {
       ['userinfo', '/userinfo', 'openid'],
       ['the admin API', '/admin/v1', 'clients:read'],
     ] as const) {
-      it(`is found for ${name}, by a client that nobody here wrote`, async () => {
+      it(`is found for ${name}, by an independent client`, async () => {
         const resource = new URL(gatehouse.issuer + endpoint);
         const answer = await oauth.resourceDiscoveryRequest(resource, { [oauth.allowInsecureRequests]: true });
         assert.equal(answer.headers.get('access-control-allow-origin'), '*');

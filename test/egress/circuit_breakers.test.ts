@@ -36,7 +36,7 @@ describe('a place outside that fails again and again', () => {
     assert.deepEqual(egress.places, { closed: 2, open: 0, half_open: 0 });
   });
 
-  it('by being slow or broken at one path rests at that path alone, which may be somebody else’s idea', async () => {
+  it('by being slow or broken at one path rests at that path alone, which another client may have chosen', async () => {
     const { post } = await scene(LONG_REST);
     for (let i = 0; i < 3; i++) {
       assert.equal((await failureOf(post('/silent'))).reason, 'timed_out');
@@ -54,7 +54,7 @@ describe('a place outside that fails again and again', () => {
     assert.equal((await failureOf(post('/d'))).reason, 'resting');
   });
 
-  it('does not take those along for whom there was merely no room', async () => {
+  it('does not refuse those for whom the queue was merely full', async () => {
     const { egress, post } = await scene(LONG_REST);
     const slow = ['/silent?1', '/silent?2'].map((path) => failureOf(post(path)));
     const crowd = Array.from({ length: 6 }, () => failureOf(post('/well')));

@@ -161,7 +161,7 @@ describe('a URL that a client supplied is refused before anything is looked up o
 });
 
 describe('a name', () => {
-  it('is refused when it stands for a private address, and nothing is connected', async () => {
+  it('is refused when it resolves to a private address, and nothing is connected', async () => {
     const outside = await startOutside((_, response) => response.end('{}'), { address: PRIVATE });
     const { egress } = egressTo([outside], { resolve: resolvingTo(PRIVATE) });
     const failure = await failureOf(egress.get(`https://${NAME}:${outside.port}/`));
@@ -169,7 +169,7 @@ describe('a name', () => {
     assert.equal(outside.connections(), 0);
   });
 
-  it('is refused when one of its addresses is private, in whichever place', async () => {
+  it('is refused when one of its addresses is private, in any position', async () => {
     const outside = await startOutside((_, response) => response.end('{}'));
     for (const addresses of [
       [PUBLIC, PRIVATE],
@@ -193,7 +193,7 @@ describe('a name', () => {
     assert.deepEqual([body.toString(), lookUps, rebound.connections()], ['"checked"', 1, 0]);
   });
 
-  it('that nobody knows is a failure, whether DNS says so or says nothing', async () => {
+  it('that does not resolve is a failure, whether DNS says so or says nothing', async () => {
     const unknown = Object.assign(new Error('no such name'), { code: 'ENOTFOUND' });
     const url = `https://${NAME}/`;
     const failure = await failureOf(guarded({ resolve: () => Promise.reject(unknown) }).get(url));

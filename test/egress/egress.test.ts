@@ -123,7 +123,7 @@ describe('what is fetched for a client fails', () => {
     assert.deepEqual([failure.reason, outside.requests], ['certificate_refused', []]);
   });
 
-  it('when nobody we trust signed the certificate, even where the environment says not to care', async () => {
+  it('when no trusted authority signed the certificate, even where the environment says not to care', async () => {
     process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = '0';
     try {
       const outside = await startOutside((_, response) => response.end('{}'));
@@ -136,7 +136,7 @@ describe('what is fetched for a client fails', () => {
     }
   });
 
-  it('when nobody listens', async () => {
+  it('when no server listens', async () => {
     const outside = await startOutside(() => {});
     outside.close();
     const failure = await failureOf(egressTo([outside]).egress.get(`https://${NAME}:${outside.port}/`));
@@ -218,7 +218,7 @@ describe('what is fetched for a client fails', () => {
     });
   }
 
-  it('and the log names the reason and the host, and nothing of path or query', async () => {
+  it('and the log names the reason and the host, without path or query', async () => {
     const { egress, log } = egressTo([]);
     await failureOf(egress.get('https://127.0.0.1/path?token=confidential'));
     await failureOf(egress.get('https://user:confidential@keys.client.example/'));
@@ -262,7 +262,7 @@ describe('the way out in the shape of fetch', () => {
     assert.deepEqual(received, ['application/x-www-form-urlencoded logout_token=a.b.c', 'application/json {}']);
   });
 
-  it('refuses a redirect whatever the options say, other methods and other bodies', async () => {
+  it('refuses a redirect with any options, other methods and other bodies', async () => {
     const [outside, fetch, url] = await answering((_, response) => response.writeHead(307, { location: '/' }).end());
     for (const method of ['GET', 'POST']) {
       const options = { method, redirect: 'follow', ...(method === 'POST' && { body: '' }) } as const;

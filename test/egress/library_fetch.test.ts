@@ -50,7 +50,7 @@ function libraryFetches(provider: Provider, jwks_uri: string): Promise<void> {
   return new LibraryClient({ client_id: 'c', ...metadata, ...method, jwks_uri }).asymmetricKeyStore.refresh();
 }
 
-describe('whatever the library fetches by itself', () => {
+describe('a fetch of the library itself', () => {
   it('goes through the guarded way out', async () => {
     const outside = await startOutside((_, response) => response.end('{"keys":[]}'), { address: PRIVATE, tls: false });
     const origin = `http://${PRIVATE}:${outside.port}`;

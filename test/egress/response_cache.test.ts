@@ -87,7 +87,7 @@ describe('an answer is reused', () => {
     assert.deepEqual([requests.length, again.body], [2, newer.body]);
   });
 
-  it('until there is no room: the one that was used least recently goes', async () => {
+  it('until the cache is full: the one that was used least recently goes', async () => {
     const { get, requests } = await scene(counting(), { limits: { rememberedAnswers: 2 } });
     for (const path of ['/1', '/2', '/1', '/3', '/1', '/2']) await get(path);
     assert.deepEqual(requests, ['GET /1', 'GET /2', 'GET /3', 'GET /2']);
@@ -174,7 +174,7 @@ describe('at one time', () => {
     assert.equal((await all).length, 5);
   });
 
-  it('a slow host holds up nobody who wants another', async () => {
+  it('a slow host holds up no request to another', async () => {
     const { answer, release } = holding();
     const { egress, url, get, requests } = await scene(answer, { limits: { atOnce: 3 } });
     const slow = Promise.all(['/1', '/2', '/3'].map(get));
@@ -189,7 +189,7 @@ describe('at one time', () => {
     assert.equal((await slow).length, 3);
   });
 
-  it('so many go out in all, whatever their hosts', async () => {
+  it('so many go out in all, to any hosts', async () => {
     let [lookingUp, most] = [0, 0];
     const resolve = async () => {
       most = Math.max(most, ++lookingUp);
@@ -203,7 +203,7 @@ describe('at one time', () => {
     assert.deepEqual([most, new Set(failures.map(({ reason }) => reason))], [20, new Set(['address_refused'])]);
   });
 
-  it('whoever waits longer than the whole may take has failed, and the server hears nothing of it', async () => {
+  it('a request that waits longer than the whole may take fails, and is not sent to the server', async () => {
     const { answer } = holding();
     const { egress, url, requests } = await scene(answer, { limits: { totalMilliseconds: 1_500 } });
     const reasons = ['/1', '/2', '/3', '/4'].map(async (path) => (await failureOf(egress.get(url(path)))).reason);
@@ -212,7 +212,7 @@ describe('at one time', () => {
     assert.deepEqual(requests.toSorted(), ['GET /1', 'GET /2']);
   });
 
-  it('whoever gave up in the line is not given a place in it', async () => {
+  it('a request that gave up in the queue keeps no place in it', async () => {
     const gate = new ConcurrencyLimit({ ...LIMITS, atOnce: 1, atOncePerHost: 1, waiting: 2 });
     const patient = new AbortController().signal;
     const comeBack = await gate.leave({ host: 'host' }, patient);

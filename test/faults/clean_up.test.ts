@@ -58,7 +58,7 @@ describe('clean-up blocks no request:', () => {
     return seen;
   };
 
-  it(`${BACKLOG.toLocaleString('en')} rows go, in batches that nobody waits for`, async (test) => {
+  it(`${BACKLOG.toLocaleString('en')} rows go, in batches that no request waits for`, async (test) => {
     const { database } = gatehouse;
     const atRest = await meanwhile(delay(1_000));
     await backlog(database, BACKLOG);

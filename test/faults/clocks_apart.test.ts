@@ -84,7 +84,7 @@ describe('two nodes, one as far ahead of the database and one as far behind it a
     assert.ok(Math.abs(auth_time - Date.now() / 1_000) < TOLERATED_SECONDS + 5);
   });
 
-  it('take the assertion of a client with the right time, whichever they are, and once', async () => {
+  it('each take the assertion of a client with the right time, and once in all', async () => {
     const { privateKey, publicKey } = await generateKeyPair('ES256');
     const client = await registerClient(pair.a, {
       grant_types: ['client_credentials'],
@@ -112,7 +112,7 @@ describe('two nodes, one as far ahead of the database and one as far behind it a
     }
   });
 
-  it('take a DPoP proof of somebody with the right time, whichever they are, and once', async () => {
+  it('each take a DPoP proof of a client with the right time, and once in all', async () => {
     const { privateKey, publicKey } = await generateKeyPair('ES256');
     for (const [one, other] of bothWays()) {
       const proof = await new SignJWT({ htm: 'POST', htu: `${pair.a.issuer}/token`, jti: `for ${one.url}` })
@@ -128,7 +128,7 @@ describe('two nodes, one as far ahead of the database and one as far behind it a
     }
   });
 
-  it('hear of each other’s revocations within a second', async () => {
+  it('learn of each other’s revocations within a second', async () => {
     for (const [one, other] of bothWays()) {
       const client = await registerClient(one);
       const token = await requestToken(other.url, client);

@@ -25,7 +25,7 @@ describe('a database whose disk is full', () => {
     await cluster?.stop();
   });
 
-  it('costs known clients no token, all else gets a 503 at once, and nothing is lost when there is room again', async (test) => {
+  it('costs known clients no token, all else gets a 503 at once, and nothing is lost when the disk has space again', async (test) => {
     if (!cluster || !outage) return test.skip(`A small disk can't be mounted here: ${why}`);
     const [its, at] = [outage, cluster];
     const newcomer = await its.newcomer();

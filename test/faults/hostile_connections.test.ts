@@ -100,7 +100,7 @@ const KINDS: readonly Kind[] = [
   },
 ];
 
-describe(`${CONNECTIONS} connections of somebody who means no good`, () => {
+describe(`${CONNECTIONS} connections of an attacker`, () => {
   const processes = new Processes();
   let database: TestDatabase;
   let folder: string;

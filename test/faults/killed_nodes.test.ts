@@ -62,7 +62,7 @@ describe(`two nodes under load, of which one or the other is killed ${KILLS} tim
     assert.deepEqual({ event, lost, doubled }, { event, lost: [], doubled: [] });
   };
 
-  it('whoever asks the other node is served as if nothing had happened', async (test) => {
+  it('requests to the other node are served as if nothing had happened', async (test) => {
     test.diagnostic(`FAULT_SEED=${random.seed}`);
     busy.begin();
     const meanwhile: number[] = [];
@@ -154,7 +154,7 @@ describe(`two nodes under load, of which one or the other is killed ${KILLS} tim
     }
   });
 
-  it('the audit trail is proven whole by whoever has the export and the key', async (test) => {
+  it('the audit trail is proven whole with the export and the key', async (test) => {
     const processes = new Processes();
     const folder = await mkdtemp(join(tmpdir(), 'gatehouse-'));
     test.after(async () => {

@@ -45,7 +45,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     // what Postgres says when a table can't grow, wherever this runs; full_disk.test.ts has a disk that is full
-    name: 'saying that there is no room on its disk',
+    name: 'saying that its disk is full',
     begin: ({ cluster }) =>
       cluster.run(
         `create function no_room() returns trigger language plpgsql as $$ begin

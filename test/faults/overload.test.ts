@@ -67,7 +67,7 @@ describe('a node that is asked for more than its share', () => {
       return logins;
     }));
 
-  it('has most of those who try to log in come again when too many passwords wait', async (test) => {
+  it('tells most of those who try to log in to retry when too many passwords wait', async (test) => {
     const logins = await loaded.logins(160, ROUND_SECONDS + 4);
     test.diagnostic(described(logins));
     assert.ok((logins.statuses['503'] ?? 0) > 0);

@@ -58,7 +58,7 @@ describe('a rolling upgrade under load, across a migration', () => {
     });
   };
 
-  it('costs nobody a request, though both versions serve on the later tables, and one more of the old starts', async (test) => {
+  it('costs no client a request, though both versions serve on the later tables, and one more of the old starts', async (test) => {
     await later.add('9001_additions', [
       'create table later_things (client_id text primary key references clients on delete cascade, thing text)',
       'alter table clients add column later_motto text',

@@ -98,7 +98,7 @@ describe('a code or refresh token that the database used up without a word', () 
     assert.equal(answer.status, 200, await answer.text());
   });
 
-  it('keeps no node away, whatever it was: a pushed request (FIELD-H3)', async () => {
+  it('keeps no node away: a pushed request (FIELD-H3)', async () => {
     const client = await registerApplication(gatehouse);
     const { person } = await signIn(gatehouse, client);
     const pushed = await postForm(`${gatehouse.url}/par`, Object.fromEntries(authorizationRequest(client)), client);
@@ -127,7 +127,7 @@ describe('a code or refresh token that the database used up without a word', () 
     assert.equal(await transact(gatehouse.database, (tx) => takeBackUse(tx, used, first)), false);
   });
 
-  it('ends its family when it comes again after an answer was given', async () => {
+  it('ends its family when it is used again after an answer was given', async () => {
     const client = await registerApplication(gatehouse);
     const form = await aRefreshToken(gatehouse, client);
     assert.equal((await send(pair.a, client, form, '')).status, 200);

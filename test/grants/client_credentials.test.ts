@@ -58,7 +58,7 @@ describe('client credentials', () => {
     assert.equal(new Set(ids).size, 10);
   });
 
-  describe('each method of client authentication, by clients nobody here wrote', () => {
+  describe('each method of client authentication, by independent clients', () => {
     it('client_secret_post', async () => {
       const poster = await registerClient(gatehouse, { token_endpoint_auth_method: 'client_secret_post' });
       const config = await configure(gatehouse, poster, openid.ClientSecretPost(poster.client_secret));

@@ -59,7 +59,7 @@ describe('the subject of an assertion', () => {
     const presentAs = async (claims: Readonly<Record<string, unknown>>, node = gatehouse): Promise<TokenAnswer> =>
       present(node, client, await issuer.assert({ claims }));
 
-    it('whatever the case it is written in', async () => {
+    it('in upper and lower case', async () => {
       const claims = claimsOf(await presentAs({ email: 'Ada@Partner.example', email_verified: true }));
       assert.equal(claims['sub'], ada);
       assert.equal('sub_id' in claims, false);

@@ -88,7 +88,7 @@ describe('the JWT bearer grant (RFC 7523, 2.1)', () => {
     assert.equal('act' in claims, false);
   });
 
-  it('is in force on every node, and says what it said to whoever introspects', async () => {
+  it('is in force on every node, and says what it said to an API that introspects', async () => {
     const { body } = await present(second, client, await issuer.assert());
     const told = await introspect(gatehouse, client, body.access_token);
     assert.deepEqual([told['active'], told['scope'], told['aud']], [true, 'reports:read', resource]);
@@ -148,7 +148,7 @@ describe('the JWT bearer grant (RFC 7523, 2.1)', () => {
       for (const answer of answers.filter(({ status }) => status !== 200)) refused(answer, 'invalid_grant', /used/);
     });
 
-    it('from whichever client', async () => {
+    it('from any client', async () => {
       const assertion = await issuer.assert();
       claimsOf(await present(gatehouse, await another({}), assertion));
       refused(await present(second, client, assertion), 'invalid_grant', /used already/);

@@ -73,7 +73,7 @@ describe('token exchange (RFC 8693)', () => {
       assert.equal(answer['issued_token_type'], JWT);
     });
 
-    it('shows the actor to whoever introspects', async () => {
+    it('shows the actor to an API that introspects', async () => {
       const { body } = await exchange(gatehouse, backend, await scene.tokenOfPerson());
       const reader = await registerClient(gatehouse, { resources: [], introspects: [billing] });
       const told = await introspect(second, reader, body.access_token);
@@ -81,7 +81,7 @@ describe('token exchange (RFC 8693)', () => {
       assert.deepEqual([told['gen'], told['gid'], told['parents']], [undefined, undefined, undefined]);
     });
 
-    it('names whoever the actor token is about', async () => {
+    it('names the subject of the actor token', async () => {
       const staff = await registerApplication(gatehouse, {
         grant_types: ['authorization_code', TOKEN_EXCHANGE],
         resources: [{ resource: archive, scopes: ['archive:read'] }],
@@ -149,7 +149,7 @@ describe('token exchange (RFC 8693)', () => {
   });
 
   describe('never gives more than there was', () => {
-    it('no scope that the subject’s token does not stand for', async () => {
+    it('no scope that the subject’s token does not have', async () => {
       const token = await scene.tokenOfPerson('orders:read');
       assert.equal((await exchange(gatehouse, backend, token)).body['scope'], 'billing:read');
       refused(await exchange(gatehouse, backend, token, { scope: 'billing:write' }), 'invalid_scope', /scope/);

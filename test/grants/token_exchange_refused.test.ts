@@ -121,7 +121,7 @@ describe('token exchange', () => {
       );
     });
 
-    it('with a token as its actor’s that somebody acts with already', async () => {
+    it('with a token as its actor’s that already has an actor', async () => {
       const { body } = await exchange(gatehouse, backend, await scene.tokenOfPerson());
       const form = { actor_token: body.access_token, actor_token_type: ACCESS_TOKEN };
       refused(await exchange(gatehouse, backend, await scene.tokenOfPerson(), form), 'invalid_request', /in person/);

@@ -43,7 +43,7 @@ describe('the exchange', () => {
       dpop: await prove(key, ['POST', `${gatehouse.issuer}/token`], { claims: { ...claims } }),
     });
 
-    it('is for whoever proves that key, and the new token is bound to it', async () => {
+    it('is for the client that proves that key, and the new token is bound to it', async () => {
       const { key, token } = await bound();
       refused(await exchange(gatehouse, backend, token), 'invalid_request', /bound to a key/);
       const stranger = await proofOf(await makeProofKey(), { ath: athOf(token) });
@@ -89,7 +89,7 @@ describe('the exchange', () => {
       assert.deepEqual(claims['act'], { sub: client.client_id });
     });
 
-    it('is taken whatever its jti is, and leaves a trail that can be written', async () => {
+    it('is taken with any jti, and leaves a trail that can be written', async () => {
       for (const jti of [undefined, 7, ['\u0000'], { a: '\ud800' }, '\u0000', 'x'.repeat(2_000)]) {
         claimsOf(await exchange(gatehouse, client, await issuer.assert({ claims: { jti } }), asJwt));
       }
@@ -115,7 +115,7 @@ describe('the exchange', () => {
       }
     });
 
-    it('refuses one that is an access token in name, or that somebody acts with already', async () => {
+    it('refuses one that is an access token in name, or that already has an actor', async () => {
       refused(await exchange(gatehouse, client, await issuer.assert()), 'invalid_request', /not an access token/);
       const acting = await issuer.assert({ claims: { act: { sub: 'x' } } });
       refused(await exchange(gatehouse, client, acting, asJwt), 'invalid_request', /acts/);

@@ -10,7 +10,12 @@ const from = (remoteAddress: string, forwarded?: string): string =>
 describe('the address that a request came from', () => {
   const cases: readonly [what: string, peer: string, forwarded: string | undefined, expected: string][] = [
     ['is the connection’s', '203.0.113.7', undefined, '203.0.113.7'],
-    ['is the connection’s, whatever somebody who is no proxy of ours says', '203.0.113.7', '1.1.1.1', '203.0.113.7'],
+    [
+      'is the connection’s, even if a sender that is no proxy of ours says another',
+      '203.0.113.7',
+      '1.1.1.1',
+      '203.0.113.7',
+    ],
     ['is what a proxy of ours says', '10.0.0.1', '203.0.113.7', '203.0.113.7'],
     ['is the last one that is no proxy of ours', '10.0.0.1', '1.1.1.1, 203.0.113.7, 10.2.3.4', '203.0.113.7'],
     ['is told with its port by some proxies', '10.0.0.1', '1.1.1.1, 203.0.113.7:54321', '203.0.113.7'],

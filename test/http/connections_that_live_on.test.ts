@@ -63,7 +63,7 @@ describe('a connection whose requests arrive whole', () => {
     return connections.size;
   };
 
-  it('serves them all, whichever way they are answered', async () => {
+  it('serves them all, with any kind of answer', async () => {
     const authorization = basic(client.client_id, client.client_secret);
     const token = await requestToken(gatehouse.url, client);
     const asked: readonly Asked[] = [

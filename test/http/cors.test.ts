@@ -81,7 +81,7 @@ describe('the token endpoint, asked by pages of other origins (CORS),', () => {
     assert.equal(response.headers.get('access-control-allow-origin'), null);
   });
 
-  it('takes no origin from a token that nobody has verified (CVE-2026-37977)', async () => {
+  it('takes no origin from a token that is not verified (CVE-2026-37977)', async () => {
     const spa = await registerPublicApplication(gatehouse);
     const { privateKey } = await generateKeyPair('ES256');
     const forge = (claims: JWTPayload): Promise<string> =>

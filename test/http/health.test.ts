@@ -39,7 +39,7 @@ describe('health', () => {
     }
   });
 
-  it('is read only, and kept by nobody', async () => {
+  it('is read only, and stored by no cache', async () => {
     assert.equal((await ask('/healthz', { method: 'POST' })).status, 405);
     assert.equal((await ask('/nothing')).status, 404);
     for (const path of ['/healthz', '/readyz', '/metrics']) {

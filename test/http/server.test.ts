@@ -60,7 +60,7 @@ describe('the HTTP server', () => {
     await drained;
   });
 
-  it('stops at once while connections are open that nobody speaks on', async () => {
+  it('stops at once while idle connections are open', async () => {
     const sockets = await Promise.all([open(), open()]);
     const began = performance.now();
     await server.drain(60_000);
@@ -107,7 +107,7 @@ describe('the HTTP server', () => {
     modest.destroy();
   });
 
-  it('holds no more connections than it has room for: the oldest that asked for nothing has to go', async () => {
+  it('holds no more connections than its limit: the oldest that asked for nothing has to go', async () => {
     await server.drain(0);
     server = new HttpServer((_, response) => response.end('done'), undefined, new ConnectionLimit(3));
     port = await server.listen('127.0.0.1', 0);
@@ -122,7 +122,7 @@ describe('the HTTP server', () => {
     for (const socket of sockets) socket.destroy();
   });
 
-  it('closes kept connections when it has no room and all have asked for something', async () => {
+  it('closes kept connections when it is at its limit and all have asked for something', async () => {
     await server.drain(0);
     server = new HttpServer((_, response) => response.end('done'), undefined, new ConnectionLimit(2));
     port = await server.listen('127.0.0.1', 0);

@@ -69,7 +69,7 @@ describe('a follower of the change log', () => {
     return reads;
   };
 
-  it('reads seldom at rest while NOTIFY brings its echo, and hears of changes at once (FIELD-F8)', async () => {
+  it('reads seldom at rest while NOTIFY brings its echo, and learns of changes at once (FIELD-F8)', async () => {
     let rests = true;
     follower = follow(clone.url, () => rests);
     await follower.start();
@@ -81,7 +81,7 @@ describe('a follower of the change log', () => {
     await eventually(async () => (await readsInASecond()) >= 4);
   });
 
-  it('reads as often as ever at rest where NOTIFY brings nothing (FIELD-F8)', async () => {
+  it('reads as often at rest as otherwise where NOTIFY brings nothing (FIELD-F8)', async () => {
     follower = follow(undefined, () => true);
     await follower.start();
     await eventually(async () => (await readsInASecond()) >= 4);
@@ -97,7 +97,7 @@ describe('a follower of the change log', () => {
     await eventually(() => readsInASecond().then((reads) => reads >= 4));
   });
 
-  it('hears of a change that was overtaken by a later one before it began', async () => {
+  it('learns of a change that was overtaken by a later one before it began', async () => {
     const slow = await begin();
     await record('quick');
     await follower.start();
@@ -105,7 +105,7 @@ describe('a follower of the change log', () => {
     await eventually(async () => Promise.resolve(told.includes('slow 1')));
   });
 
-  it('hears of every client of a large change that a small one overtook', async () => {
+  it('learns of every client of a large change that a small one overtook', async () => {
     await follower.start();
     const slow = await begin(5_000);
     await record('quick');

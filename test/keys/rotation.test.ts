@@ -82,7 +82,7 @@ describe('signing keys', () => {
     assert.equal(fetched <= 4, true, `${fetched} fetches`);
   });
 
-  it('go on verifying what was signed before: a token outlives the rotation', async (t) => {
+  it('still verify what was signed before: a token outlives the rotation', async (t) => {
     const second = await startSecond(t);
     const before = await requestToken(gatehouse.url, client);
     await rotateNow();
@@ -147,7 +147,7 @@ describe('signing keys', () => {
       await rotateNow({ emergency: true });
     });
 
-    it('leave nothing of the old key in the database', async () => {
+    it('leave no part of the old key in the database', async () => {
       const kid = kidOf(await requestToken(gatehouse.url, client));
       const { data_key_id } = await gatehouse.database
         .selectFrom('signing_keys')
@@ -212,7 +212,7 @@ describe('signing keys', () => {
     });
   });
 
-  it('are of no use to whoever reads the database: no private half in any column', async () => {
+  it('are of no use to a reader of the database: no private half in any column', async () => {
     await rotateNow();
     const values = await everythingStored(gatehouse.database);
     assert.equal(

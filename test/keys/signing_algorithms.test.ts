@@ -67,7 +67,7 @@ describe('signing algorithms', () => {
     return ((await answer.json()) as { active: boolean }).active;
   };
 
-  it('are two at first: the others have no keys until somebody wants them, and discovery names none of them', async () => {
+  it('are two at first: the others have no keys until a client or a resource wants them, and discovery names none of them', async () => {
     assert.deepEqual(algsOf(await jwks()), ['ES256', 'RS256']);
     const metadata = await discovery();
     for (const use of ['id_token', 'userinfo', 'introspection', 'authorization'])
@@ -78,7 +78,7 @@ describe('signing algorithms', () => {
       );
   });
 
-  it('of which there are no keys can’t be had by a client that no admin brings: nobody makes the key set grow', async () => {
+  it('of which there are no keys can’t be had by a client that no admin brings: it can not make the key set grow', async () => {
     await assert.rejects(
       registerClient(gatehouse, { id_token_signed_response_alg: 'ML-DSA-87' }),
       (error: unknown) =>
@@ -89,7 +89,7 @@ describe('signing algorithms', () => {
     assert.deepEqual(algsOf(await jwks()), ['ES256', 'RS256']);
   });
 
-  it('reach a node that has not heard of them: it asks to come again, and then has them', async () => {
+  it('reach a node that does not know them yet: it tells the client to retry, and then has them', async () => {
     const environment = { GATEHOUSE_CHANGE_POLL_MILLISECONDS: '900' };
     const late = await startGatehouse({ beside: gatehouse, withoutNotify: true, environment });
     try {
@@ -197,7 +197,7 @@ describe('signing algorithms', () => {
         await verify(await introspected.text(), alg, { ...about, typ: 'token-introspection+jwt' });
       });
 
-      it('rotates: what signed before goes on verifying, and an emergency ends it', async () => {
+      it('rotates: the old key still verifies, and an emergency ends it', async () => {
         const first = await requestToken(gatehouse.url, client);
         const rotated = await admin.post('/keys/rotate', { alg, reason: 'A test' });
         assert.equal(rotated.status, 200, rotated.text);
@@ -231,7 +231,7 @@ describe('signing algorithms', () => {
     await eventually(async () => (await jwks(second)).length === keys.length);
   });
 
-  it('leave nothing of a private half in the database', async () => {
+  it('leave no part of a private half in the database', async () => {
     const stored = await everythingStored(gatehouse.database);
     assert.ok(stored.some(({ text }) => text.includes('"alg":"ML-DSA-65"')));
     assert.deepEqual(

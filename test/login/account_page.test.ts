@@ -10,7 +10,7 @@ describe('the account page', () => {
   });
   after(() => scene.stop());
 
-  it('says that nobody is logged in, and nothing else', async () => {
+  it('says that no person is logged in, and nothing else', async () => {
     const page = await scene.visit();
     const answer = await page.goto(account());
     assert.equal(answer!.status(), 200);
@@ -119,7 +119,7 @@ describe('the account page', () => {
     assert.equal(await audited('consent.withdrawn'), withdrawn + 1);
   });
 
-  it('answers ids that nobody has with the same page, never with a 5xx', async () => {
+  it('answers unknown ids with the same page, never with a 5xx', async () => {
     const page = await scene.visit();
     await signIn(page, scene);
     const form_token = await tokenOf(page);

@@ -101,7 +101,7 @@ describe('consent', () => {
     assert.doesNotMatch(await textOf(page), /It asks for permission/);
   });
 
-  it('grants exactly what the page showed, whatever else the form says', async (t) => {
+  it('grants exactly what the page showed, even if the form says more', async (t) => {
     const application = await startApplication(scene.gatehouse);
     t.after(() => application.stop());
     const page = await scene.visit();

@@ -125,7 +125,7 @@ describe('the front page in production', () => {
     await database.drop();
   });
 
-  it('tells of no version, no person and no login to try (FIELD-F7)', async () => {
+  it('shows no version, no person and no login to try (FIELD-F7)', async () => {
     const response = await fetch(`${server.url}/`);
     const html = await response.text();
     assert.equal(response.status, 200);

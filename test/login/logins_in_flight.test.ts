@@ -47,7 +47,7 @@ describe('a login that is under way', () => {
     }
   });
 
-  it('goes on once, however often the browser is sent on (FIELD-A1)', async () => {
+  it('continues once, however often the browser is sent on (FIELD-A1)', async () => {
     const person = new Person(gatehouse);
     const login = await person.open(start());
     const consent = await person.submit(`${login.url}/login`, gatehouse.account);

@@ -74,7 +74,7 @@ describe('the login page', () => {
     assert.equal(JSON.stringify(reasons).includes('not the password'), false);
   });
 
-  it('takes as long for an address that nobody has as for a wrong password (LOG-05, CVE-2026-23511)', async () => {
+  it('takes as long for an address without an account as for a wrong password (LOG-05, CVE-2026-23511)', async () => {
     const page = await scene.visit();
     await page.goto(scene.application.authorizationUrl());
     const measure = async (typed: string): Promise<number> => {
@@ -119,7 +119,7 @@ describe('the login page', () => {
     assert.match(await page.title(), /^Log in to continue to Notes & Co/);
   });
 
-  it('gives an answer that is 303 and kept by nobody after the password was sent', async () => {
+  it('gives an answer that is 303 and stored by no cache after the password was sent', async () => {
     const page = await scene.visit();
     await page.goto(scene.application.authorizationUrl());
     const { email, password } = scene.gatehouse.account;
@@ -148,7 +148,7 @@ describe('the login page', () => {
     assert.equal(new URL(page.url()).searchParams.get('error'), 'access_denied');
   });
 
-  it('has nothing that axe objects to, whatever it says', async () => {
+  it('has nothing that axe objects to, with any message', async () => {
     const page = await scene.visit();
     await page.goto(scene.application.authorizationUrl());
     await assertAccessible(page);

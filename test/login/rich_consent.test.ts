@@ -57,7 +57,7 @@ describe('consent to a rich authorization request (RFC 9396), in a browser', () 
     await assertAccessible(page);
   });
 
-  it('shows what a client wrote as text, whatever it looks like, and nothing of it stays unseen', async () => {
+  it('shows what a client wrote as text, even if it looks like markup, and all of it is visible', async () => {
     const page = await scene.visit();
     const marks = '<img src=x onerror="document.title=1"><b>bold</b>';
     await ask(page, [

@@ -160,7 +160,7 @@ describe('a session', () => {
     assert.equal(await isLoggedIn(who), false);
   });
 
-  it('ends with all others of its person in one call, which applications hear of (FIELD-E9)', async () => {
+  it('ends with all others of its person in one call, which applications are told (FIELD-E9)', async () => {
     const told = await registerApplication(gatehouse, { backchannel_logout_uri: `${receiver.origin}/logout` });
     const [one, other] = [person(), person()];
     const first = await signIn(gatehouse, told, { person: one });

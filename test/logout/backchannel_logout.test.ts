@@ -111,7 +111,7 @@ describe('back-channel logout', () => {
     });
   }
 
-  it('tells the applications of whoever was logged in before, when another person logs in with the same browser', async () => {
+  it('tells the applications of the person who was logged in before, when another one logs in with the same browser', async () => {
     const client = await register();
     const { person } = await signIn(gatehouse, client);
     const other = await newPerson(person);
@@ -157,7 +157,7 @@ describe('back-channel logout', () => {
     assert.equal(receiver.tokens.length, 1);
   });
 
-  it('tells nobody of a logout that was not confirmed', async () => {
+  it('tells no application of a logout that was not confirmed', async () => {
     const { person } = await signIn(gatehouse, await register());
     await person.open(`${gatehouse.issuer}/logout`);
     await person.submit(`${gatehouse.issuer}/logout/confirm`, { logout: 'yes', xsrf: 'guessed' });
@@ -191,7 +191,7 @@ describe('back-channel logout', () => {
     );
   });
 
-  it('asks nothing of an address inside, and follows no redirect there (CVE-2026-1180, CVE-2026-4874) (ADM-08)', async () => {
+  it('sends no request to an address inside, and follows no redirect there (CVE-2026-1180, CVE-2026-4874) (ADM-08)', async () => {
     const inside = await register({ backchannel_logout_uri: `${elsewhere.origin}/logout` });
     const named = await register({ backchannel_logout_uri: 'https://localhost/logout' });
     const literal = await register({ backchannel_logout_uri: 'https://169.254.169.254/logout' });
@@ -282,7 +282,7 @@ describe('back-channel logout', () => {
     });
   }
 
-  it('is not for a client that nobody logs in to', async () => {
+  it('is not for a client without logins', async () => {
     const response = await admin('POST', '/clients', { backchannel_logout_uri: 'https://app.example.com/logout' });
     assert.equal(response.status, 400);
   });

@@ -55,7 +55,7 @@ describe('a logout with an ID token whose key is published no more', () => {
     }
   });
 
-  it('is worth no more than none at all: whoever makes one up is led nowhere by it (OUT-03)', async () => {
+  it('is worth no more than none at all: a person with a forged one is redirected nowhere (OUT-03)', async () => {
     const { person, tokens } = await signIn(gatehouse, client);
     const { privateKey } = await generateKeyPair('RS256');
     const forged = await new SignJWT(decodeJwt(tokens.id_token!))

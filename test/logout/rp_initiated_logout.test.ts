@@ -146,7 +146,7 @@ describe('RP-initiated logout', () => {
         .setProtectedHeader({ alg: 'RS256', kid: String(decodeProtectedHeader(tokens.id_token!).kid) })
         .sign(privateKey);
     },
-    'nobody signed': ({ tokens }) => {
+    'has no signature': ({ tokens }) => {
       const header = Buffer.from(JSON.stringify({ alg: 'none' })).toString('base64url');
       return `${header}.${tokens.id_token!.split('.')[1]}.`;
     },

@@ -113,7 +113,7 @@ describe('the outbox', () => {
     assert.deepEqual(reasons.toSorted(), ['address_refused', 'address_refused', 'redirect_refused']);
   });
 
-  it('lets a slow receiver hold up nobody but itself', async () => {
+  it('lets a slow receiver hold up no other', async () => {
     const { room, url, receiver } = await scene((request, response) => {
       if (request.url !== '/slow') response.end();
     });
@@ -146,7 +146,7 @@ describe('the outbox', () => {
     assert.deepEqual(receiver.requests, ['POST /']);
   });
 
-  it('sends nothing that has expired, and tells nobody where there is nobody left to tell', async () => {
+  it('sends nothing that has expired, and sends no message whose receiver is gone', async () => {
     const { room, url, receiver } = await scene(answering(200));
     await room.write(url('/expired'), { expiresAt: new Date(), clientId: 'late' });
     room.node({ ...egressTo([receiver]), kind: { build: () => Promise.resolve(undefined) } });
@@ -191,7 +191,7 @@ describe('the outbox', () => {
     assert.ok(!room.log.join().includes('notification token'));
   });
 
-  it('lets receivers that are down, however many, take no more than half of its room', async () => {
+  it('lets receivers that are down, however many, take no more than half of its places', async () => {
     let held = 0;
     const { room, url, receiver } = await scene(({ url: path }, response) => {
       if (path === '/well' || receiver.requests.length <= 12) response.writeHead(path === '/well' ? 200 : 503).end();

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { it } from 'node:test';
 import { startGatehouse } from '../support/node/gatehouse.ts';
 
-it('the first start writes its secrets into a file of its own, whatever somebody has put in its place before', async () => {
+it('the first start writes its secrets into a file of its own, even if an attacker has put another file in its place before', async () => {
   const dataDir = await mkdtemp(join(tmpdir(), 'gatehouse-bootstrap-'));
   const trap = join(dataDir, 'readable by others');
   await writeFile(trap, 'untouched', { mode: 0o666 });

@@ -70,7 +70,7 @@ describe('a start without NODE_ENV', () => {
     });
   }
 
-  it('is refused with NODE_ENV=test too, which says nothing of a demo client (FIELD-F5)', async () => {
+  it('is refused with NODE_ENV=test too, which does not mention a demo client (FIELD-F5)', async () => {
     await refuses(
       { NODE_ENV: 'test', DATABASE_URL: database.url },
       `NODE_ENV must be set, because DATABASE_URL names a database that others may use: ${whatToSet}`,

@@ -13,7 +13,7 @@ const WAKE_UPS_A_SECOND_AT_MOST = 60;
 const PERCENT_OF_A_CORE_AT_MOST = 1.5;
 const SECONDS = 4;
 
-describe('a node that nobody asks for anything', () => {
+describe('a node without requests', () => {
   const processes = new Processes();
   let database: TestDatabase;
   before(async () => {

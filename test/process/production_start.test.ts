@@ -85,7 +85,7 @@ describe('a server in production', () => {
     );
   });
 
-  it('gets its first admin from the command line, who then sees that there is nobody else', async () => {
+  it('gets its first admin from the command line, who then sees that there is no other account', async () => {
     const created = await processes.run(
       ['npm', 'run', '-s', 'gatehouse', '--', 'create-admin', '--name', 'First'],
       production,
@@ -138,7 +138,7 @@ describe('a server in production', () => {
     },
   );
 
-  it('goes on answering while load balancers learn that it is going, and then ends with code 0', async () => {
+  it('still answers while load balancers learn that it is going, and then ends with code 0', async () => {
     server.signal('SIGTERM');
     const ready = async (): Promise<number> => (await fetch(`${server.managementUrl}/readyz`)).status;
     const until = performance.now() + 3_000;

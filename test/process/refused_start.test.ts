@@ -230,7 +230,7 @@ describe('a server that can not start says why in one sentence', () => {
     );
   });
 
-  it('when another server runs on its data folder, which goes on', async () => {
+  it('when another server runs on its data folder, which keeps running', async () => {
     const running = await processes.start(dataDir('shared'));
     const written = await readFile(join(folder, 'shared/bootstrap.json'), 'utf8');
     await refuses(

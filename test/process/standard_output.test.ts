@@ -86,7 +86,7 @@ describe('a node whose standard output', () => {
     await stops(server);
   });
 
-  it('goes to a disk that is full serves on, and writes whole lines when there is room again (FIELD-H2)', async (test) => {
+  it('goes to a disk that is full serves on, and writes whole lines when the disk has space again (FIELD-H2)', async (test) => {
     const disk = join(folder, 'disk');
     if (!mounted(disk)) {
       test.diagnostic('This user may not mount a small file system; a device that is full stands for it.');

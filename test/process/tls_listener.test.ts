@@ -189,7 +189,7 @@ describe('the TLS listener', () => {
       socket.destroy();
     });
 
-    it('stops at once while connections are open that nobody speaks on, before and after their handshake', async () => {
+    it('stops at once while idle connections are open, before and after their handshake', async () => {
       const silent: Socket[] = [connectTcp(port, '127.0.0.1'), await handshake()];
       for (const socket of silent) socket.on('error', () => {});
       await fetchWith(undefined, authority)(`https://127.0.0.1:${port}/`);

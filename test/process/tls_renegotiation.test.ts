@@ -43,7 +43,7 @@ describe('a TLS connection', () => {
   });
 
   for (const when of ['at first', 'with a certificate that was renewed']) {
-    it(`has one handshake and no other: nobody becomes another client on the way, ${when}`, async () => {
+    it(`has one handshake and no other: no connection becomes another client’s, ${when}`, async () => {
       if (when !== 'at first') server.renew(files.context()!);
       const ours = { ca: authority.cert, cert: client.cert, key: client.key };
       const socket = connect({ port, host: '127.0.0.1', maxVersion: 'TLSv1.2', ...ours });

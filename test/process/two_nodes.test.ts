@@ -21,7 +21,7 @@ import {
   type Tokens,
 } from '../support/client/races.ts';
 
-describe('what goes on at once on two nodes', () => {
+describe('work at the same time on two nodes', () => {
   let pair: Pair;
   let application: RegisteredClient;
   before(async () => {

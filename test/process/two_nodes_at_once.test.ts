@@ -49,7 +49,7 @@ describe('what two nodes do at once has one effect', () => {
     return (await events.where('event', '=', 'secret.created').execute()).length;
   };
 
-  it('a rotation of a secret that is asked for again under its key, at whichever node', async () => {
+  it('a rotation of a secret that is asked for again under its key, at either node', async () => {
     const client = await registerClient(pair.a);
     const before_ = await secretsCreated(client);
     const issued = await rotateAtOnce(client, 'this-very-rotation');

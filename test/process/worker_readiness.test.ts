@@ -7,7 +7,7 @@ const resting = { ready: true, checks: { database: 'ok', egress: '1 of the place
 const without = { ready: false, checks: { database: 'not reachable', egress: 'ok' } };
 
 describe('the readiness of several processes', () => {
-  it('has what any of them has to say at each check, whichever it is', () => {
+  it('has the answer of each of them at each check', () => {
     const { ready, checks } = readyTogether([well, resting, well]);
     assert.deepEqual({ ready, checks }, resting);
   });
@@ -19,7 +19,7 @@ describe('the readiness of several processes', () => {
     assert.deepEqual(checks, { database: 'not reachable', egress: '1 of the places outside rests' });
   });
 
-  it('says no when there is nobody, or one that does not answer', () => {
+  it('says no without any process, or with one that does not answer', () => {
     assert.equal(readyTogether([]).ready, false);
     const mute = { ready: false, checks: { worker: 'does not answer' } };
     assert.deepEqual(readyTogether([well, mute]), { ready: false, checks: { ...mute.checks, ...well.checks } });

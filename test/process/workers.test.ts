@@ -147,7 +147,7 @@ describe('a node of two workers', () => {
     });
   });
 
-  it('lets a client ask as often as one process would, whichever worker its connections are at', async () => {
+  it('lets a client ask as often as one process would, over connections to any worker', async () => {
     // what they may not have told one another yet, and what they told while the other was answering
     const untold = BURST / 16 + 4;
     let client = await newClient();
@@ -197,7 +197,7 @@ describe('a node of two workers', () => {
     assert.equal((await other.connection.ask('GET', '/jwks')).status, 200);
   });
 
-  it('waits longer before it replaces one that goes on ending', async () => {
+  it('waits longer before it replaces one that ends again and again', async () => {
     const pids = () => lines('worker.replaced').map((line) => Number(line['worker_pid']));
     for (const times of [2, 3]) {
       process.kill(pids().at(-1)!, 'SIGKILL');
@@ -209,7 +209,7 @@ describe('a node of two workers', () => {
     );
   });
 
-  it('stops with code 0 at a signal to the whole group, twice given, and leaves nobody', async () => {
+  it('stops with code 0 at a signal to the whole group, twice given, and leaves no process', async () => {
     const pids = [workers[1]!.pid, ...lines('worker.replaced').map((line) => Number(line['worker_pid']))];
     server.signalGroup('SIGINT');
     server.signalGroup('SIGINT');

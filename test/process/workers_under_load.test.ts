@@ -83,7 +83,7 @@ describe('workers under load', () => {
     }
   }
 
-  it('one that is killed costs the requests it had, nothing that was answered, and nobody else’s', async (t) => {
+  it('one that is killed costs the requests it had, nothing that was answered, and no request of another worker', async (t) => {
     const [first, second] = (await connectToEach(server, 2, demo)) as [AtWorker, AtWorker];
     const { given, broken } = await underLoad(async (load) => {
       await eventually(() => Promise.resolve(load.given.length > 50), PATIENCE_MS);

@@ -77,7 +77,7 @@ describe("the API of the documentation's example", () => {
     assert.equal((await ask(`Bearer ${access_token}`)).status, 401);
   });
 
-  it('goes on without a failure when the signing key is rotated', async () => {
+  it('serves without a failure when the signing key is rotated', async () => {
     const old = await requestToken(gatehouse.url, gatehouse.demo, 'notes:read');
     const rotated = await gatehouse.adminCall('POST', '/keys/rotate', { alg: 'ES256', reason: 'a test' });
     assert.equal(rotated.status, 200);

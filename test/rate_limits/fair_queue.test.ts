@@ -49,7 +49,7 @@ describe('turns', () => {
     assert.deepEqual([loud.underWay, loud.waiting, quiet.underWay], [4, 46, 1]);
   });
 
-  it('leave nobody waiting, however the loud one came to wait', async () => {
+  it('leave no request waiting, however the loud one came to wait', async () => {
     for (const later of [1_090, 2_000]) {
       const turns = new FairQueue();
       const loud = new Asking(turns, 'loud');
@@ -63,7 +63,7 @@ describe('turns', () => {
     }
   });
 
-  it('go on for those who wait while their client, alone again, asks for more', async () => {
+  it('continue for those who wait while their client, alone again, asks for more', async () => {
     const turns = new FairQueue();
     const loud = new Asking(turns, 'loud');
     void turns.take('quiet', 0);

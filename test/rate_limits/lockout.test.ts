@@ -165,7 +165,7 @@ describe('an attacker', () => {
     return answers;
   }
 
-  it('who guesses user codes from everywhere refuses no right code of anybody (FIELD-B11)', async () => {
+  it('who guesses user codes from everywhere refuses no person’s right code (FIELD-B11)', async () => {
     const device = await registerDevice(pair.a);
     const { user_code } = await requestDevice(pair.a, device);
     let wrong = 0;

@@ -188,7 +188,7 @@ describe('attempts to log in', () => {
     assert.equal((await attempt('waits@example.com', place, true)).admitted, true);
   });
 
-  it('count as wrong when the node that made them has ended meanwhile', async () => {
+  it('count as wrong when the node that made them has ended before the answer', async () => {
     const never = new Promise(() => {});
     for (let n = 0; n < 5; n++)
       void attempt('lost@example.com', { address: '192.0.2.110' }, true, nodes[1], () => never);

@@ -27,10 +27,10 @@ const statuses = (answers: readonly Response[]) => [...new Set(answers.map(({ st
 
 describe('a client that asks too often', () => {
   for (const [way, query] of [
-    ['lean', ''],
+    ['fast', ''],
     ['ordinary', '?ordinary'],
   ] as const) {
-    it(`is told when to come again, and takes nothing from another, on the ${way} path`, async () => {
+    it(`is told when to retry, and takes nothing from another, on the ${way} path`, async () => {
       const gatehouse = await startWith({
         GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: '2',
         GATEHOUSE_CLIENT_REQUESTS_BURST: '5',
@@ -137,7 +137,7 @@ describe('a client that asks too often', () => {
     assert.ok(events.length <= 1 + seconds);
   });
 
-  it('is the client itself: nobody uses up what is its by naming it', async () => {
+  it('is the client itself: a sender that only names it does not use up its requests', async () => {
     const gatehouse = await startWith({
       GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: '1',
       GATEHOUSE_CLIENT_REQUESTS_BURST: '3',
@@ -155,7 +155,7 @@ describe('an address that asks too often', () => {
   const flood = (request: (index: number) => Promise<Response>): Promise<Response[]> =>
     Promise.all(Array.from({ length: 60 }, (_, index) => request(index)));
 
-  it('is told when to come again, as a program or as a browser', async () => {
+  it('is told when to retry, as a program or as a browser', async () => {
     const gatehouse = await startWith(environment);
     const answers = await flood(() => fetch(`${gatehouse.url}/authorize`));
     assert.deepEqual(new Set(statuses(answers)), new Set([400, 429]));
@@ -183,7 +183,7 @@ describe('an address that asks too often', () => {
     assert.equal((await ask(gatehouse, client)).status, 200);
   });
 
-  it('has no clients looked up any more: to name one after the other asks nothing of the database', async () => {
+  it('causes no more reads of clients: naming one after the other reads no row', async () => {
     const gatehouse = await startWith(environment);
     const strangers = await Promise.all(Array.from({ length: 4 }, () => registerClient(gatehouse)));
     const answers = await flood((index) => ask(gatehouse, { client_id: `client${index}`, client_secret: 'x' }));
@@ -197,7 +197,7 @@ describe('an address that asks too often', () => {
 });
 
 describe('a node that has too much to do', () => {
-  it('says so at once, and goes on when it has caught up', async () => {
+  it('says so at once, and serves again when it has caught up', async () => {
     const gatehouse = await startWith({ GATEHOUSE_OVERLOAD_MILLISECONDS: '10' });
     const client = await registerClient(gatehouse);
     // blocks this process, which is the node's too, again and again

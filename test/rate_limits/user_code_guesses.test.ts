@@ -63,7 +63,7 @@ describe('guessing user codes', () => {
     assert.equal(sum('device.throttled'), 191);
   });
 
-  it('from one address is stopped whatever its cookies, and on the other node too', async (t) => {
+  it('from one address is stopped with any cookies, and on the other node too', async (t) => {
     const environment = { GATEHOUSE_TRUSTED_PROXIES: '127.0.0.1' };
     const other = await startGatehouse({ beside: gatehouse, environment });
     t.after(() => other.stop());
@@ -120,7 +120,7 @@ describe('a thousand guesses at user codes', () => {
     await clone.drop();
   });
 
-  it('from many networks refuse no right code of anybody (FIELD-B11)', async () => {
+  it('from many networks refuse no person’s right code (FIELD-B11)', async () => {
     const networks = Array.from({ length: 110 }, (_, index) => `2001:db8:0:${index}::1`);
     let looked = 0;
     const guessTenTimes = async (address: string): Promise<void> => {

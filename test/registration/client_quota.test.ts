@@ -73,7 +73,7 @@ describe('the quota of clients that register without a token', () => {
     assert.equal(await kept([neighbour]), 1, 'the network with most of them makes room');
   });
 
-  it('makes room in the largest network once it is full, and never takes one that an admin changed or invited (FIELD-B4)', async () => {
+  it('removes one of the largest network once it is full, and never takes one that an admin changed or invited (FIELD-B4)', async () => {
     const changed = await register('203.0.113.7');
     await gatehouse.adminCall('PATCH', `/clients/${changed}`, { client_name: 'Known here' });
     const secret = await register('203.0.113.7');
@@ -159,7 +159,7 @@ describe('the quota of clients that register without a token', () => {
     await register('192.0.2.50', beside, (await makeToken(gatehouse, 'open')).initial_access_token);
   });
 
-  it('leaves a client alone that is being used while room is made (FIELD-B4)', async () => {
+  it('keeps a client that is being used while another is removed (FIELD-B4)', async () => {
     const [oldest, ...others] = await registerMany('203.0.113.7', 10);
     await gatehouse.database.transaction().execute(async (tx) => {
       // as the store of a grant does, until its transaction ends

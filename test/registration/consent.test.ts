@@ -28,7 +28,7 @@ describe('the consent for a program that registered itself', () => {
     return page;
   };
 
-  it('warns that nobody has checked its name, and can’t be remembered', async () => {
+  it('warns that its name is not checked, and can’t be remembered', async () => {
     const page = await open({ viewport: { width: 320, height: 640 } });
     assert.match(await textOf(page), /It registered itself: nobody here has checked what it calls itself\./);
     assert.equal(await page.getByLabel('Remember this decision').count(), 0);

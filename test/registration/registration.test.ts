@@ -42,7 +42,7 @@ describe('open registration', () => {
   });
   after(() => gatehouse.stop());
 
-  it('gives a client that nobody here wrote all that it needs to log people in', async () => {
+  it('gives an independent client all that it needs to log people in', async () => {
     const config = await openid.dynamicClientRegistration(
       new URL(gatehouse.issuer),
       { redirect_uris: [REDIRECT_URI], client_name: 'Notes', grant_types: ['authorization_code', 'refresh_token'] },
@@ -105,7 +105,7 @@ describe('open registration', () => {
     assert.equal(answer.headers.get('access-control-allow-credentials'), null);
   });
 
-  it('asks the person each time about a public client that nobody has looked at', async () => {
+  it('asks the person each time about a public client that no admin has checked', async () => {
     const { body } = await register(gatehouse, { token_endpoint_auth_method: 'none' });
     const client = { client_id: body.client_id, client_secret: '' };
     const { person } = await requestCode(gatehouse, client);

@@ -79,7 +79,7 @@ describe('what a client that registers itself may take', () => {
     assert.equal(status, 201, body.error_description);
   });
 
-  it('is no grant type without a person who began it, where anybody may come', async () => {
+  it('is no grant type without a person who began it, where registration is open', async () => {
     for (const grantType of [CIBA, TOKEN_EXCHANGE, JWT_BEARER, 'client_credentials']) {
       for (const open of ['open_registration', 'client_id_metadata_documents']) {
         const policy = { name: 'reckless', [open]: true, grant_types: ['authorization_code', grantType] };
@@ -90,7 +90,7 @@ describe('what a client that registers itself may take', () => {
     }
   });
 
-  it('is no algorithm that nobody has made a key for, be it said at once or in an update', async () => {
+  it('is no algorithm without a key, be it said at once or in an update', async () => {
     const { body: client } = await register(gatehouse, {}, token);
     for (const member of [
       'id_token_signed_response_alg',

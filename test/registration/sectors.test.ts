@@ -88,7 +88,7 @@ describe('a client that comes by itself with a sector_identifier_uri', () => {
     }
   });
 
-  it('makes this server ask nobody inside its own network (CVE-2026-1180)', async () => {
+  it('makes this server send no request inside its own network (CVE-2026-1180)', async () => {
     for (const sector of ['https://127.0.0.2/sector', 'https://169.254.169.254/sector', 'http://127.0.0.1/sector']) {
       const { status, body } = await join(sector);
       assert.deepEqual([status, body.error], [400, 'invalid_client_metadata'], sector);
@@ -96,7 +96,7 @@ describe('a client that comes by itself with a sector_identifier_uri', () => {
     }
   });
 
-  it('makes this server ask nobody at all without a token that opens registration', async () => {
+  it('makes this server send no request at all without a token that opens registration', async () => {
     const sector_identifier_uri = publish('/unasked', [A]);
     const { status } = await register(gatehouse, { redirect_uris: [A], sector_identifier_uri }, 'no-token');
     assert.equal(status, 401);

@@ -69,7 +69,7 @@ describe('a software statement', () => {
     assert.equal((event?.['details'] as Json | undefined)?.['software_statement_issuer'], ISSUER);
   });
 
-  it('stands, whatever the client changes afterwards', async () => {
+  it('stands, even if the client changes its metadata afterwards', async () => {
     const statement = await sign();
     const { body: client } = await bring(statement);
     const put = (metadata: Json, rat: string) =>
@@ -130,7 +130,7 @@ describe('a software statement', () => {
     }
   });
 
-  it('is not approved from an issuer that nobody trusts, or that the policy does not name', async () => {
+  it('is not approved from an issuer that is not trusted, or that the policy does not name', async () => {
     for (const iss of ['https://stranger.example', OTHER_ISSUER]) {
       const { status, body } = await bring(await sign({ iss }));
       assert.deepEqual([status, body.error], [400, 'unapproved_software_statement'], iss);

@@ -69,7 +69,7 @@ describe('who holds a resource', () => {
       assert.deepEqual([await answer(one, 'c a'), await answer(one, 'b')], [200, 400]);
     });
 
-    it('as a client that is left with none: it has nothing of the resource', async () => {
+    it('as a client that is left with none: it no longer has the resource', async () => {
       const [all, one] = [await client('c', 'b', 'a'), await client('b')];
       assert.equal(await answer(one, 'b'), 200);
       await leaveOnly('c', 'a');

@@ -27,7 +27,7 @@ const PLAIN = 'grant_type=client_credentials';
 const FOR_BROWSERS = /^(?:access-control-|content-security-policy|permissions-policy|referrer-policy|x-frame-options)/;
 
 /** The fast path must answer each client and each kind of request as the ordinary path does. */
-describe('the lean token path', () => {
+describe('client credentials on the fast path', () => {
   let gatehouse: Gatehouse;
   const clients: Record<string, RegisteredClient> = {};
   before(async () => {
@@ -152,7 +152,7 @@ describe('the lean token path', () => {
     assert.equal(payload.sub, clients['basic']!.client_id);
   });
 
-  it('answers every client as the ordinary path does, whichever way it authenticates', async () => {
+  it('answers every client as the ordinary path does, with each way to authenticate', async () => {
     const taken: string[] = [];
     for (const [name, client] of Object.entries(clients)) {
       if (await compare(withBasic(client), `${name}, basic`)) taken.push(`${name}, basic`);

@@ -13,7 +13,7 @@ const EVERY_SCOPE = 'openid profile email address phone offline_access notes:rea
 const QUICK = { id_token_signed_response_alg: 'ES256' };
 
 /** The fast path must answer, store and record in the audit trail as the ordinary path does. */
-describe('codes and refresh tokens on a lean path', () => {
+describe('codes and refresh tokens on the fast path', () => {
   let gatehouse: Gatehouse;
   let admin: Admin;
   let application: RegisteredClient;
@@ -135,7 +135,7 @@ describe('codes and refresh tokens on a lean path', () => {
     await both.compare(await both.refreshes(application), other, 'refresh token of another client');
   });
 
-  it('ends the family of a code that comes again, whichever way it came first', async () => {
+  it('ends the family of a code that is used again, on either path', async () => {
     for (const first of ['lean', 'ordinary'] as const) {
       const [one, other] = await both.codes(application, {}, both.apart());
       const family = [await both[first](one, application), await both[first](other, application)] as const;
@@ -167,7 +167,7 @@ describe('codes and refresh tokens on a lean path', () => {
     if (winner) assert.equal((await both.lean(ofRefresh(winner), application)).body['error'], 'invalid_grant');
   });
 
-  it('answers for what has ended meanwhile as the ordinary path does', async () => {
+  it('answers for what has ended since then as the ordinary path does', async () => {
     const expired = await both.codes(application);
     moveClock(61);
     assert.equal((await both.compare(expired, application, 'expired code')).lean.body['error'], 'invalid_grant');

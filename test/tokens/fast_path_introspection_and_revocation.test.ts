@@ -16,7 +16,7 @@ const FOR_BROWSERS = /^(?:access-control-|content-security-policy|permissions-po
 const CHANGING = new Set(['date', 'x-request-id', 'dpop-nonce', 'content-length']);
 
 /** The fast path must answer each client and each kind of request as the ordinary path does. */
-describe('introspection and revocation of JWTs on a lean path', () => {
+describe('introspection and revocation of JWTs on the fast path', () => {
   let gatehouse: Gatehouse;
   let machine: RegisteredClient;
   let application: RegisteredClient;
@@ -144,7 +144,7 @@ describe('introspection and revocation of JWTs on a lean path', () => {
     assert.equal(await leanAnswers(), earlier);
   });
 
-  it('forgets nothing of why a token is dead, though it remembers that its signature was good', async () => {
+  it('checks each reason why a token is dead, though it remembers that its signature was good', async () => {
     const active = async (token: string) =>
       (JSON.parse((await send(asking(token))).body) as { active: boolean }).active;
     const client = await registerClient(gatehouse);

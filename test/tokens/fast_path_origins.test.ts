@@ -10,7 +10,7 @@ import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 const QUICK = { id_token_signed_response_alg: 'ES256' };
 
 /** A token on the fast path may have been issued by another flow, or before the client's registration changed. */
-describe('codes and refresh tokens with a past, on a lean path', () => {
+describe('codes and refresh tokens of other flows or registrations, on the fast path', () => {
   let gatehouse: Gatehouse;
   let admin: Admin;
   let both: BothPaths;

@@ -15,7 +15,7 @@ const ENDED = ['token.issued success', 'code.reused refused', 'grant.revoked suc
 const QUICK = { id_token_signed_response_alg: 'ES256' };
 
 /** Between the fast path's read and its write other changes may commit, and the client may have disconnected. */
-describe('what happens to a code or refresh token while the lean path has it in hand', () => {
+describe('a code or refresh token that changes while the fast path handles it', () => {
   let gatehouse: Gatehouse;
   let both: BothPaths;
   let application: RegisteredClient;
@@ -57,7 +57,7 @@ describe('what happens to a code or refresh token while the lean path has it in 
     return rows.map(({ event, outcome }) => `${event} ${outcome}`);
   };
 
-  it('gives way to whoever ends the grant: neither waits for the other', async () => {
+  it('gives way to a statement that ends the grant: neither waits for the other', async () => {
     const codes = await both.codes(application, {}, both.apart());
     const refreshes = await both.refreshes(application, {}, both.apart());
     for (const form of [codes[0], refreshes[0]]) {
@@ -107,7 +107,7 @@ describe('what happens to a code or refresh token while the lean path has it in 
     await delay(50);
   };
 
-  it('is used and on record though nobody waits for the answer any more, as on the ordinary path', async () => {
+  it('is used and on record though the client has disconnected, as on the ordinary path', async () => {
     for (const query of ['', '?ordinary']) {
       const [form] = await both.codes(application, {}, both.apart());
       const grantId = await grantOf(form);
@@ -121,7 +121,7 @@ describe('what happens to a code or refresh token while the lean path has it in 
     }
   });
 
-  it('ends its family when it comes again, though nobody waits for the answer, as on the ordinary path', async () => {
+  it('ends its family when it is used again, though the client has disconnected, as on the ordinary path', async () => {
     for (const query of ['', '?ordinary']) {
       const [form] = await both.codes(application, {}, both.apart());
       const grantId = await grantOf(form);

@@ -36,7 +36,7 @@ describe('introspection (RFC 7662)', () => {
   const INACTIVE = { active: false };
 
   describe('of a JWT', () => {
-    it('tells the resource server that it is for what it needs, and nothing of our own', async () => {
+    it('tells the resource server that it is for what it needs, without internal members', async () => {
       const token = await requestToken(gatehouse.url, client);
       const { iat, exp, jti, ...told } = await introspect(token);
       assert.deepEqual(told, {
@@ -59,7 +59,7 @@ describe('introspection (RFC 7662)', () => {
       assert.equal(answer.client_id, client.client_id);
     });
 
-    it('tells nobody else anything: not another client, not the resource server of another API', async () => {
+    it('tells other clients nothing: not another client, not the resource server of another API', async () => {
       const token = await requestToken(gatehouse.url, client);
       const files = await registerResource(gatehouse, 'files');
       const otherServer = await registerClient(gatehouse, { resources: [], introspects: [files.resource] });
@@ -104,7 +104,7 @@ describe('introspection (RFC 7662)', () => {
       assert.deepEqual(await introspect(tokens.access_token, client), INACTIVE);
     });
 
-    it('tells the client about its refresh token, and nobody else', async () => {
+    it('tells the client about its refresh token, and no other client', async () => {
       const { tokens } = await signIn(gatehouse, application);
       assert.equal((await introspect(tokens.refresh_token!, application))['active'], true);
       assert.deepEqual(await introspect(tokens.refresh_token!), INACTIVE);
@@ -145,7 +145,7 @@ describe('introspection (RFC 7662)', () => {
     assert.equal('active' in ((await wrong.json()) as object), false);
   });
 
-  it('tells a public client nothing, because anybody can name it', async () => {
+  it('tells a public client nothing, because any sender can name it', async () => {
     const spa = await registerPublicApplication(gatehouse);
     const { tokens } = await signIn(gatehouse, spa, { scope: 'notes:read' });
     assert.equal((await introspect(tokens.access_token))['active'], true);

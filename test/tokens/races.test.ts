@@ -96,7 +96,7 @@ describe('what is single-use, asked for by many at once on two nodes', () => {
     for (const { status, error } of answers) if (status !== 200) assert.match(error!, /^(slow_down|invalid_grant)$/);
   });
 
-  it('a user code is confirmed by one browser, whoever else has it on the screen', async () => {
+  it('a user code is confirmed by one browser, even if others show it', async () => {
     const tv = await registerDevice(pair.a);
     const { device_code, user_code } = await requestDevice(pair.a, tv);
     // all at the issuer: the pages' forms lead nowhere else
@@ -140,7 +140,7 @@ describe('what is single-use, asked for by many at once on two nodes', () => {
     }
   });
 
-  it('an idempotency key makes one client, whichever node a request comes to', async () => {
+  it('an idempotency key makes one client, with requests at both nodes', async () => {
     const token = await pair.a.adminToken();
     const body = JSON.stringify({ client_name: 'Made once', grant_types: ['client_credentials'] });
     const answers = await atOnce(CROWD, pair, ({ url }) =>

@@ -48,7 +48,7 @@ describe('a refresh token that was used', () => {
     return rows.length;
   };
 
-  it('takes no room for long, and still ends its family when it comes back', async () => {
+  it('is not stored for long, and still ends its family when it comes back', async () => {
     const { tokens } = await signIn(gatehouse, client, OFFLINE);
     const alive = await kept();
     let newest = tokens.refresh_token!;
@@ -71,7 +71,7 @@ describe('a refresh token that was used', () => {
     await rotate(newest);
   });
 
-  it('is another thing than one that nobody used in time: that one ends nothing', async () => {
+  it('is another thing than one that was not used in time: that one ends nothing', async () => {
     const { tokens: unused, person } = await signIn(gatehouse, client, OFFLINE);
     moveClock(13 * DAY_SECONDS);
     const { tokens } = await signIn(gatehouse, client, { ...OFFLINE, person });
@@ -81,7 +81,7 @@ describe('a refresh token that was used', () => {
     await rotate(tokens.refresh_token!);
   });
 
-  it('can not be made up by who knows the grant: nobody can end the family of another', async () => {
+  it('can not be made up by a client that knows the grant: no client can end the family of another', async () => {
     const { tokens } = await signIn(gatehouse, client, OFFLINE);
     const newest = await rotate(tokens.refresh_token!);
     moveClock(DAY_SECONDS);
@@ -123,7 +123,7 @@ describe('a refresh token that was used', () => {
     await isRefused(newest);
   });
 
-  it('ends its family for whoever proves its key, even where the same grant has newer ones for another key (DPoP)', async () => {
+  it('ends its family for a client that proves its key, even where the same grant has newer ones for another key (DPoP)', async () => {
     const spa = await registerPublicApplication(gatehouse);
     const [key, other] = [await makeProofKey(), await makeProofKey()];
     const ask = async (by: ProofKey, form: Record<string, string>) => {

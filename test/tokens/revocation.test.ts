@@ -86,7 +86,7 @@ describe('revocation (RFC 7009)', () => {
     assert.equal(await userinfo(tokens.access_token), 401);
   });
 
-  it('helps nobody to end the tokens of another client', async () => {
+  it('helps no client to end the tokens of another one', async () => {
     const jwt = await requestToken(gatehouse.url, client);
     const { tokens } = await signIn(gatehouse, application);
     for (const [token, thief, owner] of [
@@ -101,13 +101,13 @@ describe('revocation (RFC 7009)', () => {
     }
   });
 
-  it('of a token that nobody knows is answered as if it had been done (REV-02)', async () => {
+  it('of an unknown token is answered as if it had been done (REV-02)', async () => {
     for (const token of ['unknown-token', 'e30.e30.e30', "' OR 1=1;--", '..', 'a\0b', 'x'.repeat(40_000)]) {
       assert.equal((await revoke(token, client)).status, 200, token.slice(0, 20));
     }
   });
 
-  it('finds the token whatever the hint says', async () => {
+  it('finds the token with any hint', async () => {
     for (const token_type_hint of ['refresh_token', 'access_token', 'nonsense']) {
       const token = await requestToken(gatehouse.url, client);
       assert.equal((await revoke(token, client, { token_type_hint })).status, 200);

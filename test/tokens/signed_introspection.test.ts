@@ -101,7 +101,7 @@ describe('signed introspection (RFC 9701)', () => {
     }
   });
 
-  it('is for whoever asks for it by name: everybody else gets JSON', async () => {
+  it('is for an API that asks for it by name: all others get JSON', async () => {
     const token = await requestToken(gatehouse.url, client);
     for (const accept of [
       '*/*',
@@ -119,7 +119,7 @@ describe('signed introspection (RFC 9701)', () => {
     }
   });
 
-  it('is refused in plain JSON to whoever has not proved who they are (INT-01)', async () => {
+  it('is refused in plain JSON to a client that has not authenticated (INT-01)', async () => {
     const token = await requestToken(gatehouse.url, client);
     const nobody = await fetch(`${gatehouse.url}/introspect`, {
       method: 'POST',

@@ -41,7 +41,7 @@ describe('userinfo', () => {
   });
 
   for (const alg of ['RS256', 'ES256'] as const) {
-    it(`is signed with ${alg} for a client that wants it so, and nobody else's business${alg === 'RS256' ? ' (oidcc-userinfo-rs256)' : ''}`, async () => {
+    it(`is signed with ${alg} for a client that wants it so, and for no other${alg === 'RS256' ? ' (oidcc-userinfo-rs256)' : ''}`, async () => {
       const its = await registerApplication(gatehouse, { userinfo_signed_response_alg: alg });
       const { tokens } = await signIn(gatehouse, its, { scope: 'openid email' });
       const { sub } = tokens.claims()!;
@@ -89,7 +89,7 @@ describe('userinfo', () => {
     });
   }
 
-  it('says how to authenticate when nobody did (RFC 6750, 3; UI-01)', async () => {
+  it('says how to authenticate to a request without a token (RFC 6750, 3; UI-01)', async () => {
     const { status, headers } = await ask();
     assert.equal([400, 401].includes(status), true);
     assert.match(headers.get('www-authenticate') ?? '', /^Bearer /);

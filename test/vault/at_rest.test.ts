@@ -268,7 +268,7 @@ describe('what is kept', () => {
     assert.equal(gatehouse.log.length > 20, true);
   });
 
-  it('in the database lets nobody in: no bearer value in any column, in clear or encoded', () => {
+  it('in the database lets no thief in: no bearer value in any column, in clear or encoded', () => {
     for (const [what, value] of bearers) {
       for (const disguise of disguises(value)) {
         const found = stored.find(({ text }) => text.includes(disguise));
@@ -277,7 +277,7 @@ describe('what is kept', () => {
     }
   });
 
-  it('in the log lets nobody in: no bearer value in any line, at the most talkative level', () => {
+  it('in the log lets no thief in: no bearer value in any line, at the most talkative level', () => {
     for (const [what, value] of bearers) {
       for (const disguise of disguises(value)) {
         const found = gatehouse.log.find((line) => line.includes(disguise));

@@ -36,7 +36,7 @@ describe('a change of the master key', () => {
     assert.deepEqual(await dataKeys(), sealed);
   });
 
-  it('goes on under a server that knows both keys: tokens, secrets and introspection are answered all the while', async (t) => {
+  it('works under a server that knows both keys: tokens, secrets and introspection are answered all the while', async (t) => {
     await stop(server);
     server = await processes.start(withKeys(NEW, OLD));
     const changed = new AbortController();
