@@ -141,7 +141,7 @@ describe('signed authorization requests (JAR, RFC 9101)', () => {
   });
 
   describe('are refused when they are signed', () => {
-    it('JAR-01: without a signature (alg none)', async () => {
+    it('JAR-01: with alg none, which is no signature', async () => {
       await refuses(`${encoded({ alg: 'none' })}.${encoded(claimsOf())}.`);
       await refuses(`${encoded({ alg: 'none', kid: 'key-1' })}.${encoded(claimsOf())}.${'x'.repeat(86)}`);
     });

@@ -116,7 +116,7 @@ describe('private_key_jwt (RFC 7523, OpenID Connect Core 9)', () => {
   });
 
   describe('is refused when it is signed', () => {
-    it('without a signature (alg none) (TOK-J01)', async () => {
+    it('with alg none, which is no signature (TOK-J01)', async () => {
       await refuses(`${unsigned({ alg: 'none', kid: 'key-1' }, claimsOf())}.`);
     });
 

@@ -10,7 +10,7 @@ import { openTrail } from '../support/node/audit_trail.ts';
 
 const CROWD = 20_000;
 
-describe('among very many clients', () => {
+describe('a search among very many clients', () => {
   let gatehouse: Gatehouse;
   /** One connection: its own counts are all there is to see. */
   let database: Database;
@@ -56,7 +56,7 @@ describe('among very many clients', () => {
     'those that are overdue': { limit: 50, overdue: { is: true, now } },
   };
   for (const [what, page] of Object.entries(pages)) {
-    it(`${what} is found without going through them all`, async () => {
+    it(`finds ${what} without reading all of them`, async () => {
       let found = 0;
       const read = await goneThrough(async () => (found = (await readClients(database, page)).length));
       assert.ok(found > 0 || page.policy !== undefined);
@@ -64,12 +64,12 @@ describe('among very many clients', () => {
     });
   }
 
-  it('each is found by its name, many at a time', async () => {
+  it('finds each by its client_id, many at a time', async () => {
     const names = Array.from({ length: 100 }, (_, at) => `crowd_${at * 200 + 1}`);
     assert.equal(await goneThrough(async () => assert.equal((await readClientsNamed(database, names)).length, 100)), 0);
   });
 
-  it('what letters a name has, in any script and case, is read as it is written', async () => {
+  it('finds names in any script and case, and takes no character for a wildcard', async () => {
     for (const [search, count] of [
       ['würfel 777', 11],
       ['WÜRFEL 7777', 1],
@@ -81,7 +81,7 @@ describe('among very many clients', () => {
     }
   });
 
-  it('clean-up goes through none that stay', async () => {
+  it('for clean-up reads none that stay', async () => {
     const trail = await openTrail(database);
     assert.equal(await goneThrough(() => removeExpiredRows(database, now)), 0);
     assert.equal(await goneThrough(() => removeUnusedClients(database, trail, now)), 0);

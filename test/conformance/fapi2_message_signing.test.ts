@@ -9,7 +9,7 @@ import { fillInProfile, PROFILE } from '../support/client/relying_party.ts';
 
 type Members = Readonly<Record<string, unknown>>;
 
-describe('FAPI 2.0 message signing: requests, answers and introspection are signed,', () => {
+describe('FAPI 2.0 message signing: requests, answers and introspection are signed', () => {
   let gatehouse: Gatehouse;
   let client: Fapi2Client;
   before(async () => {
@@ -71,12 +71,12 @@ describe('FAPI 2.0 message signing: requests, answers and introspection are sign
     assert.deepEqual([active, cnf], [true, { jkt: client.proofKey.thumbprint }]);
   });
 
-  it('a person’s no like a yes (fapi2-security-profile-final-user-rejects-authentication)', async () => {
+  it('when the person refuses (fapi2-security-profile-final-user-rejects-authentication)', async () => {
     const { error, state, code } = await answerTo({}, { decision: 'deny' });
     assert.deepEqual([error, state, code], ['access_denied', 'the-state', undefined]);
   });
 
-  it('what went wrong, too', async () => {
+  it('when the request is in error, too', async () => {
     const { error, state } = await answerTo({ prompt: 'none' });
     assert.deepEqual([error, state], ['login_required', 'the-state']);
   });
@@ -85,7 +85,7 @@ describe('FAPI 2.0 message signing: requests, answers and introspection are sign
     assert.equal('state' in (await answerTo({ state: undefined }, {}, { state: 'outside' })), false);
   });
 
-  it('and no one on the way takes the signature off the answer by asking for another one', async () => {
+  it('and no request parameter on the way takes the signature off the answer', async () => {
     const answer = await answerTo({}, {}, { response_mode: 'query' });
     assert.equal(typeof answer['code'], 'string');
   });

@@ -114,7 +114,7 @@ describe('tokens of a client with profile fapi2', () => {
       isGiven(await client.redeem(await client.code({}, pushed)));
     });
 
-    it('so bound is worth nothing with another key (fapi2-security-profile-final-ensure-token-endpoint-fails-with-mismatched-dpop-proof-jkt)', async () => {
+    it('is worth nothing with another key than the one its request came with (fapi2-security-profile-final-ensure-token-endpoint-fails-with-mismatched-dpop-proof-jkt)', async () => {
       const code = await client.code({}, { dpop: await proof({}, '/par') });
       isRefused(await client.redeem(code, {}, { dpop: otherKey }), PROOF);
     });
@@ -123,7 +123,7 @@ describe('tokens of a client with profile fapi2', () => {
       isGiven(await client.redeem(await client.code({ dpop_jkt: client.proofKey.thumbprint })));
     });
 
-    it('so bound is worth nothing with another key either (fapi2-security-profile-final-ensure-token-endpoint-fails-with-mismatched-dpop-jkt)', async () => {
+    it('is worth nothing with another key than the one its request named (fapi2-security-profile-final-ensure-token-endpoint-fails-with-mismatched-dpop-jkt)', async () => {
       const code = await client.code({ dpop_jkt: client.proofKey.thumbprint });
       isRefused(await client.redeem(code, {}, { dpop: otherKey }), PROOF);
     });
@@ -252,46 +252,46 @@ describe('tokens of a client with profile fapi2', () => {
 
     for (const [what, module, signed] of [
       [
-        'no RS256',
+        'but not one signed with RS256',
         'fapi2-security-profile-final-ensure-signed-client-assertion-with-RS256-fails',
         () => ({ header: { alg: 'RS256', kid: 'rsa' }, key: rsa }),
       ],
       [
-        'none that expired five minutes ago',
+        'but not one that expired five minutes ago',
         'fapi2-security-profile-final-ensure-client-assertion-with-exp-is-5-minutes-in-past-fails',
         () => ({ claims: { exp: epoch() - 300, iat: epoch() - 360 } }),
       ],
       [
-        'none for another server',
+        'but not one for another server',
         'fapi2-security-profile-final-ensure-client-assertion-with-wrong-aud-fails',
         () => ({ claims: { aud: 'https://other.example.com' } }),
       ],
       [
-        'none without a subject',
+        'but not one without a subject',
         'fapi2-security-profile-final-ensure-client-assertion-with-no-sub-fails',
         () => ({ claims: { sub: undefined } }),
       ],
       [
-        'none for a list of servers',
+        'but not one for a list of servers',
         'fapi2-security-profile-final-par-test-array-as-audience-fails',
         () => ({ claims: { aud: [gatehouse.issuer] } }),
       ],
       [
-        'none for the endpoint of pushed requests',
+        'but not one for the endpoint of pushed requests',
         'fapi2-security-profile-final-par-test-par-endpoint-url-as-audience-fails',
         () => ({ claims: { aud: `${gatehouse.issuer}/par` } }),
       ],
       [
-        'none for the token endpoint',
+        'but not one for the token endpoint',
         'fapi2-security-profile-final-par-test-token-endpoint-url-as-audience-fails',
         () => ({ claims: { aud: `${gatehouse.issuer}/token` } }),
       ],
       [
-        'none that is not valid for a minute yet',
+        'but not one that is not valid for a minute yet',
         'fapi2-security-profile-final-par-ensure-jwt-client-assertions-nbf-over-60-seconds-in-the-future-fails',
         () => ({ claims: { nbf: epoch() + 70, iat: epoch() + 70, exp: epoch() + 130 } }),
       ],
-      ['none that is from the future', '', () => ({ claims: { iat: epoch() + 70, exp: epoch() + 130 } })],
+      ['but not one that is from the future', '', () => ({ claims: { iat: epoch() + 70, exp: epoch() + 130 } })],
     ] as readonly (readonly [string, string, () => Signed])[]) {
       it(`${what}${module && ` (${module})`}`, async () => {
         for (const path of ['/par', '/token']) isRefused(await present(signed(), path), CLIENT);

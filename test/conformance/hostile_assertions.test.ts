@@ -92,7 +92,7 @@ describe('an assertion of a trusted issuer', () => {
   }
 
   describe('is refused when it is signed', () => {
-    it('without a signature (alg none)', async () => {
+    it('with alg none, which is no signature', async () => {
       const claims = encoded(issuer.claims());
       for (const alg of ['none', 'NONE', '']) {
         refuses(await present(gatehouse, client, `${encoded({ alg, kid: issuer.kid })}.${claims}.`));
@@ -261,7 +261,7 @@ describe('an assertion of a trusted issuer', () => {
     });
   });
 
-  describe('is verified with the keys that its issuer publishes (jwks_uri)', () => {
+  describe('whose issuer publishes its keys (jwks_uri)', () => {
     const publishing = async (path: string): Promise<OutsideIssuer> => {
       const made = await trusted({ jwks: undefined, jwks_uri: `${origin()}${path}` });
       published = [made.jwk];
@@ -269,19 +269,19 @@ describe('an assertion of a trusted issuer', () => {
       return made;
     };
 
-    it('and is refused where they can’t be read', async () => {
+    it('is refused where its issuer’s keys can’t be read', async () => {
       const made = await trusted({ jwks: undefined, jwks_uri: 'http://127.0.0.1:1/jwks' });
       refuses(await present(gatehouse, client, await made.assert()), /keys/);
       assert.deepEqual(await reasons(), ['keys_unavailable']);
     });
 
-    it('which are fetched once for many', async () => {
+    it('shares one fetch of the keys with many others', async () => {
       const made = await publishing('/once');
       for (let times = 0; times < 5; times++) claimsOf(await present(gatehouse, client, await made.assert()));
       assert.equal(outside.requests.length, 1);
     });
 
-    it('and looked up again for an unknown kid, but not more often than every half minute', async () => {
+    it('with an unknown kid has the keys fetched again, but not more often than every half minute', async () => {
       const made = await publishing('/rotated');
       claimsOf(await present(gatehouse, client, await made.assert()));
       const { jwk, next } = await nextKey();
@@ -295,7 +295,7 @@ describe('an assertion of a trusted issuer', () => {
       assert.equal(outside.requests.length, 2);
     });
 
-    it('and one that was withdrawn is worth nothing an hour later', async () => {
+    it('is refused an hour after its key was withdrawn', async () => {
       const made = await publishing('/withdrawn');
       claimsOf(await present(gatehouse, client, await made.assert()));
       published = [];

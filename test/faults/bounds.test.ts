@@ -6,7 +6,7 @@ import { postForm, requestToken, startGatehouse } from '../support/node/gatehous
 import { eventually } from '../support/node/operator.ts';
 import { isWithheld, Outage, time } from '../support/node/outage.ts';
 
-describe('standing without the database has bounds', () => {
+describe('service without the database is bounded:', () => {
   let cluster: Cluster;
   before(async () => {
     cluster = await Cluster.start();

@@ -9,7 +9,7 @@ import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 const MANY = 12_000;
 
-describe('what a node remembers is bounded, however much there is to remember:', () => {
+describe('the memory of a node', () => {
   let gatehouse: Gatehouse;
   before(async () => {
     gatehouse = await startGatehouse();
@@ -24,7 +24,7 @@ describe('what a node remembers is bounded, however much there is to remember:',
   const findAll = (directory: ClientDirectory, name: string, count: number) =>
     Promise.all(Array.from({ length: count }, (_, at) => directory.find(`${name}${at + 1}`)));
 
-  it('of clients 10,000', async () => {
+  it('holds 10,000 clients at most', async () => {
     await crowd('plain', MANY, { client_name: 'One of many' });
     const directory = new ClientDirectory(gatehouse.database);
     const found = await findAll(directory, 'plain', MANY);
@@ -32,7 +32,7 @@ describe('what a node remembers is bounded, however much there is to remember:',
     assert.equal(directory.held.clients, 10_000);
   });
 
-  it('of large clients as many as fit', async () => {
+  it('holds fewer clients where they are large', async () => {
     await crowd('large', 1_500, { client_name: 'x'.repeat(20_000) });
     const directory = new ClientDirectory(gatehouse.database);
     await findAll(directory, 'large', 1_500);
@@ -40,14 +40,14 @@ describe('what a node remembers is bounded, however much there is to remember:',
     assert.ok(clients > 500 && clients < 1_000 && bytes <= 16 * 1024 * 1024, `${clients} clients, ${bytes} bytes`);
   });
 
-  it('of names that are no client’s 5,000, and they push no client out', async () => {
+  it('holds 5,000 names of unknown clients at most, and they push no client out', async () => {
     const directory = new ClientDirectory(gatehouse.database);
     await directory.find(gatehouse.demo.client_id);
     await Promise.all(Array.from({ length: 8_000 }, () => directory.find(randomUUID())));
     assert.deepEqual([directory.held.clients, directory.held.absent], [1, 5_000]);
   });
 
-  it('of secrets that were used 50,000 between two times that they are written', async () => {
+  it('holds 50,000 uses of secrets at most until they are written', async () => {
     const uses = new SecretUses(gatehouse.database);
     for (let at = 0; at < 60_000; at++) uses.note(randomUUID(), new Date());
     assert.equal(uses.size, 50_000);
@@ -55,7 +55,7 @@ describe('what a node remembers is bounded, however much there is to remember:',
     assert.equal(uses.size, 0);
   });
 
-  it('of revoked tokens 100,000, and the database is asked about the others', async () => {
+  it('holds a bounded number of revoked tokens, and asks the database about the others', async () => {
     const now = new Date();
     const revoked = new RevokedTokens(gatehouse.database, { heldAtMost: 100 });
     const insert = (name: string, count: number, from: number) =>

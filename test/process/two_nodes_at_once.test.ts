@@ -19,7 +19,7 @@ interface IssuedSecret {
   readonly client_secret: string;
 }
 
-describe('what two nodes do at once has one effect', () => {
+describe('a change on two nodes at once', () => {
   let pair: Pair;
   before(async () => {
     pair = await startPair();
@@ -49,7 +49,7 @@ describe('what two nodes do at once has one effect', () => {
     return (await events.where('event', '=', 'secret.created').execute()).length;
   };
 
-  it('a rotation of a secret that is asked for again under its key, at either node', async () => {
+  it('a rotation of a secret that is sent again under its key has one effect, at either node', async () => {
     const client = await registerClient(pair.a);
     const before_ = await secretsCreated(client);
     const issued = await rotateAtOnce(client, 'this-very-rotation');
@@ -61,7 +61,7 @@ describe('what two nodes do at once has one effect', () => {
     }
   });
 
-  it('rotations of one secret without overlap: one secret is left, and both nodes know which', async () => {
+  it('rotations of one secret without overlap leave one secret, and both nodes know which', async () => {
     const client = await registerClient(pair.a);
     const issued = await rotateAtOnce(client);
     assert.equal(new Set(issued.map(({ secret_id }) => secret_id)).size, CROWD);
@@ -79,7 +79,7 @@ describe('what two nodes do at once has one effect', () => {
     }
   });
 
-  it('the removal of a signing key that nothing needs any more', async () => {
+  it('the removal of an unneeded signing key has one effect', async () => {
     const { database } = pair.a;
     const rotated = await pair.a.adminCall('POST', '/keys/rotate', { alg: 'ES256', reason: 'to have one' });
     assert.equal(rotated.status, 200);
@@ -103,7 +103,7 @@ describe('what two nodes do at once has one effect', () => {
     assert.equal((await events.execute()).length, 1);
   });
 
-  it('cleaning up: each row goes once, and one that a request holds is left to it without a wait', async () => {
+  it('clean-up removes each row once, and does not wait for a row that a request holds', async () => {
     const { database, databaseUrl } = pair.a;
     const long = new Date(Date.now() - 3_600_000);
     await sql`insert into revoked_tokens (jti, client_id, revoked_at, expires_at)

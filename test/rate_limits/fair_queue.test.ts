@@ -34,8 +34,8 @@ class Asking {
   }
 }
 
-describe('turns', () => {
-  it('bring one down to its share that was alone with many requests when another comes', async () => {
+describe('the fair queue', () => {
+  it('limits a client with many requests to its share when another client comes', async () => {
     const turns = new FairQueue();
     const [loud, quiet] = [new Asking(turns, 'loud'), new Asking(turns, 'quiet')];
     loud.ask(0);
@@ -49,7 +49,7 @@ describe('turns', () => {
     assert.deepEqual([loud.underWay, loud.waiting, quiet.underWay], [4, 46, 1]);
   });
 
-  it('leave no request waiting, however the loud one came to wait', async () => {
+  it('leaves no request waiting, in any order of arrival', async () => {
     for (const later of [1_090, 2_000]) {
       const turns = new FairQueue();
       const loud = new Asking(turns, 'loud');
@@ -63,7 +63,7 @@ describe('turns', () => {
     }
   });
 
-  it('continue for those who wait while their client, alone again, asks for more', async () => {
+  it('serves waiting requests while their client, alone again, sends more', async () => {
     const turns = new FairQueue();
     const loud = new Asking(turns, 'loud');
     void turns.take('quiet', 0);

@@ -12,7 +12,7 @@ interface Credentials {
 }
 
 /** Clients, registration policies and policies of what may be traded name resources and scopes that are another's to change. */
-describe('who holds a resource', () => {
+describe('a holder of a resource', () => {
   let gatehouse: Gatehouse;
   let admin: Admin;
   before(async () => {
