@@ -1,12 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFile, writeFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
-import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
-import { postForm, requestToken, TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { AuditedServer } from '../support/node/audited_server.ts';
+import { postForm, requestToken } from '../support/node/gatehouse.ts';
 import { eventually } from '../support/node/operator.ts';
-import { CLI, isGone, NODE, Processes, type Ending, type Environment, type Server } from '../support/node/process.ts';
+import { isGone, type Ending, type Server } from '../support/node/process.ts';
 
 interface Credentials {
   readonly client_id: string;
@@ -14,32 +12,18 @@ interface Credentials {
 }
 
 describe('the evidence of a server that is killed under load', () => {
-  const processes = new Processes();
-  let database: TestDatabase;
-  let folder: string;
-  let environment: Environment;
+  let audited: AuditedServer;
   let server: Server;
   let demo: Credentials;
   before(async () => {
-    database = await cloneDatabase();
-    folder = await mkdtemp(join(tmpdir(), 'gatehouse-'));
-    environment = {
-      DATABASE_URL: database.url,
-      GATEHOUSE_DATA_DIR: folder,
-      GATEHOUSE_MASTER_KEY: TEST_MASTER_KEY,
-      ISSUER: 'http://127.0.0.1:3000',
-    };
-    server = await processes.start(environment);
-    demo = (JSON.parse(await readFile(join(folder, 'bootstrap.json'), 'utf8')) as { demo: Credentials }).demo;
+    audited = await AuditedServer.prepare();
+    server = await audited.start();
+    demo = (JSON.parse(await readFile(inFolder('bootstrap.json'), 'utf8')) as { demo: Credentials }).demo;
   });
-  after(async () => {
-    await processes.end();
-    await database.drop();
-    await rm(folder, { recursive: true, force: true });
-  });
+  after(() => audited.end());
 
-  const gatehouse = (...words: string[]): Promise<Ending> => processes.run([NODE, CLI, 'audit', ...words], environment);
-  const inFolder = (name: string): string => join(folder, name);
+  const gatehouse = (...words: string[]): Promise<Ending> => audited.audit(...words);
+  const inFolder = (name: string): string => audited.path(name);
 
   async function exportTo(name: string, ...options: string[]): Promise<string> {
     const { code, stdout, stderr } = await gatehouse('export', ...options);
@@ -71,22 +55,18 @@ describe('the evidence of a server that is killed under load', () => {
     const text = await exportTo('export.ndjson');
     const issued = text.split('\n').filter((line) => line.includes('"event":"token.issued"')).length;
     assert.ok(issued >= given, `${given} answers and ${issued} entries.`);
-    // without the environment: no database, no master key
-    const { code, stdout, stderr } = await processes.run([
-      NODE,
-      CLI,
-      'audit',
+    const { code, stdout, stderr } = await audited.auditElsewhere(
       'verify',
       inFolder('export.ndjson'),
       '--key',
       inFolder('keys.json'),
-    ]);
+    );
     assert.equal(code, 0, stdout + stderr);
     assert.match(stdout, /^Proven: \d+ entries, none changed, removed or added\.\nFrom checkpoint 1 /);
   });
 
   it('continues when the server is back', async () => {
-    const again = await processes.start(environment);
+    const again = await audited.start();
     await requestToken(again.url, demo);
     again.signal('SIGTERM');
     assert.equal((await again.ended()).code, 0);

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { exportJWK, generateKeyPair, type CryptoKey } from 'jose';
 import * as openid from 'openid-client';
+import { RESPONSE_MODES } from '../../src/base/response_modes.ts';
 import { Admin } from '../support/client/admin.ts';
 import { authorizationRequest, send } from '../support/client/authorization_request.ts';
 import { certify, fetchWith } from '../support/network/certificates.ts';
@@ -279,18 +280,7 @@ describe('the response modes', () => {
       assert.match(page, /response_mode is not allowed/);
     }
     const any = await registerApplication(gatehouse);
-    for (const mode of [
-      undefined,
-      'query',
-      'fragment',
-      'form_post',
-      'jwt',
-      'query.jwt',
-      'fragment.jwt',
-      'form_post.jwt',
-    ]) {
-      await reachesLogin(gatehouse, any, mode);
-    }
+    for (const mode of [undefined, ...RESPONSE_MODES]) await reachesLogin(gatehouse, any, mode);
   });
 
   it('of a server are those of its setting, also for clients that were registered before (FIELD-V10)', async () => {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
 import { describe, it } from 'node:test';
-import { BadConfiguration, bootstrapFile, masterKeyFile, readConfig } from '../../src/config.ts';
+import { bootstrapFile, masterKeyFile, readConfig } from '../../src/config.ts';
+import { complaints } from '../support/node/config_complaints.ts';
 import { HEX, ISSUER_SENTENCE, NO_DEMANDS, TLS, VARIABLES } from '../support/node/config_variables.ts';
 
 const PRODUCTION = {
@@ -192,13 +193,3 @@ describe('the configuration in production', () => {
     });
   }
 });
-
-function complaints(environment: Readonly<Record<string, string>>): string[] {
-  try {
-    readConfig(environment);
-  } catch (error) {
-    if (error instanceof BadConfiguration) return error.message.split('\n');
-    throw error;
-  }
-  return [];
-}

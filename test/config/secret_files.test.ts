@@ -4,7 +4,8 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { BadConfiguration, readConfig } from '../../src/config.ts';
+import { readConfig } from '../../src/config.ts';
+import { complaints } from '../support/node/config_complaints.ts';
 import { removeFolder } from '../support/node/folder.ts';
 
 const KEY = randomBytes(32);
@@ -91,13 +92,3 @@ describe('secrets that are handed over as files', () => {
     assert.equal(readConfig(tls).tls?.keyFile, 'k.pem');
   });
 });
-
-function complaints(environment: Readonly<Record<string, string>>): string[] {
-  try {
-    readConfig(environment);
-  } catch (error) {
-    if (error instanceof BadConfiguration) return error.message.split('\n');
-    throw error;
-  }
-  return [];
-}

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
-import { CONNECTIONS_AT_MOST, Cluster } from '../support/node/unreachable_database.ts';
+import { CONNECTIONS_AT_MOST } from '../support/node/unreachable_database.ts';
 import { proofOf } from '../support/node/audit_evidence.ts';
 import { requestToken } from '../support/node/gatehouse.ts';
 import { Outage } from '../support/node/outage.ts';
@@ -57,16 +57,11 @@ const FAULTS: readonly Fault[] = [
 ];
 
 describe('a database that is', () => {
-  let cluster: Cluster;
   let outage: Outage;
   before(async () => {
-    cluster = await Cluster.start();
-    outage = await Outage.prepare(cluster);
+    outage = await Outage.start();
   });
-  after(async () => {
-    await outage.stop();
-    await cluster.stop();
-  });
+  after(() => outage.stopAll());
 
   for (const fault of FAULTS) {
     it(`${fault.name}: known clients get tokens, all else a 503 at once, and nothing is lost`, async (test) => {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { decodeJwt } from 'jose';
 import { authorizationRequest } from '../client/authorization_request.ts';
 import { registerApplication, REDIRECT_URI, signIn } from '../client/code_flow.ts';
-import { Way, type Cluster } from './unreachable_database.ts';
+import { Cluster, Way } from './unreachable_database.ts';
 import { registerDevice } from '../person/device_flow.ts';
 import { registerTill } from '../client/backchannel.ts';
 import { postForm, requestToken, type Gatehouse } from './gatehouse.ts';
@@ -40,6 +40,17 @@ export class Outage {
     this.clients = clients;
   }
 
+  /** With a PostgreSQL of its own, which `stopAll` stops. */
+  static async start(): Promise<Outage> {
+    const cluster = await Cluster.start();
+    try {
+      return await Outage.prepare(cluster);
+    } catch (error) {
+      await cluster.stop();
+      throw error;
+    }
+  }
+
   static async prepare(cluster: Cluster, environment: Readonly<Record<string, string>> = {}): Promise<Outage> {
     const way = await Way.to(cluster);
     let gatehouse: Gatehouse | undefined;
@@ -68,6 +79,11 @@ export class Outage {
   async stop(): Promise<void> {
     await this.stopNode();
     this.way.close();
+  }
+
+  async stopAll(): Promise<void> {
+    await this.stop();
+    await this.cluster.stop();
   }
 
   /** Once, however often it is asked for. */
