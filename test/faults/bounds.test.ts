@@ -82,7 +82,7 @@ describe('service without the database is bounded:', () => {
   it('a request that takes the ordinary path is served like one on the fast path, and any other grant is not', () =>
     prepared({}, async (outage) => {
       const { known } = outage.clients;
-      const form = { grant_type: 'client_credentials', note: 'which the lean path does not know' };
+      const form = { grant_type: 'client_credentials', note: 'which the fast path does not know' };
       const ask = () => time('a token', () => postForm(`${outage.gatehouse.url}/token`, form, known));
       outage.given.push(jtiOf((JSON.parse((await ask()).text) as { access_token: string }).access_token));
       const lean = await outage.gauge('gatehouse_lean_answers_total');

@@ -79,7 +79,7 @@ describe('a database that is', () => {
         const held = await outage.gauge('gatehouse_audit_entries_held');
         test.diagnostic(
           `first token after ${Math.round(first.milliseconds)} ms, the admin API's first ${other.response.status} after ${Math.round(other.milliseconds)} ms, slowest 503 then ${Math.round(slowest)} ms, ` +
-            `${outage.given.length - givenBefore} tokens meanwhile, ${held} entries held`,
+            `${outage.given.length - givenBefore} tokens in that time, ${held} entries held`,
         );
       } finally {
         await fault.end(outage);
