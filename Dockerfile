@@ -19,7 +19,7 @@ ENV NODE_COMPILE_CACHE=/app/node_modules/.compiled
 RUN install -d -o node node_modules/.compiled
 USER node
 RUN node --max-semi-space-size=4 --heap-growing-percent=25 -e "for (const file of require('node:fs').globSync('/app/{src/main,src/process/*,migrations/*}.ts')) import(file)"
-RUN node -e "for (const file of ['cli/main', 'base/argon2id_process']) import(\`/app/src/\${file}.ts\`)"
+RUN node -e "for (const file of ['cli/main', 'password_hashing/argon2id_process']) import(\`/app/src/\${file}.ts\`)"
 USER root
 RUN chown -R root node_modules/.compiled && chmod -R a+rX,go-w node_modules/.compiled
 

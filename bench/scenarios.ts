@@ -1,6 +1,6 @@
 /** What is measured on Gatehouse: who asks for what, prepared once and then repeated. */
 import { createHash } from 'node:crypto';
-import { Person } from '../test/support/person.ts';
+import { Person } from '../test/support/person/person.ts';
 import { any, codeFlow, each, post, refreshing, type Conversation } from './conversations.ts';
 import { API, REDIRECT_URI, type BenchClient, type Seed } from './seed.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { Admin, type Body } from '../support/admin.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { postForm, startGatehouse, type OwnGatehouse } from '../support/gatehouse.ts';
+import { Admin, type Body } from '../support/client/admin.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { postForm, startGatehouse, type OwnGatehouse } from '../support/node/gatehouse.ts';
 
 const SENDER = '203.0.113.9';
 

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import * as oauth from 'oauth4webapi';
 import * as openid from 'openid-client';
-import { certify, fetchWith, type Certified } from '../support/certificates.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { basic } from '../support/code_flow.ts';
-import { athOf, makeProofKey, prove, type ProofKey, type ProofParts } from '../support/dpop.ts';
-import { requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, type RegisteredClient } from '../support/operator.ts';
-import { startWithTls, type TlsScene } from '../support/tls_listener.ts';
+import { certify, fetchWith, type Certified } from '../support/network/certificates.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { basic } from '../support/client/code_flow.ts';
+import { athOf, makeProofKey, prove, type ProofKey, type ProofParts } from '../support/client/dpop.ts';
+import { requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { startWithTls, type TlsScene } from '../support/network/tls_listener.ts';
 
 /** A client with admin scopes whose tokens are bound to a key. */
 const boundAdmin = (gatehouse: Gatehouse, scopes = ['clients:read']): Promise<RegisteredClient> =>
@@ -135,7 +135,7 @@ describe('an admin token that is bound to a key', () => {
     token = await boundToken(key);
   });
 
-  it('needs the scope of the call, and hears of it in its own scheme (FIELD-E10)', async () => {
+  it('needs the scope of the call, and is told so in its own scheme (FIELD-E10)', async () => {
     const elsewhere = `${gatehouse.issuer}/admin/v1/keys`;
     const DPoP = await prove(key, ['GET', elsewhere], { claims: { ath: athOf(token) } });
     const answer = await call({ authorization: `dpop ${token}`, DPoP }, gatehouse, '/keys');
@@ -223,7 +223,7 @@ describe('the address that a proof for the admin API names', () => {
     ['http://id.example.com', 401],
     ['https://evil.example', 401],
   ] as const) {
-    it(`may${status === 200 ? '' : ' not'} begin with ${base}, whatever the Host header says (FIELD-E10)`, async () => {
+    it(`may${status === 200 ? '' : ' not'} begin with ${base}, for any Host header (FIELD-E10)`, async () => {
       const DPoP = await prove(key, ['GET', `${base}/admin/v1/clients`], { claims: { ath: athOf(token) } });
       const headers = { authorization: `DPoP ${token}`, DPoP, 'x-forwarded-host': new URL(base).host };
       const answer = await fetch(`${gatehouse.adminUrl}/admin/v1/clients`, { headers });

@@ -6,15 +6,15 @@ import { makePartitions } from '../../src/audit/partitions.ts';
 import { keepPartitions } from '../../src/audit/upkeep.ts';
 import { createDatabase, createPool } from '../../src/db/connection.ts';
 import { asOwner } from '../../src/db/roles.ts';
-import { Admin } from '../support/admin.ts';
-import { registerApplication, signIn } from '../support/code_flow.ts';
-import { proofOf } from '../support/evidence.ts';
-import { postForm, requestToken, TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { eventually, registerClient } from '../support/operator.ts';
-import { startPair, type Pair } from '../support/pair.ts';
-import { CLI, NODE, Processes } from '../support/process.ts';
-import { openTrail } from '../support/trail.ts';
-import { databaseWithTwoRoles, type TwoRoles } from '../support/two_roles.ts';
+import { Admin } from '../support/client/admin.ts';
+import { registerApplication, signIn } from '../support/client/code_flow.ts';
+import { proofOf } from '../support/node/audit_evidence.ts';
+import { postForm, requestToken, TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { eventually, registerClient } from '../support/node/operator.ts';
+import { startPair, type Pair } from '../support/node/pair.ts';
+import { CLI, NODE, Processes } from '../support/node/process.ts';
+import { openTrail } from '../support/node/audit_trail.ts';
+import { databaseWithTwoRoles, type TwoRoles } from '../support/node/two_roles.ts';
 
 const DAY_MILLISECONDS = 86_400_000;
 
@@ -81,7 +81,7 @@ describe('a database whose tables belong to another role than the one that serve
     await isRefused('set session_replication_role = replica');
   };
 
-  it('is served by two nodes as ever: logins, tokens, changes that the other node hears of, exports (FIELD-E7)', async () => {
+  it('is served by two nodes without a difference: logins, tokens, changes that the other node learns of, exports (FIELD-E7)', async () => {
     const { a, b } = pair;
     const application = await registerApplication(a);
     const { tokens } = await signIn(a, application, { scope: 'openid offline_access' });

@@ -4,8 +4,8 @@ import { after, before, describe, it } from 'node:test';
 import { EVENT_NAMES } from '../../src/audit/catalogue.ts';
 import type { AuditEvent } from '../../src/audit/events.ts';
 import { auditEventsPage, PAGE } from '../support/audit_events_page/page.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { demandCataloguedEvents } from '../support/recorded_events.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { demandCataloguedEvents } from '../support/node/recorded_events.ts';
 
 describe('the event catalogue', () => {
   let gatehouse: Gatehouse;

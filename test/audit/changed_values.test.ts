@@ -4,8 +4,8 @@ import { exportJWK, generateKeyPair } from 'jose';
 import { changedValues } from '../../src/audit/changed_values.ts';
 import { ClientMetadataShape } from '../../src/clients/metadata/client_metadata.ts';
 import { RECORDED_MEMBERS } from '../../src/clients/metadata/recorded_members.ts';
-import { Admin, type Body } from '../support/admin.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
+import { Admin, type Body } from '../support/client/admin.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 const ISSUER = 'https://issuer.example';
 const API = 'https://api.example';

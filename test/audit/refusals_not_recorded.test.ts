@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { sql } from 'kysely';
-import { startGatehouse, type OwnGatehouse } from '../support/gatehouse.ts';
+import { startGatehouse, type OwnGatehouse } from '../support/node/gatehouse.ts';
 
 /** One kind's entries of their own, and more. */
 const OWN_ENTRIES = 5;

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { Admin } from '../support/admin.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { proofOf } from '../support/evidence.ts';
-import { postForm, startGatehouse, type OwnGatehouse } from '../support/gatehouse.ts';
+import { Admin } from '../support/client/admin.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { proofOf } from '../support/node/audit_evidence.ts';
+import { postForm, startGatehouse, type OwnGatehouse } from '../support/node/gatehouse.ts';
 
 const HOUR_SECONDS = 3_600;
 const HTML = { accept: 'text/html' };

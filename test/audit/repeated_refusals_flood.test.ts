@@ -1,13 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { writeFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 import pg from 'pg';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
-import { TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { CLI, NODE, Processes, type Environment, type Server } from '../support/process.ts';
-import { Connection } from '../support/workers.ts';
+import { AuditedServer } from '../support/node/audited_server.ts';
+import type { Server } from '../support/node/process.ts';
+import { Connection } from '../support/node/workers.ts';
 
 /** Of each kind; `FAULT_REFUSALS` makes it a flood. */
 const OF_EACH = Number(process.env['FAULT_REFUSALS'] ?? 100);
@@ -41,31 +38,20 @@ const FLOODS: readonly (readonly [
 ];
 
 describe('a flood of refusals from one address', () => {
-  const processes = new Processes();
-  let database: TestDatabase;
-  let folder: string;
-  let environment: Environment;
+  let audited: AuditedServer;
   let server: Server;
   let pool: pg.Pool;
   before(async () => {
-    database = await cloneDatabase();
-    folder = await mkdtemp(join(tmpdir(), 'gatehouse-'));
-    environment = {
-      DATABASE_URL: database.url,
-      GATEHOUSE_DATA_DIR: folder,
-      GATEHOUSE_MASTER_KEY: TEST_MASTER_KEY,
-      ISSUER: 'http://127.0.0.1:3000',
+    audited = await AuditedServer.prepare({
       GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: '100000',
       GATEHOUSE_ADDRESS_REQUESTS_BURST: '100000',
-    };
-    server = await processes.start(environment);
-    pool = new pg.Pool({ connectionString: database.url, max: 2 });
+    });
+    server = await audited.start();
+    pool = new pg.Pool({ connectionString: audited.databaseUrl, max: 2 });
   });
   after(async () => {
     await pool.end();
-    await processes.end();
-    await database.drop();
-    await rm(folder, { recursive: true, force: true });
+    await audited.end();
   });
 
   const rowsOf = async (event: string): Promise<Row[]> =>
@@ -104,7 +90,7 @@ describe('a flood of refusals from one address', () => {
       const { repeated } = rows.at(-1)!.details;
       assert.equal(repeated?.count, ids.length - OWN_ENTRIES, event);
       assert.equal(repeated.network, '127.0.0.1');
-      // whichever came first and last among those that came at once
+      // the requests came at once, so any of them can be the first and the last
       for (const id of [repeated.first_request_id, repeated.last_request_id]) {
         assert.ok(ids.includes(id) && !own.has(id), event);
       }
@@ -115,11 +101,11 @@ describe('a flood of refusals from one address', () => {
     t.diagnostic(`${FLOODS.length * OF_EACH} refusals: ${JSON.stringify(size.rows[0])}`);
 
     const run = async (...words: string[]): Promise<string> => {
-      const { code, stdout, stderr } = await processes.run([NODE, CLI, 'audit', ...words], environment);
+      const { code, stdout, stderr } = await audited.audit(...words);
       assert.equal(code, 0, stdout + stderr);
       return stdout;
     };
-    const [keys, trail] = [join(folder, 'keys.json'), join(folder, 'trail.ndjson')];
+    const [keys, trail] = [audited.path('keys.json'), audited.path('trail.ndjson')];
     await writeFile(keys, await run('keys'));
     await writeFile(trail, await run('export'));
     assert.match(await run('verify', trail, '--key', keys), /^Proven: \d+ entries/);

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { Way } from '../support/cut_off.ts';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
-import { proofOf } from '../support/evidence.ts';
-import { startGatehouse, type OwnGatehouse } from '../support/gatehouse.ts';
-import { eventually } from '../support/operator.ts';
+import { Way } from '../support/node/unreachable_database.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { proofOf } from '../support/node/audit_evidence.ts';
+import { startGatehouse, type OwnGatehouse } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
 import { addSeconds } from '../../src/base/clock.ts';
 import { createDatabase, createPool } from '../../src/db/connection.ts';
 

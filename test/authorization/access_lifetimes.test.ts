@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { authorizationRequest } from '../support/authorization_request.ts';
-import { registerApplication, requestCode } from '../support/code_flow.ts';
-import { registerDevice, requestDevice } from '../support/device_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerResource, type RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
+import { registerApplication, requestCode } from '../support/client/code_flow.ts';
+import { registerDevice, requestDevice } from '../support/person/device_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerResource, type RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
 
 const UNTIL_WITHDRAWN =
   'The access lasts until you take it back, for 60 days at most, and ends when it is unused for 7 days.';
@@ -24,7 +24,7 @@ describe('how long access lasts', () => {
   });
   after(() => gatehouse.stop());
 
-  /** What the consent page says, to somebody who has just logged in. */
+  /** What the consent page says to a person who has just logged in. */
   const consentPage = async (
     client: RegisteredClient,
     more: Readonly<Record<string, string>>,

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { SignJWT, exportJWK, generateKeyPair } from 'jose';
 import type { Page } from 'playwright-core';
-import { authorizationRequest } from '../support/authorization_request.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { CA, closeOutside, NAME, PUBLIC, startOutside, type Outside } from '../support/outside.ts';
-import { assertAccessible, assertFits, logIn, setScene, textOf, type Scene } from '../support/pages.ts';
-import { Person } from '../support/person.ts';
-import { register, type Json } from '../support/registration.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { CA, closeOutside, NAME, PUBLIC, startOutside, type Outside } from '../support/network/outside_server.ts';
+import { assertAccessible, assertFits, logIn, setScene, textOf, type Scene } from '../support/person/pages.ts';
+import { Person } from '../support/person/person.ts';
+import { register, type Json } from '../support/client/registration.ts';
 
 const EVIL = 'https://bank-login.example/start';
 
@@ -208,7 +208,7 @@ describe('an error answer to a client that registered itself', () => {
     }
   });
 
-  it('shows what it was sent as text, whatever that is (FIELD-B3)', async () => {
+  it('shows what it was sent as text, even if it is markup (FIELD-B3)', async () => {
     const hostile = `"><img src=x onerror=alert(1)>'&amp;`;
     const metadata = { client_name: hostile, redirect_uris: [EVIL], token_endpoint_auth_method: 'none' };
     const { client_id } = (await register(gatehouse, metadata)).body;

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import pg from 'pg';
-import { authorizationRequest } from '../support/authorization_request.ts';
-import { registerApplication, signIn } from '../support/code_flow.ts';
-import { Way } from '../support/cut_off.ts';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
-import { startGatehouse, type OwnGatehouse } from '../support/gatehouse.ts';
-import { eventually, type RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
-import { addressOf, pushRequest } from '../support/pushed_requests.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
+import { registerApplication, signIn } from '../support/client/code_flow.ts';
+import { Way } from '../support/node/unreachable_database.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { startGatehouse, type OwnGatehouse } from '../support/node/gatehouse.ts';
+import { eventually, type RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
+import { addressOf, pushRequest } from '../support/client/pushed_requests.ts';
 
 const A_WHILE_MILLISECONDS = 15_000;
 

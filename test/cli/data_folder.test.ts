@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Bootstrap } from '../../src/bootstrap/development.ts';
-import { removeFolder } from '../support/folder.ts';
-import { requestToken } from '../support/gatehouse.ts';
-import { CLI, NODE, Processes, type Ending, type Server } from '../support/process.ts';
+import { removeFolder } from '../support/node/folder.ts';
+import { requestToken } from '../support/node/gatehouse.ts';
+import { CLI, NODE, Processes, type Ending, type Server } from '../support/node/process.ts';
 
 describe('the command line in the folder of a development server', () => {
   const processes = new Processes();
@@ -42,7 +42,7 @@ describe('the command line in the folder of a development server', () => {
     }
   });
 
-  it('works on the database of the server that runs there, which goes on (FIELD-F7)', async () => {
+  it('works on the database of the server that runs there, which keeps running (FIELD-F7)', async () => {
     server = await processes.start({ GATEHOUSE_DATA_DIR: dataDir });
     const exported = await run('audit', 'export');
     assert.equal(exported.code, 0, exported.stderr);

@@ -7,11 +7,11 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { certify } from '../support/certificates.ts';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
-import { TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { processorMilliseconds, slowness } from '../support/processor_time.ts';
-import { Processes, type Server as GatehouseProcess } from '../support/process.ts';
+import { certify } from '../support/network/certificates.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { processorMilliseconds, slowness } from '../support/node/processor_time.ts';
+import { Processes, type Server as GatehouseProcess } from '../support/node/process.ts';
 
 /** The bound of issue 9, part B. */
 const MILLISECONDS_AT_MOST = 10;
@@ -98,7 +98,7 @@ describe('a request of a stranger', () => {
     return `${origin}/${name}`;
   }
 
-  /** Signed by nobody, with as many bytes as the key's signatures have: no verification ends early. */
+  /** The signature is made up, but as long as the key's signatures: no verification ends early. */
   function jwt(alg: string, header: Json, claims: Json): string {
     const { signatureBytes = alg.startsWith('ES') ? 64 : 512, ...others } = header;
     const now = Math.floor(Date.now() / 1_000);

@@ -6,9 +6,10 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { exportJWK, generateKeyPair, type CryptoKey } from 'jose';
 import * as openid from 'openid-client';
-import { Admin } from '../support/admin.ts';
-import { authorizationRequest, send } from '../support/authorization_request.ts';
-import { certify, fetchWith } from '../support/certificates.ts';
+import { RESPONSE_MODES } from '../../src/base/response_modes.ts';
+import { Admin } from '../support/client/admin.ts';
+import { authorizationRequest, send } from '../support/client/authorization_request.ts';
+import { certify, fetchWith } from '../support/network/certificates.ts';
 import {
   basic,
   configure,
@@ -16,14 +17,14 @@ import {
   registerApplication,
   registerPublicApplication,
   signIn,
-} from '../support/code_flow.ts';
-import { athOf, makeProofKey, prove } from '../support/dpop.ts';
-import { postForm, startGatehouse, TEST_MASTER_KEY, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, type RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
-import { CLI, NODE, Processes } from '../support/process.ts';
-import { makePolicy, register } from '../support/registration.ts';
-import { startWithTls } from '../support/tls_listener.ts';
+} from '../support/client/code_flow.ts';
+import { athOf, makeProofKey, prove } from '../support/client/dpop.ts';
+import { postForm, startGatehouse, TEST_MASTER_KEY, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
+import { CLI, NODE, Processes } from '../support/node/process.ts';
+import { makePolicy, register } from '../support/client/registration.ts';
+import { startWithTls } from '../support/network/tls_listener.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -279,18 +280,7 @@ describe('the response modes', () => {
       assert.match(page, /response_mode is not allowed/);
     }
     const any = await registerApplication(gatehouse);
-    for (const mode of [
-      undefined,
-      'query',
-      'fragment',
-      'form_post',
-      'jwt',
-      'query.jwt',
-      'fragment.jwt',
-      'form_post.jwt',
-    ]) {
-      await reachesLogin(gatehouse, any, mode);
-    }
+    for (const mode of [undefined, ...RESPONSE_MODES]) await reachesLogin(gatehouse, any, mode);
   });
 
   it('of a server are those of its setting, also for clients that were registered before (FIELD-V10)', async () => {

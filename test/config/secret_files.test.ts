@@ -5,8 +5,9 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { BadConfiguration, readConfig } from '../../src/config.ts';
-import { removeFolder } from '../support/folder.ts';
+import { readConfig } from '../../src/config.ts';
+import { complaints } from '../support/node/config_complaints.ts';
+import { removeFolder } from '../support/node/folder.ts';
 
 const KEY = randomBytes(32);
 const TEXT = KEY.toString('base64');
@@ -50,11 +51,9 @@ describe('secrets that are handed over as files', () => {
     const pipe = join(folder, 'pipe');
     execFileSync('mkfifo', [pipe]);
     for (const path of [pipe, '/dev/zero']) {
-      assert.throws(
-        () => readConfig({ GATEHOUSE_MASTER_KEY_FILE: path }),
-        (error: BadConfiguration) =>
-          error.message.includes('GATEHOUSE_MASTER_KEY_FILE names a file that is not a regular file.'),
-      );
+      assert.deepEqual(complaints({ GATEHOUSE_MASTER_KEY_FILE: path }), [
+        'GATEHOUSE_MASTER_KEY_FILE names a file that is not a regular file.',
+      ]);
     }
   });
 
@@ -104,13 +103,3 @@ describe('secrets that are handed over as files', () => {
     assert.equal(readConfig(tls).tls?.keyFile, 'k.pem');
   });
 });
-
-function complaints(environment: Readonly<Record<string, string>>): string[] {
-  try {
-    readConfig(environment);
-  } catch (error) {
-    if (error instanceof BadConfiguration) return error.message.split('\n');
-    throw error;
-  }
-  return [];
-}

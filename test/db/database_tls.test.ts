@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { startEmbedded, type Embedded } from '../../src/db/embedded.ts';
 import { openDatabase } from '../../src/db/open.ts';
-import { certify } from '../support/certificates.ts';
-import { removeFolder } from '../support/folder.ts';
+import { certify } from '../support/network/certificates.ts';
+import { removeFolder } from '../support/node/folder.ts';
 
 /** Its socket and its address share a port, so it listens on addresses that no other PostgreSQL has. */
 const NETWORK = `127.${64 + (process.pid % 64)}.${(process.pid >> 6) % 256}`;

@@ -4,10 +4,10 @@ import { sql } from 'kysely';
 import { CannotStart } from '../../src/base/cannot_start.ts';
 import type { Database } from '../../src/db/connection.ts';
 import { openDatabase } from '../../src/db/open.ts';
-import { emptyDatabase, type TestDatabase } from '../support/database.ts';
-import { requestToken, startGatehouse } from '../support/gatehouse.ts';
-import { eventually } from '../support/operator.ts';
-import { Pooler } from '../support/pooler.ts';
+import { emptyDatabase, type TestDatabase } from '../support/node/database.ts';
+import { requestToken, startGatehouse } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
+import { Pooler } from '../support/node/pooler.ts';
 
 const REFUSED =
   'A pooler between this node and PostgreSQL gives each transaction another connection. Set it to session mode (pool_mode = session in PgBouncer), or name PostgreSQL itself in DATABASE_URL.';

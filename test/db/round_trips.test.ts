@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
-import { Way } from '../support/cut_off.ts';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
-import { postForm, requestToken, startGatehouse, type OwnGatehouse } from '../support/gatehouse.ts';
-import { registerClient, type RegisteredClient } from '../support/operator.ts';
+import { Way } from '../support/node/unreachable_database.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { postForm, requestToken, startGatehouse, type OwnGatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, type RegisteredClient } from '../support/node/operator.ts';
 
 /** Long enough that a busy machine sends all that belongs together before the first answer arrives. */
 const LATE_MILLISECONDS = 60;

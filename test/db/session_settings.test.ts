@@ -5,11 +5,11 @@ import pg from 'pg';
 import { CannotStart } from '../../src/base/cannot_start.ts';
 import { connectClient, createClient, createPool } from '../../src/db/connection.ts';
 import { openDatabase, type OpenDatabase } from '../../src/db/open.ts';
-import { registerApplication, signIn } from '../support/code_flow.ts';
-import { emptyDatabase, type TestDatabase } from '../support/database.ts';
-import { proofOf } from '../support/evidence.ts';
-import { startGatehouse } from '../support/gatehouse.ts';
-import { eventually } from '../support/operator.ts';
+import { registerApplication, signIn } from '../support/client/code_flow.ts';
+import { emptyDatabase, type TestDatabase } from '../support/node/database.ts';
+import { proofOf } from '../support/node/audit_evidence.ts';
+import { startGatehouse } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
 
 /** What an operator, or another application, may have set for a database or a user; and what has to be in force here. */
 const SETTINGS: readonly (readonly [name: string, elsewhere: string, here: string])[] = [

@@ -3,12 +3,20 @@ import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { exportJWK, generateKeyPair, SignJWT, type CryptoKey, type JWK } from 'jose';
-import { authorizationRequest } from '../support/authorization_request.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually, registerClient } from '../support/operator.ts';
-import { CA, closeOutside, egressTo, NAME, PUBLIC, startOutside, type Outside } from '../support/outside.ts';
-import { makePolicy, REDIRECT, send } from '../support/registration.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually, registerClient } from '../support/node/operator.ts';
+import {
+  CA,
+  closeOutside,
+  egressTo,
+  NAME,
+  PUBLIC,
+  startOutside,
+  type Outside,
+} from '../support/network/outside_server.ts';
+import { makePolicy, REDIRECT, send } from '../support/client/registration.ts';
 
 /** As many hosts as strangers have places. */
 const STRANGERS = 20;

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { Cluster } from '../support/cut_off.ts';
-import { proofOf } from '../support/evidence.ts';
-import { postForm, requestToken, startGatehouse } from '../support/gatehouse.ts';
-import { eventually } from '../support/operator.ts';
-import { isWithheld, Outage, time } from '../support/outage.ts';
+import { Cluster } from '../support/node/unreachable_database.ts';
+import { proofOf } from '../support/node/audit_evidence.ts';
+import { postForm, requestToken, startGatehouse } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
+import { isWithheld, Outage, time } from '../support/node/outage.ts';
 
-describe('standing without the database has bounds', () => {
+describe('service without the database is bounded:', () => {
   let cluster: Cluster;
   before(async () => {
     cluster = await Cluster.start();
@@ -54,7 +54,7 @@ describe('standing without the database has bounds', () => {
       await outage.token();
     }));
 
-  it('as many entries are held as there is room for, and then no token is given', () =>
+  it('as many entries are held as the buffer takes, and then no token is given', () =>
     prepared({ GATEHOUSE_OUTAGE_AUDIT_EVENTS: '5' }, async (outage) => {
       outage.way.shut();
       await eventually(async () => (await outage.gauge('gatehouse_database_breaker')) > 0);
@@ -67,7 +67,7 @@ describe('standing without the database has bounds', () => {
       assert.equal(await outage.gauge('gatehouse_audit_entries_held_written_total'), 5);
     }));
 
-  it('refusals take none of that room: whoever guesses learns nothing, and is not written down', () =>
+  it('refusals take no place in the buffer: a client that guesses learns nothing, and is not written down', () =>
     prepared({ GATEHOUSE_OUTAGE_AUDIT_EVENTS: '5' }, async (outage) => {
       outage.way.shut();
       await eventually(async () => (await outage.gauge('gatehouse_database_breaker')) > 0);
@@ -79,10 +79,10 @@ describe('standing without the database has bounds', () => {
       await outage.isBack();
     }));
 
-  it('a request that takes the ordinary path is served like one on the lean path, and any other grant is not', () =>
+  it('a request that takes the ordinary path is served like one on the fast path, and any other grant is not', () =>
     prepared({}, async (outage) => {
       const { known } = outage.clients;
-      const form = { grant_type: 'client_credentials', note: 'which the lean path does not know' };
+      const form = { grant_type: 'client_credentials', note: 'which the fast path does not know' };
       const ask = () => time('a token', () => postForm(`${outage.gatehouse.url}/token`, form, known));
       outage.given.push(jtiOf((JSON.parse((await ask()).text) as { access_token: string }).access_token));
       const lean = await outage.gauge('gatehouse_lean_answers_total');
@@ -97,7 +97,7 @@ describe('standing without the database has bounds', () => {
       await outage.everyTokenIsOnRecord();
     }));
 
-  it('what is held is in the log at once, and a node that is stopped meanwhile says how many entries it loses', () =>
+  it('what is held is in the log at once, and a node that is stopped in that time says how many entries it loses', () =>
     prepared({}, async (outage) => {
       outage.way.shut();
       await eventually(async () => (await outage.gauge('gatehouse_database_breaker')) > 0);
@@ -112,7 +112,7 @@ describe('standing without the database has bounds', () => {
       assert.equal((JSON.parse(lost ?? '{}') as { entries?: number }).entries, 2);
     }));
 
-  it('a connection that breaks while the database is there costs nobody a token, and none is held', () =>
+  it('a connection that breaks while the database is there costs no client a token, and none is held', () =>
     prepared({}, async (outage) => {
       const kill = `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'gatehouse'`;
       for (let round = 0; round < 10; round++) {

@@ -6,9 +6,9 @@ import pg from 'pg';
 import { dropPartitions, makePartitions } from '../../src/audit/partitions.ts';
 import type { Database } from '../../src/db/connection.ts';
 import { removeExpiredRows } from '../../src/maintenance/expired_rows.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { requestToken, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { openTrail } from '../support/trail.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { openTrail } from '../support/node/audit_trail.ts';
 
 const DAY_SECONDS = 86_400;
 /** `npm run test:faults` makes a large backlog; `npm test` a small one. */
@@ -46,7 +46,7 @@ describe('clean-up blocks no request:', () => {
     const over = new AbortController();
     const end = work.finally(() => over.abort());
     while (!over.signal.aborted) {
-      // a table that grows is locked by whoever makes the next page
+      // the connection that makes a table's next page locks its extension
       const { rows } = await sql<{ query: string }>`select query from pg_stat_activity
         where datname = current_database() and wait_event_type = 'Lock' and wait_event <> 'extend'`.execute(
         gatehouse.database,
@@ -58,7 +58,7 @@ describe('clean-up blocks no request:', () => {
     return seen;
   };
 
-  it(`${BACKLOG.toLocaleString('en')} rows go, in batches that nobody waits for`, async (test) => {
+  it(`${BACKLOG.toLocaleString('en')} rows go, in batches that no request waits for`, async (test) => {
     const { database } = gatehouse;
     const atRest = await meanwhile(delay(1_000));
     await backlog(database, BACKLOG);

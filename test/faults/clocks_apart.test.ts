@@ -4,13 +4,13 @@ import { after, before, describe, it } from 'node:test';
 import { createRemoteJWKSet, decodeJwt, exportJWK, generateKeyPair, jwtVerify, SignJWT, type JWTPayload } from 'jose';
 import { sql } from 'kysely';
 import { removeExpiredRows } from '../../src/maintenance/expired_rows.ts';
-import { basic, redeem, registerApplication, requestCode, signIn } from '../support/code_flow.ts';
-import { postForm, requestToken, TEST_MASTER_KEY, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually, registerClient, type RegisteredClient } from '../support/operator.ts';
-import { startPair, type Pair } from '../support/pair.ts';
-import { freeAddresses, MAIN, NODE, Processes } from '../support/process.ts';
+import { basic, redeem, registerApplication, requestCode, signIn } from '../support/client/code_flow.ts';
+import { postForm, requestToken, TEST_MASTER_KEY, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually, registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { startPair, type Pair } from '../support/node/pair.ts';
+import { freeAddresses, MAIN, NODE, Processes } from '../support/node/process.ts';
 
-const SHIFTED = { NODE_OPTIONS: `--import=${join(import.meta.dirname, '../support/shifted_clock.ts')}` };
+const SHIFTED = { NODE_OPTIONS: `--import=${join(import.meta.dirname, '../support/node/shifted_clock.ts')}` };
 /** What docs/operating.md allows, less a moment for the way to the database. */
 const TOLERATED_SECONDS = 9;
 const MINUTES = 300;
@@ -84,7 +84,7 @@ describe('two nodes, one as far ahead of the database and one as far behind it a
     assert.ok(Math.abs(auth_time - Date.now() / 1_000) < TOLERATED_SECONDS + 5);
   });
 
-  it('take the assertion of a client with the right time, whichever they are, and once', async () => {
+  it('each take the assertion of a client with the right time, and once in all', async () => {
     const { privateKey, publicKey } = await generateKeyPair('ES256');
     const client = await registerClient(pair.a, {
       grant_types: ['client_credentials'],
@@ -112,7 +112,7 @@ describe('two nodes, one as far ahead of the database and one as far behind it a
     }
   });
 
-  it('take a DPoP proof of somebody with the right time, whichever they are, and once', async () => {
+  it('each take a DPoP proof of a client with the right time, and once in all', async () => {
     const { privateKey, publicKey } = await generateKeyPair('ES256');
     for (const [one, other] of bothWays()) {
       const proof = await new SignJWT({ htm: 'POST', htu: `${pair.a.issuer}/token`, jti: `for ${one.url}` })
@@ -128,7 +128,7 @@ describe('two nodes, one as far ahead of the database and one as far behind it a
     }
   });
 
-  it('hear of each other’s revocations within a second', async () => {
+  it('learn of each other’s revocations within a second', async () => {
     for (const [one, other] of bothWays()) {
       const client = await registerClient(one);
       const token = await requestToken(other.url, client);

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Cluster } from '../support/cut_off.ts';
-import { proofOf } from '../support/evidence.ts';
-import { eventually } from '../support/operator.ts';
-import { Outage } from '../support/outage.ts';
+import { Cluster } from '../support/node/unreachable_database.ts';
+import { proofOf } from '../support/node/audit_evidence.ts';
+import { eventually } from '../support/node/operator.ts';
+import { Outage } from '../support/node/outage.ts';
 
 /** `npm run test:faults` keeps the disk full for this long; `npm test` for a moment. */
 const FULL_MILLISECONDS = Number(process.env.FAULT_SECONDS ?? 0) * 1_000;
@@ -25,12 +25,12 @@ describe('a database whose disk is full', () => {
     await cluster?.stop();
   });
 
-  it('costs known clients no token, all else gets a 503 at once, and nothing is lost when there is room again', async (test) => {
+  it('costs known clients no token, all else gets a 503 at once, and nothing is lost when the disk has space again', async (test) => {
     if (!cluster || !outage) return test.skip(`A small disk can't be mounted here: ${why}`);
     const [its, at] = [outage, cluster];
     const newcomer = await its.newcomer();
     await at.fillDisk();
-    // pages that have room left take some entries first
+    // pages with free space take some entries first
     let asked = 0;
     while ((await its.gauge('gatehouse_audit_entries_held')) === 0) {
       await Promise.all(Array.from({ length: 20 }, () => its.token()));

@@ -8,10 +8,10 @@ import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Bootstrap } from '../../src/bootstrap/development.ts';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
-import { removeFolder } from '../support/folder.ts';
-import { requestToken, TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { Processes, type Server } from '../support/process.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { removeFolder } from '../support/node/folder.ts';
+import { requestToken, TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { Processes, type Server } from '../support/node/process.ts';
 
 /** `npm run test:faults` opens thousands; `npm test` some hundred. */
 const CONNECTIONS = Number(process.env.FAULT_CONNECTIONS ?? 300);
@@ -38,7 +38,7 @@ interface Kind {
   readonly answer?: RegExp;
 }
 
-/** The longest answer that anybody gets. */
+/** The longest answer that any connection gets. */
 const LARGE = 'GET /admin/v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n';
 
 /** Sends it a byte at a time, for ever. */
@@ -118,7 +118,7 @@ const KINDS: readonly Kind[] = [
   },
 ];
 
-describe(`${CONNECTIONS} connections of somebody who means no good`, () => {
+describe(`${CONNECTIONS} connections of an attacker`, () => {
   const processes = new Processes();
   let database: TestDatabase;
   let folder: string;
@@ -221,7 +221,7 @@ class Enemy {
     this.gone = new Promise<void>((resolve) => socket.on('close', () => resolve())).then(() => {
       this.closed = true;
     });
-    // who never reads hears of nothing but this
+    // a connection that never reads learns of its end only here
     socket.on('error', () => socket.destroy());
   }
 

@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { BusyPair, jtiOf } from '../support/busy_pair.ts';
-import { redeem } from '../support/code_flow.ts';
-import { postForm, TEST_MASTER_KEY, type Gatehouse } from '../support/gatehouse.ts';
-import { startPair, type Pair } from '../support/pair.ts';
-import { CLI, NODE, Processes } from '../support/process.ts';
+import { BusyPair, jtiOf } from '../support/node/busy_pair.ts';
+import { redeem } from '../support/client/code_flow.ts';
+import { postForm, TEST_MASTER_KEY, type Gatehouse } from '../support/node/gatehouse.ts';
+import { startPair, type Pair } from '../support/node/pair.ts';
+import { CLI, NODE, Processes } from '../support/node/process.ts';
 import { seededRandom } from '../support/random.ts';
 
 /** `npm run test:faults` kills a hundred times; `npm test` a few. */
@@ -62,7 +62,7 @@ describe(`two nodes under load, of which one or the other is killed ${KILLS} tim
     assert.deepEqual({ event, lost, doubled }, { event, lost: [], doubled: [] });
   };
 
-  it('whoever asks the other node is served as if nothing had happened', async (test) => {
+  it('requests to the other node are served as if nothing had happened', async (test) => {
     test.diagnostic(`FAULT_SEED=${random.seed}`);
     busy.begin();
     const meanwhile: number[] = [];
@@ -154,7 +154,7 @@ describe(`two nodes under load, of which one or the other is killed ${KILLS} tim
     }
   });
 
-  it('the audit trail is proven whole by whoever has the export and the key', async (test) => {
+  it('the audit trail is proven whole with the export and the key', async (test) => {
     const processes = new Processes();
     const folder = await mkdtemp(join(tmpdir(), 'gatehouse-'));
     test.after(async () => {

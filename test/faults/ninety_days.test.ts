@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { sql } from 'kysely';
-import { resetClock } from '../support/clock.ts';
-import { Days, type Size } from '../support/days.ts';
-import { proofOf } from '../support/evidence.ts';
-import { startGatehouse, type OwnGatehouse } from '../support/gatehouse.ts';
+import { resetClock } from '../support/node/clock.ts';
+import { Days, type Size } from '../support/client/daily_traffic.ts';
+import { proofOf } from '../support/node/audit_evidence.ts';
+import { startGatehouse, type OwnGatehouse } from '../support/node/gatehouse.ts';
 
 /** `npm run test:faults` lets ninety days pass; `npm test` a few, with less going on. */
 const [DAYS, TRAFFIC] = process.env.FAULT_SECONDS
   ? [90, { tokens: 40, logins: 3, others: 1 }]
   : [4, { tokens: 10, logins: 1, others: 1 }];
 
-/** Rows live as long as what they stand for: so that two days are enough to see, everything lives for a day at most. */
+/** Rows live as long as their session or token: all lifetimes are at most a day, so that two days are enough. */
 const A_DAY = {
   GATEHOUSE_SESSION_TTL_SECONDS: '86400',
   GATEHOUSE_REFRESH_TTL_SECONDS: '86400',

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
-import { CONNECTIONS_AT_MOST, Cluster } from '../support/cut_off.ts';
-import { proofOf } from '../support/evidence.ts';
-import { requestToken } from '../support/gatehouse.ts';
-import { Outage } from '../support/outage.ts';
+import { CONNECTIONS_AT_MOST } from '../support/node/unreachable_database.ts';
+import { proofOf } from '../support/node/audit_evidence.ts';
+import { requestToken } from '../support/node/gatehouse.ts';
+import { Outage } from '../support/node/outage.ts';
 
 /** `npm run test:faults` keeps each outage up for this long; `npm test` for a moment. */
 const HELD_UP_MILLISECONDS = Number(process.env.FAULT_SECONDS ?? 0) * 1_000;
@@ -45,7 +45,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     // what Postgres says when a table can't grow, wherever this runs; full_disk.test.ts has a disk that is full
-    name: 'saying that there is no room on its disk',
+    name: 'saying that its disk is full',
     begin: ({ cluster }) =>
       cluster.run(
         `create function no_room() returns trigger language plpgsql as $$ begin
@@ -57,16 +57,11 @@ const FAULTS: readonly Fault[] = [
 ];
 
 describe('a database that is', () => {
-  let cluster: Cluster;
   let outage: Outage;
   before(async () => {
-    cluster = await Cluster.start();
-    outage = await Outage.prepare(cluster);
+    outage = await Outage.start();
   });
-  after(async () => {
-    await outage.stop();
-    await cluster.stop();
-  });
+  after(() => outage.stopAll());
 
   for (const fault of FAULTS) {
     it(`${fault.name}: known clients get tokens, all else a 503 at once, and nothing is lost`, async (test) => {
@@ -84,7 +79,7 @@ describe('a database that is', () => {
         const held = await outage.gauge('gatehouse_audit_entries_held');
         test.diagnostic(
           `first token after ${Math.round(first.milliseconds)} ms, the admin API's first ${other.response.status} after ${Math.round(other.milliseconds)} ms, slowest 503 then ${Math.round(slowest)} ms, ` +
-            `${outage.given.length - givenBefore} tokens meanwhile, ${held} entries held`,
+            `${outage.given.length - givenBefore} tokens in that time, ${held} entries held`,
         );
       } finally {
         await fault.end(outage);

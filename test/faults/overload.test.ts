@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Loaded } from '../support/load_generator.ts';
-import { LoadedServer } from '../support/loaded_server.ts';
+import type { Loaded } from '../support/client/load_generator.ts';
+import { LoadedServer } from '../support/node/loaded_server.ts';
 
 /**
  * `npm run test:faults` measures for this long, in rounds, and holds the node to what is promised. `npm test` looks for a
@@ -67,7 +67,7 @@ describe('a node that is asked for more than its share', () => {
       return logins;
     }));
 
-  it('has most of those who try to log in come again when too many passwords wait', async (test) => {
+  it('tells most of those who try to log in to retry when too many passwords wait', async (test) => {
     const logins = await loaded.logins(160, ROUND_SECONDS + 4);
     test.diagnostic(described(logins));
     assert.ok((logins.statuses['503'] ?? 0) > 0);

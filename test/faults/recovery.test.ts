@@ -3,15 +3,15 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { registerApplication, requestCode, signIn, type SignedIn } from '../support/code_flow.ts';
-import { Cluster } from '../support/cut_off.ts';
-import { proofOf } from '../support/evidence.ts';
-import { postForm, requestToken, TEST_MASTER_KEY, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually, registerClient, type RegisteredClient } from '../support/operator.ts';
-import { startNode } from '../support/pair.ts';
-import { Person } from '../support/person.ts';
-import { CLI, NODE, Processes, type Ending } from '../support/process.ts';
-import { hasItsDatabase } from '../support/replica.ts';
+import { registerApplication, requestCode, signIn, type SignedIn } from '../support/client/code_flow.ts';
+import { Cluster } from '../support/node/unreachable_database.ts';
+import { proofOf } from '../support/node/audit_evidence.ts';
+import { postForm, requestToken, TEST_MASTER_KEY, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually, registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { startNode } from '../support/node/pair.ts';
+import { Person } from '../support/person/person.ts';
+import { CLI, NODE, Processes, type Ending } from '../support/node/process.ts';
+import { hasItsDatabase } from '../support/node/replica.ts';
 
 const PAGE = join(import.meta.dirname, '../../docs/backup-and-recovery.md');
 

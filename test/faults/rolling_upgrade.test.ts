@@ -2,15 +2,15 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import { BusyPair } from '../support/busy_pair.ts';
-import { requestToken, TEST_MASTER_KEY, type Gatehouse } from '../support/gatehouse.ts';
-import { LaterVersion } from '../support/later_version.ts';
-import { eventually } from '../support/operator.ts';
-import { startPair, type Pair } from '../support/pair.ts';
-import { freeAddresses, MAIN, NODE, Processes, type Ending } from '../support/process.ts';
+import { BusyPair } from '../support/node/busy_pair.ts';
+import { requestToken, TEST_MASTER_KEY, type Gatehouse } from '../support/node/gatehouse.ts';
+import { LaterVersion } from '../support/node/later_version.ts';
+import { eventually } from '../support/node/operator.ts';
+import { startPair, type Pair } from '../support/node/pair.ts';
+import { freeAddresses, MAIN, NODE, Processes, type Ending } from '../support/node/process.ts';
 import { seededRandom } from '../support/random.ts';
 
-/** For how long a migration that needs a table for itself doesn't get it; nobody else may have to wait that long. */
+/** For how long a migration that needs a table for itself doesn't get it; no other statement may wait that long. */
 const HELD_MILLISECONDS = 6_000;
 const STALLED_MILLISECONDS = 5_000;
 
@@ -58,7 +58,7 @@ describe('a rolling upgrade under load, across a migration', () => {
     });
   };
 
-  it('costs nobody a request, though both versions serve on the later tables, and one more of the old starts', async (test) => {
+  it('costs no client a request, though both versions serve on the later tables, and one more of the old starts', async (test) => {
     await later.add('9001_additions', [
       'create table later_things (client_id text primary key references clients on delete cascade, thing text)',
       'alter table clients add column later_motto text',
@@ -103,7 +103,7 @@ describe('a rolling upgrade under load, across a migration', () => {
       stderr,
       "Gatehouse can't start. The database belongs to a later version of Gatehouse, and this one is too old for it: it doesn't know 9002_takes_away. Start a later version.\n",
     );
-    // whoever knows the migration is welcome
+    // a node that knows the migration still answers
     await requestToken(pair.a.url, pair.a.demo);
   });
 
@@ -151,7 +151,7 @@ describe('a rolling upgrade under load, across a migration', () => {
   }
 });
 
-/** Reads the clients, as an operator's report may, and goes on reading for a while after somebody wants to change the table. */
+/** Reads the clients, as an operator's report may, and keeps its lock for a while after a migration waits for the table. */
 async function holdUpMigration(url: string): Promise<void> {
   const reader = await connect(url);
   await reader.query('begin');

@@ -3,15 +3,15 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { registerApplication, requestCode, signIn, type SignedIn } from '../support/code_flow.ts';
-import { Cluster, Way } from '../support/cut_off.ts';
-import { exportOf, keysOf, proofIn } from '../support/evidence.ts';
-import { postForm, requestToken, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually, registerClient, type RegisteredClient } from '../support/operator.ts';
-import { startPair, type Pair } from '../support/pair.ts';
-import { Person } from '../support/person.ts';
-import { CLI, NODE, Processes } from '../support/process.ts';
-import { hasItsDatabase, Standby } from '../support/replica.ts';
+import { registerApplication, requestCode, signIn, type SignedIn } from '../support/client/code_flow.ts';
+import { Cluster, Way } from '../support/node/unreachable_database.ts';
+import { exportOf, keysOf, proofIn } from '../support/node/audit_evidence.ts';
+import { postForm, requestToken, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually, registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { startPair, type Pair } from '../support/node/pair.ts';
+import { Person } from '../support/person/person.ts';
+import { CLI, NODE, Processes } from '../support/node/process.ts';
+import { hasItsDatabase, Standby } from '../support/node/replica.ts';
 
 /** `npm run test:faults` sets the database back so often; `npm test` once. */
 const ROUNDS = Number(process.env.FAULT_SET_BACKS ?? 1);

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Cluster } from '../support/cut_off.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { Outage, requests, time, type Timed } from '../support/outage.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { Outage, requests, time, type Timed } from '../support/node/outage.ts';
 
 /** `npm run test:faults` slows the database down for longer, under a heavier load. */
 const LONG = Number(process.env['FAULT_SECONDS'] ?? 0) > 0;
@@ -15,16 +14,11 @@ const IN_TIME_MILLISECONDS = 5_000 + (LONG ? 0 : 2_000);
 const TOKENS_SHARE = 0.7;
 
 describe('a node whose database is slow', () => {
-  let cluster: Cluster;
   let outage: Outage;
   before(async () => {
-    cluster = await Cluster.start();
-    outage = await Outage.prepare(cluster);
+    outage = await Outage.start();
   });
-  after(async () => {
-    await outage?.stop();
-    await cluster?.stop();
-  });
+  after(() => outage?.stopAll());
 
   /** Requests of all kinds at a steady rate, however late the answers are. */
   async function load(test: TestContext, newcomer: RegisteredClient): Promise<readonly Timed[]> {
@@ -61,7 +55,7 @@ describe('a node whose database is slow', () => {
 
   it('answers everything within the statement time-out while a table is locked, and early where it can not serve (FIELD-H4)', async (test) => {
     const newcomer = await outage.newcomer();
-    const operator = await cluster.connect();
+    const operator = await outage.cluster.connect();
     await operator.query('begin');
     await operator.query('lock table audit_events in access exclusive mode');
     const answers = await load(test, newcomer);

@@ -5,10 +5,10 @@ import { connect, type Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { decodeJwt } from 'jose';
-import { basic } from '../support/code_flow.ts';
-import type { Gatehouse } from '../support/gatehouse.ts';
-import { eventually } from '../support/operator.ts';
-import { startPair, type Pair } from '../support/pair.ts';
+import { basic } from '../support/client/code_flow.ts';
+import type { Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
+import { startPair, type Pair } from '../support/node/pair.ts';
 import { seededRandom } from '../support/random.ts';
 
 const STOPS = Number(process.env.FAULT_STOPS ?? 2);
@@ -79,7 +79,7 @@ class KeptAlive {
     this.#node = node;
   }
 
-  /** Fails with whatever keeps a request from being answered. */
+  /** Throws the error that kept a request from being answered. */
   async askUntilToldToClose(): Promise<void> {
     for (;;) {
       const closing = await this.#ask();

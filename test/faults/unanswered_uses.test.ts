@@ -6,14 +6,14 @@ import { sha256 } from '../../src/base/secret.ts';
 import { DEVICE_CODE } from '../../src/clients/metadata/flows.ts';
 import { transact } from '../../src/db/transaction.ts';
 import { takeBackUse, timeOfUse, useArtifact, type TimeOfUse } from '../../src/oidc/storage/token_rows.ts';
-import { authorizationRequest } from '../support/authorization_request.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
 import { createDatabase, createPool } from '../../src/db/connection.ts';
-import { basic, REDIRECT_URI, registerApplication, requestCode, signIn } from '../support/code_flow.ts';
-import { Cluster, Way } from '../support/cut_off.ts';
-import { connectDevice, registerDevice, requestDevice } from '../support/device_flow.ts';
-import { postForm, requestToken, type Gatehouse } from '../support/gatehouse.ts';
-import { eventually, registerClient, type RegisteredClient } from '../support/operator.ts';
-import { startPair, type Pair } from '../support/pair.ts';
+import { basic, REDIRECT_URI, registerApplication, requestCode, signIn } from '../support/client/code_flow.ts';
+import { Cluster, Way } from '../support/node/unreachable_database.ts';
+import { connectDevice, registerDevice, requestDevice } from '../support/person/device_flow.ts';
+import { postForm, requestToken, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually, registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { startPair, type Pair } from '../support/node/pair.ts';
 
 /** `npm run test:faults` keeps the outage up for 12 s or longer; `npm test` for a moment. */
 const HELD_UP_MILLISECONDS = Math.max(2_000, Math.min(12_000, Number(process.env.FAULT_SECONDS ?? 0) * 1_000));
@@ -65,7 +65,7 @@ describe('a code or refresh token that the database used up without a word', () 
         assert.equal(await isUsed(gatehouse, form), true, 'the database has not done what it was asked');
         await delay(HELD_UP_MILLISECONDS);
         way.open();
-        // the client is told when to come again, and comes to the other node
+        // the client is told when to retry, and retries at the other node
         const answer = await untilServed(() => send(pair.b, client, form, query));
         assert.equal(answer.status, 200, await answer.clone().text());
         const { refresh_token } = (await answer.json()) as { refresh_token: string };
@@ -98,7 +98,7 @@ describe('a code or refresh token that the database used up without a word', () 
     assert.equal(answer.status, 200, await answer.text());
   });
 
-  it('keeps no node away, whatever it was: a pushed request (FIELD-H3)', async () => {
+  it('keeps no node away: a pushed request (FIELD-H3)', async () => {
     const client = await registerApplication(gatehouse);
     const { person } = await signIn(gatehouse, client);
     const pushed = await postForm(`${gatehouse.url}/par`, Object.fromEntries(authorizationRequest(client)), client);
@@ -127,7 +127,7 @@ describe('a code or refresh token that the database used up without a word', () 
     assert.equal(await transact(gatehouse.database, (tx) => takeBackUse(tx, used, first)), false);
   });
 
-  it('ends its family when it comes again after an answer was given', async () => {
+  it('ends its family when it is used again after an answer was given', async () => {
     const client = await registerApplication(gatehouse);
     const form = await aRefreshToken(gatehouse, client);
     assert.equal((await send(pair.a, client, form, '')).status, 200);
@@ -147,7 +147,7 @@ async function aRefreshToken(gatehouse: Gatehouse, client: RegisteredClient): Pr
   return { grant_type: 'refresh_token', refresh_token: tokens.refresh_token! };
 }
 
-/** As a client that obeys: it comes again for as long as it is told to. */
+/** As a client that obeys Retry-After: it retries for as long as the answers say so. */
 async function untilServed(ask: () => Promise<Response>): Promise<Response> {
   const until = performance.now() + 20_000;
   for (;;) {

@@ -3,10 +3,10 @@ import { Agent, request, type OutgoingHttpHeaders } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
-import { basic } from '../support/code_flow.ts';
-import { requestToken, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, type RegisteredClient } from '../support/operator.ts';
-import { startPair, type Pair } from '../support/pair.ts';
+import { basic } from '../support/client/code_flow.ts';
+import { requestToken, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, type RegisteredClient } from '../support/node/operator.ts';
+import { startPair, type Pair } from '../support/node/pair.ts';
 
 const TIMES = 20;
 
@@ -63,7 +63,7 @@ describe('a connection whose requests arrive whole', () => {
     return connections.size;
   };
 
-  it('serves them all, whichever way they are answered', async () => {
+  it('serves them all, with any kind of answer', async () => {
     const authorization = basic(client.client_id, client.client_secret);
     const token = await requestToken(gatehouse.url, client);
     const asked: readonly Asked[] = [

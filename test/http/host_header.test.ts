@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { HttpServer } from '../../src/http/server.ts';
-import { emptyDatabase, type TestDatabase } from '../support/database.ts';
-import { basic } from '../support/code_flow.ts';
-import { Processes, type Server } from '../support/process.ts';
+import { emptyDatabase, type TestDatabase } from '../support/node/database.ts';
+import { basic } from '../support/client/code_flow.ts';
+import { Processes, type Server } from '../support/node/process.ts';
 import { readFileSync } from 'node:fs';
 
 /** Sends a request as it is written, and resolves with everything that comes back until the connection ends. */

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { after, before, describe, it } from 'node:test';
-import { startBalancer, type Balancer } from '../support/balancer.ts';
-import { besiege, HOSTILE_REQUESTS } from '../support/hostile_senders.ts';
-import { startPair, type Pair } from '../support/pair.ts';
+import { startBalancer, type Balancer } from '../support/network/balancer.ts';
+import { besiege, HOSTILE_REQUESTS } from '../support/client/hostile_senders.ts';
+import { startPair, type Pair } from '../support/node/pair.ts';
 
 describe('two nodes behind a load balancer that keeps connections and takes failed nodes out', () => {
   let pair: Pair;

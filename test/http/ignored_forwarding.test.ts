@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 interface Line {
   readonly level: string;

@@ -4,10 +4,10 @@ import { after, before, describe, it } from 'node:test';
 import { DAY_SECONDS } from '../../src/base/clock.ts';
 import { MasterKey } from '../../src/vault/master_key.ts';
 import { Vault } from '../../src/vault/vault.ts';
-import { registerApplication, signIn } from '../support/code_flow.ts';
-import { startGatehouse, TEST_MASTER_KEY, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
+import { registerApplication, signIn } from '../support/client/code_flow.ts';
+import { startGatehouse, TEST_MASTER_KEY, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
 
 const SESSION = 'gatehouse_session';
 const SIGNATURE = `${SESSION}.sig`;

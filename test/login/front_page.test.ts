@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { request } from 'node:http';
 import { after, before, describe, it } from 'node:test';
-import { startGatehouse, TEST_MASTER_KEY, type OwnGatehouse } from '../support/gatehouse.ts';
-import { emptyDatabase, type TestDatabase } from '../support/database.ts';
-import { assertAccessible, assertFits, logIn, press, setScene, type Scene } from '../support/pages.ts';
-import { Processes, type Server } from '../support/process.ts';
+import { startGatehouse, TEST_MASTER_KEY, type OwnGatehouse } from '../support/node/gatehouse.ts';
+import { emptyDatabase, type TestDatabase } from '../support/node/database.ts';
+import { assertAccessible, assertFits, logIn, press, setScene, type Scene } from '../support/person/pages.ts';
+import { Processes, type Server } from '../support/node/process.ts';
 
 describe('the front page in development', () => {
   let scene: Scene;
@@ -125,7 +125,7 @@ describe('the front page in production', () => {
     await database.drop();
   });
 
-  it('tells of no version, no person and no login to try (FIELD-F7)', async () => {
+  it('shows no version, no person and no login to try (FIELD-F7)', async () => {
     const response = await fetch(`${server.url}/`);
     const html = await response.text();
     assert.equal(response.status, 200);

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { Admin } from '../support/admin.ts';
-import { authorizationRequest } from '../support/authorization_request.ts';
-import { registerApplication } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { Person } from '../support/person.ts';
+import { Admin } from '../support/client/admin.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
+import { registerApplication } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { Person } from '../support/person/person.ts';
 
 const ROUNDS = 6;
 const THIEVES = 3;
@@ -47,7 +47,7 @@ describe('a login that is under way', () => {
     }
   });
 
-  it('goes on once, however often the browser is sent on (FIELD-A1)', async () => {
+  it('continues once, however often the browser is sent on (FIELD-A1)', async () => {
     const person = new Person(gatehouse);
     const login = await person.open(start());
     const consent = await person.submit(`${login.url}/login`, gatehouse.account);

@@ -2,15 +2,15 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { sql } from 'kysely';
 import { DAY_SECONDS } from '../../src/base/clock.ts';
-import { Admin } from '../support/admin.ts';
-import { authorizationRequest } from '../support/authorization_request.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { basic, registerApplication, signIn } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { startLogoutReceiver, verifyLogoutToken, type LogoutReceiver } from '../support/logout_receiver.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { closeOutside } from '../support/outside.ts';
-import { Person } from '../support/person.ts';
+import { Admin } from '../support/client/admin.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { basic, registerApplication, signIn } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { startLogoutReceiver, verifyLogoutToken, type LogoutReceiver } from '../support/network/logout_receiver.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { closeOutside } from '../support/network/outside_server.ts';
+import { Person } from '../support/person/person.ts';
 
 describe('a session', () => {
   let gatehouse: Gatehouse;
@@ -160,7 +160,7 @@ describe('a session', () => {
     assert.equal(await isLoggedIn(who), false);
   });
 
-  it('ends with all others of its person in one call, which applications hear of (FIELD-E9)', async () => {
+  it('ends with all others of its person in one call, which applications are told (FIELD-E9)', async () => {
     const told = await registerApplication(gatehouse, { backchannel_logout_uri: `${receiver.origin}/logout` });
     const [one, other] = [person(), person()];
     const first = await signIn(gatehouse, told, { person: one });

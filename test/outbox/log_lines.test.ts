@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { FaultLog } from '../../src/base/fault_log.ts';
-import { openMailRoom } from '../support/mail.ts';
-import { eventually } from '../support/operator.ts';
-import { closeOutside, egressTo, NAME, startOutside } from '../support/outside.ts';
+import { openMailRoom } from '../support/node/outbox.ts';
+import { eventually } from '../support/node/operator.ts';
+import { closeOutside, egressTo, NAME, startOutside } from '../support/network/outside_server.ts';
 
 const HOUR = 3_600_000;
 const MESSAGES = { begins: 'failed', goesOn: 'still_fails', ends: 'works_again' };

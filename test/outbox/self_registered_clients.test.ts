@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
-import { openMailRoom, type MailRoom } from '../support/mail.ts';
-import { eventually } from '../support/operator.ts';
-import { closeOutside, egressTo, NAME, startOutside, type Outside } from '../support/outside.ts';
+import { openMailRoom, type MailRoom } from '../support/node/outbox.ts';
+import { eventually } from '../support/node/operator.ts';
+import { closeOutside, egressTo, NAME, startOutside, type Outside } from '../support/network/outside_server.ts';
 
 const PATIENCE_MILLISECONDS = 10_000;
 /** For the whole test: a receiver that does not answer keeps its place. */

@@ -6,11 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { postForm } from '../support/gatehouse.ts';
-import { besiege, HOSTILE_REQUESTS } from '../support/hostile_senders.ts';
-import { caddy, debian, type OutsideProgram } from '../support/outside_programs.ts';
-import { startPair, type Pair } from '../support/pair.ts';
-import { freeAddresses, Processes, type Running } from '../support/process.ts';
+import { postForm } from '../support/node/gatehouse.ts';
+import { besiege, HOSTILE_REQUESTS } from '../support/client/hostile_senders.ts';
+import { caddy, debian, type OutsideProgram } from '../support/network/outside_programs.ts';
+import { startPair, type Pair } from '../support/node/pair.ts';
+import { freeAddresses, Processes, type Running } from '../support/node/process.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 /** The second node listens here, so that both can have their probes on one port, as containers have. */

@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import pg from 'pg';
-import { emptyDatabase, type TestDatabase } from '../support/database.ts';
-import { removeFolder } from '../support/folder.ts';
-import { requestToken } from '../support/gatehouse.ts';
-import { eventually } from '../support/operator.ts';
-import { freeAddresses, MAIN, NODE, Processes, type Running } from '../support/process.ts';
+import { emptyDatabase, type TestDatabase } from '../support/node/database.ts';
+import { removeFolder } from '../support/node/folder.ts';
+import { requestToken } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
+import { freeAddresses, MAIN, NODE, Processes, type Running } from '../support/node/process.ts';
 
 const ORDINARY_USER = 65_534;
 const IS_ROOT = process.getuid?.() === 0;

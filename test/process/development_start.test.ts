@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import pg from 'pg';
-import { emptyDatabase, type TestDatabase } from '../support/database.ts';
-import { removeFolder } from '../support/folder.ts';
-import { TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { CLI, freeAddresses, MAIN, NODE, Processes, type Environment } from '../support/process.ts';
+import { emptyDatabase, type TestDatabase } from '../support/node/database.ts';
+import { removeFolder } from '../support/node/folder.ts';
+import { TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { CLI, freeAddresses, MAIN, NODE, Processes, type Environment } from '../support/node/process.ts';
 
 describe('a start without NODE_ENV', () => {
   const processes = new Processes();
@@ -70,7 +70,7 @@ describe('a start without NODE_ENV', () => {
     });
   }
 
-  it('is refused with NODE_ENV=test too, which says nothing of a demo client (FIELD-F5)', async () => {
+  it('is refused with NODE_ENV=test too, which does not mention a demo client (FIELD-F5)', async () => {
     await refuses(
       { NODE_ENV: 'test', DATABASE_URL: database.url },
       `NODE_ENV must be set, because DATABASE_URL names a database that others may use: ${whatToSet}`,

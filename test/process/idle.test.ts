@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { emptyDatabase, type TestDatabase } from '../support/database.ts';
-import { TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { eventually } from '../support/operator.ts';
-import { Processes } from '../support/process.ts';
+import { emptyDatabase, type TestDatabase } from '../support/node/database.ts';
+import { TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
+import { Processes } from '../support/node/process.ts';
 
 /** A node that rests needs 20; with a timer of 10 ms it is more than 100, on a busy machine too. */
 const WAKE_UPS_A_SECOND_AT_MOST = 60;
@@ -13,7 +13,7 @@ const WAKE_UPS_A_SECOND_AT_MOST = 60;
 const PERCENT_OF_A_CORE_AT_MOST = 1.5;
 const SECONDS = 4;
 
-describe('a node that nobody asks for anything', () => {
+describe('a node without requests', () => {
   const processes = new Processes();
   let database: TestDatabase;
   before(async () => {

@@ -9,11 +9,11 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import { emptyDatabase } from '../support/database.ts';
-import { removeFolder } from '../support/folder.ts';
-import { requestToken } from '../support/gatehouse.ts';
-import { eventually } from '../support/operator.ts';
-import { CLI, freeAddresses, isAlive, MAIN, NODE, Processes, type Running } from '../support/process.ts';
+import { emptyDatabase } from '../support/node/database.ts';
+import { removeFolder } from '../support/node/folder.ts';
+import { requestToken } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
+import { CLI, freeAddresses, isAlive, MAIN, NODE, Processes, type Running } from '../support/node/process.ts';
 
 const PATIENCE_MS = 60_000;
 const told = (signal: string): string => `Gatehouse was told to stop by ${signal} before it had started.\n`;

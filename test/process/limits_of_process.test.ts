@@ -7,13 +7,13 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Bootstrap } from '../../src/bootstrap/development.ts';
-import { basic } from '../support/code_flow.ts';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
-import { removeFolder } from '../support/folder.ts';
-import { TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { eventually } from '../support/operator.ts';
-import { isGone, MAIN, NODE, Processes, type Environment, type Server } from '../support/process.ts';
-import { logOf } from '../support/workers.ts';
+import { basic } from '../support/client/code_flow.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { removeFolder } from '../support/node/folder.ts';
+import { TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
+import { isGone, MAIN, NODE, Processes, type Environment, type Server } from '../support/node/process.ts';
+import { logOf } from '../support/node/workers.ts';
 
 /** How long requests under way may take at the end: far longer than any of these tests waits. */
 const GRACE_SECONDS = 60;

@@ -6,11 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Bootstrap } from '../../src/bootstrap/development.ts';
-import { cloneDatabase, type TestDatabase } from '../support/database.ts';
-import { postForm, TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { eventually } from '../support/operator.ts';
-import { CLI, MAIN, NODE, Processes, type Server } from '../support/process.ts';
-import { countedAt } from '../support/workers.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { postForm, TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
+import { CLI, MAIN, NODE, Processes, type Server } from '../support/node/process.ts';
+import { countedAt } from '../support/node/workers.ts';
 
 /** Some 600 bytes of log each: more than a pipe (64 KiB) and a process (128 KiB) keep. */
 const TOKENS = 420;
@@ -86,7 +86,7 @@ describe('a node whose standard output', () => {
     await stops(server);
   });
 
-  it('goes to a disk that is full serves on, and writes whole lines when there is room again (FIELD-H2)', async (test) => {
+  it('goes to a disk that is full serves on, and writes whole lines when the disk has space again (FIELD-H2)', async (test) => {
     const disk = join(folder, 'disk');
     if (!mounted(disk)) {
       test.diagnostic('This user may not mount a small file system; a device that is full stands for it.');

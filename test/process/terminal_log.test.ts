@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { stripVTControlCharacters } from 'node:util';
 import type { Bootstrap } from '../../src/bootstrap/development.ts';
-import { emptyDatabase } from '../support/database.ts';
-import { removeFolder } from '../support/folder.ts';
-import { requestToken, TEST_MASTER_KEY } from '../support/gatehouse.ts';
-import { MAIN, NODE, Processes, type Environment } from '../support/process.ts';
+import { emptyDatabase } from '../support/node/database.ts';
+import { removeFolder } from '../support/node/folder.ts';
+import { requestToken, TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { MAIN, NODE, Processes, type Environment } from '../support/node/process.ts';
 
 const preload = (script: string): string[] => ['--import', `data:text/javascript,${encodeURIComponent(script)}`];
 /** A pipe that the process takes for a terminal. */

@@ -7,9 +7,9 @@ import pg from 'pg';
 import { CannotStart } from '../../src/base/cannot_start.ts';
 import { startEmbedded, type Embedded } from '../../src/db/embedded.ts';
 import { openDatabase } from '../../src/db/open.ts';
-import { cloneDatabase, emptyDatabase, type TestDatabase } from '../support/database.ts';
-import { removeFolder } from '../support/folder.ts';
-import { freeAddresses, MAIN, NODE, Processes } from '../support/process.ts';
+import { cloneDatabase, emptyDatabase, type TestDatabase } from '../support/node/database.ts';
+import { removeFolder } from '../support/node/folder.ts';
+import { freeAddresses, MAIN, NODE, Processes } from '../support/node/process.ts';
 
 describe('a database that Gatehouse can not live on', () => {
   const processes = new Processes();

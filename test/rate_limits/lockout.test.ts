@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { sql } from 'kysely';
-import { fieldsOf, registerDevice, requestDevice, UNKNOWN_CODE } from '../support/device_flow.ts';
-import type { Gatehouse } from '../support/gatehouse.ts';
-import { LoginForm, type Credentials, type LoginAnswer } from '../support/login_form.ts';
-import { atOnce, startPair, type Pair } from '../support/pair.ts';
-import { Person } from '../support/person.ts';
+import { fieldsOf, registerDevice, requestDevice, UNKNOWN_CODE } from '../support/person/device_flow.ts';
+import type { Gatehouse } from '../support/node/gatehouse.ts';
+import { LoginForm, type Credentials, type LoginAnswer } from '../support/person/login_form.ts';
+import { atOnce, startPair, type Pair } from '../support/node/pair.ts';
+import { Person } from '../support/person/person.ts';
 
 const PASSWORD = 'a right password of somebody';
 
@@ -166,7 +166,7 @@ describe('an attacker', () => {
     return answers;
   }
 
-  it('who guesses user codes from everywhere refuses no right code of anybody (FIELD-B11)', async () => {
+  it('who guesses user codes from everywhere refuses no person’s right code (FIELD-B11)', async () => {
     const device = await registerDevice(pair.a);
     const { user_code } = await requestDevice(pair.a, device);
     let wrong = 0;

@@ -3,8 +3,8 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { FairQueue } from '../../src/limits/fair_queue.ts';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, type RegisteredClient } from '../support/operator.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, type RegisteredClient } from '../support/node/operator.ts';
 
 /** More than ever waited before one was refused, and far less than the client's limit. */
 const AT_ONCE = 300;
@@ -48,13 +48,13 @@ describe('a client whose own requests queue', () => {
     return answers.map(({ status }) => status);
   }
 
-  it('and that is within its limit is served after a short halt, and never refused with 429 (FIELD-H5)', async () => {
+  it('within its limit is served after a short halt, and never refused with 429 (FIELD-H5)', async () => {
     const statuses = await statusesWhileStuckFor(200);
     assert.ok(!statuses.includes(429));
     assert.ok(statuses.filter((status) => status === 200).length > AT_ONCE / 4, JSON.stringify(statuses));
   });
 
-  it('hears 503 and not 429 where the node is slow, and pays nothing for it (FIELD-H5)', async () => {
+  it('gets 503 and not 429 where the node is slow, and pays nothing for it (FIELD-H5)', async () => {
     const statuses = await statusesWhileStuckFor(2_000);
     assert.deepEqual([...new Set(statuses.filter((status) => status !== 200))], [503]);
     const metrics = await (await fetch(`${gatehouse.managementUrl}/metrics`)).text();
@@ -62,7 +62,7 @@ describe('a client whose own requests queue', () => {
   });
 });
 
-describe('turns', () => {
+describe('places in the fair queue', () => {
   /** Two clients ask, so neither is alone. */
   function busyTurns(): { turns: FairQueue; waits: Promise<boolean>[]; clock: { now: number } } {
     const clock = { now: 0 };
@@ -72,7 +72,7 @@ describe('turns', () => {
     return { turns, waits: taken.filter((turn) => turn !== undefined), clock };
   }
 
-  it('come to those that wait while those under way wait for the database (FIELD-H5)', async () => {
+  it('are given to waiting requests while those under way wait for the database (FIELD-H5)', async () => {
     const { turns, waits, clock } = busyTurns();
     assert.equal(waits.length, 6);
     void turns.take('other', 120);
@@ -87,7 +87,7 @@ describe('turns', () => {
     );
   });
 
-  it('that do not come in time are given up, and newcomers hear so at once (FIELD-H5)', async () => {
+  it('that do not come in time are given up, and newcomers are told so at once (FIELD-H5)', async () => {
     const turns = new FairQueue(() => 1_600);
     void turns.take('other', 0);
     const waits = Array.from({ length: 104 }, () => turns.take('busy', 0)).filter((turn) => turn !== undefined);

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { RateLimiter, type ProvenClient } from '../../src/limits/rate_limiter.ts';
-import { registerApplication, REDIRECT_URI } from '../support/code_flow.ts';
-import { postForm } from '../support/gatehouse.ts';
-import type { RegisteredClient } from '../support/operator.ts';
-import { startPair, type Pair } from '../support/pair.ts';
-import { makePolicy, send } from '../support/registration.ts';
-import { countedAt } from '../support/workers.ts';
+import { registerApplication, REDIRECT_URI } from '../support/client/code_flow.ts';
+import { postForm } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { startPair, type Pair } from '../support/node/pair.ts';
+import { makePolicy, send } from '../support/client/registration.ts';
+import { countedAt } from '../support/node/workers.ts';
 
 const BURST = 30;
 const CHALLENGE = { code_challenge: 'x'.repeat(43), code_challenge_method: 'S256' };

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { systemClock } from '../../src/base/clock.ts';
 import { removeUnusedClients } from '../../src/registration/unused_clients.ts';
-import { moveClock, resetClock } from '../support/clock.ts';
-import { signIn } from '../support/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { auditEvents, changePolicy, makePolicy, makeToken, send, type Json } from '../support/registration.ts';
-import { openTrail } from '../support/trail.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { signIn } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { auditEvents, changePolicy, makePolicy, makeToken, send, type Json } from '../support/client/registration.ts';
+import { openTrail } from '../support/node/audit_trail.ts';
 
 const REDIRECT = 'https://app.example.com/callback';
 
@@ -73,7 +73,7 @@ describe('the quota of clients that register without a token', () => {
     assert.equal(await kept([neighbour]), 1, 'the network with most of them makes room');
   });
 
-  it('makes room in the largest network once it is full, and never takes one that an admin changed or invited (FIELD-B4)', async () => {
+  it('removes one of the largest network once it is full, and never takes one that an admin changed or invited (FIELD-B4)', async () => {
     const changed = await register('203.0.113.7');
     await gatehouse.adminCall('PATCH', `/clients/${changed}`, { client_name: 'Known here' });
     const secret = await register('203.0.113.7');
@@ -106,7 +106,7 @@ describe('the quota of clients that register without a token', () => {
     assert.deepEqual(await from(), { unused_network: '127.0.0.1', unused_site: '127.0.0.1' });
     await signIn(gatehouse, client);
     assert.deepEqual(await from(), { unused_network: null, unused_site: null });
-    // and stays so, whatever becomes of the grant
+    // and stays so after the grant is gone
     await gatehouse.database.deleteFrom('grants').execute();
     await gatehouse.database.deleteFrom('consents').execute();
     moveClock(90_000);
@@ -159,7 +159,7 @@ describe('the quota of clients that register without a token', () => {
     await register('192.0.2.50', beside, (await makeToken(gatehouse, 'open')).initial_access_token);
   });
 
-  it('leaves a client alone that is being used while room is made (FIELD-B4)', async () => {
+  it('keeps a client that is being used while another is removed (FIELD-B4)', async () => {
     const [oldest, ...others] = await registerMany('203.0.113.7', 10);
     await gatehouse.database.transaction().execute(async (tx) => {
       // as the store of a grant does, until its transaction ends

@@ -7,12 +7,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { removeUnusedClients } from '../../src/registration/unused_clients.ts';
-import { authorizationRequest } from '../support/authorization_request.ts';
-import { certify, SERVER_AUTH } from '../support/certificates.ts';
-import { configure, REDIRECT_URI, requestCode, signIn } from '../support/code_flow.ts';
-import { startPair, type Pair } from '../support/pair.ts';
-import { changePolicy, send, type RegistrationAnswer } from '../support/registration.ts';
-import { openTrail } from '../support/trail.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
+import { certify, SERVER_AUTH } from '../support/network/certificates.ts';
+import { configure, REDIRECT_URI, requestCode, signIn } from '../support/client/code_flow.ts';
+import { startPair, type Pair } from '../support/node/pair.ts';
+import { changePolicy, send, type RegistrationAnswer } from '../support/client/registration.ts';
+import { openTrail } from '../support/node/audit_trail.ts';
 
 const ATTACKER = '203.0.113.7';
 const QUOTA = 30;

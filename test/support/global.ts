@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startEmbedded } from '../../src/db/embedded.ts';
 import { migrateToLatest } from '../../src/db/migrate.ts';
-import { unpackBrowser } from './browser.ts';
-import { createTemplate, dropTemplateAndClones } from './database.ts';
+import { unpackBrowser } from './person/browser.ts';
+import { createTemplate, dropTemplateAndClones } from './node/database.ts';
 
-/** Nothing of a test run has to survive a power cut. */
+/** The databases of a test run need not survive a power cut. */
 const FAST_AND_FORGETFUL = ['fsync=off', 'synchronous_commit=off', 'full_page_writes=off', 'max_connections=300'];
 
 const undo: (() => Promise<void>)[] = [];

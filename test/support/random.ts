@@ -1,4 +1,4 @@
-/** Chance that can be repeated: whoever uses it prints the seed, and takes one from FAULT_SEED. */
+/** Repeatable random numbers: a test that uses them prints the seed, and takes one from FAULT_SEED. */
 
 export interface Random {
   readonly seed: number;

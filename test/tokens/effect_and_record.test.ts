@@ -2,17 +2,17 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { sql } from 'kysely';
 import pg from 'pg';
-import { Admin } from '../support/admin.ts';
-import { authorizationRequest } from '../support/authorization_request.ts';
-import { ask, decide, openPage, pageOf, registerTill, type Asked } from '../support/backchannel.ts';
-import { basic, REDIRECT_URI, registerApplication, requestCode, signIn } from '../support/code_flow.ts';
-import { connectDevice, enterCode, fieldsOf, registerDevice, requestDevice } from '../support/device_flow.ts';
-import { makeProofKey, prove } from '../support/dpop.ts';
-import { startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
-import { registerClient, registerResource, type RegisteredClient } from '../support/operator.ts';
-import { makeIssuer, trust } from '../support/outside_issuer.ts';
-import { Person } from '../support/person.ts';
-import { JWT, JWT_BEARER, makePolicy, TOKEN_EXCHANGE } from '../support/traded_tokens.ts';
+import { Admin } from '../support/client/admin.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
+import { ask, decide, openPage, pageOf, registerTill, type Asked } from '../support/client/backchannel.ts';
+import { basic, REDIRECT_URI, registerApplication, requestCode, signIn } from '../support/client/code_flow.ts';
+import { connectDevice, enterCode, fieldsOf, registerDevice, requestDevice } from '../support/person/device_flow.ts';
+import { makeProofKey, prove } from '../support/client/dpop.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { registerClient, registerResource, type RegisteredClient } from '../support/node/operator.ts';
+import { makeIssuer, trust } from '../support/network/outside_issuer.ts';
+import { Person } from '../support/person/person.ts';
+import { JWT, JWT_BEARER, makePolicy, TOKEN_EXCHANGE } from '../support/client/exchanged_tokens.ts';
 import { CIBA, DEVICE_CODE } from '../../src/clients/metadata/flows.ts';
 
 /** A request that can be sent again as it is, what its answer looks like, and what is then on record. */
@@ -20,7 +20,7 @@ interface Repeatable {
   readonly send: () => Promise<Response>;
   readonly status: number;
   readonly event: string;
-  /** Whose trail the event is in: the client's, or that of everybody. */
+  /** The client whose events are searched; without it, the events of all clients. */
   readonly clientId?: string;
 }
 
@@ -130,7 +130,7 @@ async function refresh(gatehouse: Gatehouse, query: string): Promise<Repeatable>
   return token(gatehouse, client, { grant_type: 'refresh_token', refresh_token: tokens.refresh_token! }, { query });
 }
 
-/** Somebody who is at the page of a step, and the form that they are about to send. */
+/** A person at the page of a step, and the form that they are about to send. */
 async function atStep(gatehouse: Gatehouse, step: 'login' | 'consent') {
   const client = await registerApplication(gatehouse);
   const person = new Person(gatehouse);

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { sql } from 'kysely';
-import { ask, decide, poll, registerTill } from '../support/backchannel.ts';
-import { basic, REDIRECT_URI, registerApplication, requestCode } from '../support/code_flow.ts';
-import { connectDevice, registerDevice, requestDevice } from '../support/device_flow.ts';
-import { postForm, startGatehouse, type Gatehouse } from '../support/gatehouse.ts';
+import { ask, decide, poll, registerTill } from '../support/client/backchannel.ts';
+import { basic, REDIRECT_URI, registerApplication, requestCode } from '../support/client/code_flow.ts';
+import { connectDevice, registerDevice, requestDevice } from '../support/person/device_flow.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 import { sha256 } from '../../src/base/secret.ts';
 import { DEVICE_CODE } from '../../src/clients/metadata/flows.ts';
 import { transact } from '../../src/db/transaction.ts';

@@ -1,5 +1,5 @@
 /** What each route of the protocol would take. */
-import { CHALLENGE } from '../authorization_request.ts';
+import { CHALLENGE } from '../client/authorization_request.ts';
 import type { Random } from './random.ts';
 import type { Means } from './target.ts';
 import { jwtLike } from './values.ts';

@@ -1,5 +1,5 @@
 /** Headers that are sometimes right, and as often odd. */
-import { basic } from '../code_flow.ts';
+import { basic } from '../client/code_flow.ts';
 import type { Random } from './random.ts';
 import type { Header } from './shot.ts';
 import type { Means } from './target.ts';

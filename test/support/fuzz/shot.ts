@@ -1,4 +1,4 @@
-/** One request, byte by byte, and what must hold of its answer whatever the request was. */
+/** One request, byte by byte, and what must hold of the answer to any request. */
 import { connect } from 'node:net';
 import { INJECTED_HEADER, MARKUP } from './values.ts';
 
@@ -42,7 +42,7 @@ export function send(port: number, bytes: Buffer, breaksOff = false): Promise<An
       reject(new Error(`no end after ${PATIENCE_MS} ms: ${Buffer.concat(chunks).toString().slice(0, 200)}`));
     }, PATIENCE_MS);
     socket.on('data', (chunk: Buffer) => chunks.push(chunk));
-    // cut while it still sends: whatever came is the answer
+    // cut while it still sends: the part that arrived is the answer
     socket.on('error', () => {});
     socket.on('close', () => {
       clearTimeout(timer);

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { METHODS } from '../../../src/oidc/request/routes.ts';
 import type { Bootstrap } from '../../../src/bootstrap/development.ts';
-import { startApplication } from '../application.ts';
-import { requestToken, type Gatehouse } from '../gatehouse.ts';
-import { Person } from '../person.ts';
-import { freeAddresses, Processes, type Environment, type Running } from '../process.ts';
+import { startApplication } from '../client/application.ts';
+import { requestToken, type Gatehouse } from '../node/gatehouse.ts';
+import { Person } from '../person/person.ts';
+import { freeAddresses, Processes, type Environment, type Running } from '../node/process.ts';
 
 export interface Route {
   readonly method: string;
@@ -27,7 +27,7 @@ export interface Target {
   /** A public client that people log in to. */
   readonly clientId: string;
   adminToken(): Promise<string>;
-  /** The cookies of somebody who is logged in and in the middle of another login, whose id is `interaction`. */
+  /** The cookies of a person who is logged in and in the middle of another login, whose id is `interaction`. */
   person(): Promise<{ readonly cookies: string; readonly interaction: string }>;
   /** Throws when the process has died, or has said something that it should not have to say. */
   assertWell(): Promise<void>;

@@ -1,7 +1,7 @@
 /** Stands in for `node:test` where the names of the tests are wanted and nothing is to be run. */
 
 export interface TestName {
-  /** From the repository's root: `test/code_flow.test.ts`. */
+  /** From the repository's root: `test/authorization/code_flow.test.ts`. */
   readonly path: string;
   readonly name: string;
 }

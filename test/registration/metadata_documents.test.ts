@@ -1,0 +1,294 @@
+import assert from 'node:assert/strict';
+import { after, afterEach, before, describe, it } from 'node:test';
+import { authorizationRequest, send } from '../support/client/authorization_request.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
+import { configure, redeem, requestCode } from '../support/client/code_flow.ts';
+import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { CA, closeOutside, NAME, PUBLIC, startOutside, type Outside } from '../support/network/outside_server.ts';
+import { Person } from '../support/person/person.ts';
+import { auditEvents, changePolicy, makePolicy, type Json } from '../support/client/registration.ts';
+
+const CALLBACK = `https://${NAME}/callback`;
+
+describe('a client id metadata document', () => {
+  let gatehouse: Gatehouse;
+  let beside: Gatehouse;
+  let outside: Outside;
+  /** What the host answers with, by path. */
+  const documents = new Map<
+    string,
+    {
+      readonly status?: number;
+      readonly type?: string;
+      readonly body: string;
+      readonly headers?: Record<string, string>;
+    }
+  >();
+  const at = (path: string): string => `https://${NAME}:${outside.port}${path}`;
+  const publish = (path: string, members: Json = {}, headers: Record<string, string> = {}): string => {
+    const document = {
+      client_id: at(path),
+      client_name: 'Notes',
+      redirect_uris: [CALLBACK],
+      token_endpoint_auth_method: 'none',
+      ...members,
+    };
+    documents.set(path, { body: JSON.stringify(document), headers });
+    return at(path);
+  };
+
+  before(async () => {
+    outside = await startOutside((request, response) => {
+      const document = documents.get(request.url ?? '');
+      const { status = document ? 200 : 404, type = 'application/json', body = '{}', headers = {} } = document ?? {};
+      response.writeHead(status, { 'content-type': type, ...headers }).end(body);
+    });
+    const options = {
+      environment: { GATEHOUSE_EGRESS_ALLOW: `https://${NAME}:${outside.port}` },
+      resolve: async () => [{ address: PUBLIC, family: 4 }],
+      ca: CA,
+    };
+    gatehouse = await startGatehouse(options);
+    beside = await startGatehouse({ ...options, beside: gatehouse });
+    publish('/off.json');
+  });
+  afterEach(resetClock);
+  after(async () => {
+    await beside.stop();
+    await gatehouse.stop();
+    closeOutside();
+  });
+
+  /** An authorization request as a browser brings it: 303 leads to the login, 400 is a page that says why not. */
+  const ask = async (
+    client_id: string,
+    { node = gatehouse, redirect_uri = CALLBACK } = {},
+  ): Promise<{ readonly status: number; readonly text: string }> => {
+    const response = await send(node, authorizationRequest({ client_id }, { redirect_uri }));
+    return { status: response.status, text: (await response.text()).replaceAll(/<[^>]*>|\s+/g, ' ') };
+  };
+  const fetched = (path: string): number => outside.requests.filter((request) => request === `GET ${path}`).length;
+  const admin = async (clientId: string, node = gatehouse): Promise<Json> =>
+    (await (await node.adminCall('GET', `/clients/${encodeURIComponent(clientId)}`)).json()) as Json;
+  const forgetCounts = () => gatehouse.database.deleteFrom('failed_attempts').execute();
+
+  it('is not fetched unless a policy takes it, and discovery says so', async () => {
+    assert.equal((await ask(at('/off.json'))).status, 400);
+    assert.equal(fetched('/off.json'), 0);
+    const supported = async (): Promise<unknown> =>
+      ((await (await fetch(`${gatehouse.url}/.well-known/openid-configuration`)).json()) as Json)[
+        'client_id_metadata_document_supported'
+      ];
+    assert.equal(await supported(), undefined);
+    await makePolicy(gatehouse, { name: 'documents', client_id_metadata_documents: true });
+    assert.equal(await supported(), true);
+    assert.equal((await ask(at('/off.json'))).status, 303);
+    assert.equal(fetched('/off.json'), 1);
+  });
+
+  it('makes one client on every node, with a row that grants and consents refer to', async () => {
+    const clientId = publish('/app.json');
+    const [one, other] = await Promise.all([ask(clientId), ask(clientId, { node: beside })]);
+    assert.deepEqual([one.status, other.status], [303, 303]);
+    const { code, verifier } = await requestCode(
+      gatehouse,
+      { client_id: clientId, client_secret: '' },
+      { parameters: { redirect_uri: CALLBACK } },
+    );
+    const redeemed = await redeem(
+      beside.url,
+      { client_id: clientId, client_secret: '' },
+      { code, verifier },
+      { redirect_uri: CALLBACK },
+    );
+    assert.equal(redeemed.status, 200);
+    const client = await admin(clientId, beside);
+    assert.equal(client['client_name'], 'Notes');
+    assert.deepEqual(client['registration'], { source: 'metadata_document', policy: 'documents', held_members: [] });
+    assert.equal(
+      (await auditEvents(gatehouse, 'client.registered')).filter((event) => event['client_id'] === clientId).length,
+      1,
+    );
+  });
+
+  const REFUSED: readonly (readonly [what: string, members: Json, says: RegExp])[] = [
+    ['names another client', { client_id: 'https://other.example/app.json' }, /client_id must be the URL/],
+    ['holds a secret', { client_secret: 'everybody knows' }, /client_secret must not be in a document/],
+    ['says when a secret expires', { client_secret_expires_at: 0 }, /client_secret_expires_at must not be/],
+    [
+      'wants to prove itself with a secret',
+      { token_endpoint_auth_method: 'client_secret_basic' },
+      /token_endpoint_auth_method must be none or private_key_jwt/,
+    ],
+    [
+      'leads people to a host that the policy does not name',
+      { redirect_uris: ['https://evil.example/cb'] },
+      /redirect_uris\/0 must be on a host/,
+    ],
+    [
+      'gives itself rights',
+      { resources: [{ resource: 'https://api.example.com', scopes: ['x'] }] },
+      /resources is given by an admin/,
+    ],
+    [
+      'asks for tokens without a person',
+      { grant_types: ['client_credentials'], redirect_uris: [], response_types: [] },
+      /grant_types/,
+    ],
+    ['has a logo of script', { logo_uri: 'javascript:alert(1)' }, /logo_uri must be an https URL/],
+  ];
+  for (const [index, [what, members, says]] of REFUSED.entries()) {
+    it(`that ${what} is refused`, async () => {
+      const clientId = publish(`/refused-${index}.json`, members);
+      const { status, text } = await ask(clientId);
+      assert.equal(status, 400);
+      assert.match(text, says);
+      assert.equal((await gatehouse.adminCall('GET', `/clients/${encodeURIComponent(clientId)}`)).status, 404);
+    });
+  }
+
+  it('that is no small JSON object of the right type, or redirects, is refused', async () => {
+    await forgetCounts();
+    const good = JSON.stringify({ client_id: at('/x'), redirect_uris: [CALLBACK], token_endpoint_auth_method: 'none' });
+    const cases: readonly (readonly [string, Parameters<typeof documents.set>[1]])[] = [
+      ['/html', { body: good.replace('/x', '/html'), type: 'text/html' }],
+      ['/broken', { body: '{' }],
+      ['/list', { body: '[]' }],
+      ['/twice', { body: `{"client_id":"a",${good.slice(1)}` }],
+      ['/large', { body: JSON.stringify({ client_id: at('/large'), padding: 'x'.repeat(40_000) }) }],
+      ['/elsewhere', { body: '', status: 302, headers: { location: at('/app.json') } }],
+      ['/failing', { body: good.replace('/x', '/failing'), status: 500 }],
+    ];
+    for (const [path, document] of cases) {
+      documents.set(path, document);
+      assert.equal((await ask(at(path))).status, 400, path);
+    }
+    const reasons = (await auditEvents(gatehouse, 'registration.refused')).map(
+      (event) => (event['details'] as { reason: string }).reason,
+    );
+    assert.equal(reasons.includes('the client metadata document can’t be fetched'), true);
+  });
+
+  it('is not even asked for where the URL could be read in two ways', async () => {
+    const requestsBefore = outside.requests.length;
+    const origin = `https://${NAME}:${outside.port}`;
+    for (const url of [
+      origin,
+      `${origin}/`,
+      `${origin}/a/../app.json`,
+      `${origin}/%2e%2e/app.json`,
+      `${origin}/app.json#x`,
+      `${origin}/app.json?n=1`,
+      `https://user@${NAME}:${outside.port}/app.json`,
+      `https://${NAME.toUpperCase()}:${outside.port}/app.json`,
+      `${origin}/app.json\\x`,
+      `http://${NAME}:${outside.port}/app.json`,
+      `${origin}/${'x'.repeat(500)}`,
+    ]) {
+      assert.equal((await ask(url)).status, 400, url);
+    }
+    assert.equal(outside.requests.length, requestsBefore);
+  });
+
+  it('is not fetched from inside our own network (CVE-2026-1180, CVE-2026-4874)', async () => {
+    for (const url of [
+      'https://127.0.0.1/app.json',
+      'https://[::1]/app.json',
+      'https://169.254.169.254/latest',
+      'https://10.0.0.1/app.json',
+    ]) {
+      const { status, text } = await ask(url);
+      assert.equal(status, 400, url);
+      assert.doesNotMatch(text, /ECONN|address|timed/i, 'what is there is nobody’s to know');
+      const { host } = new URL(url);
+      const why = gatehouse.log.filter((line) => line.includes('egress.failed') && line.includes(`"${host}"`));
+      assert.match(why.at(-1) ?? '', /address_refused/, url);
+    }
+  });
+
+  it('is fetched from the hosts that the policy names, and from no other', async () => {
+    await changePolicy(gatehouse, 'documents', { client_id_hosts: ['apps.example.com'] });
+    const clientId = publish('/unlisted.json');
+    assert.equal((await ask(clientId)).status, 400);
+    assert.equal(fetched('/unlisted.json'), 0);
+    assert.equal((await ask(at('/app.json'))).status, 400, 'one that is known already is out as well');
+    await changePolicy(gatehouse, 'documents', { client_id_hosts: null });
+    assert.equal((await ask(clientId)).status, 303);
+  });
+
+  it('is read again when it is no longer fresh, and its changes hold on every node', async () => {
+    const clientId = publish('/moving.json', {}, { 'cache-control': 'max-age=31536000' });
+    assert.equal((await ask(clientId)).status, 303);
+    const moved = `https://${NAME}/moved`;
+    publish('/moving.json', { redirect_uris: [moved] });
+    assert.equal((await ask(clientId, { redirect_uri: moved })).status, 400, 'it is fresh for now');
+    moveClock(3_700);
+    assert.equal(
+      (await ask(clientId, { redirect_uri: moved })).status,
+      303,
+      'whatever its max-age says, an hour is the most',
+    );
+    assert.equal((await ask(clientId, { node: beside, redirect_uri: CALLBACK })).status, 400);
+    assert.equal(fetched('/moving.json'), 2);
+  });
+
+  it('can’t take off what an admin put on (CVE-2026-107623)', async () => {
+    const clientId = publish('/bound.json');
+    await ask(clientId);
+    const path = `/clients/${encodeURIComponent(clientId)}`;
+    const patch = { require_pushed_authorization_requests: true, scope: 'openid' };
+    const patched = await gatehouse.adminCall('PATCH', path, patch);
+    assert.equal(patched.status, 200);
+    publish('/bound.json', { client_name: 'Notes 2', require_pushed_authorization_requests: false });
+    moveClock(3_700);
+    await ask(clientId);
+    const client = await admin(clientId);
+    assert.equal(client['client_name'], 'Notes 2');
+    assert.equal(client['require_pushed_authorization_requests'], true);
+    assert.equal(client['scope'], 'openid');
+  });
+
+  it('counts for an hour while its host does not answer, and no longer', async () => {
+    await forgetCounts();
+    const clientId = publish('/outage.json');
+    assert.equal((await ask(clientId)).status, 303);
+    documents.set('/outage.json', { status: 503, body: '' });
+    moveClock(1_800);
+    assert.equal((await ask(clientId)).status, 303);
+    moveClock(3_700);
+    assert.equal((await ask(clientId)).status, 400);
+  });
+
+  it('does not bring back a client that was revoked', async () => {
+    await forgetCounts();
+    const clientId = publish('/phisher.json');
+    assert.equal((await ask(clientId)).status, 303);
+    const path = `/clients/${encodeURIComponent(clientId)}`;
+    assert.equal((await gatehouse.adminCall('POST', `${path}/revoke`, { reason: 'Phishing' })).status, 200);
+    assert.equal((await ask(clientId)).status, 400);
+    moveClock(7_300);
+    assert.equal((await ask(clientId)).status, 400);
+    assert.equal(fetched('/phisher.json'), 1);
+  });
+
+  it('tells the person at consent where it is from, and asks each time', async () => {
+    const clientId = publish('/known.json', { client_name: 'Your Bank' });
+    const person = new Person(gatehouse);
+    const config = await configure(gatehouse, { client_id: clientId, client_secret: '' });
+    assert.equal(config.clientMetadata().client_id, clientId);
+    const query = authorizationRequest({ client_id: clientId }, { redirect_uri: CALLBACK });
+    const login = await person.open(`${gatehouse.url}/authorize?${query}`);
+    const action = /action="([^"]*\/login)"/.exec(login.page)![1]!;
+    const consent = await person.submit(new URL(action, login.url), { ...gatehouse.account });
+    assert.match(consent.page, new RegExp(`known by its address, ${NAME}`));
+    assert.doesNotMatch(consent.page, /name="remember"/);
+  });
+
+  it('is fetched for so many unknown URLs of one address, and no more', async () => {
+    await forgetCounts();
+    const answers = [];
+    for (let i = 0; i < 35; i++) answers.push((await ask(publish(`/many-${i}.json`))).status);
+    assert.equal(answers.filter((status) => status === 303).length, 30);
+    assert.equal((await ask(at('/app.json'))).status, 303, 'who is known is not counted');
+  });
+});
