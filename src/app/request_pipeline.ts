@@ -25,7 +25,7 @@ import { fastIntrospection, fastRevocation } from '../oidc/fast_path/introspecti
 import { fastTokenEndpoint } from '../oidc/fast_path/token_endpoint.ts';
 import { describeProtectedResources, USERINFO } from '../oidc/provider/protected_resources.ts';
 import { ID_TOKEN_SECONDS } from '../oidc/provider/configuration.ts';
-import { boundForms } from '../oidc/request/request_body.ts';
+import { limitFormBodies } from '../oidc/request/request_body.ts';
 import { METHODS, ROUTES } from '../oidc/request/routes.ts';
 import { discloseRegistration } from '../registration/discovery.ts';
 import { createEndpoints } from './endpoints.ts';
@@ -77,7 +77,7 @@ export function createRequestPipeline(settings: AppSettings, house: Node, metric
     registration,
     discloseRegistration(issuer, house.policies),
     pageHeaders,
-    boundForms(pages),
+    limitFormBodies(pages),
     endpoints.middleware,
     last,
   ]);

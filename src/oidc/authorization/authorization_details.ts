@@ -18,7 +18,7 @@ import { parseJson } from '../../http/json_text.ts';
 import type { AuthorizationDetailsTypes } from '../../resources/authorization_details_types.ts';
 import { areWithin } from './narrower_details.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
-import { askedFor, locationsOf, type Details } from '../request/requested_details.ts';
+import { requestedDetails, locationsOf, type Details } from '../request/requested_details.ts';
 
 /** In a JWT they go with every request to the API. */
 const LARGEST_BYTES = 8_000;
@@ -50,7 +50,8 @@ export class AuthorizationDetailsPolicy {
     return {
       enabled: true,
       types: Object.fromEntries(this.#types.names().map((type) => [type, { validate }])),
-      authorizationDetailsForGrantSource: (ctx) => this.#living(recordOf(ctx.oidc.client!), askedFor(ctx) ?? []),
+      authorizationDetailsForGrantSource: (ctx) =>
+        this.#living(recordOf(ctx.oidc.client!), requestedDetails(ctx) ?? []),
       authorizationDetailsForAccessToken: this.#forAccessToken,
       // the library lets nobody see a token but its client; what is for a resource server is in the token itself
       authorizationDetailsForIntrospection: (_ctx, token) => token.rar,
@@ -59,7 +60,7 @@ export class AuthorizationDetailsPolicy {
 
   /** For each detail of the request the resources that it is for; nothing where none is asked for. */
   resourcesAskedFor(ctx: KoaContextWithOIDC): (readonly string[])[] {
-    return (askedFor(ctx) ?? []).map((detail) => this.#resourcesOf(detail));
+    return (requestedDetails(ctx) ?? []).map((detail) => this.#resourcesOf(detail));
   }
 
   #validate(ctx: KoaContextWithOIDC, detail: AuthorizationDetail, client: Client): void {
@@ -91,7 +92,7 @@ export class AuthorizationDetailsPolicy {
 
   /** What is asked for at the token endpoint may be less than was granted, never more (6). */
   #forAccessToken: AuthorizationDetailsForAccessToken = (ctx, token, source, grantType) => {
-    const asked = askedFor(ctx);
+    const asked = requestedDetails(ctx);
     const granted = grantType === 'client_credentials' ? (asked ?? []) : ((source?.rar ?? []) as Details);
     if (asked && !areWithin(asked, granted))
       throw new errors.InvalidAuthorizationDetails('authorization_details: more than was granted');

@@ -22,7 +22,7 @@ import { guardKeys, type ClientKeysSettings } from './client_keys.ts';
 import { refuseSpent, TooManyRequests } from './client_rate_limit.ts';
 import { demandProof } from './dpop.ts';
 import { demandCertificate, presentedDigest } from './mutual_tls.ts';
-import { anonymously } from '../request/request_events.ts';
+import { anonymousOrigin } from '../request/request_events.ts';
 
 /** Clients whose client_id is a URL; what is objected to one is for its developer to read. */
 export interface DocumentClients {
@@ -148,7 +148,7 @@ function findRecord(
 
 async function findDocumentClient(documents: DocumentClients, id: string): Promise<ClientWithSecrets | undefined> {
   const { ctx } = Provider;
-  const { client, objection } = await documents.find(id, ctx ? anonymously(ctx) : SYSTEM);
+  const { client, objection } = await documents.find(id, ctx ? anonymousOrigin(ctx) : SYSTEM);
   if (objection !== undefined) throw new errors.InvalidClient(objection.replaceAll(/[^\x20-\x7e]/g, ''));
   return client;
 }

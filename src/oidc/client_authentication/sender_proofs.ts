@@ -10,7 +10,7 @@ import type { Database } from '../../db/connection.ts';
 import { BadCertificateHeader } from '../../http/certificate_header.ts';
 import type { ClientCertificates } from '../../http/client_certificates.ts';
 import { isProvedFor, useProof } from './dpop.ts';
-import { anonymously, notesOf } from '../request/request_events.ts';
+import { anonymousOrigin, notesOf } from '../request/request_events.ts';
 import { validateProofAt } from '../grants/sender_constraint.ts';
 import type { UnansweredUses } from '../request/unanswered_uses.ts';
 
@@ -70,7 +70,7 @@ async function checkProof(
     if (thumbprint !== jkt) return invalid('the token is bound to another key than that of the proof');
     ctx.res.once('finish', () => {
       const takeBacks = notesOf(ctx).releases;
-      if (ctx.status === 503) void unanswered.takeBack({ origin: anonymously(ctx), takeBacks });
+      if (ctx.status === 503) void unanswered.takeBack({ origin: anonymousOrigin(ctx), takeBacks });
     });
     await useProof(database, ctx, () => (replayed = true));
     return undefined;

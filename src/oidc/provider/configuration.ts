@@ -61,7 +61,7 @@ import {
   mutualTls,
   type MutualTlsSettings,
 } from '../client_authentication/mutual_tls.ts';
-import { noteClaims, noteErrorPages, noteReplay, takeNotes } from '../request/request_events.ts';
+import { noteClaims, noteErrorPages, noteReplay, collectEvents } from '../request/request_events.ts';
 import { accountMeant } from '../authorization/hinted_subject.ts';
 import { acceptRetiredKeyHints } from '../logout/retired_key_hints.ts';
 import { INTERACTION_SECONDS } from '../request/first_party_login.ts';
@@ -156,7 +156,7 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
   guardDeviceFlow(provider, ROUTES.code_verification, settings.userCodeGuesses);
   guardBackchannelAuthentication(provider);
   markRefreshTokens(provider, settings.refreshFamilies, settings.clock);
-  takeNotes(provider);
+  collectEvents(provider);
   return provider;
 }
 

@@ -1,4 +1,4 @@
-/** What the protocol's endpoints say when they can't answer now: 503, and when to try again. */
+/** The answer of the protocol's endpoints if they can't serve a request at the moment: 503 with Retry-After. */
 import type { ServerResponse } from 'node:http';
 
 export const RETRY_AFTER_SECONDS = '1';
