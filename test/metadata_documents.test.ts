@@ -166,7 +166,7 @@ describe('a client id metadata document', () => {
     const reasons = (await auditEvents(gatehouse, 'registration.refused')).map(
       (event) => (event['details'] as { reason: string }).reason,
     );
-    assert.equal(reasons.includes('the client metadata document can’t be fetched'), true);
+    assert.equal(reasons.includes('the client metadata document can not be fetched'), true);
   });
 
   it('is not even asked for where the URL could be read in two ways', async () => {

@@ -15,8 +15,8 @@ import { notFound } from '../http/not_found.ts';
 import type { RateLimitRefusal } from '../limits/rate_limiter.ts';
 import {
   refuseKnownFailures,
-  refusesSpent,
-  whereClientsProveThemselves,
+  rateLimitCheck,
+  authenticationRequestMatcher,
 } from '../oidc/client_authentication/failed_authentication.ts';
 import { FastClientCredentials } from '../oidc/fast_path/client_credentials.ts';
 import { FastPath } from '../oidc/fast_path/fast_path.ts';
@@ -86,7 +86,7 @@ export function createRequestPipeline(settings: AppSettings, house: Node, metric
     refuses: (request: IncomingMessage) => RateLimitRefusal | undefined,
     next: RequestListener,
   ): RequestListener => admitUnless(refuses, admission, next);
-  const provesItself = whereClientsProveThemselves(issuer, ROUTES);
+  const isAuthenticationRequest = authenticationRequestMatcher(issuer, ROUTES);
   // what costs least is asked first: whether there is time at all, then whether a client proves itself in passing
   const guarded = unless(
     (request) => {
@@ -94,7 +94,7 @@ export function createRequestPipeline(settings: AppSettings, house: Node, metric
       return traffic.refusesAny() ?? refusesInWrongTime(house, request);
     },
     unless(
-      refusesSpent(traffic, provesItself),
+      rateLimitCheck(traffic, isAuthenticationRequest),
       leanFront(
         settings,
         house,
@@ -104,7 +104,7 @@ export function createRequestPipeline(settings: AppSettings, house: Node, metric
       )(
         unless(
           (request) => traffic.refusesAddress(open(request).address),
-          refuseKnownFailures({ ...admission, failures, clients, verifier, provesItself }, ordinary),
+          refuseKnownFailures({ ...admission, failures, clients, verifier, isAuthenticationRequest }, ordinary),
         ),
       ),
     ),

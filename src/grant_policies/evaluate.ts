@@ -1,6 +1,6 @@
 /** Evaluates a client's grant policies for a request. Pure functions: no I/O and no clock. */
 import type { Act } from '../keys/token_verifier.ts';
-import { isOutside, type Policy } from './policy.ts';
+import { isExternal, type Policy } from './policy.ts';
 
 /** The origin of the subject: an access token of this server for this resource, or an assertion of this issuer. */
 export type SubjectSource = { readonly resource: string } | { readonly issuer: string };
@@ -11,7 +11,7 @@ export type Choice =
 /** Chooses the policy for this subject and target. Without a target, the subject must have exactly one policy. */
 export function choosePolicy(policies: readonly Policy[], source: SubjectSource, target: string | undefined): Choice {
   const fitting = policies.filter(({ subject }) =>
-    isOutside(subject)
+    isExternal(subject)
       ? 'issuer' in source && subject.issuer === source.issuer
       : 'resource' in source && subject.resource === source.resource,
   );

@@ -23,7 +23,7 @@ export interface OwnSubjects {
 }
 
 /** Subjects of a trusted issuer's assertions. */
-export interface OutsideSubjects {
+export interface ExternalSubjects {
   readonly issuer: string;
   readonly account: SubjectAccount;
   /** The domains whose addresses the issuer may assert; empty unless accounts are found by address. */
@@ -42,7 +42,7 @@ export interface ScopeRule {
 export interface PolicyTerms {
   readonly grant: Grant;
   readonly clientId: string;
-  readonly subject: OwnSubjects | OutsideSubjects;
+  readonly subject: OwnSubjects | ExternalSubjects;
   /** The resource of the new token. */
   readonly resource: string;
   readonly scopes: readonly ScopeRule[];
@@ -58,6 +58,6 @@ export interface Policy extends PolicyTerms {
   readonly updatedAt: Date;
 }
 
-export function isOutside(subject: OwnSubjects | OutsideSubjects): subject is OutsideSubjects {
+export function isExternal(subject: OwnSubjects | ExternalSubjects): subject is ExternalSubjects {
   return 'issuer' in subject;
 }

@@ -3,7 +3,7 @@
  * from policy terms.
  */
 import { z } from 'zod';
-import { isOutside, MODES, SUBJECT_ACCOUNTS, type PolicyTerms } from './policy.ts';
+import { isExternal, MODES, SUBJECT_ACCOUNTS, type PolicyTerms } from './policy.ts';
 
 const VISIBLE = /^[^\p{Cc}\p{Cf}\p{Cs}]*$/u;
 const INVISIBLE = 'must not contain control or invisible characters';
@@ -137,7 +137,7 @@ export function exchangePolicyMembers(terms: PolicyTerms): z.output<typeof Excha
   const { clientId, subject, resource, scopes, mode, maxTtlSeconds } = terms;
   return {
     client_id: clientId,
-    ...(isOutside(subject) ? { subject_issuer: subject.issuer } : { subject_resource: subject.resource }),
+    ...(isExternal(subject) ? { subject_issuer: subject.issuer } : { subject_resource: subject.resource }),
     ...outsideMembers(terms),
     resource,
     scopes: scopes.map(({ scope: given, from }) => ({ scope: given, ...(from !== undefined && { from }) })),
@@ -148,7 +148,7 @@ export function exchangePolicyMembers(terms: PolicyTerms): z.output<typeof Excha
 
 export function assertionPolicyMembers(terms: PolicyTerms): z.output<typeof AssertionPolicyShape> {
   const { clientId, subject, resource, scopes, maxTtlSeconds } = terms;
-  if (!isOutside(subject)) throw new Error('A policy for assertions must have an issuer.');
+  if (!isExternal(subject)) throw new Error('A policy for assertions must have an issuer.');
   return {
     client_id: clientId,
     issuer: subject.issuer,
@@ -161,7 +161,7 @@ export function assertionPolicyMembers(terms: PolicyTerms): z.output<typeof Asse
 }
 
 function outsideMembers({ subject }: PolicyTerms) {
-  if (!isOutside(subject)) return {};
+  if (!isExternal(subject)) return {};
   return {
     subject_account: subject.account,
     ...(subject.emailDomains.length > 0 && { email_domains: [...subject.emailDomains] }),

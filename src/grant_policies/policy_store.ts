@@ -7,7 +7,7 @@ import { randomId } from '../base/ids.ts';
 import { conflict, invalid, notFound, Refused } from '../base/refusal.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
 import type { Reader, Tx } from '../db/connection.ts';
-import { isOutside, type Grant, type Mode, type Policy, type PolicyTerms, type SubjectAccount } from './policy.ts';
+import { isExternal, type Grant, type Mode, type Policy, type PolicyTerms, type SubjectAccount } from './policy.ts';
 
 const NOUN = { token_exchange: 'exchange_policy', jwt_bearer: 'assertion_policy' } as const;
 
@@ -145,7 +145,7 @@ async function refuseUnknown(tx: Tx, { clientId, subject, resource, scopes, gran
     targetScopes,
     resource,
   );
-  if (!isOutside(subject)) {
+  if (!isExternal(subject)) {
     const subjectScopes = await scopesOf(tx, subject.resource, '/subject_resource');
     refuseUnknownScopes(
       scopes.map(({ from, scope }) => from ?? scope),
@@ -196,7 +196,7 @@ async function record(
 ): Promise<void> {
   const details = {
     policy_id: policyId,
-    ...(isOutside(subject)
+    ...(isExternal(subject)
       ? { subject_issuer: subject.issuer, subject_account: subject.account }
       : { subject_resource: subject.resource }),
     resource,
@@ -227,7 +227,7 @@ const RECORDED_MEMBERS = [
 
 /** The values of a policy that the audit trail keeps when it changes. */
 function recordedOf({ subject, resource, scopes, mode, maxTtlSeconds }: PolicyTerms) {
-  const of = isOutside(subject)
+  const of = isExternal(subject)
     ? {
         subject_issuer: subject.issuer,
         subject_account: subject.account,
@@ -239,11 +239,11 @@ function recordedOf({ subject, resource, scopes, mode, maxTtlSeconds }: PolicyTe
 }
 
 function stored({ grant, clientId, subject, resource, mode, maxTtlSeconds }: PolicyTerms) {
-  const outside = isOutside(subject) ? subject : undefined;
+  const outside = isExternal(subject) ? subject : undefined;
   return {
     grant_type: grant,
     client_id: clientId,
-    subject_resource: isOutside(subject) ? null : subject.resource,
+    subject_resource: isExternal(subject) ? null : subject.resource,
     subject_issuer: outside?.issuer ?? null,
     subject_account: outside?.account ?? null,
     email_domains: [...(outside?.emailDomains ?? [])],

@@ -17,7 +17,7 @@ import { RegistrationRefused } from './refusal.ts';
 export type Source = 'registration' | 'metadata_document';
 
 /** The columns for the origin of an unused client. */
-export interface Whence {
+export interface UnusedClientOrigin {
   readonly unused_network: string | null;
   readonly unused_site: string | null;
 }
@@ -25,9 +25,9 @@ export interface Whence {
 /**
  * For a client that is never removed to free a place: it registered with a token, was used, or was changed by an admin.
  */
-export const KEPT: Whence = { unused_network: null, unused_site: null };
+export const NEVER_DISPLACED: UnusedClientOrigin = { unused_network: null, unused_site: null };
 
-export function whenceOf(address: string): Whence {
+export function unusedClientOrigin(address: string): UnusedClientOrigin {
   return { unused_network: networkOf(address), unused_site: siteOf(address) };
 }
 
@@ -44,11 +44,11 @@ const SITES_LOOKED_AT = 5;
  * Ensures that there is space for one more client. Call it in the transaction that adds the client, with the policy
  * locked, so that two nodes can't both add the last one. Throws `RegistrationRefused` if no client may be removed.
  */
-export async function makeRoom(
+export async function enforceQuota(
   change: UnitOfWork,
   policy: RegistrationPolicy,
   source: Source,
-  { unused_site: site }: Whence,
+  { unused_site: site }: UnusedClientOrigin,
 ): Promise<void> {
   const limit = limitOf(policy, source);
   const { total, own } = await countClients(change.tx, policy.name, source, site);
@@ -140,5 +140,5 @@ export async function removeNeverUsed(
  * Exempts a client that an admin has changed: only an admin, or the policy's `unused_client_ttl_seconds`, removes it.
  */
 export async function keepRegistration({ tx }: Pick<UnitOfWork, 'tx'>, clientId: string): Promise<void> {
-  await sendIn(tx, tx.updateTable('client_registrations').set(KEPT).where('client_id', '=', clientId));
+  await sendIn(tx, tx.updateTable('client_registrations').set(NEVER_DISPLACED).where('client_id', '=', clientId));
 }

@@ -23,8 +23,8 @@ import { EgressFailed } from '../egress/failure.ts';
 import type { CachedAnswer } from '../egress/response_cache.ts';
 import { networkOf } from '../limits/rate_limit_key.ts';
 import type { Registrations } from '../limits/registrations.ts';
-import { makeRoom, whenceOf } from './client_quota.ts';
-import { isDocumentUrl, isTakenFrom, readDocument } from './metadata_document.ts';
+import { enforceQuota, unusedClientOrigin } from './client_quota.ts';
+import { isDocumentUrl, isPermittedHost, readDocument } from './metadata_document.ts';
 import { lockPolicy } from './policies.ts';
 import type { RegistrationPolicy } from './policy.ts';
 import type { PolicyDirectory } from './policy_directory.ts';
@@ -69,7 +69,7 @@ export class MetadataDocuments {
   async find(clientId: string, origin: Origin): Promise<Found> {
     const { directory, policies, clock } = this.#settings;
     const policy = policies.forDocuments;
-    if (!policy || !isDocumentUrl(clientId) || !isTakenFrom(policy, clientId)) return {};
+    if (!policy || !isDocumentUrl(clientId) || !isPermittedHost(policy, clientId)) return {};
     const known = await directory.find(clientId);
     if (known && (known.revokedAt || isFresh(known, clock()))) return { client: known };
     const running = this.#running.get(clientId);
@@ -160,8 +160,8 @@ async function storeDocument(
       .execute();
     await recordChange(tx, { topic: 'client', key: clientId }, now);
   } else {
-    const whence = whenceOf(change.origin.address ?? '');
-    await makeRoom(change, policy, 'metadata_document', whence);
+    const unusedOrigin = unusedClientOrigin(change.origin.address ?? '');
+    await enforceQuota(change, policy, 'metadata_document', unusedOrigin);
     await createClient(change, metadata, clientId, sector);
     const registration = { client_id: clientId, source: 'metadata_document', policy: policy.name } as const;
     await tx
@@ -173,7 +173,7 @@ async function storeDocument(
         registration_access_token: null,
         software_statement: null,
         created_at: now,
-        ...whence,
+        ...unusedOrigin,
       })
       .execute();
     await recordRegistered(change, clientId, { source: 'metadata_document', policy: policy.name });

@@ -13,7 +13,7 @@ import { addSecret } from '../clients/secrets.ts';
 import type { SectorDocument } from '../clients/sector.ts';
 import type { Reader, Tx } from '../db/connection.ts';
 import type { DataKey } from '../vault/vault.ts';
-import { makeRoom, KEPT, whenceOf } from './client_quota.ts';
+import { enforceQuota, NEVER_DISPLACED, unusedClientOrigin } from './client_quota.ts';
 import { useInitialAccessToken } from './initial_access_tokens.ts';
 import { allowedMembers, underPolicy, type Given } from './allowed_metadata.ts';
 import { lockPolicy } from './policies.ts';
@@ -72,8 +72,8 @@ export async function registerClient(
   if (initialAccessToken !== undefined && token?.policy !== name) throw tokenRefused();
   const { policy } = await lockPolicy(tx, name);
   if (!token && !policy.open_registration) throw tokenRefused();
-  const whence = token ? KEPT : whenceOf(address);
-  await makeRoom(change, policy, 'registration', whence);
+  const unusedOrigin = token ? NEVER_DISPLACED : unusedClientOrigin(address);
+  await enforceQuota(change, policy, 'registration', unusedOrigin);
 
   const clientId = randomId('client');
   await createClient(change, underPolicy(policy, withStatement(given, statement)), clientId, sector);
@@ -91,7 +91,7 @@ export async function registerClient(
       document_fetched_at: null,
       document_fresh_until: null,
       created_at: now,
-      ...whence,
+      ...unusedOrigin,
     })
     .execute();
   await recordRegistered(change, clientId, {
@@ -187,7 +187,7 @@ export async function holdMembers(
   }
   await tx
     .updateTable('client_registrations')
-    .set({ held_members: [...held], ...KEPT })
+    .set({ held_members: [...held], ...NEVER_DISPLACED })
     .where('client_id', '=', clientId)
     .execute();
 }

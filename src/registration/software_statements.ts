@@ -2,7 +2,7 @@
  * Software statements (RFC 7591, 2.3): what a trusted issuer states about a client takes precedence over the client's
  * own metadata.
  */
-import type { Distrust, StatementVerifier } from '../trust/statement_verifier.ts';
+import type { RejectionReason, StatementVerifier } from '../trust/statement_verifier.ts';
 import type { RegistrationPolicy } from './policy.ts';
 import { RegistrationRefused } from './refusal.ts';
 import type { SoftwareStatement } from './self_registered_clients.ts';
@@ -16,7 +16,7 @@ export interface StatementContext {
 /** Claims about the statement, not about the client (RFC 7519, 4.1). */
 const ABOUT_ITSELF = new Set(['iss', 'sub', 'aud', 'exp', 'nbf', 'iat', 'jti']);
 /** The statement may be valid, but its issuer is not trusted for this purpose. */
-const UNAPPROVED = new Set<Distrust>(['issuer_unknown', 'issuer_disabled', 'purpose_refused']);
+const UNAPPROVED = new Set<RejectionReason>(['issuer_unknown', 'issuer_disabled', 'purpose_refused']);
 
 /** Verifies the request's software statement; `undefined` if there is none or if the policy ignores them. */
 export async function readStatement(

@@ -75,19 +75,19 @@ export class IssuerKeys {
   async current(now: Date): Promise<KeySet | undefined> {
     const source = this.#source;
     if (!(source instanceof PublishedKeys)) return this.#setOf(source);
-    if (!source.areUsable(now) && !source.wereTried(now)) await source.refresh(now);
+    if (!source.areUsable(now) && !source.wereTriedRecently(now)) await source.refresh(now);
     return source.areUsable(now) ? this.#setOf(source.keys) : undefined;
   }
 
   /** True if no keys can be fetched for a temporary reason. */
-  areAway(now: Date): boolean {
-    return this.#source instanceof PublishedKeys && this.#source.areAway(now);
+  areUnavailable(now: Date): boolean {
+    return this.#source instanceof PublishedKeys && this.#source.areUnavailable(now);
   }
 
   /** Fetches newer keys after a signature did not verify; `undefined` if it is too early or there are none. */
   async newer(now: Date): Promise<KeySet | undefined> {
     const source = this.#source;
-    if (!(source instanceof PublishedKeys) || source.wereTried(now)) return undefined;
+    if (!(source instanceof PublishedKeys) || source.wereTriedRecently(now)) return undefined;
     await source.refresh(now);
     return source.areUsable(now) ? this.#setOf(source.keys) : undefined;
   }

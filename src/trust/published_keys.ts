@@ -30,7 +30,7 @@ export class PublishedKeys {
   readonly #egress: Pick<Egress, 'get' | 'last'>;
   readonly #onUnreadable: (error: unknown) => void;
   readonly #causeOf: () => Cause;
-  #areAway = false;
+  #areUnavailable = false;
   #keys: Keys = [];
   #fetchedAt = LONG_AGO;
   #usableUntil = LONG_AGO;
@@ -62,12 +62,12 @@ export class PublishedKeys {
   }
 
   /** True if there are no usable keys for a temporary reason: a signature can then be neither accepted nor refused. */
-  areAway(now: Date): boolean {
-    return this.#areAway && !this.areUsable(now);
+  areUnavailable(now: Date): boolean {
+    return this.#areUnavailable && !this.areUsable(now);
   }
 
   /** True if it is too early to fetch newer keys. */
-  wereTried(now: Date): boolean {
+  wereTriedRecently(now: Date): boolean {
     return now < this.#triedUntil;
   }
 
@@ -80,7 +80,7 @@ export class PublishedKeys {
     // usable keys did not verify a signature, so only newer ones can help
     const newer = this.areUsable(now) ? { fetchedSince: addSeconds(now, -NEWER_AFTER_SECONDS) } : {};
     const answer = await this.#egress.get(this.#uri, { ...newer, ...this.#causeOf() });
-    this.#areAway = false;
+    this.#areUnavailable = false;
     this.#take(answer);
     this.#usableUntil = answer.freshUntil;
     this.#triedUntil = addSeconds(this.#fetchedAt, NEWER_AFTER_SECONDS);
@@ -89,7 +89,7 @@ export class PublishedKeys {
   #outlast(now: Date, error: unknown): void {
     if (!(error instanceof EgressFailed)) this.#onUnreadable(error);
     const failure = error instanceof EgressFailed ? error.failure : undefined;
-    this.#areAway = failure !== undefined && passes(failure);
+    this.#areUnavailable = failure !== undefined && passes(failure);
     this.#triedUntil = addSeconds(now, failure?.reason === 'busy' ? RETRY_WHEN_BUSY_SECONDS : RETRY_AFTER_SECONDS);
     // an owner whose registration has changed starts with an empty instance
     const last = this.#fetchedAt === LONG_AGO ? this.#egress.last(this.#uri, this.#causeOf()) : undefined;

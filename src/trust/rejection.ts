@@ -1,7 +1,7 @@
 /** Explains to the developer who sent a statement why it was rejected. */
-import type { Distrust } from './statement_verifier.ts';
+import type { RejectionReason } from './statement_verifier.ts';
 
-const WORDS: Readonly<Record<Distrust, string>> = {
+const WORDS: Readonly<Record<RejectionReason, string>> = {
   too_large: 'it is too large',
   malformed: 'it is not a signed JWT',
   header_refused: 'its header has unsupported members',
@@ -20,6 +20,6 @@ const WORDS: Readonly<Record<Distrust, string>> = {
   claims_invalid: 'exp, and nbf and iat if present, must be numbers',
 };
 
-export function explainRejection(reason: Distrust): string {
+export function explainRejection(reason: RejectionReason): string {
   return WORDS[reason];
 }

@@ -24,7 +24,7 @@ export interface Demand {
 }
 
 /** Why a statement is rejected, for the audit trail and for the developer who sent it. */
-export type Distrust =
+export type RejectionReason =
   | 'too_large'
   | 'malformed'
   | 'header_refused'
@@ -44,7 +44,7 @@ export type Distrust =
 
 export type Verdict =
   | { readonly trusted: true; readonly issuer: TrustedIssuer; readonly claims: StatementClaims }
-  | { readonly trusted: false; readonly reason: Distrust };
+  | { readonly trusted: false; readonly reason: RejectionReason };
 
 export interface StatementClaims extends JWTPayload {
   readonly iss: string;
@@ -91,10 +91,10 @@ export class StatementVerifier {
     const known = typeof claims.iss === 'string' ? this.#directory.get(claims.iss) : undefined;
     if (!known) return refused('issuer_unknown');
     const reason =
-      objectionToIssuer(known.trusted, demand.purpose) ??
-      objectionToHeader(header, known.trusted, demand.purpose) ??
-      (await objectionToSignature(jwt, known, demand.now)) ??
-      objectionToClaims(claims, demand);
+      checkIssuer(known.trusted, demand.purpose) ??
+      checkHeader(header, known.trusted, demand.purpose) ??
+      (await checkSignature(jwt, known, demand.now)) ??
+      checkClaims(claims, demand);
     if (reason) return refused(reason);
     return { trusted: true, issuer: known.trusted, claims: claims as StatementClaims };
   }
@@ -108,16 +108,16 @@ function parse(jwt: string): { header: ProtectedHeaderParameters; claims: JWTPay
   }
 }
 
-function objectionToIssuer({ disabledAt, purposes }: TrustedIssuer, purpose: Purpose): Distrust | undefined {
+function checkIssuer({ disabledAt, purposes }: TrustedIssuer, purpose: Purpose): RejectionReason | undefined {
   if (disabledAt) return 'issuer_disabled';
   return purposes.includes(purpose) ? undefined : 'purpose_refused';
 }
 
-function objectionToHeader(
+function checkHeader(
   { alg, crit, typ }: ProtectedHeaderParameters,
   { algs, purposes }: TrustedIssuer,
   purpose: Purpose,
-): Distrust | undefined {
+): RejectionReason | undefined {
   if (!algs.some((allowed) => allowed === alg)) return 'alg_refused';
   // the server supports no extension
   if (crit !== undefined) return 'header_refused';
@@ -130,24 +130,24 @@ function objectionToHeader(
   return RULES[purpose].types.includes(type) ? undefined : 'typ_refused';
 }
 
-async function objectionToSignature(
+async function checkSignature(
   jwt: string,
   { trusted, keys }: KnownIssuer,
   now: Date,
-): Promise<Distrust | undefined> {
+): Promise<RejectionReason | undefined> {
   const current = await keys.current(now);
   // the statement may be valid; its sender has to retry
-  if (!current && keys.areAway(now))
+  if (!current && keys.areUnavailable(now))
     throw new Unavailable(`The keys of ${trusted.issuer} can't be fetched at the moment.`);
   if (!current) return 'keys_unavailable';
-  const objection = await objectionUnder(current, jwt, trusted);
+  const objection = await checkWithKeys(current, jwt, trusted);
   if (!objection) return undefined;
   const newer = await keys.newer(now);
-  return newer ? objectionUnder(newer, jwt, trusted) : objection;
+  return newer ? checkWithKeys(newer, jwt, trusted) : objection;
 }
 
 /** If several keys match, the header's `kid` must select one; keys are not tried one by one. */
-async function objectionUnder(keys: KeySet, jwt: string, { algs }: TrustedIssuer): Promise<Distrust | undefined> {
+async function checkWithKeys(keys: KeySet, jwt: string, { algs }: TrustedIssuer): Promise<RejectionReason | undefined> {
   try {
     await compactVerify(jwt, keys, { algorithms: [...algs] });
     return undefined;
@@ -160,7 +160,7 @@ async function objectionUnder(keys: KeySet, jwt: string, { algs }: TrustedIssuer
   }
 }
 
-function objectionToClaims(claims: JWTPayload, { purpose, audience, now }: Demand): Distrust | undefined {
+function checkClaims(claims: JWTPayload, { purpose, audience, now }: Demand): RejectionReason | undefined {
   const { aud, exp, nbf, iat } = claims as Readonly<Record<string, unknown>>;
   const { audienceRequired, longestSeconds } = RULES[purpose];
   const seconds = epochSeconds(now);
@@ -178,6 +178,6 @@ function isTime(value: unknown): value is number {
   return typeof value === 'number' && Number.isFinite(value);
 }
 
-function refused(reason: Distrust): Verdict {
+function refused(reason: RejectionReason): Verdict {
   return { trusted: false, reason };
 }

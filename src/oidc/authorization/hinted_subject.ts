@@ -15,7 +15,7 @@ const MAX_ACCOUNTS = 10_000;
  * Resolves `name` to an account id. It is the account id itself, unless it comes from the hint of a client with
  * pairwise subjects.
  */
-export async function accountMeant(
+export async function resolveHintedSubject(
   database: Database,
   subjects: Subjects,
   { oidc }: KoaContextWithOIDC,

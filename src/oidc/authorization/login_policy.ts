@@ -16,7 +16,7 @@ const { Check } = interactionPolicy;
 const REPLACED = ['id_token_hint', 'claims_id_token_sub_value', 'essential_acr', 'essential_acrs'];
 
 /** The library's policy for prompts, with these checks replaced. */
-export function demandedLogin(subjects: Subjects): ReturnType<typeof interactionPolicy.base> {
+export function loginPolicy(subjects: Subjects): ReturnType<typeof interactionPolicy.base> {
   const policy = interactionPolicy.base();
   const { checks } = policy.get('login')!;
   for (const reason of REPLACED) checks.remove(reason);

@@ -113,7 +113,8 @@ function readKeysThrough(
   );
   const demandRead = (): void => {
     // the client can't be authenticated at the moment, and has to retry
-    if (published.areAway(clock())) throw new Unavailable(`The keys of ${clientId} can't be fetched at the moment.`);
+    if (published.areUnavailable(clock()))
+      throw new Unavailable(`The keys of ${clientId} can't be fetched at the moment.`);
   };
   const holds = (digest: string | undefined): boolean =>
     digest !== undefined && Iterator.from({ [Symbol.iterator]: all }).some((key) => key['x5t#S256'] === digest);
@@ -121,14 +122,14 @@ function readKeysThrough(
     // returning no key while not fresh makes the library call refresh and select again
     selectForVerify: (options) => {
       if (published.areUsable(clock())) return selectForVerify(options);
-      if (published.wereTried(clock())) demandRead();
+      if (published.wereTriedRecently(clock())) demandRead();
       return [];
     },
     [Symbol.iterator]: () => (published.areUsable(clock()) ? all() : [].values()),
-    fresh: () => published.wereTried(clock()),
+    fresh: () => published.wereTriedRecently(clock()),
     refresh: async () => {
       const now = clock();
-      if (published.wereTried(now) || (published.areUsable(now) && holds(presented()))) return;
+      if (published.wereTriedRecently(now) || (published.areUsable(now) && holds(presented()))) return;
       await published.refresh(now);
       store.clear();
       for (const key of published.keys) store.add(key);

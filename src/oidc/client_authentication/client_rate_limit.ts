@@ -31,7 +31,7 @@ export class TooManyRequests extends errors.OIDCProviderError {
 }
 
 /** Throws `TooManyRequests` if the client has exceeded its limit. */
-export function refuseSpent(traffic: RateLimiter, ctx: KoaContextWithOIDC | undefined, clientId: string): void {
+export function refuseRateLimited(traffic: RateLimiter, ctx: KoaContextWithOIDC | undefined, clientId: string): void {
   if (!ctx || !AUTHENTICATED_ROUTES.has(ctx.oidc.route)) return;
   const refusal = traffic.refusesWhoNames(clientId);
   if (!refusal) return;

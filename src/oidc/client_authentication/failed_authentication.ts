@@ -20,14 +20,17 @@ export interface KnownFailuresSettings extends AdmissionSettings<RateLimitRefusa
   readonly failures: FailedAuthentications;
   readonly clients: ClientDirectory;
   readonly verifier: SecretVerifier;
-  readonly provesItself: ProvesItself;
+  readonly isAuthenticationRequest: IsAuthenticationRequest;
 }
 
 /** True if the request is for an endpoint that authenticates clients; other endpoints ignore the credentials. */
-export type ProvesItself = (request: IncomingMessage) => boolean;
+export type IsAuthenticationRequest = (request: IncomingMessage) => boolean;
 
 /** `paths` maps each route to its path below the issuer's. */
-export function whereClientsProveThemselves(issuer: string, paths: Readonly<Record<string, string>>): ProvesItself {
+export function authenticationRequestMatcher(
+  issuer: string,
+  paths: Readonly<Record<string, string>>,
+): IsAuthenticationRequest {
   const base = new URL(issuer).pathname.replace(/\/$/, '');
   const theirs = new Set([...AUTHENTICATED_ROUTES].map((route) => `${base}${paths[route]}`));
   return ({ url = '' }) => theirs.has(url.replace(/\?.*$/s, ''));
@@ -35,9 +38,9 @@ export function whereClientsProveThemselves(issuer: string, paths: Readonly<Reco
 
 /** Wraps `listener`: refuses wrong secrets of senders that have already exceeded the limit. */
 export function refuseKnownFailures(settings: KnownFailuresSettings, listener: RequestListener): RequestListener {
-  const { failures, open, provesItself } = settings;
+  const { failures, open, isAuthenticationRequest } = settings;
   return (request, response) => {
-    const credentials = provesItself(request) ? basicCredentials(request) : undefined;
+    const credentials = isAuthenticationRequest(request) ? basicCredentials(request) : undefined;
     const refusal = credentials && failures.refuses(credentials.clientId, open(request).address);
     if (!refusal) return listener(request, response);
     isRight(settings, request, credentials).then(
@@ -56,12 +59,12 @@ export function refuseKnownFailures(settings: KnownFailuresSettings, listener: R
  * Refuses a request without reading its body if it names a client that was refused recently and still exceeds its rate
  * limit.
  */
-export function refusesSpent(
+export function rateLimitCheck(
   traffic: RateLimiter,
-  provesItself: ProvesItself,
+  isAuthenticationRequest: IsAuthenticationRequest,
 ): (request: IncomingMessage) => RateLimitRefusal | undefined {
   return (request) => {
-    if (!traffic.refusedClientsLately || !provesItself(request)) return undefined;
+    if (!traffic.refusedClientsLately || !isAuthenticationRequest(request)) return undefined;
     const credentials = basicCredentials(request);
     return credentials && traffic.refusesAgain(credentials.clientId);
   };

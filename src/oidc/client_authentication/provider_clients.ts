@@ -22,7 +22,7 @@ import type { ClientCertificates } from '../../http/client_certificates.ts';
 import { requestOf } from '../../http/request_context.ts';
 import type { RateLimiter } from '../../limits/rate_limiter.ts';
 import { guardKeys, type ClientKeysSettings } from './client_keys.ts';
-import { refuseSpent, TooManyRequests } from './client_rate_limit.ts';
+import { refuseRateLimited, TooManyRequests } from './client_rate_limit.ts';
 import { demandProof } from './dpop.ts';
 import { demandCertificate, presentedDigest } from './mutual_tls.ts';
 import { anonymousOrigin } from '../request/request_events.ts';
@@ -96,7 +96,7 @@ export function useProviderClients(
   RegisteredClient.find = async (id) => {
     const record = typeof id === 'string' && id !== '' ? await findRecord(settings, id) : undefined;
     if (!record || record.revokedAt) return undefined;
-    refuseSpent(traffic, Provider.ctx, id);
+    refuseRateLimited(traffic, Provider.ctx, id);
     refuseUnmetDemand(record, knows.demands);
     const known = instances.get(record);
     if (known) return known;

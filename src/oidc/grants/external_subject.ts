@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { findAccount, findAccountByEmail, type Account } from '../../accounts/account.ts';
 import type { Database } from '../../db/connection.ts';
-import type { OutsideSubjects } from '../../grant_policies/policy.ts';
+import type { ExternalSubjects } from '../../grant_policies/policy.ts';
 import type { StatementClaims } from '../../trust/statement_verifier.ts';
 import { findLinkedAccountId } from '../../trust/subject_links.ts';
 
@@ -29,7 +29,7 @@ const ADDRESS = /^[\x21-\x3f\x41-\x7e]+@([\x21-\x3f\x41-\x7e]+)$/;
 
 export async function findExternalSubject(
   database: Database,
-  subjects: OutsideSubjects,
+  subjects: ExternalSubjects,
   claims: StatementClaims,
 ): Promise<ExternalSubject | SubjectRefused> {
   const { iss, sub } = claims;
@@ -70,7 +70,7 @@ async function findLinkedAccount(database: Database, iss: string, sub: string): 
  */
 async function findAccountOfAddress(
   database: Database,
-  { emailDomains }: OutsideSubjects,
+  { emailDomains }: ExternalSubjects,
   { email, email_verified }: StatementClaims,
 ): Promise<Account | SubjectRefused> {
   const domain = typeof email === 'string' ? ADDRESS.exec(email)?.[1]?.toLowerCase() : undefined;

@@ -7,7 +7,7 @@ import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider';
 import { JWT_BEARER } from '../../clients/metadata/flows.ts';
 import type { Database } from '../../db/connection.ts';
 import { choosePolicy, permittedScopes } from '../../grant_policies/evaluate.ts';
-import { isOutside } from '../../grant_policies/policy.ts';
+import { isExternal } from '../../grant_policies/policy.ts';
 import { readPoliciesOf } from '../../grant_policies/policy_store.ts';
 import { requestOf } from '../../http/request_context.ts';
 import { explainRejection } from '../../trust/rejection.ts';
@@ -51,7 +51,7 @@ async function answer(ctx: KoaContextWithOIDC, settings: JwtBearerSettings): Pro
     refuse(`jti must be a string of 1 to ${LONGEST_JTI_CHARACTERS} characters`);
   }
   const policy = chosen(choosePolicy(policies, { issuer: claims.iss }, target), refuse);
-  if (!isOutside(policy.subject)) throw new Error('A policy for assertions must have an issuer.');
+  if (!isExternal(policy.subject)) throw new Error('A policy for assertions must have an issuer.');
   const subject = await findExternalSubject(database, policy.subject, claims);
   if ('refused' in subject) refuse(subject.refused);
 

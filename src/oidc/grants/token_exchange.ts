@@ -13,7 +13,7 @@ import {
   permittedScopes,
   type SubjectSource,
 } from '../../grant_policies/evaluate.ts';
-import { isOutside, type Policy } from '../../grant_policies/policy.ts';
+import { isExternal, type Policy } from '../../grant_policies/policy.ts';
 import { readPoliciesOf } from '../../grant_policies/policy_store.ts';
 import { requestOf } from '../../http/request_context.ts';
 import type { AccessTokenClaims, Act, ParentToken } from '../../keys/token_verifier.ts';
@@ -173,7 +173,7 @@ interface Subject {
 
 async function subjectOf({ database }: TokenExchangeSettings, policy: Policy, presented: Presented): Promise<Subject> {
   if (presented.own) return ownSubject(presented.claims);
-  if (!isOutside(policy.subject)) throw new Error('A policy for assertions must have an issuer.');
+  if (!isExternal(policy.subject)) throw new Error('A policy for assertions must have an issuer.');
   const { claims } = presented;
   const subject = await findExternalSubject(database, policy.subject, claims);
   if ('refused' in subject) refuseSubject(subject.refused);
