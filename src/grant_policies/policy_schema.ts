@@ -133,6 +133,7 @@ export const NewAssertionPolicy = AssertionPolicyShape.superRefine((given, conte
   maxTtlSeconds: given.max_ttl_seconds,
 }));
 
+/** Converts the terms of a token exchange policy to the members that admins write. */
 export function exchangePolicyMembers(terms: PolicyTerms): z.output<typeof ExchangePolicyShape> {
   const { clientId, subject, resource, scopes, mode, maxTtlSeconds } = terms;
   return {
@@ -146,6 +147,7 @@ export function exchangePolicyMembers(terms: PolicyTerms): z.output<typeof Excha
   };
 }
 
+/** Converts the terms of a JWT bearer policy to the members that admins write. */
 export function assertionPolicyMembers(terms: PolicyTerms): z.output<typeof AssertionPolicyShape> {
   const { clientId, subject, resource, scopes, maxTtlSeconds } = terms;
   if (!isExternal(subject)) throw new Error('A policy for assertions must have an issuer.');

@@ -11,6 +11,10 @@ import { isExternal, type Grant, type Mode, type Policy, type PolicyTerms, type 
 
 const NOUN = { token_exchange: 'exchange_policy', jwt_bearer: 'assertion_policy' } as const;
 
+/**
+ * Creates a policy. Throws `conflict` if the client has one for the same subjects and resource, `invalid` if the terms
+ * name an unknown client, resource, scope or issuer.
+ */
 export async function createPolicy(change: UnitOfWork, terms: PolicyTerms): Promise<Policy> {
   const { tx, now } = change;
   await refuseUnknown(tx, terms);

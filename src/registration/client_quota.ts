@@ -27,6 +27,7 @@ export interface UnusedClientOrigin {
  */
 export const NEVER_DISPLACED: UnusedClientOrigin = { unused_network: null, unused_site: null };
 
+/** The columns for a client that came from this IP address. */
 export function unusedClientOrigin(address: string): UnusedClientOrigin {
   return { unused_network: networkOf(address), unused_site: siteOf(address) };
 }

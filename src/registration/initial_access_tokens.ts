@@ -31,6 +31,7 @@ export interface InitialAccessToken {
 
 const COLUMNS = ['token_id', 'policy', 'note', 'uses', 'uses_left', 'created_at', 'expires_at', 'revoked_at'] as const;
 
+/** Stores a new token as a digest of `value`. Throws `invalid` if the policy does not exist. */
 export async function createInitialAccessToken(
   { tx, trail, origin, now }: UnitOfWork,
   value: Secret,

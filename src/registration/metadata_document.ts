@@ -21,6 +21,7 @@ export function isDocumentUrl(clientId: string): boolean {
   return url.pathname !== '/' && !/[?#@*]/.test(clientId) && !/%2e|%2f|%5c/i.test(url.pathname);
 }
 
+/** True if the policy permits documents of the URL's host. */
 export function isPermittedHost({ client_id_hosts: hosts }: RegistrationPolicy, clientId: string): boolean {
   return isAmong(hosts, new URL(clientId).hostname);
 }

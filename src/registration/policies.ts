@@ -17,6 +17,7 @@ export interface StoredPolicy {
   readonly updatedAt: Date;
 }
 
+/** Creates a policy. Throws `conflict` if the name exists, or if another policy is already open in the same way. */
 export async function createPolicy(change: UnitOfWork, policy: RegistrationPolicy): Promise<StoredPolicy> {
   const { tx, now } = change;
   await refuseSecondOpenPolicy(tx, policy);

@@ -38,6 +38,7 @@ export function tokenRefused(presented = true): RegistrationRefused {
   return new RegistrationRefused({ reason: 'token', presented });
 }
 
+/** The HTTP status, error code and description of a refusal. */
 export function errorOf(refusal: RegistrationRefusal): RegistrationError {
   switch (refusal.reason) {
     case 'metadata': {

@@ -16,9 +16,10 @@ const BATCHES_AT_ONCE = 20;
 /**
  * Removes unused clients; resolves to their number. A client is unused if it is older than its policy's
  * `unused_client_ttl_seconds`, has no grant, consent, device code or running login, and has not authenticated with a
- * secret in that time. Clients that registered without a token and were never used are removed after
- * `never_used_client_ttl_seconds`. Revoked clients stay, because the client of a URL would otherwise be created again.
- * Clients that use client credentials with a key of their own stay too, because the database does not record their use.
+ * secret in that time. Clients that use client credentials with a key of their own stay, because the database does not
+ * record their use. Clients that registered without a token and were never used are removed after
+ * `never_used_client_ttl_seconds`. Revoked clients always stay, because the client of a URL would otherwise be created
+ * again.
  */
 export async function removeUnusedClients(database: Database, trail: AuditTrail, now: Date): Promise<number> {
   const change = { trail, origin: SYSTEM, now };

@@ -23,6 +23,10 @@ export interface SubjectLink {
   readonly createdAt: Date;
 }
 
+/**
+ * Links a subject to an account. Throws `invalid` for an unknown issuer or account, `conflict` if the subject is
+ * linked.
+ */
 export async function createSubjectLink(
   change: UnitOfWork,
   given: z.output<typeof NewSubjectLink>,
@@ -57,6 +61,7 @@ export async function createSubjectLink(
   return link;
 }
 
+/** Deletes a link. Throws `not_found` if it does not exist. */
 export async function deleteSubjectLink(change: UnitOfWork, linkId: string): Promise<void> {
   const row = await change.tx
     .deleteFrom('subject_links')

@@ -31,6 +31,9 @@ export interface AskedAccess {
 /** Resolves to `undefined` if the client does not exist. */
 export type AccessLifetimeOf = (clientId: string, asked: AskedAccess) => Promise<AccessLifetime | undefined>;
 
+/**
+ * Returns a function that computes the lifetime from the client's grant types, the requested scopes and the time-outs.
+ */
 export function accessLifetimes(settings: AccessLifetimesSettings): AccessLifetimeOf {
   const { clients, resources, refreshTtlSeconds, refreshAbsoluteTtlSeconds, sessionAbsoluteTtlSeconds } = settings;
   return async (clientId, { openid, resources: named, withoutSession = false }) => {

@@ -14,6 +14,7 @@ export const CLAIMS_BY_SCOPE = {
   phone: ['phone_number', 'phone_number_verified'],
 };
 
+/** All claims about an account, for ID tokens and userinfo. */
 export function claimsOf({ accountId, email, emailVerified, name, profile, updatedAt }: Account): AccountClaims {
   const { phone_number, phone_number_verified = false, ...others } = profile;
   return {

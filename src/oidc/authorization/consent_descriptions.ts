@@ -28,6 +28,7 @@ const OPENID_SCOPES_IN_WORDS: Readonly<Record<string, string>> = {
   offline_access: 'Stay connected while you are not using it, until you take this back',
 };
 
+/** Returns a function that describes a client; it resolves to `undefined` if the client is unknown or revoked. */
 export function describeClient(clients: ClientDirectory) {
   return async (clientId: string): Promise<ClientDescription | undefined> => {
     const client = await clients.find(clientId);
@@ -52,6 +53,7 @@ export function cautionAbout({ clientId, registration }: Client): string | undef
   return `It is known by its address, ${new URL(clientId).host}: nobody here has checked what it calls itself.`;
 }
 
+/** Returns a function that describes the scopes of a request, grouped by API. */
 export function describeScopes(resources: ResourceDirectory, issuer: string) {
   const account: (scopes: readonly string[]) => ApiDescription = (scopes) => ({
     api: `Your account at ${new URL(issuer).host}`,

@@ -12,6 +12,7 @@ import type { Database } from '../../db/connection.ts';
 import { DEVICE_PAGES } from '../request/request_events.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 
+/** Returns the library's hook of this name; it resolves to `undefined` if the person has to consent. */
 export function loadExistingGrant(database: Database, clock: Clock) {
   return async (ctx: KoaContextWithOIDC): Promise<Grant | undefined> => {
     const { oidc } = ctx;

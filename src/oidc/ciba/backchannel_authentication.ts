@@ -29,6 +29,7 @@ const BINDING_MESSAGE = /^(?=.*\S)[\p{L}\p{M}\p{N}\p{P}\p{S} ]{1,100}$/u;
 /** The maximum length of an e-mail address, without control characters: PostgreSQL refuses NUL. */
 const LOGIN_HINT = /^[^\p{Cc}]{1,254}$/u;
 
+/** The library's configuration of CIBA. */
 export function backchannelAuthentication({
   database,
   loginHints,

@@ -34,8 +34,8 @@ const BACKCHANNEL_REQUESTS = { table: 'backchannel_requests', id: 'auth_req_id' 
 const WAITING_OF_ONE_CLIENT = 20;
 const WAITING_OF_ALL = 50;
 /**
- * A person who is asked many times may approve only to end the requests. The number of requests of one client to one
- * person within `ASKED_WITHIN_SECONDS`.
+ * Limits the requests of one client to one person within `ASKED_WITHIN_SECONDS`: a person who is asked many times may
+ * approve only to end the requests.
  */
 const ASKED_AT_MOST = 100;
 const ASKED_WITHIN_SECONDS = 600;

@@ -17,6 +17,7 @@ interface Ping {
 
 const NAME = 'backchannel_ping';
 
+/** Encrypts the content of a notification until its delivery. */
 export function sealPing(vault: Vault, ping: Ping, now: Date): Promise<SealedSecret> {
   return sealForMessage(vault, new Secret(JSON.stringify(ping)), now);
 }
@@ -35,6 +36,7 @@ export function sendPing(
   return enqueue(tx, [{ kind: NAME, clientId, payload: { account_id: accountId }, sealed, expiresAt }], now);
 }
 
+/** The outbox message type of notifications. */
 export function pingDelivery(clients: ClientDirectory): MessageType {
   return {
     name: NAME,

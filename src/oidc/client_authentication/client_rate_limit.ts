@@ -22,6 +22,7 @@ export const AUTHENTICATED_ROUTES: ReadonlySet<string> = new Set([
   'backchannel_authentication',
 ]);
 
+/** The library error for a request that exceeds a rate limit. */
 export class TooManyRequests extends errors.OIDCProviderError {
   constructor(refusal: Pick<RateLimitRefusal, 'status' | 'retryAfterSeconds'>) {
     const { error, error_description } = refusalBody(refusal);
@@ -60,6 +61,7 @@ export function remainingHeaders({ quota, left, seconds }: Remaining): Record<st
   return quotaHeaders(quota, left, seconds);
 }
 
+/** The audit event for a client that exceeds its rate limit. */
 export function clientThrottled(clientId: string, { retryAfterSeconds }: RateLimitRefusal): AuditEvent {
   const details = { retry_after_seconds: retryAfterSeconds };
   return { event: 'client.throttled', outcome: 'refused', clientId, details };

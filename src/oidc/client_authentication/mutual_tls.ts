@@ -33,6 +33,7 @@ const ALIASED: readonly string[] = [
   'backchannel_authentication',
 ];
 
+/** The library's configuration of mutual TLS. */
 export function mutualTls({ clientCertificates: certificates }: MutualTlsSettings) {
   // the library still requires the certificate for a token that was bound to one earlier
   if (!certificates) return { enabled: false, getCertificate: () => undefined } as const;

@@ -193,7 +193,8 @@ function refuseUnmetDemand({ metadata }: ClientWithSecrets, demands: ClientDeman
 }
 
 /**
- * Answers 503 if the client's signing algorithm has no key on this node yet. New keys reach every node within a moment.
+ * Answers 503 if this node has not loaded a key for the client's signing algorithm yet. Such a key is created with the
+ * client and reaches this node within a moment.
  */
 function refuseUnknownAlgs({ metadata }: ClientWithSecrets, { signingAlgs }: ProviderKnowledge): void {
   if (signingAlgsOf(metadata).every((alg) => signingAlgs.has(alg))) return;

@@ -40,6 +40,7 @@ export interface SenderRefusal {
 /** Resolves to an error if the sender is not the one that the token was issued to, else to `undefined`. */
 export type CheckSender = (ctx: Context, presented: PresentedToken) => Promise<SenderRefusal | undefined>;
 
+/** Returns a check that the sender of a token proves the key or certificate that the token is bound to. */
 export function createSenderCheck(settings: SenderProofsSettings): CheckSender {
   return async (ctx, { scheme, token, cnf = {} }) => {
     const { jkt, 'x5t#S256': x5t, ...unknown } = cnf;

@@ -64,6 +64,7 @@ class TooManyGuesses extends errors.OIDCProviderError {
 
 type Feature = NonNullable<NonNullable<Configuration['features']>['deviceFlow']>;
 
+/** The library's configuration of the device flow. */
 export function deviceFlow({ pages, policy }: { pages: DevicePages; policy: ResourcePolicy }): Feature {
   return {
     enabled: true,

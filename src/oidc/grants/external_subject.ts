@@ -27,6 +27,7 @@ const SUBJECT = /^[^\p{Cc}\p{Cf}\p{Cs}]{1,255}$/u;
 /** ASCII only: lower-casing some other letters gives ASCII, which would make two addresses equal. */
 const ADDRESS = /^[\x21-\x3f\x41-\x7e]+@([\x21-\x3f\x41-\x7e]+)$/;
 
+/** Maps the subject of an assertion as the policy says; resolves to a reason if it is refused. */
 export async function findExternalSubject(
   database: Database,
   subjects: ExternalSubjects,

@@ -29,6 +29,7 @@ export interface JwtBearerSettings {
 const PARAMETERS = ['assertion', 'scope', 'resource'];
 const LONGEST_JTI_CHARACTERS = 256;
 
+/** Registers the grant at a provider; call it for each new provider. */
 export function offerJwtBearer(provider: Provider, settings: JwtBearerSettings): void {
   provider.registerGrantType(JWT_BEARER, (ctx) => answer(ctx, settings), PARAMETERS, ['resource']);
 }

@@ -37,8 +37,8 @@ export async function validateProofAt(
 
 /**
  * Refuses unless the new token is bound to the same key as the presented one (`cnf`, RFC 7800): a client that can't
- * prove the key is not the one that the presented token was issued to. An unknown member of `cnf` is refused, because
- * the server can't verify such a proof.
+ * prove that key has obtained the token from another client. An unknown member of `cnf` is refused, because the server
+ * can't verify its proof.
  */
 export function requireSameKey(cnf: unknown, token: AccessToken, refuse: (reason: string) => never): void {
   if (cnf === undefined) return;

@@ -60,6 +60,7 @@ const LONGEST_NAME_CHARACTERS = 256;
 /** Limits the size of a token: every exchange adds one parent, or two with an actor token. */
 const MOST_PARENTS = 10;
 
+/** Registers the grant at a provider; call it for each new provider. */
 export function offerTokenExchange(provider: Provider, settings: TokenExchangeSettings): void {
   provider.registerGrantType(TOKEN_EXCHANGE, (ctx) => answer(ctx, settings), PARAMETERS, ['resource', 'audience']);
 }

@@ -55,10 +55,10 @@ export function backchannelLogouts(provider: () => Provider): MessageType {
     name: BACKCHANNEL_LOGOUT,
     retries: RETRIES,
     async build({ messageId, clientId, payload }) {
-      const inForce = provider();
-      const client = await inForce.Client.find(clientId);
+      const current = provider();
+      const client = await current.Client.find(clientId);
       if (!client?.backchannelLogoutUri) return undefined;
-      const token = await logoutToken(inForce, client, { jti: messageId, ...payload });
+      const token = await logoutToken(current, client, { jti: messageId, ...payload });
       return {
         url: client.backchannelLogoutUri,
         headers: { 'content-type': 'application/x-www-form-urlencoded' },

@@ -82,7 +82,7 @@ export class Endpoints {
     }
     const ownPage = ownPageOf(context);
     if (ownPage !== undefined) {
-      // the library answers an interaction without a client with an error, but the person has logged in
+      // replaces the library's answer to an interaction without a client: the person has logged in
       ctx.status = 303;
       ctx.redirect(ownPage);
     }

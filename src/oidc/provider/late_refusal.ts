@@ -21,6 +21,7 @@ const EVENTS: Readonly<Record<string, string>> = {
 };
 const AUTHORIZATION_ROUTES = new Set(['authorization', 'resume']);
 
+/** Replaces the answer with the library's answer to `refusal`. */
 export async function answerRefusal(ctx: KoaContextWithOIDC, refusal: errors.OIDCProviderError): Promise<void> {
   const { route } = ctx.oidc;
   ctx.remove('Location');

@@ -13,7 +13,7 @@ import { requestedDetails, typesOf } from './requested_details.ts';
 import type { PendingWrite } from './request_writes.ts';
 import type { TakeBack } from './unanswered_uses.ts';
 
-/** What is collected during one request. */
+/** The events, writes and errors that are collected during one request. */
 export interface Notes {
   readonly events: AuditEvent[];
   /** Database writes of the request; they are committed with the events. */
@@ -50,6 +50,7 @@ export function noteClaims(token: object, claims: object): void {
   jwtClaims.set(token, claims as Lifetime);
 }
 
+/** The notes of a request; the first call creates them. */
 export function notesOf(ctx: Pick<KoaContextWithOIDC, 'req'>): Notes {
   const found = notes.get(ctx.req) ?? { events: [], writes: [], releases: [] };
   notes.set(ctx.req, found);
@@ -244,6 +245,7 @@ export interface IssuedDetails {
   readonly grant_id?: string | undefined;
 }
 
+/** The event of an issued token. */
 export function tokenIssued(
   about: Pick<AuditEvent, 'clientId' | 'accountId'> & { readonly details: IssuedDetails },
 ): EventOf<'token.issued'> & AuditEvent {

@@ -3,6 +3,7 @@ import type { AuthorizationDetail, KoaContextWithOIDC } from 'oidc-provider';
 
 export type Details = readonly AuthorizationDetail[];
 
+/** Parses the `authorization_details` parameter; `undefined` if the request has none. */
 export function requestedDetails({ oidc }: KoaContextWithOIDC): Details | undefined {
   const given = oidc.params?.['authorization_details'];
   return typeof given === 'string' ? (JSON.parse(given) as Details) : undefined;

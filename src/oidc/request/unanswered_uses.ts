@@ -61,8 +61,8 @@ export class UnansweredUses {
   }
 
   /**
-   * Takes back all stored uses on a connection that is opened before others. Never rejects, and stops after 200 ms; the
-   * next call continues.
+   * Takes back all stored uses on the circuit breaker's own connection, before the pool gives out connections again.
+   * Never rejects, and stops after 200 ms; the next call continues.
    */
   async settle(database: Database): Promise<void> {
     const until = performance.now() + SETTLING_MILLISECONDS;

@@ -7,6 +7,7 @@ export const UNAVAILABLE = {
   error_description: 'the server can not answer right now; try again in a moment',
 };
 
+/** Sends the answer as JSON on Node's response, for code outside of Koa. */
 export function answerUnavailable(response: ServerResponse, headers: Readonly<Record<string, string>>): void {
   const type = { 'Content-Type': 'application/json; charset=utf-8' };
   response.writeHead(503, { ...headers, ...type, 'Retry-After': RETRY_AFTER_SECONDS });

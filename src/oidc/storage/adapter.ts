@@ -59,6 +59,7 @@ const STORE = new PreparedStatement(
 /** The kinds for which the library then reads the related rows. */
 const RELATED = new Set(['AuthorizationCode', 'RefreshToken', 'Session']);
 
+/** Returns the library's adapter factory, which makes one store for each kind of artifact. */
 export function createAdapter(settings: ArtifactSettings): (kind: string) => Adapter {
   return (kind) => {
     if (kind === 'Grant') return new GrantStore(settings);

@@ -77,6 +77,7 @@ export function grantReference(grantId: string): string {
   return sha256(grantId).toString('base64url');
 }
 
+/** True if the referenced grant exists and has not expired. */
 export async function grantLives(database: Database, reference: string, now: Date): Promise<boolean> {
   const row = await database
     .selectFrom('grants')

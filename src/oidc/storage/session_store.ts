@@ -133,8 +133,9 @@ export class SessionStore implements Adapter {
 }
 
 /**
- * The lifetime in seconds of a session that is used now, for `ttl`: the idle time-out, limited by the absolute one. The
- * absolute one counts from the last login, including one that only confirmed the person's identity (ASVS 5.0, 7.3).
+ * The lifetime in seconds of a session that is used now, for `ttl`: the idle time-out, but not beyond the absolute
+ * time-out. The absolute one starts at the last login, even one that only confirmed the person's identity (ASVS 5.0,
+ * 7.3).
  */
 export function sessionSeconds(
   { loginTs }: { readonly loginTs?: number | undefined },
