@@ -1,7 +1,7 @@
 /** Policies of token exchange and of the JWT bearer grant: two nouns, told apart by what their members are. */
 import { z } from 'zod';
 import { invalid } from '../base/refusal.ts';
-import { isOutside, type Grant, type Policy, type PolicyTerms } from '../grant_policies/policy.ts';
+import { isExternal, type Grant, type Policy, type PolicyTerms } from '../grant_policies/policy.ts';
 import {
   AssertionPolicyChangeShape,
   assertionPolicyMembers,
@@ -210,7 +210,7 @@ async function list<View>(
 function refuseAdminApi({ dependencies }: AdminCall, { resource, subject }: PolicyTerms): void {
   const admin = adminResourceIdentifier(dependencies.issuer);
   if (resource === admin) throw invalid('/resource', 'must not be the admin API');
-  if (!isOutside(subject) && subject.resource === admin) {
+  if (!isExternal(subject) && subject.resource === admin) {
     throw invalid('/subject_resource', 'must not be the admin API');
   }
 }

@@ -9,7 +9,7 @@ import { Approvals } from '../oidc/ciba/approvals.ts';
 import { describeClient, describeScopes } from '../oidc/authorization/consent_descriptions.ts';
 import { describeDetails } from '../oidc/authorization/details_description.ts';
 import { DPOP_ALGS } from '../oidc/client_authentication/dpop.ts';
-import { anonymously } from '../oidc/request/request_events.ts';
+import { anonymousOrigin } from '../oidc/request/request_events.ts';
 import { loginForOwnPages } from '../oidc/request/first_party_login.ts';
 import { changeTogether } from '../oidc/request/page_changes.ts';
 import { createSenderCheck } from '../oidc/client_authentication/sender_proofs.ts';
@@ -79,7 +79,7 @@ export function createEndpoints(
       unanswered: house.unanswered,
       bases: [issuer, mtlsUrl, adminUrl].filter((base) => base !== undefined),
       async onReplay(ctx) {
-        await trail.refusals.record(anonymously(ctx), { event: 'dpop_proof.replayed', outcome: 'refused' });
+        await trail.refusals.record(anonymousOrigin(ctx), { event: 'dpop_proof.replayed', outcome: 'refused' });
       },
     }),
     log,

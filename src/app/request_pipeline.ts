@@ -16,8 +16,8 @@ import { notFound } from '../http/not_found.ts';
 import type { RateLimitRefusal } from '../limits/rate_limiter.ts';
 import {
   refuseKnownFailures,
-  refusesSpent,
-  whereClientsProveThemselves,
+  rateLimitCheck,
+  authenticationRequestMatcher,
 } from '../oidc/client_authentication/failed_authentication.ts';
 import { FastClientCredentials } from '../oidc/fast_path/client_credentials.ts';
 import { FastPath } from '../oidc/fast_path/fast_path.ts';
@@ -26,7 +26,7 @@ import { fastIntrospection, fastRevocation } from '../oidc/fast_path/introspecti
 import { fastTokenEndpoint } from '../oidc/fast_path/token_endpoint.ts';
 import { describeProtectedResources, USERINFO } from '../oidc/provider/protected_resources.ts';
 import { ID_TOKEN_SECONDS } from '../oidc/provider/configuration.ts';
-import { boundForms } from '../oidc/request/request_body.ts';
+import { limitFormBodies } from '../oidc/request/request_body.ts';
 import { METHODS, ROUTES } from '../oidc/request/routes.ts';
 import { discloseRegistration } from '../registration/discovery.ts';
 import { createEndpoints } from './endpoints.ts';
@@ -79,7 +79,7 @@ export function createRequestPipeline(settings: AppSettings, house: Node, metric
     registration,
     discloseRegistration(issuer, house.policies),
     pageHeaders,
-    boundForms(pages),
+    limitFormBodies(pages),
     endpoints.middleware,
     last,
   ]);
@@ -88,7 +88,7 @@ export function createRequestPipeline(settings: AppSettings, house: Node, metric
     refuses: (request: IncomingMessage) => RateLimitRefusal | undefined,
     next: RequestListener,
   ): RequestListener => admitUnless(refuses, admission, next);
-  const provesItself = whereClientsProveThemselves(issuer, ROUTES);
+  const isAuthenticationRequest = authenticationRequestMatcher(issuer, ROUTES);
   // what costs least is asked first: whether there is time at all, then whether a client proves itself in passing
   const guarded = unless(
     (request) => {
@@ -96,7 +96,7 @@ export function createRequestPipeline(settings: AppSettings, house: Node, metric
       return traffic.refusesAny() ?? refusesInWrongTime(house, request);
     },
     unless(
-      refusesSpent(traffic, provesItself),
+      rateLimitCheck(traffic, isAuthenticationRequest),
       leanFront(
         settings,
         house,
@@ -106,7 +106,7 @@ export function createRequestPipeline(settings: AppSettings, house: Node, metric
       )(
         unless(
           (request) => traffic.refusesAddress(open(request).address),
-          refuseKnownFailures({ ...admission, failures, clients, verifier, provesItself }, ordinary),
+          refuseKnownFailures({ ...admission, failures, clients, verifier, isAuthenticationRequest }, ordinary),
         ),
       ),
     ),

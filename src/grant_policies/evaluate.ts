@@ -1,17 +1,17 @@
-/** What the policies of a client say about a request. No I/O and no clock: the same question has the same answer. */
+/** Evaluates a client's grant policies for a request. Pure functions: no I/O and no clock. */
 import type { Act } from '../keys/token_verifier.ts';
-import { isOutside, type Policy } from './policy.ts';
+import { isExternal, type Policy } from './policy.ts';
 
-/** Where the subject comes from: a token of ours for this resource, or an assertion of this issuer. */
+/** The origin of the subject: an access token of this server for this resource, or an assertion of this issuer. */
 export type SubjectSource = { readonly resource: string } | { readonly issuer: string };
 
 export type Choice =
   { readonly policy: Policy } | { readonly refused: 'subject_not_allowed' | 'target_not_allowed' | 'target_ambiguous' };
 
-/** The one policy for this subject and target. Without a target it is the only one that can be meant, if there is one. */
+/** Chooses the policy for this subject and target. Without a target, the subject must have exactly one policy. */
 export function choosePolicy(policies: readonly Policy[], source: SubjectSource, target: string | undefined): Choice {
   const fitting = policies.filter(({ subject }) =>
-    isOutside(subject)
+    isExternal(subject)
       ? 'issuer' in source && subject.issuer === source.issuer
       : 'resource' in source && subject.resource === source.resource,
   );
@@ -23,8 +23,8 @@ export function choosePolicy(policies: readonly Policy[], source: SubjectSource,
 }
 
 /**
- * The scopes that the new token may carry at most. Where the subject has a token of ours (`subjectScopes`), each must
- * come from a scope of that one: nothing is ever wider than what it was made from.
+ * The most that the new token's scope may contain. If the subject has a token of this server (`subjectScopes`), each
+ * scope must be derived from one of that token's, so that no token is wider than the one that it was made from.
  */
 export function permittedScopes({ scopes }: Policy, subjectScopes: ReadonlySet<string> | undefined): Set<string> {
   const permitted = scopes.filter(({ from }) =>
@@ -33,10 +33,10 @@ export function permittedScopes({ scopes }: Policy, subjectScopes: ReadonlySet<s
   return new Set(permitted.map(({ scope }) => scope));
 }
 
-/** As deep as any real chain of services, and no deeper: each link makes every token after it longer. */
+/** Deeper than any real chain of services; each level makes the token longer. */
 const DEEPEST_ACT = 5;
 
-/** `undefined` where the chain would become too deep. */
+/** Adds an actor to the `act` chain (RFC 8693, 4.1); `undefined` if it would become too deep. */
 export function actThrough(actor: string, before: Act | undefined): Act | undefined {
   let depth = 1;
   for (let act = before; act; act = act.act) depth++;
@@ -45,8 +45,8 @@ export function actThrough(actor: string, before: Act | undefined): Act | undefi
 }
 
 /**
- * Whether the subject's `may_act` (RFC 8693, 4.4) lets this actor act; a token without one leaves it to the policy. A
- * member that we can't compare might narrow it, so it lets nobody.
+ * True if the subject's `may_act` claim (RFC 8693, 4.4) permits this actor. Without the claim, the policy alone
+ * decides. An unknown member might restrict the claim, so it permits no actor.
  */
 export function mayAct(mayActClaim: unknown, actor: { readonly sub: string; readonly iss: string }): boolean {
   if (mayActClaim === undefined) return true;

@@ -1,49 +1,52 @@
 /**
- * Policies of what may be traded for a token: tokens of ours and assertions of trusted issuers for other tokens (token
- * exchange, RFC 8693), assertions for tokens (JWT bearer grant, RFC 7523, 2.1). Each is for one client, one kind of
- * subject and one resource. What no policy says is refused; this room decides, and issues nothing.
+ * Grant policies: which client may exchange which subject for tokens of which resource. Token exchange (RFC 8693)
+ * accepts access tokens of this server and assertions of trusted issuers; the JWT bearer grant (RFC 7523, 2.1) accepts
+ * assertions. Requests without a matching policy are refused. This folder decides; src/oidc/grants issues the tokens.
  */
 export const GRANTS = ['token_exchange', 'jwt_bearer'] as const;
 export type Grant = (typeof GRANTS)[number];
 
-/** Whether the new token says who acts (`act`), or is as if the subject had asked for it. */
+/** Delegation: the new token names the actor (`act`). Impersonation: it looks as if the subject had requested it. */
 export const MODES = ['delegation', 'impersonation'] as const;
 export type Mode = (typeof MODES)[number];
 
-/** What becomes of a subject that an issuer names: it stays outside, or is the account that has its address or its link. */
+/**
+ * How an issuer's subject is mapped: to no account, to the account with its verified e-mail address, or to the account
+ * that an admin has linked.
+ */
 export const SUBJECT_ACCOUNTS = ['external', 'verified_email', 'linked'] as const;
 export type SubjectAccount = (typeof SUBJECT_ACCOUNTS)[number];
 
-/** Subjects in access tokens of this server, of the resource that the tokens are for. */
+/** Subjects of this server's access tokens for one resource. */
 export interface OwnSubjects {
   readonly resource: string;
 }
 
-/** Subjects in assertions of a trusted issuer. */
-export interface OutsideSubjects {
+/** Subjects of a trusted issuer's assertions. */
+export interface ExternalSubjects {
   readonly issuer: string;
   readonly account: SubjectAccount;
-  /** The domains whose addresses the issuer may vouch for; empty unless accounts are found by address. */
+  /** The domains whose addresses the issuer may assert; empty unless accounts are found by address. */
   readonly emailDomains: readonly string[];
-  /** These alone; `undefined` is every subject of the issuer. */
+  /** The permitted subjects; `undefined` permits every subject of the issuer. */
   readonly subjects: readonly string[] | undefined;
 }
 
 export interface ScopeRule {
   readonly scope: string;
-  /** The scope that the subject's token must have; only where that is a token of ours. */
+  /** The scope that the subject's token must have; set only if that is a token of this server. */
   readonly from: string | undefined;
 }
 
-/** What a policy says. */
+/** The content of a policy. */
 export interface PolicyTerms {
   readonly grant: Grant;
   readonly clientId: string;
-  readonly subject: OwnSubjects | OutsideSubjects;
-  /** What the new token is for. */
+  readonly subject: OwnSubjects | ExternalSubjects;
+  /** The resource of the new token. */
   readonly resource: string;
   readonly scopes: readonly ScopeRule[];
-  /** `null` for the JWT bearer grant, where nobody acts for another. */
+  /** `null` for the JWT bearer grant, which has no actor. */
   readonly mode: Mode | null;
   readonly maxTtlSeconds: number;
 }
@@ -55,6 +58,6 @@ export interface Policy extends PolicyTerms {
   readonly updatedAt: Date;
 }
 
-export function isOutside(subject: OwnSubjects | OutsideSubjects): subject is OutsideSubjects {
+export function isExternal(subject: OwnSubjects | ExternalSubjects): subject is ExternalSubjects {
   return 'issuer' in subject;
 }

@@ -1,6 +1,9 @@
-/** Policies as admins write them: the members of each kind, checked as a whole, and the terms that they stand for. */
+/**
+ * Grant policies as admins write them: the members of each kind, their validation as a whole, and the conversion to and
+ * from policy terms.
+ */
 import { z } from 'zod';
-import { isOutside, MODES, SUBJECT_ACCOUNTS, type PolicyTerms } from './policy.ts';
+import { isExternal, MODES, SUBJECT_ACCOUNTS, type PolicyTerms } from './policy.ts';
 
 const VISIBLE = /^[^\p{Cc}\p{Cf}\p{Cs}]*$/u;
 const INVISIBLE = 'must not contain control or invisible characters';
@@ -24,50 +27,50 @@ const domain = z
 
 const subjectAccount = z
   .enum(SUBJECT_ACCOUNTS, `must be one of ${SUBJECT_ACCOUNTS.join(', ')}`)
-  .describe('What becomes of the issuer’s subjects: they stay outside, or are the account of that address or link.');
+  .describe(
+    'How subjects of the issuer are mapped: to no account, or to the account with their verified e-mail address or link.',
+  );
 
 const common = {
-  client_id: name('The client that may ask.'),
-  resource: name('What the token is for.'),
+  client_id: name('The client that may use the policy.'),
+  resource: name('The resource of the token.'),
   max_ttl_seconds: z
     .int('must be a whole number of seconds')
     .min(10, 'must be at least 10 seconds')
     .max(86_400, 'must be at most a day (86400)')
     .default(300)
-    .describe('The token lives no longer than this, nor than the subject’s own.'),
+    .describe('The maximum lifetime of the token; it also ends with the subject’s token.'),
 };
 const outside = {
   email_domains: list(domain, 50)
     .optional()
-    .describe('For verified_email: the domains whose addresses the issuer may vouch for.'),
+    .describe('For verified_email: the domains whose addresses the issuer may assert.'),
   subjects: list(z.string().min(1, 'must not be empty').max(255, 'is too long').regex(VISIBLE, INVISIBLE), 200)
     .optional()
-    .describe('These subjects of the issuer alone; left out, every one of them.'),
+    .describe('The permitted subjects of the issuer. If omitted: all.'),
 };
 
 export const ExchangePolicyShape = z.strictObject({
   ...common,
-  subject_resource: name('Takes access tokens of this server that are for this resource.').optional(),
-  subject_issuer: name('Takes assertions of this trusted issuer.').optional(),
+  subject_resource: name('Accepts access tokens of this server for this resource.').optional(),
+  subject_issuer: name('Accepts assertions of this trusted issuer.').optional(),
   subject_account: subjectAccount.optional(),
   ...outside,
   scopes: list(z.strictObject({ scope, from: scope.optional() }), 200).describe(
-    'What the token may carry. With subject_resource each scope needs one of the subject’s token: from, or that of the same name.',
+    'The scopes that the token may have. With subject_resource, each requires a scope of the subject’s token: from, or the one of the same name.',
   ),
-  mode: z
-    .enum(MODES, `must be one of ${MODES.join(', ')}`)
-    .describe('Whether the token says who acts for the subject (act).'),
+  mode: z.enum(MODES, `must be one of ${MODES.join(', ')}`).describe('Whether the token names the actor (act).'),
 });
 
 export const AssertionPolicyShape = z.strictObject({
   ...common,
-  issuer: name('The trusted issuer whose assertions are taken.'),
+  issuer: name('The trusted issuer whose assertions are accepted.'),
   subject_account: subjectAccount,
   ...outside,
-  scopes: list(scope, 200).describe('What the token may carry.'),
+  scopes: list(scope, 200).describe('The scopes that the token may have.'),
 });
 
-/** What makes a policy that very one is not changed; make another one. */
+/** These members identify a policy and can't be changed; create another policy instead. */
 const IDENTITY = { client_id: true, resource: true } as const;
 export const ExchangePolicyChangeShape = ExchangePolicyShape.omit({
   ...IDENTITY,
@@ -77,19 +80,19 @@ export const ExchangePolicyChangeShape = ExchangePolicyShape.omit({
 export const AssertionPolicyChangeShape = AssertionPolicyShape.omit({ ...IDENTITY, issuer: true });
 
 export const NewExchangePolicy = ExchangePolicyShape.superRefine((given, context) => {
-  const object = objecting(context);
+  const report = reporter(context);
   const ofIssuer = given.subject_issuer !== undefined;
   if (ofIssuer === (given.subject_resource !== undefined)) {
-    object('subject_issuer', 'must be given, or else subject_resource, and not both');
+    report('subject_issuer', 'or subject_resource must be given, but not both');
   } else if (ofIssuer) {
-    if (given.subject_account === undefined) object('subject_account', 'is required with subject_issuer');
+    if (given.subject_account === undefined) report('subject_account', 'is required with subject_issuer');
     if (given.scopes.some(({ from }) => from !== undefined)) {
-      object('scopes', 'must have no from with subject_issuer: an assertion has no scopes of ours');
+      report('scopes', 'must not have from with subject_issuer: an assertion has no scopes of this server');
     }
-    checkDomains(given, object);
+    checkDomains(given, report);
   } else {
     for (const member of ['subject_account', 'email_domains', 'subjects'] as const) {
-      if (given[member] !== undefined) object(member, 'is for subject_issuer');
+      if (given[member] !== undefined) report(member, 'requires subject_issuer');
     }
   }
 }).transform((given): PolicyTerms => ({
@@ -114,7 +117,7 @@ export const NewExchangePolicy = ExchangePolicyShape.superRefine((given, context
 }));
 
 export const NewAssertionPolicy = AssertionPolicyShape.superRefine((given, context) =>
-  checkDomains(given, objecting(context)),
+  checkDomains(given, reporter(context)),
 ).transform((given): PolicyTerms => ({
   grant: 'jwt_bearer',
   clientId: given.client_id,
@@ -130,11 +133,12 @@ export const NewAssertionPolicy = AssertionPolicyShape.superRefine((given, conte
   maxTtlSeconds: given.max_ttl_seconds,
 }));
 
+/** Converts the terms of a token exchange policy to the members that admins write. */
 export function exchangePolicyMembers(terms: PolicyTerms): z.output<typeof ExchangePolicyShape> {
   const { clientId, subject, resource, scopes, mode, maxTtlSeconds } = terms;
   return {
     client_id: clientId,
-    ...(isOutside(subject) ? { subject_issuer: subject.issuer } : { subject_resource: subject.resource }),
+    ...(isExternal(subject) ? { subject_issuer: subject.issuer } : { subject_resource: subject.resource }),
     ...outsideMembers(terms),
     resource,
     scopes: scopes.map(({ scope: given, from }) => ({ scope: given, ...(from !== undefined && { from }) })),
@@ -143,9 +147,10 @@ export function exchangePolicyMembers(terms: PolicyTerms): z.output<typeof Excha
   };
 }
 
+/** Converts the terms of a JWT bearer policy to the members that admins write. */
 export function assertionPolicyMembers(terms: PolicyTerms): z.output<typeof AssertionPolicyShape> {
   const { clientId, subject, resource, scopes, maxTtlSeconds } = terms;
-  if (!isOutside(subject)) throw new Error('An assertion policy has an issuer.');
+  if (!isExternal(subject)) throw new Error('A policy for assertions must have an issuer.');
   return {
     client_id: clientId,
     issuer: subject.issuer,
@@ -158,7 +163,7 @@ export function assertionPolicyMembers(terms: PolicyTerms): z.output<typeof Asse
 }
 
 function outsideMembers({ subject }: PolicyTerms) {
-  if (!isOutside(subject)) return {};
+  if (!isExternal(subject)) return {};
   return {
     subject_account: subject.account,
     ...(subject.emailDomains.length > 0 && { email_domains: [...subject.emailDomains] }),
@@ -166,17 +171,20 @@ function outsideMembers({ subject }: PolicyTerms) {
   };
 }
 
-type Objecting = (member: string, message: string) => void;
+type Report = (member: string, message: string) => void;
 
-function objecting(context: z.RefinementCtx): Objecting {
+function reporter(context: z.RefinementCtx): Report {
   return (member, message) => context.addIssue({ code: 'custom', path: [member], message });
 }
 
-/** An issuer is believed about addresses only where somebody said which ones are its own. */
+/** An issuer's e-mail addresses are accepted only for the domains that an admin has named. */
 function checkDomains(
   { subject_account, email_domains }: { subject_account?: string | undefined; email_domains?: string[] | undefined },
-  object: Objecting,
+  report: Report,
 ): void {
   if ((subject_account === 'verified_email') === (email_domains !== undefined)) return;
-  object('email_domains', email_domains ? 'is for verified_email' : 'is required with verified_email');
+  report(
+    'email_domains',
+    email_domains ? 'requires subject_account verified_email' : 'is required with subject_account verified_email',
+  );
 }

@@ -1,4 +1,4 @@
-/** Makes, changes, deletes and reads policies. What writes is part of its caller's transaction. */
+/** Creates, changes, deletes and reads grant policies. Writes run in the caller's transaction. */
 import type { z } from 'zod';
 import { jsonArrayFrom } from 'kysely/helpers/postgres';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
@@ -7,10 +7,14 @@ import { randomId } from '../base/ids.ts';
 import { conflict, invalid, notFound, Refused } from '../base/refusal.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
 import type { Reader, Tx } from '../db/connection.ts';
-import { isOutside, type Grant, type Mode, type Policy, type PolicyTerms, type SubjectAccount } from './policy.ts';
+import { isExternal, type Grant, type Mode, type Policy, type PolicyTerms, type SubjectAccount } from './policy.ts';
 
 const NOUN = { token_exchange: 'exchange_policy', jwt_bearer: 'assertion_policy' } as const;
 
+/**
+ * Creates a policy. Throws `conflict` if the client has one for the same subjects and resource, `invalid` if the terms
+ * name an unknown client, resource, scope or issuer.
+ */
 export async function createPolicy(change: UnitOfWork, terms: PolicyTerms): Promise<Policy> {
   const { tx, now } = change;
   await refuseUnknown(tx, terms);
@@ -21,13 +25,13 @@ export async function createPolicy(change: UnitOfWork, terms: PolicyTerms): Prom
     .onConflict((clash) => clash.doNothing())
     .executeTakeFirst();
   if (numInsertedOrUpdatedRows === 0n)
-    throw conflict('This client has a policy for these subjects and this resource already; change that one.');
+    throw conflict('This client already has a policy for these subjects and this resource; change that one.');
   await storeScopes(tx, policyId, terms);
   await record(change, policyId, 'created', terms);
   return existing(tx, terms.grant, policyId);
 }
 
-/** `patch` is merged into the members that the policy has (RFC 7396); `schema` takes the whole, or says why not. */
+/** Merges `patch` into the policy's members (RFC 7396); `schema` validates the result as a whole. */
 export async function updatePolicy(
   change: UnitOfWork,
   policy: Policy,
@@ -57,7 +61,7 @@ export async function deletePolicy(change: UnitOfWork, policy: Policy): Promise<
   await record(change, policy.policyId, 'deleted', policy);
 }
 
-/** The policy, locked against other changes until the transaction ends. */
+/** Reads the policy and locks it against changes until the transaction ends. */
 export async function lockPolicy(tx: Tx, grant: Grant, policyId: string): Promise<Policy> {
   const locked = await tx
     .selectFrom('grant_policies')
@@ -76,10 +80,10 @@ export async function findPolicy(reader: Reader, grant: Grant, policyId: string)
 }
 
 export function noSuchPolicy(): Refused {
-  return notFound('There is no such policy.');
+  return notFound('Policy not found.');
 }
 
-/** All that a client has. Read anew at every request: what was taken away is gone, on every node. */
+/** All policies of a client. Read at every request, so that a deleted policy has no effect on any node. */
 export async function readPoliciesOf(reader: Reader, grant: Grant, clientId: string): Promise<Policy[]> {
   return (await query(reader, grant).where('client_id', '=', clientId).execute()).map(toPolicy);
 }
@@ -90,7 +94,7 @@ export interface PolicyPage {
   readonly clientId?: string | undefined;
 }
 
-/** Policies in the order in which they were made. */
+/** Lists policies in order of creation. */
 export async function readPolicies(
   reader: Reader,
   grant: Grant,
@@ -130,7 +134,7 @@ async function existing(tx: Tx, grant: Grant, policyId: string): Promise<Policy>
   return policy;
 }
 
-/** Locks what is named against change, so that nothing of it disappears between this check and the commit. */
+/** Refuses unknown references, and locks the referenced rows so that they can't be deleted before the commit. */
 async function refuseUnknown(tx: Tx, { clientId, subject, resource, scopes, grant }: PolicyTerms): Promise<void> {
   const client = await tx
     .selectFrom('clients')
@@ -138,14 +142,14 @@ async function refuseUnknown(tx: Tx, { clientId, subject, resource, scopes, gran
     .where('client_id', '=', clientId)
     .forKeyShare()
     .executeTakeFirst();
-  if (!client) throw invalid('/client_id', 'names no client that is registered here');
+  if (!client) throw invalid('/client_id', 'must be the id of a registered client');
   const targetScopes = await scopesOf(tx, resource, '/resource');
   refuseUnknownScopes(
     scopes.map(({ scope }) => scope),
     targetScopes,
     resource,
   );
-  if (!isOutside(subject)) {
+  if (!isExternal(subject)) {
     const subjectScopes = await scopesOf(tx, subject.resource, '/subject_resource');
     refuseUnknownScopes(
       scopes.map(({ from, scope }) => from ?? scope),
@@ -161,7 +165,7 @@ async function refuseUnknown(tx: Tx, { clientId, subject, resource, scopes, gran
     .forKeyShare()
     .executeTakeFirst();
   const member = grant === 'jwt_bearer' ? '/issuer' : '/subject_issuer';
-  if (!issuer) throw invalid(member, 'names no trusted issuer');
+  if (!issuer) throw invalid(member, 'must be a trusted issuer');
 }
 
 async function scopesOf(tx: Tx, resource: string, pointer: string): Promise<ReadonlySet<string>> {
@@ -171,13 +175,14 @@ async function scopesOf(tx: Tx, resource: string, pointer: string): Promise<Read
     .where('identifier', '=', resource)
     .forShare()
     .executeTakeFirst();
-  if (!row) throw invalid(pointer, 'names no resource that is registered here');
+  if (!row) throw invalid(pointer, 'must be a registered resource');
   return new Set(row.scopes.map((scope) => scope.name));
 }
 
 function refuseUnknownScopes(named: readonly string[], known: ReadonlySet<string>, resource: string): void {
   const unknown = named.filter((scope) => !known.has(scope));
-  if (unknown.length > 0) throw invalid('/scopes', `names scopes that ${resource} does not have: ${unknown.join(' ')}`);
+  if (unknown.length > 0)
+    throw invalid('/scopes', `must only name scopes of ${resource}; unknown: ${unknown.join(' ')}`);
 }
 
 async function storeScopes(tx: Tx, policyId: string, { scopes }: PolicyTerms): Promise<void> {
@@ -195,7 +200,7 @@ async function record(
 ): Promise<void> {
   const details = {
     policy_id: policyId,
-    ...(isOutside(subject)
+    ...(isExternal(subject)
       ? { subject_issuer: subject.issuer, subject_account: subject.account }
       : { subject_resource: subject.resource }),
     resource,
@@ -224,9 +229,9 @@ const RECORDED_MEMBERS = [
   'max_ttl_seconds',
 ];
 
-/** What the trail keeps of a policy when it changes. */
+/** The values of a policy that the audit trail keeps when it changes. */
 function recordedOf({ subject, resource, scopes, mode, maxTtlSeconds }: PolicyTerms) {
-  const of = isOutside(subject)
+  const of = isExternal(subject)
     ? {
         subject_issuer: subject.issuer,
         subject_account: subject.account,
@@ -238,11 +243,11 @@ function recordedOf({ subject, resource, scopes, mode, maxTtlSeconds }: PolicyTe
 }
 
 function stored({ grant, clientId, subject, resource, mode, maxTtlSeconds }: PolicyTerms) {
-  const outside = isOutside(subject) ? subject : undefined;
+  const outside = isExternal(subject) ? subject : undefined;
   return {
     grant_type: grant,
     client_id: clientId,
-    subject_resource: isOutside(subject) ? null : subject.resource,
+    subject_resource: isExternal(subject) ? null : subject.resource,
     subject_issuer: outside?.issuer ?? null,
     subject_account: outside?.account ?? null,
     email_domains: [...(outside?.emailDomains ?? [])],
@@ -253,7 +258,7 @@ function stored({ grant, clientId, subject, resource, mode, maxTtlSeconds }: Pol
   };
 }
 
-/** The table's constraints say which columns are there together, hence the types. */
+/** The table's constraints ensure which columns are set together, so the casts are safe. */
 function toPolicy(row: Row): Policy {
   return {
     policyId: row.policy_id,

@@ -1,6 +1,7 @@
 /**
- * What a client says about itself, as metadata under a policy. Pure. Members that RFC 7591 doesn't know are passed by, as
- * it demands; members that are an admin's to give are refused by name, so that nobody believes they were given.
+ * Validates client metadata under a registration policy, without I/O. Members that RFC 7591 doesn't define are ignored,
+ * as it requires. Members that only an admin may set are refused by name, so that the client does not assume that they
+ * are in force.
  */
 import { inPlainWords, violationsOf } from '../base/violations.ts';
 import { ClientMetadata, ClientMetadataShape } from '../clients/metadata/client_metadata.ts';
@@ -8,8 +9,8 @@ import { isAmong, type RegistrationPolicy } from './policy.ts';
 import { refusedMember } from './refusal.ts';
 
 /**
- * Members of the registries (RFC 7591, 4.1 and what came after) that clients may set; those taken are the ones this
- * server speaks. `profile` is our own: whoever demands more of itself may do so.
+ * Registered metadata members (RFC 7591, 4.1, and later specifications) that clients may set; the server accepts those
+ * that it supports. `profile` is this server's own: a client may always choose stricter rules.
  */
 const OWN_MEMBERS: ReadonlySet<string> = new Set(
   `application_type redirect_uris post_logout_redirect_uris grant_types response_types client_name client_uri
@@ -29,65 +30,66 @@ const OWN_MEMBERS: ReadonlySet<string> = new Set(
 export type Given = Readonly<Record<string, unknown>>;
 
 const isKnown = (member: string): boolean => Object.hasOwn(ClientMetadataShape.shape, member);
-/** `scope` is the server's to say: see `underPolicy`. */
+/** `scope` is set by the server; see `underPolicy`. */
 const isOwn = (member: string): boolean => OWN_MEMBERS.has(member) && isKnown(member);
 
-/** The names of all members that a client may set by itself. */
+/** The names of all members that a client may set itself. */
 export const allowedMembers: readonly string[] = Object.keys(ClientMetadataShape.shape).filter(isOwn);
 
-/** The members of the metadata that a client is shown as its own. */
+/** The members of the metadata that the client may read. */
 export function allowedView(metadata: ClientMetadata): Record<string, unknown> {
   return Object.fromEntries(Object.entries(metadata).filter(([member]) => isOwn(member)));
 }
 
 /**
- * Validated as a whole, and against the policy. The scope is what the policy gives, whatever was asked for (RFC 7591,
- * 2, lets the server replace it): a client that asked for little could otherwise never ask a person for more.
+ * Validates the metadata as a whole and against the policy; throws `RegistrationRefused`. The scope is always the
+ * policy's (RFC 7591, 2, permits the server to replace it): a client that registered a narrow scope could otherwise
+ * never request a wider one.
  */
 export function underPolicy(policy: RegistrationPolicy, given: Given): ClientMetadata {
-  const own = ownOf(given);
+  const own = ownMembers(given);
   const { data: metadata, error } = ClientMetadata.safeParse(
     { ...defaultsFor(policy, own), ...own, scope: policy.openid_scopes.join(' ') },
     { error: inPlainWords },
   );
   if (!metadata) {
     const [first] = violationsOf(error);
-    throw refusedMember(first?.path.replace(/^\//, '') || 'the metadata', first?.detail ?? 'is not as it should be');
+    throw refusedMember(first?.path.replace(/^\//, '') || 'the metadata', first?.detail ?? 'is not valid');
   }
   demandAllowed(policy, metadata);
   return metadata;
 }
 
-/** What is empty counts as left out (RFC 7592, 2.2), as does what nobody here knows. */
-function ownOf(given: Given): Record<string, unknown> {
+/** Empty members count as omitted (RFC 7592, 2.2), and so do unknown ones. */
+function ownMembers(given: Given): Record<string, unknown> {
   const privileged = Object.keys(given).find(
     (member) => isKnown(member) && !OWN_MEMBERS.has(member) && member !== 'scope',
   );
-  if (privileged !== undefined) throw refusedMember(privileged, 'is given by an admin and can’t be registered');
+  if (privileged !== undefined) throw refusedMember(privileged, 'can only be set by an admin');
   return Object.fromEntries(
     Object.entries(given).filter(([member, value]) => isOwn(member) && value !== null && value !== ''),
   );
 }
 
-/** RFC 7591 has the grant type, and the method too unless the policy doesn't allow it. */
+/** RFC 7591 defines the default of the grant type, and of the method unless the policy excludes that method. */
 function defaultsFor(policy: RegistrationPolicy, own: Given): Given {
   const method = 'client_secret_basic';
   const methods = policy.token_endpoint_auth_methods;
   return {
     grant_types: ['authorization_code'],
     token_endpoint_auth_method: methods.includes(method) ? method : methods[0],
-    application_type: isOnDevicesAlone(own['redirect_uris']) ? 'native' : 'web',
+    application_type: isNative(own['redirect_uris']) ? 'native' : 'web',
   };
 }
 
-/** Programs on people's devices seldom say so, and what a loopback port may be depends on it (RFC 8252, 7.3). */
-function isOnDevicesAlone(redirectUris: unknown): boolean {
+/** Native applications seldom register as such, but the rule for loopback ports depends on it (RFC 8252, 7.3). */
+function isNative(redirectUris: unknown): boolean {
   const uris: unknown[] = Array.isArray(redirectUris) ? redirectUris : [];
   return uris.length > 0 && !uris.some((uri) => typeof uri !== 'string' || /^https:/i.test(uri));
 }
 
-/** Where this server goes by itself: what it may reach on loopback is for clients that an admin has registered. */
-const VISITED = [
+/** URLs that this server itself requests; only clients that an admin registered may use loopback addresses here. */
+const REQUESTED_BY_SERVER = [
   'jwks_uri',
   'sector_identifier_uri',
   'backchannel_logout_uri',
@@ -97,11 +99,11 @@ const VISITED = [
 function demandAllowed(policy: RegistrationPolicy, metadata: ClientMetadata): void {
   const { grant_types: grantTypes, token_endpoint_auth_methods: methods } = policy;
   const excess = metadata.grant_types.find((grantType) => !grantTypes.includes(grantType));
-  if (excess) throw refusedMember('grant_types', `must be among ${grantTypes.join(', ')} here`);
+  if (excess) throw refusedMember('grant_types', `must only contain ${grantTypes.join(', ')}`);
   if (!methods.includes(metadata.token_endpoint_auth_method)) {
-    throw refusedMember('token_endpoint_auth_method', `must be ${methods.join(' or ')} here`);
+    throw refusedMember('token_endpoint_auth_method', `must be ${methods.join(' or ')}`);
   }
-  const insecure = VISITED.find((member) => metadata[member]?.startsWith('https:') === false);
+  const insecure = REQUESTED_BY_SERVER.find((member) => metadata[member]?.startsWith('https:') === false);
   if (insecure) throw refusedMember(insecure, 'must be an https URL');
   for (const member of ['redirect_uris', 'post_logout_redirect_uris'] as const) {
     metadata[member].forEach((uri, index) => demandAllowedUri(policy, `${member}/${index}`, uri));
@@ -112,10 +114,10 @@ function demandAllowedUri(policy: RegistrationPolicy, member: string, uri: strin
   const { protocol, hostname } = new URL(uri);
   const scheme = protocol.slice(0, -1);
   if (policy.redirect_uri_schemes?.includes(scheme) === false) {
-    throw refusedMember(member, `must have the scheme ${policy.redirect_uri_schemes.join(' or ')} here`);
+    throw refusedMember(member, `must have the scheme ${policy.redirect_uri_schemes.join(' or ')}`);
   }
-  // plain http is for loopback addresses alone, and those are on everybody's own device
+  // plain http is permitted for loopback addresses only, which are on the person's own device
   if (protocol === 'https:' && !isAmong(policy.redirect_uri_hosts, hostname)) {
-    throw refusedMember(member, 'must be on a host that this server takes redirect URIs of');
+    throw refusedMember(member, 'must have a host that the registration policy permits');
   }
 }

@@ -1,4 +1,7 @@
-/** The two tokens of registration: 256 random bits behind a prefix that tells scanners and people which one was found. */
+/**
+ * Generates the two bearer tokens of registration: a prefix that identifies the kind of token to secret scanners and
+ * people, and 256 random bits.
+ */
 import { randomBytes } from 'node:crypto';
 import { base62 } from '../base/ids.ts';
 import { Secret } from '../base/secret.ts';

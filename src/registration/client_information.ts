@@ -11,7 +11,7 @@ interface Asked {
   readonly now: Date;
 }
 
-/** What a client is told of itself. Never a secret that is stored. */
+/** The response for a registered client, without its secret. */
 export function clientInformation(client: ClientWithSecrets, { issuer, now }: Asked): Record<string, unknown> {
   const { clientId, metadata, registration, createdAt, secrets } = client;
   const live = secrets.filter((secret) => isLive(secret, now));
@@ -28,7 +28,10 @@ export function clientInformation(client: ClientWithSecrets, { issuer, now }: As
   };
 }
 
-/** The same with what is shown this once. */
+/**
+ * The response to a registration or an update, with the new registration access token and, if one was created, the new
+ * secret.
+ */
 export function firstInformation({ client, secret, registrationAccessToken }: Registered, asked: Asked): object {
   return {
     ...clientInformation(client, asked),

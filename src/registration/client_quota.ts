@@ -1,7 +1,7 @@
 /**
- * How many clients may come by themselves under a policy, and who makes room when there are too many. Only clients that
- * came without a token and were never used have to go: those of the network that holds most of them first. So a flood
- * from one network takes the place of itself, and of nothing else.
+ * Limits the number of self-registered clients under a policy, and removes clients to free places. Only clients that
+ * registered without a token and were never used are removed, first those of the network that registered the most. So a
+ * flood from one network displaces only its own clients.
  */
 import { sql } from 'kysely';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
@@ -16,37 +16,40 @@ import { RegistrationRefused } from './refusal.ts';
 
 export type Source = 'registration' | 'metadata_document';
 
-/** The columns that say where an unused client came from. */
-export interface Whence {
+/** The columns for the origin of an unused client. */
+export interface UnusedClientOrigin {
   readonly unused_network: string | null;
   readonly unused_site: string | null;
 }
 
-/** For a client that never makes room: it came with a token, was used, or was changed by an admin. */
-export const KEPT: Whence = { unused_network: null, unused_site: null };
+/**
+ * For a client that is never removed to free a place: it registered with a token, was used, or was changed by an admin.
+ */
+export const NEVER_DISPLACED: UnusedClientOrigin = { unused_network: null, unused_site: null };
 
-export function whenceOf(address: string): Whence {
+/** The columns for a client that came from this IP address. */
+export function unusedClientOrigin(address: string): UnusedClientOrigin {
   return { unused_network: networkOf(address), unused_site: siteOf(address) };
 }
 
-/** Of its quota, what one site may take up with clients that were never used. */
+/** The share of the quota that never-used clients of one site may take. */
 const SHARE_OF_QUOTA = 1 / 10;
-/** A small quota has room for a few people behind one address, who register at the same time. */
+/** A small quota still permits a few people behind one address to register at the same time. */
 const SHARE_AT_LEAST = 10;
-/** A quota that was lowered is reached in small steps: each registration waits for these removals. */
+/** Each registration waits for these removals, so a quota that was lowered is reached in small steps. */
 const REMOVED_AT_ONCE = 20;
-/** More than one: a client that is being used at this moment is passed over. */
+/** More than one, because clients that are in use at this moment are skipped. */
 const SITES_LOOKED_AT = 5;
 
 /**
- * Makes sure that one more client has room: part of the transaction that adds it, while the policy is locked, so that two
- * nodes can't both add the last one. Throws `RegistrationRefused` where no client may be removed.
+ * Ensures that there is space for one more client. Call it in the transaction that adds the client, with the policy
+ * locked, so that two nodes can't both add the last one. Throws `RegistrationRefused` if no client may be removed.
  */
-export async function makeRoom(
+export async function enforceQuota(
   change: UnitOfWork,
   policy: RegistrationPolicy,
   source: Source,
-  { unused_site: site }: Whence,
+  { unused_site: site }: UnusedClientOrigin,
 ): Promise<void> {
   const limit = limitOf(policy, source);
   const { total, own } = await countClients(change.tx, policy.name, source, site);
@@ -77,12 +80,14 @@ async function countClients(tx: Tx, policy: string, source: Source, site: string
 interface Asked {
   readonly policy: string;
   readonly source: Source;
-  /** Of this site alone. */
+  /** Only clients of this site; `null` for any site. */
   readonly site: string | null;
   readonly most: number;
 }
 
-/** The oldest of the network with most of them, in the site with most of them. Answers how many went. */
+/**
+ * Removes the oldest clients of the network with the most, in the site with the most. Resolves to the number removed.
+ */
 async function removeUnused(change: UnitOfWork, { policy, source, site, most }: Asked): Promise<number> {
   const { rows } = await sql<{ client_id: string }>`
     with sites as (
@@ -107,8 +112,8 @@ async function removeUnused(change: UnitOfWork, { policy, source, site, most }: 
 }
 
 /**
- * Removes a locked client if it is still unused: it may have been used between the statement that found it and the lock.
- * The node does this by itself, in whichever request.
+ * Removes a locked client if it is still unused; it may have been used between the query and the lock. The actor is the
+ * system, not the sender of the current request.
  */
 export async function removeNeverUsed(
   { origin, ...change }: UnitOfWork,
@@ -132,7 +137,9 @@ export async function removeNeverUsed(
   return true;
 }
 
-/** An admin has changed the client: it stays until an admin, or the policy's `unused_client_ttl_seconds`, ends it. */
+/**
+ * Exempts a client that an admin has changed: only an admin, or the policy's `unused_client_ttl_seconds`, removes it.
+ */
 export async function keepRegistration({ tx }: Pick<UnitOfWork, 'tx'>, clientId: string): Promise<void> {
-  await sendIn(tx, tx.updateTable('client_registrations').set(KEPT).where('client_id', '=', clientId));
+  await sendIn(tx, tx.updateTable('client_registrations').set(NEVER_DISPLACED).where('client_id', '=', clientId));
 }

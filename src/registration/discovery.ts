@@ -1,11 +1,11 @@
-/** What the server's metadata says of registration: only what the policies of this very moment allow. */
+/** Registration in the server's metadata, according to the current policies. */
 import type { Middleware } from 'koa';
 import type { PolicyDirectory } from './policy_directory.ts';
 import { REGISTRATION_PATH } from './client_information.ts';
 
 const DOCUMENTS = new Set(['/.well-known/openid-configuration', '/.well-known/oauth-authorization-server']);
 
-/** Adds to the document that whoever comes next answers with. */
+/** Adds the members to the discovery document that later middleware returns. */
 export function discloseRegistration(issuer: string, policies: PolicyDirectory): Middleware {
   return async (ctx, next) => {
     await next();

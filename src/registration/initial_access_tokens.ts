@@ -1,4 +1,7 @@
-/** Initial access tokens (RFC 7591, 3): each lets a counted number of clients register under one policy, for a while. */
+/**
+ * Initial access tokens (RFC 7591, 3): each permits a limited number of registrations under one policy, until it
+ * expires.
+ */
 import { addSeconds } from '../base/clock.ts';
 import { randomId } from '../base/ids.ts';
 import { invalid, notFound } from '../base/refusal.ts';
@@ -14,7 +17,7 @@ export interface NewInitialAccessToken {
   readonly note?: string | undefined;
 }
 
-/** A token as stored: never its value. */
+/** A stored token, without its value. */
 export interface InitialAccessToken {
   readonly tokenId: string;
   readonly policy: string;
@@ -28,12 +31,13 @@ export interface InitialAccessToken {
 
 const COLUMNS = ['token_id', 'policy', 'note', 'uses', 'uses_left', 'created_at', 'expires_at', 'revoked_at'] as const;
 
+/** Stores a new token as a digest of `value`. Throws `invalid` if the policy does not exist. */
 export async function createInitialAccessToken(
   { tx, trail, origin, now }: UnitOfWork,
   value: Secret,
   { policy, uses, expiresInSeconds, note }: NewInitialAccessToken,
 ): Promise<InitialAccessToken> {
-  if (!(await findPolicy(tx, policy))) throw invalid('/policy', 'names no registration policy');
+  if (!(await findPolicy(tx, policy))) throw invalid('/policy', 'must be the name of a registration policy');
   const row = await tx
     .insertInto('initial_access_tokens')
     .values({
@@ -57,7 +61,7 @@ export async function createInitialAccessToken(
   return toToken(row);
 }
 
-/** Ends a token at once. One that has ended already stays as it was. */
+/** Revokes a token at once. A token that is already revoked stays unchanged. */
 export async function revokeInitialAccessToken({ tx, trail, origin, now }: UnitOfWork, tokenId: string): Promise<void> {
   const row = await tx
     .updateTable('initial_access_tokens')
@@ -71,10 +75,10 @@ export async function revokeInitialAccessToken({ tx, trail, origin, now }: UnitO
     await trail.recordIn(tx, origin, { event: 'initial_access_token.revoked', outcome: 'success', details });
     return;
   }
-  if (!(await findInitialAccessToken(tx, tokenId))) throw notFound('There is no such initial access token.');
+  if (!(await findInitialAccessToken(tx, tokenId))) throw notFound('Initial access token not found.');
 }
 
-/** The policy that a presented token leads to, as long as it can be used. Uses nothing up. */
+/** The policy of a presented token, if the token is still valid. Does not use it up. */
 export async function policyOfToken(reader: Reader, presented: string, now: Date): Promise<string | undefined> {
   const row = await reader
     .selectFrom('initial_access_tokens')
@@ -87,7 +91,7 @@ export async function policyOfToken(reader: Reader, presented: string, now: Date
   return row?.policy;
 }
 
-/** Takes one of the token's uses; `undefined` where none is left. However many come at once, none is used twice. */
+/** Takes one of the token's uses; `undefined` if none is left. Simultaneous calls never take the same use. */
 export async function useInitialAccessToken(
   tx: Tx,
   presented: string,
@@ -120,7 +124,7 @@ export interface TokenPage {
   readonly after?: { readonly createdAt: Date; readonly tokenId: string } | undefined;
 }
 
-/** Tokens in the order in which they were made. */
+/** Lists tokens in order of creation. */
 export async function readInitialAccessTokens(
   reader: Reader,
   { limit, policy, after }: TokenPage,

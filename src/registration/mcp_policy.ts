@@ -1,4 +1,4 @@
-/** The policy that a server for MCP starts with: data like any other, which admins change as they like. */
+/** The default registration policy of a server for MCP. It is stored like any other, and admins may change it. */
 import { sql } from 'kysely';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { createPolicy, findPolicy, readPolicies } from './policies.ts';
@@ -8,11 +8,11 @@ const NAME = 'mcp';
 const DAY_SECONDS = 86_400;
 
 /**
- * Makes the policy where there is none of this name. Where another policy is open already, this one leaves that to it.
- * What there is, is never changed: an admin who has closed it wants it closed at the next start, too.
+ * Creates the policy if none has this name. If another policy is already open, this one is created closed. An existing
+ * policy is never changed, because an admin who closed it wants it to stay closed after a restart.
  */
 export async function ensureMcpPolicy(change: UnitOfWork): Promise<void> {
-  // nodes that start together do this together: the second one finds what the first has made
+  // nodes that start together run this one after the other; the second finds the first's policy
   await sql`select pg_advisory_xact_lock(hashtext('gatehouse.mcp_policy'))`.execute(change.tx);
   if (await findPolicy(change.tx, NAME)) return;
   const others = (await readPolicies(change.tx, { limit: 1_000 })).map(({ policy }) => policy);

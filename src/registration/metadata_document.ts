@@ -1,4 +1,7 @@
-/** Client id metadata documents (draft-ietf-oauth-client-id-metadata-document): what such a URL and its document must be. Pure. */
+/**
+ * Client id metadata documents (draft-ietf-oauth-client-id-metadata-document): validates the URL and the document,
+ * without I/O.
+ */
 import type { ClientMetadata } from '../clients/metadata/client_metadata.ts';
 import { parseJson } from '../http/json_text.ts';
 import { underPolicy, type Given } from './allowed_metadata.ts';
@@ -9,8 +12,8 @@ const LONGEST_URL_CHARACTERS = 400;
 const LARGEST_DOCUMENT_BYTES = 32 * 1024;
 
 /**
- * An https URL in its one normal form, with a path, and nothing that could make two clients of one document: no
- * fragment, no query, no user (section 3 of the draft). A port is taken where the way out goes there.
+ * True for a normalized https URL with a path and without a fragment, query or user, so that one document can't be two
+ * clients (section 3 of the draft). `egress` decides which ports are permitted.
  */
 export function isDocumentUrl(clientId: string): boolean {
   const url = clientId.length <= LONGEST_URL_CHARACTERS ? URL.parse(clientId) : null;
@@ -18,27 +21,32 @@ export function isDocumentUrl(clientId: string): boolean {
   return url.pathname !== '/' && !/[?#@*]/.test(clientId) && !/%2e|%2f|%5c/i.test(url.pathname);
 }
 
-export function isTakenFrom({ client_id_hosts: hosts }: RegistrationPolicy, clientId: string): boolean {
+/** True if the policy permits documents of the URL's host. */
+export function isPermittedHost({ client_id_hosts: hosts }: RegistrationPolicy, clientId: string): boolean {
   return isAmong(hosts, new URL(clientId).hostname);
 }
 
-/** The document's metadata under the policy; throws `RegistrationRefused`. */
+/** Returns the document's metadata under the policy; throws `RegistrationRefused`. */
 export function readDocument(
   policy: RegistrationPolicy,
   clientId: string,
   { contentType, body }: { readonly contentType: string; readonly body: Buffer },
 ): ClientMetadata {
-  if (!/^application\/([a-z0-9.-]+\+)?json\s*(;|$)/i.test(contentType)) throw noDocument('is not application/json');
-  if (body.length > LARGEST_DOCUMENT_BYTES) throw noDocument(`has more than ${LARGEST_DOCUMENT_BYTES} bytes`);
+  if (!/^application\/([a-z0-9.-]+\+)?json\s*(;|$)/i.test(contentType))
+    throw invalidDocument('must have the content type application/json');
+  if (body.length > LARGEST_DOCUMENT_BYTES) throw invalidDocument(`must not exceed ${LARGEST_DOCUMENT_BYTES} bytes`);
   const given = membersOf(body);
-  if (given['client_id'] !== clientId) throw refusedMember('client_id', 'must be the URL that the document is at');
+  if (given['client_id'] !== clientId) throw refusedMember('client_id', 'must be the URL of the document');
   for (const member of ['client_secret', 'client_secret_expires_at']) {
-    if (member in given) throw refusedMember(member, 'must not be in a document that everybody can read');
+    if (member in given) throw refusedMember(member, 'must not be in a public document');
   }
   return underPolicy(forDocument(policy, clientId), given);
 }
 
-/** No secret can be agreed on; and people are told the document's host, so that is where they must end up. */
+/**
+ * A document can't contain a secret. Consent pages show the document's host, so the redirect URIs must have that host
+ * unless the policy names others.
+ */
 function forDocument(policy: RegistrationPolicy, clientId: string): RegistrationPolicy {
   return {
     ...policy,
@@ -52,12 +60,12 @@ function membersOf(body: Buffer): Given {
   try {
     value = parseJson(new TextDecoder('utf-8', { fatal: true }).decode(body));
   } catch {
-    throw noDocument('is not JSON as it should be');
+    throw invalidDocument('must be valid JSON');
   }
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Given;
-  throw noDocument('is not a JSON object');
+  throw invalidDocument('must be a JSON object');
 }
 
-function noDocument(detail: string): RegistrationRefused {
+function invalidDocument(detail: string): RegistrationRefused {
   return refusedMember('the client metadata document', detail);
 }

@@ -1,7 +1,7 @@
 /**
- * Clients whose client_id is the URL of their metadata. The first time such a URL is named its document is fetched by the
- * guarded way and becomes a client like any other: a row that grants and consents refer to, that every node finds, and
- * that an admin can revoke. It is fetched again when what it said is no longer fresh.
+ * Clients whose client_id is the URL of their metadata document. At the first request with such a URL, the server
+ * fetches the document through `egress` and stores the client as a row like any other: grants and consents refer to it,
+ * every node finds it, and an admin can revoke it. The server fetches the document again when it is no longer fresh.
  */
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Origin } from '../audit/events.ts';
@@ -24,8 +24,8 @@ import { EgressFailed, isBusy } from '../egress/failure.ts';
 import type { CachedAnswer } from '../egress/response_cache.ts';
 import { networkOf } from '../limits/rate_limit_key.ts';
 import type { Registrations } from '../limits/registrations.ts';
-import { makeRoom, whenceOf } from './client_quota.ts';
-import { isDocumentUrl, isTakenFrom, readDocument } from './metadata_document.ts';
+import { enforceQuota, unusedClientOrigin } from './client_quota.ts';
+import { isDocumentUrl, isPermittedHost, readDocument } from './metadata_document.ts';
 import { lockPolicy } from './policies.ts';
 import type { RegistrationPolicy } from './policy.ts';
 import type { PolicyDirectory } from './policy_directory.ts';
@@ -44,40 +44,43 @@ export interface MetadataDocumentsSettings {
   readonly clock: Clock;
 }
 
-/** A client, or why there is none in words for its developer; neither, where nothing more is to be said. */
+/** The client, or an error text for its developer. Both are `undefined` if no policy permits the URL. */
 export interface Found {
   readonly client?: ClientWithSecrets;
   readonly objection?: string;
 }
 
-/** However short its max-age: a look costs a fetch, and a row that all nodes hear of. */
+/** A lower bound for max-age, because each refresh costs a fetch and an invalidation on all nodes. */
 const FRESH_SECONDS_LEAST = 300;
-/** While the document can't be had, what it said last counts for this long at most. */
+/** While the document can't be fetched, the stored metadata remains valid for this long. */
 const OUTAGE_SECONDS = 3_600;
 
 export class MetadataDocuments {
   readonly #settings: MetadataDocumentsSettings;
-  readonly #underWay = new Map<string, Promise<Found>>();
+  readonly #running = new Map<string, Promise<Found>>();
 
   constructor(settings: MetadataDocumentsSettings) {
     this.#settings = settings;
   }
 
-  /** Nothing is fetched unless a policy takes the URL, and for one that nobody has named before the asker is counted. */
+  /**
+   * Finds the client of a URL. Fetches only URLs that a policy permits; an unknown URL counts against the sender's rate
+   * limit.
+   */
   async find(clientId: string, origin: Origin): Promise<Found> {
     const { directory, policies, clock } = this.#settings;
     const policy = policies.forDocuments;
-    if (!policy || !isDocumentUrl(clientId) || !isTakenFrom(policy, clientId)) return {};
+    if (!policy || !isDocumentUrl(clientId) || !isPermittedHost(policy, clientId)) return {};
     const known = await directory.find(clientId);
     if (known && (known.revokedAt || isFresh(known, clock()))) return { client: known };
-    const underWay = this.#underWay.get(clientId);
-    if (underWay) return underWay;
-    const looking = this.#look(policy, clientId, known, origin).finally(() => this.#underWay.delete(clientId));
-    this.#underWay.set(clientId, looking);
-    return looking;
+    const running = this.#running.get(clientId);
+    if (running) return running;
+    const fetching = this.#fetch(policy, clientId, known, origin).finally(() => this.#running.delete(clientId));
+    this.#running.set(clientId, fetching);
+    return fetching;
   }
 
-  async #look(
+  async #fetch(
     policy: RegistrationPolicy,
     clientId: string,
     known: ClientWithSecrets | undefined,
@@ -86,7 +89,7 @@ export class MetadataDocuments {
     const { limits, egress, clock, trail } = this.#settings;
     const now = clock();
     if (!known && !(await limits.admitDocument(origin.address ?? '')).admitted) {
-      return { objection: 'too many client metadata documents were asked for from your address; come back later' };
+      return { objection: 'too many new client metadata documents were requested from your address; try again later' };
     }
     try {
       const answer = await egress.get(clientId, { asker: origin.address ? networkOf(origin.address) : undefined });
@@ -94,7 +97,7 @@ export class MetadataDocuments {
       return { client: await this.#keep({ policyName: policy.name, clientId, answer, sector }, { origin, now }) };
     } catch (error) {
       const isPassing = error instanceof EgressFailed || error instanceof Unavailable;
-      if (isPassing && known && outlasts(known, now)) return { client: known };
+      if (isPassing && known && isUsableInOutage(known, now)) return { client: known };
       if (isBusy(error)) throw new Unavailable('Too many documents are being fetched.', { cause: error });
       const refusal = refusalOf(error);
       const details = { error: 'invalid_client', reason: reasonOf(refusal) };
@@ -104,7 +107,7 @@ export class MetadataDocuments {
     }
   }
 
-  /** What vouches for the sector that the document would put the client in. */
+  /** The sector document for the client's sector as the document would set it. */
   async #readSector(
     policy: RegistrationPolicy,
     {
@@ -125,17 +128,17 @@ export class MetadataDocuments {
     return readSector(after, fetchSector, known?.metadata);
   }
 
-  /** Makes the client, or brings it up to date; another node may be doing the same. */
+  /** Creates or updates the client; another node may do the same at the same time. */
   async #keep(fetched: Fetched, { origin, now }: Pick<UnitOfWork, 'origin' | 'now'>): Promise<ClientWithSecrets> {
     const { database, trail, changes } = this.#settings;
     const keep = (): Promise<ClientWithSecrets> =>
       transact(database, (tx) => storeDocument({ tx, trail, origin, now }, fetched));
     const client = await keep().catch((error: unknown) => {
-      // the other node was quicker: what it made is there now
+      // the other node has created the client; update it
       if (error instanceof Refused && error.refusal.reason === 'conflict') return keep();
       throw error;
     });
-    // a node that can't read the log now will, and until then looks at its row
+    // if this node can't read the invalidation log now, it reads clients from the database until it can
     await changes.catchUp().catch(() => {});
     return client;
   }
@@ -161,7 +164,7 @@ async function storeDocument(
     document_fresh_until: later(answer.freshUntil, addSeconds(now, FRESH_SECONDS_LEAST)),
   };
   if (known) {
-    await bringUpToDate(change, clientId, metadata, sector);
+    await updateFromDocument(change, clientId, metadata, sector);
     await tx
       .updateTable('client_registrations')
       .set({ ...times, policy: policy.name })
@@ -169,8 +172,8 @@ async function storeDocument(
       .execute();
     await recordChange(tx, { topic: 'client', key: clientId }, now);
   } else {
-    const whence = whenceOf(change.origin.address ?? '');
-    await makeRoom(change, policy, 'metadata_document', whence);
+    const unusedOrigin = unusedClientOrigin(change.origin.address ?? '');
+    await enforceQuota(change, policy, 'metadata_document', unusedOrigin);
     await createClient(change, metadata, clientId, sector);
     const registration = { client_id: clientId, source: 'metadata_document', policy: policy.name } as const;
     await tx
@@ -182,7 +185,7 @@ async function storeDocument(
         registration_access_token: null,
         software_statement: null,
         created_at: now,
-        ...whence,
+        ...unusedOrigin,
       })
       .execute();
     await recordRegistered(change, clientId, { source: 'metadata_document', policy: policy.name });
@@ -190,8 +193,8 @@ async function storeDocument(
   return lockClient(tx, clientId);
 }
 
-/** What an admin has set stays; a document that says the same as before leaves the client as it is. */
-async function bringUpToDate(
+/** Updates the client's metadata except what an admin has set; an unchanged document leaves the client unchanged. */
+async function updateFromDocument(
   change: UnitOfWork,
   clientId: string,
   metadata: ClientMetadata,
@@ -207,7 +210,7 @@ function isFresh({ registration }: ClientWithSecrets, now: Date): boolean {
   return until !== null && until !== undefined && now < until;
 }
 
-function outlasts({ registration }: ClientWithSecrets, now: Date): boolean {
+function isUsableInOutage({ registration }: ClientWithSecrets, now: Date): boolean {
   const fetchedAt = registration?.documentFetchedAt;
   return fetchedAt !== null && fetchedAt !== undefined && now < addSeconds(fetchedAt, OUTAGE_SECONDS);
 }
@@ -216,10 +219,10 @@ function later(a: Date, b: Date): Date {
   return a > b ? a : b;
 }
 
-/** What exactly kept us from fetching is in the log, and not for whoever named the URL. */
+/** Hides the reason why a fetch failed from the sender; the log has it. */
 function refusalOf(error: unknown): RegistrationRefused['refusal'] {
   if (error instanceof RegistrationRefused) return error.refusal;
-  const detail = 'can’t be fetched';
+  const detail = 'can not be fetched';
   if (error instanceof EgressFailed) return { reason: 'metadata', member: 'the client metadata document', detail };
   if (error instanceof Refused && ['invalid', 'conflict'].includes(error.refusal.reason))
     return ofChange(error).refusal;

@@ -1,4 +1,4 @@
-/** Keeps the policies. Each function is part of its caller's transaction. */
+/** Stores registration policies. Each function runs in its caller's transaction. */
 import { conflict, notFound, Refused } from '../base/refusal.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
 import type { DetailsOf, EventOf } from '../audit/catalogue.ts';
@@ -17,9 +17,10 @@ export interface StoredPolicy {
   readonly updatedAt: Date;
 }
 
+/** Creates a policy. Throws `conflict` if the name exists, or if another policy is already open in the same way. */
 export async function createPolicy(change: UnitOfWork, policy: RegistrationPolicy): Promise<StoredPolicy> {
   const { tx, now } = change;
-  await refuseSecondForAll(tx, policy);
+  await refuseSecondOpenPolicy(tx, policy);
   await refuseUnknownResources(tx, policy.resources);
   const row = await tx
     .insertInto('registration_policies')
@@ -27,7 +28,7 @@ export async function createPolicy(change: UnitOfWork, policy: RegistrationPolic
     .onConflict((clash) => clash.doNothing())
     .returning('name')
     .executeTakeFirst();
-  if (!row) throw conflict(`There is a registration policy ${policy.name} already.`);
+  if (!row) throw conflict(`A registration policy ${policy.name} exists already.`);
   await storeResources(tx, policy);
   await changed(change, policy, {
     event: 'registration_policy.created',
@@ -40,7 +41,7 @@ export async function createPolicy(change: UnitOfWork, policy: RegistrationPolic
 /** A policy holds no secret and nothing personal, so the trail keeps the values of all that a change may change. */
 const RECORDED_MEMBERS = Object.keys(StoredRegistrationPolicy.shape).filter((member) => member !== 'name');
 
-/** Applies a JSON merge patch (RFC 7396) to a locked policy; the result is validated as a whole. */
+/** Applies a JSON merge patch (RFC 7396) to a locked policy; validates the result as a whole. */
 export async function updatePolicy(
   change: UnitOfWork,
   stored: StoredPolicy,
@@ -55,7 +56,7 @@ export async function updatePolicy(
   const parsed = RegistrationPolicy.safeParse(merged, { error: inPlainWords });
   if (!parsed.success) throw new Refused({ reason: 'invalid', violations: violationsOf(parsed.error) });
   const policy = parsed.data;
-  await refuseSecondForAll(tx, policy);
+  await refuseSecondOpenPolicy(tx, policy);
   await refuseUnknownResources(tx, policy.resources);
   await tx
     .updateTable('registration_policies')
@@ -73,7 +74,7 @@ export async function updatePolicy(
   return existing(tx, policy.name);
 }
 
-/** Deletes a locked policy with its initial access tokens; refuses while there are clients under it. */
+/** Deletes a locked policy with its initial access tokens; throws `conflict` while it has clients. */
 export async function deletePolicy(change: UnitOfWork, { policy }: StoredPolicy): Promise<void> {
   const { tx, trail, origin, now } = change;
   const client = await tx
@@ -83,9 +84,7 @@ export async function deletePolicy(change: UnitOfWork, { policy }: StoredPolicy)
     .limit(1)
     .executeTakeFirst();
   if (client) {
-    throw conflict(
-      `There are clients under ${policy.name}, such as ${client.client_id}: delete them first, or close the policy.`,
-    );
+    throw conflict(`${policy.name} has clients, such as ${client.client_id}; delete them first, or close the policy.`);
   }
   await tx.deleteFrom('registration_policies').where('name', '=', policy.name).execute();
   await trail.recordIn(tx, origin, {
@@ -96,7 +95,7 @@ export async function deletePolicy(change: UnitOfWork, { policy }: StoredPolicy)
   await recordChange(tx, { topic: 'registration_policy', key: policy.name }, now);
 }
 
-/** The policy, locked against other changes and other registrations until the transaction ends. */
+/** Reads the policy and locks it against changes and registrations until the transaction ends. */
 export async function lockPolicy(tx: Tx, name: string): Promise<StoredPolicy> {
   const locked = await tx
     .selectFrom('registration_policies')
@@ -104,7 +103,7 @@ export async function lockPolicy(tx: Tx, name: string): Promise<StoredPolicy> {
     .where('name', '=', name)
     .forNoKeyUpdate()
     .executeTakeFirst();
-  if (!locked) throw notFound('There is no registration policy of this name.');
+  if (!locked) throw notFound('Registration policy not found.');
   return existing(tx, name);
 }
 
@@ -118,7 +117,7 @@ export interface PolicyPage {
   readonly after?: string | undefined;
 }
 
-/** Policies in the order of their names. */
+/** Lists policies in order of name. */
 export async function readPolicies(reader: Reader, { limit, after }: PolicyPage): Promise<readonly StoredPolicy[]> {
   const { rows } = await read(reader, (row) =>
     (after === undefined ? row : row.where('name', '>', after)).limit(limit),
@@ -162,7 +161,7 @@ async function read(reader: Reader, narrow: Narrow): Promise<{ readonly rows: re
 
 async function existing(tx: Tx, name: string): Promise<StoredPolicy> {
   const found = await findPolicy(tx, name);
-  if (!found) throw new Error('A policy is gone while it is locked.');
+  if (!found) throw new Error('A locked policy was deleted.');
   return found;
 }
 
@@ -176,8 +175,8 @@ function columns({ name: _, resources: __, ...settings }: RegistrationPolicy) {
   };
 }
 
-/** The indexes would refuse it too; this says which policy is in the way. */
-async function refuseSecondForAll(tx: Tx, policy: RegistrationPolicy): Promise<void> {
+/** Unique indexes enforce this too; the error here names the conflicting policy. */
+async function refuseSecondOpenPolicy(tx: Tx, policy: RegistrationPolicy): Promise<void> {
   for (const member of ['open_registration', 'client_id_metadata_documents'] as const) {
     if (!policy[member]) continue;
     const other = await tx
@@ -187,7 +186,7 @@ async function refuseSecondForAll(tx: Tx, policy: RegistrationPolicy): Promise<v
       .where('name', '!=', policy.name)
       .forUpdate()
       .executeTakeFirst();
-    if (other) throw conflict(`${other.name} has ${member} already, and only one policy can have it.`);
+    if (other) throw conflict(`${other.name} has ${member} already; only one policy can have it.`);
   }
 }
 
@@ -199,7 +198,7 @@ async function storeResources(tx: Tx, { name, resources }: RegistrationPolicy): 
     .execute();
 }
 
-/** What the trail keeps of a policy, so that it tells what clients could have under it, and since when. */
+/** The audit details of a policy: what clients may get under it. */
 function rightsOf(policy: RegistrationPolicy): DetailsOf<'registration_policy.created'> {
   return {
     policy: policy.name,

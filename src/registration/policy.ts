@@ -1,8 +1,8 @@
 /**
- * Clients that come by themselves: those that register (RFC 7591) and manage what they registered (RFC 7592), and those
- * whose client_id is the URL of their metadata. What such a client may be is said by a policy, which is data that
- * admins keep. Whoever comes without a token, or with a URL, comes under the one policy that is open to that; there is
- * none unless an admin makes one. A client never gets by itself what an admin would have to give.
+ * The schema of registration policies, for clients that register themselves (RFC 7591) and manage their registration
+ * (RFC 7592), and for clients whose client_id is the URL of their metadata. A policy is data that admins maintain, and
+ * says what such a client may be. A client without a token, or with a URL, comes under the one policy that is open for
+ * it; there is none unless an admin creates one. A client never gets by itself what only an admin may give.
  */
 import { z } from 'zod';
 import { ResourceAccess } from '../clients/metadata/access.ts';
@@ -11,13 +11,13 @@ import { DEVICE_CODE, GRANT_TYPES } from '../clients/metadata/flows.ts';
 
 const OPENID_SCOPES = ['openid', 'profile', 'email', 'address', 'phone', 'offline_access'] as const;
 const USUAL_SCOPES = ['openid', 'profile', 'email', 'offline_access'] as const;
-/** What a policy lets clients use unless it says otherwise: no grant without a person, nothing that needs certificates. */
+/** The defaults of a policy: no grant without a person, and nothing that requires certificates. */
 const USUAL_GRANT_TYPES = ['authorization_code', 'refresh_token'] as const;
-/** What may be open to whoever comes: a person is asked, who began it. */
-const FOR_ANYONE: readonly string[] = ['authorization_code', 'refresh_token', DEVICE_CODE];
+/** Grant types that an open policy may permit: with them, the server asks a person who started the flow. */
+const OPEN_GRANT_TYPES: readonly string[] = ['authorization_code', 'refresh_token', DEVICE_CODE];
 const USUAL_METHODS = ['none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt'] as const;
 
-/** A person who adds an application logs in within minutes; a day leaves room for the next morning. */
+/** A person who adds an application logs in within minutes; a day also covers the next morning. */
 export const NEVER_USED_SECONDS = 86_400;
 
 const isUnique = (all: readonly unknown[]): boolean => new Set(all).size === all.length;
@@ -43,12 +43,12 @@ const settings = {
   open_registration: z
     .boolean()
     .default(false)
-    .describe('Whether clients register under this policy without a token. One policy at most.'),
+    .describe('Whether clients may register under this policy without a token. At most one policy may have this.'),
   client_id_metadata_documents: z
     .boolean()
     .default(false)
-    .describe('Whether URLs are taken as client_id under this policy. One policy at most.'),
-  client_id_hosts: hosts.optional().describe('Where metadata documents may be. Left out: on any public host.'),
+    .describe('Whether URLs are accepted as client_id under this policy. At most one policy may have this.'),
+  client_id_hosts: hosts.optional().describe('The hosts of metadata documents. If omitted: any public host.'),
   grant_types: z
     .array(z.enum(GRANT_TYPES, `must be one of ${GRANT_TYPES.join(', ')}`))
     .min(1, 'must name at least one grant type')
@@ -59,10 +59,10 @@ const settings = {
     .min(1, 'must name at least one method')
     .refine(isUnique, 'must not name a method twice')
     .default([...USUAL_METHODS])
-    .describe('The first one is for clients that name none, where client_secret_basic is not among them.'),
+    .describe('Without client_secret_basic in the list, the first one is the default of clients that name none.'),
   redirect_uri_hosts: hosts
     .optional()
-    .describe('Where redirect URIs on the web may lead, beside loopback addresses. Left out: to any host.'),
+    .describe('The hosts of redirect URIs on the web; loopback addresses are always permitted. If omitted: any host.'),
   redirect_uri_schemes: z
     .array(
       z
@@ -73,9 +73,7 @@ const settings = {
     .min(1, 'must name at least one scheme')
     .max(50)
     .optional()
-    .describe(
-      'http is for loopback addresses whatever stands here. Left out: every scheme that a redirect URI can have.',
-    ),
+    .describe('http is always limited to loopback addresses. If omitted: every scheme that a redirect URI can have.'),
   openid_scopes: z
     .array(z.enum(OPENID_SCOPES, `must be one of ${OPENID_SCOPES.join(', ')}`))
     .min(1, 'must name at least one scope')
@@ -86,7 +84,7 @@ const settings = {
     .max(100, 'must not name more than 100 resources')
     .refine((all) => isUnique(all.map(({ resource }) => resource)), 'must not name a resource twice')
     .default([])
-    .describe('What every client under this policy may ask for, as this stands at the time.'),
+    .describe('What every client under this policy may request. A change applies to existing clients too.'),
   software_statement: z
     .enum(['ignored', 'accepted', 'required'], 'must be ignored, accepted or required')
     .default('ignored'),
@@ -95,77 +93,82 @@ const settings = {
     .max(100)
     .refine(isUnique, 'must not name an issuer twice')
     .default([])
-    .describe('Trusted issuers whose software statements are taken.'),
+    .describe('Trusted issuers whose software statements are accepted.'),
   clients_at_most: z
     .int('must be a whole number')
     .min(1, 'must be at least 1')
     .max(1_000_000, 'must be at most 1000000')
     .default(1_000)
-    .describe('How many registered clients there may be under this policy; metadata documents are counted apart.'),
+    .describe('The maximum number of registered clients under this policy; metadata documents are counted separately.'),
   metadata_documents_at_most: z
     .int('must be a whole number')
     .min(1, 'must be at least 1')
     .max(1_000_000, 'must be at most 1000000')
     .optional()
-    .describe('How many clients known by a URL there may be. Left out: as many as clients_at_most.'),
+    .describe('The maximum number of clients whose client_id is a URL. If omitted: clients_at_most.'),
   client_secret_ttl_seconds: z
     .int('must be a whole number of seconds')
     .min(3_600, 'must be at least an hour (3600)')
     .max(157_680_000, 'must be at most five years (157680000)')
     .optional()
-    .describe('When the secrets end that clients get. Left out: never.'),
+    .describe('The lifetime of client secrets. If omitted: unlimited.'),
   unused_client_ttl_seconds: z
     .int('must be a whole number of seconds')
     .min(3_600, 'must be at least an hour (3600)')
     .max(157_680_000, 'must be at most five years (157680000)')
     .optional()
-    .describe('When a client goes that nobody uses. Left out: never.'),
+    .describe('Unused clients are removed after this time. If omitted: never.'),
   never_used_client_ttl_seconds: z
     .int('must be a whole number of seconds')
     .min(3_600, 'must be at least an hour (3600)')
     .max(157_680_000, 'must be at most five years (157680000)')
     .default(NEVER_USED_SECONDS)
-    .describe('When a client goes that came without an initial access token and that no person has allowed anything.'),
+    .describe(
+      'Clients that registered without an initial access token, and to which no person has granted access, are removed after this time.',
+    ),
 };
 
-/** The members as they are, for patches and the OpenAPI document. */
+/** The plain shape, for patches and the OpenAPI document. */
 export const RegistrationPolicyShape = z.strictObject({ name: policyName, ...settings });
 
-/** A policy, validated as a whole. */
+/** The shape with the rules that concern several members. */
 export const RegistrationPolicy = RegistrationPolicyShape.superRefine((policy, context) => {
-  const object = (member: keyof typeof settings, message: string): void =>
+  const report = (member: keyof typeof settings, message: string): void =>
     context.addIssue({ code: 'custom', path: [member], message });
-  const anyoneMayCome = policy.open_registration || policy.client_id_metadata_documents;
-  const excess = policy.grant_types.find((grantType) => !FOR_ANYONE.includes(grantType));
-  if (anyoneMayCome && excess !== undefined) {
-    object(
+  const isOpen = policy.open_registration || policy.client_id_metadata_documents;
+  const excess = policy.grant_types.find((grantType) => !OPEN_GRANT_TYPES.includes(grantType));
+  if (isOpen && excess !== undefined) {
+    report(
       'grant_types',
-      `must not contain ${excess} where clients come without a token: people would not be asked, or by anybody`,
+      `must not contain ${excess} in a policy that is open without a token: the person who started the flow must consent`,
     );
   }
   if (policy.client_id_hosts && !policy.client_id_metadata_documents) {
-    object('client_id_hosts', 'is for a policy with client_id_metadata_documents');
+    report('client_id_hosts', 'requires client_id_metadata_documents');
   }
   if (policy.client_id_metadata_documents && !policy.token_endpoint_auth_methods.some(isForDocuments)) {
-    object('token_endpoint_auth_methods', 'must contain none or private_key_jwt for client_id_metadata_documents');
+    report('token_endpoint_auth_methods', 'must contain none or private_key_jwt for client_id_metadata_documents');
   }
   if (policy.client_id_metadata_documents && policy.software_statement === 'required') {
-    object('software_statement', 'must not be required with client_id_metadata_documents: a document has none');
+    report(
+      'software_statement',
+      'must not be required with client_id_metadata_documents: documents have no software statement',
+    );
   }
   if (policy.software_statement !== 'ignored' && policy.software_statement_issuers.length === 0) {
-    object('software_statement_issuers', 'must name at least one issuer, or software_statement must be ignored');
+    report('software_statement_issuers', 'must name at least one issuer, unless software_statement is ignored');
   }
 });
-/** As it is stored; what a newer version has put beside it is passed by. */
+/** The stored form; members that a newer version has added are ignored. */
 export const StoredRegistrationPolicy = z.object(RegistrationPolicyShape.shape);
 export type RegistrationPolicy = z.output<typeof RegistrationPolicy>;
 
-/** A document is public: no secret can be agreed on. */
+/** A metadata document is public, so it can't be used with a client secret. */
 export function isForDocuments(method: string): method is 'none' | 'private_key_jwt' {
   return method === 'none' || method === 'private_key_jwt';
 }
 
-/** Whether the host is one of those named; where none are named, every host is. */
+/** True if `host` matches one of `named`, or if `named` is `undefined`. */
 export function isAmong(named: readonly string[] | undefined, host: string): boolean {
   return named?.some((one) => (one.startsWith('*.') ? host.endsWith(one.slice(1)) : host === one)) ?? true;
 }

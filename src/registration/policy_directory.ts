@@ -1,4 +1,4 @@
-/** The policies that anybody may come under, held in memory: discovery tells of them, and every unknown URL asks for one. */
+/** Registration policies in memory, for discovery and for every request with an unknown client_id URL. */
 import { LatestWins } from '../base/latest_wins.ts';
 import type { Database } from '../db/connection.ts';
 import { readPolicies } from './policies.ts';
@@ -24,17 +24,17 @@ export class PolicyDirectory {
     );
   }
 
-  /** Whether clients can register at all: without a policy there is no token for it either. */
+  /** Whether clients can register at all; without a policy there are no initial access tokens either. */
   get any(): boolean {
     return this.#policies.length > 0;
   }
 
-  /** The policy for those who come without a token. */
+  /** The policy for registration without a token. */
   get open(): RegistrationPolicy | undefined {
     return this.#policies.find((policy) => policy.open_registration);
   }
 
-  /** The policy for those whose client_id is a URL. */
+  /** The policy for clients whose client_id is a URL. */
   get forDocuments(): RegistrationPolicy | undefined {
     return this.#policies.find((policy) => policy.client_id_metadata_documents);
   }

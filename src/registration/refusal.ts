@@ -1,9 +1,12 @@
-/** Why a registration or an update of one is refused, as data, and what that is on the wire (RFC 7591, 3.2.2; RFC 6750, 3.1). */
+/** Refusals of a registration or update as data, and their errors on the wire (RFC 7591, 3.2.2; RFC 6750, 3.1). */
 import type { Refused } from '../base/refusal.ts';
 
 export type RegistrationRefusal =
   | { readonly reason: 'metadata'; readonly member: string; readonly detail: string }
-  /** No token that opens this: unknown, used up, over, of another client. `presented` is whether one came at all. */
+  /**
+   * No valid token: it is missing, unknown, used up, expired, or of another client. `presented` is false if it is
+   * missing.
+   */
   | { readonly reason: 'token'; readonly presented: boolean }
   | { readonly reason: 'statement_invalid'; readonly detail: string }
   | { readonly reason: 'statement_unapproved'; readonly detail: string }
@@ -26,7 +29,7 @@ export class RegistrationRefused extends Error {
   }
 }
 
-/** A member that can't be registered, with the end of a sentence that begins with its name. */
+/** Refuses a metadata member. `detail` is the end of a sentence that begins with the member's name. */
 export function refusedMember(member: string, detail: string): RegistrationRefused {
   return new RegistrationRefused({ reason: 'metadata', member, detail });
 }
@@ -35,6 +38,7 @@ export function tokenRefused(presented = true): RegistrationRefused {
   return new RegistrationRefused({ reason: 'token', presented });
 }
 
+/** The HTTP status, error code and description of a refusal. */
 export function errorOf(refusal: RegistrationRefusal): RegistrationError {
   switch (refusal.reason) {
     case 'metadata': {
@@ -47,8 +51,8 @@ export function errorOf(refusal: RegistrationRefusal): RegistrationError {
         status: 401,
         error: 'invalid_token',
         description: refusal.presented
-          ? 'this token is not valid here, or not any more'
-          : 'an access token is needed here: send it as Authorization: Bearer',
+          ? 'the access token is not valid'
+          : 'an access token is required; send it as Authorization: Bearer',
       };
     case 'statement_invalid':
       return { status: 400, error: 'invalid_software_statement', description: refusal.detail };
@@ -58,14 +62,14 @@ export function errorOf(refusal: RegistrationRefusal): RegistrationError {
       return {
         status: 403,
         error: 'access_denied',
-        description: 'no more clients can be registered in this way; ask who runs this server',
+        description: 'the limit of registered clients is reached; ask the operator of this server',
       };
     case 'request':
       return { status: refusal.status, error: 'invalid_request', description: refusal.detail };
   }
 }
 
-/** For the audit trail: the true reason, in one line. */
+/** The reason for the audit trail, in one line. */
 export function reasonOf(refusal: RegistrationRefusal): string {
   switch (refusal.reason) {
     case 'token':
@@ -85,42 +89,42 @@ export const UNAVAILABLE: RegistrationError = {
 export const BROKEN: RegistrationError = {
   status: 500,
   error: 'server_error',
-  description: 'something went wrong on our side',
+  description: 'an internal error occurred',
 };
 
-/** What is wrong with a body before anything in it is looked at. */
+/** Converts a refused request body. */
 export function ofBody({ refusal }: Refused): RegistrationRefused {
   switch (refusal.reason) {
     case 'invalid': {
       const [first] = refusal.violations;
-      const detail = `${first?.path || 'the body'} ${first?.detail ?? 'is not as it should be'}`;
+      const detail = `${first?.path || 'the body'} ${first?.detail ?? 'is not valid'}`;
       return new RegistrationRefused({ reason: 'request', status: 400, detail });
     }
     case 'too_large':
       return new RegistrationRefused({
         reason: 'request',
         status: 413,
-        detail: `a body may have ${refusal.limitBytes} bytes at most`,
+        detail: `the request body must not exceed ${refusal.limitBytes} bytes`,
       });
     case 'unsupported_media_type':
       return new RegistrationRefused({ reason: 'request', status: 415, detail: refusal.detail });
     default:
-      throw new Error('A body was refused for what only a change can be refused for.');
+      throw new Error('Unexpected reason for refusing a request body.');
   }
 }
 
-/** What is wrong with a change that a registration or an update would be. */
+/** Converts a refused change of a client. */
 export function ofChange({ refusal }: Refused): RegistrationRefused {
   switch (refusal.reason) {
     case 'invalid': {
       const [first] = refusal.violations;
       const member = first?.path.replace(/^\//, '') || 'the metadata';
-      return refusedMember(member, first?.detail ?? 'is not as it should be');
+      return refusedMember(member, first?.detail ?? 'is not valid');
     }
     case 'conflict':
       return new RegistrationRefused({ reason: 'request', status: 409, detail: refusal.detail });
     default:
-      // what was there a moment ago is gone: the token is, with its policy or its client
+      // the policy or the client was deleted during the request, and the token with it
       return tokenRefused();
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The registration endpoint (RFC 7591) and the one where a client manages what it registered (RFC 7592). Every answer
- * waits for its audit entry, and no answer but the first ever holds a secret.
+ * The registration endpoint (RFC 7591) and the client configuration endpoint (RFC 7592). Every answer waits for its
+ * audit event, and only the answer that creates a secret contains it.
  */
 import type { Context, Middleware } from 'koa';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
@@ -79,7 +79,7 @@ const CREDENTIALS = /^Bearer +([A-Za-z0-9\-._~+/]+=*)$/i;
 const CORS_MAX_AGE_SECONDS = '3600';
 const RETRY_AFTER_SECONDS = '1';
 
-/** Answers the registration endpoint and what is below it; other paths are for whoever comes next. */
+/** Handles the registration endpoint and the paths below it; passes other paths on. */
 export function createRegistration(dependencies: RegistrationDependencies): Middleware {
   return async (ctx, next) => {
     const clientId = clientIdOf(ctx.path);
@@ -104,7 +104,7 @@ interface Call extends RegistrationDependencies {
   /** Empty at the registration endpoint itself. */
   readonly clientId: string;
   readonly now: Date;
-  /** The bearer token that came, `undefined` for none; empty for what can't be one. */
+  /** The presented bearer token; `undefined` if there is none, empty if it is malformed. */
   readonly presented: string | undefined;
 }
 
@@ -115,7 +115,7 @@ async function answer(call: Call): Promise<void> {
     clientId === '' ? { POST: register }[ctx.method] : { GET: show, PUT: replace, DELETE: remove }[ctx.method];
   if (!handler) {
     ctx.set('Allow', clientId === '' ? METHODS.registration : METHODS.management);
-    send(ctx, { status: 405, error: 'invalid_request', description: 'this method is not for this address' });
+    send(ctx, { status: 405, error: 'invalid_request', description: 'method not allowed; see the Allow header' });
     return;
   }
   const admission = await (clientId === ''
@@ -125,7 +125,7 @@ async function answer(call: Call): Promise<void> {
   await handler(call);
 }
 
-/** What a token opens is looked at before anything of the body is read; and the token is used up only with the last step. */
+/** Validates the token before it reads the body; uses the token up in the final transaction. */
 async function register(call: Call): Promise<void> {
   const { ctx, database, policies, presented, now, fetchDocument } = call;
   const name = presented === undefined ? policies.open?.name : await policyOfToken(database, presented, now);
@@ -167,7 +167,7 @@ async function replace(call: Call): Promise<void> {
   ctx.body = firstInformation(replaced, call);
 }
 
-/** What vouches for the client's sector as the update would leave it. */
+/** The sector document for the client's sector after the update. */
 async function sectorAfter(call: Call, client: ClientWithSecrets, members: Given) {
   const { ctx, database, fetchDocument } = call;
   const found = client.registration && (await findPolicy(database, client.registration.policy));
@@ -177,7 +177,7 @@ async function sectorAfter(call: Call, client: ClientWithSecrets, members: Given
   return readSector(metadata, (url) => fetchDocument(url, requestOf(ctx).address), client.metadata);
 }
 
-/** What this server demands of every client. */
+/** Refuses metadata that does not meet this server's requirements for all clients. */
 function refuseUnmetDemand({ clientDemands }: Call, metadata: ClientMetadata): void {
   const unmet = demandNotMet(metadata, clientDemands);
   if (unmet) throw refusedMember(unmet.member, unmet.detail);
@@ -196,7 +196,10 @@ async function presentedClient({ database, clientId, presented }: Call): Promise
   return client;
 }
 
-/** Members that the server sets are replaced whatever was sent (RFC 7591, 3.2.1); at an update they are looked at before. */
+/**
+ * Reads the body. At registration, members that the server sets are replaced regardless of their value (RFC 7591, 3.2.1); at
+ * an update, `demandIdentity` checks them first.
+ */
 async function readMembers(ctx: Context): Promise<Given> {
   const { value } = await readJsonBody(ctx, ['application/json']).catch((error: unknown) => {
     throw error instanceof Refused ? ofBody(error) : error;
@@ -208,10 +211,10 @@ async function readMembers(ctx: Context): Promise<Given> {
 async function isRight({ ctx, verifier, now }: Call, client: ClientWithSecrets, secret: unknown): Promise<boolean> {
   if (typeof secret !== 'string') return false;
   const { address } = requestOf(ctx);
-  return (await verifier.verify(client, { secret, address }, now).catch(notCompared)) !== undefined;
+  return (await verifier.verify(client, { secret, address }, now).catch(ignoreNotCompared)) !== undefined;
 }
 
-function notCompared(error: unknown): undefined {
+function ignoreNotCompared(error: unknown): undefined {
   if (!(error instanceof NotCompared)) throw error;
 }
 
@@ -223,18 +226,19 @@ async function prepareCredentials({ vault, now }: Call): Promise<Credentials> {
   };
 }
 
-/** Runs `work` in a transaction and answers once its change is in force on this node. */
+/** Runs `work` in a transaction; resolves when the change is in force on this node. */
 async function inChange<T>(call: Call, work: (change: UnitOfWork) => Promise<T>, clientId?: string): Promise<T> {
   const { database, trail, changes, now, log, ctx } = call;
   const done = await transact(database, (tx) => work({ tx, trail, origin: originOf(ctx, clientId), now }));
-  // the change is committed: when this node can't read the log now, it will, and the client must not be told otherwise
+  // the change is committed; if this node can't read the invalidation log now, it does so later, and the client must
+  // get the answer
   await changes
     .catchUp()
     .catch((error: unknown) => log.warn({ error, request_id: requestOf(ctx).id }, 'registration.change_not_followed'));
   return done;
 }
 
-/** Whoever shows a client's token acts as that client; a registration is anybody's. */
+/** The actor is the client if it presented its token; a registration is anonymous. */
 function originOf(ctx: Context, clientId?: string): Origin {
   const { id, address } = requestOf(ctx);
   return {
@@ -244,7 +248,7 @@ function originOf(ctx: Context, clientId?: string): Origin {
   };
 }
 
-/** Below the registration endpoint, a client's own address; empty for the endpoint itself. */
+/** The client id in the path; empty for the registration endpoint, `undefined` for other paths. */
 function clientIdOf(path: string): string | undefined {
   if (path === REGISTRATION_PATH) return '';
   return /^\/register\/([A-Za-z0-9_]{1,100})$/.exec(path)?.[1];
@@ -255,7 +259,10 @@ function bearerOf(ctx: Context): string | undefined {
   return header === '' ? undefined : (CREDENTIALS.exec(header)?.[1] ?? '');
 }
 
-/** No cookie means anything here, so a page of any origin may ask, as programs in browsers do that register themselves. */
+/**
+ * These endpoints use no cookies, so pages of any origin may call them, for applications in browsers that register
+ * themselves.
+ */
 function allowEveryOrigin(ctx: Context, methods: string): void {
   ctx.set({ 'Access-Control-Allow-Origin': '*', 'Access-Control-Expose-Headers': 'WWW-Authenticate, Retry-After' });
   if (ctx.method !== 'OPTIONS') return;
@@ -266,7 +273,7 @@ function allowEveryOrigin(ctx: Context, methods: string): void {
   });
 }
 
-/** On record once for a row of refusals. */
+/** Only the first of a series of refusals is recorded. */
 async function refuseForNow(
   { ctx, trail }: Call,
   refused: Pick<RateLimitRefusal, 'retryAfterSeconds' | 'quota' | 'first'>,
@@ -280,7 +287,7 @@ async function refuseForNow(
   send(ctx, {
     status: 429,
     error: 'slow_down',
-    description: 'too many requests from your address; come back later',
+    description: 'too many requests from your address; try again later',
   });
 }
 
@@ -290,13 +297,13 @@ async function answerFailure(call: Call, error: unknown): Promise<void> {
     const refused = error instanceof Refused ? ofChange(error) : error;
     if (!(refused instanceof RegistrationRefused)) throw refused;
     const { refusal } = refused;
-    // whoever guesses tokens; who sent none has only to be told to
+    // counts presented tokens only, against guessing
     const tooMany = refusal.reason === 'token' && refusal.presented && (await countFailure(call));
     if (tooMany) return await refuseForNow(call, tooMany);
     const wire = errorOf(refusal);
     const details = { error: wire.error, reason: reasonOf(refusal) };
-    const whom = clientId === '' ? {} : { clientId };
-    const event = { event: 'registration.refused', outcome: 'refused', ...whom, details } as const;
+    const client = clientId === '' ? {} : { clientId };
+    const event = { event: 'registration.refused', outcome: 'refused', ...client, details } as const;
     await trail.refusals.record(originOf(ctx), event);
     if (wire.status === 401) ctx.set('WWW-Authenticate', challenge(call));
     send(ctx, wire);
@@ -313,7 +320,7 @@ function countFailure({ ctx, failures, clientId }: Call): Promise<RateLimitRefus
   return failures.count(clientId === '' ? undefined : clientId, requestOf(ctx).address);
 }
 
-/** RFC 6750, 3.1: who sent no token is told no error. */
+/** RFC 6750, 3.1: a request without a token gets no error code. */
 function challenge({ issuer, presented }: Call): string {
   return `Bearer realm="${issuer}"${presented === undefined ? '' : ', error="invalid_token"'}`;
 }

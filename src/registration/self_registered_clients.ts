@@ -1,4 +1,4 @@
-/** Registers clients, and changes and removes what they registered. Each function is part of its caller's transaction. */
+/** Registers, updates and removes self-registered clients. Each function runs in its caller's transaction. */
 import { randomId } from '../base/ids.ts';
 import { sha256, type Digest, type Secret } from '../base/secret.ts';
 import type { DetailsOf } from '../audit/catalogue.ts';
@@ -13,17 +13,17 @@ import { addSecret } from '../clients/secrets.ts';
 import type { SectorDocument } from '../clients/sector.ts';
 import type { Reader, Tx } from '../db/connection.ts';
 import type { DataKey } from '../vault/vault.ts';
-import { makeRoom, KEPT, whenceOf } from './client_quota.ts';
+import { enforceQuota, NEVER_DISPLACED, unusedClientOrigin } from './client_quota.ts';
 import { useInitialAccessToken } from './initial_access_tokens.ts';
 import { allowedMembers, underPolicy, type Given } from './allowed_metadata.ts';
 import { lockPolicy } from './policies.ts';
 import type { RegistrationPolicy } from './policy.ts';
 import { refusedMember, tokenRefused } from './refusal.ts';
 
-/** Made before the transaction: what a client is given to prove itself with from now on. */
+/** The client's new credentials, created before the transaction. */
 export interface Credentials {
   readonly registrationAccessToken: Secret;
-  /** Given out only where the client authenticates with a secret. */
+  /** Used only if the client authenticates with a secret. */
   readonly clientSecret: Secret;
   readonly pepper: DataKey;
 }
@@ -35,15 +35,15 @@ export interface SoftwareStatement {
 }
 
 export interface RegistrationRequest {
-  /** The policy that the request was let in by. */
+  /** The name of the policy that permitted the request. */
   readonly policy: string;
-  /** Left out under an open policy. */
+  /** `undefined` under an open policy. */
   readonly initialAccessToken?: string | undefined;
-  /** Where the request came from. */
+  /** The sender's IP address. */
   readonly address: string;
   readonly given: Given;
   readonly statement?: SoftwareStatement | undefined;
-  /** What vouches for the sector of what was given, fetched before the transaction. */
+  /** The sector document, fetched before the transaction. */
   readonly sector?: SectorDocument | undefined;
 }
 
@@ -56,12 +56,12 @@ export interface UpdateRequest {
 
 export interface Registered {
   readonly client: ClientWithSecrets;
-  /** Set where a secret was made just now: this is the only time it can be shown. */
+  /** Set if a secret was created; it can't be shown later. */
   readonly secret?: { readonly value: Secret; readonly expiresAt: Date | null } | undefined;
   readonly registrationAccessToken: Secret;
 }
 
-/** Registers a client. What is refused uses nothing up: the token is spent in the same transaction. */
+/** Registers a client. A refused registration does not use up the token, which is consumed in the same transaction. */
 export async function registerClient(
   change: UnitOfWork,
   { policy: name, initialAccessToken, address, given, statement, sector }: RegistrationRequest,
@@ -72,8 +72,8 @@ export async function registerClient(
   if (initialAccessToken !== undefined && token?.policy !== name) throw tokenRefused();
   const { policy } = await lockPolicy(tx, name);
   if (!token && !policy.open_registration) throw tokenRefused();
-  const whence = token ? KEPT : whenceOf(address);
-  await makeRoom(change, policy, 'registration', whence);
+  const unusedOrigin = token ? NEVER_DISPLACED : unusedClientOrigin(address);
+  await enforceQuota(change, policy, 'registration', unusedOrigin);
 
   const clientId = randomId('client');
   await createClient(change, underPolicy(policy, withStatement(given, statement)), clientId, sector);
@@ -85,13 +85,13 @@ export async function registerClient(
       policy: policy.name,
       initial_access_token_id: token?.tokenId ?? null,
       registration_access_token: sha256(credentials.registrationAccessToken.reveal()),
-      // what the statement says, the client can't change by itself afterwards
+      // the client can't change the members of the statement later
       held_members: Object.keys(statement?.members ?? {}).filter((member) => allowedMembers.includes(member)),
       software_statement: statement?.jwt ?? null,
       document_fetched_at: null,
       document_fresh_until: null,
       created_at: now,
-      ...whence,
+      ...unusedOrigin,
     })
     .execute();
   await recordRegistered(change, clientId, {
@@ -112,7 +112,7 @@ export async function recordRegistered(
   await trail.recordIn(tx, origin, { event: 'client.registered', outcome: 'success', clientId, details });
 }
 
-/** The client that a registration access token is for, if it is the one that is asked about. */
+/** Finds a client by its registration access token; `undefined` if the token is of another client. */
 export async function findByToken(
   reader: Reader,
   clientId: string,
@@ -128,8 +128,8 @@ export async function findByToken(
 }
 
 /**
- * Replaces what the client registered (RFC 7592, 2.2): what it leaves out goes. What an admin has set stays, and so does
- * everything that a client can't register. One statement uses the token up and puts another in its place.
+ * Replaces the client's registration (RFC 7592, 2.2): omitted members are removed. Members that an admin has set, or
+ * that clients can't register, stay. One statement replaces the registration access token.
  */
 export async function replaceRegistration(
   change: UnitOfWork,
@@ -137,7 +137,7 @@ export async function replaceRegistration(
   credentials: Credentials,
 ): Promise<Registered> {
   const { tx } = change;
-  // the client first, as an admin's change does: the other way round the two would wait for one another
+  // locks the client first, as an admin's change does, to prevent a deadlock
   const client = await lockClient(tx, clientId);
   if (client.revokedAt || !client.registration) throw tokenRefused();
   await swapToken(tx, clientId, presented, sha256(credentials.registrationAccessToken.reveal()));
@@ -148,7 +148,7 @@ export async function replaceRegistration(
   return { client: await reread(tx, clientId), secret, registrationAccessToken: credentials.registrationAccessToken };
 }
 
-/** Removes a client at its own wish (RFC 7592, 2.3). */
+/** Deletes a client at its own request (RFC 7592, 2.3). */
 export async function removeRegistration(change: UnitOfWork, clientId: string, presented: string): Promise<void> {
   const client = await lockClient(change.tx, clientId);
   if (client.revokedAt) throw tokenRefused();
@@ -156,7 +156,10 @@ export async function removeRegistration(change: UnitOfWork, clientId: string, p
   await deleteClient(change, client);
 }
 
-/** Throws unless the presented token is the client's at this very moment: of several that come at once, one wins. */
+/**
+ * Replaces the registration access token. Throws unless the presented one is current, so that one of several
+ * simultaneous requests succeeds.
+ */
 async function swapToken(tx: Tx, clientId: string, presented: string, next: Digest | null): Promise<void> {
   const { numUpdatedRows } = await tx
     .updateTable('client_registrations')
@@ -167,7 +170,10 @@ async function swapToken(tx: Tx, clientId: string, presented: string, next: Dige
   if (numUpdatedRows === 0n) throw tokenRefused();
 }
 
-/** Keeps members for an admin who has set them; one that the admin takes away is the client's again. */
+/**
+ * Marks members that an admin has set, so that the client can't change them. A member that the admin removes can be
+ * changed by the client again.
+ */
 export async function holdMembers(
   { tx }: UnitOfWork,
   { registration, clientId }: ClientWithSecrets,
@@ -181,17 +187,17 @@ export async function holdMembers(
   }
   await tx
     .updateTable('client_registrations')
-    .set({ held_members: [...held], ...KEPT })
+    .set({ held_members: [...held], ...NEVER_DISPLACED })
     .where('client_id', '=', clientId)
     .execute();
 }
 
-/** What the client says, but for what somebody who is trusted says about it. */
+/** The client's metadata, with the members of the software statement taking precedence. */
 export function withStatement(given: Given, statement: SoftwareStatement | undefined): Given {
   return { ...given, ...statement?.members };
 }
 
-/** What the client says, but for the members that an admin has set. */
+/** The client's metadata, with the members that an admin has set taking precedence. */
 export function withHeld({ registration, metadata }: ClientWithSecrets, given: Given): Given {
   const held = registration?.heldMembers ?? [];
   const stored = Object.entries(metadata).filter(([member]) => held.includes(member));
@@ -199,10 +205,10 @@ export function withHeld({ registration, metadata }: ClientWithSecrets, given: G
   return Object.fromEntries([...asked, ...stored]);
 }
 
-/** What a registration settles: what the client says of itself, and the scopes that its policy gives. */
+/** The members that a registration determines: the client's own, and the scope of its policy. */
 const SETTLED = [...allowedMembers, 'scope'];
 
-/** The change that makes a client's own members these and no others, but for those that an admin has set. */
+/** The merge patch that replaces the client's own members, except those that an admin has set. */
 export function patchFor({ metadata: before, registration }: ClientWithSecrets, after: ClientMetadata): Given {
   const free = SETTLED.filter((member) => !registration?.heldMembers.includes(member));
   const changes = free.map((member) => {
@@ -210,19 +216,19 @@ export function patchFor({ metadata: before, registration }: ClientWithSecrets, 
     return JSON.stringify(old) === JSON.stringify(now) ? [] : [[member, now ?? null] as const];
   });
   const patch = Object.fromEntries(changes.flat());
-  // what is derived from the grant types would be derived anew
+  // otherwise the response types would be derived from the grant types again
   return 'grant_types' in patch ? { ...patch, response_types: after.response_types } : patch;
 }
 
-/** A client that has a secret which lives keeps it; nobody can show it again. */
+/** Creates a secret for a client that needs one and has no valid one. */
 async function giveSecret(
   change: UnitOfWork,
   client: ClientWithSecrets,
   policy: RegistrationPolicy,
   { clientSecret, pepper }: Credentials,
 ): Promise<Registered['secret']> {
-  const lives = (secret: StoredSecret): boolean => isLive(secret, change.now);
-  if (!usesSecret(client.metadata) || client.secrets.some(lives)) return undefined;
+  const isValid = (secret: StoredSecret): boolean => isLive(secret, change.now);
+  if (!usesSecret(client.metadata) || client.secrets.some(isValid)) return undefined;
   const { expiresAt } = await addSecret(change, client, {
     check: { pepper, value: clientSecret },
     overlapSeconds: 0,
@@ -231,16 +237,18 @@ async function giveSecret(
   return { value: clientSecret, expiresAt };
 }
 
-/** Refuses an update that names another client or a wrong secret, or that sets what only the server sets (RFC 7592, 2.2). */
+/**
+ * Refuses an update that has another client_id, a wrong secret, or a member that only the server sets (RFC 7592, 2.2).
+ */
 export function demandIdentity(client: ClientWithSecrets, given: Given, secretIsRight: boolean): void {
-  if (given['client_id'] !== client.clientId) throw refusedMember('client_id', 'must be the client’s own');
-  if (!secretIsRight) throw refusedMember('client_secret', 'must be the client’s own, or be left out');
+  if (given['client_id'] !== client.clientId) throw refusedMember('client_id', 'must be the client_id of this client');
+  if (!secretIsRight) throw refusedMember('client_secret', 'must be the current secret, or be omitted');
   for (const member of SET_BY_SERVER) {
-    if (member in given) throw refusedMember(member, 'must be left out: the server sets it');
+    if (member in given) throw refusedMember(member, 'must be omitted: the server sets it');
   }
   const { software_statement: statement = null } = given;
   if (statement !== null && statement !== client.registration?.softwareStatement) {
-    throw refusedMember('software_statement', 'must be the one that the client registered with, or be left out');
+    throw refusedMember('software_statement', 'must be the registered one, or be omitted');
   }
 }
 
@@ -253,6 +261,6 @@ const SET_BY_SERVER = [
 
 async function reread(reader: Reader, clientId: string): Promise<ClientWithSecrets> {
   const client = await readClient(reader, clientId);
-  if (!client) throw new Error('A client is gone while it is locked.');
+  if (!client) throw new Error('A locked client was deleted.');
   return client;
 }

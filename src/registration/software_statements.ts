@@ -1,5 +1,8 @@
-/** Software statements (RFC 7591, 2.3): what a trusted issuer says about a program comes before what it says itself. */
-import type { Distrust, StatementVerifier } from '../trust/statement_verifier.ts';
+/**
+ * Software statements (RFC 7591, 2.3): what a trusted issuer states about a client takes precedence over the client's
+ * own metadata.
+ */
+import type { RejectionReason, StatementVerifier } from '../trust/statement_verifier.ts';
 import type { RegistrationPolicy } from './policy.ts';
 import { RegistrationRefused } from './refusal.ts';
 import type { SoftwareStatement } from './self_registered_clients.ts';
@@ -10,12 +13,12 @@ export interface StatementContext {
   readonly now: Date;
 }
 
-/** Claims about the statement, and not about the client (RFC 7519, 4.1). */
+/** Claims about the statement, not about the client (RFC 7519, 4.1). */
 const ABOUT_ITSELF = new Set(['iss', 'sub', 'aud', 'exp', 'nbf', 'iat', 'jti']);
-/** It may be a good one, of somebody whose word doesn't count here. */
-const UNAPPROVED = new Set<Distrust>(['issuer_unknown', 'issuer_disabled', 'purpose_refused']);
+/** The statement may be valid, but its issuer is not trusted for this purpose. */
+const UNAPPROVED = new Set<RejectionReason>(['issuer_unknown', 'issuer_disabled', 'purpose_refused']);
 
-/** The statement of a request, verified; `undefined` where there is none, or where the policy doesn't look at any. */
+/** Verifies the request's software statement; `undefined` if there is none or if the policy ignores them. */
 export async function readStatement(
   { statements, issuer, now }: StatementContext,
   policy: RegistrationPolicy,
@@ -24,13 +27,13 @@ export async function readStatement(
   if (policy.software_statement === 'ignored') return undefined;
   if (jwt === undefined || jwt === null || jwt === '') {
     if (policy.software_statement === 'accepted') return undefined;
-    throw invalidStatement('a software statement is needed here');
+    throw invalidStatement('software_statement is required');
   }
   if (typeof jwt !== 'string') throw invalidStatement('software_statement must be a JWT');
   const verdict = await statements.verify(jwt, { purpose: 'software_statement', audience: issuer, now });
   if (!verdict.trusted) {
     if (UNAPPROVED.has(verdict.reason)) throw unapproved(verdict.reason);
-    throw invalidStatement(`the software statement is not good: ${verdict.reason}`);
+    throw invalidStatement(`the software statement is not valid: ${verdict.reason}`);
   }
   const { claims } = verdict;
   if (!policy.software_statement_issuers.includes(claims.iss)) throw unapproved('issuer_not_in_policy');
@@ -43,6 +46,6 @@ function invalidStatement(detail: string): RegistrationRefused {
 }
 
 function unapproved(reason: string): RegistrationRefused {
-  const detail = `the issuer of the software statement is not approved here: ${reason}`;
+  const detail = `the issuer of the software statement is not approved: ${reason}`;
   return new RegistrationRefused({ reason: 'statement_unapproved', detail });
 }

@@ -1,4 +1,4 @@
-/** Removes clients that came by themselves and that nobody uses, or ever used, where their policy says so. */
+/** Removes self-registered clients that are unused or were never used, as their policy says. */
 import { sql } from 'kysely';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { AuditTrail } from '../audit/trail.ts';
@@ -14,10 +14,12 @@ const BATCH = 50;
 const BATCHES_AT_ONCE = 20;
 
 /**
- * Unused is a client that is older than its policy's `unused_client_ttl_seconds`, has no grant, consent, device or
- * running login, and has not proved itself with a secret since then. Revoked ones stay: a URL would come back as new. So
- * do those that use client credentials with a key of their own, which leaves no trace. One that came without a token and
- * was never used goes after `never_used_client_ttl_seconds`. Answers how many went.
+ * Removes unused clients; resolves to their number. A client is unused if it is older than its policy's
+ * `unused_client_ttl_seconds`, has no grant, consent, device code or running login, and has not authenticated with a
+ * secret in that time. Clients that use client credentials with a key of their own stay, because the database does not
+ * record their use. Clients that registered without a token and were never used are removed after
+ * `never_used_client_ttl_seconds`. Revoked clients always stay, because the client of a URL would otherwise be created
+ * again.
  */
 export async function removeUnusedClients(database: Database, trail: AuditTrail, now: Date): Promise<number> {
   const change = { trail, origin: SYSTEM, now };
@@ -25,7 +27,7 @@ export async function removeUnusedClients(database: Database, trail: AuditTrail,
   return unused + (await inBatches((limit) => transact(database, (tx) => removeStale({ ...change, tx }, limit))));
 }
 
-/** `remove` answers how many it found and how many of them went. */
+/** `remove` resolves to the number of clients that it found and removed. */
 async function inBatches(remove: (limit: number) => Promise<{ found: number; removed: number }>): Promise<number> {
   let total = 0;
   for (let batch = 0; batch < BATCHES_AT_ONCE; batch++) {
@@ -58,7 +60,7 @@ async function removeStale(change: UnitOfWork, limit: number): Promise<{ found: 
   return { found: stale.length, removed };
 }
 
-/** A login that runs does not count: anyone can begin one, again and again, and keep a client for ever. */
+/** A running login does not count as use: otherwise an attacker could keep a client by starting logins repeatedly. */
 async function lockNeverUsed(tx: Tx, now: Date, limit: number) {
   const { rows } = await sql<{ client_id: string }>`
     select c.client_id

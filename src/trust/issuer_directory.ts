@@ -1,4 +1,4 @@
-/** All trusted issuers, held in memory with their keys until the change log names one. */
+/** All trusted issuers in memory, with their keys. The invalidation log names changed ones. */
 import { createLocalJWKSet, type JSONWebKeySet } from 'jose';
 import { LatestWins } from '../base/latest_wins.ts';
 import type { Database } from '../db/connection.ts';
@@ -42,7 +42,7 @@ export class IssuerDirectory {
     return this.#issuers.get(issuer);
   }
 
-  /** Whether its word counts, whatever for. */
+  /** True if the issuer is registered and not disabled. */
   isTrusted(issuer: string): boolean {
     return this.#issuers.get(issuer)?.trusted.disabledAt === null;
   }
@@ -61,7 +61,7 @@ export class IssuerDirectory {
   }
 }
 
-/** The keys of one issuer: registered here, or published by it. */
+/** The keys of one issuer: registered by an admin, or published at `jwks_uri`. */
 export class IssuerKeys {
   readonly #source: Keys | PublishedKeys;
   #keys: Keys = [];
@@ -71,23 +71,23 @@ export class IssuerKeys {
     this.#source = source;
   }
 
-  /** `undefined` where none can be had now. */
+  /** Resolves to `undefined` if no usable keys can be fetched. */
   async current(now: Date): Promise<KeySet | undefined> {
     const source = this.#source;
     if (!(source instanceof PublishedKeys)) return this.#setOf(source);
-    if (!source.areUsable(now) && !source.wereTried(now)) await source.refresh(now);
+    if (!source.areUsable(now) && !source.wereTriedRecently(now)) await source.refresh(now);
     return source.areUsable(now) ? this.#setOf(source.keys) : undefined;
   }
 
-  /** Whether none can be had now for a reason that passes by itself. */
-  areAway(now: Date): boolean {
-    return this.#source instanceof PublishedKeys && this.#source.areAway(now);
+  /** True if no keys can be fetched for a temporary reason. */
+  areUnavailable(now: Date): boolean {
+    return this.#source instanceof PublishedKeys && this.#source.areUnavailable(now);
   }
 
-  /** After a signature that these keys don't explain: newer ones, if there may be any. */
+  /** Fetches newer keys after a signature did not verify; `undefined` if it is too early or there are none. */
   async newer(now: Date): Promise<KeySet | undefined> {
     const source = this.#source;
-    if (!(source instanceof PublishedKeys) || source.wereTried(now)) return undefined;
+    if (!(source instanceof PublishedKeys) || source.wereTriedRecently(now)) return undefined;
     await source.refresh(now);
     return source.areUsable(now) ? this.#setOf(source.keys) : undefined;
   }

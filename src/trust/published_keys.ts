@@ -1,7 +1,7 @@
 /**
- * Public keys that others publish (`jwks_uri`), fetched through the guarded way out. Keys that have outlived their
- * max-age are read again before they are used; newer ones may be asked for every 30 seconds, so that a key that was
- * changed is found soon and nobody can be hammered through us.
+ * Public keys that other parties publish (`jwks_uri`), fetched through `egress`. Keys older than their max-age are
+ * fetched again before use. Newer keys may be fetched every 30 seconds, so that the server finds a changed key soon and
+ * can't be used to flood another server.
  */
 import { z } from 'zod';
 import { addSeconds } from '../base/clock.ts';
@@ -10,17 +10,17 @@ import type { Cause, Egress } from '../egress/egress.ts';
 import { EgressFailed, passes } from '../egress/failure.ts';
 import type { CachedAnswer } from '../egress/response_cache.ts';
 
-/** An unknown `kid` or a bad signature makes us look for newer keys, but not more often than this. */
+/** An unknown `kid` or an invalid signature causes a fetch of newer keys, at most once in this time. */
 const NEWER_AFTER_SECONDS = 30;
 const RETRY_AFTER_SECONDS = 10;
-/** Where there was no room on the way out, nobody was asked. */
+/** The retry interval if `egress` was busy and sent no request. */
 const RETRY_WHEN_BUSY_SECONDS = 1;
-/** While the owner's server does not answer, the keys it gave last are used for this long at most. */
+/** While the owner's server is unreachable, its last keys remain usable for this long. */
 const OUTAGE_SECONDS = 3_600;
 
 export type Keys = readonly z.output<typeof PublicJwk>[];
 
-/** Each of them is read, at a stranger's request. */
+/** The server parses each key at the request of unauthenticated senders. */
 const KEYS_AT_MOST = 32;
 const KeySet = z.object({ keys: z.array(z.unknown()).max(KEYS_AT_MOST) });
 const LONG_AGO = new Date(0);
@@ -30,15 +30,15 @@ export class PublishedKeys {
   readonly #egress: Pick<Egress, 'get' | 'last'>;
   readonly #onUnreadable: (error: unknown) => void;
   readonly #causeOf: () => Cause;
-  #areAway = false;
+  #areUnavailable = false;
   #keys: Keys = [];
   #fetchedAt = LONG_AGO;
   #usableUntil = LONG_AGO;
   #triedUntil = LONG_AGO;
 
   /**
-   * `onUnreadable` hears of answers that are no key set; what could not be fetched is in the log already. `causeOf` says
-   * for whom they are read.
+   * `onUnreadable` is called with answers that are not a key set; `egress` logs failed requests itself. `causeOf` tells
+   * `egress` for whom the keys are fetched.
    */
   constructor(
     uri: string,
@@ -52,7 +52,7 @@ export class PublishedKeys {
     this.#causeOf = causeOf;
   }
 
-  /** What was read last; ask `areUsable` before you use them. */
+  /** The keys that were read last; check `areUsable` before you use them. */
   get keys(): Keys {
     return this.#keys;
   }
@@ -61,26 +61,26 @@ export class PublishedKeys {
     return now < this.#usableUntil;
   }
 
-  /** Whether there are none for a reason that passes: nothing can be said about a signature then. */
-  areAway(now: Date): boolean {
-    return this.#areAway && !this.areUsable(now);
+  /** True if there are no usable keys for a temporary reason: a signature can then be neither accepted nor refused. */
+  areUnavailable(now: Date): boolean {
+    return this.#areUnavailable && !this.areUsable(now);
   }
 
-  /** Whether it is too early to look for newer ones. */
-  wereTried(now: Date): boolean {
+  /** True if it is too early to fetch newer keys. */
+  wereTriedRecently(now: Date): boolean {
     return now < this.#triedUntil;
   }
 
-  /** Reads them again. Never throws: where nothing new can be had, the old ones last for a while. */
+  /** Fetches the keys again. Never throws: on failure, the old keys remain usable for a while. */
   async refresh(now: Date): Promise<void> {
     await this.#read(now).catch((error: unknown) => this.#outlast(now, error));
   }
 
   async #read(now: Date): Promise<void> {
-    // keys that are usable and yet did not verify: only newer ones can help
+    // usable keys did not verify a signature, so only newer ones can help
     const newer = this.areUsable(now) ? { fetchedSince: addSeconds(now, -NEWER_AFTER_SECONDS) } : {};
     const answer = await this.#egress.get(this.#uri, { ...newer, ...this.#causeOf() });
-    this.#areAway = false;
+    this.#areUnavailable = false;
     this.#take(answer);
     this.#usableUntil = answer.freshUntil;
     this.#triedUntil = addSeconds(this.#fetchedAt, NEWER_AFTER_SECONDS);
@@ -89,9 +89,9 @@ export class PublishedKeys {
   #outlast(now: Date, error: unknown): void {
     if (!(error instanceof EgressFailed)) this.#onUnreadable(error);
     const failure = error instanceof EgressFailed ? error.failure : undefined;
-    this.#areAway = failure !== undefined && passes(failure);
+    this.#areUnavailable = failure !== undefined && passes(failure);
     this.#triedUntil = addSeconds(now, failure?.reason === 'busy' ? RETRY_WHEN_BUSY_SECONDS : RETRY_AFTER_SECONDS);
-    // an owner that was changed meanwhile starts without keys
+    // an owner whose registration has changed starts with an empty instance
     const last = this.#fetchedAt === LONG_AGO ? this.#egress.last(this.#uri, this.#causeOf()) : undefined;
     if (last) this.#take(last);
     const lastUse = addSeconds(this.#fetchedAt, OUTAGE_SECONDS);
@@ -106,7 +106,7 @@ export class PublishedKeys {
   }
 }
 
-/** The keys of the set that can be used; others (of a type we don't know, or private by mistake) are left out. */
+/** The usable keys of the set; others (unknown types, or private keys published by mistake) are ignored. */
 function publicKeysIn(body: Buffer): Keys {
   const { keys } = KeySet.parse(JSON.parse(body.toString('utf8')));
   return keys.flatMap((key) => PublicJwk.safeParse(key).data ?? []);

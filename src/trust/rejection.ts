@@ -1,25 +1,25 @@
-/** Why a statement does not count, in words for the developer who sent it. */
-import type { Distrust } from './statement_verifier.ts';
+/** Explains to the developer who sent a statement why it was rejected. */
+import type { RejectionReason } from './statement_verifier.ts';
 
-const WORDS: Readonly<Record<Distrust, string>> = {
+const WORDS: Readonly<Record<RejectionReason, string>> = {
   too_large: 'it is too large',
   malformed: 'it is not a signed JWT',
-  header_refused: 'its header has members that are not understood here',
-  typ_refused: 'its typ says that it is another kind of token',
-  issuer_unknown: 'its issuer is not trusted for this',
-  issuer_disabled: 'its issuer is not trusted for this',
-  purpose_refused: 'its issuer is not trusted for this',
-  alg_refused: 'its alg is not one that the issuer signs with',
-  keys_unavailable: 'the keys of its issuer can not be read now',
-  key_unknown: 'its issuer has no key, or several, for its kid and alg',
+  header_refused: 'its header has unsupported members',
+  typ_refused: 'its typ is that of another kind of token',
+  issuer_unknown: 'its issuer is not trusted for this purpose',
+  issuer_disabled: 'its issuer is not trusted for this purpose',
+  purpose_refused: 'its issuer is not trusted for this purpose',
+  alg_refused: 'its alg is not registered for the issuer',
+  keys_unavailable: 'the keys of its issuer can not be fetched at the moment',
+  key_unknown: 'its kid and alg must match exactly one key of the issuer',
   signature_invalid: 'its signature is not valid',
-  audience_refused: 'aud must be the issuer identifier of this server alone',
+  audience_refused: 'aud must be the issuer identifier of this server only',
   expired: 'it has expired',
-  lifetime_refused: 'exp is too far ahead',
-  not_yet_valid: 'nbf or iat is ahead of our clock',
-  claims_invalid: 'exp must be a time, and nbf and iat where they are given',
+  lifetime_refused: 'exp is too far in the future',
+  not_yet_valid: 'nbf and iat must not be in the future',
+  claims_invalid: 'exp, and nbf and iat if present, must be numbers',
 };
 
-export function explainRejection(reason: Distrust): string {
+export function explainRejection(reason: RejectionReason): string {
   return WORDS[reason];
 }

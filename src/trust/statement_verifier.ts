@@ -1,7 +1,7 @@
 /**
- * Verifies statements (JWTs) that trusted issuers signed: assertions about subjects (RFC 7523, RFC 8693), software
- * statements (RFC 7591, 2.3). Keys come from what an admin registered and from nowhere else: whatever a header embeds
- * or points to (`jwk`, `jku`, `x5u`, `x5c`) is never looked at.
+ * Verifies statements (JWTs) that trusted issuers signed: assertions about subjects (RFC 7523, RFC 8693) and software
+ * statements (RFC 7591, 2.3). Keys come only from what an admin registered; keys and URLs in the header (`jwk`, `jku`,
+ * `x5u`, `x5c`) are never used.
  */
 import {
   compactVerify,
@@ -18,13 +18,13 @@ import type { Purpose, TrustedIssuer } from './trusted_issuer.ts';
 
 export interface Demand {
   readonly purpose: Purpose;
-  /** What `aud` must name, and name alone. A software statement may leave `aud` out. */
+  /** The only permitted value of `aud`. A software statement may omit `aud`. */
   readonly audience: string;
   readonly now: Date;
 }
 
-/** Why a statement does not count, for the trail and for the developer who sent it. */
-export type Distrust =
+/** Why a statement is rejected, for the audit trail and for the developer who sent it. */
+export type RejectionReason =
   | 'too_large'
   | 'malformed'
   | 'header_refused'
@@ -44,7 +44,7 @@ export type Distrust =
 
 export type Verdict =
   | { readonly trusted: true; readonly issuer: TrustedIssuer; readonly claims: StatementClaims }
-  | { readonly trusted: false; readonly reason: Distrust };
+  | { readonly trusted: false; readonly reason: RejectionReason };
 
 export interface StatementClaims extends JWTPayload {
   readonly iss: string;
@@ -52,20 +52,20 @@ export interface StatementClaims extends JWTPayload {
 }
 
 const LONGEST_STATEMENT_CHARACTERS = 16_384;
-/** For clocks that differ: an issuer's may be a little ahead of ours. What has expired has expired. */
+/** Tolerance for an issuer's clock that is ahead. There is no tolerance for expiry. */
 const AHEAD_SECONDS = 30;
 
 interface Rules {
-  /** In lower case and without `application/` (RFC 7515, 4.1.9); a header without `typ` is always taken. */
+  /** In lower case and without `application/` (RFC 7515, 4.1.9); a header without `typ` is accepted. */
   readonly types: readonly string[];
   readonly audienceRequired: boolean;
-  /** How far ahead `exp` may be. */
+  /** The maximum distance of `exp` from now. */
   readonly longestSeconds: number;
 }
 
 const SOFTWARE_STATEMENT = 'software-statement+jwt';
 
-/** A token of another kind says so in its `typ` (`at+jwt`, `logout+jwt`, `secevent+jwt`, …) and is no statement. */
+/** A token of another kind has its own `typ` (`at+jwt`, `logout+jwt`, `secevent+jwt`, …) and is refused. */
 const RULES: Readonly<Record<Purpose, Rules>> = {
   jwt_bearer: { types: ['jwt'], audienceRequired: true, longestSeconds: 3_600 },
   token_exchange: { types: ['jwt'], audienceRequired: true, longestSeconds: DAY_SECONDS },
@@ -91,10 +91,10 @@ export class StatementVerifier {
     const known = typeof claims.iss === 'string' ? this.#directory.get(claims.iss) : undefined;
     if (!known) return refused('issuer_unknown');
     const reason =
-      objectionToIssuer(known.trusted, demand.purpose) ??
-      objectionToHeader(header, known.trusted, demand.purpose) ??
-      (await objectionToSignature(jwt, known, demand.now)) ??
-      objectionToClaims(claims, demand);
+      checkIssuer(known.trusted, demand.purpose) ??
+      checkHeader(header, known.trusted, demand.purpose) ??
+      (await checkSignature(jwt, known, demand.now)) ??
+      checkClaims(claims, demand);
     if (reason) return refused(reason);
     return { trusted: true, issuer: known.trusted, claims: claims as StatementClaims };
   }
@@ -108,44 +108,46 @@ function parse(jwt: string): { header: ProtectedHeaderParameters; claims: JWTPay
   }
 }
 
-function objectionToIssuer({ disabledAt, purposes }: TrustedIssuer, purpose: Purpose): Distrust | undefined {
+function checkIssuer({ disabledAt, purposes }: TrustedIssuer, purpose: Purpose): RejectionReason | undefined {
   if (disabledAt) return 'issuer_disabled';
   return purposes.includes(purpose) ? undefined : 'purpose_refused';
 }
 
-function objectionToHeader(
+function checkHeader(
   { alg, crit, typ }: ProtectedHeaderParameters,
   { algs, purposes }: TrustedIssuer,
   purpose: Purpose,
-): Distrust | undefined {
+): RejectionReason | undefined {
   if (!algs.some((allowed) => allowed === alg)) return 'alg_refused';
-  // there is no extension that we understand
+  // the server supports no extension
   if (crit !== undefined) return 'header_refused';
   if (typ !== undefined && typeof typ !== 'string') return 'header_refused';
   const type = typ?.toLowerCase().replace(/^application\//, '');
-  // who signs assertions about people, too, must say which is which (RFC 8725, 3.11): people hold those
+  // an issuer that also signs assertions about people must set `typ` (RFC 8725, 3.11), because people hold those
+  // assertions
   if (purpose === 'software_statement' && purposes.length > 1 && type !== SOFTWARE_STATEMENT) return 'typ_refused';
   if (type === undefined) return undefined;
   return RULES[purpose].types.includes(type) ? undefined : 'typ_refused';
 }
 
-async function objectionToSignature(
+async function checkSignature(
   jwt: string,
   { trusted, keys }: KnownIssuer,
   now: Date,
-): Promise<Distrust | undefined> {
+): Promise<RejectionReason | undefined> {
   const current = await keys.current(now);
-  // the statement may well be right: its sender has to send it again later
-  if (!current && keys.areAway(now)) throw new Unavailable(`The keys of ${trusted.issuer} can't be read now.`);
+  // the statement may be valid; its sender has to retry
+  if (!current && keys.areUnavailable(now))
+    throw new Unavailable(`The keys of ${trusted.issuer} can't be fetched at the moment.`);
   if (!current) return 'keys_unavailable';
-  const objection = await objectionUnder(current, jwt, trusted);
+  const objection = await checkWithKeys(current, jwt, trusted);
   if (!objection) return undefined;
   const newer = await keys.newer(now);
-  return newer ? objectionUnder(newer, jwt, trusted) : objection;
+  return newer ? checkWithKeys(newer, jwt, trusted) : objection;
 }
 
-/** Of several keys that fit, the header's `kid` says which one: none is tried out. */
-async function objectionUnder(keys: KeySet, jwt: string, { algs }: TrustedIssuer): Promise<Distrust | undefined> {
+/** If several keys match, the header's `kid` must select one; keys are not tried one by one. */
+async function checkWithKeys(keys: KeySet, jwt: string, { algs }: TrustedIssuer): Promise<RejectionReason | undefined> {
   try {
     await compactVerify(jwt, keys, { algorithms: [...algs] });
     return undefined;
@@ -158,12 +160,12 @@ async function objectionUnder(keys: KeySet, jwt: string, { algs }: TrustedIssuer
   }
 }
 
-function objectionToClaims(claims: JWTPayload, { purpose, audience, now }: Demand): Distrust | undefined {
+function checkClaims(claims: JWTPayload, { purpose, audience, now }: Demand): RejectionReason | undefined {
   const { aud, exp, nbf, iat } = claims as Readonly<Record<string, unknown>>;
   const { audienceRequired, longestSeconds } = RULES[purpose];
   const seconds = epochSeconds(now);
   if (!isTime(exp) || ![nbf, iat].every((time) => time === undefined || isTime(time))) return 'claims_invalid';
-  // a token of ours ends on a whole second, and one made from this must not outlive it
+  // an issued token expires on a whole second, and must not outlive the statement
   if (Math.floor(exp) <= seconds) return 'expired';
   if (exp > seconds + longestSeconds) return 'lifetime_refused';
   if ([nbf, iat].some((time) => isTime(time) && time > seconds + AHEAD_SECONDS)) return 'not_yet_valid';
@@ -176,6 +178,6 @@ function isTime(value: unknown): value is number {
   return typeof value === 'number' && Number.isFinite(value);
 }
 
-function refused(reason: Distrust): Verdict {
+function refused(reason: RejectionReason): Verdict {
   return { trusted: false, reason };
 }

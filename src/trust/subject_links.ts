@@ -1,4 +1,4 @@
-/** Links: which account a trusted issuer's subject is here. Made by admins; nothing is linked by itself. */
+/** Links from a trusted issuer's subject to an account. Admins create them; the server never links by itself. */
 import { z } from 'zod';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { randomId } from '../base/ids.ts';
@@ -11,8 +11,8 @@ export const NewSubjectLink = z.strictObject({
   issuer: identifier(512).describe('A trusted issuer.'),
   subject: identifier(255)
     .regex(/^[^\p{Cc}\p{Cf}\p{Cs}]*$/u, 'must not contain control or invisible characters')
-    .describe('What the issuer calls the subject (sub).'),
-  account_id: identifier(512).describe('The account that the subject is here.'),
+    .describe('The subject (sub) at the issuer.'),
+  account_id: identifier(512).describe('The account of the subject at this server.'),
 });
 
 export interface SubjectLink {
@@ -23,6 +23,10 @@ export interface SubjectLink {
   readonly createdAt: Date;
 }
 
+/**
+ * Links a subject to an account. Throws `invalid` for an unknown issuer or account, `conflict` if the subject is
+ * linked.
+ */
 export async function createSubjectLink(
   change: UnitOfWork,
   given: z.output<typeof NewSubjectLink>,
@@ -43,27 +47,28 @@ export async function createSubjectLink(
       .forKeyShare()
       .executeTakeFirst(),
   ];
-  if (!trusted) throw invalid('/issuer', 'names no trusted issuer');
-  if (!account) throw invalid('/account_id', 'names no account');
+  if (!trusted) throw invalid('/issuer', 'must be a trusted issuer');
+  if (!account) throw invalid('/account_id', 'must be the id of an account');
   const row = await tx
     .insertInto('subject_links')
     .values({ link_id: randomId('link'), ...given, created_at: now })
     .onConflict((clash) => clash.doNothing())
     .returningAll()
     .executeTakeFirst();
-  if (!row) throw conflict('This subject of this issuer is linked already.');
+  if (!row) throw conflict('This subject of this issuer is already linked.');
   const link = toSubjectLink(row);
   await record(change, 'subject.linked', link);
   return link;
 }
 
+/** Deletes a link. Throws `not_found` if it does not exist. */
 export async function deleteSubjectLink(change: UnitOfWork, linkId: string): Promise<void> {
   const row = await change.tx
     .deleteFrom('subject_links')
     .where('link_id', '=', linkId)
     .returningAll()
     .executeTakeFirst();
-  if (!row) throw notFound('There is no such link.');
+  if (!row) throw notFound('Link not found.');
   await record(change, 'subject.unlinked', toSubjectLink(row));
 }
 
@@ -87,7 +92,7 @@ export interface SubjectLinkPage {
   readonly accountId?: string | undefined;
 }
 
-/** Links in the order in which they were made. */
+/** Lists links in order of creation. */
 export async function readSubjectLinks(
   reader: Reader,
   { limit, after, accountId }: SubjectLinkPage,

@@ -1,6 +1,6 @@
 /**
- * Trusted issuers: others whose signed statements count here. Each is trusted for what an admin named and nothing else,
- * with the algorithms and keys that belong to it; disabling one takes its word away at once, on every node.
+ * Trusted issuers: parties whose signed statements this server accepts. Each is trusted only for the purposes,
+ * algorithms and keys that an admin registered. Disabling an issuer takes effect at once, on every node.
  */
 import { z } from 'zod';
 import type { EventOf } from '../audit/catalogue.ts';
@@ -13,52 +13,52 @@ import { CLIENT_ALGS, clientAlg, keysUrl, text } from '../clients/metadata/field
 import { PublicJwk } from '../clients/metadata/public_jwk.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
 
-/** What an issuer's word may be taken for. */
+/** What an issuer's statements are accepted for. */
 export const PURPOSES = ['jwt_bearer', 'software_statement', 'token_exchange'] as const;
 export type Purpose = (typeof PURPOSES)[number];
 
-/** `StringOrURI` of RFC 7519 (2): compared character by character, so nothing invisible is in it. */
+/** `StringOrURI` of RFC 7519 (2): compared character by character, so invisible characters are refused. */
 const IssuerName = z
   .string()
   .max(512, 'must not be longer than 512 characters')
-  .regex(/^[\x21-\x7e]+( [\x21-\x7e]+)*$/, 'must be made of visible ASCII characters')
+  .regex(/^[\x21-\x7e]+( [\x21-\x7e]+)*$/, 'must consist of visible ASCII characters')
   .refine(
     (issuer) => !issuer.includes(':') || (URL.canParse(issuer) && !issuer.includes(' ')),
-    'must be a URI where it contains a colon',
+    'must be a URI if it contains a colon',
   );
 
 const distinct = (what: string) => [(all: readonly unknown[]) => new Set(all).size === all.length, what] as const;
 
 const members = {
-  display_name: text(200).describe('What admins call it.'),
+  display_name: text(200).describe('A name for admins.'),
   jwks: z
     .strictObject({
       keys: z.array(PublicJwk).min(1, 'must hold at least one key').max(10, 'must not hold more than 10 keys'),
     })
     .optional()
-    .describe('Its public keys; or else jwks_uri says where they are.'),
+    .describe('Its public keys; alternatively, jwks_uri.'),
   jwks_uri: keysUrl.optional(),
   algs: z
     .array(clientAlg)
     .min(1, 'must name at least one algorithm')
     .max(CLIENT_ALGS.length)
     .refine(...distinct('must not name an algorithm twice'))
-    .describe('What it signs with; anything else is refused.'),
+    .describe('The algorithms it signs with; others are refused.'),
   purposes: z
     .array(z.enum(PURPOSES, `must be one of ${PURPOSES.join(', ')}`))
     .min(1, 'must name at least one purpose')
     .max(PURPOSES.length)
     .refine(...distinct('must not name a purpose twice'))
-    .describe('What its word is taken for.'),
+    .describe('What its statements are accepted for.'),
 };
 
 export const TrustedIssuerShape = z.strictObject({ issuer: IssuerName, ...members });
-/** What a patch may name, beside `disabled`. */
+/** The members that a patch may contain, besides `disabled`. */
 export const TrustedIssuerChangeShape = z.strictObject(members);
 
 export const NewTrustedIssuer = TrustedIssuerShape.superRefine(({ jwks, jwks_uri }, context) => {
   if ((jwks === undefined) !== (jwks_uri === undefined)) return;
-  const message = jwks ? 'must be left out where jwks is given' : 'must say where the keys are, or jwks must hold them';
+  const message = jwks ? 'must be omitted if jwks is given' : 'is required unless jwks is given';
   context.addIssue({ code: 'custom', path: ['jwks_uri'], message });
 });
 type NewTrustedIssuer = z.output<typeof NewTrustedIssuer>;
@@ -76,27 +76,30 @@ export interface TrustedIssuer {
   readonly updatedAt: Date;
 }
 
-/** `ourselves` is this server's own issuer identifier: its tokens prove themselves, and are no one's word about others. */
+/**
+ * Creates a trusted issuer. `ownIssuer` is this server's own issuer identifier, which is refused: its tokens are
+ * verified as its own.
+ */
 export async function createTrustedIssuer(
   change: UnitOfWork,
   given: NewTrustedIssuer,
-  ourselves: string,
+  ownIssuer: string,
 ): Promise<TrustedIssuer> {
   const { tx, now } = change;
-  if (given.issuer === ourselves) throw invalid('/issuer', 'must not be this server itself');
+  if (given.issuer === ownIssuer) throw invalid('/issuer', 'must not be this server itself');
   const row = await tx
     .insertInto('trusted_issuers')
     .values({ issuer: given.issuer, ...stored(given), disabled_at: null, created_at: now, updated_at: now })
     .onConflict((clash) => clash.doNothing())
     .returningAll()
     .executeTakeFirst();
-  if (!row) throw conflict(`${given.issuer} is a trusted issuer already.`);
+  if (!row) throw conflict(`${given.issuer} is already a trusted issuer.`);
   const { issuer, algs, purposes } = given;
   await changed(change, { event: 'trusted_issuer.created', outcome: 'success', details: { issuer, algs, purposes } });
   return toTrustedIssuer(row);
 }
 
-/** Its keys are public ones. */
+/** All values may be recorded, because the keys are public. */
 const RECORDED_MEMBERS = [
   'display_name',
   'jwks',
@@ -105,7 +108,7 @@ const RECORDED_MEMBERS = [
   'purposes',
 ] as const satisfies readonly (keyof typeof members)[];
 
-/** Applies a JSON merge patch (RFC 7396) to a locked issuer; the result is validated as a whole. */
+/** Applies a JSON merge patch (RFC 7396) to a locked issuer; validates the result as a whole. */
 export async function updateTrustedIssuer(
   change: UnitOfWork,
   current: TrustedIssuer,
@@ -140,7 +143,10 @@ export async function updateTrustedIssuer(
   return toTrustedIssuer(row);
 }
 
-/** Its links to accounts go with it. Refuses with `conflict` while a policy names it: delete those first, or disable it. */
+/**
+ * Deletes the issuer and its links to accounts. Throws `conflict` while a policy names it; delete the policy first, or
+ * disable the issuer.
+ */
 export async function deleteTrustedIssuer(change: UnitOfWork, { issuer }: TrustedIssuer): Promise<void> {
   const policy = await change.tx
     .selectFrom('grant_policies')
@@ -154,7 +160,7 @@ export async function deleteTrustedIssuer(change: UnitOfWork, { issuer }: Truste
   await changed(change, { event: 'trusted_issuer.deleted', outcome: 'success', details: { issuer } });
 }
 
-/** The issuer, locked against other changes until the transaction ends. */
+/** Reads the issuer and locks it against changes until the transaction ends. */
 export async function lockTrustedIssuer(tx: Tx, issuer: string): Promise<TrustedIssuer> {
   const row = await tx
     .selectFrom('trusted_issuers')
@@ -162,7 +168,7 @@ export async function lockTrustedIssuer(tx: Tx, issuer: string): Promise<Trusted
     .where('issuer', '=', issuer)
     .forUpdate()
     .executeTakeFirst();
-  if (!row) throw notFound('There is no trusted issuer of this name.');
+  if (!row) throw notFound('Trusted issuer not found.');
   return toTrustedIssuer(row);
 }
 
@@ -173,11 +179,11 @@ export async function findTrustedIssuer(reader: Reader, issuer: string): Promise
 
 export interface TrustedIssuerPage {
   readonly limit: number;
-  /** The issuer that the page before this one ended with. */
+  /** The last issuer of the previous page. */
   readonly after?: string | undefined;
 }
 
-/** Trusted issuers in the order of their names; all of them where no page is asked for. */
+/** Lists trusted issuers in order of name; all of them without `page`. */
 export async function readTrustedIssuers(reader: Reader, page?: TrustedIssuerPage): Promise<TrustedIssuer[]> {
   let rows = reader.selectFrom('trusted_issuers').selectAll().orderBy('issuer');
   if (page) rows = rows.limit(page.limit);
@@ -191,7 +197,7 @@ function membersOf({ issuer, displayName, jwks, jwksUri, algs, purposes }: Trust
 
 function applyPatch(current: TrustedIssuer, patch: Readonly<Record<string, unknown>>): NewTrustedIssuer {
   const merged = { ...membersOf(current), ...patch };
-  // null takes a member away
+  // null removes a member
   const named = Object.fromEntries(Object.entries(merged).filter(([, value]) => value !== null));
   const { data, error } = NewTrustedIssuer.safeParse(named, { error: inPlainWords });
   if (data) return data;
@@ -210,7 +216,7 @@ function stored({ display_name, jwks, jwks_uri, algs, purposes }: NewTrustedIssu
   return { display_name, jwks: jwks ? json(jwks) : null, jwks_uri: jwks_uri ?? null, algs, purposes };
 }
 
-/** What is stored was validated when it was written, hence the types. */
+/** The row was validated when it was written, so the casts are safe. */
 function toTrustedIssuer(row: {
   issuer: string;
   display_name: string;

@@ -94,7 +94,7 @@ describe('a client whose tokens are bound to its certificate (RFC 8705, 3)', () 
       const stolen = await token(other, others);
       const { status, body } = await exchange(stolen);
       assert.deepEqual([status, body.error], [400, 'invalid_request'], JSON.stringify(body));
-      assert.match(body.error_description ?? '', /bound to a key that this request does not prove/);
+      assert.match(body.error_description ?? '', /bound to a key; prove possession of that key/);
       isBound(await exchange(stolen, others), others);
     });
 

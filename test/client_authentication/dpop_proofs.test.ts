@@ -193,7 +193,7 @@ describe('the token endpoint', () => {
       moveClock(345);
       await removeExpiredRows(gatehouse.database, new Date());
       const { body } = await ask(early);
-      assert.equal(body['error_description'], 'the DPoP proof was used already');
+      assert.equal(body['error_description'], 'the DPoP proof was already used');
     });
 
     it('and the same jti under another key is another proof', async () => {

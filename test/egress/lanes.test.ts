@@ -181,7 +181,7 @@ describe('the way out', () => {
     const answer = await authenticate(client_id, {});
     const body = (await answer.json()) as { error: string; error_description: string };
     assert.deepEqual([answer.status, body.error], [401, 'invalid_client']);
-    assert.match(body.error_description, /by kid in the header/);
+    assert.match(body.error_description, /set kid in the header/);
     assert.equal((await authenticate(client_id)).status, 200);
   });
 });

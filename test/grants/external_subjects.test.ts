@@ -148,7 +148,7 @@ describe('the subject of an assertion', () => {
 
     it('from the moment on when an admin says so, until that is taken back', async () => {
       const linked = await account('linked@example.com', false);
-      refuses(await presentAs('linked-7'), /linked to no account/);
+      refuses(await presentAs('linked-7'), /not linked to an account/);
       const { status, body } = await link('linked-7', linked);
       assert.equal(status, 201);
       assert.equal(claimsOf(await presentAs('linked-7'))['sub'], linked);
@@ -158,7 +158,7 @@ describe('the subject of an assertion', () => {
         ['linked-7'],
       );
       assert.equal((await admin.delete(`/subject-links/${String(body['link_id'])}`)).status, 204);
-      refuses(await presentAs('linked-7'), /linked to no account/);
+      refuses(await presentAs('linked-7'), /not linked to an account/);
       assert.equal((await admin.delete(`/subject-links/${String(body['link_id'])}`)).status, 404);
     });
 

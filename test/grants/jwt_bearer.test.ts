@@ -134,7 +134,7 @@ describe('the JWT bearer grant (RFC 7523, 2.1)', () => {
     it('on this node', async () => {
       const assertion = await issuer.assert();
       claimsOf(await present(gatehouse, client, assertion));
-      refused(await present(gatehouse, client, assertion), 'invalid_grant', /used already/);
+      refused(await present(gatehouse, client, assertion), 'invalid_grant', /already used/);
       const [replayed] = await events('assertion.replayed');
       assert.equal(replayed?.client_id, client.client_id);
     });
@@ -151,7 +151,7 @@ describe('the JWT bearer grant (RFC 7523, 2.1)', () => {
     it('from any client', async () => {
       const assertion = await issuer.assert();
       claimsOf(await present(gatehouse, await another({}), assertion));
-      refused(await present(second, client, assertion), 'invalid_grant', /used already/);
+      refused(await present(second, client, assertion), 'invalid_grant', /already used/);
     });
 
     it('and does not use it up for a request that is refused', async () => {

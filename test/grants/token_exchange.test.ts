@@ -197,7 +197,7 @@ describe('token exchange (RFC 8693)', () => {
       assert.equal(claimsOf(answer)['exp'], ofSubject['exp']);
       assert.ok(Number(answer.body['expires_in']) <= 500, String(answer.body['expires_in']));
       moveClock(501);
-      refused(await exchange(gatehouse, lasting, token), 'invalid_request', /still good/);
+      refused(await exchange(gatehouse, lasting, token), 'invalid_request', /valid access token of this server/);
     });
 
     it('no other API, and none at all that is not named where several could be meant', async () => {

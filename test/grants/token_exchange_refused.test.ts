@@ -124,7 +124,11 @@ describe('token exchange', () => {
     it('with a token as its actor’s that already has an actor', async () => {
       const { body } = await exchange(gatehouse, backend, await scene.tokenOfPerson());
       const form = { actor_token: body.access_token, actor_token_type: ACCESS_TOKEN };
-      refused(await exchange(gatehouse, backend, await scene.tokenOfPerson(), form), 'invalid_request', /in person/);
+      refused(
+        await exchange(gatehouse, backend, await scene.tokenOfPerson(), form),
+        'invalid_request',
+        /not have been exchanged itself/,
+      );
     });
 
     it('of a client that is not registered for it (TOK-G04)', async () => {

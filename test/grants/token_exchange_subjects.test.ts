@@ -116,9 +116,13 @@ describe('the exchange', () => {
     });
 
     it('refuses one that is an access token in name, or that already has an actor', async () => {
-      refused(await exchange(gatehouse, client, await issuer.assert()), 'invalid_request', /not an access token/);
+      refused(
+        await exchange(gatehouse, client, await issuer.assert()),
+        'invalid_request',
+        /must be a valid access token/,
+      );
       const acting = await issuer.assert({ claims: { act: { sub: 'x' } } });
-      refused(await exchange(gatehouse, client, acting, asJwt), 'invalid_request', /acts/);
+      refused(await exchange(gatehouse, client, acting, asJwt), 'invalid_request', /must not have an act claim/);
     });
 
     it('refuses an issuer that is trusted for something else', async () => {

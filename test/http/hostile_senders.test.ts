@@ -77,7 +77,7 @@ describe('two nodes behind a load balancer that keeps connections and takes fail
       for (const answer of answers) {
         assert.match(answer, /^HTTP\/1\.1 413 /, path);
         assert.match(answer, /\r\nConnection: close\r\n/i, path);
-        assert.match(answer, /the body may have 57344 bytes at most/, path);
+        assert.match(answer, /the request body must not exceed 57344 bytes/, path);
       }
     }
   });
@@ -86,7 +86,7 @@ describe('two nodes behind a load balancer that keeps connections and takes fail
     const body = `grant_type=authorization_code&client_assertion=${'a'.repeat(17_000)}`;
     const start = `POST /token HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${form}\r\n`;
     const answer = await answerTo(`${start}Content-Length: ${body.length}\r\n\r\n${body}`);
-    assert.match(answer, /^HTTP\/1\.1 400 .*client_assertion may have 16384 characters at most/s);
+    assert.match(answer, /^HTTP\/1\.1 400 .*client_assertion must not exceed 16384 characters/s);
   });
 
   const EARLY: Readonly<Record<string, readonly [start: string, status: number]>> = {

@@ -113,7 +113,7 @@ describe('a client id metadata document', () => {
 
   const REFUSED: readonly (readonly [what: string, members: Json, says: RegExp])[] = [
     ['names another client', { client_id: 'https://other.example/app.json' }, /client_id must be the URL/],
-    ['holds a secret', { client_secret: 'everybody knows' }, /client_secret must not be in a document/],
+    ['holds a secret', { client_secret: 'everybody knows' }, /client_secret must not be in a public document/],
     ['says when a secret expires', { client_secret_expires_at: 0 }, /client_secret_expires_at must not be/],
     [
       'wants to prove itself with a secret',
@@ -123,12 +123,12 @@ describe('a client id metadata document', () => {
     [
       'leads people to a host that the policy does not name',
       { redirect_uris: ['https://evil.example/cb'] },
-      /redirect_uris\/0 must be on a host/,
+      /redirect_uris\/0 must have a host/,
     ],
     [
       'gives itself rights',
       { resources: [{ resource: 'https://api.example.com', scopes: ['x'] }] },
-      /resources is given by an admin/,
+      /resources can only be set by an admin/,
     ],
     [
       'asks for tokens without a person',
@@ -166,7 +166,7 @@ describe('a client id metadata document', () => {
     const reasons = (await auditEvents(gatehouse, 'registration.refused')).map(
       (event) => (event['details'] as { reason: string }).reason,
     );
-    assert.equal(reasons.includes('the client metadata document can’t be fetched'), true);
+    assert.equal(reasons.includes('the client metadata document can not be fetched'), true);
   });
 
   it('is not even asked for where the URL could be read in two ways', async () => {

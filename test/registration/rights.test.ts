@@ -85,7 +85,7 @@ describe('what a client that registers itself may take', () => {
         const policy = { name: 'reckless', [open]: true, grant_types: ['authorization_code', grantType] };
         const response = await gatehouse.adminCall('POST', '/registration-policies', policy);
         assert.equal(response.status, 400, `${grantType} ${open}`);
-        assert.match(await response.text(), /must not contain .* where clients come without a token/);
+        assert.match(await response.text(), /must not contain .* in a policy that is open without a token/);
       }
     }
   });

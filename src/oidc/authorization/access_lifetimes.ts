@@ -1,4 +1,4 @@
-/** How long an application has access that a person allows it, for the pages where they decide (ASVS 5.0, 10.7.2). */
+/** How long an application keeps the access that a person grants, for the consent pages (ASVS 5.0, 10.7.2). */
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import { FAPI2_ACCESS_TOKEN_SECONDS, isFapi2 } from '../../clients/metadata/security_profile.ts';
 import type { ResourceDirectory } from '../../resources/resource_directory.ts';
@@ -13,24 +13,27 @@ export interface AccessLifetimesSettings {
 }
 
 export interface AccessLifetime {
-  /** With what it ends, unless it is taken back before. */
+  /** The event that ends the access, unless the person revokes it before. */
   readonly endsWith: 'grant' | 'session' | 'token';
-  /** After which time at the latest. */
+  /** The maximum duration. */
   readonly seconds: number;
-  /** How long it may lie unused, where that ends it before. */
+  /** The idle time-out of the refresh token, if it has one. */
   readonly unusedSeconds?: number | undefined;
 }
 
 export interface AskedAccess {
   readonly openid: readonly string[];
   readonly resources: readonly string[];
-  /** Whether no session of the person's is part of it (CIBA). */
+  /** True if the access does not depend on a session of the person (CIBA). */
   readonly withoutSession?: boolean;
 }
 
-/** `undefined` where there is no such client. */
+/** Resolves to `undefined` if the client does not exist. */
 export type AccessLifetimeOf = (clientId: string, asked: AskedAccess) => Promise<AccessLifetime | undefined>;
 
+/**
+ * Returns a function that computes the lifetime from the client's grant types, the requested scopes and the time-outs.
+ */
 export function accessLifetimes(settings: AccessLifetimesSettings): AccessLifetimeOf {
   const { clients, resources, refreshTtlSeconds, refreshAbsoluteTtlSeconds, sessionAbsoluteTtlSeconds } = settings;
   return async (clientId, { openid, resources: named, withoutSession = false }) => {
@@ -44,7 +47,7 @@ export function accessLifetimes(settings: AccessLifetimesSettings): AccessLifeti
         seconds: isFapi2(metadata) ? Math.min(longest, FAPI2_ACCESS_TOKEN_SECONDS) : longest,
       };
     }
-    // a refresh token that is never replaced lasts as long as its grant
+    // a refresh token that is never rotated lasts as long as its grant
     const unusedSeconds =
       isFapi2(metadata) || refreshTtlSeconds >= refreshAbsoluteTtlSeconds ? undefined : refreshTtlSeconds;
     if (withoutSession || openid.includes('offline_access')) {

@@ -1,7 +1,8 @@
 /**
- * Rich authorization requests (RFC 9396) as policy: who may ask for what, what a person's grant covers, and what a
- * token may carry. A detail is taken only where a type of ours describes it, the client has been given that type and
- * the resource, and a token of the request can carry it: whatever a person agrees to can then be used.
+ * The policy for rich authorization requests (RFC 9396): which details a client may request, what a person's grant
+ * covers, and what a token may contain. A detail is accepted only if this server has its type, the client is permitted
+ * to use the type and the resource, and a token of the request can contain it. So everything that a person consents to
+ * can be used.
  */
 import {
   errors,
@@ -18,19 +19,22 @@ import { parseJson } from '../../http/json_text.ts';
 import type { AuthorizationDetailsTypes } from '../../resources/authorization_details_types.ts';
 import { areWithin } from './narrower_details.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
-import { askedFor, locationsOf, type Details } from '../request/requested_details.ts';
+import { requestedDetails, locationsOf, type Details } from '../request/requested_details.ts';
 
-/** In a JWT they go with every request to the API. */
+/** A JWT carries the details in every request to the API. */
 const LARGEST_BYTES = 8_000;
 const DETAILS_AT_MOST = 20;
 const ITEMS_AT_MOST = 100;
 
-/** Where people see what they allow, or the client speaks for itself. Devices and CIBA are asked for scopes alone. */
+/**
+ * Routes where a person sees the details, or the client acts for itself. Device and CIBA requests may ask for scopes
+ * only.
+ */
 const ROUTES: ReadonlySet<string> = new Set(['authorization', 'pushed_authorization_request', 'token']);
 
 export class AuthorizationDetailsPolicy {
   readonly #types: AuthorizationDetailsTypes;
-  /** How many of a request's details have been looked at. */
+  /** How many details of a request have been validated. */
   readonly #seen = new WeakMap<KoaContextWithOIDC, number>();
 
   constructor(types: AuthorizationDetailsTypes) {
@@ -41,7 +45,7 @@ export class AuthorizationDetailsPolicy {
     return this.#types.names();
   }
 
-  /** The types of this moment: when they change, a new provider is built. */
+  /** The library's configuration with the current types; a change of the types builds a new provider. */
   feature(): RichAuthorizationRequestsActiveConfiguration & {
     readonly enabled: true;
     readonly authorizationDetailsForIntrospection: AuthorizationDetailsForIntrospection;
@@ -50,16 +54,17 @@ export class AuthorizationDetailsPolicy {
     return {
       enabled: true,
       types: Object.fromEntries(this.#types.names().map((type) => [type, { validate }])),
-      authorizationDetailsForGrantSource: (ctx) => this.#living(recordOf(ctx.oidc.client!), askedFor(ctx) ?? []),
+      authorizationDetailsForGrantSource: (ctx) =>
+        this.#permitted(recordOf(ctx.oidc.client!), requestedDetails(ctx) ?? []),
       authorizationDetailsForAccessToken: this.#forAccessToken,
-      // the library lets nobody see a token but its client; what is for a resource server is in the token itself
+      // the library introspects a token only for its own client; resource servers read the details in the JWT
       authorizationDetailsForIntrospection: (_ctx, token) => token.rar,
     };
   }
 
-  /** For each detail of the request the resources that it is for; nothing where none is asked for. */
+  /** For each detail of the request, the resources that it is for; empty if the request has none. */
   resourcesAskedFor(ctx: KoaContextWithOIDC): (readonly string[])[] {
-    return (askedFor(ctx) ?? []).map((detail) => this.#resourcesOf(detail));
+    return (requestedDetails(ctx) ?? []).map((detail) => this.#resourcesOf(detail));
   }
 
   #validate(ctx: KoaContextWithOIDC, detail: AuthorizationDetail, client: Client): void {
@@ -67,48 +72,46 @@ export class AuthorizationDetailsPolicy {
     this.#seen.set(ctx, index + 1);
     if (index === 0) demandReadable(ctx);
     const refuse = (reason: string): never => {
-      throw new errors.InvalidAuthorizationDetails(inPrint(`authorization_details[${index}]: ${reason}`));
+      throw new errors.InvalidAuthorizationDetails(toDescription(`authorization_details[${index}]: ${reason}`));
     };
     const record = recordOf(client);
     const type = this.#types.get(detail.type);
-    if (!type) return refuse('the type is not known here');
+    if (!type) return refuse('unknown type');
     if (!record.metadata.authorization_details_types.includes(detail.type))
-      return refuse('the client has not been given the type');
+      return refuse('the client is not permitted to use this type');
     const objection = type.examine(detail);
     if (objection !== undefined) return refuse(objection);
 
     const locations = locationsOf(detail);
-    if (locations?.length === 0) return refuse('locations must name at least one resource, or be left out');
+    if (locations?.length === 0) return refuse('locations must be omitted or name at least one resource');
     if (locations?.some((location) => !type.resources.includes(location)))
-      return refuse('locations must name resources that the type is for');
-    const its = this.#resourcesOf(detail).filter((resource) => has(record, resource));
-    if (its.length === 0 || (locations && its.length < locations.length))
-      return refuse('the client has not been given the resource');
+      return refuse('locations must name resources of this type');
+    const usable = this.#resourcesOf(detail).filter((resource) => mayUse(record, resource));
+    if (usable.length === 0 || (locations && usable.length < locations.length))
+      return refuse('the client is not permitted to use this resource');
     const named = [ctx.oidc.params?.['resource']].flat().filter((one) => typeof one === 'string');
-    if (named.length > 0 && !its.some((resource) => named.includes(resource)))
-      return refuse('no resource that is asked for takes it');
+    if (named.length > 0 && !usable.some((resource) => named.includes(resource)))
+      return refuse('no requested resource accepts this type');
   }
 
-  /** What is asked for at the token endpoint may be less than was granted, never more (6). */
+  /** A token request may ask for less than was granted, never for more (RFC 9396, 6). */
   #forAccessToken: AuthorizationDetailsForAccessToken = (ctx, token, source, grantType) => {
-    const asked = askedFor(ctx);
+    const asked = requestedDetails(ctx);
     const granted = grantType === 'client_credentials' ? (asked ?? []) : ((source?.rar ?? []) as Details);
     if (asked && !areWithin(asked, granted))
-      throw new errors.InvalidAuthorizationDetails('authorization_details: more than was granted');
+      throw new errors.InvalidAuthorizationDetails('authorization_details must not exceed the grant');
     const resource = token.resourceServer?.identifier();
-    const carried = this.#living(recordOf(ctx.oidc.client!), asked ?? granted)
+    const carried = this.#permitted(recordOf(ctx.oidc.client!), asked ?? granted)
       .filter((detail) => resource !== undefined && this.#resourcesOf(detail).includes(resource))
-      // an API is told nothing of the others
+      // the API does not learn which other resources the detail names
       .map((detail) => (locationsOf(detail) ? { ...detail, locations: [resource!] } : detail));
     if (asked && carried.length < asked.length)
-      throw new errors.InvalidAuthorizationDetails(
-        'authorization_details: not all of it is for the resource of the token',
-      );
+      throw new errors.InvalidAuthorizationDetails('authorization_details must all be for the resource of the token');
     return carried;
   };
 
-  /** Without what an admin has taken away since. */
-  #living({ metadata }: ClientWithSecrets, details: Details): Details {
+  /** Only details that the client is still permitted to request and whose type still exists. */
+  #permitted({ metadata }: ClientWithSecrets, details: Details): Details {
     return details.filter(({ type }) => metadata.authorization_details_types.includes(type) && this.#types.get(type));
   }
 
@@ -119,18 +122,21 @@ export class AuthorizationDetailsPolicy {
   }
 }
 
-/** What the library's reader takes as well, and what no two readers may read in two ways. */
+/**
+ * Refuses what the library's parser accepts but this server doesn't: wrong endpoints, large values, and JSON that two
+ * parsers may read differently.
+ */
 function demandReadable({ oidc }: KoaContextWithOIDC): void {
   const refuse = (reason: string): never => {
-    throw new errors.InvalidAuthorizationDetails(inPrint(`authorization_details: ${reason}`));
+    throw new errors.InvalidAuthorizationDetails(toDescription(`authorization_details: ${reason}`));
   };
   const given = String(oidc.params?.['authorization_details']);
-  if (!ROUTES.has(oidc.route)) refuse('not taken at this endpoint');
+  if (!ROUTES.has(oidc.route)) refuse('not supported at this endpoint');
   if (Buffer.byteLength(given) > LARGEST_BYTES) refuse(`must not be larger than ${LARGEST_BYTES} bytes`);
   try {
     const details = parseJson(given) as Details;
-    if (details.length > DETAILS_AT_MOST) refuse(`must not hold more than ${DETAILS_AT_MOST}`);
-    if (hasLongArray(details)) refuse(`no array in it may hold more than ${ITEMS_AT_MOST}`);
+    if (details.length > DETAILS_AT_MOST) refuse(`must not have more than ${DETAILS_AT_MOST} elements`);
+    if (hasLongArray(details)) refuse(`no array in it may have more than ${ITEMS_AT_MOST} elements`);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     const { refusal } = error;
@@ -144,12 +150,12 @@ function hasLongArray(value: unknown): boolean {
   return Object.values(value).some(hasLongArray);
 }
 
-function has({ metadata }: ClientWithSecrets, identifier: string): boolean {
+function mayUse({ metadata }: ClientWithSecrets, identifier: string): boolean {
   return metadata.resources.some(({ resource }) => resource === identifier);
 }
 
-/** The characters that an error_description may have (RFC 6749, 5.2). */
-function inPrint(text: string): string {
+/** Replaces characters that an error_description must not have (RFC 6749, 5.2). */
+function toDescription(text: string): string {
   return text
     .replaceAll('"', "'")
     .replaceAll(/[^\x20\x21\x23-\x5B\x5D-\x7E]/g, '?')

@@ -1,11 +1,11 @@
-/** What this server tells about people: which claims there are, which scope asks for them, and single ones (`claims`). */
+/** The claims about people that this server supports, and how scopes and the `claims` parameter request them. */
 import { errors, type AccountClaims, type KoaContextWithOIDC } from 'oidc-provider';
 import { z } from 'zod';
 import type { Account } from '../../accounts/account.ts';
 import { PROFILE_CLAIMS } from '../../accounts/profile.ts';
 import { epochSeconds } from '../../base/clock.ts';
 
-/** OpenID Connect Core, 5.4. That somebody logged in, how and when, is told with every login. */
+/** OpenID Connect Core, 5.4. How and when the person logged in (`acr`, `amr`, `auth_time`) is part of `openid`. */
 export const CLAIMS_BY_SCOPE = {
   openid: ['sub', 'acr', 'amr', 'auth_time'],
   profile: ['name', ...PROFILE_CLAIMS, 'updated_at'],
@@ -14,6 +14,7 @@ export const CLAIMS_BY_SCOPE = {
   phone: ['phone_number', 'phone_number_verified'],
 };
 
+/** All claims about an account, for ID tokens and userinfo. */
 export function claimsOf({ accountId, email, emailVerified, name, profile, updatedAt }: Account): AccountClaims {
   const { phone_number, phone_number_verified = false, ...others } = profile;
   return {
@@ -27,7 +28,7 @@ export function claimsOf({ accountId, email, emailVerified, name, profile, updat
   };
 }
 
-/** What scopes ask for of a person, as far as it is known. */
+/** The claims that the scopes request, if the account has them. */
 export function claimsUnder(scopes: readonly string[], account: Account): Partial<AccountClaims> {
   const wanted = new Set(
     scopes.flatMap((scope) => (CLAIMS_BY_SCOPE as Record<string, readonly string[]>)[scope] ?? []),
@@ -51,17 +52,17 @@ const ClaimsRequest = z.record(
 const ClaimsDocument = z.looseObject({ userinfo: ClaimsRequest.optional(), id_token: ClaimsRequest.optional() });
 
 /**
- * The library looks at the outer shape alone, and would fail on what is inside: here each claim is asked for as the
- * specification says, and the whole is small enough to be kept with every token of the grant.
+ * Throws `invalid_request` unless the `claims` parameter is valid and small enough to be stored with every token of the
+ * grant. The library checks only the outer structure, and would fail on invalid members.
  */
 export function demandBoundedClaims({ oidc }: KoaContextWithOIDC, claims: object): void {
   if (String(oidc.params?.['claims']).length > LONGEST_DOCUMENT_CHARACTERS)
-    throw new errors.InvalidRequest(`claims must not be longer than ${LONGEST_DOCUMENT_CHARACTERS} characters`);
+    throw new errors.InvalidRequest(`claims must not exceed ${LONGEST_DOCUMENT_CHARACTERS} characters`);
   const { error } = ClaimsDocument.safeParse(claims);
   if (error)
     throw new errors.InvalidRequest(
-      'claims must hold, for userinfo and id_token, names of claims with null or an object with essential, value or values',
+      'claims must map claim names, under userinfo and id_token, to null or an object with essential, value or values',
     );
   const all = Object.values(claims).flatMap((one: unknown) => Object.keys(one ?? {}));
-  if (all.includes('__proto__')) throw new errors.InvalidRequest('claims must not ask for __proto__');
+  if (all.includes('__proto__')) throw new errors.InvalidRequest('claims must not contain __proto__');
 }

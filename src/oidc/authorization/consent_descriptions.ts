@@ -1,4 +1,4 @@
-/** Clients and scopes in words, for the pages where people decide about them. */
+/** Descriptions of clients and scopes for the consent pages. */
 import { isUnproven, type Client } from '../../clients/client.ts';
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { ResourceDirectory } from '../../resources/resource_directory.ts';
@@ -8,9 +8,9 @@ export interface ClientDescription {
   readonly clientUri?: string | undefined;
   readonly policyUri?: string | undefined;
   readonly tosUri?: string | undefined;
-  /** How little is known of who it is, in a sentence; left out where an admin registered it. */
+  /** A warning that the application's identity is not verified; `undefined` if an admin registered it. */
   readonly caution?: string | undefined;
-  /** Whether its person is asked each time, whatever they agreed to before. */
+  /** True if the person must consent each time, even after an earlier consent. */
   readonly asksAlways?: boolean | undefined;
 }
 
@@ -28,6 +28,7 @@ const OPENID_SCOPES_IN_WORDS: Readonly<Record<string, string>> = {
   offline_access: 'Stay connected while you are not using it, until you take this back',
 };
 
+/** Returns a function that describes a client; it resolves to `undefined` if the client is unknown or revoked. */
 export function describeClient(clients: ClientDirectory) {
   return async (clientId: string): Promise<ClientDescription | undefined> => {
     const client = await clients.find(clientId);
@@ -44,7 +45,7 @@ export function describeClient(clients: ClientDirectory) {
   };
 }
 
-/** How little is known of who a client is; `undefined` where an admin made it. */
+/** The warning for a client that an admin did not create, else `undefined`. */
 export function cautionAbout({ clientId, registration }: Client): string | undefined {
   if (!registration) return undefined;
   if (registration.source === 'registration')
@@ -52,6 +53,7 @@ export function cautionAbout({ clientId, registration }: Client): string | undef
   return `It is known by its address, ${new URL(clientId).host}: nobody here has checked what it calls itself.`;
 }
 
+/** Returns a function that describes the scopes of a request, grouped by API. */
 export function describeScopes(resources: ResourceDirectory, issuer: string) {
   const account: (scopes: readonly string[]) => ApiDescription = (scopes) => ({
     api: `Your account at ${new URL(issuer).host}`,

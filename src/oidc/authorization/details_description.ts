@@ -1,4 +1,4 @@
-/** Authorization details (RFC 9396) in words, for the page where a person decides about them: nothing stays unseen. */
+/** Descriptions of authorization details (RFC 9396) for the consent page. Every member is shown. */
 import type { AuthorizationDetail } from 'oidc-provider';
 import type { AuthorizationDetailsTypes } from '../../resources/authorization_details_types.ts';
 import type { DetailsSchema } from '../../resources/details_schema.ts';
@@ -9,14 +9,14 @@ export interface DetailDescription {
   readonly title: readonly { readonly text: string; readonly isValue: boolean }[];
   readonly description: string | undefined;
   readonly type: string;
-  /** The APIs whose tokens may carry it. */
+  /** The APIs whose tokens may contain the detail. */
   readonly apis: readonly string[];
-  /** Every member but the type and the locations, down to single values. */
+  /** All members except the type and the locations, flattened to single values. */
   readonly members: readonly { readonly label: string; readonly value: string }[];
 }
 
 export function describeDetails(types: AuthorizationDetailsTypes) {
-  /** `resources` are the ones that the request is for. */
+  /** Describes each detail of the request. `resources` are the resources that the request is for. */
   return (authorizationDetails: string, resources: readonly string[]): DetailDescription[] =>
     (JSON.parse(authorizationDetails) as AuthorizationDetail[]).map((detail) => describe(types, detail, resources));
 }
@@ -40,7 +40,7 @@ function describe(
   };
 }
 
-/** A row for each single value; its label leads to it, in the words of the schema where it has any. */
+/** One row per value. The label is the path to it, with the titles of the schema where it has any. */
 function rows(label: string, value: unknown, schema?: DetailsSchema): { label: string; value: string }[] {
   const here = schema?.title ?? label;
   const inside = Array.isArray(value)
@@ -53,7 +53,7 @@ function rows(label: string, value: unknown, schema?: DetailsSchema): { label: s
   return inside.map((row) => ({ ...row, label: `${visible(here)} · ${row.label}` }));
 }
 
-/** What would be seen as nothing, or would turn other text around, is written out. */
+/** Writes invisible characters, and those that change the text direction, as code points. */
 function visible(text: string): string {
   return text.replaceAll(
     /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\u034F\u115F\u1160\u17B4\u17B5\u3164\uFFA0]/gu,

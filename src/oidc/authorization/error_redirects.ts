@@ -1,6 +1,6 @@
 /**
- * Redirects to an application that registered itself, where the person has not agreed to meet it. A link to this server
- * must not lead on to a site that somebody else chose (RFC 9700, 4.11.2): a page of ours names the destination first.
+ * Redirects to a self-registered application that the person has not consented to. A link to this server must not lead
+ * to a site that an attacker chose (RFC 9700, 4.11.2), so a page shows the destination first.
  */
 import type { KoaContextWithOIDC, Provider } from 'oidc-provider';
 import { findConsent } from '../../accounts/consents.ts';
@@ -12,11 +12,11 @@ import { formIn, type FormPost } from '../provider/form_post.ts';
 import { notesOf } from '../request/request_events.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 
-/** An answer that waits for the person: a link, or a form where it goes by POST. */
+/** A redirect that waits for the person's confirmation: a link, or a form if the response mode is form_post. */
 export interface UnconfirmedRedirect {
   readonly action: string;
   readonly fields: FormPost['fields'] | undefined;
-  /** How little is known of the application, in a sentence. */
+  /** A warning that the application's identity is not verified. */
   readonly caution: string;
   /** `undefined` after a logout. */
   readonly error: { readonly code: string; readonly description: string | undefined } | undefined;
@@ -33,7 +33,9 @@ interface Settings {
   readonly pages: RedirectPages;
 }
 
-/** Call it for each provider that is built. It reads what the library answers, in whatever response mode. */
+/**
+ * Adds the middleware to a provider; call it for each new provider. It reads the library's answer in any response mode.
+ */
 export function confirmErrorRedirects(provider: Provider, settings: Settings): void {
   provider.use(async (ctx, next) => {
     await next();
@@ -52,7 +54,7 @@ export function confirmErrorRedirects(provider: Provider, settings: Settings): v
   });
 }
 
-/** The redirect that the library made, as a link or as a form; `undefined` for a page and for an address of ours. */
+/** The library's redirect, as a link or a form; `undefined` for a page and for an address of this server. */
 function answerOf(ctx: KoaContextWithOIDC, issuer: string): Pick<UnconfirmedRedirect, 'action' | 'fields'> | undefined {
   const location = ctx.response.get('Location') || undefined;
   const form = location === undefined && typeof ctx.body === 'string' ? formIn(ctx.body) : undefined;
@@ -67,7 +69,7 @@ function mustConfirm(ctx: KoaContextWithOIDC, client: Client, settings: Settings
     case 'resume':
       return mustConfirmError(ctx, client, settings);
     case 'end_session_confirm':
-      // a person who was logged in was asked, on a page that names the destination
+      // a person who was logged in has confirmed on a page that shows the destination
       return !isSetByAdmin(client, 'post_logout_redirect_uris') && ctx.oidc.session?.accountId === undefined;
     default:
       return false;
@@ -76,21 +78,24 @@ function mustConfirm(ctx: KoaContextWithOIDC, client: Client, settings: Settings
 
 async function mustConfirmError(ctx: KoaContextWithOIDC, client: Client, settings: Settings): Promise<boolean> {
   if (!notesOf(ctx).refusal || isSetByAdmin(client, 'redirect_uris')) return false;
-  // the consent page named the destination, and the person allowed it a moment ago
+  // the person has just consented on a page that shows the destination
   if (ctx.oidc.result?.consent) return false;
   if (ctx.oidc.params?.['prompt'] !== 'none') return true;
-  // where that can't be found out just now, the person is asked
+  // if this can't be determined at the moment, the person must confirm
   return !isInFrame(ctx) && !(await hasAgreedBefore(ctx, client, settings).catch(() => false));
 }
 
-/** An admin, or a trusted issuer's software statement, has set where the client leads; the client can't change it. */
+/**
+ * True if an admin, or a trusted issuer's software statement, has set the redirect URIs, so that the client can't
+ * change them.
+ */
 function isSetByAdmin({ registration }: Client, member: 'redirect_uris' | 'post_logout_redirect_uris'): boolean {
   return registration?.heldMembers.includes(member) === true;
 }
 
 /**
- * An application that renews its tokens silently does so in a hidden frame, where a person sees no page and the address
- * bar keeps the application's own address. Only browsers set this header, and not for a link (Fetch Metadata).
+ * An application that renews its tokens silently uses a hidden frame, where the person sees no page and the address bar
+ * shows the application. Only browsers set this header, and not for a link (Fetch Metadata).
  */
 function isInFrame(ctx: KoaContextWithOIDC): boolean {
   return ctx.get('Sec-Fetch-Dest') === 'iframe';

@@ -1,4 +1,7 @@
-/** The grant that an authorization request continues: of this sign-in, of this session, or made from what the person agreed to before. */
+/**
+ * Finds the grant that an authorization request continues: of this login, of this session, or a new one from an earlier
+ * consent.
+ */
 import { errors, type Grant, type KoaContextWithOIDC } from 'oidc-provider';
 import { findConsent } from '../../accounts/consents.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -9,12 +12,13 @@ import type { Database } from '../../db/connection.ts';
 import { DEVICE_PAGES } from '../request/request_events.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 
+/** Returns the library's hook of this name; it resolves to `undefined` if the person has to consent. */
 export function loadExistingGrant(database: Database, clock: Clock) {
   return async (ctx: KoaContextWithOIDC): Promise<Grant | undefined> => {
     const { oidc } = ctx;
-    demandStillRegistered(ctx);
+    checkStillRegistered(ctx);
     const consentedNow = oidc.result?.consent?.grantId;
-    // anybody can call themselves this client: only the person can tell whether it is the one they mean
+    // another application may use this client's id, so the person must consent each time
     if (isUnproven(recordOf(oidc.client!)) && !consentedNow) return undefined;
     const grantId = consentedNow ?? oidc.session?.grantIdFor(oidc.client!.clientId);
     const grant = grantId ? await oidc.provider.Grant.find(grantId) : undefined;
@@ -23,15 +27,18 @@ export function loadExistingGrant(database: Database, clock: Clock) {
   };
 }
 
-/** Looked at when the request came; since then the person has logged in, and an admin may have taken it away. */
-function demandStillRegistered({ oidc }: KoaContextWithOIDC): void {
+/**
+ * The client's redirect URI or grant type was checked at the start of the request; an admin may have removed it during
+ * the login.
+ */
+function checkStillRegistered({ oidc }: KoaContextWithOIDC): void {
   const client = oidc.client!;
   if (DEVICE_PAGES.has(oidc.route)) {
     if (!client.grantTypeAllowed(DEVICE_CODE)) throw new errors.UnauthorizedClient();
   } else if (!client.redirectUriAllowed(String(oidc.params?.['redirect_uri']))) throw new errors.InvalidRedirectUri();
 }
 
-/** Only what this request asks for is granted anew, however much was agreed to before. */
+/** Grants only what this request asks for, even if the earlier consent covers more. */
 async function grantFromConsent({ oidc }: KoaContextWithOIDC, database: Database): Promise<Grant | undefined> {
   const accountId = oidc.account!.accountId;
   const clientId = oidc.client!.clientId;

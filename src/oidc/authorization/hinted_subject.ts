@@ -1,6 +1,6 @@
 /**
- * Whom an ID token names that a client brings back as a hint. A pairwise name can't be turned back into an account: it is
- * looked for among the people that the client has been given something for, those of late first.
+ * Resolves the subject of an ID token hint. A pairwise subject can't be reversed, so the server computes it for the
+ * accounts that have a grant or consent for the client, most recent first.
  */
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import { sql } from 'kysely';
@@ -8,11 +8,14 @@ import type { Subjects } from '../../clients/subject.ts';
 import type { Database } from '../../db/connection.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 
-/** Each costs a digest, so that whoever brings a hint costs some milliseconds and no more. */
-const LOOKED_AT_MOST = 10_000;
+/** Each account costs one digest, so a hint costs a few milliseconds at most. */
+const MAX_ACCOUNTS = 10_000;
 
-/** The account that is meant by `name`: itself, unless it comes from a hint of a client with pairwise subjects. */
-export async function accountMeant(
+/**
+ * Resolves `name` to an account id. It is the account id itself, unless it comes from the hint of a client with
+ * pairwise subjects.
+ */
+export async function resolveHintedSubject(
   database: Database,
   subjects: Subjects,
   { oidc }: KoaContextWithOIDC,
@@ -25,6 +28,6 @@ export async function accountMeant(
     select account_id from (
       select account_id, created_at from grants where client_id = ${record.clientId}
       union all select account_id, given_at from consents where client_id = ${record.clientId}) known
-    group by account_id order by max(created_at) desc limit ${LOOKED_AT_MOST}`.execute(database);
+    group by account_id order by max(created_at) desc limit ${MAX_ACCOUNTS}`.execute(database);
   return rows.find(({ account_id }) => subjects(account_id, record) === name)?.account_id;
 }

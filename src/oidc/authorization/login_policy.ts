@@ -1,6 +1,7 @@
 /**
- * Whether the login at hand will do for what an application asks (OpenID Connect Core, 3.1.2.1; RFC 9470), and what a
- * token then says about it. Where a new login can't mend it either the application is told, and nobody asked again.
+ * Decides whether the current login satisfies an authorization request (OpenID Connect Core, 3.1.2.1; RFC 9470), and
+ * which claims about it a token has. If a new login can't satisfy the request, the application gets an error and the
+ * person is not asked again.
  */
 import { errors, interactionPolicy, type KoaContextWithOIDC, type UnknownObject } from 'oidc-provider';
 import { decodeJwt } from 'jose';
@@ -11,20 +12,23 @@ import { recordOf } from '../client_authentication/provider_clients.ts';
 
 const { Check } = interactionPolicy;
 
-/** The library's own checks of these would ask for a login again and again, and forget a hint once somebody logged in. */
+/** Library checks that are replaced: they would ask for a login again and again, and ignore a hint after a login. */
 const REPLACED = ['id_token_hint', 'claims_id_token_sub_value', 'essential_acr', 'essential_acrs'];
 
-/** Which prompts a request needs, and why: the library's policy with what it leaves open settled. */
-export function demandedLogin(subjects: Subjects): ReturnType<typeof interactionPolicy.base> {
+/** The library's policy for prompts, with these checks replaced. */
+export function loginPolicy(subjects: Subjects): ReturnType<typeof interactionPolicy.base> {
   const policy = interactionPolicy.base();
   const { checks } = policy.get('login')!;
   for (const reason of REPLACED) checks.remove(reason);
-  checks.add(new Check('other_account', 'another account is wanted', 'login_required', needsOtherAccount(subjects)));
-  checks.add(new Check('acr_values', 'a stronger login is wanted', 'login_required', needsOtherContext));
+  checks.add(new Check('other_account', 'another account is required', 'login_required', needsOtherAccount(subjects)));
+  checks.add(new Check('acr_values', 'a stronger login is required', 'login_required', needsOtherContext));
   return policy;
 }
 
-/** Who has just logged in and is still somebody else won't become another person by logging in again (Core, 3.1.2.2). */
+/**
+ * Requires a login with another account. If the person has just logged in and the account is still another one, a new
+ * login would not help, and the request fails (Core, 3.1.2.2).
+ */
 function needsOtherAccount(subjects: Subjects) {
   return ({ oidc }: KoaContextWithOIDC): boolean => {
     const wanted = wantedSubjects(oidc.params ?? {});
@@ -32,12 +36,13 @@ function needsOtherAccount(subjects: Subjects) {
     const accountId = oidc.session?.accountId;
     const sub = accountId === undefined ? undefined : subjects(accountId, recordOf(oidc.client!));
     if (wanted.every((one) => one === sub)) return false;
-    if (oidc.result?.login) throw new errors.LoginRequired('the person who logged in is another one');
+    if (oidc.result?.login)
+      throw new errors.LoginRequired('the end-user logged in with another account than the requested one');
     return true;
   };
 }
 
-/** Whose ID token came as a hint (its signature was checked when the request came), and who was named outright. */
+/** The subjects of the ID token hint (its signature is already verified) and of the `claims` parameter. */
 function wantedSubjects({ id_token_hint, claims }: Readonly<Record<string, unknown>>): unknown[] {
   return [
     ...(typeof id_token_hint === 'string' ? [decodeJwt(id_token_hint).sub] : []),
@@ -45,7 +50,7 @@ function wantedSubjects({ id_token_hint, claims }: Readonly<Record<string, unkno
   ];
 }
 
-/** What was asked for of the ID token one by one; looked at already when the request came (claims.ts). */
+/** The claims that the `claims` parameter requests for the ID token; claims.ts has already validated it. */
 function idTokenClaims(claims: unknown): Readonly<Record<string, { value?: unknown } | null>> | undefined {
   if (typeof claims !== 'string') return undefined;
   return (JSON.parse(claims) as { id_token?: Record<string, { value?: unknown } | null> }).id_token;
@@ -60,11 +65,11 @@ function needsOtherContext(ctx: KoaContextWithOIDC): boolean {
   const { values, essential } = wantedContexts(ctx);
   const { acr } = ctx.oidc;
   if (values.length === 0 || (acr !== undefined && values.includes(acr))) return false;
-  const outOfReach = ctx.oidc.result?.login !== undefined || !values.some((value) => ACR_VALUES.includes(value));
-  if (!outOfReach) return true;
-  if (essential)
-    throw new errors.UnmetAuthenticationRequirements('none of the requested authentication contexts can be reached');
-  // a wish that can't be met is no reason to refuse; the token says what was reached (OpenID Connect Core, 5.5.1.1)
+  const isUnattainable = ctx.oidc.result?.login !== undefined || !values.some((value) => ACR_VALUES.includes(value));
+  if (!isUnattainable) return true;
+  if (essential) throw new errors.UnmetAuthenticationRequirements('none of the requested acr values can be satisfied');
+  // a voluntary acr that can't be provided is no error; the token states the acr of the login (OpenID Connect Core,
+  // 5.5.1.1)
   return false;
 }
 
@@ -74,14 +79,17 @@ const AcrRequest = z.object({
   values: z.array(z.unknown()).optional(),
 });
 
-/** An essential claim outweighs `acr_values`: whoever sends both must not get the weaker of the two. */
+/**
+ * The requested acr values. An essential claim takes precedence over `acr_values`, so that a request with both gets the
+ * stronger one.
+ */
 function wantedContexts({ oidc }: KoaContextWithOIDC): WantedContexts {
   const { claims, acr_values } = oidc.params ?? {};
   const asked = AcrRequest.safeParse(idTokenClaims(claims)?.['acr']).data;
   const values = (asked?.values ?? [asked?.value]).filter((value) => typeof value === 'string');
   if (asked && values.length > 0) return { values, essential: asked.essential };
-  const wished = typeof acr_values === 'string' ? acr_values.split(' ').filter(Boolean) : [];
-  return { values: wished, essential: false };
+  const voluntary = typeof acr_values === 'string' ? acr_values.split(' ').filter(Boolean) : [];
+  return { values: voluntary, essential: false };
 }
 
 interface Login {
@@ -90,7 +98,7 @@ interface Login {
   readonly authTime?: number | undefined;
 }
 
-/** How and when the person logged in that a token is from (RFC 9068, 2.2.1), for as long as it is refreshed. */
+/** How and when the person logged in (RFC 9068, 2.2.1). Refreshed tokens keep these claims. */
 export function authenticationClaims({ oidc }: KoaContextWithOIDC): UnknownObject {
   const { AuthorizationCode, DeviceCode, BackchannelAuthenticationRequest, RefreshToken } = oidc.entities;
   const login: Login | undefined = AuthorizationCode ?? DeviceCode ?? BackchannelAuthenticationRequest ?? RefreshToken;

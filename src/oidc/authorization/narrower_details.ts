@@ -1,29 +1,32 @@
-/** Whether authorization details ask for no more than others grant (RFC 9396, 6.1). */
+/** Compares requested authorization details with granted ones (RFC 9396, 6.1). */
 import { isDeepStrictEqual } from 'node:util';
 import type { AuthorizationDetail } from 'oidc-provider';
 
-/** Common members that each list what is allowed: fewer entries allow less (2.2). */
+/** Common members whose arrays list what is permitted: fewer elements permit less (2.2). */
 const LISTS = ['locations', 'actions', 'datatypes', 'privileges'] as const;
 
-/** Whether each detail is within one of its own: a payment that was allowed once can't be had twice in one token. */
+/**
+ * True if each requested detail fits within a different granted one, so that a token can't contain a payment twice that
+ * was granted once.
+ */
 export function areWithin(asked: readonly AuthorizationDetail[], granted: readonly AuthorizationDetail[]): boolean {
-  const takenBy = new Map<AuthorizationDetail, AuthorizationDetail>();
-  // where the only one that fits is taken, whoever took it may find another
-  const place = (detail: AuthorizationDetail, tried: Set<AuthorizationDetail>): boolean =>
+  const matches = new Map<AuthorizationDetail, AuthorizationDetail>();
+  // if the only match is taken, the detail that took it may have another match (bipartite matching)
+  const match = (detail: AuthorizationDetail, tried: Set<AuthorizationDetail>): boolean =>
     granted.some((whole) => {
       if (tried.has(whole) || !isWithin(detail, whole)) return false;
       tried.add(whole);
-      const before = takenBy.get(whole);
-      if (before && !place(before, tried)) return false;
-      takenBy.set(whole, detail);
+      const before = matches.get(whole);
+      if (before && !match(before, tried)) return false;
+      matches.set(whole, detail);
       return true;
     });
-  return asked.every((detail) => place(detail, new Set()));
+  return asked.every((detail) => match(detail, new Set()));
 }
 
 /**
- * The same, member by member, but for the lists, which may be shorter. One that the grant doesn't have can't be added,
- * except `locations`: left out it means every resource of the type, so naming some is less.
+ * True if all members are equal, except that the lists may be shorter. The request can't add a list that the grant
+ * doesn't have, except `locations`: a missing one means every resource of the type, so naming some permits less.
  */
 function isWithin(asked: AuthorizationDetail, granted: AuthorizationDetail): boolean {
   const names = new Set([...Object.keys(asked), ...Object.keys(granted)]);

@@ -1,7 +1,7 @@
 /**
- * Pushed authorization requests (PAR, RFC 9126). A request_uri may be opened again until somebody has logged in with
- * it, because browsers reload and virus checkers look ahead (FAPI 2.0); then one statement decides who is answered (see
- * adapter.ts). Its row outlives every interaction that began with it, however long the person takes.
+ * Pushed authorization requests (PAR, RFC 9126). A request_uri may be opened repeatedly until a person has logged in
+ * with it, because browsers reload pages and virus scanners prefetch links (FAPI 2.0). After the login, one statement
+ * decides which request is answered (see adapter.ts). The row outlives every interaction that began with it.
  */
 import { errors, Provider } from 'oidc-provider';
 
@@ -9,7 +9,10 @@ interface PushedRequestModel {
   find(id: string, options?: object): Promise<unknown>;
 }
 
-/** Where the row is gone all the same, nobody can say whether it was used: the library would go on without it. */
+/**
+ * Refuses to resume if the row no longer exists: the server can't know whether it was used, and the library would
+ * continue without it.
+ */
 export function demandPushedRequest(provider: Provider): void {
   const Model = provider.PushedAuthorizationRequest as unknown as PushedRequestModel;
   const { find } = Model;

@@ -1,21 +1,21 @@
-/** Which response modes there are, at this server and for one client of it. */
+/** The response modes of this server and of each client. */
 import { Provider, type Client, type UnknownObject } from 'oidc-provider';
 import type { ResponseMode } from '../../base/response_modes.ts';
 import { answersIn } from '../../clients/server_demands.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 
-/** What types of the library leave out. */
+/** A member that the library's types leave out. */
 interface ClientClass {
   prototype: { responseModeAllowed(this: Client, mode: string | undefined, type: string, profile: unknown): boolean };
 }
 
-/** Call it for each provider that is built. */
+/** Restricts a provider to `modes` and to those of the client; call it for each new provider. */
 export function limitResponseModes(provider: Provider, modes: readonly ResponseMode[]): void {
   const { prototype } = provider.Client as unknown as ClientClass;
   prototype.responseModeAllowed = function (mode) {
     const allowed = (recordOf(this).metadata.response_modes ?? modes).filter((one) => answersIn(modes, one));
     if (mode === undefined || answersIn(allowed, mode)) return true;
-    // the client hears of it in a way that it allows
+    // answer the error in a response mode that the client permits
     const { params } = Provider.ctx?.oidc ?? {};
     if (params) params['response_mode'] = allowed[0];
     return false;

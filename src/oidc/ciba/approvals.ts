@@ -1,7 +1,7 @@
 /**
- * What people are asked over the backchannel (CIBA), as their own pages see it. Only the account that the request is for
- * finds it; a request is decided once, in one statement that names the state before, and the decision and the record of
- * it are on disk together.
+ * Backchannel authentication requests (CIBA) as the person's pages see them. Only the account that a request is for
+ * finds it. A request is decided once, by one statement that checks the previous status, and the decision and its audit
+ * event are committed together.
  */
 import { errors, type AdapterPayload, type Provider } from 'oidc-provider';
 import { sql, type Selectable } from 'kysely';
@@ -23,8 +23,11 @@ export interface ApprovalsSettings {
   readonly policy: ResourcePolicy;
 }
 
-/** An unlocked screen is not its owner: who approves has given their password within this time. */
-const LOGIN_AT_MOST_SECONDS = 900;
+/**
+ * A person who approves must have entered their password within this time, because another person may use an unlocked
+ * device.
+ */
+const LONGEST_LOGIN_AGE_SECONDS = 900;
 const LISTED_AT_MOST = 50;
 
 type Row = Selectable<Tables['backchannel_requests']>;
@@ -36,7 +39,7 @@ export class Approvals {
     this.#settings = settings;
   }
 
-  /** What waits for this person, the newest first. */
+  /** The pending requests of an account, newest first, 50 at most. */
   async waiting(accountId: string, now: Date): Promise<Approval[]> {
     const rows = await this.#select(accountId)
       .where('status', '=', 'pending')
@@ -48,13 +51,13 @@ export class Approvals {
     return approvals.filter((approval) => approval !== undefined);
   }
 
-  /** A request for this very account, whatever became of it; `undefined` for everything else. */
+  /** A request for this account, in any status; `undefined` if there is none. */
   async find(accountId: string, id: string, now: Date): Promise<Approval | undefined> {
     const row = await this.#select(accountId).where('auth_req_id', '=', digestIn(id)).executeTakeFirst();
     return row && this.#approval(row, now);
   }
 
-  /** Gives the client the grant. Answers whether the request still waited. */
+  /** Approves the request with the grant. Resolves to false if it was no longer pending. */
   async approve(change: UnitOfWork, approval: Approval, grantId: string, login: ApprovingLogin): Promise<boolean> {
     const { authTime, acr, amr } = login;
     const { openid, claims, resources } = approval.scopes;
@@ -70,7 +73,7 @@ export class Approvals {
     });
   }
 
-  /** Answers whether the request still waited. */
+  /** Denies the request. Resolves to false if it was no longer pending. */
   async deny(change: UnitOfWork, approval: Approval): Promise<boolean> {
     const { error } = new errors.AccessDenied();
     return decide(change, approval, {
@@ -84,7 +87,7 @@ export class Approvals {
     return this.#settings.database.selectFrom('backchannel_requests').selectAll().where('account_id', '=', accountId);
   }
 
-  /** `undefined` where the client is gone or was revoked. */
+  /** `undefined` if the client was deleted or revoked. */
   async #approval(row: Row, now: Date): Promise<Approval | undefined> {
     const { provider, policy } = this.#settings;
     const client = await provider().Client.find(row.client_id);
@@ -121,7 +124,7 @@ async function decide(
     .set({
       ...set,
       payload: sql`payload || ${JSON.stringify(payload)}::jsonb`,
-      // a client that polled a moment ago, and is told, need not wait for the tokens
+      // a client that polled a moment ago and then receives a ping may poll again at once
       polled_at: null,
     })
     .where('auth_req_id', '=', digestIn(id))
@@ -140,7 +143,7 @@ async function decide(
   return true;
 }
 
-/** Any text: what is no digest finds nothing. */
+/** Decodes any text; a text that is not a digest finds no row. */
 function digestIn(id: string): Digest {
   return Buffer.from(id, 'base64url') as Digest;
 }
@@ -150,8 +153,11 @@ function statusOf({ status, expires_at }: Row, now: Date): Approval['status'] {
   return expires_at > now ? 'waiting' : 'expired';
 }
 
-/** A client may want a younger login (`max_age`), with 0 one that is made for this request. */
+/**
+ * The earliest login, in epoch seconds, that permits the approval. A client may require a younger one (`max_age`); 0
+ * requires a login for this request.
+ */
 function loginSince({ max_age_seconds: maxAgeSeconds, created_at }: Row, now: Date): number {
   if (maxAgeSeconds === 0) return epochSeconds(created_at);
-  return epochSeconds(now) - Math.min(maxAgeSeconds ?? LOGIN_AT_MOST_SECONDS, LOGIN_AT_MOST_SECONDS);
+  return epochSeconds(now) - Math.min(maxAgeSeconds ?? LONGEST_LOGIN_AGE_SECONDS, LONGEST_LOGIN_AGE_SECONDS);
 }

@@ -1,7 +1,7 @@
 /**
- * Backchannel authentication requests (CIBA) on Postgres, as their client sees them: begun at one endpoint, polled for at
- * the other. Each is kept under the SHA-256 of its `auth_req_id`, which also names it on the person's pages. How the
- * person decides is in approvals.ts.
+ * Backchannel authentication requests (CIBA) in PostgreSQL, as their client sees them: created at the backchannel
+ * authentication endpoint, polled at the token endpoint. A row's key is the SHA-256 of its `auth_req_id`, which is also
+ * its name on the person's pages. approvals.ts has the person's decision.
  */
 import { errors, Provider, type Adapter, type AdapterPayload, type KoaContextWithOIDC } from 'oidc-provider';
 import { sql } from 'kysely';
@@ -31,16 +31,22 @@ export interface BackchannelRequestSettings {
 
 const BACKCHANNEL_REQUESTS = { table: 'backchannel_requests', id: 'auth_req_id' } as const;
 
-/** A person looks through a few requests; a page full of them is somebody's attempt to get one approved by mistake. */
+/** A person can review a few requests; a longer list may be an attempt to get one approved by mistake. */
 const WAITING_OF_ONE_CLIENT = 20;
 const WAITING_OF_ALL = 50;
-/** Who is asked again and again says yes at last: so often may one client ask one person within so many seconds. */
+/**
+ * Limits the requests of one client to one person within `ASKED_WITHIN_SECONDS`: a person who is asked many times may
+ * approve only to end the requests.
+ */
 const ASKED_AT_MOST = 100;
 const ASKED_WITHIN_SECONDS = 600;
 const RETRY_AFTER_SECONDS = 60;
 
-/** Too many requests for one person, or with hints at nobody. CIBA (13) has this name for it, HTTP this status. */
-export class AskedTooOften extends errors.OIDCProviderError {
+/**
+ * Too many requests for one person, or too many hints without an account. CIBA (13) defines the error code; 429 is the
+ * HTTP status.
+ */
+export class RequestLimitReached extends errors.OIDCProviderError {
   readonly retryAfterSeconds: number;
 
   constructor(reason: string, retryAfterSeconds: number = RETRY_AFTER_SECONDS) {
@@ -57,7 +63,7 @@ export class BackchannelRequestStore implements Adapter {
     this.#settings = settings;
   }
 
-  /** A request that waits for its person, and the record of it, which whoever notifies people may follow. */
+  /** Stores a pending request with its audit event, which a notification service may read. */
   async upsert(id: string, payload: AdapterPayload, expiresIn: number): Promise<void> {
     const { database, clock } = this.#settings;
     const ctx = Provider.ctx!;
@@ -74,7 +80,7 @@ export class BackchannelRequestStore implements Adapter {
       binding_message: typeof message === 'string' ? message : null,
       max_age_seconds: maxAgeSeconds(ctx) ?? null,
       address: requestOf(ctx).address,
-      payload: payloadJson({ ...packed(payload), asked_claims: [...ctx.oidc.requestParamClaims] }),
+      payload: payloadJson({ ...storedPayload(payload), asked_claims: [...ctx.oidc.requestParamClaims] }),
       ping_id: ping?.messageId ?? null,
       ping_data_key_id: ping?.dataKeyId ?? null,
       ping: ping?.box ?? null,
@@ -84,14 +90,14 @@ export class BackchannelRequestStore implements Adapter {
       created_at: now,
       expires_at: expiresAt,
     };
-    note(ctx, requested(id, payload, expiresAt));
+    note(ctx, requestedEvent(id, payload, expiresAt));
     await writeWithRequest(database, async (tx) => {
-      await demandRoom(tx, payload, now);
+      await enforceRequestLimits(tx, payload, now);
       await refuseWithoutGrant(tx.insertInto('backchannel_requests').values(row).execute());
     });
   }
 
-  /** The library looks for one at the token endpoint alone: this is a poll. */
+  /** The library calls this only at the token endpoint, so it is a poll. */
   async find(id: string): Promise<AdapterPayload | undefined> {
     const { database, clock } = this.#settings;
     const ctx = Provider.ctx!;
@@ -111,7 +117,7 @@ export class BackchannelRequestStore implements Adapter {
       database,
       async (tx) => {
         const taken = await takeDecision(tx, BACKCHANNEL_REQUESTS, use);
-        if (!taken) throw new errors.InvalidGrant('the auth_req_id was used already');
+        if (!taken) throw new errors.InvalidGrant('the auth_req_id was already used');
       },
       { takeBack: (tx) => takeBackDecision(tx, BACKCHANNEL_REQUESTS, use) },
     );
@@ -135,7 +141,7 @@ export class BackchannelRequestStore implements Adapter {
     return Promise.resolve(undefined);
   }
 
-  /** What the client is told with, if it wants to be told. */
+  /** The sealed content of the notification, if the client uses ping mode. */
   async #ping(
     { oidc }: KoaContextWithOIDC,
     auth_req_id: string,
@@ -148,20 +154,26 @@ export class BackchannelRequestStore implements Adapter {
   }
 }
 
-/** The library takes a `max_age` of 0 for a prompt, and has seen to it that others are whole numbers, however large. */
+/**
+ * The library turns a `max_age` of 0 into the prompt `login`, and validates that others are whole numbers, without an
+ * upper limit.
+ */
 function maxAgeSeconds({ oidc }: KoaContextWithOIDC): number | undefined {
   if (oidc.prompts.has('login')) return 0;
   const { max_age } = oidc.params ?? {};
   return max_age === undefined ? undefined : Math.min(Number(max_age), DAY_SECONDS);
 }
 
-/** How a request is named where people and operators see it: of no use to anyone at the token endpoint. */
+/** The name of a request on pages and in logs. The token endpoint does not accept it. */
 export function requestName(authReqId: Digest): string {
   return authReqId.toString('base64url');
 }
 
-/** The account's row is held meanwhile: of any number of requests at once no more get in than there is room for. */
-async function demandRoom(tx: Tx, { accountId, clientId }: AdapterPayload, now: Date): Promise<void> {
+/**
+ * Refuses the request if too many are pending. The account's row is locked, so that simultaneous requests can't exceed
+ * the limit.
+ */
+async function enforceRequestLimits(tx: Tx, { accountId, clientId }: AdapterPayload, now: Date): Promise<void> {
   const account = await tx
     .selectFrom('accounts')
     .select('account_id')
@@ -182,18 +194,22 @@ async function demandRoom(tx: Tx, { accountId, clientId }: AdapterPayload, now: 
     .where('account_id', '=', accountId!)
     .executeTakeFirstOrThrow();
   if (waitingOfClient >= WAITING_OF_ONE_CLIENT || waitingOfAll >= WAITING_OF_ALL) {
-    throw new AskedTooOften('too many requests wait for this person');
+    throw new RequestLimitReached('too many requests are pending for this person');
   }
-  if (asked >= ASKED_AT_MOST) throw new AskedTooOften('this person was asked too often');
+  if (asked >= ASKED_AT_MOST) throw new RequestLimitReached('too many requests for this person; try again later');
 }
 
-function requested(id: string, { clientId, accountId, scope, resource }: AdapterPayload, expiresAt: Date): AuditEvent {
+function requestedEvent(
+  id: string,
+  { clientId, accountId, scope, resource }: AdapterPayload,
+  expiresAt: Date,
+): AuditEvent {
   const resources = [resource].flat().filter((one) => one !== undefined);
   const details = { request: requestName(sha256(id)), scope, resources, expires_at: expiresAt.toISOString() };
   return { event: 'backchannel_authentication.requested', outcome: 'success', clientId, accountId, details };
 }
 
-/** Without the id, and without parameters that nobody looks at again and that may be tokens. */
-function packed({ jti: _, params: __, ...payload }: AdapterPayload): object {
+/** Without the id, and without request parameters, which are not read again and may contain tokens. */
+function storedPayload({ jti: _, params: __, ...payload }: AdapterPayload): object {
   return payload;
 }

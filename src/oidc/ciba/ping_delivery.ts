@@ -1,6 +1,7 @@
 /**
- * Telling a client that a decision was made (CIBA, 10.2, ping): its notification endpoint gets the `auth_req_id`, and the
- * bearer token that the client chose for this. Both are sealed from the moment the request comes until they are sent.
+ * Notifies a client of a decision (CIBA, 10.2, ping mode): the server posts the `auth_req_id` to the client's
+ * notification endpoint with the bearer token that the client chose. Both are stored encrypted from the request until
+ * delivery.
  */
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import { Secret } from '../../base/secret.ts';
@@ -16,11 +17,15 @@ interface Ping {
 
 const NAME = 'backchannel_ping';
 
+/** Encrypts the content of a notification until its delivery. */
 export function sealPing(vault: Vault, ping: Ping, now: Date): Promise<SealedSecret> {
   return sealForMessage(vault, new Secret(JSON.stringify(ping)), now);
 }
 
-/** Part of the decision's transaction. Once the request has expired the client could fetch nothing any more. */
+/**
+ * Enqueues the notification in the decision's transaction. It expires with the request, after which the client can't
+ * get tokens.
+ */
 export function sendPing(
   tx: Tx,
   sealed: SealedSecret,
@@ -31,10 +36,11 @@ export function sendPing(
   return enqueue(tx, [{ kind: NAME, clientId, payload: { account_id: accountId }, sealed, expiresAt }], now);
 }
 
+/** The outbox message type of notifications. */
 export function pingDelivery(clients: ClientDirectory): MessageType {
   return {
     name: NAME,
-    // within some three minutes: a client that is away for longer has to poll
+    // about three minutes: a client that is unreachable for longer has to poll
     retries: { attemptsAtMost: 8, firstWaitSeconds: 2, longestWaitSeconds: 60 },
     async build({ clientId, secret }) {
       const client = await clients.find(clientId);
@@ -48,7 +54,7 @@ export function pingDelivery(clients: ClientDirectory): MessageType {
         vetted: client.registration === null,
       };
     },
-    /** What the client did wrong it will do wrong again: a token that it refuses is not sent a second time. */
+    /** A client error is permanent: if the client refuses the token, the server does not send it again. */
     judge(status) {
       if (status >= 200 && status < 300) return 'delivered';
       return status >= 500 || status === 408 || status === 429 ? 'try_again' : 'refused';

@@ -1,10 +1,10 @@
 /**
- * The keys that a client's signatures are verified with. A stranger may name any client, so what a request can make
- * this server do with them is bounded: few keys are tried, none that is expensive, and not many at once.
+ * The keys that verify a client's signatures. An unauthenticated sender may name any client, so the work per request is
+ * limited: the server tries few keys, none that is expensive to verify with, and runs few verifications at once.
  *
- * Keys that a client publishes itself (`jwks_uri`): left alone, the library reads them again only when a verification
- * fails, so a key that the client withdrew would work for as long as nobody used another one; and it believes any
- * max-age, so one of a year would keep a new key out for a year. Here they are read as those of any other signer are
+ * Keys that a client publishes itself (`jwks_uri`): the library alone reads them again only when a verification fails,
+ * so a key that the client has withdrawn would remain valid until another key is used; and it accepts any max-age, so a
+ * max-age of a year would delay a new key by a year. Here they are read in the same way as the keys of a trusted issuer
  * (trust/published_keys.ts).
  */
 import { errors, Provider, type Client, type KoaContextWithOIDC } from 'oidc-provider';
@@ -25,27 +25,37 @@ export interface ClientKeysSettings {
   readonly clock: Clock;
   readonly log: Logger;
   readonly verifications: Verifications;
-  /** The digest of the certificate that came with the request under way, where one did. */
+  /** The digest of the certificate of the current request, if it has one. */
   readonly presented: () => string | undefined;
-  /** Whether an admin made the client; a client that registered itself is read on the lane of strangers. */
+  /**
+   * True for a client that an admin created. The keys of a self-registered client are fetched with the limits for
+   * untrusted URLs.
+   */
   readonly vetted: boolean;
 }
 
-/** Of those that fit the header's `alg` and `kid`. More than that, and the header has to name one. */
+/**
+ * The number of keys that match the header's `alg` and `kid`. If there are more, the header must have a `kid` that
+ * selects one.
+ */
 const KEYS_TRIED_AT_MOST = 4;
 
-/** Too many keys fit; the library shows this as it is, or as the cause of a failed client authentication. */
+/**
+ * Too many keys match. The library answers with this error, or with a failed client authentication that has it as its
+ * cause.
+ */
 class KeyNotNamed extends errors.InvalidRequestObject {
   constructor() {
     super(
-      `more than ${KEYS_TRIED_AT_MOST} keys of the client fit the signature: name one of them by kid in the header, and give each key a kid of its own`,
+      `more than ${KEYS_TRIED_AT_MOST} keys of the client match the signature: set kid in the header, and give each key a unique kid`,
     );
   }
 }
 
 /**
- * What the library calls of a client's keys: `fresh` and `refresh` once a verification failed, then it verifies again.
- * For a client with a self-signed certificate it calls `refresh` each time, and goes through them all.
+ * The members of a client's key store that the library calls. If a verification fails, it calls `fresh` and `refresh`,
+ * then verifies again. For a client with a self-signed certificate, it calls `refresh` each time and iterates over the
+ * keys.
  */
 interface KeyStore {
   [Symbol.iterator](): Iterator<{ readonly 'x5t#S256'?: string }>;
@@ -56,13 +66,13 @@ interface KeyStore {
   add(key: object): void;
 }
 
-/** Bounds what the client's keys cost, and makes those that it publishes come through the guarded way out. */
+/** Limits the work with the client's keys, and fetches published keys through `egress`. */
 export function guardKeys(settings: ClientKeysSettings, client: Client): void {
   const { asymmetricKeyStore: store } = client as unknown as { asymmetricKeyStore: KeyStore };
   if (typeof client.jwksUri === 'string') readKeysThrough(settings, client, client.jwksUri, store);
   const selectForVerify = store.selectForVerify.bind(store);
   store.selectForVerify = (options) => {
-    // keys that were registered before sizes were bounded are never tried
+    // keys that were registered before key sizes were limited are never tried
     const fitting = selectForVerify(options).filter((key) => isOfTakenSize({ ...key }));
     if (fitting.length > KEYS_TRIED_AT_MOST) throw new KeyNotNamed();
     if (fitting.length > 0) countVerification(settings.verifications, client);
@@ -70,7 +80,7 @@ export function guardKeys(settings: ClientKeysSettings, client: Client): void {
   };
 }
 
-/** Requests that are counted already: the library asks again after it has read newer keys. */
+/** Requests that are already counted: the library selects keys again after it has refreshed them. */
 const counted = new WeakSet<object>();
 
 function countVerification(verifications: Verifications, { clientId }: Client): void {
@@ -102,23 +112,24 @@ function readKeysThrough(
     causeOf,
   );
   const demandRead = (): void => {
-    // whether the client is what it says can't be told: it has to come again
-    if (published.areAway(clock())) throw new Unavailable(`The keys of ${clientId} can't be read now.`);
+    // the client can't be authenticated at the moment, and has to retry
+    if (published.areUnavailable(clock()))
+      throw new Unavailable(`The keys of ${clientId} can't be fetched at the moment.`);
   };
   const holds = (digest: string | undefined): boolean =>
     digest !== undefined && Iterator.from({ [Symbol.iterator]: all }).some((key) => key['x5t#S256'] === digest);
   Object.assign(store, {
-    // none found, and not fresh: the library calls refresh and looks again
+    // returning no key while not fresh makes the library call refresh and select again
     selectForVerify: (options) => {
       if (published.areUsable(clock())) return selectForVerify(options);
-      if (published.wereTried(clock())) demandRead();
+      if (published.wereTriedRecently(clock())) demandRead();
       return [];
     },
     [Symbol.iterator]: () => (published.areUsable(clock()) ? all() : [].values()),
-    fresh: () => published.wereTried(clock()),
+    fresh: () => published.wereTriedRecently(clock()),
     refresh: async () => {
       const now = clock();
-      if (published.wereTried(now) || (published.areUsable(now) && holds(presented()))) return;
+      if (published.wereTriedRecently(now) || (published.areUsable(now) && holds(presented()))) return;
       await published.refresh(now);
       store.clear();
       for (const key of published.keys) store.add(key);
@@ -131,8 +142,8 @@ function askerOf(ctx: KoaContextWithOIDC | undefined): string | undefined {
 }
 
 /**
- * Puts right what the library made of an objection to keys: it answers each failed verification of a client assertion
- * with `invalid_client`, and tells nobody that the keys could not be read, or that the header has to name one.
+ * Corrects the library's answer to a key error. The library answers every failed verification of a client assertion
+ * with `invalid_client`, without saying that too many verifications run or that the header needs a `kid`.
  */
 export function answerKeyObjection(ctx: KoaContextWithOIDC, cause: unknown): void {
   if (cause instanceof TooManyRequests) ctx.status = cause.statusCode;

@@ -1,7 +1,7 @@
 /**
- * What a client may ask of the protocol's endpoints. It pays for a request once it has proved itself in it; whoever
- * names a client that has nothing left is refused before anything is looked at, and that can't be brought about by
- * anybody but the client.
+ * The rate limit of a client at the protocol's endpoints. Only an authenticated request is charged to the client. A
+ * client that has exceeded its limit is refused before authentication; other senders can't cause this, because their
+ * requests are not charged to it.
  */
 import { errors, type KoaContextWithOIDC } from 'oidc-provider';
 import type { AuditEvent } from '../../audit/events.ts';
@@ -12,7 +12,7 @@ import type { Remaining } from '../../limits/token_buckets.ts';
 import type { ProvenClient, RateLimitRefusal, RateLimiter } from '../../limits/rate_limiter.ts';
 import { note, notesOf } from '../request/request_events.ts';
 
-/** Where clients prove themselves. */
+/** The routes that authenticate clients. */
 export const AUTHENTICATED_ROUTES: ReadonlySet<string> = new Set([
   'token',
   'introspection',
@@ -22,6 +22,7 @@ export const AUTHENTICATED_ROUTES: ReadonlySet<string> = new Set([
   'backchannel_authentication',
 ]);
 
+/** The library error for a request that exceeds a rate limit. */
 export class TooManyRequests extends errors.OIDCProviderError {
   constructor(refusal: Pick<RateLimitRefusal, 'status' | 'retryAfterSeconds'>) {
     const { error, error_description } = refusalBody(refusal);
@@ -30,8 +31,8 @@ export class TooManyRequests extends errors.OIDCProviderError {
   }
 }
 
-/** Throws for a client that has nothing left. */
-export function refuseSpent(traffic: RateLimiter, ctx: KoaContextWithOIDC | undefined, clientId: string): void {
+/** Throws `TooManyRequests` if the client has exceeded its limit. */
+export function refuseRateLimited(traffic: RateLimiter, ctx: KoaContextWithOIDC | undefined, clientId: string): void {
   if (!ctx || !AUTHENTICATED_ROUTES.has(ctx.oidc.route)) return;
   const refusal = traffic.refusesWhoNames(clientId);
   if (!refusal) return;
@@ -40,12 +41,12 @@ export function refuseSpent(traffic: RateLimiter, ctx: KoaContextWithOIDC | unde
   throw new TooManyRequests(refusal);
 }
 
-/** The client of a request as limits know it. */
+/** The authenticated client, as the rate limiter needs it. */
 export function provenClient({ clientId, registration }: Client, { address }: RequestContext): ProvenClient {
   return { clientId, selfRegistered: registration !== null, address };
 }
 
-/** After the answer: who proved to be a client pays as that client. */
+/** Charges an authenticated request to its client; call it after the answer. */
 export function chargeClientRate(traffic: RateLimiter, ctx: KoaContextWithOIDC, client: Client | undefined): void {
   if (!client || client.metadata.token_endpoint_auth_method === 'none') return;
   if (!AUTHENTICATED_ROUTES.has(ctx.oidc.route)) return;
@@ -55,11 +56,12 @@ export function chargeClientRate(traffic: RateLimiter, ctx: KoaContextWithOIDC, 
   if (remaining) ctx.set(remainingHeaders(remaining));
 }
 
-/** Told to a client that comes near its limit; to the others it would be bytes in every answer. */
+/** The headers for a client that is close to its limit; others get none, to keep answers small. */
 export function remainingHeaders({ quota, left, seconds }: Remaining): Record<string, string> {
   return quotaHeaders(quota, left, seconds);
 }
 
+/** The audit event for a client that exceeds its rate limit. */
 export function clientThrottled(clientId: string, { retryAfterSeconds }: RateLimitRefusal): AuditEvent {
   const details = { retry_after_seconds: retryAfterSeconds };
   return { event: 'client.throttled', outcome: 'refused', clientId, details };

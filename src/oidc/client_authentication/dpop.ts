@@ -1,6 +1,6 @@
 /**
- * Proofs of possession (DPoP, RFC 9449), where the library leaves something open: a proof is always a fresh one, one
- * that is missing or was used before is answered by its name, and one use is decided for all nodes together.
+ * DPoP (RFC 9449), where the library leaves something open: a proof must be recent, a missing or reused proof has an
+ * error of its own, and each proof is valid once, across all nodes.
  */
 import { calculateJwkThumbprint, decodeJwt, decodeProtectedHeader } from 'jose';
 import { errors, Provider, type Client, type KoaContextWithOIDC } from 'oidc-provider';
@@ -9,49 +9,55 @@ import type { Database } from '../../db/connection.ts';
 import { useOnce } from '../request/single_use.ts';
 
 /**
- * No RSA: the key comes with the proof from whoever sends it, and the one with the most expensive exponent would be
- * tried before anything else is known about the sender.
+ * No RSA: the sender chooses the key, and a key with a large exponent would be expensive to verify with before anything
+ * is known about the sender.
  */
 export const DPOP_ALGS = ['ES256', 'Ed25519', 'EdDSA'] as const;
 
 const OLDEST_PROOF_SECONDS = 300;
-/** FAPI 2.0: a clock may be a few seconds ahead, never more than a minute. */
+/** FAPI 2.0: a client's clock may be a few seconds ahead, but not more than a minute. */
 const FURTHEST_AHEAD_SECONDS = 60;
 
 /** Requests whose proof the library is verifying or has verified. */
 const examined = new WeakSet<object>();
 
 /**
- * Looks at a proof before the library does. It asks here whether a nonce is required, each time a proof came: none is,
- * but the next one is in every answer (`DPoP-Nonce`). With a nonce the library would take a proof of any age, and a
- * proof made ahead of time is what nonces are against (RFC 9449, 11.2).
+ * Checks a proof before the library does. The library calls this hook for each proof to ask whether a nonce is
+ * required. It is not, but every answer offers the next one (`DPoP-Nonce`). With a nonce the library would accept a
+ * proof of any age, although nonces exist to prevent proofs that were made in advance (RFC 9449, 11.2).
  */
 export function examineProof(clock: Clock) {
   return (ctx: KoaContextWithOIDC): boolean => {
-    if ((ctx.req.headersDistinct['dpop'] ?? []).length > 1) refuse('there must be one DPoP header, not several');
+    if ((ctx.req.headersDistinct['dpop'] ?? []).length > 1) refuse('send exactly one DPoP header');
     const { iat } = parse(ctx).claims;
     const ageSeconds = typeof iat === 'number' ? epochSeconds(clock()) - iat : Number.NaN;
     if (!(ageSeconds <= OLDEST_PROOF_SECONDS && ageSeconds >= -FURTHEST_AHEAD_SECONDS)) {
-      refuse(`iat must be at most ${OLDEST_PROOF_SECONDS} s ago`);
+      refuse(`iat must be at most ${OLDEST_PROOF_SECONDS} s in the past`);
     }
     examined.add(ctx.req);
     return false;
   };
 }
 
-/** Whether what the library wants to use once is this request's proof: clients have proved themselves before it. */
+/**
+ * True if the single-use object that the library checks is this request's DPoP proof; client assertions are checked
+ * before it.
+ */
 export function isAboutProof(ctx: Pick<KoaContextWithOIDC, 'req'>): boolean {
   return examined.has(ctx.req);
 }
 
-/** Whether the proof that the library is verifying was made for this address. */
+/** True if the proof that the library is verifying was made for this address. */
 export function isProvedFor(ctx: KoaContextWithOIDC, address: string): boolean {
   if (!examined.has(ctx.req)) return false;
   const { htu } = parse(ctx).claims;
   return typeof htu === 'string' && htu.split(/[?#]/)[0] === address;
 }
 
-/** Whose key the request's proof shows, where it has brought one that the library has verified (RFC 7638). */
+/**
+ * The thumbprint (RFC 7638) of the key of the request's proof; `undefined` if there is none that the library has
+ * verified.
+ */
 export async function keyOfProof(
   ctx: Pick<KoaContextWithOIDC, 'req' | 'get'> | undefined,
 ): Promise<string | undefined> {
@@ -59,8 +65,8 @@ export async function keyOfProof(
 }
 
 /**
- * Uses up the proof of the request, which the library has verified. What counts is the key: a proof that one client
- * sent is no fresh one when another client sends it.
+ * Marks the request's verified proof as used. Uses are counted per key, so that a proof of one client can't be used by
+ * another.
  */
 export async function useProof(
   database: Database,
@@ -69,14 +75,17 @@ export async function useProof(
 ): Promise<void> {
   const { claims, jwk } = parse(ctx);
   const issuer = await calculateJwkThumbprint(jwk!);
-  // one from a clock that is ahead is accepted for longer, so it is remembered for longer
+  // a proof whose iat is in the future is valid for longer, so it is remembered for longer
   const until = claims.iat! + OLDEST_PROOF_SECONDS;
   if (await useOnce(ctx, database, 'dpop_proof', { issuer, jti: claims.jti!, until })) return;
   onReplay();
-  refuse('the DPoP proof was used already');
+  refuse('the DPoP proof was already used');
 }
 
-/** Where the library would answer `invalid_grant` to a client whose tokens are bound to a key. */
+/**
+ * Throws `invalid_dpop_proof` if a client whose tokens must be bound to a key sends no proof; the library would answer
+ * `invalid_grant`.
+ */
 export function demandProof({ dpopBoundAccessTokens }: Pick<Client, 'dpopBoundAccessTokens'>): void {
   const ctx = Provider.ctx;
   if (dpopBoundAccessTokens && ctx?.oidc.route === 'token') refuseWithoutProof(ctx);
@@ -93,8 +102,8 @@ interface BoundModel {
 }
 
 /**
- * The same for a code (RFC 9449, 10) or a refresh token that is bound to a key itself. Refused here, before the
- * library uses it up: whoever forgot the proof can still bring it.
+ * Does the same for a code (RFC 9449, 10) or refresh token that is bound to a key. It refuses before the library
+ * consumes the code or token, so that the client can retry with a proof.
  */
 export function demandProofOfBound(provider: Provider): void {
   for (const Model of [provider.AuthorizationCode, provider.RefreshToken] as unknown as BoundModel[]) {

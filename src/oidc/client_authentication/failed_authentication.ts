@@ -1,7 +1,7 @@
 /**
- * What becomes of wrong credentials at the protocol's endpoints: counted after the library has refused them, and past a
- * limit refused by us, with 429 in the place of 401. Where a secret comes in the Authorization header that is done before
- * anything else is read; a right one is let through (see limits/failed_authentications.ts).
+ * Failed client authentications at the protocol's endpoints. They are counted after the library has refused them;
+ * beyond a limit the answer is 429 in place of 401. For a secret in the Authorization header, the check happens before
+ * the rest of the request is read; a correct secret is always accepted (see limits/failed_authentications.ts).
  */
 import type { IncomingMessage, RequestListener } from 'node:http';
 import { decodeJwt } from 'jose';
@@ -20,24 +20,27 @@ export interface KnownFailuresSettings extends AdmissionSettings<RateLimitRefusa
   readonly failures: FailedAuthentications;
   readonly clients: ClientDirectory;
   readonly verifier: SecretVerifier;
-  readonly provesItself: ProvesItself;
+  readonly isAuthenticationRequest: IsAuthenticationRequest;
 }
 
-/** Whether a request goes where clients prove themselves: elsewhere a name and a secret mean nothing to us. */
-export type ProvesItself = (request: IncomingMessage) => boolean;
+/** True if the request is for an endpoint that authenticates clients; other endpoints ignore the credentials. */
+export type IsAuthenticationRequest = (request: IncomingMessage) => boolean;
 
-/** `paths` has every route's path, below the issuer's. */
-export function whereClientsProveThemselves(issuer: string, paths: Readonly<Record<string, string>>): ProvesItself {
+/** `paths` maps each route to its path below the issuer's. */
+export function authenticationRequestMatcher(
+  issuer: string,
+  paths: Readonly<Record<string, string>>,
+): IsAuthenticationRequest {
   const base = new URL(issuer).pathname.replace(/\/$/, '');
   const theirs = new Set([...AUTHENTICATED_ROUTES].map((route) => `${base}${paths[route]}`));
   return ({ url = '' }) => theirs.has(url.replace(/\?.*$/s, ''));
 }
 
-/** Refuses, in front of `listener`, wrong secrets of those who are past a limit already. */
+/** Wraps `listener`: refuses wrong secrets of senders that have already exceeded the limit. */
 export function refuseKnownFailures(settings: KnownFailuresSettings, listener: RequestListener): RequestListener {
-  const { failures, open, provesItself } = settings;
+  const { failures, open, isAuthenticationRequest } = settings;
   return (request, response) => {
-    const credentials = provesItself(request) ? basicCredentials(request) : undefined;
+    const credentials = isAuthenticationRequest(request) ? basicCredentials(request) : undefined;
     const refusal = credentials && failures.refuses(credentials.clientId, open(request).address);
     if (!refusal) return listener(request, response);
     isRight(settings, request, credentials).then(
@@ -46,19 +49,22 @@ export function refuseKnownFailures(settings: KnownFailuresSettings, listener: R
         failures.noteRefused();
         refuse(request, response, refusal, settings);
       },
-      // whatever it is, it is for the ordinary path to say
+      // the ordinary request path reports the failure
       () => listener(request, response),
     );
   };
 }
 
-/** Whoever names a client that was refused a moment ago, and has nothing left still, is not read any further. */
-export function refusesSpent(
+/**
+ * Refuses a request without reading its body if it names a client that was refused recently and still exceeds its rate
+ * limit.
+ */
+export function rateLimitCheck(
   traffic: RateLimiter,
-  provesItself: ProvesItself,
+  isAuthenticationRequest: IsAuthenticationRequest,
 ): (request: IncomingMessage) => RateLimitRefusal | undefined {
   return (request) => {
-    if (!traffic.refusedClientsLately || !provesItself(request)) return undefined;
+    if (!traffic.refusedClientsLately || !isAuthenticationRequest(request)) return undefined;
     const credentials = basicCredentials(request);
     return credentials && traffic.refusesAgain(credentials.clientId);
   };
@@ -84,7 +90,7 @@ async function isRight(
   return found !== undefined;
 }
 
-/** RFC 6749, 2.3.1. What can't be read is nobody's name, and for the ordinary path to refuse. */
+/** RFC 6749, 2.3.1. Returns `undefined` for a malformed header, which the ordinary request path refuses. */
 function basicCredentials({ headers: { authorization = '' } }: IncomingMessage): Credentials | undefined {
   const [, encoded] = /^basic ([A-Za-z0-9+/]+={0,2})$/i.exec(authorization) ?? [];
   if (encoded === undefined) return undefined;
@@ -101,14 +107,14 @@ function decode(text: string): string {
   return decodeURIComponent(text.replaceAll('+', ' '));
 }
 
-/** Counts what the library has just refused, and past a limit puts our refusal in its place. */
+/** Counts a failed authentication that the library has refused; beyond the limit, replaces the answer with 429. */
 export async function countFailure(failures: FailedAuthentications, ctx: KoaContextWithOIDC): Promise<void> {
   const { events, refusal: found } = notesOf(ctx);
   if (found?.error !== 'invalid_client' || found.statusCode !== 401 || !AUTHENTICATED_ROUTES.has(ctx.oidc.route))
     return;
   const refusal = await failures.count(namedClient(ctx), requestOf(ctx).address);
   if (!refusal) return;
-  // one that came again, or whatever else is worse than a wrong secret, stays on record
+  // keeps other events, such as a replayed assertion, which are more serious than a wrong secret
   const others = events.filter(({ details = {} }) => !('error' in details) || details.error !== 'invalid_client');
   events.splice(0, events.length, ...others);
   if (refusal.first)
@@ -120,14 +126,14 @@ export async function countFailure(failures: FailedAuthentications, ctx: KoaCont
   ctx.type = 'json';
 }
 
-/** Who was named, whether there is such a client or not. */
+/** The client id that the request names, whether that client exists or not. */
 function namedClient({ req, oidc }: KoaContextWithOIDC): string | undefined {
   const { client_id: named, client_assertion: assertion } = oidc.params ?? {};
   const name = oidc.client?.clientId ?? basicCredentials(req)?.clientId ?? named;
   if (typeof name === 'string') return name;
   try {
     const { sub } = decodeJwt<{ sub?: unknown }>(String(assertion));
-    // nobody has looked at what it says yet
+    // unverified
     return typeof sub === 'string' ? sub : undefined;
   } catch {
     return undefined;

@@ -1,7 +1,7 @@
 /**
- * Mutual TLS (RFC 8705): clients that prove themselves with a certificate, and tokens that are bound to one. The
- * library compares; what it sees is decided here: which certificate came with a request, whether it is verified, and
- * whether it names the client.
+ * Mutual TLS (RFC 8705): client authentication with a certificate, and certificate-bound tokens. The library makes the
+ * comparisons; this file tells it which certificate a request has, whether it is verified and whether it names the
+ * client.
  */
 import { hash, type X509Certificate } from 'node:crypto';
 import { errors, Provider, type Client, type KoaContextWithOIDC } from 'oidc-provider';
@@ -13,16 +13,16 @@ import type { ClientCertificates } from '../../http/client_certificates.ts';
 import { requestOf } from '../../http/request_context.ts';
 
 export interface MutualTlsSettings {
-  /** `undefined`: this server sees no certificates, and promises nothing about them. */
+  /** `undefined` if this server receives no certificates; discovery then announces no mutual TLS. */
   readonly clientCertificates: ClientCertificates | undefined;
-  /** Where clients with a certificate find the endpoints; `undefined`: at the issuer. */
+  /** The base URL of the endpoints for clients with a certificate; `undefined` if it is the issuer. */
   readonly mtlsUrl: string | undefined;
 }
 
-/** The names under which the library asks whether a certificate is the client's. */
+/** The metadata members for which the library asks whether a certificate matches. */
 type CertificateName = `tls_client_auth_${'subject_dn' | 'san_dns' | 'san_uri' | 'san_ip' | 'san_email'}`;
 
-/** Endpoints that clients speak to themselves, and so may bring a certificate to (RFC 8705, 5). */
+/** Endpoints that clients call directly, and so can present a certificate to (RFC 8705, 5). */
 const ALIASED: readonly string[] = [
   'token',
   'revocation',
@@ -33,8 +33,9 @@ const ALIASED: readonly string[] = [
   'backchannel_authentication',
 ];
 
+/** The library's configuration of mutual TLS. */
 export function mutualTls({ clientCertificates: certificates }: MutualTlsSettings) {
-  // a token that was bound while certificates were seen asks for its certificate all the same
+  // the library still requires the certificate for a token that was bound to one earlier
   if (!certificates) return { enabled: false, getCertificate: () => undefined } as const;
   return {
     enabled: true,
@@ -45,12 +46,12 @@ export function mutualTls({ clientCertificates: certificates }: MutualTlsSetting
     certificateAuthorized: (ctx: KoaContextWithOIDC) => certificates.isVerified(ctx.req, requestOf(ctx).now),
     certificateSubjectMatches: (ctx: KoaContextWithOIDC, property: CertificateName, expected: string) => {
       const certificate = certificateOf(certificates, ctx);
-      return certificate !== undefined && NAMED[property](certificate, expected);
+      return certificate !== undefined && MATCHES[property](certificate, expected);
     },
   } as const;
 }
 
-/** The ways to prove oneself that this server can check and accepts. */
+/** The client authentication methods that this server supports and permits. */
 export function authMethods(
   { clientCertificates }: MutualTlsSettings,
   { strongAuthentication }: ClientDemands,
@@ -60,7 +61,7 @@ export function authMethods(
   );
 }
 
-/** The endpoints again, by what discovery calls them, at the address where certificates are asked for. */
+/** `mtls_endpoint_aliases` for discovery: the endpoints' URLs at `mtlsUrl`; `undefined` without `mtlsUrl`. */
 export function endpointAliases(
   { mtlsUrl }: MutualTlsSettings,
   routes: Readonly<Record<string, string>>,
@@ -73,7 +74,10 @@ export function endpointAliases(
   return Object.fromEntries(aliased);
 }
 
-/** Where the library would answer `invalid_grant` to a client whose tokens are bound to its certificate. */
+/**
+ * Throws `invalid_request` if a client whose tokens must be bound to its certificate sends none; the library would
+ * answer `invalid_grant`.
+ */
 export function demandCertificate(
   certificates: ClientCertificates | undefined,
   { tlsClientCertificateBoundAccessTokens }: Pick<Client, 'tlsClientCertificateBoundAccessTokens'>,
@@ -81,11 +85,11 @@ export function demandCertificate(
   const ctx = Provider.ctx;
   if (!tlsClientCertificateBoundAccessTokens || ctx?.oidc.route !== 'token') return;
   if (!certificates || !certificateOf(certificates, ctx)) {
-    throw new errors.InvalidRequest('a client certificate is required: this client’s tokens are bound to it');
+    throw new errors.InvalidRequest('a client certificate is required: the tokens of this client are bound to it');
   }
 }
 
-/** What a certificate is known by in tokens and keys (`x5t#S256`); `undefined` where none came with the request. */
+/** The digest of the request's certificate, as in tokens and keys (`x5t#S256`); `undefined` if it has none. */
 export function presentedDigest(certificates: ClientCertificates | undefined): string | undefined {
   const ctx = Provider.ctx;
   const certificate = ctx && certificates && certificateOf(certificates, ctx);
@@ -101,8 +105,8 @@ function certificateOf(certificates: ClientCertificates, ctx: KoaContextWithOIDC
   }
 }
 
-/** Names in a certificate stand for themselves: a wildcard among them matches nothing, and a subject is no host. */
-const NAMED: Readonly<Record<CertificateName, (certificate: X509Certificate, expected: string) => boolean>> = {
+/** Names in a certificate are compared exactly: a wildcard matches nothing, and the subject is not a host name. */
+const MATCHES: Readonly<Record<CertificateName, (certificate: X509Certificate, expected: string) => boolean>> = {
   tls_client_auth_subject_dn: ({ subject }, expected) => canonicalSubject(subject) === canonicalName(expected),
   tls_client_auth_san_dns: (certificate, expected) =>
     certificate.checkHost(expected, { subject: 'never', wildcards: false, partialWildcards: false }) !== undefined,
@@ -113,8 +117,8 @@ const NAMED: Readonly<Record<CertificateName, (certificate: X509Certificate, exp
 };
 
 /**
- * Node lists alternative names as `DNS:a.example, URI:"…"`; a value that could be mistaken for two is quoted as JSON.
- * What can't be read to its end names nobody.
+ * The URIs among the alternative names. Node lists them as `DNS:a.example, URI:"…"`, and quotes an ambiguous value as
+ * JSON. Returns an empty list if the text can't be parsed completely.
  */
 function urisIn(subjectAltName: string | undefined): string[] {
   const entry = /([A-Za-z ]+):("(?:[^"\\]|\\.)*"|[^",]*)(?:, |$)/gy;

@@ -1,4 +1,7 @@
-/** The library's view of our clients: found in our directory, built once per version of a client, checked by our verifier. */
+/**
+ * Connects the library's clients to the client directory: it finds them there, builds one library client per version of
+ * a record, and verifies their secrets.
+ */
 import { randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { errors, Provider, type AllClientMetadata, type Client } from 'oidc-provider';
@@ -19,12 +22,14 @@ import type { ClientCertificates } from '../../http/client_certificates.ts';
 import { requestOf } from '../../http/request_context.ts';
 import type { RateLimiter } from '../../limits/rate_limiter.ts';
 import { guardKeys, type ClientKeysSettings } from './client_keys.ts';
-import { refuseSpent, TooManyRequests } from './client_rate_limit.ts';
+import { refuseRateLimited, TooManyRequests } from './client_rate_limit.ts';
 import { demandProof } from './dpop.ts';
 import { demandCertificate, presentedDigest } from './mutual_tls.ts';
-import { anonymously } from '../request/request_events.ts';
+import { anonymousOrigin } from '../request/request_events.ts';
 
-/** Clients whose client_id is a URL; what is objected to one is for its developer to read. */
+/**
+ * Clients whose client_id is the URL of a metadata document. `objection` is an error text for the client's developer.
+ */
 export interface DocumentClients {
   find(clientId: string, origin: Origin): Promise<{ readonly client?: ClientWithSecrets; readonly objection?: string }>;
 }
@@ -39,33 +44,35 @@ export interface ProviderClientsSettings {
   readonly keys: Omit<ClientKeysSettings, 'presented' | 'vetted'>;
 }
 
-/** The library makes ten kilobytes of a client of one: those that are asked for often are kept. */
+/** A library client takes about 10 KB, so only the most recently used ones are kept. */
 const INSTANCES_AT_MOST = 2_000;
 
-/** What a provider was built with; one that knows more is built when there is more. */
+/** What a provider was built with. A change of it causes a new provider to be built. */
 export interface ProviderKnowledge {
   readonly signingAlgs: ReadonlySet<unknown>;
   readonly detailsTypes: readonly string[];
-  /** `undefined` where this server sees none. */
+  /** `undefined` if this server receives no certificates. */
   readonly certificates: ClientCertificates | undefined;
   readonly demands: ClientDemands;
 }
 
-/** The library wants every confidential client to have a secret; no one knows this one, and it is compared with nothing. */
+/** The library requires a secret for every confidential client. This random value is never compared with anything. */
 const PLACEHOLDER = randomBytes(32).toString('hex');
-/** The library wants one of these too, with https even on loopback; it never goes there (ping_delivery.ts does). */
-const NOTIFIED_BY_US = 'https://notified.invalid/';
+/** The library requires this endpoint too, with https even on loopback, but never calls it (ping_delivery.ts does). */
+const UNUSED_ENDPOINT = 'https://notified.invalid/';
 
 const records = new WeakMap<Client, ClientWithSecrets>();
 
-/** Our record of a client that the library holds. */
+/** The directory's record of a library client. Throws if the client did not come from the directory. */
 export function recordOf(client: Client): ClientWithSecrets {
   const record = records.get(client);
   if (!record) throw new Error(`${client.clientId} did not come from the client directory.`);
   return record;
 }
 
-/** What types of the library leave out: it calls both, and documents neither as replaceable. */
+/**
+ * Members that the library's types leave out: the library calls them, but does not document that they can be replaced.
+ */
 interface ClientClass {
   new (metadata: AllClientMetadata): Client;
   find(id: string): Promise<Client | undefined>;
@@ -75,7 +82,7 @@ interface ClientClass {
   };
 }
 
-/** Makes the provider find its clients in our directory. A revoked client is not found. */
+/** Makes the provider find its clients in the directory. Revoked clients are not found. */
 export function useProviderClients(
   provider: Provider,
   settings: ProviderClientsSettings,
@@ -83,23 +90,23 @@ export function useProviderClients(
 ): void {
   const { verifier, uses, traffic, clock, keys } = settings;
   const RegisteredClient = provider.Client as unknown as ClientClass;
-  // by the record that it was built from: a changed client has a new one
+  // the key is the client's record: a change of the client creates a new record
   const instances = new LRUCache<ClientWithSecrets, Client>({ max: INSTANCES_AT_MOST });
 
   RegisteredClient.find = async (id) => {
     const record = typeof id === 'string' && id !== '' ? await findRecord(settings, id) : undefined;
     if (!record || record.revokedAt) return undefined;
-    refuseSpent(traffic, Provider.ctx, id);
+    refuseRateLimited(traffic, Provider.ctx, id);
     refuseUnmetDemand(record, knows.demands);
     const known = instances.get(record);
     if (known) return known;
-    // without certificates it would be served as if it had asked for less
+    // without certificates, the server would treat the client as if it required less
     if (!knows.certificates && needsCertificate(record.metadata)) {
-      throw new errors.InvalidClientAuth('the client needs mutual TLS, which this server is not set up for');
+      throw new errors.InvalidClientAuth('the client requires mutual TLS, which this server does not support');
     }
     refuseUnknownAlgs(record, knows);
     const client = new RegisteredClient(toLibraryMetadata(record, knows));
-    // set here, because of a client's sector the library has rules of its own; which sector it is, clients/ has settled
+    // set here because the library has rules of its own about sectors; clients/ has validated the sector
     Object.assign(client, { subjectType: record.metadata.subject_type ?? 'public' });
     if (knows.demands.senderConstrainedTokens && !record.metadata.tls_client_certificate_bound_access_tokens) {
       Object.assign(client, { dpopBoundAccessTokens: true });
@@ -116,7 +123,7 @@ export function useProviderClients(
     const now = clock();
     const ctx = Provider.ctx;
     const address = ctx ? requestOf(ctx).address : '';
-    const secret = await verifier.verify(recordOf(this), { secret: presented, address }, now).catch(tooMany);
+    const secret = await verifier.verify(recordOf(this), { secret: presented, address }, now).catch(asTooManyRequests);
     if (secret) uses.note(secret.secretId, now);
     return secret !== undefined;
   };
@@ -131,14 +138,14 @@ export function useProviderClients(
   };
 }
 
-function tooMany(error: unknown): never {
+function asTooManyRequests(error: unknown): never {
   if (!(error instanceof NotCompared)) throw error;
   const { retryAfterSeconds } = error;
   Provider.ctx?.set(refusalHeaders({ status: 429, retryAfterSeconds }));
   throw new TooManyRequests({ status: 429, retryAfterSeconds });
 }
 
-/** A URL is looked up where documents are; every other name is one that this server gave out. */
+/** Finds a URL among the metadata documents, and any other id in the directory. */
 function findRecord(
   { directory, documents }: ProviderClientsSettings,
   id: string,
@@ -148,25 +155,30 @@ function findRecord(
 
 async function findDocumentClient(documents: DocumentClients, id: string): Promise<ClientWithSecrets | undefined> {
   const { ctx } = Provider;
-  const { client, objection } = await documents.find(id, ctx ? anonymously(ctx) : SYSTEM);
+  const { client, objection } = await documents.find(id, ctx ? anonymousOrigin(ctx) : SYSTEM);
   if (objection !== undefined) throw new errors.InvalidClient(objection.replaceAll(/[^\x20-\x7e]/g, ''));
   return client;
 }
 
-/** The library takes Basic and body for one another; a client authenticates as it was registered (RFC 7591, 2). */
+/**
+ * The library accepts Basic for client_secret_post and the reverse; a client must use its registered method (RFC 7591,
+ * 2).
+ */
 function refuseOtherMethod({ tokenEndpointAuthMethod }: Client): void {
   const presentedIn = Provider.ctx?.headers.authorization === undefined ? 'client_secret_post' : 'client_secret_basic';
   if (presentedIn === tokenEndpointAuthMethod) return;
-  throw new errors.InvalidClientAuth(`the secret came as ${presentedIn}, the client is registered for another method`);
+  throw new errors.InvalidClientAuth(
+    `the secret was sent as ${presentedIn}; use the registered token_endpoint_auth_method`,
+  );
 }
 
-/** The endpoints that are for one grant type alone. */
+/** Endpoints that belong to one grant type. */
 const GRANT_TYPE_OF: Readonly<Record<string, string>> = {
   device_authorization: DEVICE_CODE,
   backchannel_authentication: CIBA,
 };
 
-/** Where the library would answer `invalid_request`, RFC 6749 (5.2) has a name for it. */
+/** Throws `unauthorized_client` (RFC 6749, 5.2), where the library would answer `invalid_request`. */
 function refuseGrantType(grantType: string): void {
   const { route = '', params } = Provider.ctx?.oidc ?? {};
   const asked = route === 'token' ? params?.['grant_type'] : GRANT_TYPE_OF[route];
@@ -174,23 +186,26 @@ function refuseGrantType(grantType: string): void {
   throw new errors.UnauthorizedClient('the client is not registered for this grant type');
 }
 
-/** Registered before the server demanded it, or by a metadata document. */
+/** Refuses a client that was registered before the server had the requirement, or by a metadata document. */
 function refuseUnmetDemand({ metadata }: ClientWithSecrets, demands: ClientDemands): void {
   const unmet = demandNotMet(metadata, demands);
   if (unmet) throw new errors.InvalidClient(`the client's ${unmet.member} ${unmet.detail}`);
 }
 
-/** Keys that were made with the client are in the same news, which this node hears in a moment. */
+/**
+ * Answers 503 if this node has not loaded a key for the client's signing algorithm yet. Such a key is created with the
+ * client and reaches this node within a moment.
+ */
 function refuseUnknownAlgs({ metadata }: ClientWithSecrets, { signingAlgs }: ProviderKnowledge): void {
   if (signingAlgsOf(metadata).every((alg) => signingAlgs.has(alg))) return;
-  throw new Unavailable('This node has not heard yet of a key that the client wants its answers signed with.');
+  throw new Unavailable('This node has not loaded the key for the signing algorithm of this client yet.');
 }
 
 /**
- * Members that the library is told nothing of: what they mean is settled elsewhere in this room. It would refuse a scope
- * that we leave out instead (resource_policy.ts), and has rules of its own about sectors.
+ * Metadata members that the library doesn't get, because this server implements them. For example, the library would
+ * refuse a scope that the server leaves out (resource_policy.ts), and has rules of its own about sectors.
  */
-const OURS: ReadonlySet<string> = new Set([
+const HANDLED_HERE: ReadonlySet<string> = new Set([
   'resources',
   'introspects',
   'secret_rotation_days',
@@ -205,16 +220,16 @@ function toLibraryMetadata(
   { clientId, metadata, createdAt }: ClientWithSecrets,
   { detailsTypes }: ProviderKnowledge,
 ): AllClientMetadata {
-  const spoken = Object.entries(metadata).filter(([member]) => !OURS.has(member));
+  const passed = Object.entries(metadata).filter(([member]) => !HANDLED_HERE.has(member));
   return {
-    ...(Object.fromEntries(spoken) as AllClientMetadata),
-    // one that this node has not heard of yet would make the whole client invalid
+    ...(Object.fromEntries(passed) as AllClientMetadata),
+    // a type that this node has not loaded yet would make the library refuse the whole client
     authorization_details_types: metadata.authorization_details_types.filter((type) => detailsTypes.includes(type)),
     client_id: clientId,
     client_id_issued_at: Math.floor(createdAt.getTime() / 1000),
     ...(usesSecret(metadata) && { client_secret: PLACEHOLDER }),
     ...(metadata.backchannel_client_notification_endpoint && {
-      backchannel_client_notification_endpoint: NOTIFIED_BY_US,
+      backchannel_client_notification_endpoint: UNUSED_ENDPOINT,
     }),
   };
 }

@@ -1,7 +1,6 @@
 /**
- * Access tokens that are bound to a key (DPoP, RFC 9449, 7) or a certificate (RFC 8705, 3), at a protected resource of
- * this server that the library doesn't serve. The proof is verified by the library and used up once, as at the token
- * endpoint.
+ * Sender-constrained access tokens (DPoP, RFC 9449, 7; mTLS, RFC 8705, 3) at this server's protected resources that the
+ * library doesn't serve. The library verifies the proof, which is then marked as used, as at the token endpoint.
  */
 import { hash } from 'node:crypto';
 import type { Context } from 'koa';
@@ -10,23 +9,23 @@ import type { Database } from '../../db/connection.ts';
 import { BadCertificateHeader } from '../../http/certificate_header.ts';
 import type { ClientCertificates } from '../../http/client_certificates.ts';
 import { isProvedFor, useProof } from './dpop.ts';
-import { anonymously, notesOf } from '../request/request_events.ts';
+import { anonymousOrigin, notesOf } from '../request/request_events.ts';
 import { validateProofAt } from '../grants/sender_constraint.ts';
 import type { UnansweredUses } from '../request/unanswered_uses.ts';
 
 export interface SenderProofsSettings {
   readonly provider: () => Provider;
   readonly database: Database;
-  /** `undefined`: this server sees none, so a token that is bound to one is worth nothing here. */
+  /** `undefined` if this server receives no certificates; certificate-bound tokens are then refused. */
   readonly certificates: ClientCertificates | undefined;
-  /** Under which addresses the resource's paths are reached, the issuer first; none ends with a slash. */
+  /** The base URLs under which the resource is reached, the issuer first, without a trailing slash. */
   readonly bases: readonly string[];
   readonly onReplay: (ctx: Context) => Promise<void>;
-  /** Takes a proof back whose request is answered with 503. */
+  /** Takes back the use of a proof if its request is answered with 503. */
   readonly unanswered: UnansweredUses;
 }
 
-/** A token as it came: `cnf` is what it says that it is bound to (RFC 7800). */
+/** A presented token; `cnf` is its confirmation claim (RFC 7800). */
 export interface PresentedToken {
   readonly scheme: 'Bearer' | 'DPoP';
   readonly token: string;
@@ -38,18 +37,19 @@ export interface SenderRefusal {
   readonly description: string;
 }
 
-/** Says why the sender of a token is not the one that it was issued to, or nothing. */
+/** Resolves to an error if the sender is not the one that the token was issued to, else to `undefined`. */
 export type CheckSender = (ctx: Context, presented: PresentedToken) => Promise<SenderRefusal | undefined>;
 
+/** Returns a check that the sender of a token proves the key or certificate that the token is bound to. */
 export function createSenderCheck(settings: SenderProofsSettings): CheckSender {
   return async (ctx, { scheme, token, cnf = {} }) => {
     const { jkt, 'x5t#S256': x5t, ...unknown } = cnf;
-    if (Object.keys(unknown).length > 0) return invalid('the token is bound to what this server does not know');
-    if (jkt === undefined && scheme === 'DPoP') return invalid('the token is bound to no key: send it as Bearer');
+    if (Object.keys(unknown).length > 0) return invalid('the token has an unsupported cnf member');
+    if (jkt === undefined && scheme === 'DPoP') return invalid('the token is not bound to a key; send it as Bearer');
     if (jkt !== undefined && scheme === 'Bearer')
-      return invalid('the token is bound to a key: send it as DPoP, with a proof');
+      return invalid('the token is bound to a key; send it as DPoP, with a proof');
     if (x5t !== undefined && x5t !== thumbprintOf(settings.certificates, ctx))
-      return invalid('the token is bound to a client certificate that did not come with the request');
+      return invalid('the token is bound to a client certificate; send the request with it');
     return jkt === undefined ? undefined : checkProof(settings, ctx, token, jkt);
   };
 }
@@ -67,10 +67,10 @@ async function checkProof(
     const thumbprint = await validateProofAt(provider(), ctx, token, (itsCtx) => {
       return addresses.find((address) => isProvedFor(itsCtx, address)) ?? addresses[0]!;
     });
-    if (thumbprint !== jkt) return invalid('the token is bound to another key than that of the proof');
+    if (thumbprint !== jkt) return invalid('the DPoP proof must be signed with the key that the token is bound to');
     ctx.res.once('finish', () => {
       const takeBacks = notesOf(ctx).releases;
-      if (ctx.status === 503) void unanswered.takeBack({ origin: anonymously(ctx), takeBacks });
+      if (ctx.status === 503) void unanswered.takeBack({ origin: anonymousOrigin(ctx), takeBacks });
     });
     await useProof(database, ctx, () => (replayed = true));
     return undefined;
@@ -84,7 +84,7 @@ async function checkProof(
   }
 }
 
-/** A header that holds no certificate is none; what the proxy did wrong is in its own log. */
+/** A header without a valid certificate counts as no certificate; the proxy's log has the cause. */
 function thumbprintOf(certificates: ClientCertificates | undefined, { req }: Context): string | undefined {
   try {
     const certificate = certificates?.of(req);

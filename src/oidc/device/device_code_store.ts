@@ -1,7 +1,8 @@
 /**
- * Device codes (RFC 8628) on Postgres. A code goes `pending → claimed → approved`, or to `denied`; every step is one
- * statement that names the step before, so of two browsers, or two nodes, one goes on and the other is told so. Neither
- * code is stored: the device's is kept as SHA-256, the person's, which is short, as a digest under a key.
+ * Device codes (RFC 8628) in PostgreSQL. A code's status goes from `pending` through `claimed` to `approved`, or to
+ * `denied`. Each step is one statement that checks the previous status, so of two browsers or nodes one succeeds and
+ * the other gets an error. Neither code is stored in clear: the device code as SHA-256, the short user code as a keyed
+ * digest.
  */
 import { errors, Provider, type Adapter, type AdapterPayload, type KoaContextWithOIDC } from 'oidc-provider';
 import type { ExpressionBuilder } from 'kysely';
@@ -24,20 +25,20 @@ export interface DeviceCodeSettings {
   readonly database: Database;
   readonly clock: Clock;
   readonly unanswered: UnansweredUses;
-  /** Digests a user code under a key: it is too short for a plain hash to hide it. The same on every node. */
+  /** Computes a keyed digest of a user code, which is too short for a plain hash. The same on every node. */
   readonly digestUserCode: (userCode: string) => Digest;
 }
 
 const DEVICE_CODES = { table: 'device_codes', id: 'device_code' } as const;
 
-/** How the person's pages name a code, whose value they never learn. */
+/** Prefix of the name of a code on the person's pages, which never learn the device code. */
 const BY_DIGEST = 'device code by digest ';
 const UNIQUE_VIOLATION = '23505';
 
-/** The code went on without this browser: another one, or another tab, was faster. */
+/** Another browser or tab has continued with the code. */
 export class CodeTaken extends errors.InvalidRequest {
   constructor() {
-    super('the code has been used in the meantime');
+    super('the code was already used');
   }
 }
 
@@ -54,17 +55,17 @@ export class DeviceCodeStore implements Adapter {
     else await this.#begin(id, payload, expiresIn);
   }
 
-  /** At the token endpoint this is a poll; on the person's pages it is a look. */
+  /** A poll at the token endpoint, a read on the person's pages. */
   async find(id: string): Promise<AdapterPayload | undefined> {
     const ctx = Provider.ctx;
-    const row = ctx?.oidc.route === 'token' ? await this.#poll(ctx, id) : await this.#look(digestIn(id) ?? sha256(id));
+    const row = ctx?.oidc.route === 'token' ? await this.#poll(ctx, id) : await this.#read(digestIn(id) ?? sha256(id));
     if (!row) return undefined;
     if (row.consumed_at) this.#settings.unanswered.demandSettled(row.consumed_at);
     const consumed = row.consumed_at ? { consumed: epochSeconds(row.consumed_at) } : {};
     return { ...row.payload, jti: id, ...consumed };
   }
 
-  /** A code that still waits for its person, or that this very browser has confirmed and not finished with. */
+  /** Finds a code that is pending, or that this browser has claimed and not finished with. */
   async findByUserCode(userCode: string): Promise<AdapterPayload | undefined> {
     const { database, clock, digestUserCode } = this.#settings;
     const browser = browserOf(Provider.ctx!);
@@ -87,7 +88,7 @@ export class DeviceCodeStore implements Adapter {
       database,
       async (tx) => {
         const taken = await takeDecision(tx, DEVICE_CODES, use);
-        if (!taken) throw new errors.InvalidGrant('the device code was used already');
+        if (!taken) throw new errors.InvalidGrant('the device code was already used');
       },
       { takeBack: (tx) => takeBackDecision(tx, DEVICE_CODES, use) },
     );
@@ -118,7 +119,7 @@ export class DeviceCodeStore implements Adapter {
       claimed_by: null,
       account_id: null,
       grant_id: null,
-      payload: payloadJson(packed(payload)),
+      payload: payloadJson(storedPayload(payload)),
       interval_seconds: INTERVAL_SECONDS,
       polled_at: null,
       consumed_at: null,
@@ -130,7 +131,7 @@ export class DeviceCodeStore implements Adapter {
     });
   }
 
-  /** What the person decided and the record of it are on disk together, or neither is. */
+  /** Stores the person's decision and its audit event in one transaction. */
   async #advance(deviceCode: Digest, payload: AdapterPayload): Promise<void> {
     const ctx = Provider.ctx!;
     const { status, event } = decisionIn(payload);
@@ -138,7 +139,7 @@ export class DeviceCodeStore implements Adapter {
     const browser = browserOf(ctx);
     const change = {
       status,
-      payload: payloadJson(packed(payload)),
+      payload: payloadJson(storedPayload(payload)),
       ...(status === 'claimed' && { claimed_by: browser }),
       ...(status === 'approved' && { account_id: payload.accountId!, grant_id: sha256(payload.grantId!) }),
     };
@@ -164,7 +165,7 @@ export class DeviceCodeStore implements Adapter {
     return countPoll(database, DEVICE_CODES, { digest, clientId: ctx.oidc.client!.clientId, now: clock() });
   }
 
-  #look(deviceCode: Digest) {
+  #read(deviceCode: Digest) {
     return this.#settings.database
       .selectFrom('device_codes')
       .select(['payload', 'consumed_at'])
@@ -174,20 +175,20 @@ export class DeviceCodeStore implements Adapter {
 }
 
 /**
- * The digest in a name that `findByUserCode` gave out. The pages get such names from the database or from a sealed
- * interaction; at the token endpoint, where callers bring their own, none is one.
+ * Parses a name that `findByUserCode` returned. The pages get such names from the database or an encrypted interaction.
+ * At the token endpoint, where callers choose the value, no value is parsed as one.
  */
 function digestIn(id: string): Digest | undefined {
   if (!id.startsWith(BY_DIGEST) || !DEVICE_PAGES.has(Provider.ctx?.oidc.route ?? '')) return undefined;
   return Buffer.from(id.slice(BY_DIGEST.length), 'base64url') as Digest;
 }
 
-/** A browser that opens the link again after it has confirmed the code goes on. */
+/** A browser that opens the link again after it has claimed the code may continue. */
 function claimedBy(browser: Digest, eb: ExpressionBuilder<Tables, 'device_codes'>) {
   return [eb('status', '=', 'claimed'), eb('claimed_by', '=', browser)];
 }
 
-/** The session's name, which stays the same through a login. */
+/** The session's uid, which a login does not change. */
 function browserOf({ oidc }: KoaContextWithOIDC): Digest {
   return sha256(`browser ${oidc.session!.uid}`);
 }
@@ -200,10 +201,10 @@ interface Decision {
 function decisionIn({ accountId, clientId, error, errorDescription, scope, resource }: AdapterPayload): Decision {
   if (error) {
     const details = { error, reason: errorDescription };
-    const who = Provider.ctx?.oidc.session?.accountId;
+    const accountOfSession = Provider.ctx?.oidc.session?.accountId;
     return {
       status: 'denied',
-      event: { event: 'device.denied', outcome: 'refused', clientId, accountId: who, details },
+      event: { event: 'device.denied', outcome: 'refused', clientId, accountId: accountOfSession, details },
     };
   }
   if (!accountId) return { status: 'claimed' };
@@ -212,14 +213,14 @@ function decisionIn({ accountId, clientId, error, errorDescription, scope, resou
   return { status: 'approved', event: { event: 'device.confirmed', outcome: 'success', clientId, accountId, details } };
 }
 
-/** Without the two codes, and without a hint that nobody looks at again and that may be a token. */
-function packed({ jti: _, userCode: __, params, ...payload }: AdapterPayload): object {
+/** Without the two codes, and without a hint, which is not read again and may be a token. */
+function storedPayload({ jti: _, userCode: __, params, ...payload }: AdapterPayload): object {
   const { id_token_hint: ___, ...kept } = params ?? {};
   return { ...payload, params: kept };
 }
 
-/** Two codes alike, which some billions of codes make unlikely: the next try gets another one. */
+/** Answers 503 if the new user code exists already, which is very unlikely; a retry gets another code. */
 function asUnavailable(error: unknown): never {
   if ((error as { code?: unknown }).code !== UNIQUE_VIOLATION) throw error;
-  throw new Unavailable('The user code is taken.', { cause: error });
+  throw new Unavailable('The user code exists already.', { cause: error });
 }

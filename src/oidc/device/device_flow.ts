@@ -1,7 +1,7 @@
 /**
- * The person's side of the device flow (RFC 8628): they enter the code, see who wants what and confirm it, then log in
- * and consent as for any application. A link with the code in it fills in the field and nothing else. A code that is
- * unknown, used or expired gets one and the same answer, and every try is counted before anything is looked up.
+ * The person's side of the device flow (RFC 8628): they enter the code, see which client requests which access and
+ * confirm it, then log in and consent as for any application. A link with the code only fills in the field. Unknown,
+ * used and expired codes get the same answer, and every attempt is counted before the code is looked up.
  */
 import {
   errors,
@@ -20,36 +20,36 @@ import { note } from '../request/request_events.ts';
 import { INTERVAL_SECONDS } from '../grants/polling.ts';
 import type { ResourcePolicy, SortedScopes } from '../tokens/resource_policy.ts';
 
-/** Why the code has to be entered again. */
+/** Why the person has to enter the code again. */
 export type CodeProblem =
   | { readonly reason: 'missing' }
   | { readonly reason: 'wrong' }
   | { readonly reason: 'stale' }
   | { readonly reason: 'throttled'; readonly retryAfterSeconds: number };
 
-/** What a page of this flow needs for its form. */
+/** The form fields that a page of this flow needs. */
 export interface DeviceForm {
   readonly action: string;
-  /** Proves that the form was on a page for this session. */
+  /** Anti-forgery token: the form comes from a page of this session. */
   readonly xsrf: string;
-  /** As the person reads it: in capitals, with a dash. */
+  /** As shown to the person: in capitals, with a dash. */
   readonly code: string;
 }
 
-/** The pages, drawn by the login room. */
+/** The pages of this flow; src/login renders them. */
 export interface DevicePages {
   enterCode(ctx: KoaContextWithOIDC, form: DeviceForm, problem: CodeProblem | undefined): void;
-  /** `confirmation` goes with the decision; it fits this browser and this code alone. */
+  /** `confirmation` must be sent with the decision; it is valid for this browser and this code only. */
   confirmCode(
     ctx: KoaContextWithOIDC,
     form: DeviceForm & { confirmation: string; scopes: SortedScopes },
   ): Promise<void>;
-  /** The end of it: the device has what it asked for, or won't get it. */
+  /** The last page: the device is connected, was denied, or the code is no longer valid. */
   deviceDone(ctx: KoaContextWithOIDC, outcome: 'connected' | 'denied' | 'over'): void;
   readonly renderError: NonNullable<Configuration['renderError']>;
 }
 
-/** How many letters, and why: limits/user_code_guesses.ts. */
+/** limits/user_code_guesses.ts explains the length. */
 const CODE_MASK = '*****-*****';
 const HALF_OF_CODE = CODE_MASK.indexOf('-');
 
@@ -64,12 +64,14 @@ class TooManyGuesses extends errors.OIDCProviderError {
 
 type Feature = NonNullable<NonNullable<Configuration['features']>['deviceFlow']>;
 
+/** The library's configuration of the device flow. */
 export function deviceFlow({ pages, policy }: { pages: DevicePages; policy: ResourcePolicy }): Feature {
   return {
     enabled: true,
     charset: 'base-20',
     mask: CODE_MASK,
-    // an address and a user agent prove nothing to a person, and somebody would have to look after them
+    // an address and a user agent prove nothing to a person, and are personal data that the server would have to
+    // protect
     deviceInfo: () => ({}),
     userCodeInputSource: (ctx, _form, out, error) => enterCode(pages, ctx, out, error),
     userCodeConfirmSource: (ctx, _form, client) => confirmCode(pages, policy, ctx, client),
@@ -77,16 +79,16 @@ export function deviceFlow({ pages, policy }: { pages: DevicePages; policy: Reso
   };
 }
 
-/** Does to a provider what its configuration has no word for. Call it for each one that is built. */
+/** Adjusts what the library has no configuration for. Call it for each new provider. */
 export function guardDeviceFlow(provider: Provider, page: string, guesses: UserCodeGuesses): void {
-  // without an interval some devices poll as fast as they can (RFC 8628, 3.2, leaves it out for the default)
+  // without `interval` some devices poll as fast as they can (RFC 8628, 3.2, makes it optional)
   provider.on('device_authorization.success', (_ctx, body) => {
     body['interval'] = INTERVAL_SECONDS;
   });
   provider.use(async (ctx, next) => {
     if (ctx.path !== page) return next();
     if (ctx.method === 'POST') return withSession(provider, ctx, next);
-    // the library would go on with the code in a link by itself, with a script
+    // the library would submit the code of a link without the person, with a script
     prefilled.set(ctx.req, String(ctx.query['user_code'] ?? ''));
     ctx.querystring = '';
     return next();
@@ -95,7 +97,7 @@ export function guardDeviceFlow(provider: Provider, page: string, guesses: UserC
   const find = DeviceCode.findByUserCode.bind(DeviceCode);
   DeviceCode.findByUserCode = async (userCode) => {
     const ctx = Provider.ctx!;
-    if (decides(ctx, userCode)) return find(userCode);
+    if (isConfirmedDecision(ctx, userCode)) return find(userCode);
     return guess(ctx, guesses, () => find(userCode));
   };
 }
@@ -103,7 +105,7 @@ export function guardDeviceFlow(provider: Provider, page: string, guesses: UserC
 const prefilled = new WeakMap<object, string>();
 const stale = new WeakSet<object>();
 
-/** A form that no session knows of gets the page anew, with a session: the library would fail for want of one. */
+/** Shows the page again, with a session, if a form was posted without one; the library would fail. */
 async function withSession(provider: Provider, ctx: ParameterizedContext, next: Next): Promise<void> {
   const { state } = await provider.Session.get(ctx);
   if (state !== undefined) return next();
@@ -128,16 +130,19 @@ async function guess<T>(ctx: KoaContextWithOIDC, guesses: UserCodeGuesses, find:
   return guessed.result;
 }
 
-/** Whether the person decides about a code that this browser was shown. Without having seen it, nobody decides. */
-function decides({ oidc }: KoaContextWithOIDC, userCode: string): boolean {
+/**
+ * True if the request decides about a code that this browser was shown. Throws if it decides without the confirmation
+ * of that page.
+ */
+function isConfirmedDecision({ oidc }: KoaContextWithOIDC, userCode: string): boolean {
   const { confirm, abort } = oidc.params ?? {};
   if (confirm === undefined && abort === undefined) return false;
   const proof = Buffer.from(typeof confirm === 'string' ? confirm : '');
   if (equalInConstantTime(proof, Buffer.from(confirmationFor(oidc, userCode)))) return true;
-  throw new errors.InvalidRequest('the confirmation is not of this browser’s page');
+  throw new errors.InvalidRequest('the confirmation was not issued to this browser');
 }
 
-/** Only who holds the session's cookie, which is not stored, can know it. */
+/** Only the holder of the session's cookie can know this value; the server doesn't store the cookie. */
 function confirmationFor({ session }: KoaContextWithOIDC['oidc'], userCode: string): string {
   return sha256(`the device page for ${userCode} ${session!.jti}`).toString('base64url');
 }
@@ -152,14 +157,14 @@ async function enterCode(
   const problem = entering ? problemOf(ctx, error) : undefined;
   if (!error || problem) {
     const typed = error?.userCode ?? prefilled.get(ctx.req) ?? '';
-    return pages.enterCode(ctx, { ...formOf(ctx), code: spell(typed.slice(0, 20)) }, problem);
+    return pages.enterCode(ctx, { ...formOf(ctx), code: formatCode(typed.slice(0, 20)) }, problem);
   }
   if (error.name === 'AbortedError') return pages.deviceDone(ctx, 'denied');
   if (TOO_LATE.has(error.name) || error instanceof CodeTaken) return pages.deviceDone(ctx, 'over');
   await pages.renderError(ctx, out!, error);
 }
 
-/** The library's names for what may be wrong with a code. Which one it was, the person is not told. */
+/** The library's errors for codes that can't be used. The person does not learn which one occurred. */
 const TOO_LATE = new Set(['NotFoundError', 'ExpiredError', 'AlreadyUsedError']);
 
 function problemOf(ctx: KoaContextWithOIDC, error: Error | undefined): CodeProblem | undefined {
@@ -167,7 +172,7 @@ function problemOf(ctx: KoaContextWithOIDC, error: Error | undefined): CodeProbl
   if (error.name === 'NoCodeError') return { reason: 'missing' };
   if (TOO_LATE.has(error.name) || error instanceof CodeTaken) return { reason: 'wrong' };
   if (error instanceof TooManyGuesses) return { reason: 'throttled', retryAfterSeconds: error.retryAfterSeconds };
-  // before a code was found only the form itself can be what is refused
+  // before a code is found, only the form itself can be invalid
   const early = ctx.oidc.entities.DeviceCode === undefined;
   return early && error instanceof errors.InvalidRequest ? { reason: 'stale' } : undefined;
 }
@@ -181,7 +186,7 @@ function confirmCode(
   const { userCode, params = {} } = ctx.oidc.entities.DeviceCode!;
   return pages.confirmCode(ctx, {
     ...formOf(ctx),
-    code: spell(userCode),
+    code: formatCode(userCode),
     confirmation: confirmationFor(ctx.oidc, userCode),
     scopes: policy.sort(client, params),
   });
@@ -194,8 +199,8 @@ function formOf({ oidc }: KoaContextWithOIDC): Pick<DeviceForm, 'action' | 'xsrf
   };
 }
 
-/** In capitals and in two halves, however it was typed. */
-function spell(typed: string): string {
+/** In capitals and two halves, regardless of how the person typed it. */
+function formatCode(typed: string): string {
   const letters = typed.toUpperCase().replaceAll(/[^A-Z0-9]/g, '');
   if (letters.length !== 2 * HALF_OF_CODE) return letters;
   return `${letters.slice(0, HALF_OF_CODE)}-${letters.slice(HALF_OF_CODE)}`;

@@ -4,7 +4,7 @@ import type { ClientWithSecrets } from '../../clients/client.ts';
 import type { RequestContext } from '../../http/request_context.ts';
 import type { AccessTokenStates } from '../tokens/access_token_state.ts';
 import type { Revocations } from '../tokens/revocation.ts';
-import { tellAbout } from '../tokens/jwt_introspection.ts';
+import { introspectionResponse } from '../tokens/jwt_introspection.ts';
 import { originOf, type FastPathEndpoint } from './fast_path.ts';
 import { readTokenQuestion, type PlainTokenQuestion } from './plain_request.ts';
 
@@ -19,7 +19,7 @@ export function fastIntrospection(path: string, tokens: AccessTokenStates): Fast
     serves: () => true,
     async answer(client: ClientWithSecrets, { token }, { now }: RequestContext) {
       const claims = await tokens.inspect(token, now);
-      return JSON.stringify(tellAbout(claims, client));
+      return JSON.stringify(introspectionResponse(claims, client));
     },
   };
 }

@@ -1,12 +1,13 @@
 /**
- * The JWT bearer grant (RFC 7523, 2.1): a token for an assertion that a trusted issuer made about somebody. It is worth
- * one token, on all nodes together, and never a refresh token: who wants another one brings another assertion.
+ * The JWT bearer grant (RFC 7523, 2.1): the server issues a token for an assertion that a trusted issuer made about a
+ * subject. An assertion is valid once, across all nodes, and gives no refresh token: the client presents a new
+ * assertion for another token.
  */
 import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider';
 import { JWT_BEARER } from '../../clients/metadata/flows.ts';
 import type { Database } from '../../db/connection.ts';
 import { choosePolicy, permittedScopes } from '../../grant_policies/evaluate.ts';
-import { isOutside } from '../../grant_policies/policy.ts';
+import { isExternal } from '../../grant_policies/policy.ts';
 import { readPoliciesOf } from '../../grant_policies/policy_store.ts';
 import { requestOf } from '../../http/request_context.ts';
 import { explainRejection } from '../../trust/rejection.ts';
@@ -15,7 +16,7 @@ import { noteReplay, notesOf } from '../request/request_events.ts';
 import { findExternalSubject } from './external_subject.ts';
 import { useOnce } from '../request/single_use.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
-import { bindToSender, demandSameSender } from './sender_constraint.ts';
+import { bindToSender, requireSameKey } from './sender_constraint.ts';
 import { chosen, draftToken, issueToken, refuseAuthorizationDetails, targetOf } from './exchanged_token.ts';
 
 export interface JwtBearerSettings {
@@ -28,6 +29,7 @@ export interface JwtBearerSettings {
 const PARAMETERS = ['assertion', 'scope', 'resource'];
 const LONGEST_JTI_CHARACTERS = 256;
 
+/** Registers the grant at a provider; call it for each new provider. */
 export function offerJwtBearer(provider: Provider, settings: JwtBearerSettings): void {
   provider.registerGrantType(JWT_BEARER, (ctx) => answer(ctx, settings), PARAMETERS, ['resource']);
 }
@@ -40,7 +42,7 @@ async function answer(ctx: KoaContextWithOIDC, settings: JwtBearerSettings): Pro
   refuseAuthorizationDetails(ctx);
   const target = targetOf([params['resource']]);
   const policies = await readPoliciesOf(database, 'jwt_bearer', client!.clientId);
-  if (policies.length === 0) throw new errors.UnauthorizedClient('no policy lets this client present assertions');
+  if (policies.length === 0) throw new errors.UnauthorizedClient('no policy permits this client to present assertions');
 
   const verdict = await statements.verify(assertion, { purpose: 'jwt_bearer', audience, now: requestOf(ctx).now });
   if (!verdict.trusted) refuse(explainRejection(verdict.reason), verdict.reason);
@@ -50,7 +52,7 @@ async function answer(ctx: KoaContextWithOIDC, settings: JwtBearerSettings): Pro
     refuse(`jti must be a string of 1 to ${LONGEST_JTI_CHARACTERS} characters`);
   }
   const policy = chosen(choosePolicy(policies, { issuer: claims.iss }, target), refuse);
-  if (!isOutside(policy.subject)) throw new Error('An assertion policy has an issuer.');
+  if (!isExternal(policy.subject)) throw new Error('A policy for assertions must have an issuer.');
   const subject = await findExternalSubject(database, policy.subject, claims);
   if ('refused' in subject) refuse(subject.refused);
 
@@ -64,10 +66,10 @@ async function answer(ctx: KoaContextWithOIDC, settings: JwtBearerSettings): Pro
     claims: { asserted_by: claims.iss, ...(subId && { sub_id: subId }) },
   });
   const useProof = await bindToSender(ctx, draft.token);
-  demandSameSender(claims['cnf'], draft.token, refuse);
+  requireSameKey(claims['cnf'], draft.token, refuse);
   await useAssertion(ctx, database, claims, jti);
   await useProof();
-  notesOf(ctx).trade = {
+  notesOf(ctx).tokenSource = {
     accountId,
     details: { policy_id: policy.policyId, subject: claims.sub, issuer: claims.iss, from_jti: jti },
   };
@@ -82,10 +84,10 @@ async function useAssertion(
 ): Promise<void> {
   if (await useOnce(ctx, database, 'grant_assertion', { issuer: iss, jti, until: exp })) return;
   noteReplay(ctx, 'assertion.replayed');
-  refuse('it was used already');
+  refuse('it was already used');
 }
 
-/** RFC 7521, 4.1.1. */
+/** Throws `invalid_grant` (RFC 7521, 4.1.1). */
 function refuse(reason: string, detail = reason): never {
   throw new errors.CustomOIDCProviderError('invalid_grant', `the assertion is refused: ${reason}`, { detail });
 }

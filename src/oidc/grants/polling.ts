@@ -1,7 +1,7 @@
 /**
- * What applications ask for again and again until a person has decided: device codes (RFC 8628) and backchannel
- * authentication requests (CIBA). One statement finds the row, counts the poll and says whether it came too soon,
- * whichever node it came to; one statement gives away what was approved.
+ * Grants that an application polls for until a person has decided: device codes (RFC 8628) and backchannel
+ * authentication requests (CIBA). One statement finds the row, counts the poll and decides whether it came too soon,
+ * across all nodes; one statement consumes an approved request.
  */
 import { errors, type AdapterPayload } from 'oidc-provider';
 import { sql, type RawBuilder } from 'kysely';
@@ -9,15 +9,18 @@ import type { Digest } from '../../base/secret.ts';
 import type { Database, Tx } from '../../db/connection.ts';
 import type { TimeOfUse } from '../storage/token_rows.ts';
 
-/** How long to wait between two polls (RFC 8628, 3.5; CIBA, 7.3), and how much longer after each that came too soon. */
+/**
+ * The minimum seconds between two polls (RFC 8628, 3.5; CIBA, 7.3), and the increase after each poll that came too
+ * soon.
+ */
 export const INTERVAL_SECONDS = 5;
 const LONGER_SECONDS = 5;
-/** Whoever was told to wait longer so often is not helped by more. */
+/** A client that ignores the interval this often does not obey a longer one either. */
 const LONGEST_INTERVAL_SECONDS = 60;
-/** Networks are not clocks: a poll may be that much early. */
+/** A poll may be this much early, because network delays vary. */
 const TOLERANCE_SECONDS = 1;
 
-/** Where it is kept, and the column that has the digest of what is polled with. */
+/** The table of the polled rows, and its column with the digest of the polled code. */
 export type Polled =
   | { readonly table: 'device_codes'; readonly id: 'device_code' }
   | { readonly table: 'backchannel_requests'; readonly id: 'auth_req_id' };
@@ -28,8 +31,8 @@ interface Found {
 }
 
 /**
- * Polls at the same moment are polls too soon but for one; throws `SlowDown` for those. Another client's poll finds
- * nothing and counts for nothing.
+ * Finds the row and counts the poll. Throws `SlowDown` if it came too soon; of several polls at the same moment, all
+ * but one do. The poll of another client finds nothing and is not counted.
  */
 export async function countPoll(
   database: Database,
@@ -52,7 +55,7 @@ export async function countPoll(
   return row;
 }
 
-/** Makes the latest poll as if it had not been, where its answer was 503: the next one is then not too soon. */
+/** Resets the time of the latest poll if its answer was 503, so that the next poll is not too soon. */
 export async function forgetPoll(tx: Tx, { table, id }: Polled, digest: Digest): Promise<boolean> {
   const { numAffectedRows } = await sql`update ${sql.table(table)} set polled_at = null
     where ${sql.ref(id)} = ${digest}`.execute(tx);
@@ -60,8 +63,8 @@ export async function forgetPoll(tx: Tx, { table, id }: Polled, digest: Digest):
 }
 
 /**
- * Of any number of polls at once, one gets the tokens. Answers whether it was this one. Runs in the transaction of the
- * request's changes. A refusal is not used up, but repeated.
+ * Consumes an approved request in the transaction of the request's changes. Resolves to true for exactly one of several
+ * simultaneous polls. A denied request is not consumed: the refusal can be repeated.
  */
 export async function takeDecision(
   tx: Tx,
@@ -74,7 +77,7 @@ export async function takeDecision(
   return numAffectedRows === 1n;
 }
 
-/** Takes the decision back if it was carried out and the answer was 503 (see `takeBackUse`). */
+/** Takes the consumption back if it was committed and the answer was 503 (see `takeBackUse`). */
 export async function takeBackDecision(
   tx: Tx,
   { table, id }: Polled,

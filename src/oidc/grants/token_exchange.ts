@@ -1,7 +1,7 @@
 /**
- * Token exchange (RFC 8693): a token for another token. The new one is never wider than the one it was made from: its
- * scopes come from that one's by policy, it ends no later, and it is dead as soon as that one is. A token that is bound
- * to a key is taken only from whoever proves that key.
+ * Token exchange (RFC 8693). The new token is never wider than the presented one: the policy derives its scopes from
+ * the presented token's, it does not expire later, and it is invalid as soon as the presented token is. A token that is
+ * bound to a key is accepted only if the request proves that key.
  */
 import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider';
 import { TOKEN_EXCHANGE } from '../../clients/metadata/flows.ts';
@@ -13,7 +13,7 @@ import {
   permittedScopes,
   type SubjectSource,
 } from '../../grant_policies/evaluate.ts';
-import { isOutside, type Policy } from '../../grant_policies/policy.ts';
+import { isExternal, type Policy } from '../../grant_policies/policy.ts';
 import { readPoliciesOf } from '../../grant_policies/policy_store.ts';
 import { requestOf } from '../../http/request_context.ts';
 import type { AccessTokenClaims, Act, ParentToken } from '../../keys/token_verifier.ts';
@@ -23,7 +23,7 @@ import type { AccessTokenStates } from '../tokens/access_token_state.ts';
 import { notesOf } from '../request/request_events.ts';
 import { findExternalSubject } from './external_subject.ts';
 import { splitScope, type ResourcePolicy } from '../tokens/resource_policy.ts';
-import { bindToSender, demandSameSender } from './sender_constraint.ts';
+import { bindToSender, requireSameKey } from './sender_constraint.ts';
 import {
   chosen,
   draftToken,
@@ -57,9 +57,10 @@ const PARAMETERS = [
 
 const LONGEST_NAME_CHARACTERS = 256;
 
-/** Every exchange adds one, and a second one with an actor token: a bound on what a token carries around. */
+/** Limits the size of a token: every exchange adds one parent, or two with an actor token. */
 const MOST_PARENTS = 10;
 
+/** Registers the grant at a provider; call it for each new provider. */
 export function offerTokenExchange(provider: Provider, settings: TokenExchangeSettings): void {
   provider.registerGrantType(TOKEN_EXCHANGE, (ctx) => answer(ctx, settings), PARAMETERS, ['resource', 'audience']);
 }
@@ -68,14 +69,14 @@ async function answer(ctx: KoaContextWithOIDC, settings: TokenExchangeSettings):
   const request = readRequest(ctx);
   const { clientId } = ctx.oidc.client!;
   const policies = await readPoliciesOf(settings.database, 'token_exchange', clientId);
-  if (policies.length === 0) throw new errors.UnauthorizedClient('no policy lets this client exchange tokens');
+  if (policies.length === 0) throw new errors.UnauthorizedClient('no policy permits this client to exchange tokens');
 
   const presented = await verifySubjectToken(ctx, settings, request);
   const policy = chosen(choosePolicy(policies, sourceOf(presented), request.target), refuseSubject);
   const actor = await actorOf(ctx, settings, request, policy);
-  const may = presented.claims['may_act'];
-  if (!mayAct(may, { sub: actor?.sub ?? clientId, iss: settings.issuer }))
-    refuseSubject('its may_act names another actor');
+  const mayActClaim = presented.claims['may_act'];
+  if (!mayAct(mayActClaim, { sub: actor?.sub ?? clientId, iss: settings.issuer }))
+    refuseSubject('its may_act claim names another actor');
 
   const subject = await subjectOf(settings, policy, presented);
   const act = actor ? actThrough(actor.sub, subject.act) : subject.act;
@@ -90,17 +91,17 @@ async function answer(ctx: KoaContextWithOIDC, settings: TokenExchangeSettings):
     claims: { ...subject.claims, ...(parents.length > 0 && { parents }), ...(act && { act }) },
   });
   const useProof = await bindToSender(ctx, draft.token);
-  demandSameSender(presented.claims['cnf'], draft.token, refuseSubject);
-  demandSameSender(actor?.cnf, draft.token, refuseActor);
+  requireSameKey(presented.claims['cnf'], draft.token, refuseSubject);
+  requireSameKey(actor?.cnf, draft.token, refuseActor);
   await useProof();
-  notesOf(ctx).trade = {
+  notesOf(ctx).tokenSource = {
     accountId: subject.accountId,
     details: {
       policy_id: policy.policyId,
       subject: presented.claims.sub,
       issuer: presented.own ? undefined : presented.claims.iss,
       actor: actor?.sub,
-      from_jti: namedBy(presented.claims),
+      from_jti: jtiOf(presented.claims),
     },
   };
   const { access_token, ...rest } = await issueToken(ctx, draft);
@@ -115,17 +116,17 @@ interface ExchangeRequest {
   readonly target: string | undefined;
 }
 
-/** The parameters of RFC 8693 (2.1), each as it must be; the library has refused those that came twice. */
+/** Reads and validates the parameters of RFC 8693 (2.1). The library has refused repeated ones. */
 function readRequest(ctx: KoaContextWithOIDC): ExchangeRequest {
   const given = (ctx.oidc.params ?? {}) as Readonly<Record<string, string | undefined>>;
   const { subject_token: subjectToken, subject_token_type: subjectTokenType, actor_token: actorToken } = given;
   const { actor_token_type: actorTokenType, requested_token_type: issuedTokenType = ACCESS_TOKEN } = given;
-  if (subjectToken === undefined) missing('subject_token');
-  if (subjectTokenType === undefined) missing('subject_token_type');
+  if (subjectToken === undefined) refuseMissing('subject_token');
+  if (subjectTokenType === undefined) refuseMissing('subject_token_type');
   demandType('subject_token_type', subjectTokenType, [ACCESS_TOKEN, JWT]);
-  if (actorToken !== undefined && actorTokenType === undefined) missing('actor_token_type');
+  if (actorToken !== undefined && actorTokenType === undefined) refuseMissing('actor_token_type');
   if (actorToken === undefined && actorTokenType !== undefined)
-    throw new errors.InvalidRequest('actor_token_type must be left out without actor_token');
+    throw new errors.InvalidRequest('actor_token_type requires actor_token');
   if (actorTokenType !== undefined) demandType('actor_token_type', actorTokenType, [ACCESS_TOKEN]);
   demandType('requested_token_type', issuedTokenType, [ACCESS_TOKEN, JWT]);
   refuseAuthorizationDetails(ctx);
@@ -145,13 +146,13 @@ async function verifySubjectToken(
   const { now } = requestOf(ctx);
   if (subjectTokenType === ACCESS_TOKEN) {
     const claims = await tokens.inspect(subjectToken, now);
-    if (!claims) refuseSubject('it is not an access token of this server, for an API, that is still good');
+    if (!claims) refuseSubject('it must be a valid access token of this server for an API');
     return { own: true, claims };
   }
   const verdict = await statements.verify(subjectToken, { purpose: 'token_exchange', audience, now });
   if (!verdict.trusted) refuseSubject(explainRejection(verdict.reason), verdict.reason);
-  // whom an actor outside acts for, and how far it may go, is nothing that we know
-  if (verdict.claims['act'] !== undefined) refuseSubject('somebody acts for its subject already');
+  // the server knows neither for whom an external actor acts, nor what that actor is permitted to do
+  if (verdict.claims['act'] !== undefined) refuseSubject('it must not have an act claim');
   return { own: false, claims: verdict.claims };
 }
 
@@ -162,9 +163,9 @@ function sourceOf({ own, claims }: Presented): SubjectSource {
 interface Subject {
   readonly sub: string;
   readonly accountId: string | undefined;
-  /** An account that has no grant behind it yet. */
+  /** The account to create a grant for; `undefined` if the presented token has a grant already. */
   readonly newGrantFor: string | undefined;
-  /** `undefined` where the subject's token has no scopes of ours. */
+  /** `undefined` if the presented token has no scopes of this server. */
   readonly scopes: ReadonlySet<string> | undefined;
   readonly act: Act | undefined;
   readonly parents: readonly ParentToken[];
@@ -173,19 +174,27 @@ interface Subject {
 
 async function subjectOf({ database }: TokenExchangeSettings, policy: Policy, presented: Presented): Promise<Subject> {
   if (presented.own) return ownSubject(presented.claims);
-  if (!isOutside(policy.subject)) throw new Error('A policy for assertions has an issuer.');
+  if (!isExternal(policy.subject)) throw new Error('A policy for assertions must have an issuer.');
   const { claims } = presented;
   const subject = await findExternalSubject(database, policy.subject, claims);
   if ('refused' in subject) refuseSubject(subject.refused);
   const { sub, accountId, subId } = subject;
-  const carried = { asserted_by: claims.iss, ...(subId && { sub_id: subId }) };
-  return { sub, accountId, newGrantFor: accountId, scopes: undefined, act: undefined, parents: [], claims: carried };
+  const copiedClaims = { asserted_by: claims.iss, ...(subId && { sub_id: subId }) };
+  return {
+    sub,
+    accountId,
+    newGrantFor: accountId,
+    scopes: undefined,
+    act: undefined,
+    parents: [],
+    claims: copiedClaims,
+  };
 }
 
-/** The new token hangs on the same grant as the old one, and says as much about its subject. */
+/** The new token belongs to the same grant as the presented one, and has the same claims about its subject. */
 function ownSubject(claims: AccessTokenClaims): Subject {
   const { sub, scope, act, parents = [], gid, sub_id, asserted_by, acr, amr, auth_time } = claims;
-  const carried = { gid, sub_id, asserted_by, acr, amr, auth_time };
+  const copiedClaims = { gid, sub_id, asserted_by, acr, amr, auth_time };
   return {
     sub,
     accountId: gid === undefined ? undefined : sub,
@@ -193,7 +202,7 @@ function ownSubject(claims: AccessTokenClaims): Subject {
     scopes: new Set(splitScope(scope)),
     act,
     parents: [parentFrom(claims), ...parents],
-    claims: Object.fromEntries(Object.entries(carried).filter(([, value]) => value !== undefined)),
+    claims: Object.fromEntries(Object.entries(copiedClaims).filter(([, value]) => value !== undefined)),
   };
 }
 
@@ -204,7 +213,9 @@ interface Actor {
   readonly parent?: ParentToken;
 }
 
-/** Who acts: whoever the actor token is about, else the client itself. Nobody does where a policy impersonates. */
+/**
+ * The actor: the subject of the actor token, else the client itself; `undefined` if the policy is for impersonation.
+ */
 async function actorOf(
   ctx: KoaContextWithOIDC,
   { tokens }: TokenExchangeSettings,
@@ -214,21 +225,21 @@ async function actorOf(
   const { clientId } = ctx.oidc.client!;
   if (mode === 'impersonation') {
     if (actorToken === undefined) return undefined;
-    throw new errors.InvalidRequest('the policy makes tokens that name no actor: leave actor_token out');
+    throw new errors.InvalidRequest('the policy is for impersonation; omit actor_token');
   }
   if (actorToken === undefined) return { sub: clientId };
   const claims = await tokens.inspect(actorToken, requestOf(ctx).now);
-  if (!claims) refuseActor('it is not an access token of this server, for an API, that is still good');
-  // another client's token proves nothing about who acts here
+  if (!claims) refuseActor('it must be a valid access token of this server for an API');
+  // a token of another client does not identify the actor of this request
   if (claims.client_id !== clientId) refuseActor('it was issued to another client');
-  if (claims.act || claims.parents) refuseActor('its subject does not act in person');
+  if (claims.act || claims.parents) refuseActor('it must not have been exchanged itself');
   const { sub, exp, cnf, gid, asserted_by } = claims;
-  const restsOn = { ...(gid !== undefined && { gid }), ...(asserted_by !== undefined && { asserted_by }) };
-  return { sub, exp, cnf, parent: { ...parentFrom(claims), ...restsOn } };
+  const dependsOn = { ...(gid !== undefined && { gid }), ...(asserted_by !== undefined && { asserted_by }) };
+  return { sub, exp, cnf, parent: { ...parentFrom(claims), ...dependsOn } };
 }
 
-/** Of an assertion that is no token of ours it may be anything, or nothing. */
-function namedBy({ jti }: { readonly jti?: unknown }): string | undefined {
+/** The `jti` for the audit trail. An assertion of an external issuer may have none, or a long one. */
+function jtiOf({ jti }: { readonly jti?: unknown }): string | undefined {
   return typeof jti === 'string' ? jti.slice(0, LONGEST_NAME_CHARACTERS) : undefined;
 }
 
@@ -241,11 +252,11 @@ function demandType(parameter: string, given: string, types: readonly string[]):
   throw new errors.InvalidRequest(`${parameter} must be ${types.join(' or ')}`);
 }
 
-function missing(parameter: string): never {
+function refuseMissing(parameter: string): never {
   throw new errors.InvalidRequest(`missing required parameter '${parameter}'`);
 }
 
-/** RFC 8693, 2.2.2: a token that is invalid or that policy does not take makes the request invalid. */
+/** RFC 8693, 2.2.2: if a token is invalid or the policy does not accept it, the error is `invalid_request`. */
 function refuseSubject(reason: string, detail = reason): never {
   throw new errors.InvalidRequest(`subject_token is refused: ${reason}`, undefined, {
     detail: `subject_token: ${detail}`,

@@ -1,7 +1,7 @@
 /**
  * Back-channel logout (OpenID Connect Back-Channel Logout 1.0). The library would post to every client while the person
- * waits, for 2.5 seconds and once. Here a logout is a message of the outbox: whoever ends a session writes it, and its
- * logout token is made when it is sent, with the keys, the client and the address of that moment.
+ * waits, once, with a time-out of 2.5 seconds. Here a logout is an outbox message: the code that ends a session writes
+ * the message, and the logout token is made at delivery, with the keys, the client and the address of that moment.
  */
 import { Provider, type Client } from 'oidc-provider';
 import { announceLogouts, BACKCHANNEL_LOGOUT } from '../../accounts/logouts.ts';
@@ -12,10 +12,12 @@ import { notesOf } from '../request/request_events.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { writeWithRequest } from '../request/request_writes.ts';
 
-/** About a day, after which an application's own session is over. */
+/** Retries span about a day; after that the application's own session is assumed to be over. */
 const RETRIES = { attemptsAtMost: 30, firstWaitSeconds: 5, longestWaitSeconds: 3_600 };
 
-/** What the types leave out: the library calls the first, and makes ID tokens with the second. */
+/**
+ * Library members that its types leave out: the library calls `backchannelLogout`, and makes ID tokens with `IdToken`.
+ */
 interface Internals {
   readonly Client: { prototype: { backchannelLogout(this: Client, accountId: string, sid: string): Promise<void> } };
   readonly IdToken: new (
@@ -29,8 +31,9 @@ interface Internals {
 }
 
 /**
- * The library calls this for each client when a person logs out. Where the whole session ends, its end itself is what
- * tells them (session_store.ts); here the session goes on without the one client that asked for the logout.
+ * Replaces the library's back-channel logout, which it calls for each client when a person logs out. If the whole
+ * session ends, session_store.ts enqueues the messages; this handles only the case where the session continues without
+ * the client that asked for the logout.
  */
 export function postponeLogouts(provider: Provider, { database, clock }: { database: Database; clock: Clock }): void {
   const { prototype } = (provider as unknown as Internals).Client;
@@ -40,22 +43,22 @@ export function postponeLogouts(provider: Provider, { database, clock }: { datab
     const now = clock();
     await writeWithRequest(database, (tx) => announceLogouts(tx, [ended], now));
   };
-  // the library would go on as if nothing had happened
+  // the library ignores this error; the request must fail
   provider.on('backchannel.error', (ctx, error) => {
     notesOf(ctx).failure = error;
   });
 }
 
-/** `provider` is the one in force: its keys sign. */
+/** The outbox message type of logout tokens. `provider` returns the current provider, whose keys sign. */
 export function backchannelLogouts(provider: () => Provider): MessageType {
   return {
     name: BACKCHANNEL_LOGOUT,
     retries: RETRIES,
     async build({ messageId, clientId, payload }) {
-      const inForce = provider();
-      const client = await inForce.Client.find(clientId);
+      const current = provider();
+      const client = await current.Client.find(clientId);
       if (!client?.backchannelLogoutUri) return undefined;
-      const token = await logoutToken(inForce, client, { jti: messageId, ...payload });
+      const token = await logoutToken(current, client, { jti: messageId, ...payload });
       return {
         url: client.backchannelLogoutUri,
         headers: { 'content-type': 'application/x-www-form-urlencoded' },
@@ -67,7 +70,7 @@ export function backchannelLogouts(provider: () => Provider): MessageType {
   };
 }
 
-/** Section 2.4: two minutes to live, and no nonce, so that it can't pass for an ID token. */
+/** Section 2.4: the token expires after two minutes and has no nonce, so that it can't be mistaken for an ID token. */
 async function logoutToken(
   provider: Provider,
   client: Client,
@@ -82,11 +85,13 @@ async function logoutToken(
   return token.issue({ use: 'logout' });
 }
 
-/** Refusals that pass: a release under way, a receiver that has too much to do. */
-const PASSING = [404, 408, 425, 429];
+/** Refusals that are temporary: the application is being redeployed or is overloaded. */
+const TEMPORARY_STATUSES = [404, 408, 425, 429];
 
-/** Section 2.8: 200, or what a framework makes of an empty answer; 400 says that the token is not taken. */
+/**
+ * Section 2.8: 200 or any other 2xx (some frameworks send 204 for an empty answer) is success; 400 refuses the token.
+ */
 function judge(status: number): Verdict {
   if (status >= 200 && status < 300) return 'delivered';
-  return status >= 400 && status < 500 && !PASSING.includes(status) ? 'refused' : 'try_again';
+  return status >= 400 && status < 500 && !TEMPORARY_STATUSES.includes(status) ? 'refused' : 'try_again';
 }

@@ -1,15 +1,19 @@
 /**
- * Logouts by applications that people stay logged in to for longer than a signing key is published. Their `id_token_hint`
- * can't be verified any more, which is no fault of theirs: it counts as if it had not been sent, as RP-Initiated Logout
- * (4) leaves to us. The person is asked as always, and led back only where `client_id` says whose URI it is.
+ * Logout requests whose `id_token_hint` was signed with a key that is no longer published: people stay logged in to an
+ * application for longer than a signing key is published. Such a hint can't be verified, and is treated as absent
+ * (RP-Initiated Logout, 4, leaves this to the server). The server asks the person to confirm as always, and redirects
+ * to the application only if `client_id` names it.
  */
 import type { Provider } from 'oidc-provider';
 import { decodeJwt, decodeProtectedHeader, type JWK } from 'jose';
 
-/** `path` is the logout endpoint's. Call it for each provider that is built. */
+/**
+ * Adds the middleware to a provider; call it for each new provider. `path` is the logout endpoint's path, `jwks` are
+ * the published keys.
+ */
 export function acceptRetiredKeyHints(provider: Provider, path: string, jwks: readonly JWK[]): void {
   const kids = new Set(jwks.map(({ kid }) => kid));
-  const isOutlived = (hint: string, clientId: unknown): boolean => {
+  const isSignedWithRetiredKey = (hint: string, clientId: unknown): boolean => {
     try {
       const { kid } = decodeProtectedHeader(hint);
       const { iss, aud } = decodeJwt(hint);
@@ -21,7 +25,7 @@ export function acceptRetiredKeyHints(provider: Provider, path: string, jwks: re
   };
   provider.use((ctx, next) => {
     const { id_token_hint: hint, ...rest } = ctx.method === 'GET' && ctx.path === path ? ctx.query : {};
-    if (typeof hint === 'string' && isOutlived(hint, rest['client_id'])) ctx.query = rest;
+    if (typeof hint === 'string' && isSignedWithRetiredKey(hint, rest['client_id'])) ctx.query = rest;
     return next();
   });
 }

@@ -30,7 +30,7 @@ import type { Vault } from '../../vault/vault.ts';
 import { createAdapter } from '../storage/adapter.ts';
 import { grantReference } from '../storage/grant_store.ts';
 import { postponeLogouts } from '../logout/backchannel_logout.ts';
-import { authenticationClaims, demandedLogin } from '../authorization/login_policy.ts';
+import { authenticationClaims, loginPolicy } from '../authorization/login_policy.ts';
 import { CLAIMS_BY_SCOPE, claimsOf, demandBoundedClaims } from '../authorization/claims.ts';
 import {
   backchannelAuthentication,
@@ -61,8 +61,8 @@ import {
   mutualTls,
   type MutualTlsSettings,
 } from '../client_authentication/mutual_tls.ts';
-import { noteClaims, noteErrorPages, noteReplay, takeNotes } from '../request/request_events.ts';
-import { accountMeant } from '../authorization/hinted_subject.ts';
+import { noteClaims, noteErrorPages, noteReplay, collectEvents } from '../request/request_events.ts';
+import { resolveHintedSubject } from '../authorization/hinted_subject.ts';
 import { acceptRetiredKeyHints } from '../logout/retired_key_hints.ts';
 import { INTERACTION_SECONDS } from '../request/first_party_login.ts';
 import { takePostedRequests } from './posted_requests.ts';
@@ -156,7 +156,7 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
   guardDeviceFlow(provider, ROUTES.code_verification, settings.userCodeGuesses);
   guardBackchannelAuthentication(provider);
   markRefreshTokens(provider, settings.refreshFamilies, settings.clock);
-  takeNotes(provider);
+  collectEvents(provider);
   return provider;
 }
 
@@ -231,7 +231,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       origin !== 'null' &&
       (client.redirectUris ?? []).some((uri) => URL.parse(uri)?.origin === origin),
     findAccount: async (ctx, name) => {
-      const accountId = await accountMeant(database, settings.subjects, ctx, name);
+      const accountId = await resolveHintedSubject(database, settings.subjects, ctx, name);
       if (accountId === undefined) return undefined;
       const account = takeAccount(accountId) ?? (await findAccount(database, accountId));
       if (!account || account.disabledAt) return undefined;
@@ -256,7 +256,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     },
     renderError: settings.pages.renderError,
     interactions: {
-      policy: demandedLogin(settings.subjects),
+      policy: loginPolicy(settings.subjects),
       url: (_ctx, { uid }) => `${new URL(settings.issuer).pathname.replace(/\/$/, '')}/interaction/${uid}`,
     },
     ttl: {

@@ -1,7 +1,7 @@
 /**
- * The protocol's endpoints: the provider in force, and around it what every answer has to wait for. No answer leaves
- * before what the request changes and its audit events are on disk together; where they can't be written, the answer is
- * 503 and nothing has happened.
+ * The protocol's endpoints: the current provider, and the steps around it. The server sends an answer only after the
+ * request's changes and its audit events are committed together; if the commit fails, the answer is 503 and nothing has
+ * changed.
  */
 import { createHash } from 'node:crypto';
 import type Koa from 'koa';
@@ -44,7 +44,7 @@ export interface EndpointsSettings {
 /** What a refusal keeps may lose a race as well. */
 const REFUSALS_AT_MOST = 2;
 
-const BROKEN = { error: 'server_error', error_description: 'something went wrong on our side' };
+const BROKEN = { error: 'server_error', error_description: 'an internal error occurred' };
 
 export class Endpoints {
   readonly #settings: EndpointsSettings;
@@ -55,16 +55,16 @@ export class Endpoints {
     this.#settings = settings;
   }
 
-  /** Puts a provider in force; requests under way finish with the one before. */
+  /** Replaces the provider; running requests finish with the previous one. */
   use(provider: Provider): void {
-    // next to the library itself: what shows answers as pages does so with the one that is given in the end
+    // innermost middleware, so that those that render answers as pages see the final answer
     provider.use(this.#complete);
     this.#provider = provider;
     this.#handle = compose(provider.middleware);
   }
 
   get provider(): Provider {
-    if (!this.#provider) throw new Error('No provider is in force yet.');
+    if (!this.#provider) throw new Error('No provider has been set yet.');
     return this.#provider;
   }
 
@@ -75,17 +75,17 @@ export class Endpoints {
       if (!('oidc' in ctx)) throw error;
       notesOf(ctx).failure ??= error as Error;
     }
-    // what the library's router didn't match has no OIDC context
+    // requests that the library's router doesn't match have no OIDC context
     if (!('oidc' in ctx)) return;
     const context = ctx as unknown as KoaContextWithOIDC;
-    // one that asks about no other origin, which CORS leaves alone
+    // an OPTIONS request without an Origin header, which the library's CORS handler ignores
     if (ctx.method === 'OPTIONS' && ctx.status === 404) {
       ctx.status = 204;
       ctx.set('Allow', (METHODS[ctx.path] ?? []).join(', '));
     }
     const ownPage = ownPageOf(context);
     if (ownPage !== undefined) {
-      // 303 whatever the library made of an interaction without a client: the login is done
+      // replaces the library's answer to an interaction without a client: the person has logged in
       ctx.status = 303;
       ctx.redirect(ownPage);
     }
@@ -93,22 +93,22 @@ export class Endpoints {
     chargeClientRate(this.#settings.traffic, context, context.oidc.client && recordOf(context.oidc.client));
     if (context.oidc.route === 'discovery') omitEmpty(ctx);
     if (ctx.path === ROUTES.jwks && ctx.status === 200) this.#cacheable(ctx);
-    // which has no parameters (RFC 9701, 10.3); the library adds a charset
+    // this media type has no parameters (RFC 9701, 10.3); the library adds a charset
     if (ctx.type === INTROSPECTION_JWT) ctx.set('Content-Type', INTROSPECTION_JWT);
-    // the answer is empty (RFC 7009, 2.2), and some clients refuse one of a type that they don't read
+    // the answer is empty (RFC 7009, 2.2), and some clients reject a Content-Type that they can't parse
     if (ctx.path === ROUTES.revocation && ctx.status === 200) {
       ctx.remove('Content-Type');
       ctx.set('Cache-Control', 'no-store');
     }
   };
 
-  /** Around the library's router: once it has made its answer, everything that belongs to it is committed. */
+  /** Wraps the library's router: commits everything that belongs to the answer once the library has made it. */
   readonly #complete: Koa.Middleware = async (ctx, next) => {
     try {
       await next();
     } catch (error) {
       if (!('oidc' in ctx)) throw error;
-      // a session that could not be saved is tried again after the error was answered: that answer stands
+      // the library saves the session again after it has answered an error; if that fails, the error answer stays
       if (!notesOf(ctx).refusal) notesOf(ctx).failure ??= error as Error;
     }
     if (!('oidc' in ctx)) return;
@@ -116,9 +116,9 @@ export class Endpoints {
     const notes = notesOf(context);
     const cause = notes.refusal?.cause;
     answerKeyObjection(context, cause);
-    // a client whose keys can't be read now is not to blame: the answer is 503, and no failed authentication is counted
+    // the client's keys can't be read at the moment: answer 503, and don't count a failed authentication
     if (isUnavailable(cause)) notes.failure ??= cause as Error;
-    // what broke is reported; nothing of the request is kept
+    // `#report` answers the failure; the request is not committed
     if (notes.failure) return;
     if (this.#settings.structured.takesOver(context, notes.refusal)) await this.#answerStructured(context);
     await countFailure(this.#settings.failures, context);
@@ -141,7 +141,9 @@ export class Endpoints {
     }
   }
 
-  /** An error page that was drawn before its request is on record is drawn again, with the request's id. */
+  /**
+   * Commits the request. An error page that was rendered before the commit is rendered again, with the request's id.
+   */
   async #record(ctx: KoaContextWithOIDC): Promise<void> {
     const { writes, events, errorPage } = notesOf(ctx);
     const origin = originOf(ctx);
@@ -160,15 +162,15 @@ export class Endpoints {
   }
 
   /**
-   * The answer that was made is thrown away, with what it would have changed, and the library makes a refusal. `first` is
-   * false for the second refusal of a request: what the first one kept could not be committed.
+   * Discards the answer and its changes, and has the library answer with the refusal. `first` is false for the second
+   * refusal of a request: the writes that the first refusal kept could not be committed.
    */
   async #refuse(ctx: KoaContextWithOIDC, lost: LostRace, first: boolean): Promise<void> {
     const { refusal, event, grantId } = lost;
     const notes = notesOf(ctx);
     notes.events.length = 0;
     const gone = lost instanceof InteractionGone;
-    // the browser keeps the cookie of the session as it is stored
+    // the browser keeps the cookie of the stored session
     if (gone) ctx.remove('Set-Cookie');
     const keeps = first && !gone;
     notes.writes.splice(0, Infinity, ...notes.writes.filter(({ evenIfRefused }) => evenIfRefused && keeps));
@@ -179,13 +181,13 @@ export class Endpoints {
 
   async #answerStructured(ctx: KoaContextWithOIDC): Promise<void> {
     const notes = notesOf(ctx);
-    // the refusal that handed over to us is no refusal to the caller
+    // the library refuses the token type, but that is not the answer to the caller
     notes.events.length = 0;
     delete notes.refusal;
     await this.#settings.structured.answer(ctx);
   }
 
-  /** A database that can't serve is 503 with Retry-After; anything else that broke is ours to find in the log. */
+  /** Answers 503 with Retry-After if the database is unavailable, else 500 with an entry in the log. */
   async #report(ctx: KoaContextWithOIDC): Promise<void> {
     const { failure } = notesOf(ctx);
     if (!failure) return;
@@ -196,7 +198,7 @@ export class Endpoints {
       'request.failed',
     );
     markOnRecord(ctx);
-    // whatever was about to be given away (a code in a redirect, a token in the body) is taken back
+    // remove what the answer would have handed out: a code in a redirect, a token in the body
     ctx.remove('Location');
     ctx.remove('Set-Cookie');
     ctx.status = unavailable ? 503 : 500;
@@ -207,7 +209,7 @@ export class Endpoints {
     else ctx.body = out;
   }
 
-  /** A client that is told to come again may come with the same code, refresh token or proof. */
+  /** After a 503, the client may retry with the same code, refresh token or proof. */
   async #takeBack(ctx: KoaContextWithOIDC): Promise<void> {
     const { releases, writes, mayBeCommitted: uncertain } = notesOf(ctx);
     const { unanswered } = this.#settings;
@@ -225,7 +227,7 @@ export class Endpoints {
   }
 }
 
-/** What there is none of is not listed (RFC 8414, 3.2). */
+/** Empty lists must be left out (RFC 8414, 3.2). */
 function omitEmpty({ body }: Koa.Context): void {
   if (typeof body !== 'object' || body === null) return;
   const metadata = body as Record<string, unknown>;

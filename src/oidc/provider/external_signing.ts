@@ -1,18 +1,21 @@
-/** Signs what the library signs, in its ID tokens and elsewhere, the way that we sign (keys/signer.ts). */
+/**
+ * Makes the library sign with this server's signers (keys/signer.ts), for ID tokens and everything else that the
+ * library signs.
+ */
 import type { KeyObject } from 'node:crypto';
 import { ExternalSigningKey } from 'oidc-provider';
 import type { JWK } from 'jose';
 import { Signer } from '../../keys/signer.ts';
 
-/** The keys for the library: those that we have a signer for with that one, the others as they are. */
+/** Converts keys for the library: a key that has a signer is wrapped, others stay as they are. */
 export function signExternally(jwks: readonly JWK[]): (JWK | ExternalSigningKey)[] {
   return jwks.map((jwk) => {
     const signer = Signer.of(jwk);
-    return signer ? new OurKey(jwk, signer) : jwk;
+    return signer ? new SignerKey(jwk, signer) : jwk;
   });
 }
 
-class OurKey extends ExternalSigningKey {
+class SignerKey extends ExternalSigningKey {
   readonly #signer: Signer;
 
   constructor({ kid, alg }: JWK, signer: Signer) {
@@ -21,7 +24,7 @@ class OurKey extends ExternalSigningKey {
     this.#signer = signer;
   }
 
-  /** The public half, which the library publishes. */
+  /** The public key, which the library publishes. */
   override keyObject(): KeyObject {
     return this.#signer.publicKey;
   }

@@ -1,6 +1,7 @@
 /**
- * Answers that go to the application by POST (OAuth 2.0 Form Post Response Mode). The library writes a page of its own
- * for them, in several places and with no way to put another one there: so what it wrote is read, and our page shown.
+ * Answers that the browser posts to the application (OAuth 2.0 Form Post Response Mode). The library renders its own
+ * page for them in several places and can't be configured to use another, so this parses that page and renders the
+ * server's own.
  */
 import type { KoaContextWithOIDC, Provider } from 'oidc-provider';
 
@@ -13,7 +14,7 @@ export interface FormPostPages {
   formPost(ctx: KoaContextWithOIDC, form: FormPost): void;
 }
 
-/** Call it for each provider that is built. */
+/** Adds the middleware to a provider; call it for each new provider. */
 export function showFormPost(provider: Provider, pages: FormPostPages): void {
   provider.use(async (ctx, next) => {
     await next();
@@ -25,7 +26,7 @@ export function showFormPost(provider: Provider, pages: FormPostPages): void {
 const PAGE = /<title>Submitting Callback<\/title>.*?<form method="post" action="([^"]*)">(.*?)<noscript>/s;
 const FIELD = /<input type="hidden" name="([^"]*)" value="([^"]*)"\/>/g;
 
-/** The form of a page that the library wrote; `undefined` for any other page. */
+/** Parses the form of the library's page; `undefined` for any other page. */
 export function formIn(html: string): FormPost | undefined {
   const [page, action = '', inputs = ''] = PAGE.exec(html) ?? [];
   if (page === undefined) return undefined;
@@ -41,7 +42,7 @@ const CHARACTERS: Readonly<Record<string, string>> = {
   '&#39;': "'",
 };
 
-/** The library escapes these five, and no others. */
+/** Reverses the library's escaping, which covers only these five characters. */
 function unescaped(text: string): string {
   return text.replaceAll(/&(?:amp|lt|gt|quot|#39);/g, (escaped) => CHARACTERS[escaped]!);
 }

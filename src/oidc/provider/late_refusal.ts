@@ -1,11 +1,11 @@
 /**
- * A refusal that shows itself only when a request is committed: another request was faster, or what the answer rests on
- * has gone meanwhile. The library answers it as it answers its own, with the error handler of the route.
+ * Refusals that are found only at commit: another request was faster, or what the answer depends on was deleted during
+ * the request. The library's error handler of the route answers them, as it does its own.
  */
 import type { KoaContextWithOIDC, errors } from 'oidc-provider';
 import { authorizationErrorHandler, errorHandler, requestStore } from './library_internals.ts';
 
-/** The event that the library emits for a refusal, by route. */
+/** The event that the library emits for an error, by route. */
 const EVENTS: Readonly<Record<string, string>> = {
   token: 'grant.error',
   userinfo: 'userinfo.error',
@@ -21,6 +21,7 @@ const EVENTS: Readonly<Record<string, string>> = {
 };
 const AUTHORIZATION_ROUTES = new Set(['authorization', 'resume']);
 
+/** Replaces the answer with the library's answer to `refusal`. */
 export async function answerRefusal(ctx: KoaContextWithOIDC, refusal: errors.OIDCProviderError): Promise<void> {
   const { route } = ctx.oidc;
   ctx.remove('Location');
@@ -33,7 +34,7 @@ export async function answerRefusal(ctx: KoaContextWithOIDC, refusal: errors.OID
   });
 }
 
-/** A page with a form to try again has put a new value against forgery into the session. */
+/** A page with a form to try again has put a new anti-forgery token into the session. */
 async function saveForm({ oidc }: KoaContextWithOIDC): Promise<void> {
   const session = oidc.session as SavedSession | undefined;
   if (session?.touched && !session.destroyed && !session.oldId && session.exp !== undefined) await session.persist();

@@ -1,6 +1,6 @@
 /**
- * The library's parts that it exports to nobody, in one place because they are outside semantic versioning: the helpers
- * its own grants are made with, the store of the request under way, and the error handlers of its routes.
+ * The parts of the library that it does not export, in one file because semantic versioning does not cover them: the
+ * helpers of its grants, the store of the current request, and the error handlers of its routes.
  */
 export { default as requestStore } from 'oidc-provider/lib/helpers/als.js';
 export { checkDpopReplay, checkMtlsCert, validateDpop } from 'oidc-provider/lib/helpers/grants.js';

@@ -1,4 +1,6 @@
-/** The helpers that the library's own grants are made with. It ships no types for them. */
+/**
+ * Types for internal modules of the library, which ships none. This module has the helpers of the library's own grants.
+ */
 declare module 'oidc-provider/lib/helpers/grants.js' {
   import type { KoaContextWithOIDC, Provider } from 'oidc-provider';
 
@@ -8,7 +10,7 @@ declare module 'oidc-provider/lib/helpers/grants.js' {
     readonly iat: number;
   }
 
-  /** `undefined` where the request has no proof; throws where it has a bad one. */
+  /** Resolves to `undefined` if the request has no proof; throws if the proof is invalid. */
   export function validateDpop(
     provider: Provider,
     ctx: KoaContextWithOIDC,
@@ -20,11 +22,11 @@ declare module 'oidc-provider/lib/helpers/grants.js' {
     proof: VerifiedProof | undefined,
     clientId: string,
   ): Promise<void>;
-  /** The certificate that the client's tokens must be bound to, if they must be to one. */
+  /** The certificate that the client's tokens must be bound to, if the client requires this. */
   export function checkMtlsCert(provider: Provider, ctx: KoaContextWithOIDC): unknown;
 }
 
-/** The store in which the library keeps the context of the request under way (`Provider.ctx`). */
+/** The store in which the library keeps the context of the current request (`Provider.ctx`). */
 declare module 'oidc-provider/lib/helpers/als.js' {
   const als: { run<T>(ctx: object, work: () => T): T };
   export default als;
@@ -33,7 +35,7 @@ declare module 'oidc-provider/lib/helpers/als.js' {
 declare module 'oidc-provider/lib/shared/authorization_error_handler.js' {
   import type { KoaContextWithOIDC } from 'oidc-provider';
 
-  /** Answers what `next` throws: by a redirect to the client where that is allowed, else by a page. */
+  /** Answers what `next` throws: with a redirect to the client where that is permitted, else with a page. */
   export default function authorizationErrorHandler(
     ctx: KoaContextWithOIDC,
     next: () => Promise<unknown>,
@@ -43,7 +45,7 @@ declare module 'oidc-provider/lib/shared/authorization_error_handler.js' {
 declare module 'oidc-provider/lib/shared/error_handler.js' {
   import type { KoaContextWithOIDC } from 'oidc-provider';
 
-  /** The handler of a route that emits `eventName` for each refusal. */
+  /** Returns the error handler of a route that emits `eventName` for each error. */
   export default function getErrorHandler(
     eventName: string | undefined,
   ): (ctx: KoaContextWithOIDC, next: () => Promise<unknown>) => Promise<void>;

@@ -1,17 +1,19 @@
 /**
- * Requests by POST that browsers bring: for authorization (OpenID Connect Core, 3.1.2.1) and for logout (RP-Initiated
- * Logout, 2). Our cookies are SameSite=Lax, so a form from another site comes without the session: the browser is sent
- * on to the same request by GET, with which they come.
+ * POST requests from browsers: for authorization (OpenID Connect Core, 3.1.2.1) and for logout (RP-Initiated Logout,
+ * 2). The session cookies are SameSite=Lax, so the browser sends none with a form from another site. The server
+ * redirects the browser to the same request by GET, with which it sends them.
  */
 import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider';
 import type { Context } from 'koa';
 import { readBody } from '../../http/body.ts';
 import type { ProviderPages } from './configuration.ts';
 
-/** What browsers and servers take as an address. What is larger can be pushed (RFC 9126). */
+/** The URL length that browsers and servers support. A client can push a larger request (RFC 9126). */
 const LONGEST_QUERY_CHARACTERS = 8_000;
 
-/** `path` is the endpoint's below the issuer's. Call it for each provider that is built. */
+/**
+ * Adds the middleware to a provider; call it for each new provider. `path` is the endpoint's path below the issuer's.
+ */
 export function takePostedRequests(provider: Provider, path: string, { renderError }: ProviderPages): void {
   const prefix = new URL(provider.issuer).pathname.replace(/\/$/, '');
   provider.use(async (ctx, next) => {
@@ -32,7 +34,7 @@ export function takePostedRequests(provider: Provider, path: string, { renderErr
   });
 }
 
-/** The form as a query, every parameter as often as it came; `undefined` for what is no form or too large. */
+/** The form as a query string, with repeated parameters kept; `undefined` if the body is not a form or is too large. */
 async function queryIn(ctx: Context): Promise<string | undefined> {
   if (!ctx.request.is('application/x-www-form-urlencoded') || ctx.get('Content-Encoding')) return undefined;
   const body = await readBody(ctx, LONGEST_QUERY_CHARACTERS).catch(() => undefined);

@@ -1,4 +1,4 @@
-/** What this server's own protected endpoints say about themselves (RFC 9728), and the way there in their challenges. */
+/** Protected resource metadata (RFC 9728) of this server's own endpoints, and its address in their challenges. */
 import type { Middleware } from 'koa';
 import {
   metadataUrl,
@@ -12,14 +12,14 @@ import { ROUTES } from '../request/routes.ts';
 const WELL_KNOWN = '/.well-known/oauth-protected-resource';
 const MAX_AGE_SECONDS = 3_600;
 
-/** A path below the issuer, and the scopes that its tokens may carry. */
+/** A path below the issuer, the scopes of its tokens, and whether it supports DPoP. */
 export interface ProtectedEndpoint {
   readonly path: string;
   readonly scopes: readonly Scope[];
   readonly dpop: DpopAtResource;
 }
 
-/** Answers for the documents of the endpoints, and adds the way to them to every challenge of theirs (RFC 9728, 5.1). */
+/** Serves the metadata of the endpoints, and adds its URL to each of their challenges (RFC 9728, 5.1). */
 export function describeProtectedResources(
   { issuer, seesCertificates }: { readonly issuer: string; readonly seesCertificates: boolean },
   endpoints: readonly ProtectedEndpoint[],
@@ -52,7 +52,7 @@ export function describeProtectedResources(
   };
 }
 
-/** The scopes of userinfo: what OpenID Connect gives claims for. */
+/** The userinfo endpoint, with the scopes for which OpenID Connect defines claims. */
 export const USERINFO: ProtectedEndpoint = {
   path: ROUTES.userinfo,
   scopes: ['openid', 'profile', 'email'].map((name) => ({ name, description: name })),

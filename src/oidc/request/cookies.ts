@@ -1,10 +1,11 @@
-/** The cookies of sessions and interactions, for the library and for what we set beside it. */
+/** The cookies of sessions and interactions, for the library and for the server's own pages. */
 import type { Configuration } from 'oidc-provider';
 import type { CookieSignatures } from '../../http/cookie_signatures.ts';
 
 /**
- * `__Host-` keeps the session cookie to this very host. The two of an interaction live under its own path, so that two
- * tabs can sign in side by side, and `__Host-` would demand the path `/`.
+ * The library's cookie configuration. The prefix `__Host-` restricts the session cookie to this host. The two
+ * interaction cookies are set for the interaction's path, so that a person can log in in two tabs at once; `__Host-`
+ * would require the path `/`.
  */
 export function cookies(issuer: string, signatures: CookieSignatures) {
   const secure = issuer.startsWith('https:');
@@ -21,7 +22,7 @@ export function cookies(issuer: string, signatures: CookieSignatures) {
   } satisfies Configuration['cookies'];
 }
 
-/** What every cookie of ours has in common. */
+/** The attributes that all cookies of this server share. */
 export function shortCookie(issuer: string) {
   return {
     httpOnly: true,

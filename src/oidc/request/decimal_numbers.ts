@@ -1,9 +1,15 @@
-/** Numbers in parameters of requests, which the library reads with `Number`: it takes `1e2`, `0x10` and ` 5` for numbers. */
+/**
+ * Validates numeric request parameters. The library parses them with `Number`, which also accepts `1e2`, `0x10` and `
+ * 5`.
+ */
 import { errors, type KoaContextWithOIDC } from 'oidc-provider';
 
 const NUMBERS = ['max_age', 'requested_expiry'] as const;
 
-/** Refuses what is not written in decimal digits. In a request object a JSON number is one too. */
+/**
+ * Throws `invalid_request` if a numeric parameter is not a string of decimal digits; a JSON number in a request object
+ * is accepted.
+ */
 export function demandDecimalNumbers({ oidc: { params = {} } }: KoaContextWithOIDC): void {
   for (const name of NUMBERS) {
     const value = params[name];

@@ -1,7 +1,6 @@
 /**
- * A login for a page of our own. It takes the same way as one for an application, through an interaction and back to the
- * library, which logs the session in; there an interaction without a client comes to an end, and the browser goes on to
- * the page that it was for.
+ * Login for the server's own pages. It uses the same interaction as a login for an application. The interaction has no
+ * client, so the library only logs the session in, and the server then redirects the browser to the page.
  */
 import { randomBytes } from 'node:crypto';
 import type { Context } from 'koa';
@@ -16,7 +15,10 @@ interface InteractionClass {
 
 export const INTERACTION_SECONDS = 1_800;
 
-/** Sends the browser to log in, or the person whose session it is to confirm that it's them, and then to `page`. */
+/**
+ * Sends the browser to the login page, then to `page`. If `session` belongs to a person already, that person must
+ * confirm their identity.
+ */
 export function loginForOwnPages({ issuer, provider }: { readonly issuer: string; readonly provider: () => Provider }) {
   const mountPath = new URL(issuer).pathname.replace(/\/$/, '');
   return async (ctx: Context, page: string, session: Session): Promise<void> => {
@@ -38,7 +40,7 @@ export function loginForOwnPages({ issuer, provider }: { readonly issuer: string
   };
 }
 
-/** Where a login that has just been made was for, if it was for a page of ours. */
+/** The page to redirect to, if the request has just completed a login for one of the server's own pages. */
 export function ownPageOf({ oidc }: KoaContextWithOIDC): string | undefined {
   if (oidc.route !== 'resume' || !oidc.result?.login) return undefined;
   const page = oidc.entities.Interaction?.prompt.details['page'];

@@ -1,6 +1,6 @@
 /**
- * Changes that pages of ours make: what they store through the library's models, what they change themselves and what
- * goes on record is committed together, as in a request of the protocol.
+ * Changes made by the server's own pages. What the library's models store, what the page itself changes and the audit
+ * events are committed in one transaction, as in a protocol request.
  */
 import type { Context } from 'koa';
 import type { AuditEvent, Origin } from '../../audit/events.ts';
@@ -13,7 +13,10 @@ import { notesOf } from './request_events.ts';
 import { commitTogether } from './request_writes.ts';
 
 export interface PageChanges {
-  /** Runs in the transaction, after what the library's models have stored so far. It may run again. */
+  /**
+   * Adds a write to the transaction, after what the library's models have stored so far. The write may run more than
+   * once.
+   */
   add(write: (change: UnitOfWork) => Promise<void>): void;
   record(event: AuditEvent): void;
 }
@@ -28,7 +31,7 @@ export type ChangeTogether = (
 export function changeTogether(settings: { readonly database: Database; readonly trail: AuditTrail }): ChangeTogether {
   return async (ctx, origin, work) => {
     const { now } = requestOf(ctx);
-    // a person may have waited for their password to be looked at: that time is theirs
+    // the clock starts here: verifying the person's password may have taken long, and must not count against the commit
     const began = performance.now();
     const { writes, events } = notesOf(ctx);
     const { trail } = settings;
@@ -36,7 +39,7 @@ export function changeTogether(settings: { readonly database: Database; readonly
       add: (write) => writes.push({ write: (tx) => write({ tx, trail, origin, now }), evenIfRefused: false }),
       record: (event) => events.push(event),
     };
-    // the library looks at the route of a request; this one is none of its own
+    // the library reads the route of the request; a page has none of the library's routes
     const page: object = Object.create(ctx, { oidc: { value: { route: 'page' } } });
     await requestStore.run(page, () => work(changes));
     await commitTogether(settings, origin, began, { writes: writes.splice(0), events: events.splice(0) });

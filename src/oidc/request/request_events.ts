@@ -1,6 +1,6 @@
 /**
- * What happened in a request on the protocol's endpoints, as audit events. The library's events are emitted without
- * waiting for anyone, so they are noted here, and written before the answer leaves (see endpoints.ts).
+ * Audit events of a request to the protocol's endpoints. The library emits its events without awaiting the listeners,
+ * so the listeners here collect them, and endpoints.ts writes them before the answer is sent.
  */
 import { Provider, type Configuration, type ErrorOut, type errors, type KoaContextWithOIDC } from 'oidc-provider';
 import type { DetailsOf, EventOf } from '../../audit/catalogue.ts';
@@ -9,27 +9,27 @@ import { CIBA, DEVICE_CODE } from '../../clients/metadata/flows.ts';
 import { requestOf } from '../../http/request_context.ts';
 import { grantReference } from '../storage/grant_store.ts';
 import { ownPageOf } from './first_party_login.ts';
-import { askedFor, typesOf } from './requested_details.ts';
+import { requestedDetails, typesOf } from './requested_details.ts';
 import type { PendingWrite } from './request_writes.ts';
 import type { TakeBack } from './unanswered_uses.ts';
 
-/** The notes of one request. */
+/** The events, writes and errors that are collected during one request. */
 export interface Notes {
   readonly events: AuditEvent[];
-  /** What the request changes, committed with the events. */
+  /** Database writes of the request; they are committed with the events. */
   readonly writes: PendingWrite[];
-  /** Gives back what was used up at once, such as a DPoP proof, where the request is answered with 503. */
+  /** Undo what the request used up at once, such as a DPoP proof, if it is answered with 503. */
   readonly releases: TakeBack[];
-  /** Whether it is unknown if the writes were committed, since the connection to the database broke. */
+  /** True if the database connection broke during the commit, so that its outcome is unknown. */
   mayBeCommitted?: boolean;
-  /** The refusal that the library is about to answer with. */
+  /** The error that the library is about to answer with. */
   refusal?: errors.OIDCProviderError;
-  /** The error page that the answer is so far. */
+  /** The error page that is the answer so far. */
   errorPage?: { readonly body: unknown; readonly show: () => void | Promise<void> };
-  /** What broke, where the library answers with server_error. */
+  /** The exception behind a server_error of the library. */
   failure?: Error;
-  /** On whose behalf and by what right a token is made, where the grant itself does not say. */
-  trade?: { readonly accountId?: string | undefined; readonly details: Partial<DetailsOf<'token.issued'>> };
+  /** The account and the audit details of a token, if the grant itself does not hold them. */
+  tokenSource?: { readonly accountId?: string | undefined; readonly details: Partial<DetailsOf<'token.issued'>> };
 }
 
 const REUSED: Readonly<Record<string, ReuseEvent>> = {
@@ -40,82 +40,91 @@ const REUSED: Readonly<Record<string, ReuseEvent>> = {
 
 const notes = new WeakMap<object, Notes>();
 
-/** The claims of a JWT access token that say when it is dead (see access_token_state.ts). */
+/** The claims that decide until when a JWT access token is valid (see access_token_state.ts). */
 type Lifetime = Readonly<Record<'exp' | 'gen', number>>;
 
 const jwtClaims = new WeakMap<object, Lifetime>();
 
-/** Remembers what a JWT access token says, until its issue is put on record. */
+/** Stores the claims of a JWT access token for its `token.issued` event. */
 export function noteClaims(token: object, claims: object): void {
   jwtClaims.set(token, claims as Lifetime);
 }
 
+/** The notes of a request; the first call creates them. */
 export function notesOf(ctx: Pick<KoaContextWithOIDC, 'req'>): Notes {
   const found = notes.get(ctx.req) ?? { events: [], writes: [], releases: [] };
   notes.set(ctx.req, found);
   return found;
 }
 
-/** Who asks: a client that has proved itself, the person whose session it is, or nobody that we know. */
+/**
+ * The actor and the address of the request. The actor is an authenticated client, the person whose session it is, or
+ * anonymous.
+ */
 export function originOf(ctx: KoaContextWithOIDC): Origin {
   const { id, address } = requestOf(ctx);
   return { actor: actorOf(ctx), address, requestId: id };
 }
 
-/** The same before it is known who asks. */
-export function anonymously(ctx: Pick<KoaContextWithOIDC, 'req'>): Origin {
+/** The origin of a request before its actor is authenticated. */
+export function anonymousOrigin(ctx: Pick<KoaContextWithOIDC, 'req'>): Origin {
   const { id, address } = requestOf(ctx);
   return { actor: { type: 'anonymous' }, address, requestId: id };
 }
 
-/** Listens to a provider. Call it for each one that is built: a rotation of keys builds a new one. */
-export function takeNotes(provider: Provider): void {
-  provider.on('grant.success', (ctx) => note(ctx, issued(ctx)));
+/** Subscribes to the events of a provider. Call it for each new provider; a key rotation creates one. */
+export function collectEvents(provider: Provider): void {
+  provider.on('grant.success', (ctx) => note(ctx, issuedEvent(ctx)));
   provider.on('grant.error', (ctx, error) => {
-    if (stillWaits(error)) notesOf(ctx).refusal = error;
-    else refused(ctx, 'token.refused', error, { grant_type: parameter(ctx, 'grant_type') });
+    if (isPendingPoll(error)) notesOf(ctx).refusal = error;
+    else noteRefusal(ctx, 'token.refused', error, { grant_type: parameter(ctx, 'grant_type') });
   });
   provider.on('authorization.success', (ctx) => {
-    // what was decided about a device is on record with the decision itself (device_code_store.ts)
-    if (!DEVICE_PAGES.has(ctx.oidc.route)) note(ctx, granted(ctx, 'authorization.granted'));
+    // device_code_store.ts records the decision about a device
+    if (!DEVICE_PAGES.has(ctx.oidc.route)) note(ctx, authorizationEvent(ctx, 'authorization.granted'));
   });
-  provider.on('device_authorization.success', (ctx) => note(ctx, granted(ctx, 'device.requested')));
-  provider.on('device_authorization.error', (ctx, error) => refused(ctx, 'authorization.refused', error));
+  provider.on('device_authorization.success', (ctx) => note(ctx, authorizationEvent(ctx, 'device.requested')));
+  provider.on('device_authorization.error', (ctx, error) => noteRefusal(ctx, 'authorization.refused', error));
   for (const event of ['code_verification.error', 'device_resume.error'] as const) {
     provider.on(event, (ctx, error) => {
-      // too many guesses are on record as that
-      if (error.statusCode !== 429) refused(ctx, 'authorization.refused', error);
+      // failed guesses of a user code have an audit event of their own
+      if (error.statusCode !== 429) noteRefusal(ctx, 'authorization.refused', error);
     });
   }
   provider.on('authorization.error', (ctx, error) => {
-    if (ownPageOf(ctx) === undefined) refused(ctx, 'authorization.refused', error);
+    if (ownPageOf(ctx) === undefined) noteRefusal(ctx, 'authorization.refused', error);
   });
-  provider.on('backchannel_authentication.error', (ctx, error) => refused(ctx, 'authorization.refused', error));
+  provider.on('backchannel_authentication.error', (ctx, error) => noteRefusal(ctx, 'authorization.refused', error));
   provider.on('pushed_authorization_request.success', (ctx) =>
-    note(ctx, { event: 'authorization_request.pushed', outcome: 'success', ...whom(ctx), details: asked(ctx) }),
+    note(ctx, {
+      event: 'authorization_request.pushed',
+      outcome: 'success',
+      ...partiesOf(ctx),
+      details: requestedAccess(ctx),
+    }),
   );
   provider.on('pushed_authorization_request.error', (ctx, error) =>
-    refused(ctx, 'authorization_request.pushed', error),
+    noteRefusal(ctx, 'authorization_request.pushed', error),
   );
-  provider.on('introspection.error', (ctx, error) => refused(ctx, 'token.introspected', error));
-  provider.on('revocation.error', (ctx, error) => refused(ctx, 'token.revoked', error));
-  provider.on('userinfo.error', (ctx, error) => refused(ctx, 'userinfo.refused', error));
+  provider.on('introspection.error', (ctx, error) => noteRefusal(ctx, 'token.introspected', error));
+  provider.on('revocation.error', (ctx, error) => noteRefusal(ctx, 'token.revoked', error));
+  provider.on('userinfo.error', (ctx, error) => noteRefusal(ctx, 'userinfo.refused', error));
   provider.on('end_session.success', (ctx) =>
-    note(ctx, { event: 'logout.completed', outcome: 'success', ...whom(ctx) }),
+    note(ctx, { event: 'logout.completed', outcome: 'success', ...partiesOf(ctx) }),
   );
-  provider.on('end_session.error', (ctx, error) => refused(ctx, 'logout.refused', error));
-  provider.on('end_session_confirm.error', (ctx, error) => refused(ctx, 'logout.refused', error));
-  provider.on('access_token.destroyed', ({ accountId }) => ended('access_token', accountId));
-  provider.on('refresh_token.destroyed', ({ accountId }) => ended('refresh_token', accountId));
+  provider.on('end_session.error', (ctx, error) => noteRefusal(ctx, 'logout.refused', error));
+  provider.on('end_session_confirm.error', (ctx, error) => noteRefusal(ctx, 'logout.refused', error));
+  provider.on('access_token.destroyed', ({ accountId }) => noteRevoked('access_token', accountId));
+  provider.on('refresh_token.destroyed', ({ accountId }) => noteRevoked('refresh_token', accountId));
   provider.on('grant.revoked', (ctx, grantId) => {
-    // the token endpoint ends a grant for one reason only: what may be used once came again
+    // the token endpoint ends a grant only if a single-use code or token is used twice
     if (ctx.oidc.route === 'token') {
       noteReuse(ctx, REUSED[parameter(ctx, 'grant_type') ?? ''] ?? 'code.reused', grantId);
     }
     note(ctx, {
       event: 'grant.revoked',
       outcome: 'success',
-      ...whom(ctx),
+      ...partiesOf(ctx),
       details: { grant_id: grantReference(grantId) },
     });
   });
@@ -124,7 +133,7 @@ export function takeNotes(provider: Provider): void {
   });
 }
 
-/** Remembers error pages, which the library draws before it tells of the error: see endpoints.ts. */
+/** Remembers error pages, because the library renders the page before it emits the error event (see endpoints.ts). */
 export function noteErrorPages<P extends { readonly renderError: NonNullable<Configuration['renderError']> }>(
   pages: P,
 ): P {
@@ -147,50 +156,50 @@ export type ReuseEvent =
 
 type ReplayEvent = 'assertion.replayed' | 'dpop_proof.replayed' | 'request_object.replayed';
 
-/** Something single-use came again, and its family, if it has one, is gone. */
+/** Records that a code or token was used twice. Its grant, if it has one, ends. */
 export function noteReuse(ctx: KoaContextWithOIDC, event: ReuseEvent, grantId: string | undefined): void {
   const details = { grant_id: grantId && grantReference(grantId) };
-  note(ctx, { event, outcome: 'refused', ...whom(ctx), details });
+  note(ctx, { event, outcome: 'refused', ...partiesOf(ctx), details });
 }
 
-/** Something that a client signed for one use came again. */
+/** Records that a client sent a signed object twice that is valid once. */
 export function noteReplay(ctx: KoaContextWithOIDC, event: ReplayEvent): void {
-  note(ctx, { event, outcome: 'refused', ...whom(ctx) });
+  note(ctx, { event, outcome: 'refused', ...partiesOf(ctx) });
 }
 
-/** What the request used up may be used again, for its answer gave nothing away. */
+/** The event for a code or token that the client may use again, because the answer was a 503 without tokens. */
 export function undelivered(ctx: KoaContextWithOIDC): AuditEvent {
   const details = { grant_type: parameter(ctx, 'grant_type') };
-  return { event: 'token.undelivered', outcome: 'refused', ...whom(ctx), details };
+  return { event: 'token.undelivered', outcome: 'refused', ...partiesOf(ctx), details };
 }
 
-/** The library destroys tokens for many reasons; here it is because their client asked for it. */
-function ended(token_type: 'access_token' | 'refresh_token', accountId: string | undefined): void {
+/** The library destroys tokens for many reasons; only the revocation endpoint is a request of the client. */
+function noteRevoked(token_type: 'access_token' | 'refresh_token', accountId: string | undefined): void {
   const ctx = Provider.ctx;
   if (ctx?.oidc.route !== 'revocation') return;
-  note(ctx, { event: 'token.revoked', outcome: 'success', ...whom(ctx), accountId, details: { token_type } });
+  note(ctx, { event: 'token.revoked', outcome: 'success', ...partiesOf(ctx), accountId, details: { token_type } });
 }
 
-/** What has an error code and a reason. */
+/** Events whose details have an error code and a reason. */
 type RefusalName =
   | `${'token' | 'authorization' | 'userinfo' | 'logout'}.refused`
   | 'token.introspected'
   | 'token.revoked'
   | 'authorization_request.pushed';
 
-function refused(
+function noteRefusal(
   ctx: KoaContextWithOIDC,
   event: RefusalName,
   error: errors.OIDCProviderError,
   details: Pick<DetailsOf<'token.refused'>, 'grant_type'> = {},
 ): void {
   notesOf(ctx).refusal = error;
-  if (isOneOfMany(error)) return;
+  if (isRateLimited(error)) return;
   const reason = error.error_detail ?? error.error_description;
-  note(ctx, { event, outcome: 'refused', ...whom(ctx), details: { ...details, error: error.error, reason } });
+  note(ctx, { event, outcome: 'refused', ...partiesOf(ctx), details: { ...details, error: error.error, reason } });
 }
 
-function issued(ctx: KoaContextWithOIDC): AuditEvent {
+function issuedEvent(ctx: KoaContextWithOIDC): AuditEvent {
   const { AccessToken, ClientCredentials, RefreshToken } = ctx.oidc.entities;
   const token = AccessToken ?? ClientCredentials;
   const claims = token && jwtClaims.get(token);
@@ -199,7 +208,7 @@ function issued(ctx: KoaContextWithOIDC): AuditEvent {
     resource: token && typeof token.aud === 'string' ? token.aud : undefined,
     scope: token?.scope,
     authorization_details_types: typesOf(token?.rar),
-    // the jti of an opaque token is the token itself
+    // the jti of an opaque token is the token itself, which is secret
     jti: claims && token?.jti,
     expires_in_seconds: token?.expiration,
     expires_at: claims && new Date(claims.exp * 1000).toISOString(),
@@ -209,25 +218,25 @@ function issued(ctx: KoaContextWithOIDC): AuditEvent {
     x5t_s256: token?.['x5t#S256'],
     grant_id: AccessToken?.grantId === undefined ? undefined : grantReference(AccessToken.grantId),
   };
-  const { trade } = notesOf(ctx);
-  const { clientId, accountId } = whom(ctx);
+  const { tokenSource } = notesOf(ctx);
+  const { clientId, accountId } = partiesOf(ctx);
   return tokenIssued({
     clientId,
-    accountId: trade?.accountId ?? accountId,
-    details: { ...details, ...trade?.details },
+    accountId: tokenSource?.accountId ?? accountId,
+    details: { ...details, ...tokenSource?.details },
   });
 }
 
-/** What is on record about every token, whichever way it was asked for. */
+/** The audit details of every issued token, of the library's path and of the fast path. */
 export interface IssuedDetails {
   readonly grant_type: string | undefined;
   readonly resource: string | undefined;
   readonly scope: string | undefined;
   readonly jti: string | undefined;
   readonly expires_in_seconds: number | undefined;
-  /** In ISO 8601, with milliseconds. */
+  /** ISO 8601 with milliseconds. */
   readonly expires_at: string | undefined;
-  /** The client's token generation, as the token has it. */
+  /** The client's token generation at the time of issue; the token's `gen` claim. */
   readonly generation: number | undefined;
   readonly with_refresh_token: boolean;
   readonly jkt?: string | undefined;
@@ -236,27 +245,28 @@ export interface IssuedDetails {
   readonly grant_id?: string | undefined;
 }
 
+/** The event of an issued token. */
 export function tokenIssued(
   about: Pick<AuditEvent, 'clientId' | 'accountId'> & { readonly details: IssuedDetails },
 ): EventOf<'token.issued'> & AuditEvent {
   return { event: 'token.issued', outcome: 'success', ...about, details: { ...about.details } };
 }
 
-function granted(ctx: KoaContextWithOIDC, event: 'authorization.granted' | 'device.requested'): AuditEvent {
-  return { event, outcome: 'success', ...whom(ctx), details: asked(ctx) };
+function authorizationEvent(ctx: KoaContextWithOIDC, event: 'authorization.granted' | 'device.requested'): AuditEvent {
+  return { event, outcome: 'success', ...partiesOf(ctx), details: requestedAccess(ctx) };
 }
 
-function asked(ctx: KoaContextWithOIDC): DetailsOf<'authorization.granted'> {
+function requestedAccess(ctx: KoaContextWithOIDC): DetailsOf<'authorization.granted'> {
   const resources = [ctx.oidc.params?.['resource']].flat().filter((one) => typeof one === 'string');
-  return { scope: parameter(ctx, 'scope'), resources, authorization_details_types: typesOf(askedFor(ctx)) };
+  return { scope: parameter(ctx, 'scope'), resources, authorization_details_types: typesOf(requestedDetails(ctx)) };
 }
 
-/** Named even where the caller has not proved to be that client: the trail then says `anonymous` as the actor. */
-function whom({ oidc }: KoaContextWithOIDC): Pick<AuditEvent, 'clientId' | 'accountId'> {
+/** The client and the account of the request. An unauthenticated client is named too; the actor is then `anonymous`. */
+function partiesOf({ oidc }: KoaContextWithOIDC): Pick<AuditEvent, 'clientId' | 'accountId'> {
   return { clientId: oidc.client?.clientId, accountId: oidc.account?.accountId ?? oidc.session?.accountId };
 }
 
-/** Where a person decides about a device: no redirect URI leads there, and none away. */
+/** Routes where a person decides about a device. They have no redirect URI. */
 export const DEVICE_PAGES: ReadonlySet<string> = new Set(['code_verification', 'device_resume']);
 const PERSONS_ROUTES = new Set([
   'authorization',
@@ -267,13 +277,13 @@ const PERSONS_ROUTES = new Set([
   ...DEVICE_PAGES,
 ]);
 
-/** A flood is on record as one event (client_rate_limit.ts). */
-function isOneOfMany({ statusCode, error }: errors.OIDCProviderError): boolean {
+/** The rate limiter records many refusals of one client as a single event (client_rate_limit.ts). */
+function isRateLimited({ statusCode, error }: errors.OIDCProviderError): boolean {
   return statusCode === 429 && error === 'temporarily_unavailable';
 }
 
-/** A device asks every few seconds: that nothing has been decided yet, or that it asks too often, is no event. */
-function stillWaits({ error }: errors.OIDCProviderError): boolean {
+/** A device polls every few seconds; `authorization_pending` and `slow_down` are not recorded. */
+function isPendingPoll({ error }: errors.OIDCProviderError): boolean {
   return error === 'authorization_pending' || error === 'slow_down';
 }
 

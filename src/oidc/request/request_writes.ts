@@ -1,8 +1,8 @@
 /**
- * The changes of one protocol request. The library stores one thing after the other while it makes its answer; here
- * each write waits until the answer is made, and all of them are committed with the request's audit events in one
- * transaction before it leaves (endpoints.ts). So no transaction is open while keys are fetched, hashed or signed with,
- * and a request that is answered with 503 has changed nothing.
+ * The database writes of one protocol request. The library stores objects one by one while it makes its answer. Here
+ * each write is queued until the answer is made, and endpoints.ts commits all of them with the request's audit events
+ * in one transaction before it sends the answer. So no transaction is open while keys are fetched or tokens are hashed
+ * and signed, and a request that is answered with 503 has changed nothing.
  */
 import { errors, Provider } from 'oidc-provider';
 import type { AuditEvent, Origin } from '../../audit/events.ts';
@@ -13,21 +13,24 @@ import { transact, waitForLocksAtMost } from '../../db/transaction.ts';
 import { notesOf, type ReuseEvent } from './request_events.ts';
 import type { TakeBack } from './unanswered_uses.ts';
 
-/** Part of a transaction that may be begun anew: it touches nothing but the transaction. */
+/** A part of a transaction. It may run again in a new transaction, so it changes nothing outside of it. */
 export type Write = (tx: Tx) => Promise<void>;
 
 export interface PendingWrite {
   readonly write: Write;
-  /** True for what is written though the request is refused after all; for example, that the person has logged in. */
+  /** True if the write is kept when the request is refused at commit; for example, the person's login. */
   readonly evenIfRefused: boolean;
   /**
-   * Undoes a use whose outcome is unknown, so that it can be repeated; answers whether there was anything to undo.
-   * Idempotent.
+   * Undoes a single use whose commit has an unknown outcome, so that the client can repeat it. Resolves to true if
+   * there was something to undo. Idempotent.
    */
   readonly takeBack?: TakeBack | undefined;
 }
 
-/** The adapter's read of the library's context: what the library stores for a request waits with that request. */
+/**
+ * Queues a write with the library's current request, or runs it at once if there is none. The adapter has no argument
+ * for the request, so this reads it from the library's context.
+ */
 export async function writeWithRequest(
   database: Database,
   write: Write,
@@ -35,19 +38,20 @@ export async function writeWithRequest(
 ): Promise<void> {
   const ctx = Provider.ctx;
   if (ctx) notesOf(ctx).writes.push({ write, evenIfRefused, takeBack });
-  // no request of the library's is under way
+  // outside a request of the library
   else await transact(database, write);
 }
 
-/** An answer leaves within this time; what can't be committed by then is not begun. */
+/** An answer must be sent within this time; a commit that may end later is not started. */
 const ANSWERED_WITHIN_MILLISECONDS = 5_000;
-/** A connection and a lock may each be waited for as long as 2 s. */
+/** Waiting for a connection and for a lock may take 2 s each. */
 const COMMIT_MILLISECONDS = 2_500;
 const LEAST_LOCK_MILLISECONDS = 100;
 
 /**
- * Commits all of it, or nothing. Throws an error of the library's where the request is to be refused after all, and
- * `Unavailable` where it `began` (of `performance.now()`) so long ago that its answer would be late.
+ * Commits all writes and events in one transaction, or none. `began` is a time of `performance.now()`. Throws one of
+ * the library's errors if a write refuses the request, and `Unavailable` if the request began so long ago that its
+ * answer would be late.
  */
 export async function commitTogether(
   { database, trail }: { readonly database: Database; readonly trail: AuditTrail },
@@ -57,7 +61,7 @@ export async function commitTogether(
 ): Promise<void> {
   if (writes.length === 0) return trail.record(origin, ...events);
   const left = (): number => ANSWERED_WITHIN_MILLISECONDS - (performance.now() - began);
-  if (left() < COMMIT_MILLISECONDS) throw new Unavailable('The database is too slow for this request.');
+  if (left() < COMMIT_MILLISECONDS) throw new Unavailable('The commit would not complete in time.');
   await transact(database, async (tx) => {
     if (left() < COMMIT_MILLISECONDS) await waitForLocksAtMost(tx, Math.max(LEAST_LOCK_MILLISECONDS, left()));
     for (const { write } of writes) await write(tx);
@@ -68,12 +72,12 @@ export async function commitTogether(
   });
 }
 
-/** Another request has used up what may be used once, and this one has lost. */
+/** Another request has used the single-use code or token first, so this request is refused. */
 export class LostRace extends Error {
-  /** What this request is answered with. */
+  /** The error of the answer. */
   readonly refusal: errors.OIDCProviderError;
   readonly event: ReuseEvent | undefined;
-  /** The grant that ends with all its tokens, where there is one. */
+  /** The grant to end with all its tokens, if there is one. */
   readonly grantId: string | undefined;
 
   constructor(refusal: errors.OIDCProviderError, event?: ReuseEvent, grantId?: string) {
@@ -85,8 +89,8 @@ export class LostRace extends Error {
 }
 
 /**
- * Another request has gone on from the same interaction, or its person's sessions have ended meanwhile (a changed password):
- * nothing of this request is kept, its login neither.
+ * Another request has already continued the interaction, or the person's sessions have ended since (for example, by a
+ * changed password). The whole request is discarded, including its login.
  */
 export class InteractionGone extends LostRace {
   constructor() {
@@ -94,7 +98,7 @@ export class InteractionGone extends LostRace {
   }
 }
 
-/** An error of the library's that a write has thrown: the client was revoked meanwhile, say. */
+/** Wraps a library error that a write has thrown; for example, if the client was revoked during the request. */
 export function asRefusal(error: unknown): LostRace | undefined {
   return error instanceof errors.OIDCProviderError ? new LostRace(error) : undefined;
 }

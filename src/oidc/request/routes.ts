@@ -1,4 +1,4 @@
-/** Where the protocol's endpoints are, below the issuer's path, and what they take. */
+/** The paths of the protocol's endpoints below the issuer's path, and their methods. */
 
 export const ROUTES = {
   authorization: '/authorize',
@@ -14,7 +14,7 @@ export const ROUTES = {
   backchannel_authentication: '/backchannel_authentication',
 } as const;
 
-/** The methods that each path takes, for telling those who use another one. */
+/** The permitted methods by path, for the `Allow` header. */
 export const METHODS: Readonly<Record<string, readonly string[]>> = {
   [ROUTES.authorization]: ['GET', 'POST'],
   [ROUTES.pushed_authorization_request]: ['POST', 'OPTIONS'],

@@ -1,4 +1,7 @@
-/** Single use of what clients sign (assertions, DPoP proofs, backchannel requests): one insert decides, on all nodes together. */
+/**
+ * Single use of objects that clients and issuers sign (assertions, DPoP proofs, request objects). One insert decides,
+ * across all nodes.
+ */
 import { createHash, randomInt } from 'node:crypto';
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import { sql } from 'kysely';
@@ -6,7 +9,7 @@ import type { Digest } from '../../base/secret.ts';
 import type { Database } from '../../db/connection.ts';
 import { notesOf } from './request_events.ts';
 
-/** What is used once; the same identifier for two purposes is two things. */
+/** The purposes are separate: the same identifier may be used once for each. */
 export type SingleUsePurpose = 'client_assertion' | 'grant_assertion' | 'dpop_proof' | 'request_object';
 
 const MICROSECONDS = 1_000_000;
@@ -18,9 +21,9 @@ export interface SingleUse {
 }
 
 /**
- * Whether this is the first use of the `jti` by its issuer: a client, or the thumbprint of a key. `until` is when it
- * is refused for its age anyway, in epoch seconds. It is used up at once, for the rest of the request depends on it;
- * where the request is answered with 503 in the end, the use is taken back (endpoints.ts).
+ * Returns true if this is the first use of `jti` by `issuer` (a client id, an issuer, or the thumbprint of a key).
+ * `until`, in epoch seconds, is when the object expires. The use is stored at once, because the rest of the request
+ * depends on it; if the request is answered with 503, endpoints.ts takes the use back.
  */
 export async function useOnce(
   ctx: Pick<KoaContextWithOIDC, 'req'>,
@@ -29,7 +32,8 @@ export async function useOnce(
   { issuer, jti, until }: SingleUse,
 ): Promise<boolean> {
   const digest = digestOf(issuer, jti);
-  // tells this use from any other of the same, so that it can be taken back though its outcome is unknown
+  // random microseconds distinguish this use from others of the same object, so that it can be taken back even if its
+  // outcome is unknown
   const expires_at = sql<Date>`${new Date(until * 1000)}::timestamptz + ${randomInt(MICROSECONDS)}::int * interval '1 microsecond'`;
   notesOf(ctx).releases.push(async (tx) => {
     const { numDeletedRows } = await tx
@@ -48,7 +52,7 @@ export async function useOnce(
   return numInsertedOrUpdatedRows === 1n;
 }
 
-/** Lengths are hashed too: no two pairs of issuer and jti make one text. */
+/** JSON includes the boundary between the two, so that no two pairs of issuer and jti have the same digest input. */
 function digestOf(issuer: string, jti: string): Digest {
   return createHash('sha256')
     .update(JSON.stringify([issuer, jti]))

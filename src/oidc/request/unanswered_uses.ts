@@ -1,9 +1,9 @@
 /**
- * Uses whose outcome is unknown. Where the connection to the database breaks while a request is committed, the node can't
- * know whether the commit was carried out, and answers 503. The client obeys and comes again with the same code or
- * refresh token, which must not look like a token that was stolen: so the use is taken back as soon as the database
- * answers, before anybody is given a connection. Other nodes wait for a moment with what was used while they saw the
- * database away.
+ * Single uses whose outcome is unknown. If the database connection breaks during a commit, the node can't know whether
+ * the commit succeeded, and answers 503. The client then retries with the same code or refresh token, which must not be
+ * treated as a stolen one. So the node takes the use back as soon as the database answers, before it gives out any
+ * connection. For a few seconds, other nodes answer 503 to codes and tokens that were used while they could not reach
+ * the database.
  */
 import type { AuditEvent, Origin } from '../../audit/events.ts';
 import type { AuditTrail } from '../../audit/trail.ts';
@@ -18,7 +18,7 @@ export type TakeBack = (tx: Tx) => Promise<boolean>;
 
 interface UnansweredUse {
   readonly origin: Origin;
-  /** What goes on record if there was something to take back that is on record as done. */
+  /** The audit event to write if a take-back changed something that is recorded as done. */
   readonly event?: AuditEvent;
   readonly takeBacks: readonly TakeBack[];
 }
@@ -26,19 +26,22 @@ interface UnansweredUse {
 export interface UnansweredUsesSettings {
   readonly database: Database;
   readonly trail: AuditTrail;
-  /** When this node saw the database away last. */
+  /** The last period in which this node could not reach the database. */
   readonly lastAbsence: () => Absence | undefined;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
-/** More than can be under way at once; beyond it a client has to log its person in again. */
+/** More than the requests that can run at once. Beyond this limit, a client has to log its person in again. */
 const KEPT_AT_MOST = 10_000;
-/** A use is committed at most so long before the node notices that the database is away (its statement time-out). */
+/**
+ * The statement time-out: a use is committed at most this long before the node notices that the database is
+ * unreachable.
+ */
 const NOTICED_WITHIN_MILLISECONDS = 7_000;
-/** Nodes notice within a second that the database is back, and take back at once. */
+/** Nodes notice within a second that the database is reachable again, and take uses back at once. */
 const SETTLED_WITHIN_MILLISECONDS = 3_000;
-/** A look at the database waits for it. */
+/** The check of the database waits for this work. */
 const SETTLING_MILLISECONDS = 200;
 const LOCK_MILLISECONDS = 100;
 
@@ -50,7 +53,7 @@ export class UnansweredUses {
     this.#settings = settings;
   }
 
-  /** Takes a use back, at once where the database answers. The caller answers 503 afterwards. */
+  /** Takes a use back, at once if the database is reachable. The caller answers 503 afterwards. */
   async takeBack(use: UnansweredUse): Promise<void> {
     if (use.takeBacks.length === 0 || this.#uses.size >= KEPT_AT_MOST) return;
     this.#uses.add(use);
@@ -58,8 +61,8 @@ export class UnansweredUses {
   }
 
   /**
-   * Takes back what waits, on a connection that may be given out before all others. Never rejects, and takes a moment at
-   * most: what can't be taken back now is tried again by the next call.
+   * Takes back all stored uses on the circuit breaker's own connection, before the pool gives out connections again.
+   * Never rejects, and stops after 200 ms; the next call continues.
    */
   async settle(database: Database): Promise<void> {
     const until = performance.now() + SETTLING_MILLISECONDS;
@@ -70,6 +73,7 @@ export class UnansweredUses {
     }
   }
 
+  /** Returns `postponed` if the use is to be tried again later, and `away` if the database is away. */
   async #try(database: Database, use: UnansweredUse): Promise<'done' | 'postponed' | 'away'> {
     try {
       await transact(database, async (tx) => {
@@ -84,24 +88,24 @@ export class UnansweredUses {
         return 'postponed';
       }
       if (isUnavailable(error)) return 'away';
-      // it will not succeed later either
+      // a retry would fail in the same way
       this.#settings.log.error({ error, request_id: use.origin.requestId }, 'token.not_taken_back');
     }
     this.#uses.delete(use);
     return 'done';
   }
 
-  /** Throws `Unavailable` where another node may still have to take back what was used at this time. */
+  /** Throws `Unavailable` if another node may still have to take back a use that was made at `usedAt`. */
   demandSettled(usedAt: Date): void {
     const absence = this.#settings.lastAbsence();
     if (!absence) return;
     const { since, until = Infinity } = absence;
     if (this.#settings.clock().getTime() > until + SETTLED_WITHIN_MILLISECONDS) return;
     if (usedAt.getTime() >= since - NOTICED_WITHIN_MILLISECONDS && usedAt.getTime() <= until)
-      throw new Unavailable('It is not settled yet whether this was used.');
+      throw new Unavailable('A node may still have to take this use back.');
   }
 
-  /** The time that long before `now`, where the time in which the database was away does not count. */
+  /** The time `seconds` before `now`, without counting the time in which the database was unreachable. */
   before(now: Date, seconds: number): Date {
     const began = addSeconds(now, -seconds);
     const absence = this.#settings.lastAbsence();
@@ -117,7 +121,7 @@ export class UnansweredUses {
   }
 }
 
-/** Whether a transaction that failed with this error may have been committed all the same. */
+/** True if a transaction that failed with this error may nevertheless have been committed. */
 export function mayBeCommitted(error: unknown): boolean {
   if (!(error instanceof Error) || error instanceof NoConnection) return false;
   return isAway(error) || mayBeCommitted(error.cause);

@@ -1,4 +1,4 @@
-/** What the protocol's endpoints say when they can't answer now: 503, and when to try again. */
+/** The answer of the protocol's endpoints if they can't serve a request at the moment: 503 with Retry-After. */
 import type { ServerResponse } from 'node:http';
 
 export const RETRY_AFTER_SECONDS = '1';
@@ -7,6 +7,7 @@ export const UNAVAILABLE = {
   error_description: 'the server can not answer right now; try again in a moment',
 };
 
+/** Sends the answer as JSON on Node's response, for code outside of Koa. */
 export function answerUnavailable(response: ServerResponse, headers: Readonly<Record<string, string>>): void {
   const type = { 'Content-Type': 'application/json; charset=utf-8' };
   response.writeHead(503, { ...headers, ...type, 'Retry-After': RETRY_AFTER_SECONDS });

@@ -1,6 +1,7 @@
 /**
- * What oidc-provider stores, on Postgres. Bearer values are stored as digests and kinds are kept apart; single use is
- * one statement; a token can be stored only while its grant row lives, and goes with it (the foreign key sees to both).
+ * The library's storage adapter for PostgreSQL. Bearer values are stored as digests, separately for each kind; one
+ * statement decides about single use; a token can be stored only while its grant exists, and is deleted with it (the
+ * foreign key ensures both).
  */
 import { createHash } from 'node:crypto';
 import { errors, Provider, type Adapter, type AdapterPayload } from 'oidc-provider';
@@ -23,38 +24,42 @@ import type { UnansweredUses } from '../request/unanswered_uses.ts';
 export interface ArtifactSettings {
   readonly database: Database;
   readonly clock: Clock;
-  /** For how long a consumed refresh token presented again still gets a successor, for answers that were lost. */
+  /**
+   * For this long, a used refresh token that is presented again still gets a successor, because the first answer may
+   * have been lost.
+   */
   readonly refreshGraceSeconds: number;
   readonly families: RefreshTokenFamilies;
   readonly unanswered: UnansweredUses;
   readonly sessionAbsoluteTtlSeconds: number;
 }
 
-/** The kinds whose life hangs on a grant. */
+/** The kinds that belong to a grant. */
 const UNDER_A_GRANT = new Set(['AccessToken', 'AuthorizationCode', 'RefreshToken']);
 
 /**
- * The kinds that quote other bearer values (a session's cookie, an ID token as a hint): sealed under a key that only
- * their own id, which is not stored, gives.
+ * Kinds that contain other bearer values (a session's cookie, an ID token as a hint). They are encrypted with a key
+ * that is derived from their own id, which is not stored.
  */
 const SEALED = new Set(['Interaction', 'PushedAuthorizationRequest']);
 
-/** What a person has done so far, which stands though the request that it is for is refused. */
+/** What a person has done so far; it is kept even if the request that it belongs to is refused. */
 const OF_THE_PERSON = new Set(['Session', 'Interaction']);
 
-/** A code or token whose grant went away meanwhile is refused; what hangs on none is stored, or replaces what was. */
+/** Inserts or replaces an artifact. A code or token whose grant was deleted during the request is refused. */
 const STORE = new PreparedStatement(
   'gatehouse_store_artifact',
   `insert into artifacts (kind, artifact_id, grant_id, client_id, created_at, payload, expires_at, account_id, uid)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
     on conflict (kind, artifact_id) do update set payload = excluded.payload, expires_at = excluded.expires_at,
       account_id = excluded.account_id, uid = excluded.uid`,
-  withoutGrant,
+  asInvalidGrant,
 );
 
-/** The kinds after which the library asks for what belongs to them. */
+/** The kinds for which the library then reads the related rows. */
 const RELATED = new Set(['AuthorizationCode', 'RefreshToken', 'Session']);
 
+/** Returns the library's adapter factory, which makes one store for each kind of artifact. */
 export function createAdapter(settings: ArtifactSettings): (kind: string) => Adapter {
   return (kind) => {
     if (kind === 'Grant') return new GrantStore(settings);
@@ -84,9 +89,9 @@ class ArtifactStore implements Adapter {
       grantId,
       payload.clientId ?? null,
       now,
-      payloadJson(this.#packed(id, payload)),
+      payloadJson(this.#encode(id, payload)),
       expiresAt,
-      (this.#kind === 'Interaction' ? loggedInTo(payload) : payload.accountId) ?? null,
+      (this.#kind === 'Interaction' ? accountOfLogin(payload) : payload.accountId) ?? null,
       this.#kind === 'Session' ? (payload.uid ?? null) : null,
     ];
     const { parJti } = payload;
@@ -107,15 +112,16 @@ class ArtifactStore implements Adapter {
     const row = RELATED.has(this.#kind)
       ? await this.#findWithRelated(id)
       : await this.#select().where('artifact_id', '=', sha256(id)).executeTakeFirst();
-    if (!row) return this.#usedLongAgo(id);
-    return { ...this.#unpacked(id, row.payload), jti: id, ...this.#consumption(row.consumed_at) };
+    if (!row) return this.#findNewestOfFamily(id);
+    return { ...this.#decode(id, row.payload), jti: id, ...this.#consumption(row.consumed_at) };
   }
 
   /**
-   * The newest token of the family stands for it, as one that was used. Several sign-ins of a session share a grant, and
-   * each may have bound its tokens to a key of its own: of these the newest one for the key that is shown.
+   * Finds a refresh token whose row is already deleted: returns the newest token of its family, marked as used. Several
+   * logins of a session share a grant, and each may have bound its tokens to its own key, so this prefers the newest
+   * token of the key that the request proves.
    */
-  async #usedLongAgo(id: string): Promise<AdapterPayload | undefined> {
+  async #findNewestOfFamily(id: string): Promise<AdapterPayload | undefined> {
     const { families, clock } = this.#settings;
     const now = epochSeconds(clock());
     const family = this.#kind === 'RefreshToken' ? families.read(id) : undefined;
@@ -128,12 +134,12 @@ class ArtifactStore implements Adapter {
       .limit(1)
       .executeTakeFirst();
     if (!newest) return undefined;
-    // the session may be that of another sign-in under the same grant: that it has ended saves nobody
+    // the session may belong to another login under the same grant, so its end must not prevent the family's end
     const { expiresWithSession: _, ...payload } = newest.payload as AdapterPayload;
     return { ...payload, jti: id, consumed: now };
   }
 
-  /** Sessions alone are found by uid; what is found this way is read, never saved, so it needs no id. */
+  /** Only sessions are found by uid. The result is read and never saved, so it needs no id. */
   async findByUid(uid: string): Promise<AdapterPayload | undefined> {
     const read = takeSession(uid);
     if (read) return read;
@@ -141,14 +147,14 @@ class ArtifactStore implements Adapter {
     return row?.payload;
   }
 
-  /** Device codes have a store of their own (device_code_store.ts). */
+  /** Device codes have their own store (device_code_store.ts). */
   findByUserCode(): Promise<undefined> {
     return Promise.resolve(undefined);
   }
 
   /**
-   * Of any number of requests at once, one finds the row unconsumed. The others have presented something that was
-   * used already: they get nothing, and their family ends.
+   * Consumes the row for one of several simultaneous requests. The others have presented a used value: they are
+   * refused, and its grant ends.
    */
   async consume(id: string): Promise<void> {
     const { database, clock, families } = this.#settings;
@@ -172,7 +178,7 @@ class ArtifactStore implements Adapter {
     await writeWithRequest(
       database,
       async (tx) => {
-        if (loggedIn) await holdAccount(tx, loggedIn.accountId);
+        if (loggedIn) await lockAccount(tx, loggedIn.accountId);
         const { numDeletedRows } = await tx
           .deleteFrom('artifacts')
           .where('kind', '=', this.#kind)
@@ -184,12 +190,12 @@ class ArtifactStore implements Adapter {
     );
   }
 
-  /** Whatever the kind: the grant row goes, and everything under it with it. */
+  /** Deletes the grant's row, and with it everything that belongs to the grant, of any kind. */
   async revokeByGrantId(grantId: string): Promise<void> {
     await writeWithRequest(this.#settings.database, (tx) => endGrant(tx, grantId));
   }
 
-  /** What is missing is asked for again, and is not found then either. */
+  /** Related rows that are missing here are queried again by the library, and are not found then either. */
   async #findWithRelated(id: string): Promise<TokenRow | undefined> {
     const row = await readTokenRow(this.#settings.database, this.#kind, sha256(id));
     if (row) prefetch(row);
@@ -203,16 +209,19 @@ class ArtifactStore implements Adapter {
       .where('kind', '=', this.#kind);
   }
 
-  /** Within its grace a consumed refresh token looks unused, but at the token endpoint only. */
+  /** Within the grace period a used refresh token counts as unused, but only at the token endpoint. */
   #consumption(consumedAt: Date | null): { consumed?: number } {
     if (!consumedAt) return {};
     this.#settings.unanswered.demandSettled(consumedAt);
     const graceBegan = this.#graceBegan(this.#settings.clock());
-    const graceful = graceBegan && consumedAt > graceBegan && Provider.ctx?.oidc.route === 'token';
-    return graceful ? {} : { consumed: epochSeconds(consumedAt) };
+    const isWithinGrace = graceBegan && consumedAt > graceBegan && Provider.ctx?.oidc.route === 'token';
+    return isWithinGrace ? {} : { consumed: epochSeconds(consumedAt) };
   }
 
-  /** `undefined` where there is no grace: then no clock has a say, for the one that wrote the time may be ahead of ours. */
+  /**
+   * The earliest use that is within the grace period. `undefined` without a grace period, so that clocks of other
+   * nodes, which may be ahead, have no influence.
+   */
   #graceBegan(now: Date): Date | undefined {
     const { refreshGraceSeconds } = this.#settings;
     if (this.#kind !== 'RefreshToken' || refreshGraceSeconds === 0) return undefined;
@@ -221,7 +230,7 @@ class ArtifactStore implements Adapter {
 
   async #refuseUsed(tx: Tx, artifactId: Digest): Promise<never> {
     if (this.#kind === 'PushedAuthorizationRequest') {
-      throw new LostRace(new errors.InvalidRequestUri('request_uri was used already'), 'request_uri.reused');
+      throw new LostRace(new errors.InvalidRequestUri('request_uri was already used'), 'request_uri.reused');
     }
     const row = await tx
       .selectFrom('artifacts')
@@ -229,18 +238,18 @@ class ArtifactStore implements Adapter {
       .where('kind', '=', this.#kind)
       .where('artifact_id', '=', artifactId)
       .executeTakeFirst();
-    const refusal = new errors.InvalidGrant(`${this.#kind} was used already`);
+    const refusal = new errors.InvalidGrant(`${this.#kind} was already used`);
     const event = this.#kind === 'RefreshToken' ? 'refresh_token.reused' : 'code.reused';
     throw new LostRace(refusal, event, (row?.payload as { grantId?: string } | undefined)?.grantId);
   }
 
-  #packed(id: string, { jti: _, ...payload }: AdapterPayload): object {
+  #encode(id: string, { jti: _, ...payload }: AdapterPayload): object {
     if (!SEALED.has(this.#kind)) return payload;
     const box = seal(keyFrom(this.#kind, id), Buffer.from(payloadJson(payload)), this.#kind);
     return { sealed: box.toString('base64') };
   }
 
-  #unpacked(id: string, payload: object): AdapterPayload {
+  #decode(id: string, payload: object): AdapterPayload {
     if (!('sealed' in payload)) return payload as AdapterPayload;
     const box = Buffer.from(String(payload.sealed), 'base64');
     return JSON.parse(open(keyFrom(this.#kind, id), box, this.#kind).toString()) as AdapterPayload;
@@ -248,22 +257,26 @@ class ArtifactStore implements Adapter {
 }
 
 /**
- * Whose password was given in an interaction that the browser has yet to take back to its request. It is theirs from
- * then on, so that it ends with their sessions: a login with a password that was changed since opens nothing.
+ * The account that logged in, in an interaction whose result the browser has not yet returned to the request. The
+ * interaction then belongs to the account, and ends with its sessions: a login with a password that was changed since
+ * is refused.
  */
-function loggedInTo({ result }: AdapterPayload): string | undefined {
+function accountOfLogin({ result }: AdapterPayload): string | undefined {
   return result?.login?.accountId;
 }
 
 /**
- * A change of the account, such as a new password, waits for this login and ends it; or this login waits for the change
- * and then finds its interaction gone. The account is held before the interaction, as in that change.
+ * Locks the account before the interaction, in the same order as a change of the account, such as a new password. So
+ * either the change waits for this login and ends it, or this login waits for the change and then finds no interaction.
  */
-async function holdAccount(tx: Tx, accountId: string): Promise<void> {
+async function lockAccount(tx: Tx, accountId: string): Promise<void> {
   await tx.selectFrom('accounts').select('account_id').where('account_id', '=', accountId).forShare().execute();
 }
 
-/** For as long as the interaction may end in an answer, the row must be there to say that there was one already. */
+/**
+ * Keeps the pushed request's row for as long as its interaction can end in an answer, so that a second answer is
+ * refused.
+ */
 async function keepPushedRequest(tx: Tx, id: string, until: Date): Promise<void> {
   await tx
     .updateTable('artifacts')
@@ -275,21 +288,21 @@ async function keepPushedRequest(tx: Tx, id: string, until: Date): Promise<void>
 
 const FOREIGN_KEY_VIOLATION = '23503';
 
-/** A token or code whose grant, client or account went away while it was being stored. */
+/** Turns a foreign key violation (the grant, client or account was deleted during the request) into `invalid_grant`. */
 export async function refuseWithoutGrant<T>(saving: Promise<T>): Promise<T> {
   try {
     return await saving;
   } catch (error) {
-    throw withoutGrant(error);
+    throw asInvalidGrant(error);
   }
 }
 
-function withoutGrant(error: unknown): unknown {
+function asInvalidGrant(error: unknown): unknown {
   const gone = (error as { code?: unknown }).code === FOREIGN_KEY_VIOLATION;
-  return gone ? new errors.InvalidGrant('the grant is gone') : error;
+  return gone ? new errors.InvalidGrant('the grant has ended') : error;
 }
 
-/** From the id itself, of which only another digest is stored. */
+/** Derives the key from the id; the database stores only another digest of the id. */
 function keyFrom(kind: string, id: string): Buffer {
   return createHash('sha256').update(`gatehouse ${kind.toLowerCase()} ${id}`).digest();
 }

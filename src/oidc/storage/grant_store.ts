@@ -1,6 +1,6 @@
 /**
- * Grants have a table of their own: the row is what tokens hang on. One is stored only for a client that is not
- * revoked and an account that is not disabled, and waits for whoever is changing that.
+ * Grants in their own table; tokens reference its rows. A grant is stored only if its client is not revoked and its
+ * account is not disabled; the statement waits for a transaction that is changing either.
  */
 import { errors, type Adapter, type AdapterPayload } from 'oidc-provider';
 import { sql } from 'kysely';
@@ -68,15 +68,16 @@ export class GrantStore implements Adapter {
   }
 
   consume(): Promise<void> {
-    throw new Error('A grant is not consumed.');
+    throw new Error('A grant can not be consumed.');
   }
 }
 
-/** How tokens name the grant they came from (`gid`): of no use to anyone who reads it. */
+/** The reference to a grant in tokens (`gid`): a digest, which can't be used to find the grant's tokens. */
 export function grantReference(grantId: string): string {
   return sha256(grantId).toString('base64url');
 }
 
+/** True if the referenced grant exists and has not expired. */
 export async function grantLives(database: Database, reference: string, now: Date): Promise<boolean> {
   const row = await database
     .selectFrom('grants')
@@ -87,7 +88,7 @@ export async function grantLives(database: Database, reference: string, now: Dat
   return row !== undefined;
 }
 
-/** One statement ends the grant and all that hangs on it; the second of two at once finds nothing to do. */
+/** Ends the grant and everything that belongs to it with one statement. Ending it twice changes nothing. */
 export async function endGrant(database: Reader, grantId: string): Promise<void> {
   await database.deleteFrom('grants').where('grant_id', '=', sha256(grantId)).execute();
 }

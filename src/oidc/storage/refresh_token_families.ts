@@ -1,8 +1,8 @@
 /**
- * Refresh tokens that say where they come from, under a mac that only our nodes can make: which grant, and until when
- * they live. A refresh token that was used must end its family if it comes back (RFC 9700, 4.14.2), and it may come
- * back for as long as it would have lived. Without the mark a row would have to wait for it all that time, one for each
- * use; with it the family is found by the newest of its tokens, and the database holds no more than there are families.
+ * Refresh tokens that contain their grant and expiry, with a MAC that only this server's nodes can make. A used refresh
+ * token that is presented again must end its family (RFC 9700, 4.14.2), at any time until it would have expired.
+ * Without the mark, each used token would need a row until then. With it, the server finds the family by its newest
+ * token, so the database needs no more rows than there are families.
  */
 import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
 import type { Provider } from 'oidc-provider';
@@ -14,66 +14,66 @@ const EXPIRY_BYTES = 4;
 const MAC_BYTES = 16;
 const MARK_CHARACTERS = Math.ceil(((GRANT_BYTES + EXPIRY_BYTES + MAC_BYTES) * 8) / 6);
 
-/** Longer than any grace. */
+/** Longer than any grace period. */
 const USED_TOKENS_KEPT_SECONDS = 7_200;
 
 export interface Family {
-  /** As its tokens' rows name it. */
+  /** The digest of the grant's id, as in the token rows. */
   readonly grantId: Digest;
-  /** When the token that said so expires, in epoch seconds. */
+  /** When this token expires, in epoch seconds. */
   readonly expiresAt: number;
 }
 
 export class RefreshTokenFamilies {
   readonly #key: KeyObject;
 
-  /** 32 bytes; the same on every node. */
+  /** `key` has 32 bytes and is the same on every node. */
   constructor(key: Buffer) {
     this.#key = createSecretKey(key);
   }
 
-  /** The value with its mark behind it. What the mark says is no secret: the digest of a grant's id, and a time. */
+  /** Appends the mark to the random value. The mark's content is not secret: the digest of a grant's id, and a time. */
   mark(random: string, grantId: string, expiresAt: number): string {
     const expiry = Buffer.alloc(EXPIRY_BYTES);
     expiry.writeUInt32BE(expiresAt);
-    const says = Buffer.concat([sha256(grantId), expiry]);
-    return random + Buffer.concat([says, this.#mac(random, says)]).toString('base64url');
+    const content = Buffer.concat([sha256(grantId), expiry]);
+    return random + Buffer.concat([content, this.#mac(random, content)]).toString('base64url');
   }
 
-  /** `undefined` for what none of our nodes has made. */
+  /** Parses the mark; `undefined` if no node of this server has made it. */
   read(value: string): Family | undefined {
     const written = value.slice(-MARK_CHARACTERS);
     const mark = Buffer.from(written, 'base64url');
     if (mark.length !== GRANT_BYTES + EXPIRY_BYTES + MAC_BYTES) return undefined;
-    // the last letter has bits to spare: written in another way it is another value, which nobody was given
+    // the last character has unused bits: another spelling of them would be another value, which was never issued
     if (mark.toString('base64url') !== written) return undefined;
-    const says = mark.subarray(0, -MAC_BYTES);
-    const mac = this.#mac(value.slice(0, -MARK_CHARACTERS), says);
+    const content = mark.subarray(0, -MAC_BYTES);
+    const mac = this.#mac(value.slice(0, -MARK_CHARACTERS), content);
     if (!equalInConstantTime(mac, mark.subarray(-MAC_BYTES))) return undefined;
-    return { grantId: says.subarray(0, GRANT_BYTES) as Digest, expiresAt: says.readUInt32BE(GRANT_BYTES) };
+    return { grantId: content.subarray(0, GRANT_BYTES) as Digest, expiresAt: content.readUInt32BE(GRANT_BYTES) };
   }
 
   /**
-   * When the row of a token that is used now need not be there any more, for the token says what it would;
-   * `undefined`: it is needed for as long as the token lives.
+   * Until when the row of a used token must be kept. With a mark this is short; `undefined` without one: the row is
+   * kept until the token expires.
    */
   keptUntil(value: string, now: Date): Date | undefined {
     return this.read(value) && addSeconds(now, USED_TOKENS_KEPT_SECONDS);
   }
 
-  #mac(random: string, says: Buffer): Buffer {
-    return createHmac('sha256', this.#key).update(random).update(says).digest().subarray(0, MAC_BYTES);
+  #mac(random: string, content: Buffer): Buffer {
+    return createHmac('sha256', this.#key).update(random).update(content).digest().subarray(0, MAC_BYTES);
   }
 }
 
-/** What types of the library leave out: each token chooses its value when it is saved. */
+/** Members that the library's types leave out; the library calls `generateTokenId` when it saves a token. */
 interface SavedToken {
   readonly grantId?: string;
   readonly remainingTTL: number;
   generateTokenId(): string;
 }
 
-/** Makes every refresh token of the provider carry its mark. */
+/** Adds the mark to every refresh token of the provider. */
 export function markRefreshTokens({ RefreshToken }: Provider, families: RefreshTokenFamilies, clock: () => Date): void {
   const prototype = RefreshToken.prototype as unknown as SavedToken;
   const { generateTokenId } = prototype;

@@ -1,6 +1,6 @@
 /**
- * What the library asks for one after the other while it answers one request, read in one statement: a token's grant,
- * its account and its session with the token itself. Each is given out once, to the request that it was read for.
+ * Rows that the library reads one by one during a request, prefetched in one statement: a token's grant, account and
+ * session together with the token. Each row is returned once, to the request that prefetched it.
  */
 import { Provider, type AdapterPayload } from 'oidc-provider';
 import type { Account } from '../../accounts/account.ts';
@@ -11,32 +11,32 @@ type Kept = { -readonly [Member in keyof Related]: Related[Member] };
 
 const related = new WeakMap<object, Kept>();
 
-/** Keeps rows for the request under way. */
+/** Keeps the rows for the current request. */
 export function prefetch({ grant, session, account }: Related): void {
   if (Provider.ctx) related.set(Provider.ctx, { grant, session, account });
 }
 
 export function takeGrant(id: Digest): AdapterPayload | undefined {
-  const { grant } = ofThisRequest();
+  const { grant } = prefetchedRows();
   if (!grant?.id.equals(id)) return undefined;
-  ofThisRequest().grant = undefined;
+  prefetchedRows().grant = undefined;
   return grant.payload;
 }
 
 export function takeSession(uid: string): AdapterPayload | undefined {
-  const { session } = ofThisRequest();
+  const { session } = prefetchedRows();
   if (session?.uid !== uid) return undefined;
-  ofThisRequest().session = undefined;
+  prefetchedRows().session = undefined;
   return session.payload;
 }
 
 export function takeAccount(accountId: string): Account | undefined {
-  const { account } = ofThisRequest();
+  const { account } = prefetchedRows();
   if (account?.accountId !== accountId) return undefined;
-  ofThisRequest().account = undefined;
+  prefetchedRows().account = undefined;
   return account;
 }
 
-function ofThisRequest(): Kept {
+function prefetchedRows(): Kept {
   return (Provider.ctx && related.get(Provider.ctx)) ?? {};
 }

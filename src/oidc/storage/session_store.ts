@@ -1,6 +1,7 @@
 /**
- * Sessions on Postgres. Several requests of one browser save the same session at once, each as it was when that request
- * began: so only what a request has changed is written, and a session that has ended meanwhile stays ended.
+ * Sessions in PostgreSQL. Several requests of one browser may save the same session at once, each with the state from
+ * when that request began. So a request writes only what it has changed, and a session that has ended in between stays
+ * ended.
  */
 import { Provider, type Adapter, type AdapterPayload } from 'oidc-provider';
 import { sql } from 'kysely';
@@ -15,13 +16,13 @@ import { writeWithRequest } from '../request/request_writes.ts';
 export interface SessionSettings {
   readonly database: Database;
   readonly clock: Clock;
-  /** Where a session is looked up, and stored the first time. */
+  /** Reads sessions, and stores new ones. */
   readonly artifacts: Adapter;
-  /** How long after its login a session ends, however often it is used. */
+  /** A session ends this long after its login, however often it is used. */
   readonly sessionAbsoluteTtlSeconds: number;
 }
 
-/** Nothing where it has ended, or is another person's by now. */
+/** Changes no row if the session has ended or now belongs to another person. */
 const CHANGE_SESSION = new PreparedStatement(
   'gatehouse_change_session',
   `update artifacts set artifact_id = coalesce($2, artifact_id), account_id = coalesce($3, account_id),
@@ -36,7 +37,7 @@ type Members = Readonly<Record<string, unknown>>;
 
 export class SessionStore implements Adapter {
   readonly #settings: SessionSettings;
-  /** The session of each request under way, as that request found it. */
+  /** The session of each running request, as the request read it. */
   readonly #found = new WeakMap<object, AdapterPayload>();
 
   constructor(settings: SessionSettings) {
@@ -45,7 +46,7 @@ export class SessionStore implements Adapter {
 
   async find(id: string): Promise<AdapterPayload | undefined> {
     const payload = this.#unlessTooOld(await this.#settings.artifacts.find(id));
-    // a copy: the library works on what it is given
+    // a copy, because the library modifies the payload
     if (payload && Provider.ctx) this.#found.set(Provider.ctx, structuredClone(payload));
     return payload;
   }
@@ -53,18 +54,18 @@ export class SessionStore implements Adapter {
   async upsert(id: string, payload: AdapterPayload, expiresIn: number): Promise<void> {
     const before = this.#before(payload.uid);
     if (!before) return this.#settings.artifacts.upsert(id, payload, expiresIn);
-    // the id is a bearer value: the row has its digest alone
+    // the id is a bearer value; the row has only its digest
     const members = changes(before, { ...payload, jti: undefined, authorizations: undefined });
     const clients = changes(before.authorizations ?? {}, payload.authorizations ?? {});
     const now = this.#settings.clock();
-    // two people who log in at once in one browser: the later one takes the session over, with nothing of the other's
+    // if two people log in at once in one browser, the later one takes over the session without the data of the other
     const login = 'accountId' in members.set;
     const changed = [
       before.uid,
-      // the id moves where this request gave the session a new one, and is left alone where another request did
+      // changes the id only if this request gave the session a new one, so that another request's new id stays
       before.jti === id ? null : sha256(id),
       payload.accountId ?? null,
-      // what its owner is told it began with is the login
+      // the session's start, as shown to its owner, is the login
       'loginTs' in members.set ? now : null,
       addSeconds(now, expiresIn),
       members.gone,
@@ -76,11 +77,14 @@ export class SessionStore implements Adapter {
     ];
     await writeWithRequest(this.#settings.database, (tx) => CHANGE_SESSION.sendIn(tx, ...changed), {
       evenIfRefused: true,
-      takeBack: 'loginTs' in members.set ? undefined : (tx) => moveBack(tx, before, id),
+      takeBack: 'loginTs' in members.set ? undefined : (tx) => restoreId(tx, before, id),
     });
   }
 
-  /** The library destroys the old id before it saves under the new one: there the row is not removed, it moves. */
+  /**
+   * The library destroys the old id before it saves the session under the new one; upsert changes the row's id in that
+   * case, so it is kept.
+   */
   async destroy(id: string): Promise<void> {
     const session = Provider.ctx?.oidc.session as { oldId?: string; uid?: string } | undefined;
     if (session?.oldId === id) return;
@@ -106,14 +110,17 @@ export class SessionStore implements Adapter {
   }
 
   consume(): Promise<void> {
-    throw new Error('A session is not consumed.');
+    throw new Error('A session can not be consumed.');
   }
 
   revokeByGrantId(): Promise<void> {
-    throw new Error('A session does not hang on a grant.');
+    throw new Error('A session does not belong to a grant.');
   }
 
-  /** What an older version stored, or one with other settings, may say that it lasts longer. */
+  /**
+   * Ignores a session that is older than the current limit; an earlier version or setting may have stored a longer
+   * expiry.
+   */
   #unlessTooOld(session: AdapterPayload | void): AdapterPayload | undefined {
     const { clock, sessionAbsoluteTtlSeconds } = this.#settings;
     return session && isYoungEnough(session, sessionAbsoluteTtlSeconds, clock()) ? session : undefined;
@@ -126,8 +133,9 @@ export class SessionStore implements Adapter {
 }
 
 /**
- * How long a session lasts that is used now, in seconds, for `ttl`: as long as it may lie unused, and never beyond its
- * age. The age counts from the last login, also one that only confirmed who it is (ASVS 5.0, 7.3).
+ * The lifetime in seconds of a session that is used now, for `ttl`: the idle time-out, but not beyond the absolute
+ * time-out. The absolute one starts at the last login, even one that only confirmed the person's identity (ASVS 5.0,
+ * 7.3).
  */
 export function sessionSeconds(
   { loginTs }: { readonly loginTs?: number | undefined },
@@ -142,23 +150,23 @@ export function sessionSeconds(
   return Math.max(1, Math.min(sessionTtlSeconds, left));
 }
 
-/** Whether the login that a session is of was less than so many seconds ago. */
+/** True if the session's login was less than `absoluteSeconds` ago. */
 export function isYoungEnough({ loginTs }: AdapterPayload, absoluteSeconds: number, now: Date): boolean {
   return loginTs === undefined || loginTs + absoluteSeconds > epochSeconds(now);
 }
 
 /**
- * Gives a session its old id again, where the request that gave it a new one was answered with 503: the browser has the
- * cookie with the old one. A session that has just been logged in to stays where only a new cookie finds it.
+ * Restores the old id of a session if the request that gave it a new one was answered with 503, because the browser
+ * still has the old cookie. A session that has just been logged in to is not restored: only the new cookie may find it.
  */
-async function moveBack(tx: Tx, { uid, jti }: AdapterPayload, id: string): Promise<boolean> {
+async function restoreId(tx: Tx, { uid, jti }: AdapterPayload, id: string): Promise<boolean> {
   if (jti === id) return false;
   const { numAffectedRows } = await sql`update artifacts set artifact_id = ${sha256(jti!)}
     where kind = 'Session' and uid = ${uid!} and artifact_id = ${sha256(id)}`.execute(tx);
   return numAffectedRows === 1n;
 }
 
-/** What has to be set and what has to go to make the one the other. */
+/** The members to set and to remove to get from `before` to `after`. */
 function changes(before: Members, after: Members): { readonly set: Members; readonly gone: string[] } {
   const set = Object.entries(after).filter(
     ([name, value]) => value !== undefined && JSON.stringify(value) !== JSON.stringify(before[name]),

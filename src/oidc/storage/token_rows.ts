@@ -1,4 +1,4 @@
-/** Codes and refresh tokens as they are stored, each read with what belongs to it, and used up for a successor. */
+/** The rows of codes and refresh tokens: reading them with their related rows, and consuming them for a successor. */
 import { randomInt } from 'node:crypto';
 import type { AdapterPayload } from 'oidc-provider';
 import { sql } from 'kysely';
@@ -44,7 +44,7 @@ const READ_TOKEN = new PreparedStatement<Row>(
     where tokens.kind = $1 and tokens.artifact_id = $2`,
 );
 
-/** What is no longer there of the rest is left out. */
+/** Reads a token with its grant, session and account. A related row that no longer exists is `undefined`. */
 export async function readTokenRow(database: Database, kind: string, id: Digest): Promise<TokenRow | undefined> {
   const { rows } = await READ_TOKEN.execute(database, kind, id);
   const [row] = rows;
@@ -71,23 +71,23 @@ export function timeOfUse(now: Date): TimeOfUse {
   return `${now.toISOString().slice(0, -1)}${microseconds}Z`;
 }
 
-/** A refresh token that comes into being as what it follows is used up. */
+/** The refresh token that is stored when the presented code or refresh token is consumed. */
 export interface Successor {
   readonly id: Digest;
   readonly payload: object;
   readonly expiresAt: Date;
 }
 
-/** A code or refresh token that was found unused, and the grant that it hangs on. */
+/** A code or refresh token that was read unused, with its grant. */
 export interface Unused {
   readonly kind: string;
   readonly id: Digest;
   readonly grantId: Digest;
-  /** When its row may go once it is used, if that is sooner than it would go otherwise. */
+  /** When its row may be deleted after use, if that is earlier than its expiry. */
   readonly keptUntil: Date | undefined;
 }
 
-/** Takes hold of the grant before the token, as does a statement that ends a grant with its tokens: else each could wait for the other. */
+/** Locks the grant before the token, as the statement that ends a grant with its tokens does, to prevent a deadlock. */
 const USE_UP = `update artifacts
     set consumed_at = $10::timestamptz, expires_at = least(expires_at, $11::timestamptz)
     where kind = $12 and artifact_id = $13 and consumed_at is null and exists (select from same_run)
@@ -104,8 +104,8 @@ const RECORDED_USE_FOR_SUCCESSOR = new PreparedStatement(
 );
 
 /**
- * Of any number at once one finds the row unused; it stores the successor and the record of it (`recordWith`) with the
- * same statement. Answers whether it was this one.
+ * Consumes the row, and stores the successor and the audit record (`recordWith`) in the same statement. Resolves to
+ * true for exactly one of several simultaneous calls.
  */
 export async function useUp(
   database: Database,
@@ -127,7 +127,9 @@ export async function useUp(
   return numAffectedRows !== undefined && numAffectedRows > 0n;
 }
 
-/** Added to the time of the first use by each use within the grace: only a use that was the last can be taken back. */
+/**
+ * Each use within the grace period adds this to the time of the first use, so that only the last use can be taken back.
+ */
 const AGAIN = sql`interval '1 microsecond'`;
 
 export interface UsedArtifact {
@@ -136,8 +138,8 @@ export interface UsedArtifact {
 }
 
 /**
- * Uses up what may be used once, as a part of a request's changes. Answers false where another request has, before the
- * grace began if there is one. The grant is held first, as in `useUp`.
+ * Consumes a single-use artifact as part of a request's changes. Resolves to false if another request has consumed it,
+ * or did so before the grace period. Locks the grant first, as `useUp` does.
  */
 export async function useArtifact(
   tx: Tx,
@@ -156,8 +158,8 @@ export async function useArtifact(
 }
 
 /**
- * Makes a use undone that was answered with 503, if it was carried out: `usedAt` tells it from any other. Waits for a
- * transaction that is still under way.
+ * Undoes a use whose request was answered with 503, if it was committed; `usedAt` identifies the use. Waits for a
+ * running transaction.
  */
 export async function takeBackUse(tx: Tx, { kind, id }: UsedArtifact, usedAt: TimeOfUse): Promise<boolean> {
   await tx
@@ -171,7 +173,8 @@ export async function takeBackUse(tx: Tx, { kind, id }: UsedArtifact, usedAt: Ti
     .updateTable('artifacts')
     .set({
       consumed_at: null,
-      // the use of a refresh token shortens it; what is sealed tells no time, and was not shortened
+      // use shortens the expiry of a refresh token; an encrypted payload has no readable `exp`, and its expiry was not
+      // shortened
       expires_at: sql<Date>`coalesce(to_timestamp((payload->>'exp')::bigint), expires_at)`,
     })
     .where('kind', '=', kind)
@@ -181,7 +184,7 @@ export async function takeBackUse(tx: Tx, { kind, id }: UsedArtifact, usedAt: Ti
   return numUpdatedRows > 0n;
 }
 
-/** Removes a token that no answer has given to its client. */
+/** Deletes a token that was not delivered to its client. */
 export async function takeBackToken(tx: Tx, { kind, id }: UsedArtifact): Promise<boolean> {
   const { numDeletedRows } = await tx
     .deleteFrom('artifacts')

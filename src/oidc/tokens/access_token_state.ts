@@ -1,7 +1,8 @@
 /**
- * Whether a JWT access token of ours is alive. It is dead when its signature or its time is over, when its client was
- * revoked or deleted since (the generation says so), when its grant is gone, or when it was revoked by itself. A token
- * that was made from others is dead when one of those is, or when the issuer on whose word it was made is trusted no more.
+ * Decides whether a JWT access token of this server is valid. It is invalid if its signature is wrong, if it has
+ * expired, if its client was deleted or revoked since (the token generation differs), if its grant has ended, or if the
+ * token itself was revoked. An exchanged token is also invalid if one of its parents is, or if the issuer that asserted
+ * its subject is no longer trusted.
  */
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { Database } from '../../db/connection.ts';
@@ -15,7 +16,7 @@ export interface AccessTokenStatesSettings {
   readonly clients: ClientDirectory;
   readonly revoked: RevokedTokens;
   readonly isTrusted: (issuer: string) => boolean;
-  /** Throws where this node's knowledge of what was revoked is too old to be acted on. */
+  /** Throws if this node's knowledge of revocations is too old to decide. */
   readonly vouch: () => void;
 }
 
@@ -26,20 +27,20 @@ export class AccessTokenStates {
     this.#settings = settings;
   }
 
-  /** The claims of a living token of ours, `undefined` for everything else. */
+  /** The claims of a valid token of this server, else `undefined`. */
   async inspect(token: string, now: Date): Promise<AccessTokenClaims | undefined> {
     this.#settings.vouch();
     const claims = await this.#settings.verifier.verify(token, now);
-    return claims && (await this.#lives(claims, now)) ? claims : undefined;
+    return claims && (await this.#areAllValid(claims, now)) ? claims : undefined;
   }
 
-  async #lives(claims: AccessTokenClaims, now: Date): Promise<boolean> {
+  async #areAllValid(claims: AccessTokenClaims, now: Date): Promise<boolean> {
     const { parents = [] } = claims;
-    for (const token of [claims, ...parents]) if (!(await this.#stands(token, now))) return false;
+    for (const token of [claims, ...parents]) if (!(await this.#isValid(token, now))) return false;
     return true;
   }
 
-  async #stands({ client_id, gen, jti, gid, asserted_by: issuer }: ParentToken, now: Date): Promise<boolean> {
+  async #isValid({ client_id, gen, jti, gid, asserted_by: issuer }: ParentToken, now: Date): Promise<boolean> {
     const { clients, revoked, database, isTrusted } = this.#settings;
     if (issuer !== undefined && !isTrusted(issuer)) return false;
     const client = await clients.find(client_id);

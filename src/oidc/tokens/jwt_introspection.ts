@@ -1,6 +1,7 @@
 /**
- * Introspection (RFC 7662) and revocation (RFC 7009) of JWT access tokens. The library authenticates the caller, finds
- * that the token is a JWT and refuses it as a type that it does not keep; that is where we answer instead.
+ * Introspection (RFC 7662) and revocation (RFC 7009) of JWT access tokens. The library authenticates the caller,
+ * detects a JWT and refuses it as an unsupported token type, because it stores none; this code answers in place of that
+ * refusal.
  */
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import type { ClientWithSecrets } from '../../clients/client.ts';
@@ -24,7 +25,7 @@ export class JwtIntrospection {
     this.#settings = settings;
   }
 
-  /** Whether the library has handed over: it has authenticated the caller, and the token alone is what it refused. */
+  /** True if the library has authenticated the caller and refused only the token type. */
   takesOver(ctx: KoaContextWithOIDC, refusal: { error?: string } | undefined): boolean {
     return refusal?.error === 'unsupported_token_type' && ctx.oidc.client !== undefined && isHandled(ctx.oidc.route);
   }
@@ -35,7 +36,7 @@ export class JwtIntrospection {
     const claims = await this.#settings.tokens.inspect(token, requestOf(ctx).now);
     if (ctx.oidc.route === 'introspection') {
       ctx.status = 200;
-      ctx.body = tellAbout(claims, caller);
+      ctx.body = introspectionResponse(claims, caller);
       await signIntrospection(ctx);
     } else await this.#revoke(ctx, caller, claims);
   }
@@ -62,8 +63,8 @@ export class JwtIntrospection {
 }
 
 /**
- * A resource server sees the tokens that are for it, a client its own; all others learn nothing. Neither does a public
- * client: anybody can name it, and try out tokens that were found somewhere (RFC 7662, 4).
+ * A resource server may see the tokens whose audience it is, a client its own tokens. A public client may see none: it
+ * is not authenticated, so an attacker could test stolen tokens in its name (RFC 7662, 4).
  */
 export function maySee(
   caller: ClientWithSecrets,
@@ -74,11 +75,11 @@ export function maySee(
   return typeof token.audience === 'string' && caller.metadata.introspects.includes(token.audience);
 }
 
-/** What a caller learns about what it takes for a token; the claims are those of a living one. */
-export function tellAbout(claims: AccessTokenClaims | undefined, caller: ClientWithSecrets): object {
+/** The introspection answer for this caller. `claims` are those of a valid token, else `undefined`. */
+export function introspectionResponse(claims: AccessTokenClaims | undefined, caller: ClientWithSecrets): object {
   if (!claims || !maySee(caller, { clientId: claims.client_id, audience: claims.aud })) return { active: false };
-  const { gen: _, gid: __, parents: ___, asserted_by: ____, ...told } = claims;
-  return { active: true, ...told, token_type: told.cnf?.jkt === undefined ? 'Bearer' : 'DPoP' };
+  const { gen: _, gid: __, parents: ___, asserted_by: ____, ...visible } = claims;
+  return { active: true, ...visible, token_type: visible.cnf?.jkt === undefined ? 'Bearer' : 'DPoP' };
 }
 
 function isHandled(route: string): boolean {

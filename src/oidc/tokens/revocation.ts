@@ -1,7 +1,7 @@
 /**
- * Ends JWT access tokens one by one (RFC 7009), on every node: those that are asked for at the same time share a
- * transaction, whose cost is the same for one and for many. A token's row, its audit event and its place in the change
- * log are on disk together or not at all.
+ * Revokes JWT access tokens one by one (RFC 7009), on all nodes. Simultaneous revocations share a transaction, which
+ * costs the same for one and for many. A token's row, its audit event and its entry in the invalidation log are
+ * committed together.
  */
 import type { Origin } from '../../audit/events.ts';
 import type { AuditTrail } from '../../audit/trail.ts';
@@ -39,13 +39,16 @@ export class Revocations {
     this.#settings = settings;
   }
 
-  /** Resolves when the token is dead here, and every other node can hear of it. Ending it again changes nothing. */
+  /**
+   * Resolves when this node refuses the token and the other nodes can read of the revocation. Revoking a token twice
+   * changes nothing.
+   */
   revoke(revocation: Revocation): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#queue.push({ ...revocation, resolve, reject });
       if (this.#writing) return;
       this.#writing = true;
-      // when everything that has arrived by now was looked at
+      // after all requests that have arrived by now are read
       setImmediate(() => void this.#writeAll());
     });
   }
@@ -70,7 +73,7 @@ export class Revocations {
     const ended = await tx
       .insertInto('revoked_tokens')
       .values(
-        // in one order, so that two nodes that end the same ones wait for each other and not in a circle
+        // sorted, so that two nodes that revoke the same tokens do not deadlock
         [...byId.values()]
           .map(({ claims: { jti, client_id, exp }, now: revoked_at }) => ({
             jti,

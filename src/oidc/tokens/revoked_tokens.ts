@@ -1,28 +1,30 @@
 /**
- * JWT access tokens revoked one by one (RFC 7009): held in memory on every node until they would have expired anyway.
- * Of more than fit some are left to the database, which is then asked for as long as that matters.
+ * JWT access tokens that were revoked one by one (RFC 7009). Every node holds them in memory until they expire. If
+ * there are more than fit, the others stay in the database only, which `has` then queries.
  */
 import { sql } from 'kysely';
 import type { Database } from '../../db/connection.ts';
 
-/** No token lives longer: what is known only by name is kept for as long as it can matter, or until the next `load`. */
+/**
+ * No token is valid for longer. A revocation received without its expiry is kept this long, or until the next `load`.
+ */
 const LONGEST_TOKEN_MILLISECONDS = 86_400_000;
-/** Some 15 MB. */
+/** About 15 MB. */
 const HELD_AT_MOST = 100_000;
 
 interface Revoked {
-  /** When it would have expired. */
+  /** When the token expires, in epoch milliseconds. */
   readonly until: number;
-  /** By the clock of this process. */
-  readonly heardAt: number;
+  /** A time of `performance.now()`. */
+  readonly receivedAt: number;
 }
 
 export class RevokedTokens {
   readonly #database: Database;
   readonly #heldAtMost: number;
   #revoked = new Map<string, Revoked>();
-  /** Until then one that is not held may be revoked all the same. */
-  #leftOutUntil = 0;
+  /** Until this time, a token that is not held in memory may nevertheless be revoked. */
+  #incompleteUntil = 0;
 
   constructor(database: Database, { heldAtMost = HELD_AT_MOST }: { readonly heldAtMost?: number } = {}) {
     this.#database = database;
@@ -33,7 +35,7 @@ export class RevokedTokens {
     return this.#revoked.size;
   }
 
-  /** Reads them anew, each with its expiry; call it now and then. */
+  /** Reloads the tokens from the database with their expiry; call it periodically. */
   async load(now: Date): Promise<void> {
     const began = performance.now();
     const rows = await this.#database
@@ -44,21 +46,21 @@ export class RevokedTokens {
       .limit(this.#heldAtMost + 1)
       .execute();
     const leftOut = rows.length > this.#heldAtMost ? rows.pop() : undefined;
-    this.#leftOutUntil = leftOut?.expires_at.getTime() ?? 0;
+    this.#incompleteUntil = leftOut?.expires_at.getTime() ?? 0;
     const before = this.#revoked;
-    this.#revoked = new Map(rows.map((row) => [row.jti, { until: row.expires_at.getTime(), heardAt: began }]));
-    // a revocation that was heard of while we read is not among the rows
-    for (const [jti, revoked] of before) if (revoked.heardAt >= began) this.#hold(jti, revoked);
+    this.#revoked = new Map(rows.map((row) => [row.jti, { until: row.expires_at.getTime(), receivedAt: began }]));
+    // the query may have missed a revocation that arrived while it ran
+    for (const [jti, revoked] of before) if (revoked.receivedAt >= began) this.#hold(jti, revoked);
   }
 
   add(jti: string, now: Date): void {
-    this.#hold(jti, { until: now.getTime() + LONGEST_TOKEN_MILLISECONDS, heardAt: performance.now() });
+    this.#hold(jti, { until: now.getTime() + LONGEST_TOKEN_MILLISECONDS, receivedAt: performance.now() });
   }
 
-  /** Whether a token that has not expired was revoked. */
+  /** True if the token, which has not expired, was revoked. */
   async has(jti: string, now: Date): Promise<boolean> {
     if (this.#revoked.has(jti)) return true;
-    if (now.getTime() >= this.#leftOutUntil) return false;
+    if (now.getTime() >= this.#incompleteUntil) return false;
     const { rows } = await sql`select from revoked_tokens where jti = ${jti}`.execute(this.#database);
     return rows.length > 0;
   }
@@ -68,7 +70,7 @@ export class RevokedTokens {
     if (this.#revoked.size <= this.#heldAtMost) return;
     const [first] = this.#revoked.keys();
     if (first === undefined) return;
-    this.#leftOutUntil = Math.max(this.#leftOutUntil, this.#revoked.get(first)?.until ?? 0);
+    this.#incompleteUntil = Math.max(this.#incompleteUntil, this.#revoked.get(first)?.until ?? 0);
     this.#revoked.delete(first);
   }
 }

@@ -1,9 +1,15 @@
-/** Introspection answers that are signed (RFC 9701): evidence that a resource server can keep, of what it was told and when. */
+/**
+ * Signed introspection answers (RFC 9701). A resource server can keep one as evidence of the token's state at that
+ * time.
+ */
 import type { Client, KoaContextWithOIDC, Provider } from 'oidc-provider';
 
 export const INTROSPECTION_JWT = 'application/token-introspection+jwt';
 
-/** The library's maker of what it signs for a client: `iss`, `aud`, `iat`, the type and the client's algorithm are its work. */
+/**
+ * The library's class for JWTs that it signs for a client. It sets `iss`, `aud`, `iat`, `typ` and the client's
+ * algorithm.
+ */
 type Signer = new (
   available: object,
   context: { readonly ctx: KoaContextWithOIDC; readonly client: Client | undefined },
@@ -12,7 +18,7 @@ type Signer = new (
   issue(how: { readonly use: 'introspection' }): Promise<string>;
 };
 
-/** Signs the answer that is in the context's body, where the caller asked for it that way. */
+/** Replaces the context's body with a signed JWT, if the caller asked for one with `Accept`. */
 export async function signIntrospection(ctx: KoaContextWithOIDC): Promise<void> {
   if (ctx.accepts('json', INTROSPECTION_JWT) !== INTROSPECTION_JWT) return;
   const { provider, client } = ctx.oidc;
