@@ -1,7 +1,7 @@
 /**
- * Refusals that a sender can cause at will. The first five of a kind per client, network and hour are entries of their
- * own. Those that follow within the hour are counted in memory and become one entry when the hour ends, or when the
- * process stops. What is done, and what a person or an operator decides, is never counted in this way (catalogue.ts).
+ * Counts refusals that a sender can cause without limit. The first five of a kind per client, network and hour get
+ * their own entries. Later ones within the hour are counted in memory and become one entry when the hour ends or the
+ * process stops. Successes, and decisions of a person or an operator, are never counted in this way (catalogue.ts).
  */
 import type { Clock } from '../base/clock.ts';
 import { CATALOGUE } from './catalogue.ts';
@@ -9,17 +9,17 @@ import type { AuditEvent, Origin } from './events.ts';
 
 export interface RepeatedRefusalsSettings {
   readonly clock: Clock;
-  /** The network that an address belongs to. */
+  /** The network of an address. */
   readonly networkOf: (address: string) => string;
   readonly record: (origin: Origin, event: AuditEvent) => Promise<void>;
 }
 
-/** Entries of their own, of one kind per client, network and hour. */
+/** The number of separate entries of one kind per client, network and hour. */
 const OWN_ENTRIES = 5;
 const WINDOW_MILLISECONDS = 3_600_000;
-/** How many counts a process keeps; further kinds are then counted for all clients and networks together. */
+/** The number of counts in a process; beyond it, refusals are counted for all clients and networks together. */
 const COUNTS_AT_MOST = 5_000;
-/** How many of them one network may take; its further ones are then counted for all its clients together. */
+/** The number of counts for one network; beyond it, refusals are counted for all its clients together. */
 const COUNTS_OF_A_NETWORK = 100;
 const LONGEST_TEXT_CHARACTERS = 1_000;
 
@@ -32,10 +32,10 @@ interface Seen {
 interface Count {
   readonly began: number;
   readonly network: string | null;
-  /** The client, and the account, are the same for all that are counted here. */
+  /** Whether all counted refusals have the same client and account. */
   readonly ofOneClient: boolean;
   ownEntries: number;
-  /** Those without an entry of their own. */
+  /** Refusals without a separate entry. */
   repeated: number;
   first?: Seen;
   last?: { readonly seen: Seen; readonly origin: Origin; readonly event: AuditEvent };
@@ -43,36 +43,36 @@ interface Count {
 
 export class RepeatedRefusals {
   readonly #settings: RepeatedRefusalsSettings;
-  /** In the order in which their hours began. */
+  /** Ordered by the start of their hour. */
   readonly #counts = new Map<string, Count>();
   readonly #ofNetworks = new Map<string, number>();
-  /** Their hour is over, and they are not written yet. */
+  /** Counts whose hour has ended and that are not written yet. */
   #ended: Count[] = [];
 
   constructor(settings: RepeatedRefusalsSettings) {
     this.#settings = settings;
   }
 
-  /** The events that get an entry of their own, which the caller records; the others are counted. */
-  sift(origin: Origin, events: readonly AuditEvent[]): readonly AuditEvent[] {
+  /** Returns the events that get a separate entry, which the caller records; counts the others. */
+  admitOrCount(origin: Origin, events: readonly AuditEvent[]): readonly AuditEvent[] {
     return events.filter((event) => !isCounted(event) || this.#admit(origin, event));
   }
 
-  /** Records or counts a refusal. Answers whether it has an entry of its own, by which its request can be found. */
+  /** Records or counts a refusal. Returns whether it has a separate entry, by which its request can be found. */
   async record(origin: Origin, event: AuditEvent): Promise<boolean> {
-    const [own] = this.sift(origin, [event]);
+    const [own] = this.admitOrCount(origin, [event]);
     if (own) await this.#settings.record(origin, own);
     return own !== undefined;
   }
 
-  /** How many refusals wait in memory to be written as part of a count. */
+  /** The number of refusals in memory that wait to be written as part of a count. */
   get waiting(): number {
     let sum = 0;
     for (const { repeated } of [...this.#counts.values(), ...this.#ended]) sum += repeated;
     return sum;
   }
 
-  /** Writes the counts whose hour is over; with `all` also those whose hour goes on. Rejects where one can't be written. */
+  /** Writes the counts whose hour has ended, and with `all` also the others. Rejects if one can not be written. */
   async write(all = false): Promise<void> {
     const now = this.#settings.clock().getTime();
     for (const [key, count] of this.#counts) if (all || isOver(count, now)) this.#end(key, count);
@@ -85,7 +85,7 @@ export class RepeatedRefusals {
     if (failure) throw failure.reason;
   }
 
-  /** Whether this one gets an entry of its own. */
+  /** Counts the event and returns whether it gets a separate entry. */
   #admit(origin: Origin, event: AuditEvent): boolean {
     const now = this.#settings.clock();
     const count = this.#countFor(origin, event, now.getTime());
@@ -105,13 +105,13 @@ export class RepeatedRefusals {
     const kind = kindOf(origin, event);
     const exact = JSON.stringify([kind, network, origin.actor.type, event.clientId, event.accountId]);
     const ofNetwork = JSON.stringify([kind, network]);
-    const hasRoom = this.#counts.size + this.#ended.length < COUNTS_AT_MOST;
-    const networkHasRoom = (this.#ofNetworks.get(network ?? '') ?? 0) < COUNTS_OF_A_NETWORK;
+    const hasCapacity = this.#counts.size + this.#ended.length < COUNTS_AT_MOST;
+    const networkHasCapacity = (this.#ofNetworks.get(network ?? '') ?? 0) < COUNTS_OF_A_NETWORK;
     return (
       this.#current(exact, now) ??
-      (hasRoom && networkHasRoom ? this.#begin(exact, now, network, true) : undefined) ??
+      (hasCapacity && networkHasCapacity ? this.#begin(exact, now, network, true) : undefined) ??
       this.#current(ofNetwork, now) ??
-      (hasRoom ? this.#begin(ofNetwork, now, network, false) : undefined) ??
+      (hasCapacity ? this.#begin(ofNetwork, now, network, false) : undefined) ??
       this.#current(kind, now) ??
       this.#begin(kind, now, null, false)
     );
@@ -155,10 +155,10 @@ export class RepeatedRefusals {
       },
     };
     const { requestId } = origin;
-    const whose = ofOneClient ? event : { ...event, clientId: undefined, accountId: undefined };
+    const subject = ofOneClient ? event : { ...event, clientId: undefined, accountId: undefined };
     const from: Origin = ofOneClient ? origin : { actor: { type: 'anonymous' }, requestId };
-    // an event that is counted takes `repeated`, hence the type
-    return this.#settings.record(from, { ...whose, details } as AuditEvent);
+    // the details of a counted event include `repeated`, hence the cast
+    return this.#settings.record(from, { ...subject, details } as AuditEvent);
   }
 }
 
@@ -166,7 +166,7 @@ function isCounted({ event, outcome }: AuditEvent): boolean {
   return outcome === 'refused' && CATALOGUE[event].counted;
 }
 
-/** A kind is a name and its code. What a known client was refused at the admin API also tells where. */
+/** A kind is an event name and its code. For a known actor at the admin API it includes method and path. */
 function kindOf({ actor }: Origin, { event, details = {} }: AuditEvent): string {
   const { error, reason, method, path } = details as Readonly<Record<string, unknown>>;
   const code = error ?? reason;

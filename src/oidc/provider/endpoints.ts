@@ -138,7 +138,7 @@ export class Endpoints {
   async #record(ctx: KoaContextWithOIDC): Promise<void> {
     const { writes, events, errorPage } = notesOf(ctx);
     const origin = originOf(ctx);
-    const own = this.#settings.trail.refusals.sift(origin, events);
+    const own = this.#settings.trail.refusals.admitOrCount(origin, events);
     await commitTogether(this.#settings, origin, requestOf(ctx).began, { writes, events: own });
     if (own.length === 0) return;
     markOnRecord(ctx);
