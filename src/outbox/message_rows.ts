@@ -1,4 +1,4 @@
-/** The outbox's statements: who may send a message now, and what became of it. */
+/** The outbox's statements: claiming messages that are due, and storing their outcomes. */
 import { sql } from 'kysely';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
@@ -8,57 +8,57 @@ import { transact } from '../db/transaction.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Message } from './message_type.ts';
 
-/** A message that this node alone may send until its lease runs out. */
+/** A message that only this node may send until its lease ends. */
 export interface Claimed extends Omit<Message, 'secret'> {
   readonly kind: string;
   readonly dataKeyId: string | null;
   readonly sealed: Buffer | null;
-  /** This one included. It also says whose claim it is: a later claim has a higher number. */
+  /** Includes this attempt. It also identifies the claim: a later claim has a higher number. */
   readonly attempts: number;
   readonly expiresAt: Date;
-  /** For a client that no admin made. */
+  /** Whether no admin created the client. */
   readonly selfRegistered: boolean;
 }
 
 export type Outcome =
   | { readonly result: 'delivered' }
-  /** There is nobody left to tell. */
+  /** There is no longer a receiver. */
   | { readonly result: 'dropped' }
   | {
       readonly result: 'postponed';
       readonly reason: string;
       readonly waitSeconds: number;
-      /** No attempt was made, so none is counted. */
+      /** No request was sent, so no attempt is counted. */
       readonly uncounted: boolean;
     }
   | { readonly result: 'failed'; readonly reason: string };
 
-/** Several times what a request may take (egress/limits.ts), and short enough to wait for when a node has died. */
+/** Several times the limit of a request (egress/limits.ts), and a short delay if a node dies. */
 const LEASE_SECONDS = 10;
-/** So that an operator sees what did not arrive. */
+/** So that an operator can see undelivered messages. */
 const FAILED_KEPT_SECONDS = 7 * DAY_SECONDS;
 
 export interface Claim {
   readonly kinds: readonly string[];
-  /** Clients that this node is sending something to. */
+  /** Clients to which this node is sending a message. */
   readonly exceptClients: readonly string[];
   readonly limit: number;
-  /** How many of them may be messages that could not be delivered before. */
+  /** The maximum number of messages with a failed attempt. */
   readonly againAtMost: number;
-  /** How many may be messages to clients that registered themselves. */
+  /** The maximum number of messages to clients that registered themselves. */
   readonly selfRegisteredAtMost: number;
   readonly now: Date;
 }
 
 /**
- * Takes what is due, the longest due first and one message a client. Of any number of nodes at once, one gets it. Those
- * that failed before don't get all the room, however many they are.
+ * Claims messages that are due, the longest due first, one for each client. Each message goes to one node only.
+ * Messages with a failed attempt take at most `againAtMost` of the places.
  */
 export async function claim(
   database: Database,
   { kinds, exceptClients, limit, againAtMost, selfRegisteredAtMost, now }: Claim,
 ): Promise<readonly Claimed[]> {
-  // receivers of strangers that failed before don't get all the room of strangers either
+  // messages with a failed attempt take at most half of the places of self-registered clients too
   const againOfThem = Math.floor(Math.max(0, selfRegisteredAtMost) / 2);
   const newOfThem = Math.max(0, selfRegisteredAtMost) - againOfThem;
   const due = sql`failed_at is null and due_at <= ${now} and kind = any(${kinds}::text[])`;
@@ -113,7 +113,7 @@ export async function openMessage(vault: Vault, claimed: Claimed): Promise<Messa
   return { messageId, clientId, payload, secret };
 }
 
-/** Writes down what came of a claim, with its audit event. Answers false where the claim had passed to another. */
+/** Stores the outcome of a claim with its audit event. Returns false if another node has claimed the message since. */
 export async function settle(
   database: Database,
   claimed: Claimed,

@@ -72,10 +72,7 @@ describe('a database that Gatehouse can not live on', () => {
       await (await startEmbedded(folder, ['fsync=off'])).stop();
       await writeFile(join(folder, 'postgres/standby.signal'), '');
       standby = await startEmbedded(folder, ['fsync=off']);
-      await refuses(
-        standby.url,
-        'The database is a standby, which is read-only: name the primary in DATABASE_URL.',
-      );
+      await refuses(standby.url, 'The database is a standby, which is read-only: name the primary in DATABASE_URL.');
     } finally {
       await standby?.stop();
       await removeFolder(folder);
