@@ -88,8 +88,8 @@ function siblingsBehind(line: IpcChannel, workers: number): (first: boolean) => 
   return (first) => ({
     first,
     workers,
-    tell: (limit, key, count) => line.tell('taken', { limit, key, count }),
-    onTold: (limit, listener) => void listeners.set(limit, listener),
+    report: (limit, key, count) => line.tell('taken', { limit, key, count }),
+    onReport: (limit, listener) => void listeners.set(limit, listener),
     catchUp,
     onCatchUp: (listener) =>
       line.onAsked('catch_up', async () => {
