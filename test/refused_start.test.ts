@@ -104,7 +104,7 @@ describe('a server that can not start says why in one sentence', () => {
         'LOG_LEVEL must be fatal, error, warn, info, debug, trace or silent.',
         'GATEHOUSE_MASTER_KEY must be 32 random bytes in base64 or hex; make one with: openssl rand -base64 32.',
         'GATEHOUSE_REFRESH_GRACE_SECONDS must be a whole number from 0 to 60.',
-        'GATEHOUSE_DATABSE_URL is not a variable that Gatehouse knows.',
+        'GATEHOUSE_DATABSE_URL is not a variable of Gatehouse.',
       ].join('\n'),
     );
   });
