@@ -6,7 +6,7 @@ import type pg from 'pg';
 import type { Clock } from '../base/clock.ts';
 import { connectClient, createClient, type Database } from '../db/connection.ts';
 import { databaseIdentity } from '../db/identity.ts';
-import { CHANNEL, type Change, type Topic } from './log.ts';
+import { CHANNEL, type LoggedChange, type Topic } from './log.ts';
 
 export interface FollowerSettings {
   readonly database: Database;
@@ -215,7 +215,7 @@ export class InvalidationFollower {
     this.#readAt = now;
   }
 
-  async #notify(change: Change): Promise<void> {
+  async #notify(change: LoggedChange): Promise<void> {
     for (const listener of this.#listeners.get(change.topic) ?? []) await listener(change.key);
   }
 

@@ -18,7 +18,7 @@ export type Topic =
   | 'trusted_issuer'
   | 'outbox';
 
-export interface Change {
+export interface LoggedChange {
   readonly topic: Topic;
   readonly key: string;
 }
@@ -28,11 +28,11 @@ export const CHANNEL = 'gatehouse_changes';
 
 const NOTIFY = new PreparedStatement('gatehouse_notify', `select pg_notify('${CHANNEL}', '')`);
 
-export function recordChange(tx: Tx, change: Change, now: Date): Promise<void> {
+export function recordChange(tx: Tx, change: LoggedChange, now: Date): Promise<void> {
   return recordChanges(tx, [change], now);
 }
 
-export async function recordChanges(tx: Tx, changes: readonly Change[], now: Date): Promise<void> {
+export async function recordChanges(tx: Tx, changes: readonly LoggedChange[], now: Date): Promise<void> {
   const rows = changes.map((change) => ({ ...change, recorded_at: now }));
   await sendIn(tx, tx.insertInto('changes').values(rows));
   await NOTIFY.sendIn(tx);
