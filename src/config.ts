@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { CannotStart } from './base/cannot_start.ts';
 import type { ResponseMode } from './base/response_modes.ts';
-import { demandsOfProduction, demandsOfSessions, demandsOfWorkers, demandsOnPairs } from './config/cross_checks.ts';
+import { checkProduction, checkSessions, checkWorkers, checkPairs } from './config/cross_checks.ts';
 import {
   databaseUrl,
   headerName,
@@ -220,10 +220,10 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   const production = given['NODE_ENV'] === 'production';
   // by name: one sentence for each variable, and a wrong value takes precedence over a rule of production
   const complaints = new Map([
-    ...(production ? demandsOfProduction(given) : []),
-    ...demandsOnPairs(given),
-    ...demandsOfWorkers(parsed.data),
-    ...demandsOfSessions(parsed.data),
+    ...(production ? checkProduction(given) : []),
+    ...checkPairs(given),
+    ...checkWorkers(parsed.data),
+    ...checkSessions(parsed.data),
     ...(parsed.error?.issues ?? []).map((issue) => [String(issue.path[0]), `${issue.message}.`] as const),
     ...unknown.map((name) => [name, 'is not a variable of Gatehouse.'] as const),
   ]);

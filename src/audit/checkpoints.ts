@@ -54,7 +54,7 @@ const UPGRADE_SECONDS = 3_600;
 const ALWAYS = new Date(0).toISOString();
 
 /** The previous checkpoint, as this node remembers it or as the database has it. */
-interface Last {
+interface LastCheckpoint {
   readonly number: number;
   readonly hash: string;
   readonly madeAt: string;
@@ -63,22 +63,22 @@ interface Last {
   readonly database: string;
 }
 
-interface Before {
-  readonly last: Last | undefined;
+interface PreviousCheckpoint {
+  readonly last: LastCheckpoint | undefined;
   /** A checkpoint that this process remembers and a database that was set back lacks. */
-  readonly lost?: Last | undefined;
+  readonly lost?: LastCheckpoint | undefined;
 }
 
 /** What this process wrote and a database that was set back lacks. */
-interface Lost {
+interface LostRecords {
   readonly streams: number;
   readonly entries: number;
-  readonly checkpoint: Last | undefined;
+  readonly checkpoint: LastCheckpoint | undefined;
 }
 
 export class Checkpoints {
   readonly #settings: CheckpointSettings;
-  #last: Last | undefined;
+  #last: LastCheckpoint | undefined;
   #madeAt: number;
   #making: Promise<void> = Promise.resolve();
 
@@ -115,8 +115,8 @@ export class Checkpoints {
       const { links: unnamed, whole: all } = await this.#unnamed(tx);
       const { segments, lost } = await this.#segments(tx, unnamed, all ? remembered : new Map(), identity);
       const isKnown = segments.length === 0 && (!this.#last || this.#last.database === identity);
-      const before: Before = isKnown ? { last: this.#last } : await this.#before(tx, identity);
-      const setBack: Lost = { ...lost, checkpoint: before.lost };
+      const before: PreviousCheckpoint = isKnown ? { last: this.#last } : await this.#before(tx, identity);
+      const setBack: LostRecords = { ...lost, checkpoint: before.lost };
       const hasLoss = setBack.streams > 0 || setBack.checkpoint !== undefined;
       if (hasLoss) await this.#recordSetBack(tx, setBack, before.last);
       const signed = segments.length === 0 ? before.last : await this.#sign(tx, segments, before.last, identity);
@@ -128,7 +128,11 @@ export class Checkpoints {
     return !whole || isLost;
   }
 
-  async #recordSetBack(tx: Tx, { streams, entries, checkpoint }: Lost, last: Last | undefined): Promise<void> {
+  async #recordSetBack(
+    tx: Tx,
+    { streams, entries, checkpoint }: LostRecords,
+    last: LastCheckpoint | undefined,
+  ): Promise<void> {
     const { trail, log } = this.#settings;
     const details = {
       lost_streams: streams,
@@ -166,7 +170,7 @@ export class Checkpoints {
     unnamed: readonly StoredLink[],
     remembered: ReadonlyMap<string, Head>,
     identity: string,
-  ): Promise<{ segments: Segment[]; lost: Omit<Lost, 'checkpoint'> }> {
+  ): Promise<{ segments: Segment[]; lost: Omit<LostRecords, 'checkpoint'> }> {
     const grown = new Map<string, StoredLink[]>();
     for (const stored of unnamed) {
       const links = grown.get(stored.link.stream);
@@ -214,21 +218,26 @@ export class Checkpoints {
   }
 
   /** The last link of each stream that a checkpoint names. */
-  async #named(tx: Tx, streams: readonly string[]): Promise<Map<string, Named>> {
+  async #named(tx: Tx, streams: readonly string[]): Promise<Map<string, NamedHead>> {
     const { rows } = await sql<LinkRow>`select ${linkColumns} from unnest(${streams}::uuid[]) as s(stream)
       join lateral (select * from audit_links where stream = s.stream and checkpoint > 0
         order by number desc limit 1) l on true`.execute(tx);
     return new Map(
       rows
         .map(storedLink)
-        .map(({ link }): [string, Named] => [
+        .map(({ link }): [string, NamedHead] => [
           link.stream,
           { number: link.number, hash: hashOf(link), sequence: lastSequence(link) },
         ]),
     );
   }
 
-  async #sign(tx: Tx, streams: readonly Segment[], last: Last | undefined, database: string): Promise<Last> {
+  async #sign(
+    tx: Tx,
+    streams: readonly Segment[],
+    last: LastCheckpoint | undefined,
+    database: string,
+  ): Promise<LastCheckpoint> {
     const { keys, log, retentionDays } = this.#settings;
     const now = this.#settings.clock();
     const made_at = last && last.madeAt > now.toISOString() ? last.madeAt : now.toISOString();
@@ -254,7 +263,7 @@ export class Checkpoints {
   }
 
   /** The previous checkpoint: the database's, unless this node remembers a later one from the same run. */
-  async #before(tx: Tx, database: string): Promise<Before> {
+  async #before(tx: Tx, database: string): Promise<PreviousCheckpoint> {
     const rows = await tx.selectFrom('audit_checkpoints').selectAll().orderBy('number', 'desc').limit(20).execute();
     const { keys, log } = this.#settings;
     const [stored] = rows;
@@ -278,14 +287,14 @@ export class Checkpoints {
   }
 }
 
-type Named = Pick<Head, 'number' | 'hash' | 'sequence'>;
+type NamedHead = Pick<Head, 'number' | 'hash' | 'sequence'>;
 
 function lastSequence({ first, entries }: Link): number {
   return first + entries.length - 1;
 }
 
 /** Compares hashes, because another checkpoint may have the same number since the database was set back. */
-async function checkpointExists(tx: Tx, { number, hash }: Last): Promise<boolean> {
+async function checkpointExists(tx: Tx, { number, hash }: LastCheckpoint): Promise<boolean> {
   const rows = await tx.selectFrom('audit_checkpoints').select('jws').where('number', '=', number).execute();
   return rows.some(({ jws }) => checkpointHash(jws) === hash);
 }

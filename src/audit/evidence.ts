@@ -210,7 +210,7 @@ function entryOf(row: EntryRow): Entry {
 }
 
 /** The columns that identify an entry. */
-interface Scanned extends Pick<EntryRow, 'stream' | 'sequence' | 'exactly'> {
+interface ScannedEntry extends Pick<EntryRow, 'stream' | 'sequence' | 'exactly'> {
   /** The number of the link that covers the entry, if there is one. */
   readonly link: number | null;
   readonly checkpoint: number | null;
@@ -221,19 +221,19 @@ interface Scanned extends Pick<EntryRow, 'stream' | 'sequence' | 'exactly'> {
  */
 async function* unproven({ database, keys }: EvidenceSource, range: EvidenceRange): AsyncGenerator<string> {
   const named = new NamedLinks(database, keys);
-  let last: Scanned | undefined;
+  let last: ScannedEntry | undefined;
   for (;;) {
     const rows = await scan(database, range, last);
     last = rows.at(-1);
     if (!last) return;
-    const doubtful: Scanned[] = [];
+    const doubtful: ScannedEntry[] = [];
     for (const row of rows) if (!(await named.covers(row))) doubtful.push(row);
     const outside = doubtful.length === 0 ? [] : await read(database, doubtful);
     yield lines([...outside.map((entry) => ({ unproven: entry })), { examined: withoutMicroseconds(last.exactly) }]);
   }
 }
 
-async function read(database: Database, wanted: readonly Scanned[]): Promise<Entry[]> {
+async function read(database: Database, wanted: readonly ScannedEntry[]): Promise<Entry[]> {
   const { rows } = await sql<EntryRow>`select ${entryColumns}
     from unnest(${wanted.map(({ stream }) => stream)}::uuid[], ${wanted.map(({ sequence }) => sequence)}::bigint[],
       ${wanted.map(({ exactly }) => exactly)}::timestamptz[]) with ordinality as s(stream, sequence, occurred_at, place)
@@ -241,11 +241,11 @@ async function read(database: Database, wanted: readonly Scanned[]): Promise<Ent
   return rows.map(entryOf);
 }
 
-async function scan(database: Database, { from, to }: EvidenceRange, last?: Scanned): Promise<Scanned[]> {
+async function scan(database: Database, { from, to }: EvidenceRange, last?: ScannedEntry): Promise<ScannedEntry[]> {
   const after =
     last &&
     sql`and (e.occurred_at, e.stream, e.sequence) > (${last.exactly}::timestamptz, ${last.stream}, ${last.sequence})`;
-  const { rows } = await sql<Scanned>`select e.stream, e.sequence, ${exactTime('e.occurred_at')} as exactly,
+  const { rows } = await sql<ScannedEntry>`select e.stream, e.sequence, ${exactTime('e.occurred_at')} as exactly,
       l.number as link, l.checkpoint from audit_events e
     left join lateral (
       select number, checkpoint, first_sequence + octet_length(entries) / ${HASH_BYTES}::int as next from audit_links
@@ -270,7 +270,7 @@ class NamedLinks {
     this.#keys = keys;
   }
 
-  async covers({ stream, link, checkpoint }: Scanned): Promise<boolean> {
+  async covers({ stream, link, checkpoint }: ScannedEntry): Promise<boolean> {
     if (link === null) return false;
     // written since the last checkpoint
     if (checkpoint === null) return this.#isSealed(stream, link);

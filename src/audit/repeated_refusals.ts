@@ -23,7 +23,7 @@ const COUNTS_AT_MOST = 5_000;
 const COUNTS_OF_A_NETWORK = 100;
 const LONGEST_TEXT_CHARACTERS = 1_000;
 
-interface Seen {
+interface RefusalTime {
   readonly requestId: string | null;
   readonly at: string;
 }
@@ -37,8 +37,8 @@ interface Count {
   ownEntries: number;
   /** Refusals without a separate entry. */
   repeated: number;
-  first?: Seen;
-  last?: { readonly seen: Seen; readonly origin: Origin; readonly event: AuditEvent };
+  first?: RefusalTime;
+  last?: { readonly seen: RefusalTime; readonly origin: Origin; readonly event: AuditEvent };
 }
 
 export class RepeatedRefusals {
@@ -93,7 +93,7 @@ export class RepeatedRefusals {
       count.ownEntries++;
       return true;
     }
-    const seen: Seen = { requestId: origin.requestId ?? null, at: now.toISOString() };
+    const seen: RefusalTime = { requestId: origin.requestId ?? null, at: now.toISOString() };
     count.repeated++;
     count.first ??= seen;
     count.last = { seen, origin, event };

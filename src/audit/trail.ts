@@ -59,7 +59,7 @@ export interface TrailSettings {
   readonly networkOf?: (address: string) => string;
 }
 
-interface Waiting {
+interface WaitingEvents {
   /** From `performance.now()`. */
   readonly since: number;
   readonly drafts: readonly Draft[];
@@ -78,7 +78,7 @@ export class AuditTrail {
   /** Counts the refusals that a sender can cause without limit. */
   readonly refusals: RepeatedRefusals;
   readonly #settings: TrailSettings;
-  readonly #queue: Waiting[] = [];
+  readonly #queue: WaitingEvents[] = [];
   /** Idle lanes, each with its stream if it has begun one. */
   readonly #free: (Stream | undefined)[] = Array.from({ length: LANES }, () => undefined);
   readonly #backlog = new Backlog();
@@ -199,7 +199,7 @@ export class AuditTrail {
     });
   }
 
-  async #send(lane: Stream | undefined, waiting: readonly Waiting[]): Promise<void> {
+  async #send(lane: Stream | undefined, waiting: readonly WaitingEvents[]): Promise<void> {
     let stream: Stream | undefined = this.#continued(lane);
     let batch: Batch | undefined;
     try {
@@ -220,7 +220,7 @@ export class AuditTrail {
   }
 
   /** If the whole database is away, the batch is kept, because the node can not know whether it was executed. */
-  async #failed(error: unknown, waiting: readonly Waiting[], batch: Batch | undefined): Promise<void> {
+  async #failed(error: unknown, waiting: readonly WaitingEvents[], batch: Batch | undefined): Promise<void> {
     const { outage } = this.#settings;
     // the queued requests would be rejected later in any case
     if (isLate(error)) for (const { reject } of this.#queue.splice(0)) reject(notWritten(error));
@@ -239,7 +239,7 @@ export class AuditTrail {
     }
   }
 
-  #hold(outage: Outage, waiting: readonly Waiting[]): void {
+  #hold(outage: Outage, waiting: readonly WaitingEvents[]): void {
     for (const { drafts, resolve, reject } of waiting) {
       if (!outage.permits || !drafts.every(mayWait)) {
         reject(new Unavailable('The database can not be reached.'));

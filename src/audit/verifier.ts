@@ -46,7 +46,7 @@ export async function verifyEvidence(
   return verifier.end();
 }
 
-interface Known {
+interface KnownHead {
   readonly number: number;
   readonly head: string;
   readonly namedAt: number;
@@ -64,7 +64,7 @@ class Verifier {
   /** The segments of the current checkpoint that were not begun yet. */
   #ahead: Segment[] = [];
   #segment: SegmentCheck | undefined;
-  readonly #streams = new Map<string, Known>();
+  readonly #streams = new Map<string, KnownHead>();
   readonly #setBacks: Entry[] = [];
   #entries = 0;
   #unproven = 0;

@@ -1,11 +1,11 @@
 /** Checks that concern more than one variable: the rules of production, and variables that depend on each other. */
 
 /** Variables as they are set. */
-export type Given = Readonly<Record<string, string | undefined>>;
+export type Variables = Readonly<Record<string, string | undefined>>;
 /** The problem of a variable, as the rest of a sentence that begins with its name. */
 export type Complaint = readonly [name: string, sentence: string];
 
-export function demandsOfProduction(given: Given): Complaint[] {
+export function checkProduction(given: Variables): Complaint[] {
   const complaints: Complaint[] = [];
   const { DATABASE_URL, ISSUER, LOG_LEVEL, GATEHOUSE_MASTER_KEY, GATEHOUSE_TRUSTED_PROXIES = '' } = given;
   if (!DATABASE_URL)
@@ -27,7 +27,7 @@ export function demandsOfProduction(given: Given): Complaint[] {
   return complaints;
 }
 
-export function demandsOnPairs(given: Given): Complaint[] {
+export function checkPairs(given: Variables): Complaint[] {
   const complaints: Complaint[] = [];
   const requireAny = (name: string, others: readonly string[], sentence: string): void => {
     if (given[name] && !others.some((other) => given[other])) complaints.push([name, sentence]);
@@ -81,7 +81,7 @@ interface Workers {
   readonly GATEHOUSE_DATABASE_MAX_CONNECTIONS?: number | undefined;
 }
 
-export function demandsOfWorkers(env: Workers | undefined): Complaint[] {
+export function checkWorkers(env: Workers | undefined): Complaint[] {
   const { GATEHOUSE_WORKERS: count = 1, GATEHOUSE_DATABASE_MAX_CONNECTIONS: connections } = env ?? {};
   const least = CONNECTIONS_OF_A_WORKER * count;
   if (connections === undefined || connections >= least) return [];
@@ -94,7 +94,7 @@ interface Sessions {
 }
 
 /** A session can't be unused for longer than it lasts. */
-export function demandsOfSessions(env: Sessions | undefined): Complaint[] {
+export function checkSessions(env: Sessions | undefined): Complaint[] {
   if (!env) return [];
   const { GATEHOUSE_SESSION_TTL_SECONDS: unused, GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS: longest } = env;
   if (unused === undefined || unused <= longest) return [];

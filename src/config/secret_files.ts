@@ -2,7 +2,7 @@
  * Reads secrets from files, as Docker and Kubernetes provide them: each secret setting `<NAME>` also has `<NAME>_FILE`.
  */
 import { closeSync, openSync, readSync } from 'node:fs';
-import type { Complaint, Given } from './cross_checks.ts';
+import type { Complaint, Variables } from './cross_checks.ts';
 
 /** Marks a setting as a secret (`.meta(SECRET)`), so that it can be given as a file and loses a line end. */
 export const SECRET = { secret: true } as const;
@@ -10,7 +10,7 @@ export const SECRET = { secret: true } as const;
 const SECRET_BYTES_AT_MOST = 65_536;
 
 export interface WithSecrets {
-  readonly given: Given;
+  readonly given: Variables;
   readonly complaints: readonly Complaint[];
 }
 
@@ -19,7 +19,7 @@ export interface WithSecrets {
  * secret --from-file` and most editors leave one. No message quotes a path, because the path may be the secret in the
  * wrong variable.
  */
-export function readSecretFiles(variables: Given, secrets: readonly string[]): WithSecrets {
+export function readSecretFiles(variables: Variables, secrets: readonly string[]): WithSecrets {
   const given: Record<string, string | undefined> = { ...variables };
   const complaints: Complaint[] = [];
   for (const name of secrets) {

@@ -4,7 +4,7 @@
  * even sets `GATEHOUSE_ADMIN_PORT`. The operator did not write them, so they are not settings.
  */
 import { isIP } from 'node:net';
-import type { Given } from './cross_checks.ts';
+import type { Variables } from './cross_checks.ts';
 
 const ADDRESS_AND_PORT = /^(tcp|udp|sctp):\/\/.+:\d+$/;
 const NUMBER = /^\d+$/;
@@ -24,7 +24,7 @@ const LINKS: readonly (readonly [name: RegExp, fits: (value: string) => boolean]
 ];
 
 /** Separates variables of the platform from settings of the operator. `links` holds only names. */
-export function separateServiceLinks(given: Given): { readonly own: Given; readonly links: readonly string[] } {
+export function separateServiceLinks(given: Variables): { readonly own: Variables; readonly links: readonly string[] } {
   const links = Object.keys(given).filter((name) => concernsUs(name) && isServiceLink(name, given));
   return { own: Object.fromEntries(Object.entries(given).filter(([name]) => !links.includes(name))), links };
 }
@@ -33,7 +33,7 @@ function concernsUs(name: string): boolean {
   return name === 'PORT' || name.startsWith('GATEHOUSE_');
 }
 
-function isServiceLink(name: string, given: Given): boolean {
+function isServiceLink(name: string, given: Variables): boolean {
   const value = given[name] ?? '';
   if (LINKS.some(([pattern, fits]) => pattern.test(name) && fits(value))) return true;
   // Docker also passes the environment of a linked container, under the link's name and with any value

@@ -29,7 +29,7 @@ const connectRetry = retry(
   { maxAttempts: 3, backoff: new ExponentialBackoff({ initialDelay: 20, maxDelay: 150 }) },
 );
 
-interface Waiting {
+interface WaitingCaller {
   readonly since: number;
   readonly giveUp: () => void;
 }
@@ -50,7 +50,7 @@ const WAITING_MILLISECONDS = 500;
  */
 export function guard(pool: pg.Pool, breaker: Breaker): void {
   const { cutOff } = connectionsOf(pool);
-  const waiting = new Set<Waiting>();
+  const waiting = new Set<WaitingCaller>();
   const connect = pool.connect.bind(pool) as () => Promise<pg.PoolClient>;
   breaker.onOpen(() => {
     for (const { giveUp } of waiting) giveUp();
@@ -77,7 +77,7 @@ export function guard(pool: pg.Pool, breaker: Breaker): void {
     if (breaker.open) return Promise.reject(new NoConnection('The database can not be reached.'));
     if (isCrowded()) return Promise.reject(new NoConnection('All connections to the database are in use.'));
     return new Promise((resolve, reject) => {
-      const one: Waiting = {
+      const one: WaitingCaller = {
         since: performance.now(),
         giveUp() {
           waiting.delete(one);

@@ -234,7 +234,7 @@ async function removeIncompleteClusters({ dataDir }: ClusterPaths): Promise<void
   await Promise.allSettled(left.map((name) => rm(join(dataDir, name), { recursive: true, force: true })));
 }
 
-type Attempt = { readonly embedded: Embedded } | { readonly embedded?: never; readonly said: string };
+type LaunchResult = { readonly embedded: Embedded } | { readonly embedded?: never; readonly said: string };
 
 /**
  * Makes one attempt: returns a Postgres that serves, or the log of the attempt, which another Postgres on the folder
@@ -245,7 +245,7 @@ async function launch(
   places: ClusterPaths,
   settings: readonly string[],
   interruption: Interruption | undefined,
-): Promise<Attempt> {
+): Promise<LaunchResult> {
   const log = await open(places.log, 'a');
   const { size: logStart } = await log.stat();
   const conf = ['listen_addresses=', 'unix_socket_permissions=0700', ...settings];

@@ -7,7 +7,7 @@ export interface RequestSource {
   readonly asker?: string | undefined;
 }
 
-interface Waiting extends RequestSource {
+interface WaitingRequest extends RequestSource {
   admit(): void;
 }
 
@@ -17,7 +17,7 @@ export class ConcurrencyLimit {
   readonly #limits: ConcurrencyLimits;
   readonly #runningByHost = new Map<string, number>();
   readonly #runningByAsker = new Map<string, number>();
-  readonly #waiting = new Set<Waiting>();
+  readonly #waiting = new Set<WaitingRequest>();
   #runningInAll = 0;
 
   constructor(limits: ConcurrencyLimits) {
@@ -53,7 +53,7 @@ export class ConcurrencyLimit {
         this.#waiting.delete(waiting);
         reject(signal.reason as Error);
       };
-      const waiting: Waiting = {
+      const waiting: WaitingRequest = {
         ...source,
         admit: () => {
           signal.removeEventListener('abort', giveUp);

@@ -16,7 +16,7 @@ import { sendRequest, type Outgoing, type Reply } from './http_request.ts';
 import { EgressFailed } from './failure.ts';
 import { ConcurrencyLimit } from './concurrency.ts';
 import { LIMITS, type Limits } from './limits.ts';
-import { ResponseCache, type CachedAnswer } from './response_cache.ts';
+import { ResponseCache, type CachedResponse } from './response_cache.ts';
 import { CircuitBreakers } from './circuit_breakers.ts';
 
 export interface EgressSettings {
@@ -69,7 +69,7 @@ export class Egress {
   }
 
   /** Fetches a JSON document or returns a cached one. Throws `EgressFailed`, also for any status but 200. */
-  async get(url: string, { fetchedSince, ...cause }: GetOptions = {}): Promise<CachedAnswer> {
+  async get(url: string, { fetchedSince, ...cause }: GetOptions = {}): Promise<CachedResponse> {
     const now = this.#settings.clock();
     const { cache, underWay } = this.#laneOf(cause);
     const known = cache.recall(url, now, fetchedSince);
@@ -83,7 +83,7 @@ export class Egress {
   }
 
   /** The last response of `get`, however old; for callers that prefer it to a failure. */
-  last(url: string, cause: Cause = {}): CachedAnswer | undefined {
+  last(url: string, cause: Cause = {}): CachedResponse | undefined {
     return this.#laneOf(cause).cache.last(url);
   }
 
@@ -101,7 +101,7 @@ export class Egress {
     return this.#lanes[vetted ? 'vetted' : 'strangers'];
   }
 
-  async #fetch(url: string, now: Date, cause: Cause): Promise<CachedAnswer> {
+  async #fetch(url: string, now: Date, cause: Cause): Promise<CachedResponse> {
     const { cache } = this.#laneOf(cause);
     try {
       const reply = await this.#send(url, { method: 'GET', headers: { accept: 'application/json' } }, cause);
@@ -184,7 +184,7 @@ export class Egress {
 interface Lane {
   readonly concurrency: ConcurrencyLimit;
   readonly cache: ResponseCache;
-  readonly underWay: Map<string, Promise<CachedAnswer>>;
+  readonly underWay: Map<string, Promise<CachedResponse>>;
 }
 
 function openLane(limits: Limits): Lane {

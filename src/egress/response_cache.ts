@@ -5,7 +5,7 @@ import type { EgressFailed } from './failure.ts';
 import type { Limits } from './limits.ts';
 
 /** The response to a GET (status 200). */
-export interface CachedAnswer {
+export interface CachedResponse {
   readonly contentType: string;
   readonly body: Buffer;
   /** The time of the request: the content is at least as new. */
@@ -13,15 +13,15 @@ export interface CachedAnswer {
   readonly freshUntil: Date;
 }
 
-interface RememberedFailure {
+interface CachedFailure {
   readonly error: EgressFailed;
   readonly until: Date;
 }
 
 export class ResponseCache {
   readonly #limits: Limits;
-  readonly #answers: LRUCache<string, CachedAnswer>;
-  readonly #failures: LRUCache<string, RememberedFailure>;
+  readonly #answers: LRUCache<string, CachedResponse>;
+  readonly #failures: LRUCache<string, CachedFailure>;
 
   constructor(limits: Limits) {
     this.#limits = limits;
@@ -34,7 +34,7 @@ export class ResponseCache {
   }
 
   /** Returns a response that is fresh and not older than `fetchedSince`, or else a recent failure. */
-  recall(url: string, now: Date, fetchedSince: Date | undefined): CachedAnswer | EgressFailed | undefined {
+  recall(url: string, now: Date, fetchedSince: Date | undefined): CachedResponse | EgressFailed | undefined {
     const answer = this.#answers.get(url);
     const newEnough = answer && (!fetchedSince || answer.fetchedAt >= fetchedSince);
     if (newEnough && now < answer.freshUntil) return answer;
@@ -43,11 +43,11 @@ export class ResponseCache {
   }
 
   /** The last response, fresh or not, if it is still cached. */
-  last(url: string): CachedAnswer | undefined {
+  last(url: string): CachedResponse | undefined {
     return this.#answers.get(url);
   }
 
-  keep(url: string, answer: CachedAnswer): void {
+  keep(url: string, answer: CachedResponse): void {
     this.#answers.set(url, answer);
   }
 

@@ -9,7 +9,7 @@ import type { Digest } from '../base/secret.ts';
 import type { Database, Tx } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 
-export interface Limit {
+export interface AttemptLimit {
   /** Unique among all limits; part of the digest's input. */
   readonly name: string;
   /** The maximum number of wrong attempts in a window. */
@@ -20,14 +20,14 @@ export interface Limit {
 }
 
 export interface Counter {
-  readonly limit: Limit;
+  readonly limit: AttemptLimit;
   readonly key: Digest;
 }
 
 export type Reservation =
   | { readonly state: 'reserved' }
   /** Wrong attempts alone reach a limit. `until`: the end of the last such window. */
-  | { readonly state: 'exhausted'; readonly limit: Limit; readonly until: Date }
+  | { readonly state: 'exhausted'; readonly limit: AttemptLimit; readonly until: Date }
   /** Running attempts take the remaining places; `key` is a counter without a free place. */
   | { readonly state: 'busy'; readonly key: Digest };
 

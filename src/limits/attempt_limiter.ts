@@ -7,7 +7,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Quota } from '../base/quota.ts';
 import type { Digest } from '../base/secret.ts';
 import type { Database } from '../db/connection.ts';
-import { AttemptCounters, type Counter, type Limit, type Reservation } from './attempt_counters.ts';
+import { AttemptCounters, type Counter, type AttemptLimit, type Reservation } from './attempt_counters.ts';
 import { AttemptQueue } from './attempt_queue.ts';
 
 export interface AttemptLimiterSettings {
@@ -18,8 +18,8 @@ export interface AttemptLimiterSettings {
 }
 
 /** A limit, and the account, address or session that it applies to. */
-export interface Counted {
-  readonly limit: Limit;
+export interface AppliedLimit {
+  readonly limit: AttemptLimit;
   readonly of: string;
 }
 
@@ -53,7 +53,7 @@ export class AttemptLimiter {
    * nothing.
    */
   async attempt<T>(
-    counted: readonly Counted[],
+    counted: readonly AppliedLimit[],
     make: () => Promise<T>,
     isRight: (result: T) => boolean,
   ): Promise<Attempted<T>> {

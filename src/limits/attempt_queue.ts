@@ -7,7 +7,7 @@ const ASKING_MILLISECONDS = 100;
 const IN_ONE_LINE_AT_MOST = 100;
 const IN_ALL_LINES_AT_MOST = 1_000;
 
-interface Waiting {
+interface WaitingAttempt {
   woken: boolean;
   wake: () => void;
 }
@@ -20,14 +20,14 @@ export interface Place {
 }
 
 export class AttemptQueue {
-  readonly #lines = new Map<string, Set<Waiting>>();
+  readonly #lines = new Map<string, Set<WaitingAttempt>>();
   #waiting = 0;
 
   /** Joins the end of the queue `line`; `undefined` if too many wait already. */
   join(line: string): Place | undefined {
-    const waiting = this.#lines.get(line) ?? new Set<Waiting>();
+    const waiting = this.#lines.get(line) ?? new Set<WaitingAttempt>();
     if (waiting.size >= IN_ONE_LINE_AT_MOST || this.#waiting >= IN_ALL_LINES_AT_MOST) return undefined;
-    const own: Waiting = { woken: false, wake: () => (own.woken = true) };
+    const own: WaitingAttempt = { woken: false, wake: () => (own.woken = true) };
     this.#lines.set(line, waiting.add(own));
     this.#waiting++;
     return {
@@ -52,7 +52,7 @@ export class AttemptQueue {
 }
 
 /** Resolves when the attempt is woken, or was woken since it last slept, or after the time. */
-function sleep(waiting: Waiting, milliseconds: number): Promise<void> {
+function sleep(waiting: WaitingAttempt, milliseconds: number): Promise<void> {
   return new Promise((resolve) => {
     const end = (): void => {
       clearTimeout(timer);

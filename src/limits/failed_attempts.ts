@@ -19,13 +19,13 @@ export type Admission =
       readonly first: boolean;
     };
 
-export interface Limit {
+export interface PointLimit {
   readonly points: number;
   /** In seconds. */
   readonly duration: number;
 }
 
-export type Counted = readonly [counter: RateLimiterPostgres, key: string];
+export type CountedKey = readonly [counter: RateLimiterPostgres, key: string];
 
 /**
  * `remembers`: a node that has seen a limit reached does not query again until it expires. Only for counts that are
@@ -34,7 +34,7 @@ export type Counted = readonly [counter: RateLimiterPostgres, key: string];
 export function createCounter(
   pool: pg.Pool,
   keyPrefix: string,
-  { points, duration }: Limit,
+  { points, duration }: PointLimit,
   { remembers = false } = {},
 ): RateLimiterPostgres {
   return new RateLimiterPostgres({
@@ -51,7 +51,7 @@ export function createCounter(
 }
 
 /** Counts one attempt in each counter in order, up to the first whose limit is reached. */
-export async function countAttempt(counted: readonly Counted[]): Promise<Admission> {
+export async function countAttempt(counted: readonly CountedKey[]): Promise<Admission> {
   for (const [counter, key] of counted) {
     const exceeded = await counter.consume(key).then(() => undefined, resultOf);
     if (!exceeded) continue;

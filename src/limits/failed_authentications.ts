@@ -11,7 +11,7 @@
 import { LRUCache } from 'lru-cache';
 import type { RateLimiterPostgres } from 'rate-limiter-flexible';
 import type pg from 'pg';
-import { countAttempt, createCounter, keyFor, type Counted } from './failed_attempts.ts';
+import { countAttempt, createCounter, keyFor, type CountedKey } from './failed_attempts.ts';
 import { networkOf } from './rate_limit_key.ts';
 import type { WorkerSync } from './worker_sync.ts';
 import { TokenBuckets } from './token_buckets.ts';
@@ -104,8 +104,8 @@ export class FailedAuthentications {
    * The counters of one failure. The narrowest comes first, so that a client that fails in one network stops counting
    * for all.
    */
-  #countedFor(clientId: string | undefined, network: string): readonly Counted[] {
-    const ofNetwork: Counted = [this.#perNetwork, keyFor(network)];
+  #countedFor(clientId: string | undefined, network: string): readonly CountedKey[] {
+    const ofNetwork: CountedKey = [this.#perNetwork, keyFor(network)];
     if (clientId === undefined) return [ofNetwork];
     return [
       [this.#perClientAndNetwork, keyFor(`${clientId} ${network}`)],

@@ -16,16 +16,16 @@ const PATIENT_MILLISECONDS = 750;
 /** Far more than wait for so long without a flood. A refused request costs a repetition, a waiting one costs memory. */
 const WAITING_AT_MOST = 2_000;
 
-interface Waiting {
+interface WaitingRequest {
   readonly since: number;
   /** `false`: its turn did not come in time. */
   readonly resolve: (admitted: boolean) => void;
 }
 
-interface Line {
+interface ClientQueue {
   /** The start times of running requests, the latest last. */
   readonly began: number[];
-  readonly waiting: Waiting[];
+  readonly waiting: WaitingRequest[];
   /** The time since which requests have been waiting without a break, and the number admitted since. */
   waitingSince: number;
   served: number;
@@ -33,7 +33,7 @@ interface Line {
 }
 
 export class FairQueue {
-  readonly #lines = new Map<string, Line>();
+  readonly #lines = new Map<string, ClientQueue>();
   readonly #now: () => number;
   #last = '';
   #changedAt = -Infinity;
@@ -94,13 +94,13 @@ export class FairQueue {
   }
 
   /** A client that was alone may have more running requests than the limit: their places are not passed on. */
-  #hasPlace({ began }: Line, nowMilliseconds: number): boolean {
+  #hasPlace({ began }: ClientQueue, nowMilliseconds: number): boolean {
     const { length } = began;
     if (length < AT_ONCE || this.#alone(nowMilliseconds)) return true;
     return nowMilliseconds - began[length - AT_ONCE]! > WORKING_MILLISECONDS;
   }
 
-  #letIn(line: Line, nowMilliseconds: number): void {
+  #letIn(line: ClientQueue, nowMilliseconds: number): void {
     while (line.waiting.length > 0 && this.#hasPlace(line, nowMilliseconds)) {
       line.began.push(nowMilliseconds);
       line.served++;
@@ -111,7 +111,7 @@ export class FairQueue {
     }
   }
 
-  #checkLater(line: Line): void {
+  #checkLater(line: ClientQueue): void {
     line.timer ??= setTimeout(() => {
       line.timer = undefined;
       this.#letIn(line, this.#now());

@@ -6,21 +6,21 @@
  * for its network, and for its account. One network has 10 wrong attempts at one account in 15 minutes, so three
  * networks are needed to reach the limit of an account, and then only people at unknown places must wait.
  */
-import { type Attempted, AttemptLimiter, type AttemptLimiterSettings, type Counted } from './attempt_limiter.ts';
-import type { Limit } from './attempt_counters.ts';
+import { type Attempted, AttemptLimiter, type AttemptLimiterSettings, type AppliedLimit } from './attempt_limiter.ts';
+import type { AttemptLimit } from './attempt_counters.ts';
 import { KnownLogins } from './known_logins.ts';
 import { networkOf } from './rate_limit_key.ts';
 
 /** A person mistypes a few times; a program guesses without end. */
-const PER_ACCOUNT_AND_PLACE: readonly Limit[] = [
+const PER_ACCOUNT_AND_PLACE: readonly AttemptLimit[] = [
   { name: 'login_account_place_minute', wrong: 5, seconds: 60 },
   { name: 'login_account_place', wrong: 10, seconds: 900 },
 ];
 /**
  * Few at once, so that strangers at one address do not take all places of people whose passwords wait to be checked.
  */
-const PER_ADDRESS: Limit = { name: 'login_address', wrong: 60, seconds: 900, atOnce: 10 };
-const PER_ACCOUNT: Limit = { name: 'login_account', wrong: 30, seconds: 900 };
+const PER_ADDRESS: AttemptLimit = { name: 'login_address', wrong: 60, seconds: 900, atOnce: 10 };
+const PER_ACCOUNT: AttemptLimit = { name: 'login_account', wrong: 30, seconds: 900 };
 
 /** The place of a login. */
 export interface LoginPlace {
@@ -62,7 +62,7 @@ export class LoginAttempts {
   }
 }
 
-function countedFor(account: string, network: string, known: string | undefined): readonly Counted[] {
+function countedFor(account: string, network: string, known: string | undefined): readonly AppliedLimit[] {
   const own = PER_ACCOUNT_AND_PLACE.map((limit) => ({ limit, of: `${known ?? network} ${account}` }));
   if (known !== undefined) return own;
   return [{ limit: PER_ADDRESS, of: network }, ...own, { limit: PER_ACCOUNT, of: account }];

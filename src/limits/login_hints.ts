@@ -2,10 +2,10 @@
  * Limits a client that sends login hints for unknown people (CIBA): the response shows that there is no account, so a
  * client could find out who has one. Only such hints count, so a client that knows its users is never limited.
  */
-import type { Limit } from './attempt_counters.ts';
+import type { AttemptLimit } from './attempt_counters.ts';
 import { AttemptLimiter, type Attempted, type AttemptLimiterSettings } from './attempt_limiter.ts';
 
-const PER_CLIENT: Limit = { name: 'login_hint_client', wrong: 60, seconds: 600 };
+const PER_CLIENT: AttemptLimit = { name: 'login_hint_client', wrong: 60, seconds: 600 };
 
 export class LoginHints {
   readonly #limiter: AttemptLimiter;

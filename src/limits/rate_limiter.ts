@@ -8,7 +8,7 @@ import type { Quota } from '../base/quota.ts';
 import { EventLoop, type LoopDelays } from './event_loop.ts';
 import { networkOf } from './rate_limit_key.ts';
 import type { WorkerSync } from './worker_sync.ts';
-import { TokenBuckets, type BucketSettings, type Remaining, type Taken } from './token_buckets.ts';
+import { TokenBuckets, type BucketSettings, type Remaining, type BucketResult } from './token_buckets.ts';
 import { FairQueue } from './fair_queue.ts';
 
 export interface RateLimiterSettings {
@@ -177,7 +177,7 @@ export class RateLimiter {
     return { status: 503, retryAfterSeconds, first: false };
   }
 
-  #refusal(whose: 'client' | 'address', taken: Taken): RateLimitRefusal | undefined {
+  #refusal(whose: 'client' | 'address', taken: BucketResult): RateLimitRefusal | undefined {
     if (taken.admitted) return undefined;
     this.#refused[whose]++;
     if (whose === 'client') this.#clientRefusedAt = performance.now();

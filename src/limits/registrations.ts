@@ -5,15 +5,15 @@
  */
 import type { RateLimiterPostgres } from 'rate-limiter-flexible';
 import type pg from 'pg';
-import { countAttempt, createCounter, keyFor, type Admission, type Limit } from './failed_attempts.ts';
+import { countAttempt, createCounter, keyFor, type Admission, type PointLimit } from './failed_attempts.ts';
 import { networkOf, siteOf } from './rate_limit_key.ts';
 
-const REGISTRATIONS: Limit = { points: 100, duration: 600 };
-const MANAGEMENT: Limit = { points: 300, duration: 600 };
-const DOCUMENTS: Limit = { points: 30, duration: 600 };
+const REGISTRATIONS: PointLimit = { points: 100, duration: 600 };
+const MANAGEMENT: PointLimit = { points: 300, duration: 600 };
+const DOCUMENTS: PointLimit = { points: 30, duration: 600 };
 /** Such clients are soon removed, but their audit entries stay: at most 10,000 entries a day. */
-const ANONYMOUS_IN_A_DAY: Limit = { points: 2_000, duration: 86_400 };
-const DOCUMENTS_IN_A_DAY: Limit = { points: 500, duration: 86_400 };
+const ANONYMOUS_IN_A_DAY: PointLimit = { points: 2_000, duration: 86_400 };
+const DOCUMENTS_IN_A_DAY: PointLimit = { points: 500, duration: 86_400 };
 
 export class Registrations {
   readonly #registrations: RateLimiterPostgres;

@@ -14,7 +14,7 @@ export interface BucketSettings {
   readonly burst: number;
 }
 
-export type Taken =
+export type BucketResult =
   | { readonly admitted: true }
   | {
       readonly admitted: false;
@@ -43,7 +43,7 @@ interface Bucket {
 const BUCKETS_AT_MOST = 50_000;
 /** The share of a burst that all processes together may take before the others know of it. */
 const UNREPORTED_SHARE = 1 / 16;
-const ADMITTED: Taken = { admitted: true };
+const ADMITTED: BucketResult = { admitted: true };
 
 export class TokenBuckets {
   /** The burst of a bucket, and the time to fill an empty one. */
@@ -68,7 +68,7 @@ export class TokenBuckets {
   }
 
   /** Takes one request from the key's bucket. `nowMilliseconds` is a time of `performance.now()`. */
-  take(key: string, nowMilliseconds: number): Taken {
+  take(key: string, nowMilliseconds: number): BucketResult {
     const bucket = this.#bucket(key, nowMilliseconds);
     if (bucket.level < 1) return this.#refuse(bucket);
     // a bucket that empties as fast as it fills causes one series of refusals
@@ -88,13 +88,13 @@ export class TokenBuckets {
   }
 
   /** The result of `take`, without taking. */
-  look(key: string, nowMilliseconds: number): Taken {
+  look(key: string, nowMilliseconds: number): BucketResult {
     const bucket = this.#bucket(key, nowMilliseconds);
     return bucket.level < 1 ? this.#refuse(bucket) : ADMITTED;
   }
 
   /** The result for a request that was refused before; a first refusal must come from `take` or `look`. */
-  refuseAgain(key: string, nowMilliseconds: number): Taken {
+  refuseAgain(key: string, nowMilliseconds: number): BucketResult {
     return this.#buckets.get(key)?.refusing ? this.look(key, nowMilliseconds) : ADMITTED;
   }
 
@@ -139,7 +139,7 @@ export class TokenBuckets {
     bucket.unreported = 0;
   }
 
-  #refuse(bucket: Bucket): Taken {
+  #refuse(bucket: Bucket): BucketResult {
     const first = !bucket.refusing;
     bucket.refusing = true;
     const retryAfterSeconds = Math.max(1, Math.ceil((1 - bucket.level) / this.#settings.perSecond));

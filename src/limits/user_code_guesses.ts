@@ -6,13 +6,13 @@
  * the probability 2.0e-7. If 1,000 devices wait all the time, they find one of them once in 5,100 such periods, or 36
  * days of that traffic. They win no account: they connect another person's device to an account of their own.
  */
-import type { Limit } from './attempt_counters.ts';
+import type { AttemptLimit } from './attempt_counters.ts';
 import { AttemptLimiter, type Attempted, type AttemptLimiterSettings } from './attempt_limiter.ts';
 import { networkOf } from './rate_limit_key.ts';
 
-const PER_SESSION: Limit = { name: 'user_code_session', wrong: 10, seconds: 600 };
-const PER_ACCOUNT: Limit = { name: 'user_code_account', wrong: 20, seconds: 600 };
-const PER_ADDRESS: Limit = { name: 'user_code_address', wrong: 20, seconds: 600 };
+const PER_SESSION: AttemptLimit = { name: 'user_code_session', wrong: 10, seconds: 600 };
+const PER_ACCOUNT: AttemptLimit = { name: 'user_code_account', wrong: 20, seconds: 600 };
+const PER_ADDRESS: AttemptLimit = { name: 'user_code_address', wrong: 20, seconds: 600 };
 
 /** The sender of a user code. */
 export interface Guesser {

@@ -23,7 +23,7 @@ const INITIAL_ACCESS_TOKENS_KEPT_SECONDS = 90 * DAY_SECONDS;
 /** So that an admin still sees the secrets of a client. */
 const ENDED_SECRETS_KEPT_SECONDS = 90 * DAY_SECONDS;
 
-interface Expired {
+interface ExpiredRows {
   readonly table: string;
   /** The order of an index: the oldest rows come first, and the scan stops after them. */
   readonly by: RawBuilder<unknown>;
@@ -31,7 +31,7 @@ interface Expired {
   readonly only?: RawBuilder<unknown>;
 }
 
-export interface Run {
+export interface RemovalResult {
   /** The number of removed rows. */
   readonly removed: number;
   /** Whether no expired row is left. */
@@ -43,12 +43,12 @@ export async function removeExpiredRows(
   database: Database,
   now: Date,
   { signal, milliseconds = RUN_MILLISECONDS }: { signal?: AbortSignal; milliseconds?: number } = {},
-): Promise<Run> {
+): Promise<RemovalResult> {
   const until = performance.now() + milliseconds;
   let left = expiredAt(now);
   let removed = 0;
   while (left.length > 0) {
-    const more: Expired[] = [];
+    const more: ExpiredRows[] = [];
     for (const expired of left) {
       const began = performance.now();
       if (began > until || signal?.aborted) return { removed, done: false };
@@ -63,7 +63,7 @@ export async function removeExpiredRows(
   return { removed, done: true };
 }
 
-function expiredAt(now: Date): readonly Expired[] {
+function expiredAt(now: Date): readonly ExpiredRows[] {
   const before = (seconds: number): Date => addSeconds(now, -seconds);
   const expiry = sql`expires_at`;
   return [
@@ -85,7 +85,7 @@ function expiredAt(now: Date): readonly Expired[] {
   ];
 }
 
-async function removeBatch(database: Database, { table, by, before, only = sql`true` }: Expired): Promise<number> {
+async function removeBatch(database: Database, { table, by, before, only = sql`true` }: ExpiredRows): Promise<number> {
   const { numAffectedRows = 0n } = await sql`delete from ${sql.table(table)} where ctid = any(array(
     select ctid from ${sql.table(table)} where ${by} < ${before} and ${only} order by ${by}
     limit ${BATCH} for update skip locked))`.execute(database);

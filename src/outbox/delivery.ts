@@ -1,7 +1,7 @@
 /** Determines the outcome of one attempt, from the receiver's status or from the reason why there was no response. */
 import { EgressFailed } from '../egress/failure.ts';
 import type { Reply } from '../egress/http_request.ts';
-import type { Outcome } from './message_rows.ts';
+import type { DeliveryOutcome } from './message_rows.ts';
 import { waitSeconds, type MessageType } from './message_type.ts';
 
 /** Reasons for which no request was sent, so that no attempt is counted, with the seconds until the next attempt. */
@@ -19,7 +19,7 @@ export async function outcomeOf(
   type: MessageType,
   attempts: number,
   answer: Promise<Pick<Reply, 'status'>>,
-): Promise<Outcome> {
+): Promise<DeliveryOutcome> {
   try {
     const { status } = await answer;
     const verdict = type.judge(status);
@@ -36,7 +36,7 @@ export async function outcomeOf(
 }
 
 /** Postpones the message until the attempts of its type are used up; then it fails. */
-export function tryAgain({ retries }: MessageType, attempts: number, reason: string): Outcome {
+export function tryAgain({ retries }: MessageType, attempts: number, reason: string): DeliveryOutcome {
   if (attempts >= retries.attemptsAtMost) return { result: 'failed', reason };
   return { result: 'postponed', reason, waitSeconds: waitSeconds(attempts, retries, Math.random()), uncounted: false };
 }

@@ -9,7 +9,7 @@ import type { Vault } from '../vault/vault.ts';
 import type { Message } from './message_type.ts';
 
 /** A message that only this node may send until its lease ends. */
-export interface Claimed extends Omit<Message, 'secret'> {
+export interface ClaimedMessage extends Omit<Message, 'secret'> {
   readonly kind: string;
   readonly dataKeyId: string | null;
   readonly sealed: Buffer | null;
@@ -20,7 +20,7 @@ export interface Claimed extends Omit<Message, 'secret'> {
   readonly selfRegistered: boolean;
 }
 
-export type Outcome =
+export type DeliveryOutcome =
   | { readonly result: 'delivered' }
   /** There is no longer a receiver. */
   | { readonly result: 'dropped' }
@@ -57,7 +57,7 @@ export interface Claim {
 export async function claim(
   database: Database,
   { kinds, exceptClients, limit, againAtMost, selfRegisteredAtMost, now }: Claim,
-): Promise<readonly Claimed[]> {
+): Promise<readonly ClaimedMessage[]> {
   // messages with a failed attempt take at most half of the places of self-registered clients too
   const againOfThem = Math.floor(Math.max(0, selfRegisteredAtMost) / 2);
   const newOfThem = Math.max(0, selfRegisteredAtMost) - againOfThem;
@@ -106,7 +106,7 @@ interface Row {
   readonly self_registered: boolean;
 }
 
-export async function openMessage(vault: Vault, claimed: Claimed): Promise<Message> {
+export async function openMessage(vault: Vault, claimed: ClaimedMessage): Promise<Message> {
   const { messageId, clientId, payload, dataKeyId, sealed } = claimed;
   const dataKey = dataKeyId === null ? undefined : await vault.get(dataKeyId);
   const secret = dataKey && sealed ? new Secret(dataKey.open(sealed, messageId).toString()) : undefined;
@@ -116,8 +116,8 @@ export async function openMessage(vault: Vault, claimed: Claimed): Promise<Messa
 /** Stores the outcome of a claim with its audit event. Returns false if another node has claimed the message since. */
 export async function settle(
   database: Database,
-  claimed: Claimed,
-  outcome: Outcome,
+  claimed: ClaimedMessage,
+  outcome: DeliveryOutcome,
   change: Omit<UnitOfWork, 'tx'>,
 ): Promise<boolean> {
   return transact(database, async (tx) => {
@@ -129,7 +129,12 @@ export async function settle(
   });
 }
 
-async function write(tx: Tx, { messageId, attempts }: Claimed, outcome: Outcome, now: Date): Promise<boolean> {
+async function write(
+  tx: Tx,
+  { messageId, attempts }: ClaimedMessage,
+  outcome: DeliveryOutcome,
+  now: Date,
+): Promise<boolean> {
   const ours = sql`message_id = ${messageId} and attempts = ${attempts} and failed_at is null`;
   const statement = (): ReturnType<typeof sql> => {
     switch (outcome.result) {
@@ -150,8 +155,8 @@ async function write(tx: Tx, { messageId, attempts }: Claimed, outcome: Outcome,
 
 async function record(
   { tx, trail, origin }: UnitOfWork,
-  { messageId, kind, clientId, payload, attempts }: Claimed,
-  outcome: Extract<Outcome, { result: 'delivered' | 'failed' }>,
+  { messageId, kind, clientId, payload, attempts }: ClaimedMessage,
+  outcome: Extract<DeliveryOutcome, { result: 'delivered' | 'failed' }>,
 ): Promise<void> {
   const { account_id: accountId } = payload;
   const details = { kind, message_id: messageId, attempts };
@@ -165,13 +170,13 @@ async function record(
   );
 }
 
-export interface Counts {
+export interface MessageCounts {
   readonly waiting: number;
   readonly failed: number;
 }
 
-export async function countMessages(database: Database): Promise<Counts> {
-  const { rows } = await sql<Counts>`select count(*) filter (where failed_at is null) as waiting,
+export async function countMessages(database: Database): Promise<MessageCounts> {
+  const { rows } = await sql<MessageCounts>`select count(*) filter (where failed_at is null) as waiting,
     count(*) filter (where failed_at is not null) as failed from outbox`.execute(database);
   return rows[0] ?? { waiting: 0, failed: 0 };
 }

@@ -16,7 +16,15 @@ import type { Database } from '../db/connection.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { Logger } from '../log.ts';
 import type { Vault } from '../vault/vault.ts';
-import { claim, countMessages, openMessage, settle, type Claimed, type Counts, type Outcome } from './message_rows.ts';
+import {
+  claim,
+  countMessages,
+  openMessage,
+  settle,
+  type ClaimedMessage,
+  type MessageCounts,
+  type DeliveryOutcome,
+} from './message_rows.ts';
 import { outcomeOf, tryAgain } from './delivery.ts';
 import type { MessageType } from './message_type.ts';
 
@@ -38,7 +46,11 @@ const SELF_REGISTERED_AT_ONCE = 5;
 const POLL_MILLISECONDS = 1_000;
 const COUNT_MILLISECONDS = 5_000;
 
-type Reported = Outcome & { readonly kind: string; readonly client_id: string; readonly attempts: number };
+type ReportedOutcome = DeliveryOutcome & {
+  readonly kind: string;
+  readonly client_id: string;
+  readonly attempts: number;
+};
 
 export class Outbox {
   readonly #settings: OutboxSettings;
@@ -50,7 +62,7 @@ export class Outbox {
   readonly #stopping = new AbortController();
   #awaken = Promise.withResolvers<void>();
   #loop: Promise<void> | undefined;
-  #counts: Counts = { waiting: 0, failed: 0 };
+  #counts: MessageCounts = { waiting: 0, failed: 0 };
   #countedAt = -Infinity;
 
   constructor(settings: OutboxSettings) {
@@ -85,7 +97,7 @@ export class Outbox {
   }
 
   /** The numbers of messages on all nodes together, a few seconds old. */
-  get counts(): Counts {
+  get counts(): MessageCounts {
     return this.#counts;
   }
 
@@ -150,7 +162,7 @@ export class Outbox {
   }
 
   /** Never rejects: after an error, the lease ends and the message is sent again. */
-  async #send(claimed: Claimed): Promise<void> {
+  async #send(claimed: ClaimedMessage): Promise<void> {
     const { database, trail, clock, log } = this.#settings;
     const about = { message_id: claimed.messageId, kind: claimed.kind, client_id: claimed.clientId };
     const kind = this.#kinds.get(claimed.kind)!;
@@ -169,7 +181,7 @@ export class Outbox {
   }
 
   /** Logs an unreachable receiver once, however many messages wait for it. */
-  #report(about: Reported): void {
+  #report(about: ReportedOutcome): void {
     const { log } = this.#settings;
     const receiver = `${about.kind} ${about.client_id}`;
     // a lack of places on this node says nothing about the receiver
@@ -182,7 +194,7 @@ export class Outbox {
     log[about.result === 'delivered' ? 'info' : 'debug'](about, `outbox.${about.result}`);
   }
 
-  async #attempt(kind: MessageType, claimed: Claimed): Promise<Outcome> {
+  async #attempt(kind: MessageType, claimed: ClaimedMessage): Promise<DeliveryOutcome> {
     const { vault, egress, clock } = this.#settings;
     const now = clock();
     if (now >= claimed.expiresAt) return { result: 'failed', reason: 'expired' };

@@ -6,7 +6,7 @@ import type { Readiness } from '../http/management.ts';
 import type { Snapshot } from '../http/metrics.ts';
 
 /** The requests, each with the types of its data and its reply. */
-export interface Questions {
+export interface IpcRequests {
   /** To a worker: begin to answer requests of clients. */
   begin: { asked: Begin; answer: Begun };
   /** To a worker. */
@@ -20,7 +20,7 @@ export interface Questions {
 }
 
 /** The notifications. */
-export interface News {
+export interface IpcNotifications {
   /** To a worker: finish running requests, and end. */
   drain: { readonly reason: string };
   /** To the primary, which passes it to the other workers: a part of a limit was used. */
@@ -38,13 +38,13 @@ export interface Begin {
 /** `refused`: why the worker can't start, as a sentence for the operator. `welcome`: the text to print. */
 export type Begun = { readonly refused: string } | { readonly refused?: never; readonly welcome: string | undefined };
 
-type Question = keyof Questions;
-type Answer<Q extends Question> = Questions[Q]['answer'];
+type Question = keyof IpcRequests;
+type Answer<Q extends Question> = IpcRequests[Q]['answer'];
 type Message =
   | { readonly ask: Question; readonly id: number; readonly about: unknown }
   | { readonly answer: unknown; readonly to: number }
   | { readonly failed: string; readonly to: number }
-  | { readonly tell: keyof News; readonly about: unknown };
+  | { readonly tell: keyof IpcNotifications; readonly about: unknown };
 
 /** The other process: `process` for a worker, a `Worker` for the primary. */
 interface Channel {
@@ -63,22 +63,22 @@ export class IpcChannel {
     channel.on('message', (message) => void this.#receive(message));
   }
 
-  onAsked<Q extends Question>(question: Q, handler: (about: Questions[Q]['asked']) => Promise<Answer<Q>>): void {
+  onAsked<Q extends Question>(question: Q, handler: (about: IpcRequests[Q]['asked']) => Promise<Answer<Q>>): void {
     this.#handlers.set(question, handler as (about: unknown) => unknown);
   }
 
-  onTold<N extends keyof News>(news: N, handler: (about: News[N]) => void): void {
+  onTold<N extends keyof IpcNotifications>(news: N, handler: (about: IpcNotifications[N]) => void): void {
     this.#handlers.set(news, handler as (about: unknown) => unknown);
   }
 
-  tell<N extends keyof News>(news: N, about: News[N]): void {
+  tell<N extends keyof IpcNotifications>(news: N, about: IpcNotifications[N]): void {
     this.#send({ tell: news, about });
   }
 
   /** Sends a request. Rejects if the other side fails, ends, or takes longer than `patienceMilliseconds`, if given. */
   async ask<Q extends Question>(
     question: Q,
-    about: Questions[Q]['asked'],
+    about: IpcRequests[Q]['asked'],
     patienceMilliseconds?: number,
   ): Promise<Answer<Q>> {
     const id = ++this.#asked;

@@ -20,7 +20,7 @@ import type { Database } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 import type { Egress } from '../egress/egress.ts';
 import { EgressFailed } from '../egress/failure.ts';
-import type { CachedAnswer } from '../egress/response_cache.ts';
+import type { CachedResponse } from '../egress/response_cache.ts';
 import { networkOf } from '../limits/rate_limit_key.ts';
 import type { Registrations } from '../limits/registrations.ts';
 import { makeRoom, whenceOf } from './client_quota.ts';
@@ -105,7 +105,7 @@ export class MetadataDocuments {
   async #readSector(
     policy: RegistrationPolicy,
     clientId: string,
-    answer: CachedAnswer,
+    answer: CachedResponse,
     known: ClientWithSecrets | undefined,
   ): Promise<SectorDocument | undefined> {
     const metadata = readDocument(policy, clientId, answer);
@@ -132,7 +132,7 @@ export class MetadataDocuments {
 interface Fetched {
   readonly policyName: string;
   readonly clientId: string;
-  readonly answer: CachedAnswer;
+  readonly answer: CachedResponse;
   readonly sector: SectorDocument | undefined;
 }
 
