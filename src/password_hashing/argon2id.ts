@@ -92,8 +92,8 @@ class HashingProcess {
   #lastId = 0;
 
   constructor(atOnce: number, onEnd: () => void) {
-    // it needs nothing of our environment but the compile cache, and none of our command line flags; it writes only
-    // fatal errors
+    // it needs only the compile cache of our environment, and none of our command line flags; it writes only fatal
+    // errors
     const compiled = getCompileCacheDir();
     this.#child = fork(fileURLToPath(new URL('./argon2id_process.ts', import.meta.url)), {
       env: {
