@@ -1,4 +1,4 @@
-/** What is said to a server again and again: one request, or one that depends on the answer before it. */
+/** The repeated requests of a benchmark: single requests, or requests that depend on the previous response. */
 import type { BenchClient } from './seed.ts';
 
 export interface Answer {
@@ -10,33 +10,33 @@ export interface Answer {
 
 export interface Conversation {
   begin(): Buffer;
-  /** The unit's next request; `undefined` when it is over. */
-  goOn(answer: Answer): Buffer | undefined;
+  /** The unit's next request; `undefined` when the unit is done. */
+  nextRequest(answer: Answer): Buffer | undefined;
   expects(answer: Answer): boolean;
 }
 
-/** One of the requests at random, each a unit. */
+/** Each unit is one of the requests, chosen at random. */
 export function any(requests: readonly Buffer[]): Conversation {
   return {
     begin: () => requests[Math.floor(Math.random() * requests.length)]!,
-    goOn: () => undefined,
+    nextRequest: () => undefined,
     expects: ({ status }) => status === 200,
   };
 }
 
-/** One after the other, from the beginning again when all were sent. */
+/** Each unit is the next request; starts over after the last one. */
 export function each(requests: readonly Buffer[], from: number): Conversation {
   let next = from;
   return { ...any(requests), begin: () => requests[next++ % requests.length]! };
 }
 
-/** A refresh token that gives the next one. */
+/** Refreshes with a token that each response replaces. */
 export function refreshing(client: BenchClient, refreshToken: string): Conversation {
   let current = refreshToken;
   return {
     begin: () => post('/token', client, `grant_type=refresh_token&refresh_token=${current}`),
     expects: ({ status }) => status === 200,
-    goOn({ body }) {
+    nextRequest({ body }) {
       current = (JSON.parse(body) as { refresh_token: string }).refresh_token;
       return undefined;
     },
@@ -51,7 +51,7 @@ export interface CodeFlow {
   readonly verifier: string;
 }
 
-/** A person who is logged in and has consented: a code, and its tokens. */
+/** A person who is logged in and has consented gets a code, and the client exchanges it for tokens. */
 export function codeFlow({ client, redirectUri, cookie, challenge, verifier }: CodeFlow): Conversation {
   const query = new URLSearchParams({
     client_id: client.id,
@@ -67,7 +67,7 @@ export function codeFlow({ client, redirectUri, cookie, challenge, verifier }: C
   return {
     begin: () => authorize,
     expects: ({ status, head }) => status === 200 || (status === 303 && /[?&]code=/.test(head)),
-    goOn({ head }) {
+    nextRequest({ head }) {
       const [, code] = /[?&]code=([\w-]+)/.exec(head) ?? [];
       if (code === undefined) return undefined;
       const form = `grant_type=authorization_code&code=${code}&redirect_uri=${redirect}&code_verifier=${verifier}`;

@@ -1,4 +1,4 @@
-/** Load over plain sockets: cheap enough that one core of it can saturate a server on another. */
+/** Load over plain sockets, cheap enough that one core can saturate a server on another. */
 import { connect, type Socket } from 'node:net';
 import type { Answer, Conversation } from './conversations.ts';
 
@@ -10,7 +10,7 @@ export interface LoadResult {
   readonly latencies: Float64Array;
 }
 
-/** Each conversation goes on over a connection of its own for `seconds`, one request after the other's answer. */
+/** Runs each conversation on its own connection for `seconds`; a request follows the previous response. */
 export async function closedLoop(
   port: number,
   conversations: readonly Conversation[],
@@ -34,7 +34,7 @@ export async function closedLoop(
   return result(latencies, failures, began);
 }
 
-/** Units begin at a steady rate, whether those before are done or not; waiting for a connection counts. */
+/** Starts units at a steady rate, even if earlier ones are not done. Waiting for a connection counts. */
 export async function openLoop(
   port: number,
   conversations: readonly Conversation[],
@@ -50,7 +50,7 @@ export async function openLoop(
   const began = performance.now();
   const serve = (): void => {
     while (due.length > 0 && idle.length > 0) {
-      // each in its turn: a server closes connections on which nobody asks
+      // in turn, because a server closes idle connections
       const one = idle.shift()!;
       const since = due.shift()!;
       running++;
@@ -83,7 +83,7 @@ function result(latencies: readonly number[], failures: number, began: number): 
   return { units: latencies.length, seconds, failures, latencies: Float64Array.from(latencies).sort() };
 }
 
-/** One unit: all its requests, each after the answer to the one before. */
+/** Runs one unit: all its requests, each after the previous response. */
 async function converse({ socket, answers }: Connection, conversation: Conversation): Promise<boolean> {
   let request: Buffer | undefined = conversation.begin();
   let expected = true;
@@ -91,7 +91,7 @@ async function converse({ socket, answers }: Connection, conversation: Conversat
     socket.write(request);
     const answer = await answers.next();
     expected &&= conversation.expects(answer);
-    request = expected ? conversation.goOn(answer) : undefined;
+    request = expected ? conversation.nextRequest(answer) : undefined;
   }
   return expected;
 }
@@ -106,7 +106,7 @@ function open(port: number): Connection {
   return { socket, answers: readAnswers(socket) };
 }
 
-/** Reads one answer at a time: status line, headers up to the blank line, a body of Content-Length bytes. */
+/** Reads one response at a time: status line, headers up to the blank line, a body of Content-Length bytes. */
 function readAnswers(socket: Socket): { next(): Promise<Answer> } {
   let pending = Buffer.alloc(0);
   let waiting: { resolve: (answer: Answer) => void; reject: (error: Error) => void } | undefined;

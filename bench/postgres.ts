@@ -1,4 +1,4 @@
-/** PostgreSQL as it is when it has run for a while: it writes its log over old files, and makes no new ones. */
+/** Prepares PostgreSQL as if it had run for a while: it reuses old WAL files and creates none. */
 import pg from 'pg';
 import { startEmbedded, type Embedded } from '../src/db/embedded.ts';
 
@@ -17,7 +17,7 @@ export async function startPostgres(folder: string): Promise<Embedded> {
   return postgres;
 }
 
-/** A checkpoint, as there is one every few minutes; files of the log that it makes superfluous are used again. */
+/** Makes a checkpoint, as PostgreSQL does every few minutes, so that it reuses old WAL files. */
 export function settle(databaseUrl: string): Promise<void> {
   return withClient(databaseUrl, async (client) => void (await client.query('checkpoint')));
 }

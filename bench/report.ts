@@ -1,4 +1,4 @@
-/** Measurements as a page: medians over the rounds. */
+/** Writes the measurements as a page, with medians over the rounds. */
 import { cpus } from 'node:os';
 
 export interface Measured {

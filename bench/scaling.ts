@@ -1,14 +1,15 @@
 /**
- * What a second process gives. The load needs a core, too, so two servers on two cores can't be loaded here: what is
- * compared is the CPU time of a request when one process and when two serve, all on one core and each process with as
- * many connections. Two on one core disturb each other more than two on two, so this flatters nobody.
+ * Measures the gain of a second process. The load also needs a core, so two servers on two cores can't be loaded here.
+ * Instead it compares the CPU time of a request with one and with two processes, all on one core and with the same
+ * number of connections each. Two processes on one core disturb each other more than on two, so the result is not too
+ * good.
  */
 import type { Conversation } from './conversations.ts';
 import { closedLoop } from './load.ts';
 import { median } from './report.ts';
 import type { Target } from './target.ts';
 
-/** Many short rounds, since what disturbs one of them is over in the next. */
+/** Many short rounds, so that a disturbance affects few of them. */
 const ROUNDS_FOR_ONE = 5;
 
 export interface Served {
@@ -31,7 +32,7 @@ export async function scaling(settings: ScalingSettings): Promise<string> {
   const { one, two } = settings;
   const [rounds, seconds] = [settings.rounds * ROUNDS_FOR_ONE, settings.seconds / ROUNDS_FOR_ONE];
   const all: { readonly alone: number; readonly together: number }[] = [];
-  // caches are filled and code is compiled before anything counts
+  // warm-up: fills caches and compiles code
   for (let round = 0; round < 3; round++) await cpuPerRequest(two, settings);
   const short = { ...settings, seconds };
   for (let round = 0; round < rounds; round++) {

@@ -1,4 +1,4 @@
-/** What is measured on Gatehouse: who asks for what, prepared once and then repeated. */
+/** The scenarios of the benchmark, prepared once and then repeated. */
 import { createHash } from 'node:crypto';
 import { Person } from '../test/support/person/person.ts';
 import { any, codeFlow, each, post, refreshing, type Conversation } from './conversations.ts';
@@ -23,7 +23,7 @@ const CHALLENGE = createHash('sha256').update(VERIFIER).digest('base64url');
 const CONNECTIONS = 16;
 export const TOKEN_FORM = 'grant_type=client_credentials&scope=notes%3Aread';
 
-/** Everything that is measured, each on the same server. */
+/** Prepares all scenarios, on the same server. */
 export async function prepare(seed: Seed, url: string, clientCount: number): Promise<Scenario[]> {
   const clients = await seed.clients(clientCount, MACHINE);
   const tokenRequests = clients.map((client) => post('/token', client, TOKEN_FORM));
@@ -32,7 +32,7 @@ export async function prepare(seed: Seed, url: string, clientCount: number): Pro
   await seed.account(ACCOUNT.email, ACCOUNT.password);
   const tokens = await issue(url, clients);
   const introspections = tokens.map(({ token }) => post('/introspect', resourceServer!, `token=${token}`));
-  // other ones, so that those that are asked about stay alive
+  // other tokens, so that the introspected ones stay valid
   const revocations = (await issue(url, clients)).map(({ client, token }) => post('/revoke', client, `token=${token}`));
   return [
     { name: 'client credentials', conversations: times(() => any(tokenRequests)) },
@@ -46,7 +46,7 @@ export async function prepare(seed: Seed, url: string, clientCount: number): Pro
   ];
 }
 
-/** Client credentials alone. */
+/** Client credentials only. */
 export async function tokensOnly(seed: Seed, clientCount: number): Promise<Conversation[]> {
   const clients = await seed.clients(clientCount, MACHINE);
   const requests = clients.map((client) => post('/token', client, TOKEN_FORM));

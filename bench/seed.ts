@@ -1,4 +1,4 @@
-/** Puts what is measured straight into a Gatehouse's database: an API, clients with hashed secrets, people. */
+/** Inserts the data of the benchmark into Gatehouse's database: an API, clients with hashed secrets, accounts. */
 import { sql } from 'kysely';
 import { createAccount } from '../src/accounts/account.ts';
 import type { UnitOfWork } from '../src/audit/unit_of_work.ts';
@@ -63,7 +63,7 @@ export class Seed {
     return clients;
   }
 
-  /** Clients that nobody uses: rows, and what belongs to them, so that there is much to look through. */
+  /** Inserts unused clients with their rows, so that tables and indexes are large. */
   async crowd(count: number): Promise<void> {
     await sql`insert into clients (client_id, metadata, created_at, updated_at)
       select 'crowd_' || n, metadata, created_at, updated_at from generate_series(1, ${count}::int) n,

@@ -1,4 +1,4 @@
-/** How long it takes from the start of a process to its first token, with the database up and the code compiled before. */
+/** Measures the time from the start of a process to its first token, with a running database and compiled code. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { post } from './conversations.ts';
 import { median } from './report.ts';
@@ -28,7 +28,7 @@ export async function timeToFirstToken({ environment, port, client, rounds }: St
     await answer?.arrayBuffer();
     return answer?.status === 200;
   };
-  // the first one compiles for those that count
+  // the first round only compiles
   for (let round = 0; round <= rounds; round++) {
     const began = performance.now();
     const target = new Target(GATEHOUSE, { ...environment, PORT: String(port) });

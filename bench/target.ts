@@ -1,4 +1,4 @@
-/** A server under test: processes of its own, pinned to one core, whose CPU time and memory the kernel tells. */
+/** A server under test: its own processes, pinned to one core. The kernel reports their CPU time and memory. */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 const SERVER_CORE = '0';
-/** A node, as the image starts it. */
+/** A node, started as in the image. */
 export const GATEHOUSE = [
   '--max-semi-space-size=4',
   '--heap-growing-percent=25',
@@ -19,7 +19,7 @@ const TICKS_PER_SECOND = Number(execFileSync('getconf', ['CLK_TCK']).toString())
 export class Target {
   readonly #child: ChildProcess;
 
-  /** `script` may have options of Node before it. */
+  /** `script` may begin with options of Node. */
   constructor(script: readonly string[], environment: Readonly<Record<string, string>>) {
     this.#child = spawn('taskset', ['-c', SERVER_CORE, process.execPath, ...script], {
       env: { PATH: process.env['PATH'], NODE_COMPILE_CACHE: COMPILED, MALLOC_ARENA_MAX: '2', ...environment },
@@ -40,7 +40,7 @@ export class Target {
     throw new Error('The server under test did not start.');
   }
 
-  /** User and system time so far, in microseconds, with that of its workers. */
+  /** User and system time so far, in microseconds, including its workers. */
   cpuMicroseconds(): number {
     return processesOf(this.#child.pid!).reduce((sum, pid) => sum + cpuMicroseconds(pid), 0);
   }

@@ -1,4 +1,4 @@
-/** A data key of its own for the nonces that DPoP proofs carry (RFC 9449, 8): the same on every node. */
+/** A separate data key for DPoP nonces (RFC 9449, section 8), the same on each node. */
 import { sql, type Kysely } from 'kysely';
 
 export async function up(db: Kysely<unknown>): Promise<void> {

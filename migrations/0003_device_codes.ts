@@ -1,4 +1,4 @@
-/** Device codes (RFC 8628) get a table of their own: they have states, an owner, and polls to count. */
+/** A table for device codes (RFC 8628), which have states, an owner, and polls to count. */
 import { sql, type Kysely } from 'kysely';
 
 export async function up(db: Kysely<unknown>): Promise<void> {
@@ -6,7 +6,8 @@ export async function up(db: Kysely<unknown>): Promise<void> {
 }
 
 const statements = [
-  // 'claimed' is one that a browser has confirmed and a login or consent still stands out for; only that browser goes on.
+  // 'claimed': a browser has confirmed the code, and a login or consent is not done yet; only that browser may
+  // continue.
   `create table device_codes (
     device_code bytea primary key check (octet_length(device_code) = 32),
     user_code bytea not null unique check (octet_length(user_code) = 32),
@@ -30,7 +31,7 @@ const statements = [
   'create index device_codes_by_account on device_codes (account_id) where account_id is not null',
   'create index device_codes_by_grant on device_codes (grant_id) where grant_id is not null',
   'create index device_codes_by_expiry on device_codes (expires_at)',
-  // Nothing else has a user code.
+  // No other artifact has a user code.
   'drop index artifacts_by_user_code',
   'alter table artifacts drop column user_code',
 ];

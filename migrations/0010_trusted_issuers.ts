@@ -1,4 +1,4 @@
-/** Issuers whose signed statements this server believes: about subjects, and about software. */
+/** Issuers whose signed statements about subjects or software this server trusts. */
 import { sql, type Kysely } from 'kysely';
 
 export async function up(db: Kysely<unknown>): Promise<void> {

@@ -1,4 +1,7 @@
-/** Who may trade which token or assertion for which other token (RFC 8693, RFC 7523), and whom outside subjects are here. */
+/**
+ * Policies for exchanging a token or an assertion for another token (RFC 8693, RFC 7523), and links from external
+ * subjects to accounts.
+ */
 import { sql, type Kysely } from 'kysely';
 
 export async function up(db: Kysely<unknown>): Promise<void> {
@@ -6,7 +9,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
 }
 
 const statements = [
-  // The subject is either in a token of ours, for a resource, or in an assertion of an issuer that is trusted.
+  // The subject is in a token of this server for a resource, or in an assertion of a trusted issuer.
   `create table grant_policies (
     policy_id text primary key,
     grant_type text not null check (grant_type in ('token_exchange', 'jwt_bearer')),
@@ -35,7 +38,7 @@ const statements = [
   'create index grant_policies_by_resource on grant_policies (resource)',
   'create index grant_policies_by_subject_resource on grant_policies (subject_resource) where subject_resource is not null',
   'create index grant_policies_by_subject_issuer on grant_policies (subject_issuer) where subject_issuer is not null',
-  // With 'from_scope', the scope is given only where the subject's token has that one.
+  // With 'from_scope', the scope is granted only if the subject's token has that scope.
   `create table grant_policy_scopes (
     policy_id text not null references grant_policies on delete cascade,
     scope text not null,

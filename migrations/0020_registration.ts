@@ -1,4 +1,4 @@
-/** Clients that register themselves: the policies they do it under, the tokens that let them, and what ties a client to both. */
+/** Clients that register themselves: registration policies, initial access tokens, and a client's links to both. */
 import { sql, type Kysely } from 'kysely';
 
 export async function up(db: Kysely<unknown>): Promise<void> {
@@ -17,7 +17,7 @@ const statements = [
     created_at timestamptz not null,
     updated_at timestamptz not null
   )`,
-  // Who comes without a token, or with a URL for a name, must come under one policy and no other.
+  // A client without a token, or with a URL as its client id, registers under one fixed policy.
   'create unique index registration_policies_one_open on registration_policies (open_registration) where open_registration',
   `create unique index registration_policies_one_for_documents on registration_policies (client_id_metadata_documents)
     where client_id_metadata_documents`,
@@ -44,7 +44,7 @@ const statements = [
   'create index initial_access_tokens_by_policy on initial_access_tokens (policy)',
   'create index initial_access_tokens_by_expiry on initial_access_tokens (expires_at)',
 
-  // 'held_members' are those that an admin has set: the client's own updates pass them by.
+  // 'held_members' are those that an admin has set: the client's own updates do not change them.
   `create table client_registrations (
     client_id text primary key references clients on delete cascade,
     source text not null check (source in ('registration', 'metadata_document')),
@@ -61,7 +61,7 @@ const statements = [
     check ((source = 'metadata_document') = (document_fresh_until is not null))
   )`,
   'create index client_registrations_by_policy on client_registrations (policy, created_at)',
-  // clients come and go by themselves now, and each takes its artifacts with it
+  // clients are now created and removed automatically, and each takes its artifacts with it
   'create index artifacts_by_client on artifacts (client_id) where client_id is not null',
   'create index client_registrations_by_token on client_registrations (initial_access_token_id)',
 ];

@@ -1,4 +1,4 @@
-/** Backchannel authentication requests (CIBA) get a table of their own, as device codes did: states, an owner, polls. */
+/** A table for backchannel authentication requests (CIBA), as for device codes: states, an owner, polls. */
 import { sql, type Kysely } from 'kysely';
 
 export async function up(db: Kysely<unknown>): Promise<void> {

@@ -1,4 +1,6 @@
-/** What a ping carries is sealed when the request comes, as the outbox wants it: the decision only has to put it there. */
+/**
+ * The token of a ping is sealed with the request, in the outbox's format, so that the decision only has to insert it.
+ */
 import { sql, type Kysely } from 'kysely';
 
 export async function up(db: Kysely<unknown>): Promise<void> {

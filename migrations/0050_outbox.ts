@@ -1,4 +1,4 @@
-/** Messages to the outside that must arrive: written with what causes them, sent by whichever node comes first. */
+/** Messages to clients that must arrive: written in the transaction of their cause, sent by any node. */
 import { sql, type Kysely } from 'kysely';
 
 export async function up(db: Kysely<unknown>): Promise<void> {
@@ -6,8 +6,8 @@ export async function up(db: Kysely<unknown>): Promise<void> {
 }
 
 const statements = [
-  // No foreign key to clients: whoever ends a session must not wait for whoever is changing one of its clients.
-  // Until it has failed a message is waiting; due_at is also the end of the lease of the node that is sending it.
+  // No foreign key to clients: ending a session must not wait for a change of one of its clients. A message that has
+  // not failed is waiting; due_at is also the end of the lease of the node that sends it.
   `create table outbox (
     message_id text primary key,
     kind text not null check (kind ~ '^[a-z_]{1,40}$'),

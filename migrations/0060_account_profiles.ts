@@ -1,4 +1,6 @@
-/** What OpenID Connect can tell about a person beyond name and address: one document, validated where it is written. */
+/**
+ * The OpenID Connect claims of a person besides name and e-mail address: one document, validated when it is written.
+ */
 import { sql, type Kysely } from 'kysely';
 
 export async function up(db: Kysely<unknown>): Promise<void> {

@@ -1,8 +1,8 @@
-/** A data key of its own for pairwise subjects (OpenID Connect Core, 8.1): they must stay what they are for ever. */
+/** A separate data key for pairwise subjects (OpenID Connect Core, section 8.1), which must never change. */
 import { sql, type Kysely } from 'kysely';
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // the list is read and not repeated: other migrations add to it too
+  // reads the list instead of repeating it, because other migrations also extend it
   const { rows } = await sql<{ definition: string }>`select pg_get_constraintdef(oid) as definition
     from pg_constraint where conname = 'data_keys_purpose_check' and conrelid = 'data_keys'::regclass`.execute(db);
   const purposes = [...rows[0]!.definition.matchAll(/'([a-z_]+)'/g)].map(([, purpose]) => `'${purpose}'`);

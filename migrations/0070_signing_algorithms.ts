@@ -1,4 +1,4 @@
-/** More algorithms to sign with: for a resource's access tokens, and for what clients ask to have signed. */
+/** More signing algorithms, for access tokens of a resource and for objects that clients request signed. */
 import { sql, type Kysely } from 'kysely';
 
 const ALGS = `('ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA', 'ML-DSA-44', 'ML-DSA-65', 'ML-DSA-87')`;

@@ -1,4 +1,4 @@
-/** Types of rich authorization requests (RFC 9396), the resources that each is for, and the clients that may ask with it. */
+/** Types of rich authorization requests (RFC 9396), the resources of each type, and the clients that may use it. */
 import { sql, type Kysely } from 'kysely';
 
 export async function up(db: Kysely<unknown>): Promise<void> {
@@ -15,7 +15,7 @@ const statements = [
     created_at timestamptz not null,
     updated_at timestamptz not null
   )`,
-  // a resource that a type is for stays until the type lets go of it, and a type until no client may ask with it
+  // a resource can't be deleted while a type names it, nor a type while a client may use it
   `create table authorization_details_type_resources (
     type text not null references authorization_details_types on delete cascade,
     resource text not null references resources on delete restrict,

@@ -1,6 +1,7 @@
 /**
- * The audit trail as evidence: entries by month, links that cover them, signed checkpoints, the key that signs. The
- * columns of `audit_events` stay as they are and in their order, so a node of the version before goes on writing.
+ * The audit trail as evidence: monthly partitions of entries, links that cover them, signed checkpoints, and the
+ * signing key. The columns of `audit_events` keep their names and order, so a node of the previous version can still
+ * write.
  */
 import { sql, type Kysely } from 'kysely';
 
@@ -16,7 +17,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   }
 }
 
-/** The table of before becomes the first partition, up to the end of the month that its last entry is from. */
+/** The old table becomes the first partition, up to the end of the month of its last entry. */
 async function keepWhatThereIs(db: Kysely<unknown>): Promise<Date> {
   const { rows } = await sql<{ last: Date | null }>`select max(occurred_at) as last from audit_events_before`.execute(
     db,
@@ -67,7 +68,7 @@ const tables = [
   'alter index audit_events_by_time rename to audit_events_before_by_time',
   'alter index audit_events_by_client rename to audit_events_before_by_client',
   'alter index audit_events_by_account rename to audit_events_before_by_account',
-  // The constraints are named as those of the table of before, which becomes a partition of this one.
+  // The constraints have the names of the old table's, which becomes a partition of this one.
   `create table audit_events (
     stream uuid not null,
     sequence bigint not null,
@@ -87,13 +88,13 @@ const tables = [
   'create index audit_events_by_time on audit_events (occurred_at, stream, sequence)',
   'create index audit_events_by_client on audit_events (client_id, occurred_at) where client_id is not null',
   'create index audit_events_by_account on audit_events (account_id, occurred_at) where account_id is not null',
-  // Which JWTs of a client have not expired yet: the times are texts of one form, which sort as they are.
+  // Finds a client's JWTs that have not expired yet: the times are texts of one format, which sort correctly.
   `create index audit_events_live_tokens on audit_events
     (client_id, (details->>'expires_at') collate "C", (details->>'jti') collate "C")
     where event = 'token.issued' and details ? 'expires_at'`,
 
   // 'entries' holds the SHA-256 of each entry from 'first_sequence' on; 'seal' an HMAC that only a node can make.
-  // 'checkpoint' is set once, to the number of the checkpoint that names the link, or to 0 for one whose seal is wrong.
+  // 'checkpoint' is set once, to the number of the checkpoint that names the link, or to 0 if its seal is wrong.
   `create table audit_links (
     stream uuid not null,
     number bigint not null check (number > 0),

@@ -1,6 +1,6 @@
 /**
- * Keeps the database small: rows that come and go are cleared away soon after they went, what is looked for has an
- * index that leads there at once, and the trail carries no more index than its questions need.
+ * Keeps the database small: autovacuum soon reuses deleted rows, frequent searches get an index, and the trail keeps
+ * only the indexes that its queries need.
  */
 import { sql, type Kysely } from 'kysely';
 
@@ -11,9 +11,11 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   for (const { name } of rows) await sql.raw(`alter table ${name} set (${SOON})`).execute(db);
 }
 
-/** Autovacuum waits for a fifth of a table to be dead otherwise, which of a table that was once large is a lot. */
+/** By default autovacuum waits until a fifth of a table is dead, which is much in a table that was once large. */
 const SOON = 'autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000';
-/** Room in each page for the row's next version, so that a change of a column that no index has touches no index. */
+/**
+ * Leaves space in each page for a new version of a row, so that an update of columns without an index changes no index.
+ */
 const ROOM = 'fillfactor = 80';
 
 const statements = [
@@ -30,15 +32,15 @@ const statements = [
   ].map((table) => `alter table ${table} set (${SOON})`),
   ...['failed_attempts', 'client_secrets'].map((table) => `alter table ${table} set (${SOON}, ${ROOM})`),
 
-  // what has ended is found without a look at every secret that there is
+  // finds ended secrets without a scan of all secrets
   `create index client_secrets_by_end on client_secrets (least(ended_at, expires_at))
     where least(ended_at, expires_at) is not null`,
 
   'create index clients_by_rotation on clients (created_at, client_id) where secret_rotation_days is not null',
-  // Finds a part of a name among millions. It comes with PostgreSQL but may be missing, or not be ours to switch on; then
-  // all clients are looked through. Such an index never forgets a group of three letters: of ASCII's there are not many,
-  // of all others a stranger who registers clients could make up more and more. Who has switched it on may have put it
-  // into any schema.
+  // Finds a part of a name among millions. The extension comes with PostgreSQL but may be missing, or the role may not
+  // create it; then a search scans all clients. The index never removes a trigram. ASCII has few, but of all other
+  // characters a stranger who registers clients could invent ever more, so they are replaced by '?'. The extension may
+  // be in any schema.
   `do $$ begin
     create extension if not exists pg_trgm;
     execute format($index$create index clients_by_text on clients using gin ((lower(regexp_replace(
@@ -49,8 +51,8 @@ const statements = [
     when others then raise notice 'no index for parts of names: %', sqlerrm;
   end $$`,
 
-  // The trail's two largest indexes held what decides between entries of one moment, and nothing else. Postgres sorts
-  // those itself, and keeps the moment once for all of them.
+  // The trail's two largest indexes also had columns that only order entries of the same time. PostgreSQL can sort
+  // those itself, and then stores each time once.
   'drop index audit_events_by_time',
   'create index audit_events_by_time on audit_events (occurred_at)',
   'drop index audit_events_live_tokens',

@@ -1,4 +1,7 @@
-/** What later migrations ask of nodes: whoever doesn't know one that is named here is too old for this database. */
+/**
+ * The demands of later migrations on nodes: a node that does not know a migration named here is too old for this
+ * database.
+ */
 import { sql, type Kysely } from 'kysely';
 
 export async function up(db: Kysely<unknown>): Promise<void> {

@@ -1,6 +1,6 @@
 /**
- * Counts attempts that may be guesses (logins, user codes, login hints), those under way apart from those that were
- * wrong, and remembers from where people have logged in. Keys are keyed digests: neither table names a person.
+ * Counts attempts that may be guesses (logins, user codes, login hints), running ones separately from wrong ones, and
+ * remembers the places of logins. Keys are keyed digests: neither table identifies a person.
  */
 import { sql, type Kysely } from 'kysely';
 

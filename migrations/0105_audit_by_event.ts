@@ -1,6 +1,6 @@
 /**
- * Entries are found by their event, except tokens, which are most of the trail and pay nothing for the index. A month
- * that is large when this runs goes without, because to index it would hold up what is written to it.
+ * An index by event, without tokens, which are most of the trail and need no index. A month that is already large gets
+ * no index, because creating it would block writes.
  */
 import { sql, type Kysely } from 'kysely';
 

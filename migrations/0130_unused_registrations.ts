@@ -1,8 +1,8 @@
 /**
- * From which network a client came that registered without a token, or whose document was fetched, for as long as it was
- * never used: what such clients may take up of a quota is counted by it. Empty for every other client: one that was used,
- * that an admin has changed, that came with a token, or that was here before this migration. `unused_site` is the larger
- * network that an IPv6 customer may have been given.
+ * The network of a client that registered without a token, or whose document was fetched, while it is unused: a quota
+ * counts such clients by network. Null for all other clients: used ones, ones that an admin has changed, ones that
+ * registered with a token, and ones from before this migration. `unused_site` is the larger network that an IPv6
+ * customer may have.
  */
 import { sql, type Kysely } from 'kysely';
 

@@ -1,7 +1,8 @@
 /**
- * A client that registered itself is used from its first grant on, which is when a person has allowed it something. The
- * mark is made in the transaction of the grant, by older nodes as well. The trigger's name comes after those of foreign
- * keys (PostgreSQL fires them by name), so the client's row is locked before its registration's, as everywhere else.
+ * A client that registered itself counts as used from its first grant on, when a person has allowed it something. The
+ * trigger marks it in the transaction of the grant, for older nodes too. The trigger's name comes after those of
+ * foreign keys (PostgreSQL fires them by name), so the client's row is locked before its registration's, as everywhere
+ * else.
  */
 import { sql, type Kysely } from 'kysely';
 

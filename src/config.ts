@@ -1,12 +1,12 @@
 /**
- * The one reader of the environment. Every variable is parsed once, by this schema; one message names all that are
- * bad and what each should look like.
+ * The only reader of the environment. One schema parses each variable once; one message lists all invalid variables and
+ * the expected values.
  */
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { CannotStart } from './base/cannot_start.ts';
 import type { ResponseMode } from './base/response_modes.ts';
-import { demandsOfProduction, demandsOfSessions, demandsOfWorkers, demandsOnPairs } from './config/cross_checks.ts';
+import { checkProduction, checkSessions, checkWorkers, checkPairs } from './config/cross_checks.ts';
 import {
   databaseUrl,
   headerName,
@@ -26,26 +26,29 @@ import { separateServiceLinks } from './config/service_links.ts';
 
 export interface Config {
   readonly production: boolean;
-  /** Whether NODE_ENV says `development`; unset, a server makes its demo client on this machine's own database alone. */
+  /**
+   * Whether NODE_ENV is set to `development`. If it is unset, a server makes its demo client only in the embedded
+   * database.
+   */
   readonly developmentIsSaid: boolean;
-  /** This server's identifier (RFC 8414): what tokens name as `iss`, with no slash at the end. */
+  /** This server's identifier (RFC 8414), the `iss` of its tokens, without a slash at the end. */
   readonly issuer: string;
-  /** How many processes share the work of this node; 1: the one that was started does all of it. */
+  /** The number of processes that share the work of this node; 1: the started process does all of it. */
   readonly workers: number;
   readonly host: string;
-  /** The other loopback address, for browsers that take `localhost` for it; `undefined`: `host` alone. */
+  /** The other loopback address, for browsers that resolve `localhost` to it; `undefined`: `host` only. */
   readonly secondHost: string | undefined;
   readonly port: number;
   /** `undefined`: the admin API shares the public listener. */
   readonly adminPort: number | undefined;
-  /** Where clients reach the admin API beside the issuer, with no slash at the end: DPoP proofs name the address. */
+  /** The URL of the admin API besides the issuer's, without a slash at the end: DPoP proofs contain it. */
   readonly adminUrl: string | undefined;
   readonly managementHost: string;
-  /** `undefined`: 9000, or any free port where that is taken (development only). */
+  /** `undefined`: 9000, or any free port if 9000 is in use (development only). */
   readonly managementPort: number | undefined;
-  /** `undefined`: the PostgreSQL that npm brought, under `dataDir`. */
+  /** `undefined`: the embedded PostgreSQL under `dataDir`. */
   readonly databaseUrl: string | undefined;
-  /** Who owns the tables and may change them; `undefined`: the user of `databaseUrl`. */
+  /** The URL of the role that owns the tables and may change them; `undefined`: the user of `databaseUrl`. */
   readonly ownerDatabaseUrl: string | undefined;
   /** Of all workers together. */
   readonly databaseMaxConnections: number;
@@ -56,76 +59,81 @@ export interface Config {
   /** How many audit entries may wait in memory for the database, in all workers together. */
   readonly outageAuditEvents: number;
   readonly dataDir: string;
-  /** `mcp`: clients may come by themselves, as the authorization of the Model Context Protocol wants it. */
+  /** `mcp`: clients may register themselves, as the authorization of the Model Context Protocol requires. */
   readonly profile: 'standard' | 'mcp';
-  /** The current master key first, then those that may still be read. Empty in development: made under `dataDir`. */
+  /**
+   * The current master key first, then older ones that may still be read. Empty in development: the server makes one
+   * under `dataDir`.
+   */
   readonly masterKeys: readonly Buffer[];
-  /** Addresses and networks (CIDR) whose X-Forwarded-* headers are believed. */
+  /** Addresses and networks (CIDR) whose X-Forwarded-* headers the server trusts. */
   readonly trustedProxies: readonly string[];
-  /** Our own TLS listener, which asks clients for a certificate; `undefined`: something in front of us speaks TLS. */
+  /** The server's own TLS listener, which requests client certificates; `undefined`: a proxy terminates TLS. */
   readonly tls:
     | { readonly host: string; readonly port: number; readonly certificateFile: string; readonly keyFile: string }
     | undefined;
   /** The authorities of client certificates, in PEM; `undefined`: no certificate proves a name. */
   readonly clientCaFile: string | undefined;
-  /** The header that trusted proxies pass client certificates on in, in lower case. */
+  /** The header in which trusted proxies pass client certificates, in lower case. */
   readonly clientCertificateHeader: string | undefined;
-  /** Where clients with a certificate find the endpoints (RFC 8705, 5), with no slash at the end; `undefined`: at the issuer. */
+  /**
+   * The base URL of the mTLS endpoints (RFC 8705, section 5), without a slash at the end; `undefined`: the issuer's.
+   */
   readonly mtlsUrl: string | undefined;
-  /** Origins that this server may fetch from on a client's behalf although they are not public https. */
+  /** Origins from which the server may fetch for a client although they are not public https. */
   readonly egressAllow: readonly string[];
   readonly logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
   readonly keyRotationDays: number;
-  /** The length of the modulus of RSA keys that are made from now on. */
+  /** The length of the modulus of new RSA keys. */
   readonly rsaBits: number;
-  /** How long a verifier may keep our JWKS. A key is published at least this long before it signs. */
+  /** How long a verifier may cache the JWKS. A key is published at least this long before it signs. */
   readonly jwksMaxAgeSeconds: number;
   readonly refreshGraceSeconds: number;
-  /** How long a refresh token may lie unused. */
+  /** How long a refresh token may be unused. */
   readonly refreshTtlSeconds: number;
-  /** How long a grant lasts, however often its refresh token is used. */
+  /** How long a grant lasts, even if its refresh token is used. */
   readonly refreshAbsoluteTtlSeconds: number;
-  /** How long a session may lie unused. */
+  /** How long a session may be unused. */
   readonly sessionTtlSeconds: number;
-  /** How long after a login its session ends, however often it is used. */
+  /** How long after a login its session ends, even if it is used. */
   readonly sessionAbsoluteTtlSeconds: number;
-  /** What every client must do; see clients/server_demands.ts. */
+  /** The requirements for all clients; see clients/server_demands.ts. */
   readonly clientDemands: {
     readonly pushedRequests: boolean;
     readonly senderConstrainedTokens: boolean;
     readonly strongAuthentication: boolean;
     readonly responseModes: readonly ResponseMode[];
   };
-  /** How often a client that has proved itself may ask, on each node. */
+  /** The rate for an authenticated client, on each node. */
   readonly clientRequests: RequestRate;
-  /** How often an address may ask, on each node, but for the requests of clients that prove themselves. */
+  /** The rate for an address, on each node, without the requests of clients that authenticate. */
   readonly addressRequests: RequestRate;
-  /** How often a client may fail to prove itself from one network in a minute, on all nodes together. */
+  /** How often a client may fail to authenticate from one network in a minute, on all nodes together. */
   readonly failedAuthenticationsPerMinute: number;
-  /** How late this process may be with its own work before it answers 503 instead of taking on more. */
+  /** How late this process's timers may be before it answers new requests with 503. */
   readonly overloadMilliseconds: number;
   readonly changePollMilliseconds: number;
-  /** How far this machine's clock may be from the database's; 0: as far as it likes. */
+  /** The maximum difference between this machine's clock and the database's; 0: no limit. */
   readonly clockDifferenceSeconds: number;
-  /** How long audit entries are kept, at least; 0 keeps them for ever. */
+  /** How long audit entries are kept, at least; 0: without limit. */
   readonly auditRetentionDays: number;
-  /** How long an audit entry may be under no signed checkpoint. */
+  /** How long an audit entry may have no signed checkpoint. */
   readonly auditCheckpointSeconds: number;
-  /** How long `/readyz` says no before the listener closes, so that load balancers look elsewhere first. */
+  /** How long `/readyz` reports not ready before the listener closes, so that load balancers use other nodes first. */
   readonly shutdownDelaySeconds: number;
-  /** How long requests under way get to finish after that. */
+  /** How long running requests may take to finish after that. */
   readonly shutdownGraceSeconds: number;
-  /** Names of variables that Kubernetes or Docker made for links to services: they are not settings. */
+  /** Names of variables that Kubernetes or Docker made for links to services. They are not settings. */
   readonly serviceLinks: readonly string[];
 }
 
 export interface RequestRate {
   readonly perSecond: number;
-  /** How many may come at once. */
+  /** The number of requests that may arrive at once. */
   readonly burst: number;
 }
 
-/** One sentence per bad variable, ready to print. */
+/** Invalid configuration: one sentence for each bad variable, ready to print. */
 export class BadConfiguration extends CannotStart {}
 
 const UNUSED_SESSION_SECONDS = 1_209_600;
@@ -194,14 +202,14 @@ const schema = z.object({
   GATEHOUSE_SHUTDOWN_GRACE_SECONDS: whole(1, 300, 15),
 });
 
-/** Those that may be handed over as a file, named by `<NAME>_FILE`. */
+/** Secrets, which may be given as a file named by `<NAME>_FILE`. */
 const SECRETS = Object.entries(schema.shape)
   .filter(([, type]) => type.meta()?.['secret'] === true)
   .map(([name]) => name);
 
-/** Reads the environment; throws `BadConfiguration` that names every bad variable at once. */
+/** Reads the environment. Throws `BadConfiguration` that names all invalid variables at once. */
 export function readConfig(environment: Readonly<Record<string, string | undefined>> = process.env): Config {
-  // an empty variable is an unset one: that is what `VAR=` in a compose file means
+  // an empty variable is unset: `VAR=` in a compose file means that
   const present = Object.fromEntries(
     Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''),
   );
@@ -210,16 +218,16 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   const unknown = Object.keys(given).filter((name) => name.startsWith('GATEHOUSE_') && !(name in schema.shape));
   const parsed = schema.safeParse(given);
   const production = given['NODE_ENV'] === 'production';
-  // by name: one sentence for each, and what a variable looks like comes before what production makes of it
+  // by name: one sentence for each variable, and a wrong value takes precedence over a rule of production
   const complaints = new Map([
-    ...(production ? demandsOfProduction(given) : []),
-    ...demandsOnPairs(given),
-    ...demandsOfWorkers(parsed.data),
-    ...demandsOfSessions(parsed.data),
+    ...(production ? checkProduction(given) : []),
+    ...checkPairs(given),
+    ...checkWorkers(parsed.data),
+    ...checkSessions(parsed.data),
     ...(parsed.error?.issues ?? []).map((issue) => [String(issue.path[0]), `${issue.message}.`] as const),
-    ...unknown.map((name) => [name, 'is not a variable that Gatehouse knows.'] as const),
+    ...unknown.map((name) => [name, 'is not a variable of Gatehouse.'] as const),
   ]);
-  // a secret whose file can't be used is not missing as well
+  // a secret whose file can't be read must not be reported as missing too
   for (const [twin, sentence] of aboutFiles) {
     complaints.delete(twin.replace(/_FILE$/, ''));
     complaints.set(twin, sentence);
@@ -228,17 +236,17 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     throw new BadConfiguration([...complaints].map(([name, sentence]) => `${name} ${sentence}`).join('\n'));
   }
   const env = parsed.data;
-  const itsIssuer = env.ISSUER ?? `http://localhost:${env.PORT}`;
+  const issuerUrl = env.ISSUER ?? `http://localhost:${env.PORT}`;
   return Object.freeze({
     production,
     developmentIsSaid: given['NODE_ENV'] === 'development',
-    issuer: itsIssuer,
+    issuer: issuerUrl,
     workers: env.GATEHOUSE_WORKERS,
     host: env.HOST ?? '127.0.0.1',
     secondHost: production || env.HOST !== undefined ? undefined : '::1',
     port: env.PORT,
     adminPort: env.GATEHOUSE_ADMIN_PORT,
-    adminUrl: env.GATEHOUSE_ADMIN_URL ?? ownAdminUrl(itsIssuer, env.GATEHOUSE_ADMIN_PORT),
+    adminUrl: env.GATEHOUSE_ADMIN_URL ?? ownAdminUrl(issuerUrl, env.GATEHOUSE_ADMIN_PORT),
     managementHost: env.GATEHOUSE_MANAGEMENT_HOST,
     managementPort: env.GATEHOUSE_MANAGEMENT_PORT ?? (production ? 9000 : undefined),
     databaseUrl: env.DATABASE_URL,
@@ -262,7 +270,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
           },
     clientCaFile: env.GATEHOUSE_CLIENT_CA_FILE,
     clientCertificateHeader: env.GATEHOUSE_CLIENT_CERTIFICATE_HEADER,
-    mtlsUrl: env.GATEHOUSE_MTLS_URL ?? ownMtlsUrl(itsIssuer, env.GATEHOUSE_TLS_PORT),
+    mtlsUrl: env.GATEHOUSE_MTLS_URL ?? ownMtlsUrl(issuerUrl, env.GATEHOUSE_TLS_PORT),
     egressAllow: env.GATEHOUSE_EGRESS_ALLOW,
     logLevel: env.LOG_LEVEL,
     keyRotationDays: env.GATEHOUSE_KEY_ROTATION_DAYS,
@@ -301,8 +309,8 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
 }
 
 /**
- * An http issuer is not on the TLS listener, so clients must hear where that is. For an https one only the operator
- * knows: the listener's port is often not the one that the world sees.
+ * The mTLS base URL of an http issuer is the TLS listener. For an https issuer only the operator knows it, because the
+ * listener's port is often not the public one.
  */
 function ownMtlsUrl(issuerUrl: string, tlsPort: number | undefined): string | undefined {
   if (tlsPort === undefined || issuerUrl.startsWith('https:')) return undefined;
@@ -310,13 +318,13 @@ function ownMtlsUrl(issuerUrl: string, tlsPort: number | undefined): string | un
   return `https://${hostname}:${tlsPort}${pathname}`.replace(/\/+$/, '');
 }
 
-/** An http issuer has no proxy in front that would lead elsewhere. For an https one only the operator knows. */
+/** The admin URL of an http issuer, which has no proxy. For an https issuer only the operator knows it. */
 function ownAdminUrl(issuerUrl: string, adminPort: number | undefined): string | undefined {
   if (adminPort === undefined || issuerUrl.startsWith('https:')) return undefined;
   const { hostname, pathname } = new URL(issuerUrl);
   return `http://${hostname}:${adminPort}${pathname}`.replace(/\/+$/, '');
 }
 
-/** Where development keeps what production is given: see bootstrap/. */
+/** The files in which development keeps what production configures: see bootstrap/. */
 export const masterKeyFile = (config: Config): string => join(config.dataDir, 'master.key');
 export const bootstrapFile = (config: Config): string => join(config.dataDir, 'bootstrap.json');

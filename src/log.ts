@@ -1,6 +1,6 @@
 /**
- * One logger for the process: JSON lines, with what must not be read struck out wherever it turns up. A development
- * server that was started on a terminal writes readable lines instead, and leaves out those that come with each request.
+ * Creates the process's logger: JSON lines in which secrets are replaced. A development server on a terminal writes
+ * readable lines instead, without those that come with each request.
  */
 import { pino, type DestinationStream, type Logger } from 'pino';
 import { readableLines } from './base/readable_lines.ts';
@@ -8,7 +8,7 @@ import { StandardOutput } from './base/standard_output.ts';
 
 export type { Logger };
 
-const STRUCK_OUT = [
+const REDACTED = [
   'password',
   'client_secret',
   'secret',
@@ -23,25 +23,27 @@ const STRUCK_OUT = [
   'cookie',
 ].flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
 
-/** Writes to standard output unless told otherwise. `base` is in every line, beside the process's id. */
+/**
+ * Creates a logger that writes to standard output by default. Each line has the members of `base` and the process's id.
+ */
 export function createLog(level: string, destination: DestinationStream = openOutput(), base: object = {}): Logger {
   const options = {
     level,
     base: { pid: process.pid, ...base },
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
-    redact: { paths: STRUCK_OUT, censor: '[secret]' },
+    redact: { paths: REDACTED, censor: '[secret]' },
     serializers: { error: pino.stdSerializers.err },
   };
   return pino(options, destination);
 }
 
-/** A log on standard output, and what else a process of a node needs to know of it. */
+/** A log on standard output, and its functions for a process of a node. */
 export interface NodeLog {
   readonly log: Logger;
-  /** How many lines could not be written and were dropped. */
+  /** The number of lines that could not be written and were dropped. */
   readonly linesDropped: () => number;
-  /** Prints what is no line of the log, in its place among them. */
+  /** Prints text between the lines of the log. */
   readonly print: (text: string) => void;
 }
 
@@ -51,7 +53,7 @@ interface LogSettings {
   readonly workers: number;
 }
 
-/** For a process of a node. `worker` is the number of one of several workers, which all write to one pipe. */
+/** Creates the log of a node's process. `worker` is the number of a worker; all workers write to the same pipe. */
 export function createNodeLog({ logLevel, production, workers }: LogSettings, worker?: number): NodeLog {
   const base = worker === undefined ? {} : { worker };
   const onTerminal = !production && process.stdout.isTTY;
@@ -66,8 +68,8 @@ export function createNodeLog({ logLevel, production, workers }: LogSettings, wo
 }
 
 /**
- * Readable lines on `destination`, for a terminal; JSON lines where pino-pretty is not installed. Audit events, of which
- * there is one or more for a request, are lines of the level debug here.
+ * Writes readable lines for a terminal, or JSON lines if pino-pretty is not installed. Audit events, of which each
+ * request has at least one, are logged at level debug here.
  */
 export function createTerminalLog(level: string, destination: DestinationStream, base: object = {}): Logger {
   const readable = readableLines();
@@ -78,9 +80,11 @@ export function createTerminalLog(level: string, destination: DestinationStream,
   return log;
 }
 
-/** A person reads along: each line is written at once. */
+/** For a person who watches the terminal: each line is written at once. */
 const LINE_BY_LINE = { gatherBytes: 0, writeBytes: 16_384 };
-/** A pipe takes up to 4096 bytes (PIPE_BUF of Linux) in one piece: what others write never falls between. */
+/**
+ * A pipe takes up to 4096 bytes (PIPE_BUF on Linux) in one piece, so lines of other processes never come in between.
+ */
 const WHOLE_ON_A_PIPE = { gatherBytes: 4_000, writeBytes: 4_096 };
 
 function openOutput(size = { gatherBytes: 8_192, writeBytes: 16_384 }): StandardOutput {

@@ -1,16 +1,16 @@
-/** The process. */
+/** The entry point of the server. */
 import cluster from 'node:cluster';
 import { Interruption } from './base/interruption.ts';
 
-// not where it is only compiled, as while an image is built
+// not when the file is only compiled, as in the build of an image
 if (import.meta.main) {
-  // before anything else is loaded
+  // before any other module is loaded
   const interruption = new Interruption({
     sentence: (signal) => `Gatehouse was told to stop by ${signal} before it had started.`,
     exitCode: () => 0,
   });
   if (cluster.isWorker) {
-    // a terminal sends signals to all of us, and so does a supervisor that ends a whole group; the primary tells us
+    // a terminal and a supervisor send signals to all processes; a worker stops when the primary says so
     interruption.end();
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => {});
   }

@@ -1,4 +1,4 @@
-/** The least that any token server on Koa must do: read a form, hash a secret, sign a JWT with ES256. */
+/** The minimum work of a token server on Koa: read a form, hash a secret, sign a JWT with ES256. */
 import { createHash, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 import Koa from 'koa';
 

@@ -1,6 +1,6 @@
-/** The prose of a file: the comments of a TypeScript file, the text of a Markdown file without its code. */
+/** Extracts the prose of a file: the comments of a TypeScript file, or the text of a Markdown file without its code. */
 
-/** A sentence and the line it begins on, from 1. */
+/** A sentence and the line on which it begins, from 1. */
 export interface Sentence {
   readonly line: number;
   readonly text: string;
@@ -12,7 +12,7 @@ export function sentencesOf(path: string, source: string): Sentence[] {
   return split(prose);
 }
 
-/** Everything outside comments is replaced by spaces, so that lines keep their numbers. */
+/** Replaces everything outside comments with spaces, so that lines keep their numbers. */
 function comments(source: string): string {
   const found = source.matchAll(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/[^\n]*/gm);
   let prose = '';

@@ -103,7 +103,7 @@ export async function createNode({
     onChange: ({ tooFar, seconds }) =>
       tooFar ? log.error({ seconds }, 'clock.differs') : log.info({ seconds }, 'clock.agrees'),
   });
-  await difference.demandAgreement(database);
+  await difference.requireAgreement(database);
   const now = clock();
   const vault = new Vault(database, masterKeys);
   await vault.verify();
@@ -237,7 +237,7 @@ export async function createNode({
   const dpopNonceSecret = dpopNonceKey.digest('makes DPoP nonces');
   const subjectKey = await vault.current('pairwise_subjects', now);
   const subjects = subjectsUnder(subjectKey);
-  changes.onReset(() => vault.demand([browserKey, dpopNonceKey, subjectKey]));
+  changes.onReset(() => vault.requireStored([browserKey, dpopNonceKey, subjectKey]));
   const tokens = new AccessTokenStates({
     database,
     verifier: new TokenVerifier(ring, issuer),

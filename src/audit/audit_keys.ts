@@ -1,7 +1,7 @@
 /**
- * The key that checkpoints are signed with, and the secret that links are sealed with until then. It is a key of its
- * own: nobody verifies tokens with it, and it signs nothing else. Its private half is sealed like those of the signing
- * keys (vault/), so a copy of the database can neither sign a checkpoint nor seal a link.
+ * The key that signs checkpoints, and the secret that seals links until a checkpoint names them. The key signs nothing
+ * else, and no client verifies tokens with it. Its private half is sealed like those of the signing keys (vault/), so a
+ * copy of the database can neither sign a checkpoint nor seal a link.
  */
 import {
   createHmac,
@@ -25,14 +25,14 @@ interface AuditKey {
 }
 
 export class AuditKeys {
-  /** The one in force first. */
+  /** The current key first. */
   readonly #keys: readonly [AuditKey, ...AuditKey[]];
 
   private constructor(keys: readonly [AuditKey, ...AuditKey[]]) {
     this.#keys = keys;
   }
 
-  /** The keys of this installation; the first one is made at the first start, by one node only. */
+  /** Loads the keys of this installation. At the first start one node creates the first key. */
   static async open(database: Database, vault: Vault, now: Date): Promise<AuditKeys> {
     const [first, ...rest] = await load(database, vault);
     if (first) return new AuditKeys([first, ...rest]);
@@ -40,7 +40,7 @@ export class AuditKeys {
     return AuditKeys.open(database, vault, now);
   }
 
-  /** What an auditor verifies with: the public halves, each made from its private one and not read from the database. */
+  /** The public keys for auditors. Each is derived from its private key and not read from the database. */
   get publicJwks(): readonly JWK[] {
     return this.#keys.map(({ publicJwk }) => publicJwk);
   }
@@ -49,7 +49,7 @@ export class AuditKeys {
     return this.#keys[0].kid;
   }
 
-  /** Ed25519 (RFC 8037, 3.1). */
+  /** Ed25519 (RFC 8037, section 3.1). */
   sign(text: string): Buffer {
     return sign(null, Buffer.from(text), this.#keys[0].privateKey);
   }

@@ -1,4 +1,4 @@
-/** Entries and the link that covers them, as rows. */
+/** Inserts entries and the link that covers them. */
 import { sql } from 'kysely';
 import { Unavailable } from '../base/unavailable.ts';
 import { storableJson, type Reader, type Tx } from '../db/connection.ts';
@@ -10,22 +10,22 @@ import type { Batch } from './chain.ts';
 export type Seals = Pick<AuditKeys, 'seal'>;
 
 /**
- * A link that names another one is taken by the run of the server that took that one: after a set-back it would be a link
- * to nothing.
+ * A link that names a previous one may be stored only by the same run of the server: after a restore or failover the
+ * previous link may be missing.
  */
 const SAME_RUN = '$9::timestamptz is null or pg_postmaster_start_time() = $9';
 
 const INSERT_LINK = `insert into audit_links (stream, number, previous, first_sequence, begins_at, entries, seal)
       select $1::uuid, $2::bigint, $3::bytea, $4::bigint, $5::timestamptz, $6::bytea, $7::bytea`;
 
-/** ONE statement, and one parameter for all entries: the statement stays the same however many there are. */
+/** ONE statement with one parameter for all entries, so the text is the same for any number of entries. */
 const INSERT_BATCH = new PreparedStatement(
   'gatehouse_insert_audit_batch',
   `with link as (${INSERT_LINK} where ${SAME_RUN})
     ${insertEvents('')} where ${SAME_RUN}`,
 );
 
-/** The same in a transaction, which does not look at the answer: it divides by zero where it is another run. */
+/** The same for a transaction that does not read the result: it divides by zero in another run of the server. */
 const INSERT_BATCH_IN = new PreparedStatement(
   'gatehouse_insert_audit_batch_in',
   `with link as (${INSERT_LINK} where 1 / (case when ${SAME_RUN} then 1 else 0 end) = 1)
@@ -34,10 +34,10 @@ const INSERT_BATCH_IN = new PreparedStatement(
 );
 
 /**
- * The text of a statement that changes something and puts it on record. `queries` are what stands behind `with`; the last
- * one is named `effect` and returns one row if the change was made, and none otherwise: then nothing is recorded either.
- * It changes nothing unless `exists (select from same_run)`. Its parameters begin with $10, after those of the trail.
- * The statement affects one row for each entry, or none.
+ * The text of a statement that makes a change and records it. `queries` are the queries after `with`. The last one is
+ * named `effect` and returns one row if it made the change, else none, and then nothing is recorded. The queries must
+ * change nothing unless `exists (select from same_run)`. Their parameters begin with $10, after the trail's. The
+ * statement affects one row for each entry, or none.
  */
 export function withRecord(queries: string): string {
   return `with same_run as (select where ${SAME_RUN}),
@@ -56,47 +56,47 @@ function insertEvents(provided: string): string {
       request_id text, details jsonb)${provided}`;
 }
 
-/** The trail's part of a statement's parameters. */
+/** The parameters $1 to $9 of a statement that writes a batch. */
 export function batchParameters({ text, link, hashes, hash, database }: Batch, keys: Seals): readonly unknown[] {
   const previous = link.previous && Buffer.from(link.previous, 'base64url');
   const { stream, number, first, begins_at } = link;
-  const wanted = number > 1 && database !== undefined ? serverStart(database) : null;
-  return [stream, number, previous, first, begins_at, hashes, keys.seal(hash), storableJson(text), wanted];
+  const requiredStart = number > 1 && database !== undefined ? serverStart(database) : null;
+  return [stream, number, previous, first, begins_at, hashes, keys.seal(hash), storableJson(text), requiredStart];
 }
 
-/** Nothing was written: the database is not the one that has the link before. */
+/** Nothing was written: this database does not have the previous link. */
 export class AnotherDatabase extends Unavailable {}
 
-/** Throws `AnotherDatabase`. */
+/** Throws `AnotherDatabase` if this database does not have the previous link. */
 export async function insertBatch(database: Reader, batch: Batch, keys: Seals): Promise<void> {
   const { numAffectedRows } = await INSERT_BATCH.execute(database, ...batchParameters(batch, keys));
-  if (numAffectedRows === 0n) throw new AnotherDatabase('The database was set back or started again.');
+  if (numAffectedRows === 0n) throw new AnotherDatabase('The database was restored or restarted.');
 }
 
-/** The same as part of a transaction, which fails with `notWritten` where it can't be done. */
+/** The same in a transaction, without waiting for the result: the transaction fails with `notWritten` if it fails. */
 export async function insertBatchIn(tx: Tx, batch: Batch, keys: Seals): Promise<void> {
   await INSERT_BATCH_IN.sendIn(tx, ...batchParameters(batch, keys));
 }
 
-/** The caller must not answer with success. It may try again. */
+/** The error of an entry that was not written. The caller must not answer with success; it may try again. */
 export function notWritten(cause: unknown): Unavailable {
   return new Unavailable('The audit trail can not be written.', { cause });
 }
 
 /**
- * Inserts a batch that was sent before and may have been carried out without an answer. Only this node writes to its
- * stream, so if the link is there already, the entries are.
+ * Inserts a batch that was sent before and may have been stored. Only this node writes to its stream, so if the link
+ * exists, the entries do too.
  */
 export async function insertBatchOnce(database: Reader, batch: Batch, keys: Seals): Promise<void> {
   try {
     await insertBatch(database, batch, keys);
   } catch (error) {
-    if (error instanceof AnotherDatabase && (await isThere(database, batch))) return;
+    if (error instanceof AnotherDatabase && (await linkExists(database, batch))) return;
     if ((error as { code?: unknown }).code !== UNIQUE_VIOLATION) throw error;
   }
 }
 
-async function isThere(database: Reader, { link: { stream, number } }: Batch): Promise<boolean> {
+async function linkExists(database: Reader, { link: { stream, number } }: Batch): Promise<boolean> {
   const { rows } = await sql`select from audit_links where stream = ${stream} and number = ${number}`.execute(database);
   return rows.length > 0;
 }

@@ -1,7 +1,7 @@
-/** The one way to write a JSON value as text (RFC 8785, JCS), so that whoever has the value can hash the same bytes. */
+/** Writes a JSON value as canonical text (RFC 8785, JCS), so that every reader of the value hashes the same bytes. */
 import { hash } from 'node:crypto';
 
-/** Members in the order of their UTF-16 code units, nothing between them; numbers and strings as JSON.stringify has them. */
+/** Sorts members by their UTF-16 code units, writes no white space; numbers and strings as in JSON.stringify. */
 export function canonical(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'null';

@@ -1,15 +1,15 @@
 /**
- * What is hashed. An entry is an event with its place: the number it has in its stream. A link covers the entries that
- * were written together: it lists their hashes and names the link before it, so that nothing below a link can change
- * without the link's own hash changing too. Both are plain JSON, hashed as canonical text (see canonical.ts);
- * docs/audit-trail.md says all of this again for those who write a verifier of their own.
+ * The data that is hashed. An entry is an event with its sequence number in its stream. A link covers the entries of
+ * one batch: it lists their hashes and names the previous link, so a change to an entry or an earlier link also changes
+ * the link's hash. Both are plain JSON, hashed as canonical text (see canonical.ts). docs/audit-trail.md specifies all
+ * of this for authors of other verifiers.
  */
 import { timeOrderedUuid } from '../base/ids.ts';
 import { canonical, sha256 } from './canonical.ts';
 
 export interface Entry {
   readonly stream: string;
-  /** 1 for a stream's first entry, and then one more each: no number is left out. */
+  /** 1 for a stream's first entry, then one more each, without a gap. */
   readonly sequence: number;
   readonly occurred_at: string;
   readonly event: string;
@@ -22,60 +22,62 @@ export interface Entry {
   readonly details: Readonly<Record<string, unknown>>;
 }
 
-/** An entry that has no place yet; the members of `actor` and `details` in the order of their names. */
+/** An entry without a position in a stream; the members of `actor` and `details` are in the order of their names. */
 export type Draft = Omit<Entry, 'stream' | 'sequence'>;
 
 export interface Link {
   readonly stream: string;
-  /** 1 for a stream's first link, and then one more each. */
+  /** 1 for a stream's first link, then one more each. */
   readonly number: number;
-  /** The hash of the link before; null for the first. */
+  /** The hash of the previous link; null for the first. */
   readonly previous: string | null;
-  /** The sequence of the first entry that it covers; the others follow without a gap. */
+  /** The sequence of the first covered entry; the others follow without a gap. */
   readonly first: number;
-  /** When the earliest of its entries occurred. */
+  /** The time of its earliest entry. */
   readonly begins_at: string;
   /** The hashes of the entries, in order. */
   readonly entries: readonly string[];
 }
 
 export const HASH_BYTES = 32;
-/** How many entries are written together at most. */
+/** The maximum number of entries in a batch. */
 export const BATCH_LIMIT = 500;
 
-/** SHA-256 of the canonical text: what entries, links and checkpoints are named by, in base64url. */
+/** The SHA-256 of the canonical text in base64url, by which entries, links and checkpoints are named. */
 export function hashOf(value: Entry | Link): string {
   return sha256(canonical(value)).toString('base64url');
 }
 
-/** Entries and the link that covers them, ready to be written in one statement. */
+/** Entries and the link that covers them, ready to be inserted in one statement. */
 export interface Batch {
   readonly entries: readonly Entry[];
   /** The entries' canonical texts as one JSON array. */
   readonly text: string;
   readonly link: Link;
-  /** The entries' hashes, one after the other. */
+  /** The entries' hashes, concatenated. */
   readonly hashes: Buffer;
   /** The link's hash. */
   readonly hash: string;
-  /** The database that its stream began in (db/identity.ts), which has the links before; `undefined`: not known. */
+  /**
+   * The database in which the stream began (db/identity.ts) and which has the previous links; `undefined`: not known.
+   */
   readonly database: string | undefined;
 }
 
-/** Where a stream stands: its last link. */
+/** The last link of a stream. */
 export interface Head {
   readonly number: number;
   readonly hash: string;
   readonly begins_at: string;
-  /** The number of its last entry. */
+  /** The sequence of its last entry. */
   readonly sequence: number;
-  /** Which database took it; `undefined` where that is not known. */
+  /** The database that stored it; `undefined` if that is not known. */
   readonly database: string | undefined;
 }
 
 /**
- * A chain under way, held by the one who writes it. What `append` gives out must be on disk before anything is appended
- * to it; where that is not sure the stream is given up, and another one begun.
+ * A stream that its only writer extends. The caller stores each batch before it appends the next one. If it can not
+ * know whether a batch was stored, it discards the stream and begins a new one.
  */
 export class Stream {
   readonly id: string;
@@ -84,7 +86,7 @@ export class Stream {
   #sequence = 0;
   #head: Pick<Head, 'number' | 'hash'> = { number: 0, hash: '' };
 
-  /** `database`: what a link goes to that names another one. */
+  /** `database`: the identity of the database that stores the links of this stream. */
   constructor(now: Date, database: string | undefined) {
     this.id = timeOrderedUuid(now);
     this.beganAt = now;
@@ -120,15 +122,15 @@ export class Stream {
   }
 }
 
-/** The entries as they were before they had a place, to be given another one. */
+/** The entries of a batch without their positions, so that another stream can take them. */
 export function draftsOf({ entries }: Batch): [Draft, ...Draft[]] {
   const drafts = entries.map(({ stream: _, sequence: __, ...draft }): Draft => draft);
   return drafts as [Draft, ...Draft[]];
 }
 
 /**
- * With its members in canonical order, as those of its actor and its details are already: JSON.stringify then writes
- * canonical text, in a tenth of the time. This is done for every token.
+ * Returns the entry with its members in canonical order (`actor` and `details` already have it). JSON.stringify then
+ * writes canonical text, ten times as fast. This runs for each token.
  */
 function inOrder(draft: Draft, sequence: number, stream: string): Entry {
   const { account_id, actor, address, client_id, details, event, occurred_at, outcome, request_id } = draft;

@@ -1,6 +1,7 @@
+/** Compares an object before and after a change, for the details of an audit event. */
 import { canonical } from './canonical.ts';
 
-/** What a change replaced: the members that are different now, with their values before and after it. */
+/** The members that differ after a change, with their values before and after it. */
 export interface ChangedValues {
   readonly before: Readonly<Record<string, unknown>>;
   readonly after: Readonly<Record<string, unknown>>;
@@ -11,17 +12,17 @@ const LONGEST_VALUE = 2_000;
 const LONGEST_IN_ALL = 20_000;
 
 /**
- * Compares the `recorded` members, and no others: a member whose values may be secret or personal is in no such list. A
- * member that is absent has no value on its side. A value that is too long is cut, and says so.
+ * Compares only the members in `recorded`; that list never has members with secret or personal values. An absent member
+ * has no value on its side. A value that is too long is cut and marked as cut.
  */
 export function changedValues(recorded: readonly string[], old: object, now: object): ChangedValues {
   const [before, after]: [Record<string, unknown>, Record<string, unknown>] = [{}, {}];
   let left = LONGEST_IN_ALL;
   const keep = (values: Record<string, unknown>, member: string, text: string | undefined): void => {
     if (text === undefined) return;
-    const room = Math.min(LONGEST_VALUE, left);
-    values[member] = text.length <= room ? JSON.parse(text) : cut(text, room);
-    left -= Math.min(text.length, room);
+    const limit = Math.min(LONGEST_VALUE, left);
+    values[member] = text.length <= limit ? JSON.parse(text) : cut(text, limit);
+    left -= Math.min(text.length, limit);
   };
   for (const member of recorded) {
     const [was, is] = [textOf(old, member), textOf(now, member)];
@@ -32,12 +33,12 @@ export function changedValues(recorded: readonly string[], old: object, now: obj
   return { before, after };
 }
 
-/** The database gives members back in another order. `undefined` and null are the same: nothing. */
+/** Canonical text, because the database returns members in another order. null counts as absent. */
 function textOf(values: object, member: string): string | undefined {
   const value: unknown = (values as Readonly<Record<string, unknown>>)[member];
   return value === undefined || value === null ? undefined : canonical(value);
 }
 
-function cut(text: string, room: number): string {
-  return `${text.slice(0, room)}… (cut, of ${text.length} characters)`;
+function cut(text: string, limit: number): string {
+  return `${text.slice(0, limit)}… (cut, of ${text.length} characters)`;
 }

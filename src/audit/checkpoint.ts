@@ -1,31 +1,31 @@
-/** A checkpoint: what it says, how it is signed and how a signature is checked. A JWS in compact form (RFC 7515). */
+/** A checkpoint: its content, its signature as a JWS in compact form (RFC 7515), and the check of that signature. */
 import { createPublicKey, verify } from 'node:crypto';
 import { decodeProtectedHeader, type JWK } from 'jose';
 import type { AuditKeys } from './audit_keys.ts';
 import { canonical, sha256 } from './canonical.ts';
 
-/** Part of a stream that a checkpoint vouches for: the links after the one before, up to its head. */
+/** The part of a stream that a checkpoint covers: the links after the previous checkpoint, up to the head. */
 export interface Segment {
   readonly stream: string;
-  /** The number of the last link that an earlier checkpoint named; 0 when none did. */
+  /** The number of the last link that an earlier checkpoint named; 0 if none did. */
   readonly after: number;
   /** The number and the hash of the last link. */
   readonly number: number;
   readonly head: string;
-  /** When the earliest entry of the segment occurred. */
+  /** The time of the segment's earliest entry. */
   readonly begins_at: string;
 }
 
 export interface Checkpoint {
-  /** 1 for the first, and then one more each, whichever node makes it. */
+  /** 1 for the first checkpoint, then one more each, whichever node makes it. */
   readonly number: number;
-  /** The hash of the checkpoint before (of its JWS as text), and when that was made; null for the first. */
+  /** The hash of the previous checkpoint's JWS and the time it was made; null for the first. */
   readonly previous: string | null;
   readonly previous_made_at: string | null;
   readonly made_at: string;
-  /** Entries from before this time may be without a link: they were written by a version that made none. */
+  /** Entries before this time may lack a link, because an earlier version wrote them. */
   readonly chained_since: string;
-  /** What is older than this may have been dropped, as the operator wishes; null where everything is kept. */
+  /** Entries before this time may have been dropped by the operator's retention setting; null if all are kept. */
   readonly retained_from: string | null;
   readonly streams: readonly Segment[];
 }
@@ -38,7 +38,7 @@ export function signCheckpoint(checkpoint: Checkpoint, keys: AuditKeys): string 
   return `${signed}.${keys.sign(signed).toString('base64url')}`;
 }
 
-/** What it says, without asking who signed it; `undefined` for what is no checkpoint at all. */
+/** Parses a checkpoint without verifying its signature; `undefined` if it is not a checkpoint. */
 export function readCheckpoint(jws: string): Checkpoint | undefined {
   try {
     const payload = JSON.parse(Buffer.from(jws.split('.')[1]!, 'base64url').toString()) as Checkpoint;
@@ -48,7 +48,7 @@ export function readCheckpoint(jws: string): Checkpoint | undefined {
   }
 }
 
-/** What one of the keys signed; `undefined` for everything else. */
+/** Verifies a checkpoint; `undefined` if none of the keys signed it or it is not a checkpoint. */
 export function verifyCheckpoint(jws: string, keys: readonly JWK[]): Checkpoint | undefined {
   try {
     const [header, payload, signature, ...more] = jws.split('.');
@@ -64,7 +64,7 @@ export function verifyCheckpoint(jws: string, keys: readonly JWK[]): Checkpoint 
   }
 }
 
-/** What the next checkpoint calls this one by. */
+/** The hash by which the next checkpoint names this one. */
 export function checkpointHash(jws: string): string {
   return sha256(jws).toString('base64url');
 }

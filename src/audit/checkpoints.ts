@@ -1,12 +1,13 @@
 /**
- * Makes checkpoints: any node, one at a time, each naming the heads of all streams that grew since the one before,
- * whichever node wrote them. A link that no node sealed is never named. What this process wrote itself it names as it
- * remembers it, whatever the database says by now: so an entry that was taken away or altered in the meantime is
- * missed by whoever verifies.
+ * Makes checkpoints. Any node may do this, one at a time. Each checkpoint names the heads of all streams that grew
+ * since the previous one, whichever node wrote them, and never a link without a valid seal. For streams of its own
+ * process, a node names the heads that it remembers, whatever the database now says: so a verifier notices if an entry
+ * was removed or changed since.
  *
- * Where the database was set back (a standby that lacked the last changes, a backup), what it lost is no tampering: the
- * ends of streams and checkpoints that this process remembers from another run of the server, and that are not there,
- * are named in an entry of their own, `audit.set_back`, and the chain goes on from what is there.
+ * A database that was set back (a failover to a standby that lacked the last changes, a restored backup) is not
+ * tampering. Ends of streams and checkpoints that this process remembers from another run of the server, and that the
+ * database lacks, are named in the entry `audit.set_back`, and the chain continues from the present state of the
+ * database.
  */
 import { setImmediate } from 'node:timers/promises';
 import { sql } from 'kysely';
@@ -44,40 +45,40 @@ export interface CheckpointSettings {
   readonly retentionDays: number;
 }
 
-/** Few enough that a checkpoint stays under some hundred kilobytes. */
+/** Keeps a checkpoint below some hundred kilobytes. */
 const LINKS_AT_ONCE = 2_000;
-/** So many are hashed before requests have their turn again. */
+/** The number of links that are hashed before the event loop handles requests. */
 const LINKS_IN_A_ROW = 50;
-/** A version that made no links may still be running beside the first one that does. */
+/** A version that wrote no links may still run for this time after an upgrade. */
 const UPGRADE_SECONDS = 3_600;
 const ALWAYS = new Date(0).toISOString();
 
-/** The checkpoint before: what this node remembers, or what the database has. */
-interface Last {
+/** The previous checkpoint, as this node remembers it or as the database has it. */
+interface LastCheckpoint {
   readonly number: number;
   readonly hash: string;
   readonly madeAt: string;
   readonly chainedSince: string;
-  /** Which database it was in when this process saw it last (db/identity.ts). */
+  /** The database in which this process last saw it (db/identity.ts). */
   readonly database: string;
 }
 
-interface Before {
-  readonly last: Last | undefined;
-  /** One that this process remembers and a database that was set back doesn't have. */
-  readonly lost?: Last | undefined;
+interface PreviousCheckpoint {
+  readonly last: LastCheckpoint | undefined;
+  /** A checkpoint that this process remembers and a database that was set back lacks. */
+  readonly lost?: LastCheckpoint | undefined;
 }
 
-/** What this process wrote and a database that was set back doesn't have. */
-interface Lost {
+/** What this process wrote and a database that was set back lacks. */
+interface LostRecords {
   readonly streams: number;
   readonly entries: number;
-  readonly checkpoint: Last | undefined;
+  readonly checkpoint: LastCheckpoint | undefined;
 }
 
 export class Checkpoints {
   readonly #settings: CheckpointSettings;
-  #last: Last | undefined;
+  #last: LastCheckpoint | undefined;
   #madeAt: number;
   #making: Promise<void> = Promise.resolve();
 
@@ -86,13 +87,13 @@ export class Checkpoints {
     this.#madeAt = settings.clock().getTime();
   }
 
-  /** When this resolves, everything that was written before the call is under a checkpoint. */
+  /** Resolves when a checkpoint covers everything that was written before the call. */
   make(): Promise<void> {
     this.#making = this.#making.catch(() => {}).then(() => this.#makeAll());
     return this.#making;
   }
 
-  /** How long ago this node last saw to it that everything is under a checkpoint. */
+  /** The time since this node last finished a run of `make`. */
   ageMilliseconds(): number {
     return this.#settings.clock().getTime() - this.#madeAt;
   }
@@ -103,31 +104,35 @@ export class Checkpoints {
     this.#madeAt = began;
   }
 
-  /** Answers whether there may be more to name. */
+  /** Makes one checkpoint if needed. Returns whether there may be more links to name. */
   async #makeOne(): Promise<boolean> {
     const { database, trail } = this.#settings;
     const remembered = trail.heads();
     const { last, whole, isLost } = await transact(database, async (tx) => {
-      // whoever waits here for another node then sees what that one has named
+      // a node that waits here then sees which links the other node has named
       await sql`select pg_advisory_xact_lock(hashtext('gatehouse.audit_checkpoints'))`.execute(tx);
       const identity = await readIdentity(tx);
       const { links: unnamed, whole: all } = await this.#unnamed(tx);
       const { segments, lost } = await this.#segments(tx, unnamed, all ? remembered : new Map(), identity);
       const isKnown = segments.length === 0 && (!this.#last || this.#last.database === identity);
-      const before: Before = isKnown ? { last: this.#last } : await this.#before(tx, identity);
-      const setBack: Lost = { ...lost, checkpoint: before.lost };
-      const anything = setBack.streams > 0 || setBack.checkpoint !== undefined;
-      if (anything) await this.#recordSetBack(tx, setBack, before.last);
+      const before: PreviousCheckpoint = isKnown ? { last: this.#last } : await this.#before(tx, identity);
+      const setBack: LostRecords = { ...lost, checkpoint: before.lost };
+      const hasLoss = setBack.streams > 0 || setBack.checkpoint !== undefined;
+      if (hasLoss) await this.#recordSetBack(tx, setBack, before.last);
       const signed = segments.length === 0 ? before.last : await this.#sign(tx, segments, before.last, identity);
-      return { last: signed, whole: all, isLost: anything };
+      return { last: signed, whole: all, isLost: hasLoss };
     });
     this.#last = last;
     if (whole) trail.forget(remembered);
-    // the entry about what was lost is to be named, too
+    // the entry about the loss also needs a checkpoint
     return !whole || isLost;
   }
 
-  async #recordSetBack(tx: Tx, { streams, entries, checkpoint }: Lost, last: Last | undefined): Promise<void> {
+  async #recordSetBack(
+    tx: Tx,
+    { streams, entries, checkpoint }: LostRecords,
+    last: LastCheckpoint | undefined,
+  ): Promise<void> {
     const { trail, log } = this.#settings;
     const details = {
       lost_streams: streams,
@@ -140,7 +145,7 @@ export class Checkpoints {
     afterCommit(tx, () => log.error(details, 'audit.set_back'));
   }
 
-  /** Links that no checkpoint names yet and that a node has sealed; those that no node has sealed are put aside. */
+  /** Returns the links with a valid seal that no checkpoint names yet; marks those without one with checkpoint 0. */
   async #unnamed(tx: Tx): Promise<{ links: StoredLink[]; whole: boolean }> {
     const { rows } = await sql<LinkRow>`select ${linkColumns} from audit_links l where checkpoint is null
       order by stream, number limit ${LINKS_AT_ONCE}`.execute(tx);
@@ -165,7 +170,7 @@ export class Checkpoints {
     unnamed: readonly StoredLink[],
     remembered: ReadonlyMap<string, Head>,
     identity: string,
-  ): Promise<{ segments: Segment[]; lost: Omit<Lost, 'checkpoint'> }> {
+  ): Promise<{ segments: Segment[]; lost: Omit<LostRecords, 'checkpoint'> }> {
     const grown = new Map<string, StoredLink[]>();
     for (const stored of unnamed) {
       const links = grown.get(stored.link.stream);
@@ -181,7 +186,7 @@ export class Checkpoints {
       const { number: after, hash, sequence } = named.get(stream) ?? { number: 0, hash: '', sequence: 0 };
       const head = remembered.get(stream);
       const found = links.find(({ link }) => link.number === head?.number);
-      const stands =
+      const isIntact =
         !head ||
         head.number < after ||
         (head.number === after ? head.hash === hash : found && head.hash === hashOf(found.link));
@@ -191,7 +196,7 @@ export class Checkpoints {
         lost.streams++;
         lost.entries += head.sequence - (last ? lastSequence(last.link) : sequence);
       }
-      if (!stands && !isCutOff) {
+      if (!isIntact && !isCutOff) {
         this.#settings.log.error({ stream, link: head.number }, 'audit.link_lost');
         const { begins_at } = links[0]?.link ?? head;
         segments.push({
@@ -213,21 +218,26 @@ export class Checkpoints {
   }
 
   /** The last link of each stream that a checkpoint names. */
-  async #named(tx: Tx, streams: readonly string[]): Promise<Map<string, Named>> {
+  async #named(tx: Tx, streams: readonly string[]): Promise<Map<string, NamedHead>> {
     const { rows } = await sql<LinkRow>`select ${linkColumns} from unnest(${streams}::uuid[]) as s(stream)
       join lateral (select * from audit_links where stream = s.stream and checkpoint > 0
         order by number desc limit 1) l on true`.execute(tx);
     return new Map(
       rows
         .map(storedLink)
-        .map(({ link }): [string, Named] => [
+        .map(({ link }): [string, NamedHead] => [
           link.stream,
           { number: link.number, hash: hashOf(link), sequence: lastSequence(link) },
         ]),
     );
   }
 
-  async #sign(tx: Tx, streams: readonly Segment[], last: Last | undefined, database: string): Promise<Last> {
+  async #sign(
+    tx: Tx,
+    streams: readonly Segment[],
+    last: LastCheckpoint | undefined,
+    database: string,
+  ): Promise<LastCheckpoint> {
     const { keys, log, retentionDays } = this.#settings;
     const now = this.#settings.clock();
     const made_at = last && last.madeAt > now.toISOString() ? last.madeAt : now.toISOString();
@@ -247,13 +257,13 @@ export class Checkpoints {
       .execute();
     await nameLinks(tx, streams, checkpoint.number);
     const hash = checkpointHash(jws);
-    // the log leaves the house: who compares it with the database sees a database that was set back
+    // the log is kept outside the database: a reader who compares both notices a database that was set back
     log.info({ checkpoint: checkpoint.number, hash }, 'audit.checkpoint_made');
     return { number: checkpoint.number, hash, madeAt: made_at, chainedSince: checkpoint.chained_since, database };
   }
 
-  /** The last one: the database's, unless this node remembers a later one of the same run. */
-  async #before(tx: Tx, database: string): Promise<Before> {
+  /** The previous checkpoint: the database's, unless this node remembers a later one from the same run. */
+  async #before(tx: Tx, database: string): Promise<PreviousCheckpoint> {
     const rows = await tx.selectFrom('audit_checkpoints').selectAll().orderBy('number', 'desc').limit(20).execute();
     const { keys, log } = this.#settings;
     const [stored] = rows;
@@ -262,14 +272,14 @@ export class Checkpoints {
       log.error({ checkpoint: known.number }, 'audit.checkpoint_lost');
       return { last: known };
     }
-    const lost = known && known.database !== database && !(await isThere(tx, known)) ? known : undefined;
+    const lost = known && known.database !== database && !(await checkpointExists(tx, known)) ? known : undefined;
     if (!stored) return { last: undefined, lost };
     const signed = rows.flatMap(({ jws }) => verifyCheckpoint(jws, keys.publicJwks) ?? [])[0];
-    const says = readCheckpoint(stored.jws);
+    const read = readCheckpoint(stored.jws);
     const last = {
       number: stored.number,
       hash: checkpointHash(stored.jws),
-      madeAt: says?.made_at ?? stored.made_at.toISOString(),
+      madeAt: read?.made_at ?? stored.made_at.toISOString(),
       chainedSince: signed?.chained_since ?? this.#last?.chainedSince ?? ALWAYS,
       database,
     };
@@ -277,26 +287,26 @@ export class Checkpoints {
   }
 }
 
-type Named = Pick<Head, 'number' | 'hash' | 'sequence'>;
+type NamedHead = Pick<Head, 'number' | 'hash' | 'sequence'>;
 
 function lastSequence({ first, entries }: Link): number {
   return first + entries.length - 1;
 }
 
-/** Another one may have its number since the database was set back. */
-async function isThere(tx: Tx, { number, hash }: Last): Promise<boolean> {
+/** Compares hashes, because another checkpoint may have the same number since the database was set back. */
+async function checkpointExists(tx: Tx, { number, hash }: LastCheckpoint): Promise<boolean> {
   const rows = await tx.selectFrom('audit_checkpoints').select('jws').where('number', '=', number).execute();
   return rows.some(({ jws }) => checkpointHash(jws) === hash);
 }
 
-/** From when on nothing was dropped: months are dropped whole. */
+/** The start of the oldest kept month (whole months are dropped); `undefined` if everything is kept. */
 export function retainedFrom(now: Date, retentionDays: number): Date | undefined {
   return retentionDays === 0 ? undefined : monthOf(addSeconds(now, -retentionDays * DAY_SECONDS));
 }
 
-/** Entries may be without a link until an upgrade is over; where there are none, none ever may. */
+/** From when on each entry has a link: one hour from now if this is an upgrade, else always. */
 async function beginning(tx: Tx, now: Date): Promise<string> {
-  // what an upgrade found is a partition of its own
+  // the migration keeps the entries from before the upgrade in a partition of their own
   const { rows } = await sql`select where to_regclass('audit_events_before') is not null`.execute(tx);
   return rows.length === 0 ? ALWAYS : addSeconds(now, UPGRADE_SECONDS).toISOString();
 }

@@ -1,4 +1,7 @@
-/** An audit event on its way into the trail: who did it, from where, about whom. What there is to say: catalogue.ts. */
+/**
+ * The types of an audit event before it is written: its actor, its address and its subject. catalogue.ts defines the
+ * events.
+ */
 import type { EventName, EventOf } from './catalogue.ts';
 
 export type Actor =
@@ -7,7 +10,7 @@ export type Actor =
   | { readonly type: 'system' }
   | { readonly type: 'anonymous' };
 
-/** Who asks, from where, in which request: the same for every event of one request. */
+/** The sender of a request, its address and the request's id: the same for all events of one request. */
 export interface Origin {
   readonly actor: Actor;
   readonly address?: string | undefined;
@@ -16,7 +19,7 @@ export interface Origin {
 
 export const SYSTEM: Origin = { actor: { type: 'system' } };
 
-/** Whom an event is about. */
+/** The account and the client that an event is about. */
 export interface About {
   readonly accountId?: string | undefined;
   readonly clientId?: string | undefined;

@@ -1,12 +1,12 @@
 /**
- * The trail as evidence: lines of JSON that prove themselves to whoever has the public key, and nothing else of ours.
- * First a header, then checkpoint by checkpoint: its JWS, and for each segment that it names the links, each followed by
- * its entries. At the end comes what stands in the database and under no checkpoint: on a trail that nobody tampered
- * with there is no such line, but how far the search has come is said all the while, as connections on which nothing is
- * sent are cut. What is read is given out as it is; to judge it is the verifier's business.
+ * Exports the trail as evidence: lines of JSON that can be verified with the public key alone. First a header, then for
+ * each checkpoint its JWS and, for each of its segments, the links, each followed by its entries. At the end come
+ * entries in the database that no checkpoint covers; a trail without tampering has none. During that search the export
+ * also writes progress lines, because proxies cut connections that are idle. The export does not judge what it reads;
+ * the verifier does.
  *
- * A stream has millions of entries, and its name tells PostgreSQL nothing about where some of them are: what is wanted of
- * it is asked for segment by segment and link by link (`lateral`, ordered within), which is one look into an index each.
+ * A stream has millions of entries, and PostgreSQL can not guess from its id where some of them are. So the export asks
+ * segment by segment and link by link (`lateral`, ordered within), with one index look-up each.
  */
 import { sql } from 'kysely';
 import type { Database } from '../db/connection.ts';
@@ -17,9 +17,9 @@ import { readCheckpoint, verifyCheckpoint, type Segment } from './checkpoint.ts'
 import { exactTime, linkColumns, storedLink, withoutMicroseconds, type LinkRow } from './link_rows.ts';
 
 export interface EvidenceRange {
-  /** From the first checkpoint that was made at this time or later; from the first that there is. */
+  /** Starts at the first checkpoint made at this time or later; by default at the first checkpoint. */
   readonly from?: Date | undefined;
-  /** Through the first checkpoint that was made at this time or later; through the last. */
+  /** Ends with the first checkpoint made at this time or later; by default with the last checkpoint. */
   readonly to?: Date | undefined;
 }
 
@@ -30,9 +30,9 @@ export interface EvidenceHeader {
   readonly exported_at: string;
   readonly from: string | null;
   readonly to: string | null;
-  /** The newest checkpoint there is, which need not be in the range. */
+  /** The JWS of the newest checkpoint, which may be outside the range. */
   readonly latest: string;
-  /** For information: whoever verifies brings a key that they trust already. */
+  /** For information only: a verifier uses keys that it already trusts. */
   readonly keys: readonly object[];
 }
 
@@ -41,7 +41,7 @@ export type EvidenceLine =
   | { readonly checkpoint: string }
   | { readonly link: Link }
   | { readonly unproven: Entry }
-  /** No entry up to this time stands outside, but for those that were named. */
+  /** A progress line: no other entry up to this time lacks a checkpoint. */
   | { readonly examined: string }
   | Entry;
 
@@ -55,7 +55,10 @@ const CHECKPOINTS_AT_ONCE = 50;
 const LINKS_AT_ONCE = 200;
 const ENTRIES_AT_ONCE = 1_000;
 
-/** Everything of a range, in pieces of some lines each. Make a checkpoint first, so that all that is there is under one. */
+/**
+ * Yields the export of a range in pieces of some lines each. The caller makes a checkpoint first, so that it covers all
+ * entries. Throws if there is no checkpoint.
+ */
 export async function* exportEvidence(
   source: EvidenceSource,
   range: EvidenceRange,
@@ -63,7 +66,7 @@ export async function* exportEvidence(
 ): AsyncGenerator<string, void, void> {
   const { database, keys, issuer } = source;
   const latest = await newest(database);
-  if (!latest) throw new Error('There is no checkpoint yet.');
+  if (!latest) throw new Error('The audit trail has no checkpoint yet.');
   const header: EvidenceHeader = {
     version: 1,
     issuer,
@@ -76,9 +79,9 @@ export async function* exportEvidence(
   yield lines([{ evidence: header }]);
   for await (const { jws } of checkpoints(database, range, latest.number)) {
     yield lines([{ checkpoint: jws }]);
-    const says = readCheckpoint(jws);
-    // a segment has a link at least, or what it had was dropped
-    const segments = says?.streams ?? [];
+    const checkpoint = readCheckpoint(jws);
+    // a segment has at least one link, unless retention dropped its links
+    const segments = checkpoint?.streams ?? [];
     for (let at = 0; at < segments.length; at += LINKS_AT_ONCE)
       yield* segmentsOf(database, segments.slice(at, at + LINKS_AT_ONCE));
   }
@@ -124,7 +127,7 @@ async function* checkpoints(
   }
 }
 
-/** The links of all segments in order, each with its entries after it. */
+/** Yields the links of all segments in order, each with its entries after it. */
 async function* segmentsOf(database: Database, named: readonly Segment[]): AsyncGenerator<string> {
   let after = { place: 0, number: 0 };
   for (;;) {
@@ -144,17 +147,17 @@ async function* segmentsOf(database: Database, named: readonly Segment[]): Async
   }
 }
 
-/** Links in groups that cover about as many entries as may be held at once. */
+/** Groups links so that each group covers about `ENTRIES_AT_ONCE` entries. */
 function bySize(links: readonly Link[]): Link[][] {
   const groups: Link[][] = [];
-  let room = 0;
+  let capacity = 0;
   for (const link of links) {
-    if (room <= 0) {
+    if (capacity <= 0) {
       groups.push([]);
-      room = ENTRIES_AT_ONCE;
+      capacity = ENTRIES_AT_ONCE;
     }
     groups.at(-1)!.push(link);
-    room -= link.entries.length;
+    capacity -= link.entries.length;
   }
   return groups;
 }
@@ -206,29 +209,31 @@ function entryOf(row: EntryRow): Entry {
   };
 }
 
-/** What tells an entry apart, as long as nobody doubts it. */
-interface Scanned extends Pick<EntryRow, 'stream' | 'sequence' | 'exactly'> {
-  /** Of the link that covers the entry, where there is one. */
+/** The columns that identify an entry. */
+interface ScannedEntry extends Pick<EntryRow, 'stream' | 'sequence' | 'exactly'> {
+  /** The number of the link that covers the entry, if there is one. */
   readonly link: number | null;
   readonly checkpoint: number | null;
 }
 
-/** Every entry of the range whose link is missing, was sealed by no node, or is not under the checkpoint that it claims. */
+/**
+ * Yields each entry of the range whose link is missing, has no valid seal, or is not in the checkpoint that it names.
+ */
 async function* unproven({ database, keys }: EvidenceSource, range: EvidenceRange): AsyncGenerator<string> {
   const named = new NamedLinks(database, keys);
-  let last: Scanned | undefined;
+  let last: ScannedEntry | undefined;
   for (;;) {
     const rows = await scan(database, range, last);
     last = rows.at(-1);
     if (!last) return;
-    const doubtful: Scanned[] = [];
+    const doubtful: ScannedEntry[] = [];
     for (const row of rows) if (!(await named.covers(row))) doubtful.push(row);
     const outside = doubtful.length === 0 ? [] : await read(database, doubtful);
     yield lines([...outside.map((entry) => ({ unproven: entry })), { examined: withoutMicroseconds(last.exactly) }]);
   }
 }
 
-async function read(database: Database, wanted: readonly Scanned[]): Promise<Entry[]> {
+async function read(database: Database, wanted: readonly ScannedEntry[]): Promise<Entry[]> {
   const { rows } = await sql<EntryRow>`select ${entryColumns}
     from unnest(${wanted.map(({ stream }) => stream)}::uuid[], ${wanted.map(({ sequence }) => sequence)}::bigint[],
       ${wanted.map(({ exactly }) => exactly)}::timestamptz[]) with ordinality as s(stream, sequence, occurred_at, place)
@@ -236,11 +241,11 @@ async function read(database: Database, wanted: readonly Scanned[]): Promise<Ent
   return rows.map(entryOf);
 }
 
-async function scan(database: Database, { from, to }: EvidenceRange, last?: Scanned): Promise<Scanned[]> {
+async function scan(database: Database, { from, to }: EvidenceRange, last?: ScannedEntry): Promise<ScannedEntry[]> {
   const after =
     last &&
     sql`and (e.occurred_at, e.stream, e.sequence) > (${last.exactly}::timestamptz, ${last.stream}, ${last.sequence})`;
-  const { rows } = await sql<Scanned>`select e.stream, e.sequence, ${exactTime('e.occurred_at')} as exactly,
+  const { rows } = await sql<ScannedEntry>`select e.stream, e.sequence, ${exactTime('e.occurred_at')} as exactly,
       l.number as link, l.checkpoint from audit_events e
     left join lateral (
       select number, checkpoint, first_sequence + octet_length(entries) / ${HASH_BYTES}::int as next from audit_links
@@ -254,7 +259,7 @@ async function scan(database: Database, { from, to }: EvidenceRange, last?: Scan
 
 const CHECKPOINTS_KEPT = 100;
 
-/** Which links are under which checkpoint, by what was signed. */
+/** Looks up in signed checkpoints which links they name. */
 class NamedLinks {
   readonly #database: Database;
   readonly #keys: AuditKeys;
@@ -265,9 +270,9 @@ class NamedLinks {
     this.#keys = keys;
   }
 
-  async covers({ stream, link, checkpoint }: Scanned): Promise<boolean> {
+  async covers({ stream, link, checkpoint }: ScannedEntry): Promise<boolean> {
     if (link === null) return false;
-    // written since the last checkpoint, then
+    // written since the last checkpoint
     if (checkpoint === null) return this.#isSealed(stream, link);
     const segment = (await this.#segmentsOf(checkpoint)).get(stream);
     return segment !== undefined && link > segment.after && link <= segment.number;
@@ -283,7 +288,7 @@ class NamedLinks {
       .execute();
     const signed = rows.flatMap(({ jws }) => verifyCheckpoint(jws, this.#keys.publicJwks) ?? []);
     const segments = new Map(signed.flatMap(({ streams }) => streams).map((segment) => [segment.stream, segment]));
-    // entries come in the order of time, and so do their checkpoints, more or less
+    // entries are read in the order of time, and so, nearly, are their checkpoints
     if (this.#segments.size >= CHECKPOINTS_KEPT) this.#segments.clear();
     this.#segments.set(checkpoint, segments);
     return segments;

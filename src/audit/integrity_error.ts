@@ -1,4 +1,4 @@
-/** What is wrong with an export, as a sentence for an auditor. */
+/** The error for an export that fails verification. Its message is a sentence for an auditor. */
 import type { Entry } from './chain.ts';
 
 export class IntegrityError extends Error {}

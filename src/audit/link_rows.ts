@@ -1,8 +1,8 @@
-/** Links as they lie in the database, and as they are hashed. */
+/** Converts links between their database rows and the form that is hashed. */
 import { sql, type RawBuilder } from 'kysely';
 import { HASH_BYTES, type Link } from './chain.ts';
 
-/** Everything of a link that its hash covers, and what is kept beside it. */
+/** A link, and the columns that its hash does not cover. */
 export interface StoredLink {
   readonly link: Link;
   readonly seal: Buffer;
@@ -36,12 +36,12 @@ export function storedLink(row: LinkRow): StoredLink {
   return { link, seal: row.seal, checkpoint: row.checkpoint };
 }
 
-/** A time with all that the database holds of it: what `Date` would round away may have been changed. */
+/** A time with the microseconds that the database holds. `Date` would hide a change of them. */
 export function exactTime(column: string): RawBuilder<string> {
   return sql`to_char(${sql.ref(column)} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
 }
 
-/** The form that was hashed, which has milliseconds. */
+/** The time in milliseconds, as it was hashed. */
 export function withoutMicroseconds(time: string): string {
   return time.replace(/(\.\d{3})000Z$/, '$1Z');
 }

@@ -1,7 +1,6 @@
 /**
- * Audit entries that wait in memory for the database to return, in the order in which they came. Their number and their
- * size are bounded, for memory is what they cost; what is held is in the log stream already, and is lost with the
- * process.
+ * Buffers audit entries in memory while the database is away, in the order of their arrival. Their number and size are
+ * bounded, to limit memory. The log already has the buffered entries; they are lost from the trail if the process ends.
  */
 import type { Clock } from '../base/clock.ts';
 import type { Database } from '../db/connection.ts';
@@ -12,24 +11,24 @@ export interface OutageBufferSettings {
   readonly keys: Seals;
   readonly clock: Clock;
   readonly entriesAtMost: number;
-  /** Which database answers (db/identity.ts), as far as that is known. */
+  /** The identity of the connected database (db/identity.ts), if it is known. */
   readonly identity: () => string | undefined;
 }
 
-/** In the mean: an entry about a token has some 500. */
+/** The size that the limit assumes; an entry about a token has about 500 bytes. */
 const BYTES_PER_ENTRY = 1_024;
 
 interface Sent {
-  /** By this its sender asks for it. */
+  /** The batch as it was first sent; `has` finds it by this object. */
   readonly sent: Batch;
-  /** The same entries; in a stream of their own where the one that they were sent in was set back. */
+  /** The same entries; in a new stream if the database no longer has the original stream. */
   batch: Batch;
   readonly bytes: number;
 }
 
 export class OutageBuffer {
   readonly #settings: OutageBufferSettings;
-  /** Sent once already: each is tried again as it is, so that it can't come to be there twice. */
+  /** Batches that were sent before. Each is sent again unchanged, so that it can not be stored twice. */
   readonly #sent: Sent[] = [];
   readonly #drafts: { readonly draft: Draft; readonly bytes: number }[] = [];
   #stream: Stream | undefined;
@@ -46,12 +45,12 @@ export class OutageBuffer {
     return this.#count;
   }
 
-  /** How many were written after they had waited, since this process began. */
+  /** The number of entries written after they waited, since the process began. */
   get written(): number {
     return this.#written;
   }
 
-  /** For how long there have been any without a break. */
+  /** The time for which the buffer has not been empty. */
   ageMilliseconds(): number {
     return this.#count === 0 ? 0 : this.#settings.clock().getTime() - this.#since;
   }
@@ -79,13 +78,13 @@ export class OutageBuffer {
     return this.#sent.some(({ sent }) => sent === batch);
   }
 
-  /** Writes the oldest, five hundred at most, and answers with what it wrote. */
+  /** Writes the oldest batch (at most 500 entries) and returns it; `undefined` if the buffer is empty. */
   async writeSome(database: Database): Promise<Batch | undefined> {
     this.#chainSome();
     const [next] = this.#sent;
     if (!next) return undefined;
     await this.#insert(database, next);
-    // one that was given up as too late may have been carried out all the same, and come here first
+    // an earlier attempt that timed out may have been executed, and may have removed the batch first
     if (this.#sent[0] !== next) return next.batch;
     this.#sent.shift();
     const { length } = next.batch.entries;
@@ -95,7 +94,7 @@ export class OutageBuffer {
     return next.batch;
   }
 
-  /** Where the stream's earlier links were lost with the database that had them, the entries begin another one. */
+  /** If the database lost the stream's earlier links, the entries begin a new stream. */
   async #insert(database: Database, next: Sent): Promise<void> {
     const { keys, clock, identity } = this.#settings;
     const tried = next.batch;
@@ -103,7 +102,7 @@ export class OutageBuffer {
       await insertBatchOnce(database, tried, keys);
     } catch (error) {
       if (!(error instanceof AnotherDatabase)) throw error;
-      // an attempt that was given up as too late may have done this before
+      // an earlier attempt that timed out may have done this already
       if (next.batch === tried) next.batch = new Stream(clock(), identity()).append(draftsOf(tried));
       await insertBatchOnce(database, next.batch, keys);
     }

@@ -1,8 +1,8 @@
 /**
- * The trail's tables by month: months are made ahead, and dropped whole when they are older than the operator wants
- * kept. A table's default partition takes what belongs to no month, so no insert ever fails for want of one. Links and
- * checkpoints stay a month longer than entries, so that each entry that is there has its link, and each of those its
- * checkpoint. Any node may do this at any time; two that do it at once do it once.
+ * The trail's monthly partitions: created ahead of time, and dropped as a whole when they are older than the retention
+ * time. A default partition takes rows of any other time, so no insert fails for lack of a partition. Links and
+ * checkpoints are kept one month longer than entries, so that each entry has its link and each such link its
+ * checkpoint. Any node may do this at any time; an advisory lock makes concurrent nodes take turns.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
@@ -13,7 +13,7 @@ import type { AuditTrail } from './trail.ts';
 interface PartitionedTable {
   readonly name: 'audit_events' | 'audit_links' | 'audit_checkpoints';
   readonly column: string;
-  /** How much longer than entries its rows are kept. */
+  /** How many months longer than entries its rows are kept. */
   readonly extraMonths: number;
 }
 
@@ -24,14 +24,14 @@ const TABLES: readonly PartitionedTable[] = [
 ];
 
 const MONTHS_AHEAD = 2;
-/** Longer than it takes to write a batch, shorter than anybody minds. */
+/** Longer than a batch takes, and too short for a request to notice. */
 const LOCK_PATIENCE_MILLISECONDS = 25;
 const ATTEMPTS = 20;
 const PAUSE_MILLISECONDS = 250;
 
 interface Partition {
   readonly name: string;
-  /** `undefined` is as far back as there is. */
+  /** `undefined`: no lower bound. */
   readonly from: Date | undefined;
   readonly to: Date;
 }
@@ -46,13 +46,13 @@ export async function makePartitions(database: Database, now: Date): Promise<voi
   }
 }
 
-/** Drops the months in which nothing is from `retainedFrom` or later; what was dropped is on record. */
+/** Drops the partitions whose rows are all older than `retainedFrom`, and records `audit.entries_dropped` for each. */
 export async function dropPartitions(database: Database, trail: AuditTrail, retainedFrom: Date): Promise<void> {
   for (const table of TABLES) {
     const before = plusMonths(retainedFrom, -table.extraMonths);
     const old = (await partitionsOf(database, table)).filter(({ to }) => to <= before);
     for (const { name, to } of old) {
-      const dropped = await alone(database, async (tx) => {
+      const dropped = await withPartitionLock(database, async (tx) => {
         if (!(await exists(tx, name))) return false;
         await sql`drop table ${sql.table(name)}`.execute(tx);
         return true;
@@ -64,7 +64,7 @@ export async function dropPartitions(database: Database, trail: AuditTrail, reta
   }
 }
 
-/** The first moment of a time's month, as UTC has it. */
+/** The first moment of the month in UTC. */
 export function monthOf(time: Date): Date {
   return new Date(Date.UTC(time.getUTCFullYear(), time.getUTCMonth()));
 }
@@ -77,7 +77,9 @@ function isCovered(month: Date, partitions: readonly Partition[]): boolean {
   return partitions.some(({ from, to }) => (from === undefined || from <= month) && month < to);
 }
 
-/** Made aside, given what the default partition has gathered for it, and attached: nobody waits but for the last step. */
+/**
+ * Creates the table, moves the default partition's rows into it, then attaches it: others wait only for the last step.
+ */
 async function makePartition(
   database: Database,
   { name: table, column }: PartitionedTable,
@@ -86,12 +88,12 @@ async function makePartition(
   const name = `${table}_${month.toISOString().slice(0, 7).replace('-', '_')}`;
   const rest = `${table}_default`;
   const bounds = [month, plusMonths(month, 1)].map((time) => sql.lit(time.toISOString()));
-  await alone(database, async (tx) => {
+  await withPartitionLock(database, async (tx) => {
     if (await exists(tx, name)) return;
     await sql`create table ${sql.table(name)} (like ${sql.table(table)} including defaults including constraints)`.execute(
       tx,
     );
-    // each link is changed once, when a checkpoint names it: the room of what it was before is used again
+    // a checkpoint updates each link once: vacuum early, so that PostgreSQL reuses the space of the old versions
     if (table === 'audit_links')
       await sql`alter table ${sql.table(name)} set (autovacuum_vacuum_scale_factor = 0.01)`.execute(tx);
     await sql`alter table ${sql.table(rest)} disable trigger user`.execute(tx);
@@ -107,10 +109,10 @@ async function makePartition(
 }
 
 /**
- * One node at a time. Whoever asks for a table while we wait for its readers to leave waits behind us: so we ask for a
- * moment, which a request does not notice, and ask again, until there is nobody in the way.
+ * Runs `work` on one node at a time. Requests queue behind our wait for a table lock, so the wait is short, and `withPartitionLock`
+ * tries again later.
  */
-async function alone<T>(database: Database, work: (tx: Tx) => Promise<T>): Promise<T> {
+async function withPartitionLock<T>(database: Database, work: (tx: Tx) => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await database.transaction().execute(async (tx) => {
@@ -148,7 +150,7 @@ async function partitionsOf(database: Database, { name }: PartitionedTable): Pro
   });
 }
 
-/** `2026-11-01 00:00:00+00`, as Postgres writes it. */
+/** `2026-11-01 00:00:00+00`, as PostgreSQL writes it. */
 function timeOf(text: string): Date {
   return new Date(`${text.replace(' ', 'T')}:00`);
 }

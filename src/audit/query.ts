@@ -1,4 +1,4 @@
-/** Reads the trail: a page of it by what it is about, or all of a range for an export. */
+/** Reads the trail: a page of events that match a filter, or all events of a range for an export. */
 import { sql, type RawBuilder, type Selectable, type SelectQueryBuilder } from 'kysely';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
 import type { Reader } from '../db/connection.ts';
@@ -10,7 +10,7 @@ export interface RecordedEvent {
   readonly stream: string;
   readonly sequence: number;
   readonly occurredAt: Date;
-  /** The same with all that the database holds of it. */
+  /** `occurredAt` with the microseconds that the database holds. */
   readonly exactly: string;
   readonly event: string;
   readonly outcome: 'success' | 'refused';
@@ -24,32 +24,32 @@ export interface RecordedEvent {
 }
 
 export interface EventFilter {
-  /** The request's id, and when it was made, if the id says so. */
+  /** The request's id, and the time in the id, if the id has one. */
   readonly request?: { readonly id: string; readonly at: Date | undefined } | undefined;
-  /** Whom the event is about, which is not always who caused it. */
+  /** The client and the account that the event is about. The actor may be another one. */
   readonly clientId?: string | undefined;
   readonly accountId?: string | undefined;
-  /** Who caused it. */
+  /** The actor that caused the event. */
   readonly actorType?: RecordedEvent['actorType'] | undefined;
   readonly actorId?: string | undefined;
   readonly address?: string | undefined;
-  /** The identifier of anything that the event is about. */
+  /** The identifier of any object that the event is about. */
   readonly about?: string | undefined;
   readonly events?: readonly EventName[] | undefined;
   readonly outcome?: 'success' | 'refused' | undefined;
-  /** From this time on. */
+  /** Inclusive. */
   readonly from?: Date | undefined;
-  /** Before this time. */
+  /** Exclusive. */
   readonly to?: Date | undefined;
 }
 
-/** Where an event stands: by time, and among those of one moment by stream and sequence, which no two share. */
+/** An event's position in the order by time, stream and sequence. Stream and sequence together are unique. */
 export type EventPosition = Pick<RecordedEvent, 'exactly' | 'stream' | 'sequence'>;
 
 export interface EventPage {
   readonly order: 'asc' | 'desc';
   readonly limit: number;
-  /** The last event of the page before. */
+  /** The last event of the previous page. */
   readonly after?: EventPosition | undefined;
 }
 
@@ -107,20 +107,20 @@ function narrow(query: Events, filter: EventFilter): Events {
   return conditions.reduce((narrowed, condition) => narrowed.where(condition), query);
 }
 
-/** What has an index of its own says that it is no token: without it Postgres would not know that the index has them all. */
+/** The partial indexes leave out `token.issued`. PostgreSQL uses them only if the condition says so. */
 function isOneOf(events: readonly EventName[]): RawBuilder<boolean> {
   const named = sql<boolean>`event in (${sql.join(events)})`;
   return events.includes('token.issued') ? named : sql`(${named} and event <> 'token.issued')`;
 }
 
-/** An event is written while its request is answered; a count when its hour, and the clock of a slow job, are over. */
+/** An event is written while its request is answered, a count after its hour ends and a slow job has run. */
 const BEFORE_SECONDS = 60;
 const ANSWERED_WITHIN_SECONDS = 600;
 const COUNTED_WITHIN_SECONDS = DAY_SECONDS;
 
 /**
- * The id says when to look: an index on ids would have to be kept for every token. Two selections, as Postgres finds no
- * good way to both at once.
+ * The time in the id limits the search: an index on ids would cost a write for each token. Two selections, because
+ * PostgreSQL finds no good plan for both conditions at once.
  */
 function ofRequest({ id, at }: NonNullable<EventFilter['request']>): RawBuilder<Selectable<Tables['audit_events']>> {
   const within = (seconds: number): RawBuilder<boolean> =>
@@ -133,7 +133,7 @@ function ofRequest({ id, at }: NonNullable<EventFilter['request']>): RawBuilder<
       and ${within(COUNTED_WITHIN_SECONDS)})`;
 }
 
-/** Details that name what an event is about. */
+/** Details that name the object of an event. */
 const NAMING =
   'resource policy policy_id type issuer subject_issuer subject_resource link_id secret_id token_id kid session_id grant_id request message_id jti'.split(
     ' ',
@@ -146,7 +146,7 @@ function isAbout(identifier: string): RawBuilder<boolean> {
 
 const BATCH = 500;
 
-/** Every event that the filter lets through, oldest first, a batch at a time and each batch only when it is asked for. */
+/** Yields all events that match the filter, oldest first, in batches; reads each batch when the caller asks for it. */
 export async function* readAllEvents(reader: Reader, filter: EventFilter): AsyncGenerator<RecordedEvent[], void, void> {
   let after: EventPosition | undefined;
   for (;;) {

@@ -1,7 +1,7 @@
 /**
- * Refusals that a sender can cause at will. The first five of a kind per client, network and hour are entries of their
- * own. Those that follow within the hour are counted in memory and become one entry when the hour ends, or when the
- * process stops. What is done, and what a person or an operator decides, is never counted in this way (catalogue.ts).
+ * Counts refusals that a sender can cause without limit. The first five of a kind per client, network and hour get
+ * their own entries. Later ones within the hour are counted in memory and become one entry when the hour ends or the
+ * process stops. Successes, and decisions of a person or an operator, are never counted in this way (catalogue.ts).
  */
 import type { Clock } from '../base/clock.ts';
 import { CATALOGUE } from './catalogue.ts';
@@ -10,23 +10,23 @@ import type { AuditEvent, Origin, OriginatedEvent } from './events.ts';
 
 export interface RepeatedRefusalsSettings {
   readonly clock: Clock;
-  /** The network that an address belongs to. */
+  /** The network of an address. */
   readonly networkOf: (address: string) => string;
   readonly record: (origin: Origin, event: AuditEvent) => Promise<void>;
-  /** Answers with a function that writes them once, however often it is called (trail.ts). */
+  /** Returns a function that writes the records once, however often it is called (trail.ts). */
   readonly keep: (records: readonly OriginatedEvent[]) => () => Promise<void>;
 }
 
-/** Entries of their own, of one kind per client, network and hour. */
+/** The number of separate entries of one kind per client, network and hour. */
 const OWN_ENTRIES = 5;
 const WINDOW_MILLISECONDS = 3_600_000;
-/** How many counts a process keeps; further kinds are then counted for all clients and networks together. */
+/** The number of counts in a process; beyond it, refusals are counted for all clients and networks together. */
 const COUNTS_AT_MOST = 5_000;
-/** How many of them one network may take; its further ones are then counted for all its clients together. */
+/** The number of counts for one network; beyond it, refusals are counted for all its clients together. */
 const COUNTS_OF_A_NETWORK = 100;
 const LONGEST_TEXT_CHARACTERS = 1_000;
 
-interface Seen {
+interface RefusalTime {
   readonly requestId: string | null;
   readonly at: string;
 }
@@ -35,21 +35,21 @@ interface Seen {
 interface Count {
   readonly began: number;
   readonly network: string | null;
-  /** The client, and the account, are the same for all that are counted here. */
+  /** Whether all counted refusals have the same client and account. */
   readonly ofOneClient: boolean;
   ownEntries: number;
-  /** Those without an entry of their own. */
+  /** Refusals without a separate entry. */
   repeated: number;
-  first?: Seen;
-  last?: { readonly seen: Seen; readonly origin: Origin; readonly event: AuditEvent };
+  first?: RefusalTime;
+  last?: { readonly seen: RefusalTime; readonly origin: Origin; readonly event: AuditEvent };
 }
 
 export interface Sifted {
-  /** The events that get an entry of their own, which the caller records. */
+  /** The events that get a separate entry, which the caller records. */
   readonly own: readonly AuditEvent[];
   /** Counts the other events, once the request is answered with its refusal. */
   count(): void;
-  /** Takes the events back where the answer is another one, because they could not be recorded. */
+  /** Returns the places of the events if the request gets another answer because they could not be recorded. */
   giveBack(): void;
 }
 
@@ -61,10 +61,10 @@ interface Sent {
 
 export class RepeatedRefusals {
   readonly #settings: RepeatedRefusalsSettings;
-  /** In the order in which their hours began. */
+  /** Ordered by the start of their hour. */
   readonly #counts = new Map<string, Count>();
   readonly #ofNetworks = new Map<string, number>();
-  /** Their hour is over, and they are not sent yet. */
+  /** Counts whose hour has ended and that are not sent yet. */
   readonly #ended: Count[] = [];
   readonly #sent: Sent[] = [];
 
@@ -72,7 +72,7 @@ export class RepeatedRefusals {
     this.#settings = settings;
   }
 
-  /** The caller calls `count` or `giveBack` of the answer, once it knows which. */
+  /** Separates the events with an entry of their own from those to count. The caller then calls `count` or `giveBack`. */
   sift(origin: Origin, events: readonly AuditEvent[]): Sifted {
     const admitting: Count[] = [];
     const own = events.filter((event) => !isCounted(event) || this.#admit(origin, event, admitting));
@@ -88,7 +88,7 @@ export class RepeatedRefusals {
     };
   }
 
-  /** Records or counts a refusal. Answers whether it has an entry of its own, by which its request can be found. */
+  /** Records or counts a refusal. Returns whether it has a separate entry, by which its request can be found. */
   async record(origin: Origin, event: AuditEvent): Promise<boolean> {
     const sifted = this.sift(origin, [event]);
     const [own] = sifted.own;
@@ -102,7 +102,7 @@ export class RepeatedRefusals {
     return own !== undefined;
   }
 
-  /** How many refusals wait in memory to be written as part of a count. */
+  /** The number of refusals in memory that wait to be written as part of a count. */
   get waiting(): number {
     let sum = 0;
     const sent = this.#sent.flatMap(({ counts }) => counts);
@@ -110,7 +110,7 @@ export class RepeatedRefusals {
     return sum;
   }
 
-  /** Writes the counts whose hour is over; with `all` also those whose hour goes on. Rejects where one can't be written. */
+  /** Writes the counts whose hour has ended, and with `all` also the others. Rejects if one can not be written. */
   async write(all = false): Promise<void> {
     const now = this.#settings.clock().getTime();
     for (const [key, count] of this.#counts) if (all || isOver(count, now)) this.#end(key, count);
@@ -129,7 +129,7 @@ export class RepeatedRefusals {
     return this.#sent.reduce((sum, { counts }) => sum + counts.length, this.#counts.size + this.#ended.length);
   }
 
-  /** Whether this one gets an entry of its own; `admitting` hears of the count that gives it. */
+  /** Returns whether the event gets a separate entry; adds the count that admits it to `admitting`. */
   #admit(origin: Origin, event: AuditEvent, admitting: Count[]): boolean {
     const count = this.#countFor(origin, event, this.#settings.clock().getTime());
     if (count.ownEntries >= OWN_ENTRIES) return false;
@@ -141,7 +141,7 @@ export class RepeatedRefusals {
   #count(origin: Origin, event: AuditEvent): void {
     const now = this.#settings.clock();
     const count = this.#countFor(origin, event, now.getTime());
-    const seen: Seen = { requestId: origin.requestId ?? null, at: now.toISOString() };
+    const seen: RefusalTime = { requestId: origin.requestId ?? null, at: now.toISOString() };
     count.repeated++;
     count.first ??= seen;
     count.last = { seen, origin, event };
@@ -152,13 +152,13 @@ export class RepeatedRefusals {
     const kind = kindOf(origin, event);
     const exact = JSON.stringify([kind, network, origin.actor.type, event.clientId, event.accountId]);
     const ofNetwork = JSON.stringify([kind, network]);
-    const hasRoom = this.#countsKept < COUNTS_AT_MOST;
-    const networkHasRoom = (this.#ofNetworks.get(network ?? '') ?? 0) < COUNTS_OF_A_NETWORK;
+    const hasCapacity = this.#countsKept < COUNTS_AT_MOST;
+    const networkHasCapacity = (this.#ofNetworks.get(network ?? '') ?? 0) < COUNTS_OF_A_NETWORK;
     return (
       this.#current(exact, now) ??
-      (hasRoom && networkHasRoom ? this.#begin(exact, now, network, true) : undefined) ??
+      (hasCapacity && networkHasCapacity ? this.#begin(exact, now, network, true) : undefined) ??
       this.#current(ofNetwork, now) ??
-      (hasRoom ? this.#begin(ofNetwork, now, network, false) : undefined) ??
+      (hasCapacity ? this.#begin(ofNetwork, now, network, false) : undefined) ??
       this.#current(kind, now) ??
       this.#begin(kind, now, null, false)
     );
@@ -213,7 +213,7 @@ function isCounted({ event, outcome }: AuditEvent): boolean {
   return outcome === 'refused' && CATALOGUE[event].counted;
 }
 
-/** A kind is a name and its code. What a known client was refused at the admin API also tells where. */
+/** A kind is an event name and its code. For a known actor at the admin API it includes method and path. */
 function kindOf({ actor }: Origin, { event, details = {} }: AuditEvent): string {
   const { error, reason, method, path } = details as Readonly<Record<string, unknown>>;
   const code = error ?? reason;

@@ -1,4 +1,4 @@
-/** Checks what follows a checkpoint for one stream: its links in order, each with its entries, up to the head that was signed. */
+/** Checks one stream's segment of a checkpoint: its links in order, each with its entries, up to the signed head. */
 import { hashOf, type Entry, type Link } from './chain.ts';
 import type { Checkpoint, Segment } from './checkpoint.ts';
 import { nameOf, IntegrityError } from './integrity_error.ts';
@@ -6,19 +6,19 @@ import { nameOf, IntegrityError } from './integrity_error.ts';
 export class SegmentCheck {
   readonly named: Segment;
   readonly #checkpoint: Checkpoint;
-  /** What is older may have been dropped. */
+  /** Links and entries before this time may have been dropped by retention. */
   readonly #retainedFrom: string;
-  /** The hash of the link before; `undefined` where that is not known. */
+  /** The hash of the previous link; `undefined` if it is not known. */
   #head: string | undefined;
   #number: number;
   #link: Link | undefined;
-  /** How many entries of the present link have come. */
+  /** The number of entries of the current link that were read. */
   #seen = 0;
-  /** One that has the right number and the wrong content: changed, unless the right one comes after it. */
+  /** An entry with the right number and the wrong content: it was changed, unless the right one follows. */
   #doubtful: Entry | undefined;
-  /** What is wrong with entries; what is wrong with the links that list them is worse, and shows at the end. */
+  /** The first problem with an entry. A problem with the links is reported first, with this one after it. */
   #problem: string | undefined;
-  /** The first link that the one after it does not name. */
+  /** The first link whose successor does not name it. */
   #broken: Link | undefined;
 
   constructor(named: Segment, checkpoint: Checkpoint, headBefore: string | undefined, retainedFrom: string) {
@@ -72,7 +72,7 @@ export class SegmentCheck {
     }
   }
 
-  /** Throws unless everything up to the signed head has come, and as it was written. */
+  /** Throws `IntegrityError` unless all links and entries up to the signed head were read, unchanged. */
   close(): void {
     this.#closeLink();
     const { number, head, stream } = this.named;
@@ -87,7 +87,7 @@ export class SegmentCheck {
     if (this.#problem) throw new IntegrityError(this.#problem);
   }
 
-  /** The links name one another, and don't lead to the head that was signed. */
+  /** The links name one another, but do not lead to the signed head. */
   #refuseLinks(): void {
     const { stream, after, number, begins_at } = this.named;
     const which = after + 1 === number ? `Link ${number}` : `One of the links ${after + 1} to ${number}`;
@@ -100,7 +100,7 @@ export class SegmentCheck {
     return this.#problem ? ` ${this.#problem}` : '';
   }
 
-  /** Retention takes what is oldest: once a link is there, all that follow it have to be, or nothing proves that one. */
+  /** Retention drops the oldest links. Once a link is present, all later ones must be, or nothing proves that link. */
   #refuseGap(first: number, last: number): void {
     const { stream, begins_at } = this.named;
     if (begins_at < this.#retainedFrom && !this.#link) return;
@@ -123,7 +123,7 @@ export class SegmentCheck {
     this.#seen++;
   }
 
-  /** Entries of the present link that should have come before the one at this place. */
+  /** Notes that entries of the current link before index `place` are missing. */
   #missing(place: number): void {
     const { first, begins_at } = this.#link!;
     if (this.#seen < place && begins_at >= this.#retainedFrom) {

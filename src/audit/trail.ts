@@ -1,20 +1,20 @@
 /**
- * The audit trail: append-only, and evidence. Every entry stands in a stream, numbered without a gap, and is covered by
- * a link that lists its hash and names the link before (chain.ts). Each writer has a stream to itself, so that no writer
- * waits for the link of another one:
+ * The audit trail: an append-only record that can be verified. Each entry belongs to a stream, is numbered without a
+ * gap, and is covered by a link that lists its hash and names the previous link (chain.ts). Each writer has its own
+ * stream, so no writer waits for another writer's link:
  *
- * - An event that changes nothing else (a token issued, a login failed) waits in a queue for one of the node's two lanes,
- *   and is written with all events that wait there. The answer waits for it.
+ * - An event without another effect (a token issued, a login failed) waits in a queue for one of the node's two
+ *   lanes, and is written together with all events in the queue. The response waits for it.
  * - An event of a change is written in the transaction of that change. The transaction takes a stream that no other
- *   transaction uses, and gives it back when it is committed; a rollback takes the link along.
- * - A change that is one statement can take its events along in that statement (`recordWith`).
+ *   transaction uses, and returns it after the commit. A rollback also removes the link.
+ * - A change that is one statement can write its events in that statement (`recordWith`).
  *
- * In each case entries and link are ONE statement, so no entry is without a link, whenever a node dies. Where a statement
- * fails the node can't know whether it was carried out: the stream is given up, and another one begun. While the database
- * is away, the entries of what known clients are given may wait in memory (outage_buffer.ts). Each link carries a seal (an HMAC
- * under a key that the database doesn't have). Once a minute the heads of the streams that grew are put under a signed
- * checkpoint (checkpoints.ts), which looks at the seals first, and compares the node's own streams in the database with
- * what the node remembers of them. Exported and verified: evidence.ts, verifier.ts.
+ * In each case ONE statement inserts entries and link, so no entry is without a link, even if a node dies. If a
+ * statement fails, the node can not know whether it was executed: the node discards the stream and begins a new one.
+ * While the database is away, entries about tokens for known clients may wait in memory (outage_buffer.ts). Each link
+ * carries a seal (an HMAC with a key that the database does not have). Once a minute a signed checkpoint names the
+ * heads of the streams that grew (checkpoints.ts). Before that, the node checks the seals, and compares its own streams
+ * in the database with the heads that it remembers. evidence.ts exports the trail, verifier.ts verifies the export.
  */
 import { DAY_SECONDS, type Clock } from '../base/clock.ts';
 import { Unavailable } from '../base/unavailable.ts';
@@ -35,18 +35,18 @@ import type { AuditEvent, Origin, OriginatedEvent } from './events.ts';
 import type { OutageBuffer } from './outage_buffer.ts';
 import { RepeatedRefusals } from './repeated_refusals.ts';
 
-/** Where the same entries go as structured lines; pino's child logger fits. */
+/** Receives each entry as a structured log line; pino's child logger fits. */
 export interface AuditLog {
   info(fields: object, message: string): void;
 }
 
-/** The database's absence, as the trail has to know of it. */
+/** The state of a database outage, as the trail needs it. */
 export interface Outage {
-  /** Whether it is known to be away. */
+  /** Whether the database is known to be away. */
   readonly away: boolean;
-  /** Whether entries may wait for it: it has not been away for too long, and not too many wait already. */
+  /** Whether entries may wait in memory: the outage is short enough, and the buffer is not full. */
   readonly permits: boolean;
-  /** Looks anew, trying to write what is held, and answers whether the database is there. */
+  /** Checks the database, tries to write the buffered entries, and returns whether the database answers. */
   check(): Promise<boolean>;
   readonly held: OutageBuffer;
 }
@@ -56,40 +56,43 @@ export interface TrailSettings {
   readonly keys: Seals;
   readonly log: AuditLog;
   readonly clock: Clock;
-  /** Which database answers (db/identity.ts), as far as that is known; without it streams are bound to none. */
+  /**
+   * The identity of the connected database (db/identity.ts), if it is known. Without this function a stream belongs to
+   * no database.
+   */
   readonly identity?: () => string | undefined;
-  /** Without it no entry ever waits: what can't be written is not done. */
+  /** Without it no entry waits in memory: an entry that can not be written rejects its caller. */
   readonly outage?: Outage;
-  /** The network that an address belongs to, for counting refusals; without it each address is one. */
+  /** The network of an address, for counting refusals. Without it each address is a network. */
   readonly networkOf?: (address: string) => string;
 }
 
-interface Waiting {
-  /** By `performance.now()`. */
+interface WaitingEvents {
+  /** From `performance.now()`. */
   readonly since: number;
   readonly drafts: readonly Draft[];
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
 
-/** Two, so that the next batch is on its way while the disk still answers for the one before. */
+/** Two, so that the node sends the next batch while the disk still writes the previous one. */
 const LANES = 2;
-/** A stream that ends while it is remembered is one that retention can drop whole. */
+/** A day: a stream then lies within few partitions, so that retention can drop it as a whole. */
 const LANE_STREAM_LIFETIME_MILLISECONDS = DAY_SECONDS * 1000;
-/** Heads that no checkpoint has named: far more than can gather between two of them. */
+/** Heads that no checkpoint has named. Far fewer gather between two checkpoints. */
 const REMEMBERED_AT_MOST = 50_000;
 
 export class AuditTrail {
-  /** Where refusals go that a sender can cause at will. */
+  /** Counts the refusals that a sender can cause without limit. */
   readonly refusals: RepeatedRefusals;
   readonly #settings: TrailSettings;
-  readonly #queue: Waiting[] = [];
-  /** Lanes that nothing is being written in, each with its stream, if it has begun one. */
+  readonly #queue: WaitingEvents[] = [];
+  /** Idle lanes, each with its stream if it has begun one. */
   readonly #free: (Stream | undefined)[] = Array.from({ length: LANES }, () => undefined);
   readonly #backlog = new Backlog();
   #flushing = false;
   readonly #ofTransactions = new WeakMap<Tx, Stream>();
-  /** Streams of transactions that are committed, for those that come next. */
+  /** Streams of committed transactions, for the next transactions. */
   readonly #idle: Stream[] = [];
   readonly #written = new Map<string, Head>();
 
@@ -105,20 +108,20 @@ export class AuditTrail {
   }
 
   /**
-   * Resolves when the events are on disk, or held for it while the database is away; rejects when they are neither, and
-   * then no answer may be given.
+   * Resolves when the events are on disk, or buffered while the database is away. Rejects when they are neither; the
+   * caller must then not answer with success.
    */
   record(origin: Origin, ...events: readonly AuditEvent[]): Promise<void> {
     if (events.length === 0) return Promise.resolve();
     const drafts = events.map((event) => this.#draft(origin, event));
     return new Promise((resolve, reject) => {
-      this.#backlog.refuseLate(this.#queue[0]?.since);
+      this.#backlog.throwIfLate(this.#queue[0]?.since);
       this.#queue.push({ since: performance.now(), drafts, resolve, reject });
       this.#flush();
     });
   }
 
-  /** Records an event as part of a change: both are on disk, or neither. */
+  /** Records an event in the transaction `tx`: both are committed, or neither. */
   recordIn(tx: Tx, origin: Origin, event: AuditEvent): Promise<void> {
     return this.recordAllIn(tx, [{ origin, event }]);
   }
@@ -127,15 +130,15 @@ export class AuditTrail {
   async recordAllIn(tx: Tx, records: readonly OriginatedEvent[]): Promise<void> {
     const [first, ...rest] = records.map(({ origin, event }) => this.#draft(origin, event));
     if (!first) return;
-    this.#backlog.refuseLate(this.#queue[0]?.since);
+    this.#backlog.throwIfLate(this.#queue[0]?.since);
     const batch = this.#streamOf(tx).append([first, ...rest]);
     await insertBatchIn(tx, batch, this.#settings.keys);
     afterCommit(tx, () => this.#isWritten(batch));
   }
 
   /**
-   * Records events of a change that is one statement, in that statement (`withRecord`): `change` gets the trail's part of
-   * its parameters and answers whether the change was made. Where it wasn't, nothing is on record.
+   * Records events in the statement that makes the change (`withRecord`). `change` gets the trail's parameters of that
+   * statement and returns whether it changed anything. If it did not, nothing is recorded.
    */
   async recordWith(
     origin: Origin,
@@ -143,10 +146,10 @@ export class AuditTrail {
     change: (parameters: readonly unknown[]) => Promise<boolean>,
   ): Promise<boolean> {
     const [first, ...rest] = events;
-    this.#backlog.refuseLate(this.#queue[0]?.since);
+    this.#backlog.throwIfLate(this.#queue[0]?.since);
     const stream = this.#continued(this.#idle.pop());
     const batch = stream.append([this.#draft(origin, first), ...rest.map((event) => this.#draft(origin, event))]);
-    // where this throws, or nothing was changed, the stream has a gap and is given up
+    // if this throws, or nothing was changed, the stream has a gap and is discarded
     if (!(await change(batchParameters(batch, this.#settings.keys)))) return false;
     this.#idle.push(stream);
     this.#isWritten(batch);
@@ -154,8 +157,8 @@ export class AuditTrail {
   }
 
   /**
-   * Answers with a function that writes these events. Where it rejects they may be on disk all the same; called again, it
-   * sends the same batch, so that they are never there twice.
+   * Returns a function that writes these events. If it rejects, they may be on disk nevertheless; each further call sends
+   * the same batch, so that no event is there twice.
    */
   #keep(records: readonly OriginatedEvent[]): () => Promise<void> {
     const [first, ...rest] = records.map(({ origin, event }) => this.#draft(origin, event));
@@ -168,7 +171,7 @@ export class AuditTrail {
         await insertBatchOnce(database, batch, keys);
       } catch (error) {
         if (!(error instanceof AnotherDatabase)) throw error;
-        // they are not there, and the database has no link that they could follow
+        // the events are not there, and the database lacks the link before them
         stream = this.#begun(clock());
         batch = stream.append(draftsOf(batch));
         await insertBatchOnce(database, batch, keys);
@@ -178,7 +181,7 @@ export class AuditTrail {
     };
   }
 
-  /** The transaction's stream; where it is rolled back the stream is given up with it. */
+  /** The transaction's stream. A rollback discards it. */
   #streamOf(tx: Tx): Stream {
     const found = this.#ofTransactions.get(tx);
     if (found) return found;
@@ -188,12 +191,12 @@ export class AuditTrail {
     return stream;
   }
 
-  /** How many requests wait for their events to be written. */
+  /** The number of requests that wait for their events to be written. */
   get waiting(): number {
     return this.#queue.length;
   }
 
-  /** Where the streams that this process wrote stand, as it remembers them; those that a checkpoint has named are forgotten. */
+  /** The heads of the streams that this process wrote and that no checkpoint names yet. */
   heads(): ReadonlyMap<string, Head> {
     return new Map(this.#written);
   }
@@ -217,7 +220,7 @@ export class AuditTrail {
     };
   }
 
-  /** When everything that has arrived by now was looked at: requests that came together share a statement. */
+  /** Runs after the current turn of the event loop, so that requests that arrived together share a statement. */
   #flush(): void {
     if (this.#flushing) return;
     this.#flushing = true;
@@ -231,18 +234,18 @@ export class AuditTrail {
     });
   }
 
-  async #send(lane: Stream | undefined, waiting: readonly Waiting[]): Promise<void> {
+  async #send(lane: Stream | undefined, waiting: readonly WaitingEvents[]): Promise<void> {
     let stream: Stream | undefined = this.#continued(lane);
     let batch: Batch | undefined;
     try {
       const [first, ...rest] = waiting.flatMap(({ drafts }) => drafts);
       batch = stream.append([first!, ...rest]);
-      await this.#backlog.follow(waiting[0]!.since, insertBatch(this.#settings.database, batch, this.#settings.keys));
+      await this.#backlog.track(waiting[0]!.since, insertBatch(this.#settings.database, batch, this.#settings.keys));
       this.#isWritten(batch);
       for (const { resolve } of waiting) resolve();
     } catch (error) {
       stream = undefined;
-      // nothing was written: a stream of its own has no earlier link that a database could lack
+      // nothing was written; a new stream has no earlier link that the database could lack
       if (error instanceof AnotherDatabase) this.#queue.unshift(...waiting);
       else await this.#failed(error, waiting, batch);
     } finally {
@@ -251,10 +254,10 @@ export class AuditTrail {
     }
   }
 
-  /** Where the database is away as a whole, a batch is kept: nobody knows whether it was carried out. */
-  async #failed(error: unknown, waiting: readonly Waiting[], batch: Batch | undefined): Promise<void> {
+  /** If the whole database is away, the batch is kept, because the node can not know whether it was executed. */
+  async #failed(error: unknown, waiting: readonly WaitingEvents[], batch: Batch | undefined): Promise<void> {
     const { outage } = this.#settings;
-    // what has waited behind it would only be refused later
+    // the queued requests would be rejected later in any case
     if (isLate(error)) for (const { reject } of this.#queue.splice(0)) reject(notWritten(error));
     if (!batch || !isAway(error) || !outage?.permits) {
       for (const { reject } of waiting) reject(notWritten(error));
@@ -262,7 +265,7 @@ export class AuditTrail {
     }
     const { held } = outage;
     held.holdSent(batch);
-    // it may only have been this one connection
+    // perhaps only this one connection failed
     while (held.has(batch) && (await outage.check()));
     for (const entry of batch.entries) this.#log(entry);
     for (const { drafts, resolve, reject } of waiting) {
@@ -271,10 +274,10 @@ export class AuditTrail {
     }
   }
 
-  #hold(outage: Outage, waiting: readonly Waiting[]): void {
+  #hold(outage: Outage, waiting: readonly WaitingEvents[]): void {
     for (const { drafts, resolve, reject } of waiting) {
       if (!outage.permits || !drafts.every(mayWait)) {
-        reject(new Unavailable('The database is away.'));
+        reject(new Unavailable('The database can not be reached.'));
         continue;
       }
       outage.held.hold(drafts);
@@ -283,7 +286,7 @@ export class AuditTrail {
     }
   }
 
-  /** Writes what was held, on a connection that is let through to find out whether the database is back. */
+  /** Writes buffered entries for up to `milliseconds`, on a connection that the breaker allows during an outage. */
   async writeHeld(database: Database, milliseconds: number): Promise<void> {
     const until = performance.now() + milliseconds;
     for (;;) {
@@ -297,9 +300,9 @@ export class AuditTrail {
   #continued(stream: Stream | undefined): Stream {
     const now = this.#settings.clock();
     const age = stream && Math.abs(now.getTime() - stream.beganAt.getTime());
-    const goesOn =
+    const isCurrent =
       stream && age! < LANE_STREAM_LIFETIME_MILLISECONDS && stream.database === this.#settings.identity?.();
-    return goesOn ? stream : this.#begun(now);
+    return isCurrent ? stream : this.#begun(now);
   }
 
   #begun(now: Date): Stream {
@@ -321,7 +324,9 @@ export class AuditTrail {
   }
 }
 
-/** A token that a client gets for itself. A refusal is not worth the room, nor may it fill it. */
+/**
+ * Only a token that a client gets for itself may wait. A refusal does not, so that refusals can not fill the buffer.
+ */
 function mayWait({ event, account_id, details }: Draft): boolean {
   return event === 'token.issued' && account_id === null && details['grant_type'] === 'client_credentials';
 }
@@ -331,8 +336,9 @@ function storableName(name: string | undefined): string | null {
 }
 
 /**
- * Details in the order of their names (see chain.ts), however deep. They may quote a request, and a request may hold
- * anything: nothing in it may keep its event, and those that are written with it, from being written.
+ * Returns the details with all members in the order of their names (see chain.ts). They may quote a request with any
+ * characters: unstorable ones are replaced, so that they can not prevent the event, or others in its batch, from being
+ * written.
  */
 function storableMembers(details: Readonly<Record<string, unknown>>): Draft['details'] {
   const ordered: Record<string, unknown> = {};

@@ -1,4 +1,7 @@
-/** What a function needs that changes something: the transaction to do it in, the trail to say it to, on whose behalf, when. */
+/**
+ * The arguments of a function that changes data: its transaction, the audit trail, the origin of the request and the
+ * time.
+ */
 import type { Tx } from '../db/connection.ts';
 import type { Origin } from './events.ts';
 import type { AuditTrail } from './trail.ts';

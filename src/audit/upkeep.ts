@@ -1,10 +1,13 @@
-/** The trail's months: those to come are made, and those that are old enough are dropped. It takes the tables' owner. */
+/**
+ * Maintains the trail's monthly partitions: creates future ones and drops old ones. Only the owner of the tables may do
+ * this.
+ */
 import type { Database } from '../db/connection.ts';
 import { retainedFrom } from './checkpoints.ts';
 import { dropPartitions, makePartitions } from './partitions.ts';
 import type { AuditTrail } from './trail.ts';
 
-/** `retentionDays` 0 keeps everything. */
+/** Creates the coming partitions and drops those older than `retentionDays`; 0 keeps all. */
 export async function keepPartitions(
   owner: Database,
   trail: AuditTrail,

@@ -1,7 +1,7 @@
 /**
- * Verifies an export line by line (evidence.ts), from the public key alone and with bounded memory. It stops at the
- * first thing that is not as it was written: an entry, a link or a checkpoint that was changed, removed or added. What
- * the operator's retention has dropped is no such thing; a signed checkpoint says how far back that may go.
+ * Verifies an export line by line (evidence.ts), with the public key alone and bounded memory. It stops at the first
+ * entry, link or checkpoint that was changed, removed or added. Entries that the operator's retention dropped are not
+ * an error; a signed checkpoint says how far back they may be missing.
  */
 import type { JWK } from 'jose';
 import type { Entry, Link } from './chain.ts';
@@ -12,9 +12,9 @@ import { nameOf, IntegrityError } from './integrity_error.ts';
 
 export interface Proof {
   readonly entries: number;
-  /** Entries from before there were links: nothing proves them. */
+  /** Entries from before the trail had links: nothing proves them. */
   readonly unproven: number;
-  /** Entries `audit.set_back`: what a node had written and the database lost in a fail-over or a restore. */
+  /** Entries `audit.set_back`: a node wrote entries that the database lost in a failover or a restore. */
   readonly setBacks: readonly Entry[];
   readonly first: CheckpointName | undefined;
   readonly last: CheckpointName | undefined;
@@ -26,13 +26,16 @@ export interface CheckpointName {
   readonly hash: string;
 }
 
-/** How long a stream can go on after a checkpoint has named it: a day, and some patience. */
+/** A stream may continue for a day after a checkpoint named it; the second day is a margin. */
 const STREAM_LIFETIME_MILLISECONDS = 2 * 86_400_000;
 
 /** More than a person reads. */
 const SET_BACKS_SHOWN = 100;
 
-/** Throws `IntegrityError` for an export that does not prove itself. */
+/**
+ * Verifies the lines of an export with the `trusted` keys; `contains` is the hash of a checkpoint that must be in it.
+ * Throws `IntegrityError` if the export does not prove itself.
+ */
 export async function verifyEvidence(
   lines: AsyncIterable<string>,
   trusted: readonly JWK[],
@@ -43,7 +46,7 @@ export async function verifyEvidence(
   return verifier.end();
 }
 
-interface Known {
+interface KnownHead {
   readonly number: number;
   readonly head: string;
   readonly namedAt: number;
@@ -51,17 +54,17 @@ interface Known {
 
 class Verifier {
   readonly #trusted: readonly JWK[];
-  /** The hash of a checkpoint that has to be there; taken away when it was found. */
+  /** The hash of a required checkpoint; `undefined` once it was found. */
   #missing: string | undefined;
   #header: EvidenceHeader | undefined;
   #latest: Checkpoint | undefined;
   #checkpoint: Checkpoint | undefined;
   #first: CheckpointName | undefined;
   #last: CheckpointName | undefined;
-  /** The segments of the present checkpoint that were not begun yet. */
+  /** The segments of the current checkpoint that were not begun yet. */
   #ahead: Segment[] = [];
   #segment: SegmentCheck | undefined;
-  readonly #streams = new Map<string, Known>();
+  readonly #streams = new Map<string, KnownHead>();
   readonly #setBacks: Entry[] = [];
   #entries = 0;
   #unproven = 0;
@@ -88,11 +91,11 @@ class Verifier {
     const last = this.#last;
     if (last?.number !== this.#latest.number && !(to !== null && last && last.made_at >= to))
       throw new IntegrityError(
-        `The file ends with ${last ? `checkpoint ${last.number}` : 'no checkpoint at all'}, and checkpoint ${this.#latest.number} was the last: the end was removed.`,
+        `The file ends with ${last ? `checkpoint ${last.number}` : 'no checkpoint at all'}, but checkpoint ${this.#latest.number} is the last: the end was removed.`,
       );
     if (this.#missing !== undefined)
       throw new IntegrityError(
-        `There is no checkpoint ${this.#missing}: the record is another one, or was set back to before it.`,
+        `There is no checkpoint ${this.#missing}: this is another trail, or the database was restored to an earlier state.`,
       );
     const setBacks = this.#setBacks;
     return { entries: this.#entries, unproven: this.#unproven, setBacks, first: this.#first, last };
@@ -100,9 +103,7 @@ class Verifier {
 
   #begin(header: EvidenceHeader | undefined): void {
     if (header?.version !== 1 || typeof header.latest !== 'string')
-      throw new IntegrityError(
-        'This is no export of an audit trail: its first line is not the header that such a file begins with.',
-      );
+      throw new IntegrityError('This is not an export of an audit trail: its first line is not the header.');
     this.#latest = verifyCheckpoint(header.latest, this.#trusted);
     if (!this.#latest) throw new IntegrityError('The newest checkpoint was not signed by a key that you trust.');
     this.#header = header;
@@ -133,14 +134,16 @@ class Verifier {
   #follows({ number, previous }: Checkpoint, before: CheckpointName): void {
     if (number > before.number + 1) {
       const which = number - before.number === 2 ? `${number - 1}` : `${before.number + 1} to ${number - 1}`;
-      throw new IntegrityError(`What stands under checkpoint ${which} was removed with it: from ${before.made_at} on.`);
+      throw new IntegrityError(`Checkpoint ${which} was removed with all that it covers: from ${before.made_at} on.`);
     }
     if (number <= before.number) throw new IntegrityError(`A second checkpoint ${number} was added.`);
     if (previous !== before.hash)
-      throw new IntegrityError(`Checkpoint ${before.number} is not the one that checkpoint ${number} was made after.`);
+      throw new IntegrityError(
+        `Checkpoint ${before.number} is not the checkpoint that checkpoint ${number} names as its predecessor.`,
+      );
   }
 
-  /** A record that doesn't begin with checkpoint 1 begins where it was asked to, or where retention has cut it. */
+  /** A record that does not begin with checkpoint 1 must begin at the requested time or at the retention limit. */
   #beginsWith({ number, previous_made_at: before }: Checkpoint): void {
     if (number === 1 || before === null) return;
     const { from } = this.#header!;
@@ -168,7 +171,7 @@ class Verifier {
     if (entry.event === 'audit.set_back' && this.#setBacks.length < SET_BACKS_SHOWN) this.#setBacks.push(entry);
   }
 
-  /** What the database has beside the record. */
+  /** An entry in the database that no checkpoint covers. */
   #outside(entry: Entry): void {
     this.#closeCheckpoint();
     if (entry.occurred_at >= this.#latest!.chained_since)
@@ -213,7 +216,7 @@ function parse(text: string): Readonly<Record<string, unknown>> {
     const value: unknown = JSON.parse(text);
     if (typeof value === 'object' && value !== null) return value as Readonly<Record<string, unknown>>;
   } catch {
-    // said below
+    // the error below reports it
   }
-  throw new IntegrityError(`A line is no JSON object: ${text.slice(0, 80)}`);
+  throw new IntegrityError(`A line is not a JSON object: ${text.slice(0, 80)}`);
 }

@@ -1,2 +1,2 @@
-/** Why the process can't run, in a sentence for whoever started it. Printed as it is, without a stack. */
+/** Stops the start of a process. Its message is a sentence for the operator and is printed without a stack. */
 export class CannotStart extends Error {}

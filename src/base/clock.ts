@@ -1,4 +1,4 @@
-/** The time of day as a dependency: read once per operation, handed down as `now`, moved by tests. */
+/** The time of day as an argument: an operation reads it once and passes it on as `now`; tests set it. */
 export type Clock = () => Date;
 
 export const systemClock: Clock = () => new Date();

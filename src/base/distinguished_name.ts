@@ -1,9 +1,9 @@
 /**
- * Names of X.509 subjects as text (RFC 4514), for telling whether two are the same. Types may be written by name or as
- * an OID; values are compared letter by letter, and the order of the parts counts.
+ * Compares X.509 subject names as text (RFC 4514). Attribute types may be names or OIDs. Values are compared exactly,
+ * and the order of the parts matters.
  */
 
-/** By their names in RFC 4519 and in OpenSSL: what occurs in subjects of clients, those of banks included. */
+/** By their names in RFC 4519 and in OpenSSL: the attribute types in subjects of clients, including those of banks. */
 const OIDS = new Map(
   Object.entries({
     cn: '2.5.4.3',
@@ -42,11 +42,11 @@ const OIDS = new Map(
   }),
 );
 
-/** One piece of a name: an escaped byte, an escaped character, or a character. */
+/** One element of a name: an escaped byte, an escaped character, or a character. */
 const PIECE = /\\[0-9A-Fa-f]{2}|\\.|[^\\]/gsu;
 const WHOLE = /^(?:\\.|[^\\])*$/su;
 
-/** One text for all ways to write the same name; `undefined` for what is no name. */
+/** The same text for all spellings of a name; `undefined` if the text is not a name. */
 export function canonicalName(text: string): string | undefined {
   if (!WHOLE.test(text)) return undefined;
   const parts = split(text, ',').map((part) => split(part, '+').map(attribute));
@@ -55,7 +55,7 @@ export function canonicalName(text: string): string | undefined {
   return JSON.stringify(parts.map((part) => part.map((one) => JSON.stringify(one)).toSorted()));
 }
 
-/** The subject as Node shows it (one part a line, the first one on top, escaped as RFC 4514 wants it). */
+/** The canonical name of a subject in Node's form (one part per line, the first one on top, escaped as in RFC 4514). */
 export function canonicalSubject(subject: string | undefined): string | undefined {
   return subject === undefined ? undefined : canonicalName(subject.split('\n').toReversed().join(','));
 }
@@ -83,7 +83,10 @@ function valueOf(text: string): string | undefined {
   return Buffer.concat(bytes).toString('utf8');
 }
 
-/** `#` and the DER of a UTF8String, PrintableString or IA5String, as some write the values of OIDs (RFC 4514, 2.4). */
+/**
+ * Decodes `#` and the DER of a UTF8String, PrintableString or IA5String, which some use for values of OIDs (RFC 4514,
+ * section 2.4).
+ */
 function encodedString(hex: string): string | undefined {
   if (!/^([0-9a-f]{2})+$/i.test(hex)) return undefined;
   const [tag, length, ...value] = Buffer.from(hex, 'hex');
@@ -91,7 +94,7 @@ function encodedString(hex: string): string | undefined {
   return Buffer.from(value).toString('utf8');
 }
 
-/** At each separator that is not escaped. */
+/** Splits at each separator that is not escaped. */
 function split(text: string, separator: string): string[] {
   const parts = [''];
   for (const [piece] of text.matchAll(PIECE)) {

@@ -1,10 +1,10 @@
 /**
- * Log lines about faults that last: one when a fault begins, one an hour while it goes on, with how often it was met,
- * and one when it is over. What happens in between is logged at level debug.
+ * Log lines about lasting faults: one when a fault begins, one an hour while it lasts, with the number of failures, and
+ * one when it ends. The failures in between are logged at level debug.
  */
 import { LRUCache } from 'lru-cache';
 
-/** What this needs of a logger. */
+/** The part of a logger that this needs. */
 export interface FaultLogger {
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
@@ -24,7 +24,7 @@ interface Fault {
 }
 
 const HOUR_MILLISECONDS = 3_600_000;
-/** Faults of more places at once are logged anew when they are met again. */
+/** Beyond this number of faulty places, a fault may be logged as new again. */
 const PLACES_AT_MOST = 1_000;
 
 export class FaultLog {
@@ -33,14 +33,14 @@ export class FaultLog {
   readonly #now: () => number;
   readonly #faults = new LRUCache<string, Fault>({ max: PLACES_AT_MOST });
 
-  /** `now` in milliseconds. */
+  /** `now` returns milliseconds. */
   constructor(log: FaultLogger, messages: FaultMessages, now: () => number = () => performance.now()) {
     this.#log = log;
     this.#messages = messages;
     this.#now = now;
   }
 
-  /** The place failed, for the first time or again. */
+  /** Notes that the place failed. */
   failed(place: string, fields: object): void {
     const now = this.#now();
     const fault = this.#faults.get(place);
@@ -58,7 +58,7 @@ export class FaultLog {
     this.#log.warn({ ...fields, ...lengthOf(fault, now) }, this.#messages.goesOn);
   }
 
-  /** The place works; logged where it did not. */
+  /** Notes that the place works; logs it if the place had failed before. */
   worked(place: string, fields: object): void {
     const fault = this.#faults.get(place);
     if (!fault) return;

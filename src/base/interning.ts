@@ -1,14 +1,14 @@
-/** Lists that many things have alike, each kept in memory once: most clients have the same grant types. */
+/** Keeps equal lists in memory once: most clients have the same grant types. */
 import { LRUCache } from 'lru-cache';
 
 const AT_MOST = 2_000;
 const LONGEST_CHARACTERS = 1_000;
 
-/** For lists of plain data that nobody changes. */
+/** For lists of plain data that are never changed. */
 export class InternedLists {
   readonly #byText = new LRUCache<string, readonly unknown[]>({ max: AT_MOST });
 
-  /** The same value; where it is a list, perhaps one that was given before and is equal to it. */
+  /** Returns the value, or an equal list that was given before. */
   share<T>(value: T): T {
     if (!Array.isArray(value)) return value;
     const text = JSON.stringify(value);

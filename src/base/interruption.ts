@@ -1,6 +1,6 @@
 /**
- * A signal that tells this process to stop while it still starts, or while a command runs. Its handlers are there from
- * the first moment: for process 1 of a container signals have no default action.
+ * Handles a signal to stop during the start or a command. The handlers are set first, because signals have no default
+ * action for process 1 of a container.
  */
 
 type Step = () => Promise<unknown>;
@@ -19,31 +19,34 @@ export interface InterruptionSettings {
 export class Interruption {
   readonly #settings: InterruptionSettings;
   readonly #steps = new Set<Step>();
-  readonly #hear = (signal: Signal): void => this.#interrupt(signal);
+  readonly #onSignal = (signal: Signal): void => this.#interrupt(signal);
   #interrupted = false;
 
   constructor(settings: InterruptionSettings) {
     this.#settings = settings;
-    for (const signal of SIGNALS) process.on(signal, this.#hear);
+    for (const signal of SIGNALS) process.on(signal, this.#onSignal);
   }
 
-  /** Whether this process is about to exit: what fails from now on is a consequence, and nothing more is said. */
+  /** Whether this process is about to exit. Later errors are a consequence and are not reported. */
   get interrupted(): boolean {
     return this.#interrupted;
   }
 
-  /** `step` undoes what would outlive this process, such as another process. Returns what takes it back. */
+  /**
+   * `step` undoes work that would outlive this process, such as another process. Returns a function that removes the
+   * step.
+   */
   onInterrupted(step: Step): () => void {
     this.#steps.add(step);
     return () => void this.#steps.delete(step);
   }
 
-  /** From now on signals are for others to handle. */
+  /** Removes the handlers, so that others can handle signals. */
   end(): void {
-    for (const signal of SIGNALS) process.off(signal, this.#hear);
+    for (const signal of SIGNALS) process.off(signal, this.#onSignal);
   }
 
-  /** npm passes a signal on that the terminal has sent already, so all but the first are the same wish. */
+  /** Handles only the first signal, because npm repeats a signal that the terminal has already sent. */
   #interrupt(signal: Signal): void {
     if (this.#interrupted) return;
     this.#interrupted = true;
@@ -52,7 +55,7 @@ export class Interruption {
     void this.#undo().finally(() => process.exit(this.#settings.exitCode(signal)));
   }
 
-  /** The newest first. */
+  /** The newest step first. */
   async #undo(): Promise<void> {
     for (const step of [...this.#steps].toReversed()) await step().catch(() => {});
   }

@@ -1,12 +1,12 @@
 /**
- * Reads of one thing that several ask for at once: whoever began later has read what is newer, and may have been quicker.
- * What an older read brings then comes too late, and is dropped.
+ * Coordinates concurrent reads of the same value: a read that began later has a newer value and may finish first. The
+ * result of an earlier read is then dropped.
  */
 export class LatestWins {
   #begun = 0;
   #inForce = 0;
 
-  /** Hands on what was read, unless what a later read has brought is in force. */
+  /** Passes the result to `putInForce`, unless the result of a later read is already in force. */
   async run<T>(read: () => Promise<T>, putInForce: (found: T) => void): Promise<void> {
     const mine = ++this.#begun;
     const found = await read();

@@ -1,9 +1,9 @@
-/** A limit as those hear of it who are held to it (draft-ietf-httpapi-ratelimit-headers-11, 3.1). */
+/** A limit, as responses describe it to clients (draft-ietf-httpapi-ratelimit-headers-11, section 3.1). */
 export interface Quota {
-  /** Which limit it is: `client`, `address`, `failed-authentication`. */
+  /** The name of the limit: `client`, `address`, `failed-authentication`. */
   readonly name: string;
-  /** How many requests. */
+  /** The number of requests. */
   readonly requests: number;
-  /** In how many seconds. */
+  /** The time in which that number is allowed. */
   readonly windowSeconds: number;
 }

@@ -1,10 +1,10 @@
-/** Lines of the log for a person at a terminal, where the development dependency that writes them is installed. */
+/** Formats log lines for a terminal, if the development dependency pino-pretty is installed. */
 import { createRequire } from 'node:module';
 import type * as pinoPretty from 'pino-pretty';
 
 export type Readable = (line: string) => string;
 
-/** `undefined` where pino-pretty is not installed, as in an image for production. */
+/** `undefined` if pino-pretty is not installed, as in a production image. */
 export function readableLines(): Readable | undefined {
   try {
     const { prettyFactory } = createRequire(import.meta.url)('pino-pretty') as typeof pinoPretty;

@@ -1,6 +1,6 @@
 /**
- * What a caller may do wrong, as data. A room throws `Refused`; whoever faces the caller turns the refusal into
- * its wire form with one exhaustive switch (see http/problem.ts). Anything else that is thrown is a bug.
+ * The errors that a caller can cause, as data. A feature throws `Refused`; the HTTP layer converts the refusal to its
+ * wire format with one exhaustive switch (see http/problem.ts). Any other exception is a bug.
  */
 export type Refusal =
   | { readonly reason: 'invalid'; readonly violations: readonly Violation[] }
@@ -10,14 +10,14 @@ export type Refusal =
   | { readonly reason: 'method_not_allowed'; readonly allowed: readonly string[] }
   | { readonly reason: 'conflict'; readonly detail: string; readonly retryAfterSeconds?: number }
   | { readonly reason: 'precondition_failed'; readonly detail: string }
-  /** An idempotency key that came before with another request. */
+  /** An idempotency key that was used with another request. */
   | { readonly reason: 'key_reused'; readonly detail: string }
   | { readonly reason: 'unsupported_media_type'; readonly detail: string }
   | { readonly reason: 'too_large'; readonly limitBytes: number }
   | { readonly reason: 'too_many_requests'; readonly detail: string; readonly retryAfterSeconds: number }
   | { readonly reason: 'unavailable'; readonly detail: string; readonly retryAfterSeconds: number };
 
-/** One member that is not as it should be. `path` is a JSON pointer into the body, or names a parameter or header. */
+/** A member with an invalid value. `path` is a JSON pointer into the body, or the name of a parameter or header. */
 export interface Violation {
   readonly path: string;
   readonly detail: string;
@@ -33,7 +33,7 @@ export class Refused extends Error {
   }
 }
 
-/** A value at `path` that can't be taken, with a sentence that says what to change. */
+/** Refuses the value at `path`. `detail` says what to change. */
 export function invalid(path: string, detail: string): Refused {
   return new Refused({ reason: 'invalid', violations: [{ path, detail }] });
 }

@@ -1,4 +1,4 @@
-/** How an authorization response can come back (OAuth 2.0 Multiple Response Types, Form Post Response Mode, JARM). */
+/** The response modes of authorization responses (OAuth 2.0 Multiple Response Types, Form Post Response Mode, JARM). */
 export const RESPONSE_MODES = [
   'query',
   'fragment',

@@ -1,4 +1,4 @@
-/** A value that must never be printed: however it reaches a log, a template or JSON, it reads `[secret]`. */
+/** A value that must never be printed: logs, templates and JSON show `[secret]`. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { inspect } from 'node:util';
 
@@ -9,7 +9,7 @@ export class Secret {
     this.#value = value;
   }
 
-  /** The value itself. Every call of this is a place where a secret leaves the server on purpose. */
+  /** Returns the value. Each call is a place where a secret leaves the server on purpose. */
   reveal(): string {
     return this.#value;
   }
@@ -28,15 +28,17 @@ export class Secret {
 }
 
 declare const digestOf: unique symbol;
-/** What is stored instead of a bearer value. Branded, so that a raw value can't be stored by mistake. */
+/**
+ * The digest that is stored instead of a bearer value. A branded type, so that a raw value can't be stored by mistake.
+ */
 export type Digest = Buffer & { readonly [digestOf]: true };
 
-/** SHA-256 of a value with at least 128 random bits; not for what people choose (see accounts/password.ts). */
+/** SHA-256 of a value with at least 128 random bits; not for passwords (see accounts/password.ts). */
 export function sha256(value: string): Digest {
   return createHash('sha256').update(value).digest() as Digest;
 }
 
-/** Compares in a time that does not depend on where the two differ. Different lengths are unequal. */
+/** Compares in a time that does not depend on the position of the difference. Different lengths are unequal. */
 export function equalInConstantTime(a: Buffer, b: Buffer): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }

@@ -1,6 +1,6 @@
 /**
- * What this server signs with, by the names of JWS (RFC 7518, RFC 9864, ML-DSA as JOSE has it). Ed25519 and EdDSA are
- * one algorithm under its new and its old name: verifiers that know only the old one are still about.
+ * The algorithms with which this server signs, by their JWS names (RFC 7518, RFC 9864, ML-DSA in JOSE). Ed25519 and
+ * EdDSA are the new and the old name of one algorithm: some verifiers know only the old one.
  */
 export const SIGNING_ALGS = [
   'ES256',
@@ -14,7 +14,7 @@ export const SIGNING_ALGS = [
 ] as const;
 export type SigningAlg = (typeof SIGNING_ALGS)[number];
 
-/** The ones that every server has keys for; the others get theirs when a resource or a client first names them. */
+/** Each server has keys for these. It makes keys for the others when a resource or a client first names them. */
 export const ALWAYS_SIGNING_ALGS: readonly SigningAlg[] = ['ES256', 'RS256'];
 
 export const ONE_OF_SIGNING_ALGS = `must be one of ${SIGNING_ALGS.join(', ')}`;

@@ -1,22 +1,22 @@
 /**
- * Lines for standard output that never hold up the process. A full disk, a closed pipe or a reader that has stalled
- * costs lines, which are counted, and nothing else: no write blocks the event loop, and none throws.
+ * Writes lines to standard output without blocking the process. With a full disk, a closed pipe or a stalled reader,
+ * lines are lost and counted: no write blocks the event loop, and none throws.
  */
 import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 
 export interface StandardOutputSettings {
-  /** Lines leave together: as soon as there are so many bytes, or after `FLUSH_MILLISECONDS`. */
+  /** Lines are written together: at this number of bytes, or after `FLUSH_MILLISECONDS`. */
   readonly gatherBytes: number;
-  /** How many bytes one write may have. A longer line has a write to itself. */
+  /** The maximum number of bytes of one write. A longer line has its own write. */
   readonly writeBytes: number;
-  /** The file descriptor; 1 unless told otherwise. */
+  /** The file descriptor; 1 by default. */
   readonly descriptor?: number;
 }
 
-/** A write for each line would cost a busy server more than most of what it does. */
+/** A write for each line would cost a busy server more than most of its work. */
 const FLUSH_MILLISECONDS = 100;
-/** What waits while nothing can be written: some 200 lines. Lines that come after them are dropped. */
+/** The buffer while nothing can be written: about 200 lines. Later lines are dropped. */
 const WAITING_BYTES_AT_MOST = 128 * 1024;
 const LAST_FLUSH_MILLISECONDS = 500;
 const LAST_FLUSH_STEP_MILLISECONDS = 10;
@@ -25,7 +25,7 @@ export class StandardOutput {
   readonly #gatherBytes: number;
   readonly #writeBytes: number;
   readonly #descriptor: number;
-  /** Whole lines, gathered into writes; of the first the beginning may have been written. */
+  /** Whole lines, gathered into writes. The beginning of the first write may have been written. */
   readonly #writes: Buffer[] = [];
   #gathered = '';
   #gatheredBytes = 0;
@@ -34,8 +34,8 @@ export class StandardOutput {
   #waitingBytes = 0;
   #timer: NodeJS.Timeout | undefined;
   #dropped = 0;
-  #droppedAndUntold = 0;
-  #tellDropped: (lines: number) => void = () => {};
+  #droppedAndUnreported = 0;
+  #reportDropped: (lines: number) => void = () => {};
 
   constructor({ gatherBytes, writeBytes, descriptor = 1 }: StandardOutputSettings) {
     this.#gatherBytes = gatherBytes;
@@ -43,17 +43,17 @@ export class StandardOutput {
     this.#descriptor = withoutBlocking(descriptor);
   }
 
-  /** How many lines were dropped since the process began. */
+  /** The number of dropped lines since the process began. */
   get dropped(): number {
     return this.#dropped;
   }
 
-  /** Called with the number of lines that were dropped, each time that writing works again. */
-  onRecovered(tellDropped: (lines: number) => void): void {
-    this.#tellDropped = tellDropped;
+  /** Calls `reportDropped` with the number of dropped lines each time writing works again. */
+  onRecovered(reportDropped: (lines: number) => void): void {
+    this.#reportDropped = reportDropped;
   }
 
-  /** Takes one line, or a text of several that belong together, with the line end. */
+  /** Writes one line, or several that belong together, with the line end. */
   write(line: string): void {
     const bytes = Buffer.byteLength(line);
     if (this.#waitingBytes + bytes > WAITING_BYTES_AT_MOST) return this.#drop(1);
@@ -62,12 +62,12 @@ export class StandardOutput {
     this.#gatheredBytes += bytes;
     this.#gatheredLines++;
     this.#waitingBytes += bytes;
-    // while the one before can't be written, another try for each line would be worth nothing
+    // while an earlier write is blocked, another attempt for each line is useless
     if (this.#gatheredBytes >= this.#gatherBytes && this.#writes.length === 0) this.flush();
     else this.#timer ??= setTimeout(() => this.flush(), FLUSH_MILLISECONDS).unref();
   }
 
-  /** Writes what can be written now. */
+  /** Writes as much as possible now. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -76,7 +76,7 @@ export class StandardOutput {
     if (this.#writes.length > 0) this.#timer = setTimeout(() => this.flush(), FLUSH_MILLISECONDS).unref();
   }
 
-  /** The same before the process ends: waits for a reader that is late, for half a second at most. */
+  /** The same before the process ends: waits up to half a second for a slow reader. */
   flushSync(): void {
     const until = performance.now() + LAST_FLUSH_MILLISECONDS;
     const pause = new Int32Array(new SharedArrayBuffer(4));
@@ -110,18 +110,18 @@ export class StandardOutput {
         this.#writes[0] = rest;
       } else this.#writes.shift();
     }
-    if (!works || this.#droppedAndUntold === 0) return;
-    const lines = this.#droppedAndUntold;
-    this.#droppedAndUntold = 0;
-    this.#tellDropped(lines);
+    if (!works || this.#droppedAndUnreported === 0) return;
+    const lines = this.#droppedAndUnreported;
+    this.#droppedAndUnreported = 0;
+    this.#reportDropped(lines);
   }
 
-  /** `undefined` where nothing can be written now. */
+  /** Returns the number of bytes written; `undefined` if nothing can be written now. */
   #tryToWrite(buffer: Buffer): number | undefined {
     try {
       return writeSync(this.#descriptor, buffer);
     } catch (error) {
-      // with nobody to read them, what was said so far is of no use to a reader that comes later
+      // without a reader, earlier lines are of no use to a later reader
       if (!WAITS.has(String((error as NodeJS.ErrnoException).code))) this.#forget();
       return undefined;
     }
@@ -134,19 +134,19 @@ export class StandardOutput {
 
   #drop(lines: number): void {
     this.#dropped += lines;
-    this.#droppedAndUntold += lines;
+    this.#droppedAndUnreported += lines;
   }
 }
 
-/** What passes: a reader that is late, a disk on which there may be room again. */
+/** Temporary errors: a slow reader, a full disk. */
 const WAITS = new Set(['EAGAIN', 'ENOSPC', 'EDQUOT', 'EINTR', 'EBUSY']);
 
-/** Kept, since with them their descriptors would be closed. */
+/** Kept, because garbage collection would close their descriptors. */
 const kept: Socket[] = [];
 
 /**
- * The descriptor of the same pipe, terminal or socket for writing without waiting. Where the system can open it anew
- * (Linux), the other processes that write to it go on as they were.
+ * Returns a non-blocking descriptor of the same pipe, terminal or socket. If the system can reopen it (Linux), other
+ * processes that write to it are not affected.
  */
 function withoutBlocking(descriptor: number): number {
   try {
@@ -156,7 +156,7 @@ function withoutBlocking(descriptor: number): number {
     if (again !== undefined) return again;
     kept.push(new Socket({ fd: descriptor, readable: false, writable: true }).on('error', () => {}).unref());
   } catch {
-    // it is closed, or of a kind that Node does not know: each write will say so
+    // it is closed, or of a kind that Node does not know: each write will fail with that error
   }
   return descriptor;
 }
@@ -170,7 +170,7 @@ function reopened(descriptor: number): number | undefined {
     if (fstatSync(opened).ino === fstatSync(descriptor).ino) return opened;
     closeSync(opened);
   } catch {
-    // no /proc, or no reader any more
+    // no /proc, or the reader is gone
   }
   return undefined;
 }

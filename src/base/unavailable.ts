@@ -1,2 +1,2 @@
-/** Something can't be done for now, whoever asks and whatever for: they have to come again. */
+/** A temporary failure that does not depend on the request; the caller should try again later. */
 export class Unavailable extends Error {}

@@ -1,8 +1,8 @@
-/** What a zod schema objects to, as violations: each names its member by a JSON pointer (RFC 6901). */
+/** Converts the issues of a zod schema to violations, each with a JSON pointer (RFC 6901). */
 import type { z } from 'zod';
 import type { Violation } from './refusal.ts';
 
-/** As many as help a caller; a body full of nonsense must not get an answer larger than itself. */
+/** Enough to help a caller; an invalid body must not get a response larger than itself. */
 const VIOLATIONS_AT_MOST = 50;
 const LONGEST_STEP = 100;
 
@@ -12,7 +12,7 @@ export function jsonPointer(path: readonly PropertyKey[]): string {
     .join('');
 }
 
-/** `name` turns a path into what the caller calls it: a pointer for a body, a plain name for a parameter. */
+/** `name` converts a path to the caller's name for it: a pointer for a body, a plain name for a parameter. */
 export function violationsOf(
   error: z.ZodError,
   name: (path: readonly PropertyKey[]) => string = jsonPointer,
@@ -20,12 +20,12 @@ export function violationsOf(
   return error.issues
     .flatMap((issue): Violation[] => {
       if (issue.code !== 'unrecognized_keys') return [{ path: name(issue.path), detail: issue.message }];
-      return issue.keys.map((key) => ({ path: name([...issue.path, key]), detail: 'is not known here' }));
+      return issue.keys.map((key) => ({ path: name([...issue.path, key]), detail: 'is not known' }));
     })
     .slice(0, VIOLATIONS_AT_MOST);
 }
 
-/** Ends the sentence that a member's path begins, where its schema has no words of its own. Never repeats the value. */
+/** Completes the sentence that a member's path begins, if its schema has no message. Never repeats the value. */
 export const inPlainWords: z.core.$ZodErrorMap = (issue) => {
   switch (issue.code) {
     case 'invalid_type':
@@ -37,7 +37,7 @@ export const inPlainWords: z.core.$ZodErrorMap = (issue) => {
     case 'too_big':
       return `must ${issue.origin === 'string' ? 'have a length of' : 'be'} at most ${issue.maximum}`;
     case 'invalid_format':
-      return 'is not written as it should be';
+      return 'has an invalid format';
     default:
       return undefined;
   }

@@ -1,11 +1,11 @@
-/** What no variable shows by itself: what production takes, and which variables go together. */
+/** Checks that concern more than one variable: the rules of production, and variables that depend on each other. */
 
-/** Variables as they were set. */
-export type Given = Readonly<Record<string, string | undefined>>;
-/** What is wrong with a variable, as the rest of a sentence that begins with its name. */
+/** Variables as they are set. */
+export type Variables = Readonly<Record<string, string | undefined>>;
+/** The problem of a variable, as the rest of a sentence that begins with its name. */
 export type Complaint = readonly [name: string, sentence: string];
 
-export function demandsOfProduction(given: Given): Complaint[] {
+export function checkProduction(given: Variables): Complaint[] {
   const complaints: Complaint[] = [];
   const { DATABASE_URL, ISSUER, LOG_LEVEL, GATEHOUSE_MASTER_KEY, GATEHOUSE_TRUSTED_PROXIES = '' } = given;
   if (!DATABASE_URL)
@@ -27,65 +27,65 @@ export function demandsOfProduction(given: Given): Complaint[] {
   return complaints;
 }
 
-export function demandsOnPairs(given: Given): Complaint[] {
+export function checkPairs(given: Variables): Complaint[] {
   const complaints: Complaint[] = [];
-  const demand = (name: string, besides: readonly string[], sentence: string): void => {
-    if (given[name] && !besides.some((other) => given[other])) complaints.push([name, sentence]);
+  const requireAny = (name: string, others: readonly string[], sentence: string): void => {
+    if (given[name] && !others.some((other) => given[other])) complaints.push([name, sentence]);
   };
-  // the previous key alone would quietly become the current one
-  demand(
+  // the previous key alone would silently become the current one
+  requireAny(
     'GATEHOUSE_MASTER_KEY_PREVIOUS',
     ['GATEHOUSE_MASTER_KEY'],
-    'needs GATEHOUSE_MASTER_KEY, the new key, beside it.',
+    'also needs GATEHOUSE_MASTER_KEY, the new key.',
   );
-  // a database of ours has one user
-  demand(
+  // the embedded database has one user
+  requireAny(
     'GATEHOUSE_OWNER_DATABASE_URL',
     ['DATABASE_URL'],
-    'needs DATABASE_URL beside it: the same database, for the user that the server works as.',
+    'also needs DATABASE_URL: the same database, with the user of the server.',
   );
   for (const file of ['GATEHOUSE_TLS_CERTIFICATE_FILE', 'GATEHOUSE_TLS_KEY_FILE']) {
-    demand('GATEHOUSE_TLS_PORT', [file], `needs ${file} beside it.`);
+    requireAny('GATEHOUSE_TLS_PORT', [file], `also needs ${file}.`);
   }
   for (const name of ['GATEHOUSE_TLS_HOST', 'GATEHOUSE_TLS_CERTIFICATE_FILE', 'GATEHOUSE_TLS_KEY_FILE']) {
-    demand(name, ['GATEHOUSE_TLS_PORT'], 'needs GATEHOUSE_TLS_PORT beside it.');
+    requireAny(name, ['GATEHOUSE_TLS_PORT'], 'also needs GATEHOUSE_TLS_PORT.');
   }
-  demand(
+  requireAny(
     'GATEHOUSE_CLIENT_CERTIFICATE_HEADER',
     ['GATEHOUSE_TRUSTED_PROXIES'],
-    'needs GATEHOUSE_TRUSTED_PROXIES beside it: the proxies that it is believed from.',
+    'also needs GATEHOUSE_TRUSTED_PROXIES: the proxies that may send this header.',
   );
   for (const name of ['GATEHOUSE_CLIENT_CA_FILE', 'GATEHOUSE_MTLS_URL']) {
-    demand(
+    requireAny(
       name,
       ['GATEHOUSE_TLS_PORT', 'GATEHOUSE_CLIENT_CERTIFICATE_HEADER'],
-      'needs GATEHOUSE_TLS_PORT or GATEHOUSE_CLIENT_CERTIFICATE_HEADER beside it: where certificates come from.',
+      'also needs GATEHOUSE_TLS_PORT or GATEHOUSE_CLIENT_CERTIFICATE_HEADER: the source of certificates.',
     );
   }
   const { NODE_ENV = 'development', GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION: strong } = given;
   if (strong === 'true' && NODE_ENV === 'development') {
     complaints.push([
       'GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION',
-      'is for NODE_ENV=production: the clients that development makes prove themselves with secrets.',
+      'is for NODE_ENV=production: the clients that development makes authenticate with secrets.',
     ]);
   }
-  demand('GATEHOUSE_ADMIN_URL', ['GATEHOUSE_ADMIN_PORT'], 'needs GATEHOUSE_ADMIN_PORT beside it.');
+  requireAny('GATEHOUSE_ADMIN_URL', ['GATEHOUSE_ADMIN_PORT'], 'also needs GATEHOUSE_ADMIN_PORT.');
   return complaints;
 }
 
 const CONNECTIONS_OF_A_WORKER = 2;
 
-/** What was parsed; `undefined` where something could not be. */
+/** The parsed variables; `undefined` if some are invalid. */
 interface Workers {
   readonly GATEHOUSE_WORKERS: number;
   readonly GATEHOUSE_DATABASE_MAX_CONNECTIONS?: number | undefined;
 }
 
-export function demandsOfWorkers(env: Workers | undefined): Complaint[] {
+export function checkWorkers(env: Workers | undefined): Complaint[] {
   const { GATEHOUSE_WORKERS: count = 1, GATEHOUSE_DATABASE_MAX_CONNECTIONS: connections } = env ?? {};
   const least = CONNECTIONS_OF_A_WORKER * count;
   if (connections === undefined || connections >= least) return [];
-  return [['GATEHOUSE_DATABASE_MAX_CONNECTIONS', `must be at least ${least} for the ${count} of GATEHOUSE_WORKERS.`]];
+  return [['GATEHOUSE_DATABASE_MAX_CONNECTIONS', `must be at least ${least} for GATEHOUSE_WORKERS=${count}.`]];
 }
 
 interface Sessions {
@@ -93,11 +93,11 @@ interface Sessions {
   readonly GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS: number;
 }
 
-/** A session that may lie unused for longer than it lasts would be a promise that the server doesn't keep. */
-export function demandsOfSessions(env: Sessions | undefined): Complaint[] {
+/** A session can't be unused for longer than it lasts. */
+export function checkSessions(env: Sessions | undefined): Complaint[] {
   if (!env) return [];
   const { GATEHOUSE_SESSION_TTL_SECONDS: unused, GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS: longest } = env;
   if (unused === undefined || unused <= longest) return [];
-  const sentence = `must be at most GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS (${longest}): lower it, or raise that.`;
+  const sentence = `must be at most GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS (${longest}): lower the former, or raise the latter.`;
   return [['GATEHOUSE_SESSION_TTL_SECONDS', sentence]];
 }

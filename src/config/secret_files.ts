@@ -1,22 +1,25 @@
-/** Secrets that are handed over as files, as Docker and Kubernetes do: each secret setting has a twin `<NAME>_FILE`. */
+/**
+ * Reads secrets from files, as Docker and Kubernetes provide them: each secret setting `<NAME>` also has `<NAME>_FILE`.
+ */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import type { Complaint, Given } from './cross_checks.ts';
+import type { Complaint, Variables } from './cross_checks.ts';
 
-/** Marks a setting as a secret (`.meta(SECRET)`); its twin and the trimming of a line end follow from that. */
+/** Marks a setting as a secret (`.meta(SECRET)`), so that it can be given as a file and loses a line end. */
 export const SECRET = { secret: true } as const;
 
 const SECRET_BYTES_AT_MOST = 65_536;
 
 export interface WithSecrets {
-  readonly given: Given;
+  readonly given: Variables;
   readonly complaints: readonly Complaint[];
 }
 
 /**
- * Puts what the files hold in the place of the twins, and takes one line end off each secret: `kubectl create secret
- * --from-file` and most editors leave one. No complaint quotes a path: it may be the secret in the wrong place.
+ * Replaces each `<NAME>_FILE` with the content of its file, and removes one line end from each secret: `kubectl create
+ * secret --from-file` and most editors leave one. No message quotes a path, because the path may be the secret in the
+ * wrong variable.
  */
-export function readSecretFiles(variables: Given, secrets: readonly string[]): WithSecrets {
+export function readSecretFiles(variables: Variables, secrets: readonly string[]): WithSecrets {
   const given: Record<string, string | undefined> = { ...variables };
   const complaints: Complaint[] = [];
   for (const name of secrets) {
@@ -69,9 +72,9 @@ function reason(error: unknown): string {
   if (error instanceof NotRegular) return 'is not a regular file';
   const { code = 'unknown error' } = error as NodeJS.ErrnoException;
   const known: Readonly<Record<string, string>> = {
-    ENOENT: 'is not there',
-    ENOTDIR: 'is not there',
-    EACCES: 'may not be read by this user',
+    ENOENT: 'does not exist',
+    ENOTDIR: 'does not exist',
+    EACCES: 'this user may not read',
     EISDIR: 'is a folder',
   };
   return known[code] ?? `can't be read (${code})`;

@@ -1,17 +1,17 @@
 /**
- * Variables that Kubernetes and Docker make for links to services. A Service `gatehouse` puts `GATEHOUSE_SERVICE_HOST`,
- * `GATEHOUSE_PORT=tcp://…` and more into every pod of its namespace; a Service `gatehouse-admin` sets even
- * `GATEHOUSE_ADMIN_PORT`. The operator wrote none of them, so they are no settings.
+ * Detects variables that Kubernetes and Docker make for links to services. A Service `gatehouse` sets
+ * `GATEHOUSE_SERVICE_HOST`, `GATEHOUSE_PORT=tcp://…` and more in each pod of its namespace; a Service `gatehouse-admin`
+ * even sets `GATEHOUSE_ADMIN_PORT`. The operator did not write them, so they are not settings.
  */
 import { isIP } from 'node:net';
-import type { Given } from './cross_checks.ts';
+import type { Variables } from './cross_checks.ts';
 
 const ADDRESS_AND_PORT = /^(tcp|udp|sctp):\/\/.+:\d+$/;
 const NUMBER = /^\d+$/;
 /** Docker names a link by both containers: `/this-one/alias`. */
 const CONTAINER = /^\/[^/]+\/[^/]+$/;
 
-/** Each kind of name, with what its value has to look like: another value is a mistake of the operator. */
+/** The patterns of names, each with the format of its value. Any other value is a mistake of the operator. */
 const LINKS: readonly (readonly [name: RegExp, fits: (value: string) => boolean])[] = [
   [/_SERVICE_HOST$/, (value) => isIP(value) !== 0],
   [/_SERVICE_PORT(_\w+)?$/, (value) => NUMBER.test(value)],
@@ -23,8 +23,8 @@ const LINKS: readonly (readonly [name: RegExp, fits: (value: string) => boolean]
   [/_NAME$/, (value) => CONTAINER.test(value)],
 ];
 
-/** Separates what the platform made from what the operator set. `links` holds names alone. */
-export function separateServiceLinks(given: Given): { readonly own: Given; readonly links: readonly string[] } {
+/** Separates variables of the platform from settings of the operator. `links` holds only names. */
+export function separateServiceLinks(given: Variables): { readonly own: Variables; readonly links: readonly string[] } {
   const links = Object.keys(given).filter((name) => concernsUs(name) && isServiceLink(name, given));
   return { own: Object.fromEntries(Object.entries(given).filter(([name]) => !links.includes(name))), links };
 }
@@ -33,9 +33,9 @@ function concernsUs(name: string): boolean {
   return name === 'PORT' || name.startsWith('GATEHOUSE_');
 }
 
-function isServiceLink(name: string, given: Given): boolean {
+function isServiceLink(name: string, given: Variables): boolean {
   const value = given[name] ?? '';
   if (LINKS.some(([pattern, fits]) => pattern.test(name) && fits(value))) return true;
-  // Docker passes the environment of a linked container on, under the link's name: its values may be anything
+  // Docker also passes the environment of a linked container, under the link's name and with any value
   return [...name.matchAll(/_ENV_/g)].some(({ index }) => CONTAINER.test(given[`${name.slice(0, index)}_NAME`] ?? ''));
 }

@@ -1,4 +1,4 @@
-/** The kinds of values that variables have, each with the words that tell an operator what it should look like. */
+/** The types of values of variables, each with a message that describes the expected value to an operator. */
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
@@ -24,7 +24,7 @@ export const port = z
   .refine((n) => n >= 1 && n <= 65_535, 'must be a port number from 1 to 65535');
 
 const WORKERS_AT_MOST = 128;
-/** `auto`: one for each core that this process may use, be that by affinity or by a container's share of the CPU. */
+/** `auto`: one for each core that this process may use, limited by affinity or by a container's CPU share. */
 export const workers = z
   .string()
   .regex(/^(auto|\d+)$/, `must be auto or a whole number from 1 to ${WORKERS_AT_MOST}`)
@@ -57,7 +57,7 @@ export const masterKey = z.string().transform((text, context) => {
 
 export const issuer = z.string().transform((text, context) => {
   const url = URL.parse(text);
-  // a bare `?` or `#` leaves no trace in the parsed URL's parts, but stays in its text
+  // a lone `?` or `#` is visible only in the text, not in the parsed URL's parts
   const plain = url && !/[?#]/.test(text) && !url.username && !url.password;
   if (!plain || !/^https?:$/.test(url.protocol)) {
     context.addIssue('must be an absolute URL without query, fragment or user, such as https://id.example.com');
@@ -113,7 +113,7 @@ function listed(text: string): string[] {
     .filter(Boolean);
 }
 
-/** Scheme, host and port, and nothing that a reader might take for more: no path, no user, no wildcard. */
+/** Scheme, host and port only: no path, no user, no wildcard. */
 function isOrigin(text: string): boolean {
   return /^https?:\/\/[^\s/\\?#@*%]+\/?$/i.test(text) && URL.canParse(text);
 }
@@ -125,7 +125,7 @@ function isNetwork(text: string): boolean {
   return more.length === 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= longest;
 }
 
-/** A host as URLs or HOST name it. */
+/** `hostname` is a host as in a URL or in HOST. */
 export function isLoopback(hostname: string): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || hostname === '::1' || /^127(\.\d{1,3}){3}$/.test(hostname);
 }

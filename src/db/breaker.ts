@@ -1,10 +1,10 @@
 /**
- * Knows whether the database is there, before anybody has to wait to find out. It is looked at every quarter of a second
- * while requests come (every two seconds while none come, and at once at the first) on a connection of its own, and at once
- * when something failed. One look that finds nothing (a connection may have been
- * closed for its own reasons, so there are two tries, each with a fresh one) opens the breaker: from then on nobody is
- * given a connection, whoever waits for an answer is told that there is none, and looks alone, ever further apart up to
- * a second, find out when it is back.
+ * The circuit breaker of the database: it knows whether the database answers, so requests need not wait to find out. It
+ * probes the database every 250 ms while requests arrive (every 2 s while none arrive, and at once at the first one),
+ * on a connection of its own, and at once when a statement failed. A probe makes two tries, each with a fresh
+ * connection if the first was closed. One failed probe opens the breaker: from then on no request gets a connection,
+ * and waiting statements reject. Only probes, at growing intervals up to one second, find out when the database is
+ * back.
  */
 import { setImmediate as turn, setTimeout as delay } from 'node:timers/promises';
 import {
@@ -26,42 +26,42 @@ import { POOLER_IN_TRANSACTION_MODE } from './pooler.ts';
 
 export interface BreakerSettings {
   readonly connectionString: string;
-  /** How long a look may take. */
+  /** The time limit of a probe. */
   readonly patienceMilliseconds: number;
   readonly clock: Clock;
-  /** Hears at each look what time it is there. */
+  /** Receives the database's time from each probe. */
   readonly difference: ClockDifference;
   readonly onOpen: (error: unknown) => void;
   readonly onClose: () => void;
 }
 
 const EVERY_MILLISECONDS = 250;
-/** While no request comes. */
+/** While no requests arrive. */
 const EVERY_MILLISECONDS_AT_REST = 2_000;
 const EVERY_MILLISECONDS_WHILE_OPEN = 50;
 const BACKOFF = { initialDelay: 100, maxDelay: 1_000 };
 
-/** When the database was away, in epoch milliseconds as this node saw it; without `until` it is away still. */
+/** The last outage, in epoch milliseconds of this node's clock; without `until` it still lasts. */
 export interface Absence {
   readonly since: number;
   readonly until?: number | undefined;
 }
 
-/** It answers, but takes nothing. */
+/** The database answers, but accepts no writes. */
 class ReadOnly extends Unavailable {}
 
 export class Breaker {
   readonly #settings: BreakerSettings;
   readonly #policy: CircuitBreakerPolicy;
   readonly #pool: pg.Pool;
-  readonly #own: Connections;
+  readonly #connections: Connections;
   readonly #database: Database;
   readonly #stopped = new AbortController();
   readonly #opened: (() => void)[] = [];
   readonly #closed: (() => void)[] = [];
   #alsoTry: (database: Database) => Promise<void> = () => Promise.resolve();
   #look: Promise<boolean> | undefined;
-  /** The server process at the other end of the present connection. */
+  /** The pid of the server process behind the current connection. */
   #serverProcess: number | undefined;
   #seenAt = -Infinity;
   #loop: Promise<void> | undefined;
@@ -79,7 +79,7 @@ export class Breaker {
       connectionTimeoutMilliseconds: patienceMilliseconds,
       onIdleError: () => void this.check(),
     });
-    this.#own = connectionsOf(this.#pool);
+    this.#connections = connectionsOf(this.#pool);
     this.#pool.on('connect', () => (this.#serverProcess = undefined));
     this.#database = createDatabase(this.#pool);
     this.#policy = circuitBreaker(handleAll, {
@@ -97,12 +97,12 @@ export class Breaker {
     return this.#lastAbsence;
   }
 
-  /** How long ago it was last seen to be there. */
+  /** The time since the last successful probe. */
   get unseenMilliseconds(): number {
     return performance.now() - this.#seenAt;
   }
 
-  /** Whether no request came since the last look but one. */
+  /** Whether no request arrived since the previous probe. */
   get atRest(): boolean {
     return this.#resting;
   }
@@ -112,22 +112,25 @@ export class Breaker {
     return this.#policy.state;
   }
 
-  /** A part of every look, on the connection that is always let through: the database is back when this is done, too. */
+  /**
+   * Adds `work` to each probe, on the connection that works even while the breaker is open. A probe succeeds only if
+   * `work` does.
+   */
   alsoTry(work: (database: Database) => Promise<void>): void {
     this.#alsoTry = work;
   }
 
-  /** Called each time that the database turns out to be away. */
+  /** Calls `listener` each time the breaker opens. */
   onOpen(listener: () => void): void {
     this.#opened.push(listener);
   }
 
-  /** Called each time that the database is back: it may be another one. */
+  /** Calls `listener` each time the breaker closes; the database may then be another one. */
   onClose(listener: () => void): void {
     this.#closed.push(listener);
   }
 
-  /** A request came, which may need the database: costs nothing, and is called for each. */
+  /** Notes that a request arrived that may need the database. Called for each request, so it is cheap. */
   noteUse(): void {
     if (this.#used) return;
     this.#used = true;
@@ -143,13 +146,13 @@ export class Breaker {
     this.#stopped.abort();
     await this.#loop;
     await this.#look;
-    this.#own.cutOff();
+    this.#connections.cutOff();
     await this.#pool.end();
   }
 
-  /** Looks anew, and answers whether the database is there. */
+  /** Probes the database and returns whether it answers. */
   async check(): Promise<boolean> {
-    // one that is under way may have begun before what its caller asks about
+    // the running probe may have begun before the failure that the caller asks about
     await this.#look;
     return this.#lookNow();
   }
@@ -189,15 +192,15 @@ export class Breaker {
   }
 
   async #try(deadline: number): Promise<void> {
-    const tried = this.#answers();
+    const tried = this.#probe();
     tried.catch(() => {});
     const inTime = await Promise.race([tried.then(() => true), late(deadline)]);
     if (inTime) return;
-    this.#own.cutOff();
+    this.#connections.cutOff();
     throw new Unavailable('The database does not answer in time.');
   }
 
-  async #answers(): Promise<void> {
+  async #probe(): Promise<void> {
     const { clock, difference } = this.#settings;
     const askedAt = clock();
     const { rows } = await sql<{
@@ -209,7 +212,7 @@ export class Breaker {
     );
     if (rows[0]) difference.note(askedAt, rows[0].at, clock());
     if (rows[0]?.read_only === 'on') throw new ReadOnly('The database is read-only.');
-    // a pooler whose mode was changed while this node runs
+    // the mode of a pooler may change while this node runs
     const before = this.#serverProcess;
     this.#serverProcess = rows[0]?.pid;
     if (before !== undefined && before !== this.#serverProcess) throw new Unavailable(POOLER_IN_TRANSACTION_MODE);
@@ -227,7 +230,7 @@ export class Breaker {
     }
   }
 
-  /** Until a request comes, or it is time to look again all the same. */
+  /** Waits until a request arrives or the next probe is due. */
   async #rest(stopped: AbortSignal): Promise<void> {
     this.#resting = true;
     const used = new AbortController();
@@ -238,7 +241,7 @@ export class Breaker {
   }
 }
 
-/** Where this process itself was late, the answer may lie in the socket: it gets a turn to be read. */
+/** If this process was blocked, the answer may already be in the socket: two turns of the event loop let it be read. */
 async function late(deadline: number): Promise<false> {
   await delay(Math.max(1, deadline - performance.now()), undefined, { ref: false });
   await turn();

@@ -1,6 +1,7 @@
 /**
- * How far this machine's clock is from the database's. All nodes share that one, so none of them is further from another
- * than twice what is allowed: nobody gets a token from the future, and a code lives long enough on every node.
+ * Measures the difference between this machine's clock and the database's. All nodes share the database, so two nodes
+ * differ by at most twice the allowed difference: no client gets a token from the future, and a code lives long enough
+ * on every node.
  */
 import { sql } from 'kysely';
 import { CannotStart } from '../base/cannot_start.ts';
@@ -9,18 +10,18 @@ import type { Database } from './connection.ts';
 
 export interface ClockDifferenceSettings {
   readonly clock: Clock;
-  /** 0: it may be as far away as it likes. */
+  /** 0: no limit. */
   readonly atMostSeconds: number;
   readonly onChange: (difference: ClockDifference) => void;
 }
 
-/** What a statement asks for that `note` is told of. */
+/** The expression whose value is passed to `note`. */
 export const DATABASE_TIME = sql<Date>`clock_timestamp()`;
 
 export class ClockDifference {
   readonly #settings: ClockDifferenceSettings;
   #measured = 0;
-  /** Between our clock and that of the time that passes, when it was measured: a clock that jumps since shows at once. */
+  /** The wall clock minus the monotonic clock at the measurement. A later jump of the wall clock thus shows at once. */
   #offset: number;
   #wasTooFar = false;
 
@@ -29,7 +30,7 @@ export class ClockDifference {
     this.#offset = this.#offsetNow();
   }
 
-  /** Positive where this machine is ahead. Never more than is certain, however long the answer took. */
+  /** Positive if this machine is ahead. A lower bound of the difference, because the answer takes time. */
   get seconds(): number {
     return (this.#measured + this.#offsetNow() - this.#offset) / 1000;
   }
@@ -43,7 +44,7 @@ export class ClockDifference {
     return `${Math.round(Math.abs(this.seconds))} s ${this.seconds < 0 ? 'behind' : 'ahead of'} the database's`;
   }
 
-  /** The database looked at its clock at some time between our two looks at ours. */
+  /** Records a measurement. The database read its clock between `askedAt` and `answeredAt`. */
   note(askedAt: Date, databaseTime: Date, answeredAt: Date): void {
     const ahead = Math.max(0, askedAt.getTime() - databaseTime.getTime());
     const behind = Math.max(0, databaseTime.getTime() - answeredAt.getTime());
@@ -54,15 +55,15 @@ export class ClockDifference {
     this.#settings.onChange(this);
   }
 
-  /** Throws `CannotStart` where the clocks are too far apart to begin with. */
-  async demandAgreement(database: Database): Promise<void> {
+  /** Throws `CannotStart` if the clocks differ by more than the limit at the start. */
+  async requireAgreement(database: Database): Promise<void> {
     const { clock, atMostSeconds } = this.#settings;
     const askedAt = clock();
     const { rows } = await sql<{ at: Date }>`select ${DATABASE_TIME} as at`.execute(database);
     this.note(askedAt, rows[0]!.at, clock());
     if (!this.tooFar) return;
     throw new CannotStart(
-      `This machine's clock is ${this.inWords}, and ${atMostSeconds} s are allowed: set both by NTP.`,
+      `This machine's clock is ${this.inWords}, and ${atMostSeconds} s are allowed: synchronize both by NTP.`,
     );
   }
 

@@ -1,4 +1,4 @@
-/** The database as every room sees it: Kysely over a bounded pool of connections with time-outs. */
+/** The database: Kysely over a bounded pool of connections with time-outs. */
 import { Kysely, PostgresDialect, type Transaction } from 'kysely';
 import pg from 'pg';
 import { Unavailable } from '../base/unavailable.ts';
@@ -7,21 +7,21 @@ import { applySessionSettings, sessionSettings } from './session_settings.ts';
 import type { Tables } from './tables.ts';
 
 export type Database = Kysely<Tables>;
-/** Asked for by functions whose statements must be part of their caller's transaction; the caller commits. */
+/** The parameter of functions whose statements must be part of their caller's transaction. The caller commits. */
 export type Tx = Transaction<Tables>;
-/** Either: for reads that may stand alone or look at what their caller's transaction has written. */
+/** The parameter of reads that work both alone and in a transaction. */
 export type Reader = Database | Tx;
 
 export interface PoolSettings {
   readonly connectionString: string;
   readonly maxConnections: number;
-  /** 5,000 unless told; 0 is no limit, for migrations. */
+  /** 5,000 by default; 0 is no limit, for migrations. */
   readonly statementTimeoutMilliseconds?: number;
-  /** How long a statement may wait for what others have locked; 2,000 unless told, and without limit for migrations. */
+  /** How long a statement may wait for a lock; 2,000 by default. */
   readonly lockTimeoutMilliseconds?: number;
-  /** How long to wait for a connection; 2,000 unless told. */
+  /** How long to wait for a connection; 2,000 by default. */
   readonly connectionTimeoutMilliseconds?: number;
-  /** Hears of connections that break while idle. Without a listener pg would end the process. */
+  /** Called for connections that break while idle. Without a listener, pg would end the process. */
   readonly onIdleError: (error: Error) => void;
 }
 
@@ -35,38 +35,39 @@ const types: pg.CustomTypesConfig = {
 const STATEMENT_TIMEOUT_MILLISECONDS = 5_000;
 const LOCK_TIMEOUT_MILLISECONDS = 2_000;
 const CONNECTION_TIMEOUT_MILLISECONDS = 2_000;
-/** For connections outside of pools, which no request waits for. */
+/** For connections outside of pools, for which no request waits. */
 const OWN_CONNECTION_TIMEOUT_MILLISECONDS = 8_000;
 
 export function createPool(settings: PoolSettings): pg.Pool {
   const { connectionString, maxConnections, onIdleError } = settings;
   const { statementTimeoutMilliseconds = STATEMENT_TIMEOUT_MILLISECONDS } = settings;
   const { connectionTimeoutMilliseconds = CONNECTION_TIMEOUT_MILLISECONDS } = settings;
-  // what waits for so long would be too late for its request, which has waited before and may wait again
+  // a statement that waits longer for a lock would be too late for its request
   const { lockTimeoutMilliseconds = Math.min(LOCK_TIMEOUT_MILLISECONDS, statementTimeoutMilliseconds) } = settings;
   const session = sessionSettings({ statementTimeoutMilliseconds, lockTimeoutMilliseconds });
   const options: pg.PoolConfig = {
     connectionString,
     max: maxConnections,
     connectionTimeoutMillis: connectionTimeoutMilliseconds,
-    // the client's own limit, for when the server doesn't answer at all
+    // the client's own limit, for a server that does not answer at all
     ...(statementTimeoutMilliseconds > 0 && { query_timeout: statementTimeoutMilliseconds + 1_000 }),
     application_name: 'gatehouse',
-    // statements that need no answer share a round trip (pipeline.ts)
+    // statements whose results are not needed share a round trip (pipeline.ts)
     pipeline: true,
     types,
   };
-  // The pool awaits it before it gives the connection out, which its types don't say, and passes a failure on.
+  // The pool awaits `onConnect` before it gives out the connection and passes on a failure, which its types don't
+  // declare.
   const onConnect = (client: pg.ClientBase): Promise<void> =>
     applySessionSettings(client, session, connectionTimeoutMilliseconds);
   const pool = new pg.Pool(Object.assign(options, { onConnect }));
   pool.on('error', onIdleError);
-  // One that breaks in use rejects its query, which is how we hear of it; unheard, its event would end the process.
+  // A connection that breaks in use rejects its query. Without this listener, its event would end the process.
   pool.on('connect', (client) => client.on('error', () => {}));
   return pool;
 }
 
-/** A connection outside of every pool, not open yet. */
+/** Creates a client outside of every pool, not connected yet. */
 export function createClient(connectionString: string, applicationName = 'gatehouse'): pg.Client {
   return new pg.Client({
     connectionString,
@@ -75,7 +76,7 @@ export function createClient(connectionString: string, applicationName = 'gateho
   });
 }
 
-/** Opens it, with the same settings as a pool's. */
+/** Connects the client, with the same session settings as a pool's. */
 export async function connectClient(client: pg.Client): Promise<void> {
   await client.connect();
   const session = sessionSettings({
@@ -89,12 +90,12 @@ export function createDatabase(pool: pg.Pool): Database {
   return new Kysely<Tables>({ dialect: new PostgresDialect({ pool: preparing(pool) }) });
 }
 
-/** Text that Postgres can't hold, such as a NUL in a request's parameter. */
+/** A text has characters that PostgreSQL can't store, such as a NUL in a request's parameter. */
 export class Unstorable extends Error {}
 
 /**
- * The value as a JSON parameter: pg would write an array as a Postgres array. Throws `Unstorable` for text with a NUL
- * or half a surrogate pair, which JSON can express and jsonb can't.
+ * Serializes the value as a JSON parameter, because pg would write an array as a Postgres array. Throws `Unstorable`
+ * for text with a NUL or half a surrogate pair, which JSON can express and jsonb can't.
  */
 export function json(value: unknown): string {
   return storableJson(JSON.stringify(value));
@@ -102,13 +103,13 @@ export function json(value: unknown): string {
 
 /** The same for text that is JSON already. */
 export function storableJson(text: string): string {
-  // JSON.stringify escapes both, and escapes a backslash before a `u` that was there already
+  // JSON.stringify escapes both, and escapes a backslash that precedes a literal `u`
   if (/(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f]..)/.test(text))
     throw new Unstorable('The text has characters that can not be stored.');
   return text;
 }
 
-/** The same text with what Postgres can't hold replaced, for what is kept as a record and given back to nobody. */
+/** Replaces the characters that PostgreSQL can't store, for text that is kept as a record and never returned. */
 export function storable(text: string): string {
   return text.toWellFormed().replaceAll('\0', '\u{FFFD}');
 }
@@ -124,12 +125,12 @@ const CONNECTION_LOST = new Set([
 ]);
 const CONNECTION_LOST_MESSAGE = /timeout exceeded|Connection terminated|Query read timeout|not queryable/;
 
-/** There is no connection to be had: nothing was asked yet, so nothing was done. */
+/** No connection could be got. No statement was sent, so nothing was executed. */
 export class NoConnection extends Unavailable {}
 
 /**
- * Whether an error says that the database is away as a whole: gone, restarting, out of connections, read-only, its disk
- * full. What was asked may have been done all the same.
+ * Whether an error says that the whole database is away: gone, restarting, out of connections, read-only, its disk
+ * full. The statement may have been executed all the same.
  */
 export function isAway(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
@@ -141,20 +142,22 @@ export function isAway(error: unknown): boolean {
 }
 
 /**
- * Whether an error says that two transactions met in the wrong order and this one had to give way: nothing of it was
- * done, and it may come again at once. 40001 serialization failure, 40P01 deadlock
+ * Whether an error says that PostgreSQL rolled back this transaction because it conflicted with another one, so that it
+ * may run again at once. 40001 serialization failure, 40P01 deadlock
  */
 export function gaveWay(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   return /^(40001|40P01)$/.test(String((error as { code?: unknown }).code)) || gaveWay(error.cause);
 }
 
-/** Whether an error says that the database can't serve now (away, or not in time), not that we asked wrongly. */
+/**
+ * Whether an error says that the database can't serve now (away, or not in time), and not that the statement is wrong.
+ */
 export function isUnavailable(error: unknown): boolean {
   return error instanceof Unavailable || isAway(error) || gaveWay(error) || isLate(error);
 }
 
-/** Whether an error says that the database took too long for a statement, or for a lock that it needs. */
+/** Whether an error says that a statement, or its wait for a lock, timed out. */
 export function isLate(error: unknown): boolean {
   // 57014 statement timeout, 55P03 lock timeout
   return error instanceof Error && /^(57014|55P03)$/.test(String((error as { code?: unknown }).code));

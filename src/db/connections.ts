@@ -1,53 +1,56 @@
-/** The connections of a pool, and how they are refused and cut off while the database is away. */
+/** Rejects requests for a connection, and cuts off open connections, while the database is away. */
 import { ExponentialBackoff, handleWhen, retry } from 'cockatiel';
 import type pg from 'pg';
 import type { Breaker } from './breaker.ts';
 import { NoConnection } from './connection.ts';
 
 export interface Connections {
-  /** Ends them at once: whoever waits for an answer on one of them hears that there is none. */
+  /** Destroys them at once: statements that wait for a result on one of them reject. */
   cutOff(): void;
 }
 
 export function connectionsOf(pool: pg.Pool): Connections {
   const open = new Set<pg.PoolClient>();
-  // at each use, not when it is made: it may be older than our interest in it
+  // on each use and not on creation, because the connection may be older than this listener
   pool.on('acquire', (client) => open.add(client));
   pool.on('remove', (client) => open.delete(client));
   return {
     cutOff() {
-      // not `end`, which says goodbye first, to somebody who may not be listening
+      // not `end`, which sends a message first, to a server that may not be there
       for (const client of open) (client as unknown as pg.Client).connection.stream.destroy();
     },
   };
 }
 
-/** While others hold all connections that the server has, or it is just starting, another try may find one free. */
-const NO_ROOM = /^(53300|57P03)$/;
-const patiently = retry(
-  handleWhen((error) => NO_ROOM.test(String((error as { code?: unknown }).code))),
+/** The server has no free connection or is just starting: another try may succeed. */
+const NO_CONNECTION_FREE = /^(53300|57P03)$/;
+const connectRetry = retry(
+  handleWhen((error) => NO_CONNECTION_FREE.test(String((error as { code?: unknown }).code))),
   { maxAttempts: 3, backoff: new ExponentialBackoff({ initialDelay: 20, maxDelay: 150 }) },
 );
 
-interface Waiting {
+interface WaitingCaller {
   readonly since: number;
   readonly giveUp: () => void;
 }
 
 type Callback = (error: Error | undefined, client?: pg.PoolClient, release?: (error?: Error | boolean) => void) => void;
 
-/** For how long the first in the row may have waited when another one joins it: a request needs several in turn. */
+/**
+ * How long the first in the queue may have waited when another one joins it: a request needs several connections in
+ * turn.
+ */
 const WAITING_MILLISECONDS = 500;
 
 /**
- * From now on the pool gives out connections while the breaker is closed only, and none for the work of others is
- * waited for when it opens. To get a connection may be tried again, since nothing was asked yet; what is asked on it
- * may not, since nobody knows whether it was done. While all connections are in use for longer than a moment, those that
- * ask for one hear at once that there is none, so that those that have waited get theirs in time.
+ * Makes the pool give out connections only while the breaker is closed; when it opens, all waiting callers are
+ * rejected. Getting a connection may be tried again, because no statement was sent yet. A statement may not, because it
+ * may have been executed. If all connections are in use for longer than 500 ms, new callers are rejected at once, so
+ * that earlier ones get a connection in time.
  */
 export function guard(pool: pg.Pool, breaker: Breaker): void {
   const { cutOff } = connectionsOf(pool);
-  const waiting = new Set<Waiting>();
+  const waiting = new Set<WaitingCaller>();
   const connect = pool.connect.bind(pool) as () => Promise<pg.PoolClient>;
   breaker.onOpen(() => {
     for (const { giveUp } of waiting) giveUp();
@@ -55,10 +58,10 @@ export function guard(pool: pg.Pool, breaker: Breaker): void {
   });
   pool.on('error', () => void breaker.check());
   pool.connect = ((callback?: Callback) => {
-    const given = give();
-    if (!callback) return given;
-    given.then(
-      (client) => callback(undefined, client, (error) => client.release(error)),
+    const client = take();
+    if (!callback) return client;
+    client.then(
+      (taken) => callback(undefined, taken, (error) => taken.release(error)),
       (error: Error) => callback(error, undefined, () => {}),
     );
     return undefined;
@@ -70,22 +73,22 @@ export function guard(pool: pg.Pool, breaker: Breaker): void {
     return first !== undefined && performance.now() - first.since > WAITING_MILLISECONDS;
   }
 
-  function give(): Promise<pg.PoolClient> {
-    if (breaker.open) return Promise.reject(new NoConnection('The database is away.'));
+  function take(): Promise<pg.PoolClient> {
+    if (breaker.open) return Promise.reject(new NoConnection('The database can not be reached.'));
     if (isCrowded()) return Promise.reject(new NoConnection('All connections to the database are in use.'));
     return new Promise((resolve, reject) => {
-      const one: Waiting = {
+      const one: WaitingCaller = {
         since: performance.now(),
         giveUp() {
           waiting.delete(one);
-          reject(new NoConnection('The database went away.'));
+          reject(new NoConnection('The connection to the database was lost.'));
         },
       };
       waiting.add(one);
-      patiently
+      connectRetry
         .execute(() => connect())
         .then(
-          // one that comes too late goes back
+          // a connection that arrives too late goes back to the pool
           (client) => (waiting.delete(one) ? resolve(client) : client.release()),
           (error: unknown) => {
             if (!waiting.delete(one)) return;

@@ -1,7 +1,7 @@
 /**
- * The PostgreSQL that npm brings, for development and tests, on a tether: it shuts down when this process ends,
- * however that comes about. The tether is a pipe. Node holds one end and a small reader process the other; the kernel
- * closes Node's end even after kill -9, and the reader then asks Postgres for a fast shutdown.
+ * Runs the PostgreSQL from npm, for development and tests, so that it shuts down when this process ends in any way.
+ * Node holds one end of a pipe, the tether, and a small reader process the other. The kernel closes Node's end even
+ * after kill -9, and the reader then sends Postgres a signal for a fast shutdown.
  */
 import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -18,7 +18,7 @@ import type { Interruption } from '../base/interruption.ts';
 
 export interface Embedded {
   readonly url: string;
-  /** Settles when Postgres is gone, whether `stop` ended it or something else did. */
+  /** Settles when Postgres has ended, by `stop` or otherwise. */
   readonly exited: Promise<unknown>;
   stop(): Promise<void>;
 }
@@ -28,8 +28,8 @@ interface Binaries {
   readonly postgres: string;
 }
 
-/** Where one cluster keeps its things. */
-interface Places {
+/** The paths and the URL of one cluster. */
+interface ClusterPaths {
   readonly dataDir: string;
   readonly cluster: string;
   readonly sockets: string;
@@ -37,11 +37,13 @@ interface Places {
   readonly url: string;
 }
 
-/** Postgres refuses to run as root, so there it runs as nobody. */
+/** Postgres refuses to run as root, so for root it runs as the user `nobody`. */
 const NOBODY = 65_534;
 const IS_ROOT = process.getuid?.() === 0;
 
-/** One capability stays: without it nobody could not enter folders that only root may read, such as a home. */
+/**
+ * One capability stays: without it the user `nobody` could not enter folders that only root may read, such as a home.
+ */
 const AS_NOBODY = [
   'setpriv',
   `--reuid=${NOBODY}`,
@@ -52,7 +54,7 @@ const AS_NOBODY = [
   '--ambient-caps=-all,+dac_override',
 ];
 
-/** All that Postgres gets to see of an environment: not ours, which holds secrets and a locale. */
+/** The whole environment of Postgres: this process's own holds secrets and a locale. */
 const ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' };
 
 /** `$$` stays the pid of this shell inside the subshell, and becomes Postgres's own with `exec`. */
@@ -61,17 +63,17 @@ const TETHERED = '( (read -r _ <&3; kill -INT $$) >/dev/null 2>&1 & ); exec 3<&-
 /** A socket's path must fit 104 bytes with its final zero on macOS and 108 on Linux. */
 const SOCKET_PATH_MAX_BYTES = 103;
 
-/** How long a Postgres whose process was killed may take to go. Its data folder is locked until then. */
+/** How long a killed Postgres may take to end. Its data folder is locked until then. */
 const DYING_PATIENCE_MS = 10_000;
-/** One that still answers after this long isn't dying: its process lives. */
+/** A Postgres that still answers after this time was not killed. */
 const LIVING_PATIENCE_MS = 2_000;
 const RETRY_MS = 200;
 const POLL_MS = 10;
 
 /**
- * Starts Postgres on `<dataDir>/postgres`, which is made at the first start. `settings` are `name=value` lines of
- * postgresql.conf. Throws an error of one sentence when it can't: no package for this platform, another Gatehouse on
- * the folder, or what Postgres says. An interruption leaves no process and no half-made cluster behind.
+ * Starts Postgres on `<dataDir>/postgres`, which the first start creates. `settings` are `name=value` lines of
+ * postgresql.conf. Throws an error of one sentence if it can't: no package for this platform, another Gatehouse on the
+ * folder, or Postgres's own message. An interruption leaves no process and no incomplete cluster behind.
  */
 export async function startEmbedded(
   dataDir: string,
@@ -80,14 +82,14 @@ export async function startEmbedded(
 ): Promise<Embedded> {
   const binaries = await findBinaries();
   if (IS_ROOT) await requireSetpriv();
-  const places = await preparePlaces(dataDir);
+  const places = await preparePaths(dataDir);
   if (!existsSync(places.cluster)) await createCluster(binaries, places, settings, interruption);
 
   const startedAt = performance.now();
   for (;;) {
     const attempt = await launch(binaries, places, settings, interruption);
     if (attempt.embedded) {
-      await removeHalfMadeClusters(places);
+      await removeIncompleteClusters(places);
       return attempt.embedded;
     }
     if (!isLocked(attempt.said)) throw new Error(`Postgres did not start: ${lastLines(attempt.said)}`);
@@ -104,17 +106,17 @@ export async function startEmbedded(
 }
 
 /**
- * The Postgres under `<dataDir>/postgres`, for a command beside or after its server: where one is running it is used and
- * left running, and where none is it is started. Throws an error of one sentence where there is no data to begin with.
+ * Opens the Postgres under `<dataDir>/postgres` for a command beside or after its server: uses a running one and leaves
+ * it running, or starts one. Throws an error of one sentence if there is no data.
  */
 export async function openExisting(dataDir: string): Promise<Embedded> {
   if (!existsSync(join(dataDir, 'postgres'))) {
     throw new Error(
-      `There is no database under ${dataDir}: set DATABASE_URL to the server's, or GATEHOUSE_DATA_DIR to its data folder, or run this in the folder that the server was started in.`,
+      `There is no database under ${dataDir}: set DATABASE_URL to the server's, set GATEHOUSE_DATA_DIR to its data folder, or run this command in the folder in which the server was started.`,
     );
   }
-  const places = await preparePlaces(dataDir);
-  // only who holds the lock is the server of this folder, and its socket lies in the folder
+  const places = await preparePaths(dataDir);
+  // the server of this folder is the process that holds the lock, and its socket is in the folder
   if ((await postmasterPid(places)) !== undefined && (await accepts(places.url))) {
     return { url: places.url, exited: new Promise(() => {}), stop: () => Promise.resolve() };
   }
@@ -127,7 +129,7 @@ async function findBinaries(): Promise<Binaries> {
     return (await import(name)) as Binaries;
   } catch (error) {
     throw new Error(
-      `The embedded Postgres needs the npm package ${name}, which is not installed: set DATABASE_URL to a Postgres of your own, or install with optional dependencies where that package exists.`,
+      `The embedded Postgres needs the npm package ${name}, which is not installed: set DATABASE_URL to your own PostgreSQL, or install with optional dependencies on a platform that has this package.`,
       { cause: error },
     );
   }
@@ -138,13 +140,13 @@ async function requireSetpriv(): Promise<void> {
     await promisify(execFile)('setpriv', ['--version'], { env: ENVIRONMENT });
   } catch (error) {
     throw new Error(
-      'Postgres refuses to run as root, and setpriv (of util-linux), which would make it an ordinary user, is missing: run Gatehouse as an ordinary user, or set DATABASE_URL.',
+      'Postgres refuses to run as root, and setpriv (of util-linux), which starts it as an ordinary user, is not installed: run Gatehouse as an ordinary user, or set DATABASE_URL.',
       { cause: error },
     );
   }
 }
 
-async function preparePlaces(dataDir: string): Promise<Places> {
+async function preparePaths(dataDir: string): Promise<ClusterPaths> {
   await mkdir(dataDir, { recursive: true, mode: 0o700 });
   const cluster = resolve(dataDir, 'postgres');
   const fits = Buffer.byteLength(join(cluster, '.s.PGSQL.5432.lock')) <= SOCKET_PATH_MAX_BYTES;
@@ -158,7 +160,10 @@ async function preparePlaces(dataDir: string): Promise<Places> {
   };
 }
 
-/** The same for the same cluster, so that a second start finds the first. Anybody may write to tmpdir: it must be ours. */
+/**
+ * Returns the same folder for the same cluster, so that a second start finds the first one's socket. Every user may
+ * write to tmpdir, so the owner is checked.
+ */
 async function shortSocketFolder(cluster: string): Promise<string> {
   const folder = join(tmpdir(), `gatehouse-${createHash('sha256').update(cluster).digest('hex').slice(0, 12)}`);
   if (!existsSync(folder)) {
@@ -168,7 +173,7 @@ async function shortSocketFolder(cluster: string): Promise<string> {
   const found = await lstat(folder);
   const owner = IS_ROOT ? NOBODY : process.getuid?.();
   if (!found.isDirectory() || found.uid !== owner || (found.mode & 0o077) !== 0) {
-    throw new Error(`${folder} was made by somebody else: remove it, or set GATEHOUSE_DATA_DIR to a shorter path.`);
+    throw new Error(`${folder} belongs to another user: remove it, or set GATEHOUSE_DATA_DIR to a shorter path.`);
   }
   return folder;
 }
@@ -182,10 +187,13 @@ function asPostgresUser(program: string, args: readonly string[]): [string, stri
   return [first ?? program, rest];
 }
 
-/** Made aside and renamed when whole: a first start that is killed half-way leaves nothing that looks finished. */
+/**
+ * Creates the cluster under another name and renames it when complete: a first start that is killed leaves nothing that
+ * looks complete.
+ */
 async function createCluster(
   { initdb }: Binaries,
-  places: Places,
+  places: ClusterPaths,
   settings: readonly string[],
   interruption: Interruption | undefined,
 ): Promise<void> {
@@ -210,7 +218,7 @@ async function createCluster(
     await rename(fresh, places.cluster);
   } catch (error) {
     await remove();
-    // Somebody else's first start was quicker; whether they still run shows when Postgres is launched.
+    // Another first start was faster; launching Postgres shows whether it still runs.
     if (existsSync(places.cluster)) return;
     const { stderr } = error as { stderr?: string };
     throw new Error(`Postgres did not start: ${lastLines(stderr ?? '') || String(error)}`, { cause: error });
@@ -219,37 +227,41 @@ async function createCluster(
   }
 }
 
-/** Only called by whoever holds the cluster: what is half-made then will not be needed. */
-async function removeHalfMadeClusters({ dataDir }: Places): Promise<void> {
+/** Called only by the holder of the cluster's lock: no incomplete cluster is needed then. */
+async function removeIncompleteClusters({ dataDir }: ClusterPaths): Promise<void> {
   const left = (await readdir(dataDir)).filter((name) => name.startsWith('postgres.new-'));
-  // another first start may still be writing into its own, and will clear it away itself when it finds ours
+  // another first start may still write into its own folder, and removes it when it finds ours
   await Promise.allSettled(left.map((name) => rm(join(dataDir, name), { recursive: true, force: true })));
 }
 
-type Attempt = { readonly embedded: Embedded } | { readonly embedded?: never; readonly said: string };
+type LaunchResult = { readonly embedded: Embedded } | { readonly embedded?: never; readonly said: string };
 
-/** One start: Postgres that serves, or what was written to the log meanwhile, by another Postgres on the folder too. */
+/**
+ * Makes one attempt: returns a Postgres that serves, or the log of the attempt, which another Postgres on the folder
+ * may have written to as well.
+ */
 async function launch(
   { postgres }: Binaries,
-  places: Places,
+  places: ClusterPaths,
   settings: readonly string[],
   interruption: Interruption | undefined,
-): Promise<Attempt> {
+): Promise<LaunchResult> {
   const log = await open(places.log, 'a');
   const { size: logStart } = await log.stat();
   const conf = ['listen_addresses=', 'unix_socket_permissions=0700', ...settings];
   const server = [postgres, '-D', places.cluster, '-k', places.sockets, ...conf.flatMap((line) => ['-c', line])];
   const child = spawn(...asPostgresUser('/bin/sh', ['-c', TETHERED, 'tethered', ...server]), {
     env: ENVIRONMENT,
-    detached: true, // a session of its own: Ctrl-C reaches our group, and we drain before Postgres goes
+    detached: true, // a session of its own: Ctrl-C signals our group, and Postgres must outlive our draining
     stdio: ['ignore', 'ignore', log.fd, 'pipe'],
   });
   const tether = child.stdio[3] as Socket;
-  // Let go at once when Postgres dies first, or the reader would signal its pid much later, when it may be another's.
+  // Closed at once if Postgres ends first: otherwise the reader would later signal its pid, which may be another
+  // process's.
   const exited = once(child, 'exit').finally(() => tether.destroy());
   child.unref();
   tether.unref();
-  // before anything is waited for: a signal that comes in between would leave Postgres behind
+  // before the first wait: a signal in between would leave Postgres behind
   const forget = interruption?.onInterrupted(stop);
   await log.close();
 
@@ -270,8 +282,11 @@ async function launch(
   }
 }
 
-/** Who holds the cluster's lock. Without this, another Gatehouse's Postgres could answer and pass for ours. */
-async function postmasterPid({ cluster }: Places): Promise<number | undefined> {
+/**
+ * The pid of the process that holds the cluster's lock. Without this check, another Gatehouse's Postgres could answer
+ * instead of ours.
+ */
+async function postmasterPid({ cluster }: ClusterPaths): Promise<number | undefined> {
   try {
     return Number.parseInt(await readFile(join(cluster, 'postmaster.pid'), 'utf8'), 10);
   } catch {
@@ -279,10 +294,10 @@ async function postmasterPid({ cluster }: Places): Promise<number | undefined> {
   }
 }
 
-/** A whole connection, because the socket is there long before Postgres serves. */
+/** Opens a whole connection, because the socket exists long before Postgres serves. */
 async function accepts(url: string): Promise<boolean> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
-  client.on('error', () => {}); // a connection broken by a shutdown is an answer too
+  client.on('error', () => {}); // a connection that a shutdown breaks also counts as an answer
   try {
     await client.connect();
     await client.end();
@@ -292,7 +307,9 @@ async function accepts(url: string): Promise<boolean> {
   }
 }
 
-/** The lock file of a living or just killed postmaster, or the memory that its last workers still hold. */
+/**
+ * Whether the log names the lock file of a running or just killed postmaster, or the memory that its last workers hold.
+ */
 function isLocked(said: string): boolean {
   return /lock file ".*" already exists|shared memory block .* is still in use/.test(said);
 }

@@ -1,8 +1,8 @@
 /**
- * Brings a database to this version's tables, under traffic. Any number of nodes may do it at once: one migrates, the
- * others wait. Nodes of the version before go on serving meanwhile and afterwards, and may be started again, so a
- * migration adds and never takes away what they use; one that has to `demands` that nodes know an earlier one, and
- * nodes that don't are refused. docs/operating.md has the rule, test/faults/rolling_upgrade.test.ts does the thing.
+ * Migrates a database to this version's tables while nodes serve requests. Several nodes may start at once: one
+ * migrates, the others wait. Nodes of the previous version keep serving and may be restarted, so a migration adds and
+ * never removes what they use. A migration that has to remove something `demands` that nodes know an earlier migration,
+ * and nodes that don't are refused. docs/operating.md states the rule, test/faults/rolling_upgrade.test.ts tests it.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -15,23 +15,23 @@ import { createDatabase, createPool, type Database } from './connection.ts';
 const FOLDER = join(import.meta.dirname, '../../migrations');
 
 /**
- * Whoever waits for a table's lock holds up all who come later, so a migration doesn't wait: it gives everything back
- * and comes again.
+ * A session that waits for a table's lock blocks all later ones. So a migration waits briefly, then rolls back and
+ * tries again.
  */
 const LOCK_WAIT_MILLISECONDS = 200;
 const LOCK_RETRY_MILLISECONDS = 500;
 const LOCK_PATIENCE_MILLISECONDS = 60_000;
 /** 55P03 lock not available, 40P01 deadlock. */
 const NOT_NOW = /^(55P03|40P01)$/;
-/** How long the tables of the migrator itself may be locked by another session. */
+/** How long another session may lock the tables of the migrator itself. */
 const MIGRATOR_LOCK_WAIT_MILLISECONDS = 1_000;
 const MIGRATOR_LOCK_TRIES = 5;
-/** 42P07 a table, 42710 another object, 42P06 a schema, 42723 a function that is there already. */
+/** 42P07 duplicate table, 42710 object, 42P06 schema, 42723 function. */
 const THERE_ALREADY = /^(42P07|42710|42P06|42723)$/;
 
-/** What a file of migrations/ exports. */
+/** The exports of a file in migrations/. */
 interface MigrationFile extends Migration {
-  /** The migration that nodes have to know from now on: what those before it use is taken away here. */
+  /** The migration that all nodes must know from now on, because this one removes what older versions use. */
   readonly demands?: string;
 }
 
@@ -60,26 +60,26 @@ async function migrate(database: Database): Promise<void> {
   for (;;) {
     const done = await executed(database);
     const lacking = own.filter((name) => !done.includes(name));
-    await refuseStrange(database, own, done, lacking);
+    await refuseUnknown(database, own, done, lacking);
     if (lacking.length === 0) return;
     const failure = await step(database, own, done);
     if (failure === undefined) continue;
-    // another node may have been quicker
+    // another node may have been faster
     if ((await executed(database)).length > done.length) continue;
     const { code, message } = failure.error as { code?: string; message: string };
     if (failure.name === undefined) {
-      // another node migrates, for as long as that takes
+      // another node is migrating; wait until it is done
       if (code === '55P03' && (await isMigratedByAnother(database))) continue;
       throw failure.error;
     }
     if (done.length === 0 && THERE_ALREADY.test(String(code))) {
       throw new CannotStart(
-        `The database holds tables of another application: ${message}. Give Gatehouse a database of its own, or a schema by the user's search_path.`,
+        `The database holds tables of another application: ${message}. Give Gatehouse its own database, or its own schema by the user's search_path.`,
         { cause: failure.error },
       );
     }
     if (!NOT_NOW.test(String(code)) || performance.now() > until) {
-      throw new CannotStart(`The database lacks ${failure.name}, which can't be carried out: ${message}.`, {
+      throw new CannotStart(`The migration ${failure.name} failed: ${message}.`, {
         cause: failure.error,
       });
     }
@@ -87,7 +87,7 @@ async function migrate(database: Database): Promise<void> {
   }
 }
 
-/** Which were carried out, by whatever version. */
+/** The names of the executed migrations, of any version. */
 async function executed(database: Database): Promise<readonly string[]> {
   if (!(await exists(database, 'kysely_migration'))) return [];
   for (let tried = 1; ; tried++) {
@@ -114,8 +114,11 @@ async function isMigratedByAnother(database: Database): Promise<boolean> {
   return rows[0]?.held === true;
 }
 
-/** A database that a later version has brought forward is fine, unless that version says that we are too old for it. */
-async function refuseStrange(
+/**
+ * Accepts a database that a later version has migrated, unless that version demands migrations that this one does not
+ * know.
+ */
+async function refuseUnknown(
   database: Database,
   own: readonly string[],
   done: readonly string[],
@@ -125,14 +128,14 @@ async function refuseStrange(
   if (strange.length === 0) return;
   if (strange.length === done.length) {
     throw new CannotStart(
-      "The table kysely_migration belongs to another application. Give Gatehouse a database of its own, or a schema by the user's search_path.",
+      "The table kysely_migration belongs to another application. Give Gatehouse its own database, or its own schema by the user's search_path.",
     );
   }
   const { rows } = await sql<{ migration: string }>`select migration from migration_demands`.execute(database);
   const unknown = rows.find(({ migration }) => !own.includes(migration));
   if (unknown) {
     throw new CannotStart(
-      `The database belongs to a later version of Gatehouse, and this one is too old for it: it doesn't know ${unknown.migration}. Start a later version.`,
+      `The database belongs to a later version of Gatehouse, and this version is too old for it: it doesn't know ${unknown.migration}. Start a later version.`,
     );
   }
   if (lacking.length > 0) {
@@ -143,12 +146,15 @@ async function refuseStrange(
 }
 
 interface Failure {
-  /** Which failed; `undefined`: it didn't come to that. */
+  /** The failed migration; `undefined` if the failure came before the first one. */
   readonly name: string | undefined;
   readonly error: unknown;
 }
 
-/** One migration in a transaction of its own, so that no lock is held longer than it needs; an empty database takes all at once. */
+/**
+ * Runs one migration in its own transaction, so that no lock is held longer than needed. An empty database gets all at
+ * once.
+ */
 async function step(database: Database, own: readonly string[], done: readonly string[]): Promise<Failure | undefined> {
   const provider = { getMigrations: () => load(own, done) };
   const migrator = new Migrator({ db: database, provider, allowUnorderedMigrations: true });
@@ -160,9 +166,9 @@ async function step(database: Database, own: readonly string[], done: readonly s
 async function load(own: readonly string[], done: readonly string[]): Promise<Record<string, Migration>> {
   const known = own.map(async (name): Promise<[string, Migration]> => {
     const file = (await import(join(FOLDER, `${name}.ts`))) as MigrationFile;
-    return [name, done.includes(name) ? file : hurried(file)];
+    return [name, done.includes(name) ? file : withLockLimit(file)];
   });
-  // of a later version; the migrator wants to see all that were carried out
+  // of a later version; the migrator requires all executed migrations
   const strange = done
     .filter((name) => !own.includes(name))
     .map((name): [string, Migration] => [name, { up: () => Promise.resolve() }]);
@@ -170,14 +176,14 @@ async function load(own: readonly string[], done: readonly string[]): Promise<Re
 }
 
 /**
- * A node that is killed during a long statement leaves no lock behind: PostgreSQL looks each second whether the node is
- * still there. A server on Windows can't, and says so.
+ * A node that is killed during a long statement leaves no lock: PostgreSQL checks each second whether the client is
+ * still connected. A server on Windows can't do this and raises an error.
  */
 const ENDS_WITH_ITS_NODE = `do $$ begin perform set_config('client_connection_check_interval', '1000', true);
   exception when others then null; end $$`;
 
-/** With a bound on how long it waits for others, and what it demands of nodes on record. */
-function hurried({ up, demands }: MigrationFile): Migration {
+/** Adds a time limit for locks, and records what the migration demands of nodes. */
+function withLockLimit({ up, demands }: MigrationFile): Migration {
   return {
     async up(database) {
       await sql`set local lock_timeout = ${sql.lit(LOCK_WAIT_MILLISECONDS)}`.execute(database);

@@ -1,4 +1,4 @@
-/** Opens the database that was configured, or starts the PostgreSQL that npm brought, and brings its tables up to date. */
+/** Opens the configured database, or starts the embedded PostgreSQL, and migrates its tables. */
 import type pg from 'pg';
 import { CannotStart } from '../base/cannot_start.ts';
 import type { Interruption } from '../base/interruption.ts';
@@ -13,18 +13,18 @@ import { requireSuitableDatabase } from './suitable_database.ts';
 export interface OpenSettings extends ConnectSettings {
   /** `undefined`: the embedded PostgreSQL under `dataDir`. */
   readonly databaseUrl: string | undefined;
-  /** Who owns the tables, where that is another role than the one that `databaseUrl` logs in as. */
+  /** The URL of the tables' owner, if it is another role than the one in `databaseUrl`. */
   readonly ownerDatabaseUrl?: string | undefined;
   readonly dataDir: string;
-  /** Stops the embedded PostgreSQL if this process is told to stop. */
+  /** Stops the embedded PostgreSQL if the process is told to stop. */
   readonly interruption?: Interruption;
-  /** Uses the embedded PostgreSQL that is there, be it running or not, and never makes one. */
+  /** Uses the existing embedded PostgreSQL, running or not, and never creates one. */
   readonly existing?: boolean;
 }
 
 export interface ConnectSettings {
   readonly maxConnections: number;
-  /** How long to wait for a connection; the pool's own default unless told. */
+  /** The time limit for getting a connection; by default the pool's. */
   readonly patienceMilliseconds?: number;
   readonly onIdleError: (error: Error) => void;
 }
@@ -33,14 +33,17 @@ export interface OpenDatabase {
   readonly connectionString: string;
   readonly pool: pg.Pool;
   readonly database: Database;
-  /** Resolves if the embedded PostgreSQL ends by itself; never, where the database is somebody else's. */
+  /** Resolves if the embedded PostgreSQL ends by itself. Never resolves for another database. */
   readonly lost: Promise<unknown>;
   close(): Promise<void>;
 }
 
-/** Throws `CannotStart` with a sentence that says what to do, and never with a password in it. */
+/**
+ * Opens and migrates the database. Throws `CannotStart` with a sentence that says what to change and has no password in
+ * it.
+ */
 export async function openDatabase(settings: OpenSettings): Promise<OpenDatabase> {
-  const embedded = settings.databaseUrl === undefined ? await start(settings) : undefined;
+  const embedded = settings.databaseUrl === undefined ? await startFromFolder(settings) : undefined;
   const connectionString = withVerifiedTls(settings.databaseUrl ?? embedded!.url);
   try {
     if (!embedded) await requireSuitableDatabase(connectionString);
@@ -65,7 +68,7 @@ export async function openDatabase(settings: OpenSettings): Promise<OpenDatabase
   };
 }
 
-/** For a database that is open already: another process looks after it. */
+/** Connects to a database that another process has opened and migrated. */
 export function connectDatabase(
   connectionString: string,
   { maxConnections, patienceMilliseconds: connectionTimeoutMilliseconds, onIdleError }: ConnectSettings,
@@ -85,12 +88,12 @@ export function connectDatabase(
   };
 }
 
-async function start({ dataDir, existing = false, interruption }: OpenSettings): Promise<Embedded> {
+async function startFromFolder({ dataDir, existing = false, interruption }: OpenSettings): Promise<Embedded> {
   try {
     return await (existing ? openExisting(dataDir) : startEmbedded(dataDir, [], interruption));
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    // what the file system refuses is about the folder; everything else is a sentence already
+    // an error with a code is from the file system and concerns the folder; all others are sentences already
     throw new CannotStart(
       code === undefined
         ? message

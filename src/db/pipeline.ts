@@ -1,16 +1,18 @@
 /**
- * Statements that share a round trip. Inside a transaction, statements whose answers are not needed are sent without waiting,
- * and so is `begin`: they arrive with the next statement that is waited for, at the latest with `commit`. PostgreSQL
- * carries them out in order, and where one of them fails it refuses all that follow, so nothing of the transaction
- * comes to be; its caller gets that first error.
+ * Statements that share a round trip. Inside a transaction, `begin` and statements whose results are not needed are
+ * sent without waiting. They are sent with the next statement that is waited for, at the latest with `commit`.
+ * PostgreSQL executes them in order and, if one fails, refuses the later ones, so the transaction has no effect and its
+ * caller gets the first error.
  */
 import { CompiledQuery, type Compilable } from 'kysely';
 import type { Tx } from './connection.ts';
 
-/** Stands before the text of a statement that is not waited for, and is not sent. */
+/** Marks the text of a statement that is not waited for. It is removed before sending. */
 const UNAWAITED = '/* unawaited */ ';
 
-/** Sends a statement of the transaction whose answer is not needed. If it fails, the transaction fails with its error. */
+/**
+ * Sends a statement of the transaction whose result is not needed. If it fails, the transaction fails with its error.
+ */
 export async function sendIn(tx: Tx, statement: Compilable): Promise<void> {
   const { sql, parameters } = statement.compile();
   await tx.executeQuery(CompiledQuery.raw(UNAWAITED + sql, [...parameters]));
@@ -18,16 +20,16 @@ export async function sendIn(tx: Tx, statement: Compilable): Promise<void> {
 
 type Send<Answer> = (text: string, values: unknown[]) => Promise<Answer>;
 
-/** What was sent on one connection and not yet waited for. */
+/** The statements of one connection that were sent and not yet waited for. */
 export class Pipeline<Answer> {
   readonly #send: Send<Answer>;
-  /** What an unawaited statement is answered with. */
+  /** The result of an unawaited statement. */
   readonly #nothing: Answer;
   readonly #failureOf: (text: string, cause: unknown) => unknown;
   /** Undefined outside a transaction. */
   #unawaited: Promise<unknown>[] | undefined;
 
-  /** `failureOf` makes the error of an unawaited statement that failed. */
+  /** `failureOf` creates the error of an unawaited statement that failed. */
   constructor(send: Send<Answer>, nothing: Answer, failureOf: (text: string, cause: unknown) => unknown) {
     this.#send = send;
     this.#nothing = nothing;
@@ -44,7 +46,7 @@ export class Pipeline<Answer> {
     if (!unawaited) return this.#send(text, values);
     if (text !== given) return this.#sendOnly(unawaited, text, values);
     if (text === 'commit' || text === 'rollback') this.#unawaited = undefined;
-    // on its way before those before it have answered
+    // sent before the earlier statements have answered
     const answer = this.#send(text, values);
     answer.catch(() => {});
     const before = await Promise.allSettled(unawaited.splice(0));

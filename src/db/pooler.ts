@@ -1,6 +1,6 @@
 /**
- * Tells whether a pooler between this node and PostgreSQL gives each transaction another server connection (PgBouncer's
- * transaction mode). Prepared statements, LISTEN and the settings of a connection don't survive that.
+ * Detects a pooler between this node and PostgreSQL that gives each transaction another server connection (PgBouncer's
+ * transaction mode). Prepared statements, LISTEN and session settings fail with such a pooler.
  */
 import type pg from 'pg';
 import { CannotStart } from '../base/cannot_start.ts';
@@ -9,26 +9,26 @@ const TRIES = 5;
 const PATIENCE_MILLISECONDS = 3_000;
 
 export const POOLER_IN_TRANSACTION_MODE =
-  'A pooler between this node and PostgreSQL gives each transaction another connection. Set it to session mode (pool_mode = session in PgBouncer), or name PostgreSQL itself in DATABASE_URL.';
+  'A pooler between this node and PostgreSQL gives each transaction another connection. Set it to session mode (pool_mode = session in PgBouncer), or connect to PostgreSQL directly in DATABASE_URL.';
 
 /**
- * Throws `CannotStart` if `client` speaks with more than one server process. That can't be so without a pooler or with
- * one in session mode, so neither is ever refused. `connect` opens a second connection, which takes up the server
- * connection that the first one has used.
+ * Throws `CannotStart` if `client` reaches more than one server process. Without a pooler, or with one in session mode,
+ * that can't happen, so neither is ever refused. `connect` opens a second connection, which occupies the server
+ * connection that the first one used.
  */
 export async function refuseSharedConnections(client: pg.Client, connect: () => Promise<pg.Client>): Promise<void> {
-  const home = await serverProcess(client);
-  // what PostgreSQL itself said at the beginning; a pooler makes up a number of its own
-  if ((client as unknown as { processID?: number }).processID === home) return;
+  const firstProcess = await serverProcess(client);
+  // PostgreSQL sends this number when the connection opens; a pooler invents one
+  if ((client as unknown as { processID?: number }).processID === firstProcess) return;
   const second = await connect();
   try {
     for (let tried = 0; tried < TRIES; tried++) {
       await inTime(second.query('begin'));
-      if ((await inTime(serverProcess(client))) !== home) throw new CannotStart(POOLER_IN_TRANSACTION_MODE);
+      if ((await inTime(serverProcess(client))) !== firstProcess) throw new CannotStart(POOLER_IN_TRANSACTION_MODE);
       await inTime(second.query('rollback'));
     }
   } catch (error) {
-    // PgBouncer's statement mode knows no transactions at all
+    // PgBouncer's statement mode has no transactions
     if (/statement pooling/.test(String(error))) throw new CannotStart(POOLER_IN_TRANSACTION_MODE, { cause: error });
     throw error;
   } finally {
@@ -41,7 +41,7 @@ async function serverProcess(client: pg.Client): Promise<number> {
   return rows[0]!.pid;
 }
 
-/** A pooler lets a connection wait for which it has no server connection. */
+/** Throws `CannotStart` after three seconds: a pooler lets a client wait while it has no server connection. */
 async function inTime<T>(answer: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   answer.catch(() => {});

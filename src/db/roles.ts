@@ -1,8 +1,8 @@
 /**
- * Two roles instead of one: the tables belong to an owner, who migrates them and makes and drops the audit trail's
- * months, and the server works as a role that may read and write them, and only append to the trail. What a role may do
- * is granted here, table by table, each time that the owner opens the database: a table that is not named below gets
- * what an ordinary one gets, and a month of the trail gets nothing at all, since it is reached by the trail's own table.
+ * Two roles instead of one: an owner has the tables, migrates them, and creates and drops the audit trail's partitions;
+ * the server logs in as a role that may only read and write them, and only append to the trail. The owner grants these
+ * rights here, table by table, each time it opens the database. A table that is not listed below gets the ordinary
+ * rights. A partition of the trail gets none, because it is used through the trail's own table.
  */
 import { sql } from 'kysely';
 import { CannotStart } from '../base/cannot_start.ts';
@@ -11,8 +11,8 @@ import { readIdentity } from './identity.ts';
 import { withVerifiedTls } from './ssl_mode.ts';
 
 const ORDINARY = 'select, insert, update, delete';
-/** A link is changed once, when a checkpoint names it, and a trigger refuses every other change. */
-const LESS: Readonly<Record<string, readonly string[]>> = {
+/** A checkpoint changes a link once; a trigger refuses all other changes. */
+const RESTRICTED: Readonly<Record<string, readonly string[]>> = {
   audit_events: ['select, insert'],
   audit_links: ['select, insert', 'update (checkpoint)'],
   audit_checkpoints: ['select, insert'],
@@ -22,10 +22,7 @@ const LESS: Readonly<Record<string, readonly string[]>> = {
   kysely_migration_lock: ['select'],
 };
 
-/**
- * Runs `work` on the owner's database, on a connection that is closed afterwards; on the server's own, where no owner is
- * set.
- */
+/** Runs `work` on a separate connection of the owner, which is closed afterwards; without `ownerUrl`, on `database`. */
 export async function asOwner<T>(
   ownerUrl: string | undefined,
   database: Database,
@@ -36,8 +33,8 @@ export async function asOwner<T>(
 }
 
 /**
- * Gives the server's role what it needs, and takes away what is more than that. Any number of nodes may do it at once.
- * Throws `CannotStart` where the two roles are no two, or not on one database.
+ * Grants the server's role the rights that it needs and revokes all others. Several nodes may do this at once. Throws
+ * `CannotStart` if both URLs use the same role, or different databases.
  */
 export async function grantToServer(ownerUrl: string, serverUrl: string): Promise<void> {
   await withDatabase(serverUrl, async (server) => {
@@ -57,7 +54,7 @@ export async function grantToServer(ownerUrl: string, serverUrl: string): Promis
     );
     if (!same)
       throw new CannotStart(
-        'GATEHOUSE_OWNER_DATABASE_URL and DATABASE_URL lead to different databases or schemas: name the same one in both.',
+        'GATEHOUSE_OWNER_DATABASE_URL and DATABASE_URL use different databases or schemas: use the same one in both.',
       );
   });
 }
@@ -68,7 +65,7 @@ async function refuseOneRole(tx: Tx, server: string): Promise<void> {
   const { owner, isOwner } = rows[0]!;
   if (!isOwner) return;
   throw new CannotStart(
-    `DATABASE_URL logs in as ${server}, which has all rights of ${owner}, the user of GATEHOUSE_OWNER_DATABASE_URL, so the audit trail would not be append-only: log in as a role that is no superuser and no member of ${owner}.`,
+    `DATABASE_URL logs in as ${server}, which has all rights of ${owner}, the user of GATEHOUSE_OWNER_DATABASE_URL, so the audit trail would not be append-only: use a role in DATABASE_URL that is not a superuser and not a member of ${owner}.`,
   );
 }
 
@@ -87,13 +84,13 @@ async function grantAll(tx: Tx, server: string): Promise<void> {
   const trail = tables.find(({ name }) => name === 'audit_events');
   if (trail && !trail.isOurs)
     throw new CannotStart(
-      `The tables belong to ${trail.owner}, and not to the user of GATEHOUSE_OWNER_DATABASE_URL: give them to that user; docs/operating.md says how.`,
+      `The tables belong to ${trail.owner}, and not to the user of GATEHOUSE_OWNER_DATABASE_URL: make that user their owner; docs/operating.md says how.`,
     );
   const role = sql.id(server);
   for (const { name, isPartition } of tables.filter(({ isOurs }) => isOurs)) {
     await sql`revoke all on ${sql.table(name)} from public, ${role}`.execute(tx);
     if (isPartition) continue;
-    for (const rights of LESS[name] ?? [ORDINARY])
+    for (const rights of RESTRICTED[name] ?? [ORDINARY])
       await sql`grant ${sql.raw(rights)} on ${sql.table(name)} to ${role}`.execute(tx);
   }
   const { rows: schemas } = await sql<{ name: string }>`select current_schema() as name`.execute(tx);

@@ -1,12 +1,12 @@
 /**
- * The settings of a connection that this code relies on. A server, a database, a role, PGOPTIONS or the URL's `options`
- * may have set others, so each new connection is told these in one statement. They are sent after connecting: a pooler
- * such as PgBouncer refuses most of them as startup parameters.
+ * The session settings that this code relies on. A server, a database, a role, PGOPTIONS or the URL's `options` may
+ * have set others, so one statement sets these on each new connection. It is sent after connecting: a pooler such as
+ * PgBouncer refuses most of them as startup parameters.
  */
 import type pg from 'pg';
 
 const RELIED_ON: Readonly<Record<string, string>> = {
-  // what values look like on their way here and back
+  // the format of values
   client_encoding: 'UTF8',
   DateStyle: 'ISO, MDY',
   IntervalStyle: 'postgres',
@@ -16,45 +16,46 @@ const RELIED_ON: Readonly<Record<string, string>> = {
   standard_conforming_strings: 'on',
   array_nulls: 'on',
   quote_all_identifiers: 'off',
-  // what statements mean
+  // the meaning of statements
   transform_null_equals: 'off',
   gin_fuzzy_search_limit: '0',
   default_transaction_isolation: 'read committed',
   default_transaction_deferrable: 'off',
-  // 'replica' switches off the triggers that keep the trail append-only, and foreign keys
+  // 'replica' switches off foreign keys and the triggers that keep the trail append-only
   session_replication_role: 'origin',
-  // a policy that hides rows is an error, not fewer rows
+  // a policy that hides rows causes an error instead of fewer rows
   row_security: 'off',
   exit_on_error: 'off',
-  // how long things may take, with what is added below
+  // time limits, together with those added below
   idle_session_timeout: '0',
   transaction_timeout: '0',
-  // bounds how long a change can stay uncommitted, which the readers of the change log rely on
+  // limits how long a change can stay uncommitted, which the readers of the change log rely on
   idle_in_transaction_session_timeout: '10000',
-  // the plans of prepared statements, and none that are worth compiling
+  // the plans of prepared statements; no plan here is worth compiling
   plan_cache_mode: 'auto',
   jit: 'off',
 };
 
-/** Expressions instead of values. */
+/** Settings whose values are expressions. */
 const COMPUTED: Readonly<Record<string, string>> = {
-  // the schema that the operator's search path leads to, and no other: a schema that appears later can't hide our tables
+  // only the first schema of the operator's search path: a schema that appears later can't hide our tables
   search_path: 'pg_catalog.quote_ident(pg_catalog.current_schema())',
-  // An acknowledged change is on disk. All other values see to that; how many standbys have it is the operator's choice.
+  // An acknowledged change is on disk. All values but `off` guarantee that; how many standbys have it is the operator's
+  // choice.
   synchronous_commit: `case pg_catalog.current_setting('synchronous_commit') when 'off' then 'on' end`,
 };
 
 export interface TimeOuts {
   /** 0: none. */
   readonly statementTimeoutMilliseconds: number;
-  /** None, unless told. */
+  /** None by default. */
   readonly lockTimeoutMilliseconds?: number | undefined;
 }
 
 /**
- * The statement. `default_transaction_read_only` is left alone: operators, and providers whose disk is full, say with it
- * that nothing may be written. Settings that this version of PostgreSQL lacks, or that have their value already, are
- * left out: some may be set by superusers alone.
+ * Returns the statement. It does not set `default_transaction_read_only`: operators, and providers whose disk is full,
+ * use it to stop writes. It skips settings that this version of PostgreSQL lacks or that already have their value,
+ * because only superusers may set some of them.
  */
 export function sessionSettings({ statementTimeoutMilliseconds, lockTimeoutMilliseconds = 0 }: TimeOuts): string {
   const values = {
@@ -70,7 +71,7 @@ export function sessionSettings({ statementTimeoutMilliseconds, lockTimeoutMilli
     where pg_catalog.current_setting(name, true) <> value`;
 }
 
-/** Sets them on a connection that has just been opened; a server that doesn't answer in time is cut off. */
+/** Sets them on a newly opened connection, and destroys the connection if the server doesn't answer in time. */
 export async function applySessionSettings(
   client: pg.ClientBase,
   settings: string,

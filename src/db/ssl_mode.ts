@@ -1,8 +1,8 @@
-/** `sslmode` in the URL of a database. */
+/** The parameter `sslmode` in the URL of a database. */
 
 /**
- * The same URL, with the modes that the driver takes for `verify-full` written as that. Today it warns of them on
- * standard error; its next version would no longer look at the server's certificate with them.
+ * Returns the URL with `verify-full` instead of the modes that the driver treats as `verify-full`. The driver warns
+ * about them on standard error, and its next version would no longer verify the server's certificate with them.
  */
 export function withVerifiedTls(connectionString: string): string {
   if (/[?&]uselibpqcompat=true(&|$)/.test(connectionString)) return connectionString;

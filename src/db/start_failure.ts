@@ -1,45 +1,48 @@
-/** What the database did while this process started, in a sentence for the operator. */
+/** Explains a database error during the start to the operator. */
 import pg from 'pg';
 import { CannotStart } from '../base/cannot_start.ts';
 import { Unavailable } from '../base/unavailable.ts';
 import { isUnavailable } from './connection.ts';
 
 /**
- * The error as a `CannotStart`, where it says something of the database that an operator can change; `undefined` where
- * it may be a fault of ours, whose stack is wanted.
+ * Returns a `CannotStart` if the operator can resolve the error; `undefined` if it may be a bug, whose stack must be
+ * shown.
  */
 export function asCannotStart(error: unknown): CannotStart | undefined {
   if (error instanceof CannotStart) return error;
-  const told = inWords(error);
-  return told === undefined ? undefined : new CannotStart(told, { cause: error });
+  const explanation = explanationOf(error);
+  return explanation === undefined ? undefined : new CannotStart(explanation, { cause: error });
 }
 
-function inWords(error: unknown): string | undefined {
+function explanationOf(error: unknown): string | undefined {
   const deepest = deepestOf(error);
   if (deepest instanceof pg.DatabaseError) {
     switch (deepest.code) {
       case '42501': // insufficient privilege
-        return `The user of DATABASE_URL lacks a right in the database: ${reason(deepest)} Grant it, or name the owner of the tables.`;
+        return `The user of DATABASE_URL lacks a right in the database: ${reason(deepest)} Grant it, or use the owner of the tables.`;
       case '25006': // read-only transaction
         return `The database is read-only: ${reason(deepest)}`;
       case '53300': // too many connections
         return noConnectionLeft(deepest);
       case '57014': // statement timeout
       case '55P03': // lock not available
-        return `The database did not do in time what a start needs: ${reason(deepest)} Another session may hold a lock; pg_locks shows which.`;
+        return `A statement of the start timed out in the database: ${reason(deepest)} Another session may hold a lock; pg_locks shows which.`;
       default:
     }
   }
   return error instanceof Unavailable || isUnavailable(deepest)
-    ? `The database went away while the server started: ${reason(error)}`
+    ? `The connection to the database was lost while the server started: ${reason(error)}`
     : undefined;
 }
 
 export function noConnectionLeft(error: unknown): string {
-  return `The database has no connection left: ${reason(error)} Raise its max_connections, or lower GATEHOUSE_DATABASE_MAX_CONNECTIONS on all nodes.`;
+  return `The database has no free connection: ${reason(error)} Raise its max_connections, or lower GATEHOUSE_DATABASE_MAX_CONNECTIONS on all nodes.`;
 }
 
-/** What the driver said, as the end of a sentence. Some errors carry their reason inside (a host with two addresses). */
+/**
+ * The driver's message, as the end of a sentence. Some errors carry their reason in an inner error (a host with two
+ * addresses).
+ */
 export function reason(error: unknown): string {
   const deepest = deepestOf(error);
   const message =

@@ -1,4 +1,4 @@
-/** The first look at a database that the operator named: whether it can be reached, and whether Gatehouse can live on it. */
+/** Checks at the start that the configured database can be reached and is suitable for Gatehouse. */
 import type pg from 'pg';
 import { CannotStart } from '../base/cannot_start.ts';
 import { connectClient, createClient } from './connection.ts';
@@ -7,19 +7,19 @@ import { noConnectionLeft, reason } from './start_failure.ts';
 
 const OLDEST_MAJOR = 15;
 
-/** Throws `CannotStart` with one sentence, without a password in it; `variable` is where the operator named it. */
+/** Throws `CannotStart` with one sentence that has no password in it. `variable` is the setting that holds the URL. */
 export async function requireSuitableDatabase(connectionString: string, variable = 'DATABASE_URL'): Promise<void> {
-  const client = await reach(connectionString, variable);
+  const client = await connect(connectionString, variable);
   try {
-    await judge(client, variable);
-    await refuseSharedConnections(client, () => reach(connectionString, variable));
+    await requireSuitable(client, variable);
+    await refuseSharedConnections(client, () => connect(connectionString, variable));
   } finally {
-    // one that doesn't answer is not waited for
+    // a connection that does not answer must not delay the start
     client.end().catch(() => {});
   }
 }
 
-async function reach(connectionString: string, variable: string): Promise<pg.Client> {
+async function connect(connectionString: string, variable: string): Promise<pg.Client> {
   const client = create(connectionString, variable);
   client.on('error', () => {});
   try {
@@ -33,7 +33,7 @@ async function reach(connectionString: string, variable: string): Promise<pg.Cli
   }
 }
 
-/** The driver reads the URL itself, and the files of certificates that it names. */
+/** Throws `CannotStart` if the driver can not parse the URL or read the certificate files in it. */
 function create(connectionString: string, variable: string): pg.Client {
   try {
     return createClient(connectionString);
@@ -47,16 +47,16 @@ const UNKNOWN_AUTHORITY = /^(DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHA
 function whyUnreachable(place: string, error: unknown, variable: string): string {
   const code = String((error as { code?: unknown }).code);
   if (code === '53300') return noConnectionLeft(error);
-  const said = `The database at ${place} can't be reached: ${reason(error)}`;
+  const message = `The database at ${place} can't be reached: ${reason(error)}`;
   if (UNKNOWN_AUTHORITY.test(code))
-    return `${said} Name the file of the authority that signed its certificate: sslmode=verify-full&sslrootcert=/path/ca.pem in ${variable}.`;
+    return `${message} Name the file with the certificate of its authority: sslmode=verify-full&sslrootcert=/path/ca.pem in ${variable}.`;
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
-    return `${said} Name the database in ${variable} by a name that is in its certificate.`;
+    return `${message} Use a host name in ${variable} that is in its certificate.`;
   if (/permission denied to set parameter/.test(reason(error)))
-    return `${said} The database or the user of ${variable} has a value for it that Gatehouse can't live with: see ALTER ROLE … RESET, ALTER DATABASE … RESET.`;
+    return `${message} The database or the user of ${variable} sets this parameter to a value that Gatehouse can't use: reset it with ALTER ROLE … RESET or ALTER DATABASE … RESET.`;
   if (/unsupported startup parameter: options/.test(reason(error)))
-    return `${said} Take options out of ${variable} and PGOPTIONS; set what they set with ALTER ROLE, such as its search_path.`;
-  return `${said} Check ${variable}.`;
+    return `${message} Remove options from ${variable} and PGOPTIONS, and set their parameters (such as search_path) with ALTER ROLE.`;
+  return `${message} Check ${variable}.`;
 }
 
 interface Found {
@@ -67,7 +67,7 @@ interface Found {
   readonly schema: string | null;
 }
 
-async function judge(client: pg.Client, variable: string): Promise<void> {
+async function requireSuitable(client: pg.Client, variable: string): Promise<void> {
   const { rows } = await client.query<Found>(`select current_setting('server_version_num')::int as version,
     current_setting('server_encoding') as encoding, pg_is_in_recovery() as recovering,
     current_setting('transaction_read_only') = 'on' as read_only, current_schema() as schema`);
@@ -80,13 +80,13 @@ async function judge(client: pg.Client, variable: string): Promise<void> {
       `The database's encoding is ${encoding}; Gatehouse needs UTF8: create database … encoding 'UTF8' template template0.`,
     );
   if (recovering)
-    throw new CannotStart(`The database is a standby, which takes no changes: name the primary in ${variable}.`);
+    throw new CannotStart(`The database is a standby, which is read-only: name the primary in ${variable}.`);
   if (read_only)
     throw new CannotStart(
-      'The database is read-only: default_transaction_read_only is on for this server, this database or this user. Switch it off there.',
+      'The database is read-only: default_transaction_read_only is on for this server, this database or this user. Switch it off.',
     );
   if (schema === null)
     throw new CannotStart(
-      'The search_path of this database or of this user names no schema that exists and that the user may use: create one, or name another.',
+      'The search_path of this database or of this user names no schema that exists and that the user may use: create the schema, or change the search_path.',
     );
 }

@@ -1,4 +1,4 @@
-/** The tables of migrations/, as Kysely sees them. */
+/** The tables of migrations/, as Kysely types. */
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { Digest } from '../base/secret.ts';
 import type { SigningAlg } from '../base/signing_algs.ts';
@@ -43,10 +43,10 @@ export interface Tables {
   outbox: Outbox;
 }
 
-/** A JSON object as stored; its reader parses it into a type of its own. */
+/** A JSON object as stored; each reader parses it into its own type. */
 export type StoredJson = JSONColumnType<Record<string, unknown>>;
 
-/** One row: from when cookies are signed with SHA-256. */
+/** One row: the time from which cookies are signed with SHA-256. */
 interface CookieSignatures {
   sha256_from: Date;
 }

@@ -1,4 +1,4 @@
-/** Transactions whose openers commit them, and what waits for that commit. */
+/** Transactions that their opener commits, and effects that run after the commit. */
 import { ExponentialBackoff, handleWhen, retry } from 'cockatiel';
 import { CompiledQuery } from 'kysely';
 import { gaveWay, type Database, type Tx } from './connection.ts';
@@ -8,19 +8,22 @@ type Effect = () => void;
 
 const effects = new WeakMap<Tx, Effect[]>();
 
-/** The other one is done in a moment, or waits for less than that (a migration: LOCK_WAIT_MILLISECONDS in migrate.ts). */
-const again = retry(handleWhen(gaveWay), {
+/**
+ * The other transaction ends within a moment; a migration waits for locks less than that (LOCK_WAIT_MILLISECONDS in
+ * migrate.ts).
+ */
+const conflictRetry = retry(handleWhen(gaveWay), {
   maxAttempts: 3,
   backoff: new ExponentialBackoff({ initialDelay: 10, maxDelay: 100 }),
 });
 
 /**
- * Opens a transaction, runs `work` in it, commits, then runs what was left for after the commit. Where it met another
- * one in the wrong order and gave way, `work` is run again from its beginning, in a new transaction: it may touch
- * nothing else than that.
+ * Opens a transaction, runs `work` in it, commits, then runs the effects of `afterCommit`. After a deadlock or a
+ * serialization failure it runs `work` again from its beginning in a new transaction, so `work` may have no effect
+ * outside its transaction.
  */
 export function transact<T>(database: Database, work: (tx: Tx) => Promise<T>): Promise<T> {
-  return again.execute(async () => {
+  return conflictRetry.execute(async () => {
     const waiting: Effect[] = [];
     const result = await database.transaction().execute((tx) => {
       effects.set(tx, waiting);
@@ -31,13 +34,13 @@ export function transact<T>(database: Database, work: (tx: Tx) => Promise<T>): P
   });
 }
 
-/** Shortens the time for which the statements of this transaction wait for locks; sent with the next statement. */
+/** Limits how long the statements of this transaction wait for locks; sent with the next statement. */
 export function waitForLocksAtMost(tx: Tx, milliseconds: number): Promise<void> {
   const limit = String(Math.max(1, Math.floor(milliseconds)));
   return sendIn(tx, { compile: () => CompiledQuery.raw(`select set_config('lock_timeout', $1, true)`, [limit]) });
 }
 
-/** For what must be said only when it is true, such as a log line: dropped when the transaction rolls back. */
+/** Runs `effect` after the commit, such as a log line; drops it if the transaction rolls back. */
 export function afterCommit(tx: Tx, effect: Effect): void {
   const waiting = effects.get(tx);
   if (!waiting) throw new Error('afterCommit needs a transaction opened by transact().');

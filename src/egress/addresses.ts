@@ -1,10 +1,13 @@
-/** Addresses that no client may make this server connect to: everything that is not plainly the public internet. */
+/**
+ * Refuses IP addresses to which no client may make this server connect: all that are not clearly on the public
+ * internet.
+ */
 import type { LookupAddress } from 'node:dns';
 import { BlockList, isIP } from 'node:net';
 import type { Destination } from './destination.ts';
 import { EgressFailed } from './failure.ts';
 
-/** IANA's special-purpose IPv4 registry, multicast, and Azure's host agent, which lives on a public address. */
+/** IANA's special-purpose IPv4 registry, multicast, and Azure's host agent, which has a public address. */
 const SPECIAL_IPV4 = [
   '0.0.0.0/8',
   '10.0.0.0/8',
@@ -28,9 +31,9 @@ const SPECIAL_IPV4 = [
 ];
 
 /**
- * Global unicast is 2000::/3. The first three are all the rest: loopback, mapped, compatible and translated IPv4,
- * unique local, link-local, multicast. What follows is special within: IETF protocols with Teredo and benchmarking,
- * documentation twice, 6to4, AS112.
+ * Global unicast is 2000::/3. The first three networks are everything else: loopback, mapped, compatible and translated
+ * IPv4, unique local, link-local, multicast. The others are special networks within 2000::/3: IETF protocols with
+ * Teredo and benchmarking, documentation twice, 6to4, AS112.
  */
 const SPECIAL_IPV6 = [
   '::/3',
@@ -43,10 +46,10 @@ const SPECIAL_IPV6 = [
   '2620:4f:8000::/48',
 ];
 
-/** Whether an address, in its text form, may not be connected to. */
+/** Whether the server may not connect to an address, given as text. */
 export type RefusesAddress = (address: string) => boolean;
 
-// one list for each family: a single one compares IPv4 addresses with IPv6 networks by their mapped form
+// one list for each family: a common list compares IPv4 addresses with IPv6 networks by their mapped form
 const special = { ipv4: listOf(SPECIAL_IPV4, 'ipv4'), ipv6: listOf(SPECIAL_IPV6, 'ipv6') };
 
 export const isSpecialAddress: RefusesAddress = (address) => {
@@ -57,12 +60,12 @@ export const isSpecialAddress: RefusesAddress = (address) => {
   return special[name].check(address, name);
 };
 
-/** `dns.promises.lookup`, or what stands for it in a test. */
+/** `dns.promises.lookup`, or its replacement in a test. */
 export type Resolve = (hostname: string, options: { readonly all: true }) => Promise<LookupAddress[]>;
 
 /**
- * The addresses to connect to: looked up once, all of them checked. One refused address among good ones refuses the
- * name, since it says that whoever answers for the name wants us there. What the operator allows is not checked.
+ * Resolves a name once and checks all its addresses. One refused address refuses the name, because it shows that the
+ * owner of the name wants to reach it. Origins that the operator allows are not checked. Throws `EgressFailed`.
  */
 export async function checkedAddresses(
   { hostname, host, allowed }: Destination,
@@ -70,13 +73,13 @@ export async function checkedAddresses(
   refuses: RefusesAddress,
 ): Promise<LookupAddress[]> {
   const literal = isIP(hostname);
-  const addresses = literal ? [{ address: hostname, family: literal }] : await look(hostname, host, resolve);
+  const addresses = literal ? [{ address: hostname, family: literal }] : await lookUp(hostname, host, resolve);
   const refused = allowed ? undefined : addresses.find(({ address }) => refuses(address));
   if (refused) throw new EgressFailed({ reason: 'address_refused', host, address: refused.address });
   return addresses;
 }
 
-async function look(hostname: string, host: string, resolve: Resolve): Promise<LookupAddress[]> {
+async function lookUp(hostname: string, host: string, resolve: Resolve): Promise<LookupAddress[]> {
   const unknown = (errorCode: string, cause?: unknown) =>
     new EgressFailed({ reason: 'name_unknown', host, errorCode }, { cause });
   const addresses = await resolve(hostname, { all: true }).catch((error: NodeJS.ErrnoException) => {

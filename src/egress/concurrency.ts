@@ -1,61 +1,64 @@
-/** Lets a few requests out at a time: so many in all, to one host, and for one asker; the others wait for their turn. */
+/** Limits how many requests run at once: in total, for each host, and for each requester; others wait in a queue. */
 import type { Limits } from './limits.ts';
 
-/** Where a request goes, and who caused it where that is a stranger: a network, as text. */
-export interface Leaving {
+/** The host of a request and, if a request of an unknown party caused it, that party's network as text. */
+export interface RequestSource {
   readonly host: string;
   readonly asker?: string | undefined;
 }
 
-interface Waiting extends Leaving {
+interface WaitingRequest extends RequestSource {
   admit(): void;
 }
 
-type GateLimits = Pick<Limits, 'atOnce' | 'atOncePerHost' | 'atOncePerAsker' | 'waiting' | 'waitingPerAsker'>;
+type ConcurrencyLimits = Pick<Limits, 'atOnce' | 'atOncePerHost' | 'atOncePerAsker' | 'waiting' | 'waitingPerAsker'>;
 
 export class ConcurrencyLimit {
-  readonly #limits: GateLimits;
-  readonly #outsideByHost = new Map<string, number>();
-  readonly #outsideByAsker = new Map<string, number>();
-  readonly #waiting = new Set<Waiting>();
-  #outsideInAll = 0;
+  readonly #limits: ConcurrencyLimits;
+  readonly #runningByHost = new Map<string, number>();
+  readonly #runningByAsker = new Map<string, number>();
+  readonly #waiting = new Set<WaitingRequest>();
+  #runningInAll = 0;
 
-  constructor(limits: GateLimits) {
+  constructor(limits: ConcurrencyLimits) {
     this.#limits = limits;
   }
 
-  /** Whether so many wait already that this one may not. */
-  full(leaving: Leaving): boolean {
-    if (this.#free(leaving)) return false;
+  /** Whether the queue has no place for this request. */
+  isFull(source: RequestSource): boolean {
+    if (this.#hasPlace(source)) return false;
     if (this.#waiting.size >= this.#limits.waiting) return true;
-    const { asker } = leaving;
+    const { asker } = source;
     if (asker === undefined) return false;
     return [...this.#waiting].filter((one) => one.asker === asker).length >= this.#limits.waitingPerAsker;
   }
 
-  /** Resolves when it is the caller's turn, with what ends it; rejects with the signal's reason when that comes first. */
-  async leave(leaving: Leaving, signal: AbortSignal): Promise<() => void> {
+  /**
+   * Waits for a free place and returns the function that releases it. Rejects with the signal's reason if the signal
+   * aborts first.
+   */
+  async acquire(source: RequestSource, signal: AbortSignal): Promise<() => void> {
     signal.throwIfAborted();
-    if (!this.#free(leaving)) await this.#turn(leaving, signal);
-    else this.#count(leaving, 1);
+    if (!this.#hasPlace(source)) await this.#wait(source, signal);
+    else this.#count(source, 1);
     return () => {
-      this.#count(leaving, -1);
+      this.#count(source, -1);
       this.#admitNext();
     };
   }
 
-  #turn(leaving: Leaving, signal: AbortSignal): Promise<void> {
+  #wait(source: RequestSource, signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const giveUp = (): void => {
         this.#waiting.delete(waiting);
         reject(signal.reason as Error);
       };
-      const waiting: Waiting = {
-        ...leaving,
+      const waiting: WaitingRequest = {
+        ...source,
         admit: () => {
           signal.removeEventListener('abort', giveUp);
           this.#waiting.delete(waiting);
-          this.#count(leaving, 1);
+          this.#count(source, 1);
           resolve();
         },
       };
@@ -64,23 +67,26 @@ export class ConcurrencyLimit {
     });
   }
 
-  /** The first in line whose host and asker have room: a slow host does not hold up those behind it. */
+  /**
+   * Admits the first waiting request whose host and requester have a free place, so that a slow host does not delay the
+   * others.
+   */
   #admitNext(): void {
     for (const waiting of this.#waiting) {
-      if (this.#free(waiting)) return waiting.admit();
+      if (this.#hasPlace(waiting)) return waiting.admit();
     }
   }
 
-  #free({ host, asker }: Leaving): boolean {
+  #hasPlace({ host, asker }: RequestSource): boolean {
     const { atOnce, atOncePerHost, atOncePerAsker } = this.#limits;
-    if (this.#outsideInAll >= atOnce || (this.#outsideByHost.get(host) ?? 0) >= atOncePerHost) return false;
-    return asker === undefined || (this.#outsideByAsker.get(asker) ?? 0) < atOncePerAsker;
+    if (this.#runningInAll >= atOnce || (this.#runningByHost.get(host) ?? 0) >= atOncePerHost) return false;
+    return asker === undefined || (this.#runningByAsker.get(asker) ?? 0) < atOncePerAsker;
   }
 
-  #count({ host, asker }: Leaving, by: 1 | -1): void {
-    this.#outsideInAll += by;
-    countIn(this.#outsideByHost, host, by);
-    if (asker !== undefined) countIn(this.#outsideByAsker, asker, by);
+  #count({ host, asker }: RequestSource, by: 1 | -1): void {
+    this.#runningInAll += by;
+    countIn(this.#runningByHost, host, by);
+    if (asker !== undefined) countIn(this.#runningByAsker, asker, by);
   }
 }
 

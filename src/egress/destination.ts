@@ -1,32 +1,33 @@
-/** Where a URL leads, as far as its text tells. */
+/** Parses and checks the text of a URL that a client supplied. */
 import { isIP } from 'node:net';
 import { EgressFailed } from './failure.ts';
 
 export interface Destination {
   readonly url: URL;
-  /** With the port where it is not the usual one: for the log and for counting. */
+  /** With the port if it is not the default: for the log and for counting. */
   readonly host: string;
   /** A name, or an address without brackets. */
   readonly hostname: string;
-  /** The operator named this very scheme, host and port. */
+  /** Whether the operator allows exactly this scheme, host and port. */
   readonly allowed: boolean;
 }
 
 export interface Rules {
-  /** Origins (`https://keys.internal.example:8443`) that are let through wherever they are. */
+  /** Origins (`https://keys.internal.example:8443`) that are allowed at any address. */
   readonly allow: readonly string[];
   readonly ports: readonly number[];
 }
 
 const URL_CHARACTERS_AT_MOST = 2_048;
-/** Two labels at least, and none empty: a single one is looked up in the machine's own search domains. */
+/** At least two non-empty labels: a single label is looked up in the machine's search domains. */
 const PUBLIC_NAME = /^[a-z0-9_-]+(\.[a-z0-9_-]+)+$/;
-/** Names that no public server answers to (RFC 6761, 6762, 7686, 8375, and ICANN's `internal`). */
+/** Names of no public server (RFC 6761, 6762, 7686, 8375, and ICANN's `internal`). */
 const LOCAL_NAME = /(^|\.)(localhost|localdomain|local|internal|home\.arpa|onion)$/;
 
 /**
- * Reads the URL as the WHATWG standard does, which turns every spelling of an IPv4 address (decimal, octal, hex, short)
- * into the dotted one, and refuses what is not https on a usual port of a public host.
+ * Parses the URL by the WHATWG standard, which converts each spelling of an IPv4 address (decimal, octal, hex, short)
+ * to the dotted one. Throws `EgressFailed` unless it is https on an allowed port of a public host, or the operator
+ * allows its origin.
  */
 export function destinationOf(text: string, { allow, ports }: Rules): Destination {
   const url = text.length <= URL_CHARACTERS_AT_MOST ? URL.parse(text) : null;

@@ -1,11 +1,11 @@
 /**
- * The one guarded way out for URLs that clients supply. A client may be anybody, and this server stands where the
- * outside does not reach: what is fetched here must be on the public internet, or be named by the operator. The name
- * is looked up once, every address is checked, and the connection goes to what was checked; redirects, encodings and
- * more than a small body are refused; and one URL is asked for so seldom that nobody can be hammered through us.
+ * Sends all requests to URLs that clients supply. Any client may supply one, and this server can reach addresses that
+ * clients can not. So the destination must be on the public internet or allowed by the operator. The name is resolved
+ * once, each address is checked, and the connection uses a checked address. Redirects, content encodings and large
+ * bodies are refused. Responses are cached, so that clients can't use this server to flood another one.
  *
- * There are two lanes, each with places, a queue and a memory of its own: one for what admins have named, one for what
- * strangers have. However slow the hosts of strangers are, they hold no place that a client of an admin needs.
+ * There are two lanes, each with its own places, queue and cache: one for URLs from admins, one for URLs from unknown
+ * parties. However slow the hosts of unknown parties are, they take no place from a client that an admin created.
  */
 import type { Clock } from '../base/clock.ts';
 import { FaultLog } from '../base/fault_log.ts';
@@ -16,32 +16,34 @@ import { sendRequest, type Outgoing, type Reply } from './http_request.ts';
 import { EgressFailed } from './failure.ts';
 import { ConcurrencyLimit } from './concurrency.ts';
 import { LIMITS, type Limits } from './limits.ts';
-import { ResponseCache, type CachedAnswer } from './response_cache.ts';
+import { ResponseCache, type CachedResponse } from './response_cache.ts';
 import { CircuitBreakers } from './circuit_breakers.ts';
 
 export interface EgressSettings {
-  /** Origins that the operator lets through wherever they are, over plain http too where the origin says so. */
+  /** Origins that the operator allows at any address, over plain http too if the origin has that scheme. */
   readonly allow: readonly string[];
   readonly resolve: Resolve;
   readonly clock: Clock;
   readonly log: Logger;
   readonly limits?: Partial<Limits>;
-  /** What follows is for tests, which have no public address, no port 443 and no authority that Node trusts. */
+  /**
+   * The remaining settings are for tests, which have no public address, no port 443 and no authority that Node trusts.
+   */
   readonly ports?: readonly number[];
   readonly refusesAddress?: RefusesAddress;
   readonly ca?: string;
 }
 
-/** For whom something is fetched or sent. */
+/** The party that causes a request. */
 export interface Cause {
-  /** An admin named the URL's owner: a client that an admin made, a trusted issuer. Otherwise a stranger may have. */
+  /** Whether an admin named the URL's owner: a client that an admin created, or a trusted issuer. */
   readonly vetted?: boolean;
-  /** The network that a stranger asks from, as text, where a request of it is the cause. */
+  /** The network of an unknown party whose request is the cause, as text. */
   readonly asker?: string | undefined;
 }
 
 export interface GetOptions extends Cause {
-  /** An answer that was fetched before this will not do, however fresh it says it is. */
+  /** A cached response that was fetched before this time is not used, even if it is fresh. */
   readonly fetchedSince?: Date;
 }
 
@@ -50,7 +52,7 @@ export class Egress {
   readonly #rules: Rules;
   readonly #limits: Limits;
   readonly #lanes: Readonly<Record<'vetted' | 'strangers', Lane>>;
-  readonly #places: CircuitBreakers;
+  readonly #breakers: CircuitBreakers;
   readonly #faults: FaultLog;
 
   constructor(settings: EgressSettings) {
@@ -58,7 +60,7 @@ export class Egress {
     this.#rules = { allow: settings.allow, ports: settings.ports ?? [443] };
     this.#limits = { ...LIMITS, ...settings.limits };
     this.#lanes = { vetted: openLane(this.#limits), strangers: openLane(this.#limits) };
-    this.#places = new CircuitBreakers(this.#limits);
+    this.#breakers = new CircuitBreakers(this.#limits);
     this.#faults = new FaultLog(settings.log, {
       begins: 'egress.failed',
       goesOn: 'egress.still_fails',
@@ -66,11 +68,11 @@ export class Egress {
     });
   }
 
-  /** Fetches a JSON document, or reuses what it fetched; throws `EgressFailed`. Nothing but a 200 is an answer. */
-  async get(url: string, { fetchedSince, ...cause }: GetOptions = {}): Promise<CachedAnswer> {
+  /** Fetches a JSON document or returns a cached one. Throws `EgressFailed`, also for any status but 200. */
+  async get(url: string, { fetchedSince, ...cause }: GetOptions = {}): Promise<CachedResponse> {
     const now = this.#settings.clock();
-    const { memory, underWay } = this.#laneOf(cause);
-    const known = memory.recall(url, now, fetchedSince);
+    const { cache, underWay } = this.#laneOf(cause);
+    const known = cache.recall(url, now, fetchedSince);
     if (known instanceof EgressFailed) throw known;
     if (known) return known;
     const same = underWay.get(url);
@@ -80,36 +82,36 @@ export class Egress {
     return fetching;
   }
 
-  /** What `get` brought last, however long ago; for those who would rather have that than a failure. */
-  last(url: string, cause: Cause = {}): CachedAnswer | undefined {
-    return this.#laneOf(cause).memory.last(url);
+  /** The last response of `get`, however old; for callers that prefer it to a failure. */
+  last(url: string, cause: Cause = {}): CachedResponse | undefined {
+    return this.#laneOf(cause).cache.last(url);
   }
 
-  /** Sends a body; throws `EgressFailed`. Any answer but a redirect is the caller's to judge, and none is reused. */
+  /** Sends a body and returns any response but a redirect. Throws `EgressFailed`. Responses are not cached. */
   post(url: string, headers: Readonly<Record<string, string>>, body: string, cause: Cause = {}): Promise<Reply> {
     return this.#send(url, { method: 'POST', headers, body }, cause);
   }
 
-  /** How many of the places that were asked lately answer, rest, or are being tried again. */
+  /** The number of breakers of recent destinations in each state. */
   get places(): CircuitBreakers['states'] {
-    return this.#places.states;
+    return this.#breakers.states;
   }
 
   #laneOf({ vetted = false }: Cause): Lane {
     return this.#lanes[vetted ? 'vetted' : 'strangers'];
   }
 
-  async #fetch(url: string, now: Date, cause: Cause): Promise<CachedAnswer> {
-    const { memory } = this.#laneOf(cause);
+  async #fetch(url: string, now: Date, cause: Cause): Promise<CachedResponse> {
+    const { cache } = this.#laneOf(cause);
     try {
       const reply = await this.#send(url, { method: 'GET', headers: { accept: 'application/json' } }, cause);
       const { 'content-type': contentType = '', 'cache-control': cacheControl, age } = reply.headers;
-      const freshUntil = memory.freshUntil(now, cacheControl, age);
+      const freshUntil = cache.freshUntil(now, cacheControl, age);
       const answer = { contentType, body: reply.body, fetchedAt: now, freshUntil };
-      memory.keep(url, answer);
+      cache.keep(url, answer);
       return answer;
     } catch (error) {
-      if (error instanceof EgressFailed) memory.keepFailure(url, error, now);
+      if (error instanceof EgressFailed) cache.keepFailure(url, error, now);
       throw error;
     }
   }
@@ -118,42 +120,42 @@ export class Egress {
     const signal = AbortSignal.timeout(this.#limits.totalMilliseconds);
     try {
       const destination = destinationOf(url, this.#rules);
-      const reply = await this.#places.ask(destination.url, outgoing.method === 'GET', () =>
-        this.#throughGate(destination, { outgoing, cause }, signal).catch((error: unknown) => {
+      const reply = await this.#breakers.send(destination.url, outgoing.method === 'GET', () =>
+        this.#sendInTurn(destination, { outgoing, cause }, signal).catch((error: unknown) => {
           throw this.#failureOf(error, destination.host, signal);
         }),
       );
-      this.#faults.worked(placeOf(url), { host: destination.host });
+      this.#faults.worked(breakerKeyOf(url), { host: destination.host });
       this.#faults.worked(laneName(cause), { lane: laneName(cause) });
       return reply;
     } catch (error) {
       const failed = this.#failureOf(error, URL.parse(url)?.host ?? '', signal);
       const { failure } = failed;
-      // that there is no room says nothing about the place
+      // a lack of free places says nothing about the destination
       if (failure.reason === 'busy') this.#faults.failed(laneName(cause), { ...failure, lane: laneName(cause) });
-      else this.#faults.failed(placeOf(url), failure);
+      else this.#faults.failed(breakerKeyOf(url), failure);
       throw failed;
     }
   }
 
-  async #throughGate(
+  async #sendInTurn(
     destination: Destination,
     { outgoing, cause }: { readonly outgoing: Outgoing; readonly cause: Cause },
     signal: AbortSignal,
   ): Promise<Reply> {
-    const { gate } = this.#laneOf(cause);
+    const { concurrency } = this.#laneOf(cause);
     const { resolve, refusesAddress = isSpecialAddress, ca } = this.#settings;
     const { host } = destination;
     const busy = (): EgressFailed => new EgressFailed({ reason: 'busy', host });
-    const leaving = { host, asker: cause.asker };
-    if (gate.full(leaving)) throw busy();
+    const source = { host, asker: cause.asker };
+    if (concurrency.isFull(source)) throw busy();
     const began = performance.now();
-    // nobody was asked, so this says nothing about the place
-    const comeBack = await gate.leave(leaving, signal).catch(() => {
+    // no request was sent, so this says nothing about the destination
+    const release = await concurrency.acquire(source, signal).catch(() => {
       throw busy();
     });
     try {
-      // what is left would not be enough for a fair try
+      // the remaining time is too short for a fair attempt
       if (performance.now() - began > this.#limits.totalMilliseconds / 2) throw busy();
       const addresses = await unlessAborted(checkedAddresses(destination, resolve, refusesAddress), signal);
       const reply = await sendRequest(destination, addresses, outgoing, { limits: this.#limits, ca, signal });
@@ -162,7 +164,7 @@ export class Egress {
         throw new EgressFailed({ reason: 'status_refused', host, status });
       return reply;
     } finally {
-      comeBack();
+      release();
     }
   }
 
@@ -180,26 +182,26 @@ export class Egress {
 }
 
 interface Lane {
-  readonly gate: ConcurrencyLimit;
-  readonly memory: ResponseCache;
-  readonly underWay: Map<string, Promise<CachedAnswer>>;
+  readonly concurrency: ConcurrencyLimit;
+  readonly cache: ResponseCache;
+  readonly underWay: Map<string, Promise<CachedResponse>>;
 }
 
 function openLane(limits: Limits): Lane {
-  return { gate: new ConcurrencyLimit(limits), memory: new ResponseCache(limits), underWay: new Map() };
+  return { concurrency: new ConcurrencyLimit(limits), cache: new ResponseCache(limits), underWay: new Map() };
 }
 
 function laneName({ vetted = false }: Cause): string {
   return vetted ? 'vetted' : 'strangers';
 }
 
-/** What works or fails as one: a path of a host (see circuit_breakers.ts). */
-function placeOf(url: string): string {
+/** Origin and path, which have one circuit breaker (see circuit_breakers.ts). */
+function breakerKeyOf(url: string): string {
   const parsed = URL.parse(url);
   return parsed ? `${parsed.origin}${parsed.pathname}` : '';
 }
 
-/** A look-up can't be called off; nobody waits for it any longer than for the rest. */
+/** Rejects when the signal aborts, because a DNS look-up can't be cancelled. */
 async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   const { promise: aborted, reject } = Promise.withResolvers<never>();
   const giveUp = (): void => reject(signal.reason as Error);

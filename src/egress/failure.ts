@@ -1,12 +1,12 @@
-/** Why a URL that a client supplied was not fetched, as data: for the log and for tests, never for the client. */
+/** The reason why a URL from a client was not fetched, as data for the log and for tests, never for the client. */
 export type EgressFailure = { readonly host: string } & (
   | { readonly reason: 'url_invalid' | 'scheme_refused' | 'userinfo_refused' | 'port_refused' | 'name_refused' }
   | { readonly reason: 'name_unknown'; readonly errorCode: string }
-  /** One of the addresses that the name stands for is not a public one. */
+  /** One of the name's addresses is not public. */
   | { readonly reason: 'address_refused'; readonly address: string }
-  /** This server has too much under way itself; the only reason that says nothing about the URL. */
+  /** This server has too many requests of its own. Like `resting`, it means that no request was sent. */
   | { readonly reason: 'busy' }
-  /** It failed several times in a row, and is not asked for a while. */
+  /** The circuit breaker is open after several failures in a row. */
   | { readonly reason: 'resting' }
   | { readonly reason: 'timed_out'; readonly limitMilliseconds: number }
   | { readonly reason: 'connection_failed' | 'certificate_refused'; readonly errorCode: string }
@@ -15,7 +15,10 @@ export type EgressFailure = { readonly host: string } & (
   | { readonly reason: 'headers_too_large' | 'body_too_large'; readonly limitBytes: number }
 );
 
-/** Whether it may pass by itself: there is no room here, or the host is away. What the URL itself is to blame for does not. */
+/**
+ * Whether the failure may be temporary: this server has no free place, or the host is away. A fault in the URL itself
+ * is not.
+ */
 export function passes(failure: EgressFailure): boolean {
   switch (failure.reason) {
     case 'busy':

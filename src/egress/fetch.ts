@@ -1,12 +1,12 @@
-/** The guarded way out in the shape of `fetch`, for a library that wants one. */
+/** Wraps `Egress` as a `fetch` function for libraries. */
 import type { Egress } from './egress.ts';
 
 /** Statuses whose Response must have no body (WHATWG Fetch, 2.2.3). */
 const WITHOUT_BODY = [204, 205];
 
 /**
- * Takes GET, without headers of the caller's own so that answers can be shared, and POST with a text or a form.
- * Redirects are refused whatever the options say. Rejects with `EgressFailed`.
+ * Accepts GET without headers of the caller, so that responses can be shared, and POST with a text or a form. Redirects
+ * are refused regardless of the options. Rejects with `EgressFailed`.
  */
 export function fetchThrough(egress: Pick<Egress, 'get' | 'post'>) {
   return async (input: string | URL | Request, options: RequestInit = {}): Promise<Response> => {
@@ -16,7 +16,7 @@ export function fetchThrough(egress: Pick<Egress, 'get' | 'post'>) {
     if (method === 'POST' && (typeof body === 'string' || body instanceof URLSearchParams)) {
       return post(egress, url, new Headers(options.headers), String(body));
     }
-    throw new TypeError(`The way out takes GET, and POST with a text or a form; not this ${method}.`);
+    throw new TypeError(`Only GET, and POST with a text or a form, are supported; not this ${method}.`);
   };
 }
 

@@ -1,4 +1,4 @@
-/** One request and its answer on the wire: to a checked address, within limits, with nothing added by the environment. */
+/** Sends one request to a checked address and reads the response, within limits and independent of the environment. */
 import type { LookupAddress } from 'node:dns';
 import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import https from 'node:https';
@@ -19,24 +19,24 @@ export interface Reply {
   readonly body: Buffer;
 }
 
-interface Wire {
+interface RequestOptions {
   readonly limits: Limits;
-  /** Authorities to trust in place of Node's own; `undefined` outside of tests. */
+  /** Authorities that replace Node's own; `undefined` outside tests. */
   readonly ca: string | undefined;
   readonly signal: AbortSignal;
 }
 
-/** Throws `EgressFailed`, or the signal's reason, or what the socket said. */
+/** Throws `EgressFailed`, the signal's reason, or the socket's error. */
 export async function sendRequest(
   destination: Destination,
   addresses: readonly LookupAddress[],
   outgoing: Outgoing,
-  wire: Wire,
+  options: RequestOptions,
 ): Promise<Reply> {
-  const response = await send(destination, addresses, outgoing, wire);
+  const response = await send(destination, addresses, outgoing, options);
   try {
-    refuseOddities(response, destination.host);
-    const body = await readBody(response, destination.host, wire.limits.bodyBytes);
+    refuseRedirectsAndEncodings(response, destination.host);
+    const body = await readBody(response, destination.host, options.limits.bodyBytes);
     return { status: response.statusCode ?? 0, headers: response.headers, body };
   } finally {
     response.destroy();
@@ -47,7 +47,7 @@ function send(
   { url, hostname }: Destination,
   addresses: readonly LookupAddress[],
   { method, headers, body }: Outgoing,
-  { limits, ca, signal }: Wire,
+  { limits, ca, signal }: RequestOptions,
 ): Promise<IncomingMessage> {
   const options: https.RequestOptions = {
     method,
@@ -61,10 +61,10 @@ function send(
       ...(body !== undefined && { 'content-length': Buffer.byteLength(body) }),
     },
     lookup: pinned(addresses),
-    // a fresh agent: the global one may carry a proxy from the environment (NODE_USE_ENV_PROXY)
+    // a fresh agent: the global one may use a proxy from the environment (NODE_USE_ENV_PROXY)
     agent: false,
     maxHeaderSize: limits.headerBytes,
-    // whatever NODE_OPTIONS and NODE_TLS_REJECT_UNAUTHORIZED say
+    // overrides NODE_OPTIONS and NODE_TLS_REJECT_UNAUTHORIZED
     insecureHTTPParser: false,
     rejectUnauthorized: true,
     ...(isIP(hostname) === 0 && { servername: hostname }),
@@ -73,15 +73,15 @@ function send(
   };
   return new Promise((resolve, reject) => {
     const request = url.protocol === 'https:' ? https.request(options) : http.request(options);
-    // otherwise headers past the 2000th vanish without a word, and one of them may be Content-Encoding
+    // otherwise Node drops headers past the 2000th silently, and one of them may be Content-Encoding
     request.maxHeadersCount = 0;
     request.on('response', resolve).on('error', reject);
-    request.on('close', () => reject(new Error('closed without an answer')));
+    request.on('close', () => reject(new Error('closed without a response')));
     request.end(body);
   });
 }
 
-/** The name is not looked up again: between two look-ups it may come to mean another address (DNS rebinding). */
+/** Returns the checked addresses: a second look-up could return another address (DNS rebinding). */
 function pinned(addresses: readonly LookupAddress[]): LookupFunction {
   return (_hostname, { all }, callback) => {
     const [first] = addresses;
@@ -90,8 +90,11 @@ function pinned(addresses: readonly LookupAddress[]): LookupFunction {
   };
 }
 
-/** A redirect leads where nothing was checked; a coded body may be a thousand times what came over the wire. */
-function refuseOddities({ statusCode: status = 0, headers }: IncomingMessage, host: string): void {
+/**
+ * Refuses redirects, which lead to an unchecked address, and encoded bodies, which may be a thousand times larger than
+ * the bytes received.
+ */
+function refuseRedirectsAndEncodings({ statusCode: status = 0, headers }: IncomingMessage, host: string): void {
   if (status >= 300 && status < 400) throw new EgressFailed({ reason: 'redirect_refused', host, status });
   const plain =
     /^(identity)?$/i.test(headers['content-encoding'] ?? '') &&

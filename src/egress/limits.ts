@@ -1,25 +1,25 @@
-/** What one request, and all of them together, may cost this server and the one it asks. */
+/** The limits of one request, and of all requests together. */
 export interface Limits {
-  /** For everything: waiting for a turn, the name, the connection, the whole answer. */
+  /** For the whole request: waiting for a place, the look-up, the connection and the response. */
   readonly totalMilliseconds: number;
   readonly headerBytes: number;
   readonly bodyBytes: number;
-  /** What follows is for each lane (see egress.ts). */
+  /** The limits from here on are for each lane (see egress.ts). */
   readonly atOnce: number;
   readonly atOncePerHost: number;
-  /** For requests that a stranger causes, by the network that it asks from; others have no such bound. */
+  /** For requests that an unknown party causes, by its network; other requests have no such limit. */
   readonly atOncePerAsker: number;
-  /** Requests that wait for their turn; more are refused. */
+  /** Requests that wait for a place; more are refused. */
   readonly waiting: number;
   readonly waitingPerAsker: number;
-  /** How long an answer is reused: what its max-age says, within these two. */
+  /** How long a response is cached: its max-age, within these two. */
   readonly reuseSecondsLeast: number;
   readonly reuseSecondsMost: number;
   readonly failureReuseSeconds: number;
   readonly rememberedAnswers: number;
   readonly rememberedBytes: number;
   readonly rememberedFailures: number;
-  /** After so many a place rests, and at first for so long; never longer than the most. */
+  /** After so many failures a breaker opens, first for the least time and never longer than the most. */
   readonly failuresInARow: number;
   readonly restMillisecondsLeast: number;
   readonly restMillisecondsMost: number;

@@ -1,27 +1,27 @@
-/** What was fetched, and what could not be: reused for a while, so that nobody can be hammered through this server. */
+/** Caches responses and failures for a while, so that clients can't use this server to flood another one. */
 import { LRUCache } from 'lru-cache';
 import { addSeconds } from '../base/clock.ts';
 import type { EgressFailed } from './failure.ts';
 import type { Limits } from './limits.ts';
 
-/** What a GET brought (status 200). */
-export interface CachedAnswer {
+/** The response to a GET (status 200). */
+export interface CachedResponse {
   readonly contentType: string;
   readonly body: Buffer;
-  /** When it was asked for: it is at least as new as this. */
+  /** The time of the request: the content is at least as new. */
   readonly fetchedAt: Date;
   readonly freshUntil: Date;
 }
 
-interface RememberedFailure {
+interface CachedFailure {
   readonly error: EgressFailed;
   readonly until: Date;
 }
 
 export class ResponseCache {
   readonly #limits: Limits;
-  readonly #answers: LRUCache<string, CachedAnswer>;
-  readonly #failures: LRUCache<string, RememberedFailure>;
+  readonly #answers: LRUCache<string, CachedResponse>;
+  readonly #failures: LRUCache<string, CachedFailure>;
 
   constructor(limits: Limits) {
     this.#limits = limits;
@@ -33,8 +33,8 @@ export class ResponseCache {
     this.#failures = new LRUCache({ max: limits.rememberedFailures });
   }
 
-  /** An answer that is fresh and, where that is asked, was fetched since then; else the failure of a moment ago. */
-  recall(url: string, now: Date, fetchedSince: Date | undefined): CachedAnswer | EgressFailed | undefined {
+  /** Returns a response that is fresh and not older than `fetchedSince`, or else a recent failure. */
+  recall(url: string, now: Date, fetchedSince: Date | undefined): CachedResponse | EgressFailed | undefined {
     const answer = this.#answers.get(url);
     const newEnough = answer && (!fetchedSince || answer.fetchedAt >= fetchedSince);
     if (newEnough && now < answer.freshUntil) return answer;
@@ -42,22 +42,22 @@ export class ResponseCache {
     return failure && now < failure.until ? failure.error : undefined;
   }
 
-  /** The last answer, fresh or not, if there still is one. */
-  last(url: string): CachedAnswer | undefined {
+  /** The last response, fresh or not, if it is still cached. */
+  last(url: string): CachedResponse | undefined {
     return this.#answers.get(url);
   }
 
-  keep(url: string, answer: CachedAnswer): void {
+  keep(url: string, answer: CachedResponse): void {
     this.#answers.set(url, answer);
   }
 
-  /** A failure leaves the last good answer in its place. That nobody was asked says nothing about the URL. */
+  /** Caches a failure and keeps the last good response. `busy` and `resting` are not cached: no request was sent. */
   keepFailure(url: string, error: EgressFailed, now: Date): void {
     if (error.failure.reason === 'busy' || error.failure.reason === 'resting') return;
     this.#failures.set(url, { error, until: addSeconds(now, this.#limits.failureReuseSeconds) });
   }
 
-  /** `max-age` less `Age` (RFC 9111, 4.2), within the limits; without one, the least. */
+  /** `max-age` less `Age` (RFC 9111, section 4.2), within the limits; the least limit if there is none. */
   freshUntil(now: Date, cacheControl = '', age = '0'): Date {
     const maxAge = Number(/(?:^|[\s,])max-age\s*=\s*"?(\d+)/i.exec(cacheControl)?.[1] ?? 0);
     const { reuseSecondsLeast, reuseSecondsMost } = this.#limits;

@@ -1,4 +1,4 @@
-/** Reads the change log's tail and tells this node's caches what to drop. */
+/** Reads new rows of the change log and calls the listeners that drop cached values on this node. */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
@@ -6,55 +6,58 @@ import type pg from 'pg';
 import type { Clock } from '../base/clock.ts';
 import { connectClient, createClient, type Database } from '../db/connection.ts';
 import { databaseIdentity } from '../db/identity.ts';
-import { CHANNEL, type Change, type Topic } from './log.ts';
+import { CHANNEL, type LoggedChange, type Topic } from './log.ts';
 
 export interface FollowerSettings {
   readonly database: Database;
-  /** For LISTEN, on a connection of its own; without it the poll alone carries the news. */
+  /** For LISTEN, on a connection of its own; without it only the poll reads the log. */
   readonly connectionString: string | undefined;
   readonly pollMilliseconds: number;
   readonly clock: Clock;
   readonly onError: (error: unknown) => void;
-  /** Hears that the log is not the one that was read so far, after everything was read anew. */
+  /** Called when the log was replaced by another one, after the reset. */
   readonly onReplaced?: ((why: Replaced) => void) | undefined;
-  /** Whether no request came lately: then the poll is slower, for as long as NOTIFY is proven to work. */
+  /** Whether no request arrived lately. The poll is then slower, as long as NOTIFY is proven to work. */
   readonly atRest?: (() => boolean) | undefined;
-  /** Makes the other processes of this node read, too; never rejects. */
+  /** Makes the node's other processes read the log too; never rejects. */
   readonly catchUpOthers?: (() => Promise<void>) | undefined;
 }
 
-/** `another_run`: the server was started again, or another one answers. `log_went_back`: it lacks numbers that were there. */
+/**
+ * `another_run`: the server was restarted, or another one answers. `log_went_back`: it lacks numbers that it had
+ * before.
+ */
 export type Replaced = 'another_run' | 'log_went_back';
 
 type Listener = (key: string) => void | Promise<void>;
 
-/** What is read with every look: whose log it is, and the last number that was given out, where this user may see it. */
-interface Look {
+/** The part of each read that identifies the log, with the last number it gave out, if this user may see that. */
+interface LogState {
   readonly identity: string;
   readonly last_number: number | null;
 }
 
-interface TailRow extends Look {
-  /** `null` in the one row of a look that found nothing. */
+interface TailRow extends LogState {
+  /** `null` in the single row of a read that found no changes. */
   readonly sequence: number | null;
   readonly topic: Topic;
   readonly key: string;
 }
 
 /**
- * Sequence numbers are handed out before their transactions commit, so a lower one may appear after a higher one.
- * The follower therefore remembers the gaps it has seen and asks for them again for as long as a transaction may last.
+ * PostgreSQL assigns sequence numbers before transactions commit, so a lower one may appear after a higher one. The
+ * follower remembers such gaps and reads them again for as long as a transaction may last.
  */
 const GAP_LIFETIME_MILLISECONDS = 30_000;
-/** One transaction can name thousands of clients: those that a scope is taken from. */
+/** One transaction can name thousands of clients, such as all clients that lose a scope. */
 const GAPS_AT_MOST = 20_000;
-/** After this long without reading, the log may have been trimmed: forget everything rather than trust a cache. */
-const BLIND_LIMIT_MILLISECONDS = 600_000;
-/** The slower poll. Readiness and `vouch` take knowledge of this age for fresh. */
+/** After this time without a read, rows may have been deleted: drop all caches. */
+const UNREAD_LIMIT_MILLISECONDS = 600_000;
+/** The slower poll. Readiness and `vouch` accept this age as fresh. */
 const POLL_MILLISECONDS_AT_REST = 2_500;
 
-/** The number is for a user who may not see the sequence unknown: whose log it is still shows every set-back. */
-const look = sql<Look>`select ${databaseIdentity} as identity,
+/** The number is null for a user without a right to the sequence; the identity still shows each restore. */
+const logState = sql<LogState>`select ${databaseIdentity} as identity,
   case when has_sequence_privilege('changes_sequence_seq', 'select')
     then pg_sequence_last_value('changes_sequence_seq') end as last_number`;
 
@@ -65,16 +68,16 @@ export class InvalidationFollower {
   readonly #gaps = new Map<number, number>();
   #position = 0;
   #identity: string | undefined;
-  /** The last number that the log has given out: it never gets lower, unless the database is set back. */
+  /** The last number that the log gave out. It gets lower only if the database is set back. */
   #lastNumber = 0;
   #readAt = 0;
-  /** Not every listener has heard of all that was read. */
+  /** Whether some listener has not been called for a row that was read. */
   #behind = false;
   #reading: Promise<void> | undefined;
   #stopped = new AbortController();
   #loop: Promise<void> | undefined;
   #listener: pg.Client | undefined;
-  /** Only this process listens there: what it sends itself comes back where NOTIFY works. */
+  /** Only this process listens here: its own notification comes back if NOTIFY works. */
   readonly #ownChannel = `gatehouse_echo_${randomBytes(8).toString('hex')}`;
   #notifyWorks = false;
 
@@ -82,17 +85,17 @@ export class InvalidationFollower {
     this.#settings = settings;
   }
 
-  /** Called with the key of every change of a topic, this node's own ones included. */
+  /** Calls `listener` with the key of each change of a topic, including changes of this node. */
   on(topic: Topic, listener: Listener): void {
     this.#listeners.set(topic, [...(this.#listeners.get(topic) ?? []), listener]);
   }
 
-  /** Called when changes may have been missed: whatever is cached must be dropped. */
+  /** Calls `listener` when changes may have been missed; it must drop everything that it caches. */
   onReset(listener: () => void | Promise<void>): void {
     this.#resets.push(listener);
   }
 
-  /** Starts at the log's present end: call it before the caches fill. */
+  /** Starts at the present end of the log; call it before the caches fill. */
   async start(): Promise<void> {
     const now = this.#settings.clock().getTime();
     await this.#begin(now);
@@ -107,23 +110,23 @@ export class InvalidationFollower {
     await this.#listener?.end().catch(() => {});
   }
 
-  /** Reads now: after a change of this node's own, so that it is in force here when the change is answered. */
+  /** Reads the log in all processes of this node. After a change of its own, a node calls this before it responds. */
   async catchUp(): Promise<void> {
     await Promise.all([this.catchUpHere(), this.#settings.catchUpOthers?.()]);
   }
 
-  /** In this process alone. */
+  /** Reads the log in this process only. */
   async catchUpHere(): Promise<void> {
     await this.#reading?.catch(() => {});
     await this.#read();
   }
 
-  /** Which database the log was read from (db/identity.ts); `undefined` before the start. */
+  /** The identity of the database from which the log was read (db/identity.ts); `undefined` before the start. */
   get identity(): string | undefined {
     return this.#identity;
   }
 
-  /** How long ago the log was last read. */
+  /** The time since the last read of the log. */
   ageMilliseconds(): number {
     return this.#settings.clock().getTime() - this.#readAt;
   }
@@ -135,7 +138,7 @@ export class InvalidationFollower {
     }
   }
 
-  /** Until the next look: longer where nobody asks and NOTIFY has just brought an echo. */
+  /** Waits until the next read: longer if no requests arrive and NOTIFY has just returned the echo. */
   async #pause(): Promise<void> {
     const { pollMilliseconds, atRest } = this.#settings;
     const { signal } = this.#stopped;
@@ -158,11 +161,11 @@ export class InvalidationFollower {
 
   async #readTail(): Promise<void> {
     const now = this.#settings.clock().getTime();
-    if (this.#behind || now - this.#readAt > BLIND_LIMIT_MILLISECONDS) return this.#reset(now);
+    if (this.#behind || now - this.#readAt > UNREAD_LIMIT_MILLISECONDS) return this.#reset(now);
     for (const [sequence, seenAt] of this.#gaps) {
       if (Math.abs(now - seenAt) > GAP_LIFETIME_MILLISECONDS) this.#gaps.delete(sequence);
     }
-    const { rows } = await sql<TailRow>`select here.*, c.sequence, c.topic, c.key from (${look}) here
+    const { rows } = await sql<TailRow>`select state.*, c.sequence, c.topic, c.key from (${logState}) state
       left join changes c on c.sequence > ${this.#position} or c.sequence = any(${[...this.#gaps.keys()]}::bigint[])
       order by c.sequence`.execute(this.#settings.database);
     const replaced = this.#replaced(rows[0]!);
@@ -173,22 +176,22 @@ export class InvalidationFollower {
     }
     const tail = rows.filter((row): row is TailRow & { sequence: number } => row.sequence !== null);
     this.#follow(tail, now);
-    // a listener that fails, because it can't read what changed, must hear of it again
+    // if a listener fails because it can't read the changed object, it must be called again
     this.#behind = true;
-    for (const { topic, key } of tail) await this.#tell({ topic, key });
+    for (const { topic, key } of tail) await this.#notify({ topic, key });
     this.#behind = false;
     this.#readAt = now;
   }
 
-  /** Changes of a database that was set back have numbers below the position, where this node never looks. */
-  #replaced({ identity, last_number: lastNumber }: Look): Replaced | undefined {
+  /** If the database was set back, new changes have numbers below the position, which this node does not read. */
+  #replaced({ identity, last_number: lastNumber }: LogState): Replaced | undefined {
     if (identity !== this.#identity) return 'another_run';
     if (lastNumber !== null && lastNumber < this.#lastNumber) return 'log_went_back';
     this.#lastNumber = lastNumber ?? this.#lastNumber;
     return undefined;
   }
 
-  /** Moves the position past the rows, noting which numbers are not there yet. */
+  /** Moves the position past the rows and notes the missing numbers as gaps. */
   #follow(rows: readonly { sequence: number }[], now: number): void {
     for (const { sequence } of rows) {
       const first = Math.max(this.#position + 1, sequence - GAPS_AT_MOST);
@@ -196,7 +199,7 @@ export class InvalidationFollower {
       this.#gaps.delete(sequence);
       this.#position = Math.max(this.#position, sequence);
     }
-    // the oldest are the least likely to be filled
+    // the oldest gaps are the least likely to be filled
     for (const sequence of this.#gaps.keys()) {
       if (this.#gaps.size <= GAPS_AT_MOST) break;
       this.#gaps.delete(sequence);
@@ -204,7 +207,7 @@ export class InvalidationFollower {
   }
 
   async #reset(now: number): Promise<void> {
-    // until everything was read: a reset that fails is begun again
+    // until all is read: a failed reset starts again
     this.#behind = true;
     await this.#begin(now);
     for (const reset of this.#resets) await reset();
@@ -212,29 +215,29 @@ export class InvalidationFollower {
     this.#readAt = now;
   }
 
-  async #tell(change: Change): Promise<void> {
+  async #notify(change: LoggedChange): Promise<void> {
     for (const listener of this.#listeners.get(change.topic) ?? []) await listener(change.key);
   }
 
-  /** Takes the log's last rows as read: what is missing between them may still be on its way. */
+  /** Treats the log's last rows as read. Gaps between them may still be filled. */
   async #begin(now: number): Promise<void> {
     const { database } = this.#settings;
-    const { rows: looks } = await look.execute(database);
+    const { rows: states } = await logState.execute(database);
     const rows = await database
       .selectFrom('changes')
       .select('sequence')
       .orderBy('sequence', 'desc')
       .limit(GAPS_AT_MOST)
       .execute();
-    this.#identity = looks[0]!.identity;
-    this.#lastNumber = looks[0]!.last_number ?? 0;
+    this.#identity = states[0]!.identity;
+    this.#lastNumber = states[0]!.last_number ?? 0;
     this.#gaps.clear();
-    // below the first row, too: it may have overtaken one that is still on its way
+    // below the first row, too: a lower number may still be uncommitted
     this.#position = Math.max(0, (rows[0]?.sequence ?? 0) - GAPS_AT_MOST);
     this.#follow(rows.reverse(), now);
   }
 
-  /** Wakes the reader at once. Where LISTEN fails or the server has none, the poll goes on alone. */
+  /** Reads the log at each notification. If LISTEN fails or the server has none, the poll continues alone. */
   async #listen(): Promise<void> {
     const { connectionString, onError } = this.#settings;
     if (connectionString === undefined) return;
@@ -258,7 +261,7 @@ export class InvalidationFollower {
         onError(error);
       } finally {
         this.#notifyWorks = false;
-        // a server that knows no LISTEN has answered so on a connection that is still open
+        // a server without LISTEN returned an error on a connection that is still open
         void client.end().catch(() => {});
       }
       await delay(1_000, undefined, { signal: this.#stopped.signal, ref: false }).catch(() => {});

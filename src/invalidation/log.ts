@@ -1,12 +1,13 @@
 /**
- * How nodes hear of a change. Whoever changes something that nodes cache appends a row in the same transaction;
- * every node reads the tail of the log twice a second and drops what is named. NOTIFY only makes that sooner.
+ * The change log, by which nodes learn which cached values to drop. A function that changes a cached object appends a
+ * row in the same transaction; each node reads new rows twice a second and drops the named values. NOTIFY only makes
+ * this faster.
  */
 import type { Tx } from '../db/connection.ts';
 import { sendIn } from '../db/pipeline.ts';
 import { PreparedStatement } from '../db/prepared.ts';
 
-/** What kind of thing changed; `key` names which one. */
+/** The kind of object that changed; `key` names the object. */
 export type Topic =
   | 'client'
   | 'resource'
@@ -17,21 +18,21 @@ export type Topic =
   | 'trusted_issuer'
   | 'outbox';
 
-export interface Change {
+export interface LoggedChange {
   readonly topic: Topic;
   readonly key: string;
 }
 
-/** The channel that wakes readers. Its payload is empty: the log is what is true. */
+/** The channel that wakes readers. Its payload is empty, because readers rely on the log alone. */
 export const CHANNEL = 'gatehouse_changes';
 
 const NOTIFY = new PreparedStatement('gatehouse_notify', `select pg_notify('${CHANNEL}', '')`);
 
-export function recordChange(tx: Tx, change: Change, now: Date): Promise<void> {
+export function recordChange(tx: Tx, change: LoggedChange, now: Date): Promise<void> {
   return recordChanges(tx, [change], now);
 }
 
-export async function recordChanges(tx: Tx, changes: readonly Change[], now: Date): Promise<void> {
+export async function recordChanges(tx: Tx, changes: readonly LoggedChange[], now: Date): Promise<void> {
   const rows = changes.map((change) => ({ ...change, recorded_at: now }));
   await sendIn(tx, tx.insertInto('changes').values(rows));
   await NOTIFY.sendIn(tx);

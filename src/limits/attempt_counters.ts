@@ -1,34 +1,34 @@
 /**
- * Counters of attempts that may be guesses, in Postgres for all nodes together. A counter holds how many attempts were
- * wrong in a window of time and how many are under way. An attempt begins only if all of its counters would stay within
- * their limits even if every attempt under way turned out wrong: a hundred guesses at once get no further than a
- * hundred one after the other. An attempt that is refused changes no counter.
+ * Counters of attempts that may be guesses, in PostgreSQL for all nodes together. A counter holds the number of wrong
+ * attempts in a time window and the number of running attempts. An attempt begins only if all its counters stay within
+ * their limits even if all running attempts turn out wrong: a hundred guesses at once get no further than a hundred in
+ * sequence. A refused attempt changes no counter.
  */
 import { addSeconds } from '../base/clock.ts';
 import type { Digest } from '../base/secret.ts';
 import type { Database, Tx } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 
-export interface Limit {
-  /** Unique among all limits; part of what is hashed. */
+export interface AttemptLimit {
+  /** Unique among all limits; part of the digest's input. */
   readonly name: string;
-  /** How many attempts may be wrong in one window. */
+  /** The maximum number of wrong attempts in a window. */
   readonly wrong: number;
   readonly seconds: number;
-  /** How many attempts may be under way at once, where that is fewer. */
+  /** The maximum number of running attempts, if that is fewer. */
   readonly atOnce?: number;
 }
 
 export interface Counter {
-  readonly limit: Limit;
+  readonly limit: AttemptLimit;
   readonly key: Digest;
 }
 
 export type Reservation =
   | { readonly state: 'reserved' }
-  /** A limit is reached by wrong attempts alone. `until` is when all such windows have ended. */
-  | { readonly state: 'exhausted'; readonly limit: Limit; readonly until: Date }
-  /** Attempts under way take the places that are left; `key` is a counter without a free place. */
+  /** Wrong attempts alone reach a limit. `until`: the end of the last such window. */
+  | { readonly state: 'exhausted'; readonly limit: AttemptLimit; readonly until: Date }
+  /** Running attempts take the remaining places; `key` is a counter without a free place. */
   | { readonly state: 'busy'; readonly key: Digest };
 
 interface Row {
@@ -39,7 +39,7 @@ interface Row {
   readonly window_ends_at: Date;
 }
 
-/** Longer than an attempt takes. A node that ended left its attempts under way: after this they count as wrong. */
+/** Longer than an attempt takes. The running attempts of a node that ended count as wrong after this time. */
 const UNDER_WAY_SECONDS = 30;
 
 export class AttemptCounters {
@@ -49,9 +49,9 @@ export class AttemptCounters {
     this.#database = database;
   }
 
-  /** Takes a place in every counter, or in none. `settle` gives the places back. */
+  /** Takes a place in each counter, or in none. `settle` gives the places back. */
   async reserve(counters: readonly Counter[], now: Date): Promise<Reservation> {
-    // an attempt beyond a limit costs one read, and locks and writes nothing
+    // an attempt beyond a limit costs one read, and no lock or write
     const seen = await this.#database
       .selectFrom('attempt_counters')
       .selectAll()
@@ -79,7 +79,7 @@ export class AttemptCounters {
     });
   }
 
-  /** Ends an attempt that was reserved, and counts it where it was wrong. */
+  /** Ends a reserved attempt, and counts it if it was wrong. */
   async settle(counters: readonly Counter[], outcome: 'right' | 'wrong', now: Date): Promise<void> {
     const wrong = outcome === 'wrong' ? 1 : 0;
     await transact(this.#database, async (tx) => {
@@ -92,12 +92,12 @@ export class AttemptCounters {
   }
 }
 
-/** The rows of all counters, locked until the transaction ends, as they count at `now`. */
+/** Locks the rows of all counters until the transaction ends, and returns their values at `now`. */
 async function lock(tx: Tx, counters: readonly Counter[], now: Date): Promise<readonly Row[]> {
   const rows = await tx
     .insertInto('attempt_counters')
     .values(
-      // in one order everywhere, so that two attempts never wait for one another
+      // in the same order everywhere, so that attempts don't deadlock
       counters
         .map(({ key }) => ({ key, wrong: 0, under_way: 0, under_way_until: now, window_ends_at: now }))
         .toSorted((a, b) => Buffer.compare(a.key, b.key)),
@@ -123,7 +123,7 @@ async function write(tx: Tx, rows: readonly Row[]): Promise<void> {
     .execute();
 }
 
-/** What a counter holds at `now`: a window that has ended, or in which nothing was counted, begins anew. */
+/** The counter's values at `now`. A window that has ended, or in which nothing was counted, starts again. */
 function rowAt({ key, limit }: Counter, rows: readonly Row[], now: Date): Row {
   const windowFromNow = addSeconds(now, limit.seconds);
   const row = rows.find((candidate) => candidate.key.equals(key));
@@ -131,8 +131,8 @@ function rowAt({ key, limit }: Counter, rows: readonly Row[], now: Date): Row {
   const lost = row.under_way_until <= now ? row.under_way : 0;
   const wrong = row.window_ends_at <= now ? 0 : row.wrong + lost;
   const underWay = row.under_way - lost;
-  const begins = row.window_ends_at <= now || wrong + underWay === 0;
-  return { ...row, wrong, under_way: underWay, window_ends_at: begins ? windowFromNow : row.window_ends_at };
+  const restarts = row.window_ends_at <= now || wrong + underWay === 0;
+  return { ...row, wrong, under_way: underWay, window_ends_at: restarts ? windowFromNow : row.window_ends_at };
 }
 
 function exhausted(counters: readonly Counter[], rows: readonly Row[], now: Date): Reservation | undefined {

@@ -1,25 +1,25 @@
 /**
- * Lets attempts that may be guesses begin within their limits, on all nodes together. Only wrong attempts count. Where
- * attempts under way take the places that are left, the next one waits for them: a right attempt is never refused
- * because others are made at the same moment.
+ * Limits attempts that may be guesses, for all nodes together. Only wrong attempts count. If running attempts take the
+ * remaining places, the next attempt waits for them: a right attempt is never refused because others run at the same
+ * time.
  */
 import type { Clock } from '../base/clock.ts';
 import type { Quota } from '../base/quota.ts';
 import type { Digest } from '../base/secret.ts';
 import type { Database } from '../db/connection.ts';
-import { AttemptCounters, type Counter, type Limit, type Reservation } from './attempt_counters.ts';
+import { AttemptCounters, type Counter, type AttemptLimit, type Reservation } from './attempt_counters.ts';
 import { AttemptQueue } from './attempt_queue.ts';
 
 export interface AttemptLimiterSettings {
   readonly database: Database;
-  /** A keyed digest: e-mail and IP addresses are too few to be kept under one that anybody can compute. */
+  /** A keyed digest: there are too few e-mail and IP addresses for a digest that anyone can compute. */
   readonly digest: (text: string) => Digest;
   readonly clock: Clock;
 }
 
-/** What an attempt counts for: a limit, and the account, address or session that it is the limit of. */
-export interface Counted {
-  readonly limit: Limit;
+/** A limit, and the account, address or session that it applies to. */
+export interface AppliedLimit {
+  readonly limit: AttemptLimit;
   readonly of: string;
 }
 
@@ -28,12 +28,12 @@ export type Attempted<T> =
   | {
       readonly admitted: false;
       readonly retryAfterSeconds: number;
-      /** `undefined` where no limit is reached, but too many attempts wait. */
+      /** `undefined` if no limit is reached, but too many attempts wait. */
       readonly quota?: Quota;
     };
 
 const LONGEST_WAIT_MILLISECONDS = 10_000;
-/** By then those that wait have been looked at. */
+/** By then the waiting attempts are done. */
 const BUSY_SECONDS = 2;
 
 export class AttemptLimiter {
@@ -48,9 +48,12 @@ export class AttemptLimiter {
     this.#counters = new AttemptCounters(database);
   }
 
-  /** Makes an attempt once it may begin. One that throws does not count: its caller learned nothing from it. */
+  /**
+   * Runs an attempt when its counters allow it. An attempt that throws does not count, because its caller learned
+   * nothing.
+   */
   async attempt<T>(
-    counted: readonly Counted[],
+    counted: readonly AppliedLimit[],
     make: () => Promise<T>,
     isRight: (result: T) => boolean,
   ): Promise<Attempted<T>> {

@@ -1,33 +1,33 @@
 /**
- * Where attempts of this process wait for others that are under way, in one line for each counter without a free place.
- * Only the first of a line asks the database again: when an attempt of this process has ended, and ten times a second
- * for those of other processes.
+ * Queues of this process's attempts that wait for a free place, one for each full counter. Only the first attempt of a
+ * queue asks the database again: when an attempt of this process ends, and ten times a second for attempts of other
+ * processes.
  */
 const ASKING_MILLISECONDS = 100;
 const IN_ONE_LINE_AT_MOST = 100;
 const IN_ALL_LINES_AT_MOST = 1_000;
 
-interface Waiting {
+interface WaitingAttempt {
   woken: boolean;
   wake: () => void;
 }
 
 export interface Place {
-  /** Resolves when this attempt may ask again, or when the time is over. */
+  /** Resolves when this attempt may ask again, or after `longestMilliseconds`. */
   turn(longestMilliseconds: number): Promise<void>;
-  /** Must be called once the attempt no longer waits. */
+  /** Must be called when the attempt no longer waits. */
   leave(): void;
 }
 
 export class AttemptQueue {
-  readonly #lines = new Map<string, Set<Waiting>>();
+  readonly #lines = new Map<string, Set<WaitingAttempt>>();
   #waiting = 0;
 
-  /** A place at the end of the line; `undefined` where too many wait already. */
+  /** Joins the end of the queue `line`; `undefined` if too many wait already. */
   join(line: string): Place | undefined {
-    const waiting = this.#lines.get(line) ?? new Set<Waiting>();
+    const waiting = this.#lines.get(line) ?? new Set<WaitingAttempt>();
     if (waiting.size >= IN_ONE_LINE_AT_MOST || this.#waiting >= IN_ALL_LINES_AT_MOST) return undefined;
-    const own: Waiting = { woken: false, wake: () => (own.woken = true) };
+    const own: WaitingAttempt = { woken: false, wake: () => (own.woken = true) };
     this.#lines.set(line, waiting.add(own));
     this.#waiting++;
     return {
@@ -44,15 +44,15 @@ export class AttemptQueue {
     };
   }
 
-  /** Tells the first of a line that a place may be free. */
+  /** Notifies the first attempt of a queue that a place may be free. */
   wake(line: string): void {
     const [first] = this.#lines.get(line) ?? [];
     first?.wake();
   }
 }
 
-/** Until it is woken, or was since it last slept, or the time is over. */
-function sleep(waiting: Waiting, milliseconds: number): Promise<void> {
+/** Resolves when the attempt is woken, or was woken since it last slept, or after the time. */
+function sleep(waiting: WaitingAttempt, milliseconds: number): Promise<void> {
   return new Promise((resolve) => {
     const end = (): void => {
       clearTimeout(timer);

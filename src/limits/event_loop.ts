@@ -1,15 +1,15 @@
 /**
- * Whether this process has more to do than it can: work that is due waits. A node that takes on more then only makes
- * everybody wait longer, so it says no to some at once, until what it has is done.
+ * Detects overload by the delay of timers. An overloaded node that accepts more work delays all requests, so it refuses
+ * new ones until its work is done.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setInterval, clearInterval } from 'node:timers';
 
 const SAMPLE_MILLISECONDS = 20;
-/** A process that is asked for nothing has no need to be woken fifty times a second: it looks less often until it is late. */
+/** A process without requests need not wake fifty times a second: it samples less often until a timer is late. */
 const SAMPLE_MILLISECONDS_AT_REST = 200;
-const UNASKED_SAMPLES_AT_MOST = 50;
-/** A signature of a post-quantum key or a collection of garbage is no overload: it must last. */
+const UNREAD_SAMPLES_AT_MOST = 50;
+/** A signature with a post-quantum key or a garbage collection is no overload: the delay must last. */
 const SAMPLES_IN_A_ROW = 5;
 
 export interface EventLoopSettings {
@@ -17,7 +17,7 @@ export interface EventLoopSettings {
   readonly latestMilliseconds: number;
 }
 
-/** How long the event loop took for a round, in nanoseconds. */
+/** The event loop's delays in nanoseconds. */
 export interface LoopDelays {
   readonly min: number;
   readonly max: number;
@@ -35,10 +35,10 @@ export class EventLoop {
   #timer: NodeJS.Timeout | undefined;
   #every = SAMPLE_MILLISECONDS_AT_REST;
   #stopped = false;
-  /** In nanoseconds, as Node measures them; not while the process rests. */
+  /** In nanoseconds, as Node measures them; paused while the process has no requests. */
   readonly #delays = monitorEventLoopDelay({ resolution: 10 });
   #last = 0;
-  #unasked = 0;
+  #unread = 0;
   #late = 0;
   #delayMilliseconds = 0;
 
@@ -47,19 +47,19 @@ export class EventLoop {
     this.#sampleEvery(SAMPLE_MILLISECONDS_AT_REST);
   }
 
-  /** Asked at each request; the first after a second without one has it look more often. */
+  /** Read at each request. The first request after a second without one makes it sample more often. */
   get overloaded(): boolean {
-    this.#unasked = 0;
+    this.#unread = 0;
     if (this.#resting) this.#sampleEvery(SAMPLE_MILLISECONDS);
     return this.#late >= SAMPLES_IN_A_ROW;
   }
 
-  /** How late the last timer was. */
+  /** The delay of the last timer. */
   get delayMilliseconds(): number {
     return this.#delayMilliseconds;
   }
 
-  /** Since they were last asked for. */
+  /** The delays since the last call. */
   takeDelays(): LoopDelays {
     const { count, min, max, mean, stddev } = this.#delays;
     const percentile = (percent: number): number => this.#delays.percentile(percent);
@@ -81,7 +81,7 @@ export class EventLoop {
     clearInterval(this.#timer);
     if (this.#stopped) return;
     this.#every = milliseconds;
-    this.#unasked = 0;
+    this.#unread = 0;
     this.#last = performance.now();
     this.#timer = setInterval(() => this.#sample(performance.now()), milliseconds);
     this.#timer.unref();
@@ -98,10 +98,10 @@ export class EventLoop {
     this.#last = now;
     const late = this.#delayMilliseconds > this.#latestMilliseconds;
     this.#late = late ? this.#late + 1 : 0;
-    if (late) this.#unasked = 0;
+    if (late) this.#unread = 0;
     if (this.#resting) {
       if (late) this.#sampleEvery(SAMPLE_MILLISECONDS);
-    } else if (++this.#unasked > UNASKED_SAMPLES_AT_MOST) {
+    } else if (++this.#unread > UNREAD_SAMPLES_AT_MOST) {
       this.#sampleEvery(SAMPLE_MILLISECONDS_AT_REST);
     }
   }

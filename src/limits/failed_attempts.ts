@@ -1,7 +1,7 @@
 /**
- * Counts of attempts, kept in Postgres for all nodes together. An attempt is counted before it is looked at, so a
- * hundred at once are a hundred counted attempts. Every count runs out by itself. Where right attempts must not count,
- * attempt_limiter.ts does it.
+ * Counters of attempts in PostgreSQL, for all nodes together. An attempt is counted before it is checked, so a hundred
+ * at once are counted as a hundred. Each count expires. For limits to which right attempts must not count, use
+ * attempt_limiter.ts.
  */
 import { RateLimiterPostgres, RateLimiterRes } from 'rate-limiter-flexible';
 import type pg from 'pg';
@@ -15,23 +15,26 @@ export type Admission =
       readonly retryAfterSeconds: number;
       /** The limit that was reached. */
       readonly quota: Quota;
-      /** Whether this attempt is the one that was too many, on whichever node: those after it are no news. */
+      /** Whether this attempt was the first to exceed the limit, on any node. Later ones are not recorded. */
       readonly first: boolean;
     };
 
-export interface Limit {
+export interface PointLimit {
   readonly points: number;
   /** In seconds. */
   readonly duration: number;
 }
 
-export type Counted = readonly [counter: RateLimiterPostgres, key: string];
+export type CountedKey = readonly [counter: RateLimiterPostgres, key: string];
 
-/** `remembers`: a node that has seen a limit reached asks no more until it runs out. For counts that nothing takes back. */
+/**
+ * `remembers`: a node that has seen a limit reached does not query again until it expires. Only for counts that are
+ * never reduced.
+ */
 export function createCounter(
   pool: pg.Pool,
   keyPrefix: string,
-  { points, duration }: Limit,
+  { points, duration }: PointLimit,
   { remembers = false } = {},
 ): RateLimiterPostgres {
   return new RateLimiterPostgres({
@@ -47,17 +50,17 @@ export function createCounter(
   });
 }
 
-/** Counts one attempt in each, in their order, up to the first whose limit is reached. */
-export async function countAttempt(counted: readonly Counted[]): Promise<Admission> {
+/** Counts one attempt in each counter in order, up to the first whose limit is reached. */
+export async function countAttempt(counted: readonly CountedKey[]): Promise<Admission> {
   for (const [counter, key] of counted) {
-    const refused = await counter.consume(key).then(() => undefined, resultOf);
-    if (!refused) continue;
+    const exceeded = await counter.consume(key).then(() => undefined, resultOf);
+    if (!exceeded) continue;
     const { points, duration, keyPrefix } = counter;
     return {
       admitted: false,
-      retryAfterSeconds: Math.max(1, Math.ceil(refused.msBeforeNext / 1000)),
+      retryAfterSeconds: Math.max(1, Math.ceil(exceeded.msBeforeNext / 1000)),
       quota: { name: keyPrefix, requests: points, windowSeconds: duration },
-      first: refused.consumedPoints === points + 1,
+      first: exceeded.consumedPoints === points + 1,
     };
   }
   return { admitted: true };
@@ -68,7 +71,7 @@ function resultOf(refused: unknown): RateLimiterRes {
   throw refused;
 }
 
-/** What people type is theirs: the table keeps digests. */
+/** The key of a counter. The table holds digests only, because people type personal data. */
 export function keyFor(value: string): string {
   return sha256(value).toString('base64url');
 }

@@ -1,25 +1,28 @@
 /**
- * Makes wrong credentials of clients ever cheaper to refuse. What is wrong is counted, for all nodes together: for a
- * client in one network, for a network whomever it names, for a client wherever it is named. Past a limit what is wrong
- * gets 429 and leaves neither a count nor a record.
+ * Makes wrong client credentials cheap to refuse. Failures are counted for all nodes together: for a client in one
+ * network, for a network with any client, and for a client in all networks. Beyond a limit, a failure gets 429 without
+ * a count or an audit entry.
  *
- * What is right is let in however much was counted. A login can't be treated so: there the limit is all that stands
- * between a guesser and a person's password. Nobody guesses 256 random bits, a signature or 32 characters, so the limit
- * is about work and records, and refusing a client that is who it says it is would only let others lock it out: from
- * anywhere, or from behind the same gateway with a secret that was rotated last week.
+ * Right credentials are always accepted. Logins are different: there the limit alone protects a person's password from
+ * guessing. Guessing 256 random bits, a signature or 32 characters is hopeless, so this limit only saves work and
+ * entries. To refuse right credentials would let others lock a client out: from any network, or from the same gateway
+ * with an old secret.
  */
 import { LRUCache } from 'lru-cache';
 import type { RateLimiterPostgres } from 'rate-limiter-flexible';
 import type pg from 'pg';
-import { countAttempt, createCounter, keyFor, type Counted } from './failed_attempts.ts';
+import { countAttempt, createCounter, keyFor, type CountedKey } from './failed_attempts.ts';
 import { networkOf } from './rate_limit_key.ts';
 import type { WorkerSync } from './worker_sync.ts';
 import { TokenBuckets } from './token_buckets.ts';
 import type { RateLimitRefusal } from './rate_limiter.ts';
 
-/** In how many minutes a client, and a network, may fail as often as the two together may in each of them. */
+/**
+ * For a client alone and a network alone, the limit of one minute applies to this many minutes at once, multiplied by
+ * them.
+ */
 const MINUTES = 10;
-/** However many clients are named from however many networks: more than this a node does not write down. */
+/** The writes of a node for failures of all clients and networks together. */
 const WRITTEN_BY_A_NODE = { perSecond: 50, burst: 1_000 };
 const REFUSED_AT_MOST = 20_000;
 
@@ -28,12 +31,12 @@ export class FailedAuthentications {
   readonly #perClient: RateLimiterPostgres;
   readonly #perNetwork: RateLimiterPostgres;
   readonly #written: TokenBuckets;
-  /** Whom this node knows to be past a limit, until that runs out. */
+  /** The keys that this node knows to be beyond a limit, until that expires. */
   readonly #refused = new LRUCache<string, RateLimitRefusal>({ max: REFUSED_AT_MOST });
   #counted = 0;
   #refusedCount = 0;
 
-  /** `others`: processes of this node that count with it. */
+  /** `others`: the node's other processes, which share the count. */
   constructor(pool: pg.Pool, failuresPerMinute: number, others?: WorkerSync) {
     this.#written = new TokenBuckets('failures', WRITTEN_BY_A_NODE, others);
     const overMinutes = { points: failuresPerMinute * MINUTES, duration: 60 * MINUTES };
@@ -45,19 +48,19 @@ export class FailedAuthentications {
     this.#perNetwork = createCounter(pool, 'network_failures', overMinutes);
   }
 
-  /** Failures that were within the limits, on this node, since it started. */
+  /** The failures within the limits, on this node, since it started. */
   get counted(): number {
     return this.#counted;
   }
 
-  /** Failures that were answered 429. */
+  /** The failures that were answered with 429. */
   get refused(): number {
     return this.#refusedCount;
   }
 
   /**
-   * `clientId` is the name that was given, whether there is such a client or not: nobody is to learn that from a limit.
-   * What a failure would be answered, as far as this node knows without asking; nothing is counted.
+   * The refusal that a failure would get, as far as this node knows without a query; counts nothing. `clientId` is the
+   * id in the request, whether that client exists or not, so that a limit does not reveal it.
    */
   refuses(clientId: string | undefined, address: string): RateLimitRefusal | undefined {
     if (this.#refused.size === 0) return undefined;
@@ -70,7 +73,7 @@ export class FailedAuthentications {
     return undefined;
   }
 
-  /** Counts a failure; answers with what it is refused with where that makes too many. */
+  /** Counts a failure; returns the refusal if that exceeds a limit. */
   async count(clientId: string | undefined, address: string): Promise<RateLimitRefusal | undefined> {
     const refusal = this.refuses(clientId, address) ?? (await this.#count(clientId, address));
     if (refusal) this.#refusedCount++;
@@ -78,7 +81,7 @@ export class FailedAuthentications {
     return refusal;
   }
 
-  /** For one that was refused without being counted. */
+  /** Counts a failure that was refused by `refuses`. */
   noteRefused(): void {
     this.#refusedCount++;
   }
@@ -97,14 +100,17 @@ export class FailedAuthentications {
     return undefined;
   }
 
-  /** What one failure counts for; the narrowest first, so that a client that fails in one place stops counting for all. */
-  #countedFor(clientId: string | undefined, network: string): readonly Counted[] {
-    const ofNetwork: Counted = [this.#perNetwork, keyFor(network)];
+  /**
+   * The counters of one failure. The narrowest comes first, so that a client that fails in one network stops counting
+   * for all.
+   */
+  #countedFor(clientId: string | undefined, network: string): readonly CountedKey[] {
+    const ofNetwork: CountedKey = [this.#perNetwork, keyFor(network)];
     if (clientId === undefined) return [ofNetwork];
     return [
       [this.#perClientAndNetwork, keyFor(`${clientId} ${network}`)],
       ofNetwork,
-      // no network is called that
+      // no network has this name
       [this.#perClient, keyFor(`${clientId} everywhere`)],
     ];
   }

@@ -1,51 +1,51 @@
 /**
- * Shares a node's time among clients that ask at once: of each so many requests are under way, and the rest of its
- * requests wait for those. A client is alone if no other client asked for 250 ms, and then none of its requests waits.
- * A request that waits is served in time or refused: not after `WAITING_MILLISECONDS`, and a newcomer at once where those
- * before it show that its turn will not come in time.
+ * Shares a node's time among clients that send requests at once: of each client, a fixed number of requests run, and
+ * its other requests wait for them. A client is alone if no other client sent a request for 250 ms; then none of its
+ * requests waits. A waiting request is served in time or refused: after `WAITING_MILLISECONDS`, or at once if the queue
+ * shows that its turn will not come in time.
  */
 
 const AT_ONCE = 4;
 const ALONE_AFTER_MILLISECONDS = 250;
-/** What has been under way for longer waits for the database: it takes no time of this node from others. */
+/** A request that runs longer than this waits for the database, and takes no time of this node from others. */
 const WORKING_MILLISECONDS = 100;
-/** The database's part of an answer comes on top, and the whole has 5 s. */
+/** The time in the database comes on top; the whole response has 5 s. */
 const WAITING_MILLISECONDS = 1_500;
-/** A node that has come to a halt for a moment (a collection of garbage, a slow disk) catches up before that. */
+/** A node that stops for a moment (a garbage collection, a slow disk) catches up within this time. */
 const PATIENT_MILLISECONDS = 750;
-/** Far more than wait for so long without a flood: what is refused is asked for again, what waits is memory. */
+/** Far more than wait for so long without a flood. A refused request costs a repetition, a waiting one costs memory. */
 const WAITING_AT_MOST = 2_000;
 
-interface Waiting {
+interface WaitingRequest {
   readonly since: number;
-  /** `false`: it waited in vain. */
-  readonly resolve: (comesOn: boolean) => void;
+  /** `false`: its turn did not come in time. */
+  readonly resolve: (admitted: boolean) => void;
 }
 
-interface Line {
-  /** When each request that is under way began, the latest last. */
+interface ClientQueue {
+  /** The start times of running requests, the latest last. */
   readonly began: number[];
-  readonly waiting: Waiting[];
-  /** Since when there are any waiting without a break, and how many came on since. */
+  readonly waiting: WaitingRequest[];
+  /** The time since which requests have been waiting without a break, and the number admitted since. */
   waitingSince: number;
   served: number;
   timer: NodeJS.Timeout | undefined;
 }
 
 export class FairQueue {
-  readonly #lines = new Map<string, Line>();
+  readonly #lines = new Map<string, ClientQueue>();
   readonly #now: () => number;
   #last = '';
   #changedAt = -Infinity;
 
-  /** `now`: the clock of the times that are passed in, in milliseconds. */
+  /** `now`: the clock of the times that callers pass, in milliseconds. */
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
   }
 
   /**
-   * Takes a turn: at once where that is `undefined`. Give it back with `leave`, unless `false` says that the turn has not
-   * come in time. `nowMilliseconds` as in token_buckets.ts.
+   * Takes a turn: `undefined` if at once, else a promise. End the turn with `leave`, unless the promise resolves with
+   * `false`: the turn did not come in time. `nowMilliseconds` as in token_buckets.ts.
    */
   take(key: string, nowMilliseconds: number): Promise<boolean> | undefined {
     if (key !== this.#last) {
@@ -67,7 +67,7 @@ export class FairQueue {
         line.served = 0;
       }
       line.waiting.push({ since: nowMilliseconds, resolve });
-      this.#lookLater(line);
+      this.#checkLater(line);
     });
   }
 
@@ -79,7 +79,7 @@ export class FairQueue {
     if (line.began.length === 0) this.#lines.delete(key);
   }
 
-  /** In how many seconds to come again, where a turn would not come in time. */
+  /** The number of seconds after which to try again, if a turn would not come in time; else `undefined`. */
   refuses(key: string, nowMilliseconds: number): number | undefined {
     const line = this.#lines.get(key);
     const [first] = line?.waiting ?? [];
@@ -93,14 +93,14 @@ export class FairQueue {
       : undefined;
   }
 
-  /** Of a client that was alone more are under way than may be: their places are given up, not passed on. */
-  #hasPlace({ began }: Line, nowMilliseconds: number): boolean {
+  /** A client that was alone may have more running requests than the limit: their places are not passed on. */
+  #hasPlace({ began }: ClientQueue, nowMilliseconds: number): boolean {
     const { length } = began;
     if (length < AT_ONCE || this.#alone(nowMilliseconds)) return true;
     return nowMilliseconds - began[length - AT_ONCE]! > WORKING_MILLISECONDS;
   }
 
-  #letIn(line: Line, nowMilliseconds: number): void {
+  #letIn(line: ClientQueue, nowMilliseconds: number): void {
     while (line.waiting.length > 0 && this.#hasPlace(line, nowMilliseconds)) {
       line.began.push(nowMilliseconds);
       line.served++;
@@ -111,11 +111,11 @@ export class FairQueue {
     }
   }
 
-  #lookLater(line: Line): void {
+  #checkLater(line: ClientQueue): void {
     line.timer ??= setTimeout(() => {
       line.timer = undefined;
       this.#letIn(line, this.#now());
-      if (line.waiting.length > 0) this.#lookLater(line);
+      if (line.waiting.length > 0) this.#checkLater(line);
     }, WORKING_MILLISECONDS).unref();
   }
 

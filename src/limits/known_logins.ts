@@ -1,6 +1,6 @@
 /**
- * From where people have logged in to an account: networks, and browsers that carry our cookie. Kept as keyed digests
- * for a bounded time, the latest of each account only. Only a right password adds to them.
+ * The places of earlier logins to an account: networks, and browsers with our cookie. Stored as keyed digests for a
+ * limited time, only the latest for each account. Only a right password adds one.
  */
 import { sql } from 'kysely';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
@@ -8,7 +8,7 @@ import type { Digest } from '../base/secret.ts';
 import type { Database } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 
-/** Since the last login from there. */
+/** Counted from the last login at that place. */
 export const KNOWN_LOGIN_SECONDS = 90 * DAY_SECONDS;
 const PLACES_OF_AN_ACCOUNT_AT_MOST = 20;
 
@@ -21,7 +21,7 @@ export class KnownLogins {
     this.#digest = digest;
   }
 
-  /** Those of the places from which the account was logged in to before. */
+  /** Returns the places at which an earlier login to the account succeeded. */
   async among<Place extends string>(account: string, places: readonly Place[], now: Date): Promise<readonly Place[]> {
     const digests = places.map((place) => this.#place(place));
     const rows = await this.#database

@@ -1,29 +1,29 @@
 /**
- * How much of a node's time anyone gets. An address pays for each request from its own bucket; a client that has proved
- * itself pays from the client's instead, so that the many clients behind one gateway don't pay for one another, and
- * nobody can use up what is a client's by naming it. A client that registered itself pays from both: an address that
- * registers many clients has one share all the same.
+ * Limits how much of a node's time each client and network gets. A network pays for each request from its own bucket.
+ * An authenticated client pays from the client's bucket instead, so that clients behind one gateway don't pay for one
+ * another, and no other party can use up a client's share with its name. A self-registered client pays from both: a
+ * network that registers many clients still has one share.
  */
 import type { Quota } from '../base/quota.ts';
 import { EventLoop, type LoopDelays } from './event_loop.ts';
 import { networkOf } from './rate_limit_key.ts';
 import type { WorkerSync } from './worker_sync.ts';
-import { TokenBuckets, type BucketSettings, type Remaining, type Taken } from './token_buckets.ts';
+import { TokenBuckets, type BucketSettings, type Remaining, type BucketResult } from './token_buckets.ts';
 import { FairQueue } from './fair_queue.ts';
 
 export interface RateLimiterSettings {
   readonly perClient: BucketSettings;
   readonly perAddress: BucketSettings;
-  /** How late this process may be with its own work before it takes on no more. */
+  /** How late this process's timers may be before it refuses requests. */
   readonly latestMilliseconds: number;
-  /** Other processes of this node, which let in the same clients and addresses. */
+  /** The node's other processes, which admit the same clients and addresses. */
   readonly others?: WorkerSync | undefined;
 }
 
-/** A client that has proved itself. */
+/** A client that has authenticated. */
 export interface ProvenClient {
   readonly clientId: string;
-  /** Whether it registered itself, so that no admin of this server has looked at it. */
+  /** Whether it registered itself, so that no admin has reviewed it. */
   readonly selfRegistered: boolean;
   readonly address: string;
 }
@@ -31,27 +31,27 @@ export interface ProvenClient {
 export interface RateLimitRefusal {
   readonly status: 429 | 503;
   readonly retryAfterSeconds: number;
-  /** For a 503; it has too much to do, unless told otherwise. */
+  /** For a 503: the reason, if it is not overload. */
   readonly why?: string;
-  /** The limit that was reached, where it was one. */
+  /** The limit that was reached, if there was one. */
   readonly quota?: Quota | undefined;
-  /** The first of a row, which alone is worth a record. */
+  /** The first of consecutive refusals, and the only one that is recorded. */
   readonly first: boolean;
 }
 
-/** Long enough that whoever asks again at once gains nothing, short enough for one who has merely been quick. */
-const HELD_BACK_MILLISECONDS = { least: 100, most: 300 };
-const HELD_BACK_AT_MOST = 1_000;
-/** A client that was refused is looked for in front of everything else for so long. */
-const LATELY_MILLISECONDS = 1_000;
+/** Long enough to slow down a sender that repeats at once, short enough for one that was only quick. */
+const DELAY_MILLISECONDS = { least: 100, most: 300 };
+const DELAYED_AT_MOST = 1_000;
+/** How long after a refusal requests are checked first for clients over their limit. */
+const RECENT_MILLISECONDS = 1_000;
 
 export class RateLimiter {
   readonly #clients: TokenBuckets;
   readonly #addresses: TokenBuckets;
   readonly #eventLoop: EventLoop;
-  readonly #turns = new FairQueue();
+  readonly #queue = new FairQueue();
   #clientRefusedAt = -Infinity;
-  #heldBack = 0;
+  #delayed = 0;
   readonly #refused = { client: 0, address: 0, overload: 0 };
 
   constructor({ perClient, perAddress, latestMilliseconds, others }: RateLimiterSettings) {
@@ -68,45 +68,46 @@ export class RateLimiter {
     return this.#refusal('address', this.#addresses.take(networkOf(address), performance.now()));
   }
 
-  /** Whether a request from there would be let in, without counting it. */
+  /** Whether a request from this address would be admitted, without counting it. */
   addressHasLeft(address: string): boolean {
     return this.#addresses.look(networkOf(address), performance.now()).admitted;
   }
 
-  /** For a client that has proved itself. Within its limit it is never at fault for having to wait: that is a 503. */
+  /** For an authenticated client. If it must wait within its limit, the fault is not the client's: that is a 503. */
   refusesClient(client: ProvenClient): RateLimitRefusal | undefined {
     const now = performance.now();
     if (client.selfRegistered) {
       const refusal = this.#refusal('address', this.#addresses.take(networkOf(client.address), now));
       if (refusal) return refusal;
     }
-    const retryAfterSeconds = this.#turns.refuses(shareOf(client), now);
+    const retryAfterSeconds = this.#queue.refuses(shareOf(client), now);
     if (retryAfterSeconds !== undefined) return this.#overload(retryAfterSeconds);
     return this.#refusal('client', this.#clients.take(client.clientId, now));
   }
 
-  /** For somebody who names a client that has used up what it may: whether it is the client will be seen another time. */
+  /** For a request that names a client over its limit. The request is refused without authentication. */
   refusesWhoNames(clientId: string): RateLimitRefusal | undefined {
     return this.#refusal('client', this.#clients.look(clientId, performance.now()));
   }
 
-  /** Whether any client was refused a moment ago: only then is it worth looking for who is named. */
+  /** Whether any client was refused lately. Otherwise the name in a request need not be read. */
   get refusedClientsLately(): boolean {
-    return performance.now() - this.#clientRefusedAt < LATELY_MILLISECONDS;
+    return performance.now() - this.#clientRefusedAt < RECENT_MILLISECONDS;
   }
 
-  /** For somebody who names a client that was refused already, and has nothing yet. */
+  /** For a request that names a client that was refused before and still has nothing left. */
   refusesAgain(clientId: string): RateLimitRefusal | undefined {
     return this.#refusal('client', this.#clients.refuseAgain(clientId, performance.now()));
   }
 
   /**
-   * A client that has proved itself begins with what costs time: at once, or when it is its turn. It must `leave`, unless
-   * it hears `false`: its turn did not come in time, and it has not paid for it.
+   * Admits an authenticated client to work that takes time: `undefined` at once, or a promise for its turn. The caller
+   * must `leave`, unless the promise resolves with `false`: the turn did not come in time, and the client has its
+   * payment back.
    */
   turn(client: ProvenClient): Promise<boolean> | undefined {
-    return this.#turns.take(shareOf(client), performance.now())?.then((comesOn) => {
-      if (comesOn) return true;
+    return this.#queue.take(shareOf(client), performance.now())?.then((admitted) => {
+      if (admitted) return true;
       this.#refused.overload++;
       this.giveBack(client);
       return false;
@@ -114,19 +115,21 @@ export class RateLimiter {
   }
 
   leave(client: ProvenClient): void {
-    this.#turns.leave(shareOf(client), performance.now());
+    this.#queue.leave(shareOf(client), performance.now());
   }
 
-  /** Refusals of a row are answered a little later: whoever asks again as soon as it is answered then asks less. */
+  /**
+   * Delays the response to a repeated refusal, so that a sender that repeats after each response sends fewer requests.
+   */
   holdBack({ status, first }: RateLimitRefusal): Promise<void> | undefined {
-    if (status !== 429 || first || this.#heldBack >= HELD_BACK_AT_MOST) return undefined;
-    this.#heldBack++;
-    const { least, most } = HELD_BACK_MILLISECONDS;
+    if (status !== 429 || first || this.#delayed >= DELAYED_AT_MOST) return undefined;
+    this.#delayed++;
+    const { least, most } = DELAY_MILLISECONDS;
     return new Promise((resolve) => {
-      // not all at the same moment, in which they would hold up everybody else
+      // at random times, so that they do not all delay other requests at once
       setTimeout(
         () => {
-          this.#heldBack--;
+          this.#delayed--;
           resolve();
         },
         least + Math.random() * (most - least),
@@ -134,24 +137,24 @@ export class RateLimiter {
     });
   }
 
-  /** A client has proved itself while it was answered: it pays, and its address gets back what it alone should pay. */
+  /** For a client that authenticated during the request: it pays, and its network gets its payment back. */
   charge({ clientId, selfRegistered, address }: ProvenClient): void {
     this.#clients.pay(clientId, performance.now());
     if (!selfRegistered) this.#addresses.giveBack(networkOf(address));
   }
 
-  /** The client will pay elsewhere for the same request. */
+  /** Returns a payment of a client that pays elsewhere for the same request. */
   giveBack({ clientId, selfRegistered, address }: ProvenClient): void {
     this.#clients.giveBack(clientId);
     if (selfRegistered) this.#addresses.giveBack(networkOf(address));
   }
 
-  /** What a client has left, once that is less than half: until then it is no news, and would be paid at every token. */
+  /** What a client has left, once less than half; `undefined` before, so that most responses need no header. */
   remaining(clientId: string): Remaining | undefined {
     return this.#clients.low(clientId);
   }
 
-  /** How many requests were refused, by what for. */
+  /** The number of refused requests, by reason. */
   get refused(): Readonly<Record<string, number>> {
     return this.#refused;
   }
@@ -174,7 +177,7 @@ export class RateLimiter {
     return { status: 503, retryAfterSeconds, first: false };
   }
 
-  #refusal(whose: 'client' | 'address', taken: Taken): RateLimitRefusal | undefined {
+  #refusal(whose: 'client' | 'address', taken: BucketResult): RateLimitRefusal | undefined {
     if (taken.admitted) return undefined;
     this.#refused[whose]++;
     if (whose === 'client') this.#clientRefusedAt = performance.now();
@@ -184,8 +187,8 @@ export class RateLimiter {
   }
 }
 
-/** Whose requests wait for one another: a client's, and those of all clients of one address that registered themselves. */
+/** The key of requests that share a queue: a client's, or those of all self-registered clients of a network. */
 function shareOf({ clientId, selfRegistered, address }: ProvenClient): string {
-  // no client has a space in its name
+  // no client id has a space
   return selfRegistered ? `self-registered ${networkOf(address)}` : clientId;
 }

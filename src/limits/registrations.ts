@@ -1,18 +1,19 @@
 /**
- * Slows down those who register clients, and those who name clients by URLs that this server has to fetch: per address,
- * for all nodes together. A plan of the OpenID conformance suite registers about fifty clients from one address.
+ * Limits registrations, and requests with client ids that are URLs, for which the server fetches a document: per
+ * network, for all nodes together. A plan of the OpenID conformance suite registers about fifty clients from one
+ * address.
  */
 import type { RateLimiterPostgres } from 'rate-limiter-flexible';
 import type pg from 'pg';
-import { countAttempt, createCounter, keyFor, type Admission, type Limit } from './failed_attempts.ts';
+import { countAttempt, createCounter, keyFor, type Admission, type PointLimit } from './failed_attempts.ts';
 import { networkOf, siteOf } from './rate_limit_key.ts';
 
-const REGISTRATIONS: Limit = { points: 100, duration: 600 };
-const MANAGEMENT: Limit = { points: 300, duration: 600 };
-const DOCUMENTS: Limit = { points: 30, duration: 600 };
-/** Such clients soon go, but what the trail says of them stays as long as all else in it: 10,000 entries a day at most. */
-const ANONYMOUS_IN_A_DAY: Limit = { points: 2_000, duration: 86_400 };
-const DOCUMENTS_IN_A_DAY: Limit = { points: 500, duration: 86_400 };
+const REGISTRATIONS: PointLimit = { points: 100, duration: 600 };
+const MANAGEMENT: PointLimit = { points: 300, duration: 600 };
+const DOCUMENTS: PointLimit = { points: 30, duration: 600 };
+/** Such clients are soon removed, but their audit entries stay: at most 10,000 entries a day. */
+const ANONYMOUS_IN_A_DAY: PointLimit = { points: 2_000, duration: 86_400 };
+const DOCUMENTS_IN_A_DAY: PointLimit = { points: 500, duration: 86_400 };
 
 export class Registrations {
   readonly #registrations: RateLimiterPostgres;
@@ -29,7 +30,7 @@ export class Registrations {
     this.#documentsInADay = createCounter(pool, 'metadata_document_day', DOCUMENTS_IN_A_DAY);
   }
 
-  /** Counts a registration, whether it will be a good one or not. One without a token counts for its day as well. */
+  /** Counts a registration, valid or not. One without an initial access token also counts for its site's day. */
   admitRegistration(address: string, { anonymous }: { readonly anonymous: boolean }): Promise<Admission> {
     return countAttempt([
       [this.#registrations, keyFor(networkOf(address))],
@@ -41,7 +42,7 @@ export class Registrations {
     return countAttempt([[this.#management, keyFor(networkOf(address))]]);
   }
 
-  /** Counts a URL that this server knows no client for. */
+  /** Counts a request with a URL for which the server has no client yet. */
   admitDocument(address: string): Promise<Admission> {
     return countAttempt([
       [this.#documents, keyFor(networkOf(address))],

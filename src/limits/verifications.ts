@@ -1,17 +1,17 @@
 /**
- * How many requests may be under way at once whose signature is verified with a client's keys: for one client from one
- * network, so that a stranger who names a client takes nothing from its people elsewhere, and for one network in all.
+ * Limits how many signatures of client keys are verified at once: for one client from one network, so that an unknown
+ * party that names a client takes nothing from the client's users elsewhere, and for one network in total.
  */
 import { networkOf } from './rate_limit_key.ts';
 
-/** Many times what a gateway of one client has under way; a verification takes less than a millisecond. */
+/** Many times the load of one client's gateway; a verification takes less than a millisecond. */
 const OF_CLIENT_AND_NETWORK_AT_MOST = 200;
 const OF_NETWORK_AT_MOST = 400;
 
 export class Verifications {
   readonly #underWay = new Map<string, number>();
 
-  /** Counts one more until the returned function is called; `undefined` where there are too many. */
+  /** Counts a verification until the returned function is called; `undefined` if there are too many. */
   begin(clientId: string, address: string): (() => void) | undefined {
     const network = networkOf(address);
     const pair = `${network} ${clientId}`;

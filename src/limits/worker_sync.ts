@@ -1,12 +1,12 @@
 /**
- * What the processes of one node tell one another, so that a limit means the same however many they are. Each counts in
- * its own memory, for asking the others at every request would cost more than most requests do; it tells them what was
- * taken, in portions.
+ * Shares counts among the processes of one node, so that a limit is the same for any number of processes. Each counts
+ * in its own memory, because asking the others for each request costs more than most requests do; it reports its counts
+ * to them in portions.
  */
 export interface WorkerSync {
-  /** How many processes there are with this one. */
+  /** The number of processes, including this one. */
   readonly workers: number;
-  tell(limit: string, key: string, count: number): void;
-  /** Hears what the others tell. */
-  onTold(limit: string, listener: (key: string, count: number) => void): void;
+  report(limit: string, key: string, count: number): void;
+  /** Calls `listener` for each report of the other processes. */
+  onReport(limit: string, listener: (key: string, count: number) => void): void;
 }

@@ -1,54 +1,54 @@
 /**
- * Removes what has expired, a small batch at a time, passing over rows that a request or another node is holding. A
- * batch is one short statement that waits for nobody; after it the database gets a rest of the same length. So long as
- * there is more it goes on, table by table in turn, up to a minute: far more rows than requests can make in that time.
+ * Removes expired rows in small batches, and skips rows that a request or another node has locked. A batch is one short
+ * statement that waits for no lock; after it the database rests for the same time. It continues table by table while
+ * there are more rows, for up to a minute: that removes far more rows than requests create in that time.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { sql, type RawBuilder } from 'kysely';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
 import type { Database } from '../db/connection.ts';
 
-/** Some ten milliseconds' work. */
+/** About ten milliseconds of work. */
 const BATCH = 500;
 const RUN_MILLISECONDS = 60_000;
 
-/** Longer than a node may be blind before it forgets its caches (see changes/change_follower.ts). */
+/** Longer than a node may miss changes before it drops its caches (see invalidation/follower.ts). */
 const CHANGES_KEPT_SECONDS = 3_600;
-/** So that a device that polls late still hears that its code has expired (RFC 8628, 3.5). */
+/** So that a device that polls late still gets `expired_token` (RFC 8628, section 3.5). */
 const DEVICE_CODES_KEPT_SECONDS = 600;
-/** The same for a client that asked a person, and for counting how often it did (oidc/backchannel_requests.ts). */
+/** The same for a CIBA client, and for counting its requests (oidc/ciba/backchannel_request_store.ts). */
 const BACKCHANNEL_REQUESTS_KEPT_SECONDS = 600;
-/** So that an admin still sees which token a client came with. */
+/** So that an admin still sees which token a client used. */
 const INITIAL_ACCESS_TOKENS_KEPT_SECONDS = 90 * DAY_SECONDS;
-/** So that an admin still sees what a client had. */
+/** So that an admin still sees the secrets of a client. */
 const ENDED_SECRETS_KEPT_SECONDS = 90 * DAY_SECONDS;
 
-interface Expired {
+interface ExpiredRows {
   readonly table: string;
-  /** What an index has in order: the oldest come first, and no look goes further than they do. */
+  /** The order of an index: the oldest rows come first, and the scan stops after them. */
   readonly by: RawBuilder<unknown>;
   readonly before: Date | number;
   readonly only?: RawBuilder<unknown>;
 }
 
-export interface Run {
-  /** How many rows went. */
+export interface RemovalResult {
+  /** The number of removed rows. */
   readonly removed: number;
-  /** Whether nothing is left that could have gone. */
+  /** Whether no expired row is left. */
   readonly done: boolean;
 }
 
-/** Safe on any number of nodes at once. With an aborted signal it ends after the batch under way. */
+/** Removes expired rows; safe on several nodes at once. After `signal` is aborted, it ends with the current batch. */
 export async function removeExpiredRows(
   database: Database,
   now: Date,
   { signal, milliseconds = RUN_MILLISECONDS }: { signal?: AbortSignal; milliseconds?: number } = {},
-): Promise<Run> {
+): Promise<RemovalResult> {
   const until = performance.now() + milliseconds;
   let left = expiredAt(now);
   let removed = 0;
   while (left.length > 0) {
-    const more: Expired[] = [];
+    const more: ExpiredRows[] = [];
     for (const expired of left) {
       const began = performance.now();
       if (began > until || signal?.aborted) return { removed, done: false };
@@ -63,7 +63,7 @@ export async function removeExpiredRows(
   return { removed, done: true };
 }
 
-function expiredAt(now: Date): readonly Expired[] {
+function expiredAt(now: Date): readonly ExpiredRows[] {
   const before = (seconds: number): Date => addSeconds(now, -seconds);
   const expiry = sql`expires_at`;
   return [
@@ -77,7 +77,7 @@ function expiredAt(now: Date): readonly Expired[] {
     { table: 'idempotency_keys', by: sql`created_at`, before: before(DAY_SECONDS) },
     { table: 'outbox', by: expiry, before: now, only: sql`failed_at is not null` },
     { table: 'failed_attempts', by: sql`expire`, before: now.getTime() },
-    // attempts may be under way for a moment longer than the window in which they began
+    // attempts may run for a moment after their window has ended
     { table: 'attempt_counters', by: sql`window_ends_at`, before: before(60) },
     { table: 'known_logins', by: expiry, before: now },
     { table: 'initial_access_tokens', by: expiry, before: before(INITIAL_ACCESS_TOKENS_KEPT_SECONDS) },
@@ -85,7 +85,7 @@ function expiredAt(now: Date): readonly Expired[] {
   ];
 }
 
-async function removeBatch(database: Database, { table, by, before, only = sql`true` }: Expired): Promise<number> {
+async function removeBatch(database: Database, { table, by, before, only = sql`true` }: ExpiredRows): Promise<number> {
   const { numAffectedRows = 0n } = await sql`delete from ${sql.table(table)} where ctid = any(array(
     select ctid from ${sql.table(table)} where ${by} < ${before} and ${only} order by ${by}
     limit ${BATCH} for update skip locked))`.execute(database);

@@ -1,8 +1,8 @@
 /**
- * After a restore or a fail-over that lost changes: what was revoked, used or ended since lives again, and what was given
- * since is unknown. So everything that was given is ended, whether it is known or not: every client gets another token
- * generation, so that no earlier access token passes introspection, and sessions, grants and all that hangs on them go.
- * Nodes may be up meanwhile. It goes in batches, each a transaction; after a failure it is simply run again.
+ * Ends all access after a restore or a failover that lost changes: all that was revoked, used or ended since is valid
+ * again, and the database does not know what was issued since. So each client gets another token generation, which
+ * makes introspection reject all earlier access tokens, and sessions, grants and all rows that belong to them are
+ * removed. Nodes may run at the same time. It works in batches, one transaction each; after a failure, run it again.
  */
 import { sql, type RawBuilder } from 'kysely';
 import { SYSTEM } from '../audit/events.ts';
@@ -21,9 +21,9 @@ export interface RecoverySettings {
 
 export interface RecoveryRequest {
   readonly reason: string;
-  /** Sessions, grants and refresh tokens stay; access tokens end all the same. */
+  /** Keeps sessions, grants and refresh tokens; access tokens end in any case. */
   readonly keepLogins: boolean;
-  /** New signing keys: APIs that verify by themselves refuse what was signed before as soon as they read JWKS again. */
+  /** Makes new signing keys: APIs that verify tokens themselves reject earlier ones when they read the JWKS again. */
   readonly rotateKeys: boolean;
 }
 
@@ -36,9 +36,9 @@ export interface Recovered {
 }
 
 const BATCH = 1_000;
-/** As large as those that clients begin with: it must not be one that a client had in the time that was lost. */
+/** As large as initial generations, so that the new one does not equal one that a client had in the lost time. */
 const GENERATIONS = 2 ** 30;
-/** Each makes nodes read all of its kind anew; a policy's change drops all clients, since it is a part of them. */
+/** Each topic makes nodes reload all its objects. The registration policies' topic also drops all clients. */
 const EVERYTHING: readonly Topic[] = [
   'registration_policy',
   'resource',
@@ -47,7 +47,7 @@ const EVERYTHING: readonly Topic[] = [
   'signing_keys',
 ];
 
-/** Everything that was given until `now`; `now` should be the present. */
+/** Ends everything that was issued until `now`, which should be the present. */
 export async function recover(
   { database, trail, rotation }: RecoverySettings,
   { reason, keepLogins, rotateKeys }: RecoveryRequest,
@@ -58,9 +58,9 @@ export async function recover(
     return trail.recordIn(tx, SYSTEM, { event: 'recovery.began', outcome: 'success', details });
   });
   const clients = await raiseGenerations(database);
-  await transact(database, (tx) => readEverythingAnew(tx, now));
+  await transact(database, (tx) => reloadEverything(tx, now));
   const initialAccessTokens = await endInitialAccessTokens(database, now);
-  // sessions first: nothing new can come from one that is gone
+  // sessions first, so that a removed session can not create a new grant
   const sessions = keepLogins ? 0 : await remove(database, 'artifacts', sql`kind = 'Session' and created_at <= ${now}`);
   const grants = keepLogins ? 0 : await endGrants(database);
   const keys = rotateKeys ? await replaceKeys(database, rotation, reason) : 0;
@@ -68,12 +68,12 @@ export async function recover(
   await transact(database, async (tx) => {
     const details = { reason, clients, grants, sessions, initial_access_tokens: initialAccessTokens, keys };
     await trail.recordIn(tx, SYSTEM, { event: 'recovery.completed', outcome: 'success', details });
-    await readEverythingAnew(tx, now);
+    await reloadEverything(tx, now);
   });
   return recovered;
 }
 
-/** In the order of their names, so that a change of a client under way is waited for and not met half-way. */
+/** In the order of client ids. The row locks make it wait for a running change of a client. */
 async function raiseGenerations(database: Database): Promise<number> {
   let after = '';
   let raised = 0;
@@ -90,7 +90,7 @@ async function raiseGenerations(database: Database): Promise<number> {
   }
 }
 
-/** How often one was used since is not known. */
+/** Their number of uses since the restored state is not known. */
 async function endInitialAccessTokens(database: Database, now: Date): Promise<number> {
   const { numUpdatedRows } = await database
     .updateTable('initial_access_tokens')
@@ -102,13 +102,13 @@ async function endInitialAccessTokens(database: Database, now: Date): Promise<nu
   return Number(numUpdatedRows);
 }
 
-/** Grants before what hangs on them, as those do who trade one of their tokens; then what hangs on none. */
+/** Removes grants before the rows that belong to them, in the order of a token exchange; then rows without a grant. */
 async function endGrants(database: Database): Promise<number> {
   const until = new Date();
   const grants = await remove(database, 'grants', sql`created_at <= ${until}`);
   for (const table of ['device_codes', 'backchannel_requests'])
     await remove(database, table, sql`created_at <= ${until}`);
-  // who has logged in meanwhile stays so
+  // keeps sessions of people who have logged in since
   await remove(database, 'artifacts', sql`created_at <= ${until} and kind <> 'Session'`);
   return grants;
 }
@@ -125,8 +125,8 @@ async function remove(database: Database, table: string, which: RawBuilder<unkno
 }
 
 /**
- * Twice for each: the key that was to sign next may have signed in the time that was lost. Keys that have signed before
- * go, too, with what they verify.
+ * Rotates each algorithm twice, because the next key may have signed in the lost time. Previous keys are removed too,
+ * with the tokens that they verify.
  */
 async function replaceKeys(database: Database, rotation: KeyRotation, reason: string): Promise<number> {
   const algs = new Set((await listKeys(database)).map(({ alg }) => alg));
@@ -139,7 +139,7 @@ async function replaceKeys(database: Database, rotation: KeyRotation, reason: st
   return algs.size;
 }
 
-function readEverythingAnew(tx: Tx, now: Date): Promise<void> {
+function reloadEverything(tx: Tx, now: Date): Promise<void> {
   return recordChanges(
     tx,
     EVERYTHING.map((topic) => ({ topic, key: '*' })),

@@ -1,10 +1,10 @@
-/** Runs jobs again and again, each on its own, none twice at once; a job that fails is reported and tried again. */
+/** Runs jobs periodically and independently, each never twice at once. A failed job is reported and tried again. */
 import { setTimeout as delay } from 'node:timers/promises';
 
 export interface Job {
   readonly name: string;
   readonly everyMilliseconds: number;
-  /** The signal is aborted when the node stops: a job that takes long then ends where it is. */
+  /** `signal` is aborted when the node stops, so that a long job ends early. */
   run(signal: AbortSignal): Promise<unknown>;
 }
 
@@ -26,7 +26,7 @@ export class Scheduler {
     this.#loops = jobs.map((job) => this.#repeat(job));
   }
 
-  /** Waits for what is running. */
+  /** Waits for running jobs. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     await Promise.all(this.#loops);
@@ -35,7 +35,7 @@ export class Scheduler {
   async #repeat(job: Job): Promise<void> {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
-      // spread, so that nodes that started together do not work together
+      // random, so that nodes that started together do not run jobs together
       const wait = job.everyMilliseconds * (0.75 + Math.random() / 2);
       await delay(wait, undefined, { signal, ref: false }).catch(() => {});
       if (signal.aborted) return;

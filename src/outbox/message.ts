@@ -1,4 +1,7 @@
-/** What waits to be sent: written in the transaction of what causes it, so that there is one exactly if that happened. */
+/**
+ * Writes messages to the outbox, in the transaction of their cause, so that a message exists exactly if that
+ * transaction commits.
+ */
 import { randomId } from '../base/ids.ts';
 import type { Secret } from '../base/secret.ts';
 import { recordChange } from '../invalidation/log.ts';
@@ -6,33 +9,33 @@ import { json, type Tx } from '../db/connection.ts';
 import type { Vault } from '../vault/vault.ts';
 
 export interface NewMessage {
-  /** Which `Kind` (see message_type.ts) builds its request. */
+  /** The name of the `MessageType` that builds its request (message_type.ts). */
   readonly kind: string;
-  /** Whom it is for. */
+  /** The client that receives it. */
   readonly clientId: string;
-  /** What the request is built from, in clear: never anything that lets its reader in. */
+  /** The data of the request, stored in plain text: it must never hold a credential. */
   readonly payload: Readonly<Record<string, unknown>>;
-  /** What must not be read at rest, such as a token that goes along. */
+  /** Data that must not be stored in plain text, such as a token in the request. */
   readonly sealed?: SealedSecret;
-  /** From then on nobody needs it any longer. */
+  /** The time from which the message is no longer useful. */
   readonly expiresAt: Date;
 }
 
-/** A secret for one message, sealed before the transaction begins; it can't be opened for another one. */
+/** A secret for one message, sealed before the transaction begins. It can't be opened for another message. */
 export interface SealedSecret {
   readonly messageId: string;
   readonly dataKeyId: string;
   readonly box: Buffer;
 }
 
-/** Seals what a message carries besides its payload. */
+/** Seals the secret of a message. */
 export async function sealForMessage(vault: Vault, secret: Secret, now: Date): Promise<SealedSecret> {
   const messageId = randomId('message');
   const dataKey = await vault.current('outbox', now);
   return { messageId, dataKeyId: dataKey.id, box: dataKey.seal(Buffer.from(secret.reveal()), messageId) };
 }
 
-/** Puts messages into the outbox. They are due as soon as the transaction commits, and every node hears of it. */
+/** Inserts messages into the outbox. They are due when the transaction commits, and each node is notified. */
 export async function enqueue(tx: Tx, messages: readonly NewMessage[], now: Date): Promise<void> {
   if (messages.length === 0) return;
   const rows = messages.map(({ kind, clientId, payload, sealed, expiresAt }) => ({

@@ -1,4 +1,4 @@
-/** The outbox's statements: who may send a message now, and what became of it. */
+/** The outbox's statements: claiming messages that are due, and storing their outcomes. */
 import { sql } from 'kysely';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
@@ -8,44 +8,44 @@ import { transact } from '../db/transaction.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Message } from './message_type.ts';
 
-/** A message that this node alone may send until its lease runs out. */
-export interface Claimed extends Omit<Message, 'secret'> {
+/** A message that only this node may send until its lease ends. */
+export interface ClaimedMessage extends Omit<Message, 'secret'> {
   readonly kind: string;
   readonly dataKeyId: string | null;
   readonly sealed: Buffer | null;
-  /** This one included. It also says whose claim it is: a later claim has a higher number. */
+  /** Includes this attempt. It also identifies the claim: a later claim has a higher number. */
   readonly attempts: number;
   readonly expiresAt: Date;
-  /** For a client that no admin made. */
+  /** Whether no admin created the client. */
   readonly selfRegistered: boolean;
 }
 
-export type Outcome =
+export type DeliveryOutcome =
   | { readonly result: 'delivered' }
-  /** There is nobody left to tell. */
+  /** There is no longer a receiver. */
   | { readonly result: 'dropped' }
   | {
       readonly result: 'postponed';
       readonly reason: string;
       readonly waitSeconds: number;
-      /** No attempt was made, so none is counted. */
+      /** No request was sent, so no attempt is counted. */
       readonly uncounted: boolean;
     }
   | { readonly result: 'failed'; readonly reason: string };
 
-/** Several times what a request may take (egress/limits.ts), and short enough to wait for when a node has died. */
+/** Several times the limit of a request (egress/limits.ts), and a short delay if a node dies. */
 const LEASE_SECONDS = 10;
-/** So that an operator sees what did not arrive. */
+/** So that an operator can see undelivered messages. */
 const FAILED_KEPT_SECONDS = 7 * DAY_SECONDS;
 
 export interface Claim {
   readonly kinds: readonly string[];
-  /** Clients that this node is sending something to. */
+  /** Clients to which this node is sending a message. */
   readonly exceptClients: readonly string[];
   readonly limit: number;
-  /** How many of them may be messages that could not be delivered before. */
+  /** The maximum number of messages with a failed attempt. */
   readonly againAtMost: number;
-  /** How many may be messages to clients that registered themselves. */
+  /** The maximum number of messages to clients that registered themselves. */
   readonly selfRegisteredAtMost: number;
   /** How many may be both. */
   readonly selfRegisteredAgainAtMost: number;
@@ -53,13 +53,13 @@ export interface Claim {
 }
 
 /**
- * Takes what is due, the longest due first and one message a client. Of any number of nodes at once, one gets it. Those
- * that failed before don't get all the room, however many they are.
+ * Claims messages that are due, the longest due first, one for each client. Each message goes to one node only.
+ * Messages with a failed attempt take at most `againAtMost` of the places.
  */
 export async function claim(
   database: Database,
   { kinds, exceptClients, limit, againAtMost, selfRegisteredAtMost, selfRegisteredAgainAtMost, now }: Claim,
-): Promise<readonly Claimed[]> {
+): Promise<readonly ClaimedMessage[]> {
   const due = sql`failed_at is null and due_at <= ${now} and kind = any(${kinds}::text[])`;
   const { rows } = await sql<Row>`
     with first_of_each as (
@@ -111,18 +111,18 @@ interface Row {
   readonly self_registered: boolean;
 }
 
-export async function openMessage(vault: Vault, claimed: Claimed): Promise<Message> {
+export async function openMessage(vault: Vault, claimed: ClaimedMessage): Promise<Message> {
   const { messageId, clientId, payload, dataKeyId, sealed } = claimed;
   const dataKey = dataKeyId === null ? undefined : await vault.get(dataKeyId);
   const secret = dataKey && sealed ? new Secret(dataKey.open(sealed, messageId).toString()) : undefined;
   return { messageId, clientId, payload, secret };
 }
 
-/** Writes down what came of a claim, with its audit event. Answers false where the claim had passed to another. */
+/** Stores the outcome of a claim with its audit event. Returns false if another node has claimed the message since. */
 export async function settle(
   database: Database,
-  claimed: Claimed,
-  outcome: Outcome,
+  claimed: ClaimedMessage,
+  outcome: DeliveryOutcome,
   change: Omit<UnitOfWork, 'tx'>,
 ): Promise<boolean> {
   return transact(database, async (tx) => {
@@ -134,7 +134,12 @@ export async function settle(
   });
 }
 
-async function write(tx: Tx, { messageId, attempts }: Claimed, outcome: Outcome, now: Date): Promise<boolean> {
+async function write(
+  tx: Tx,
+  { messageId, attempts }: ClaimedMessage,
+  outcome: DeliveryOutcome,
+  now: Date,
+): Promise<boolean> {
   const ours = sql`message_id = ${messageId} and attempts = ${attempts} and failed_at is null`;
   const statement = (): ReturnType<typeof sql> => {
     switch (outcome.result) {
@@ -155,8 +160,8 @@ async function write(tx: Tx, { messageId, attempts }: Claimed, outcome: Outcome,
 
 async function record(
   { tx, trail, origin }: UnitOfWork,
-  { messageId, kind, clientId, payload, attempts }: Claimed,
-  outcome: Extract<Outcome, { result: 'delivered' | 'failed' }>,
+  { messageId, kind, clientId, payload, attempts }: ClaimedMessage,
+  outcome: Extract<DeliveryOutcome, { result: 'delivered' | 'failed' }>,
 ): Promise<void> {
   const { account_id: accountId } = payload;
   const details = { kind, message_id: messageId, attempts };
@@ -170,13 +175,13 @@ async function record(
   );
 }
 
-export interface Counts {
+export interface MessageCounts {
   readonly waiting: number;
   readonly failed: number;
 }
 
-export async function countMessages(database: Database): Promise<Counts> {
-  const { rows } = await sql<Counts>`select count(*) filter (where failed_at is null) as waiting,
+export async function countMessages(database: Database): Promise<MessageCounts> {
+  const { rows } = await sql<MessageCounts>`select count(*) filter (where failed_at is null) as waiting,
     count(*) filter (where failed_at is not null) as failed from outbox`.execute(database);
   return rows[0] ?? { waiting: 0, failed: 0 };
 }

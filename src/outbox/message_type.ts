@@ -1,46 +1,46 @@
-/** What one kind of message is like: its request, how an answer is judged, and for how long it is tried. */
+/** A type of message: how it builds its request, how it judges a status, and how often it is tried. */
 import type { Secret } from '../base/secret.ts';
 
 export interface MessageType {
   readonly name: string;
   readonly retries: Retries;
-  /** The request, made anew for each attempt; `undefined` where there is nobody left to tell. */
+  /** Builds the request, for each attempt; `undefined` if there is no longer a receiver. */
   build(message: Message, now: Date): Promise<OutgoingMessage | undefined>;
-  /** What a status (never a redirect: those are not followed, and tried again) says about the message. */
+  /** Judges a status. It is never a redirect, which is not followed and leads to another attempt. */
   judge(status: number): Verdict;
 }
 
 export interface Retries {
   readonly attemptsAtMost: number;
-  /** The wait after the first attempt; each later one is twice the one before. */
+  /** The wait after the first attempt; it doubles with each attempt. */
   readonly firstWaitSeconds: number;
   readonly longestWaitSeconds: number;
 }
 
-/** `refused`: the receiver has understood, and will not take it however often it comes. */
+/** `refused`: the receiver understood the message and will never accept it. */
 export type Verdict = 'delivered' | 'refused' | 'try_again';
 
-/** A message as its kind sees it. */
+/** A message as passed to its type. */
 export interface Message {
-  /** The same at every attempt, so that a receiver can tell a second one of the same message. */
+  /** The same at each attempt, so that a receiver can detect a duplicate. */
   readonly messageId: string;
   readonly clientId: string;
   readonly payload: Readonly<Record<string, unknown>>;
   readonly secret: Secret | undefined;
 }
 
-/** A POST. */
+/** A POST request. */
 export interface OutgoingMessage {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
-  /** Whether an admin made the client that it is for (see egress.ts). */
+  /** Whether an admin created the receiving client (see egress.ts). */
   readonly vetted: boolean;
 }
 
 /**
- * How long to wait after the so-manieth attempt. `random` is between 0 and 1: half of the wait is left to it, so that
- * messages which failed together do not all come back together.
+ * The wait in seconds after `attempts` attempts. `random` is between 0 and 1 and decides half of the wait, so that
+ * messages that failed together are not sent again together.
  */
 export function waitSeconds(
   attempts: number,

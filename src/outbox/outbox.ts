@@ -1,11 +1,11 @@
 /**
- * Messages to clients that must arrive at least once. Whatever causes one writes it in its own transaction (message.ts);
- * any node sends it. A node claims messages by one statement, which gives it a lease: when the node dies the lease
- * runs out and another node sends them. What can't be delivered is tried again, at growing distances, up to a bound of
- * its kind; then it is marked failed, kept for a while for the operator to see, and removed.
+ * Messages to clients that must arrive at least once. The cause of a message writes it in its own transaction
+ * (message.ts); any node sends it. A node claims messages in one statement and gets a lease: if the node dies, the
+ * lease ends and another node sends them. A message that can't be delivered is tried again at growing intervals, up to
+ * a limit of its type. Then it is marked as failed, kept for some days for the operator, and removed.
  *
- * One client gets one message at a time from each node, and those that failed before half of the room at most, so that
- * slow receivers hold up nobody but themselves.
+ * Each node sends a client one message at a time, and messages with a failed attempt take at most half of the places,
+ * so that slow receivers do not delay other receivers.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { SYSTEM } from '../audit/events.ts';
@@ -16,7 +16,15 @@ import type { Database } from '../db/connection.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { Logger } from '../log.ts';
 import type { Vault } from '../vault/vault.ts';
-import { claim, countMessages, openMessage, settle, type Claimed, type Counts, type Outcome } from './message_rows.ts';
+import {
+  claim,
+  countMessages,
+  openMessage,
+  settle,
+  type ClaimedMessage,
+  type MessageCounts,
+  type DeliveryOutcome,
+} from './message_rows.ts';
 import { outcomeOf, tryAgain } from './delivery.ts';
 import type { MessageType } from './message_type.ts';
 
@@ -30,30 +38,34 @@ export interface OutboxSettings {
 }
 
 const AT_ONCE = 8;
-/** Of those, messages that failed before: many receivers that are down must not hold up those that are not. */
-const AGAIN_AT_ONCE = 4;
-/** Of those, messages to clients that registered themselves, which may be as many and as slow as a stranger likes. */
+/** The limit for messages with a failed attempt: receivers that are down must not delay others. */
+const RETRIES_AT_ONCE = 4;
+/** The limit for messages to clients that registered themselves, which may be numerous and slow. */
 const SELF_REGISTERED_AT_ONCE = 5;
-/** Of those, messages that failed before: the other half of `AGAIN_AT_ONCE` is for clients that an admin made. */
+/** The limit for messages to them with a failed attempt: the other half is for clients that an admin registered. */
 const SELF_REGISTERED_AGAIN_AT_ONCE = 2;
-/** What wakes a node is the change log; this is for messages whose wait is over, while there are any. */
+/** The change log wakes a node for new messages; the poll is for messages whose wait has ended. */
 const POLL_MILLISECONDS = 1_000;
 const COUNT_MILLISECONDS = 5_000;
 
-type Reported = Outcome & { readonly kind: string; readonly client_id: string; readonly attempts: number };
+type ReportedOutcome = DeliveryOutcome & {
+  readonly kind: string;
+  readonly client_id: string;
+  readonly attempts: number;
+};
 
 export class Outbox {
   readonly #settings: OutboxSettings;
   readonly #kinds = new Map<string, MessageType>();
   readonly #underWay = new Map<string, Promise<void>>();
-  #againUnderWay = 0;
+  #retriesUnderWay = 0;
   #selfRegisteredUnderWay = 0;
   #selfRegisteredAgainUnderWay = 0;
   readonly #faults: FaultLog;
   readonly #stopping = new AbortController();
   #awaken = Promise.withResolvers<void>();
   #loop: Promise<void> | undefined;
-  #counts: Counts = { waiting: 0, failed: 0 };
+  #counts: MessageCounts = { waiting: 0, failed: 0 };
   #countedAt = -Infinity;
 
   constructor(settings: OutboxSettings) {
@@ -65,7 +77,7 @@ export class Outbox {
     });
   }
 
-  /** From now on this node sends messages of this kind; those of other kinds it leaves to nodes that know them. */
+  /** Makes this node send messages of this type. It leaves other types to nodes that know them. */
   serve(kind: MessageType): void {
     this.#kinds.set(kind.name, kind);
   }
@@ -74,7 +86,7 @@ export class Outbox {
     this.#loop = this.#run();
   }
 
-  /** Claims nothing any more, and waits for what is being sent. */
+  /** Stops claiming, and waits for the messages that are being sent. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.wake();
@@ -82,20 +94,20 @@ export class Outbox {
     await Promise.all(this.#underWay.values());
   }
 
-  /** Looks for messages now. */
+  /** Checks for messages now. */
   wake(): void {
     this.#awaken.resolve();
   }
 
-  /** How many there were a few seconds ago, on all nodes together. */
-  get counts(): Counts {
+  /** The numbers of messages on all nodes together, a few seconds old. */
+  get counts(): MessageCounts {
     return this.#counts;
   }
 
   async #run(): Promise<void> {
     const { log } = this.#settings;
     const { signal } = this.#stopping;
-    // while the database is away this is met every second
+    // while the database is away this fails every second
     const unreadable = new FaultLog(log, {
       begins: 'outbox.unreadable',
       goesOn: 'outbox.still_unreadable',
@@ -121,7 +133,7 @@ export class Outbox {
     }
   }
 
-  /** Answers whether it is worth looking again at once. */
+  /** Returns whether there may be more messages to send at once. */
   async #sendDue(): Promise<boolean> {
     const free = AT_ONCE - this.#underWay.size;
     if (free === 0 || this.#kinds.size === 0) return false;
@@ -130,7 +142,7 @@ export class Outbox {
       kinds: [...this.#kinds.keys()],
       exceptClients: [...this.#underWay.keys()],
       limit: free,
-      againAtMost: AGAIN_AT_ONCE - this.#againUnderWay,
+      againAtMost: RETRIES_AT_ONCE - this.#retriesUnderWay,
       selfRegisteredAtMost: SELF_REGISTERED_AT_ONCE - this.#selfRegisteredUnderWay,
       selfRegisteredAgainAtMost: SELF_REGISTERED_AGAIN_AT_ONCE - this.#selfRegisteredAgainUnderWay,
       now: clock(),
@@ -138,15 +150,15 @@ export class Outbox {
     for (const message of claimed) {
       const again = message.attempts > 1 ? 1 : 0;
       const selfRegistered = message.selfRegistered ? 1 : 0;
-      this.#againUnderWay += again;
+      this.#retriesUnderWay += again;
       this.#selfRegisteredUnderWay += selfRegistered;
       this.#selfRegisteredAgainUnderWay += again * selfRegistered;
       const sending = this.#send(message).finally(() => {
-        this.#againUnderWay -= again;
+        this.#retriesUnderWay -= again;
         this.#selfRegisteredUnderWay -= selfRegistered;
         this.#selfRegisteredAgainUnderWay -= again * selfRegistered;
         this.#underWay.delete(message.clientId);
-        // one that failed waits for another attempt
+        // a message with a failed attempt may need another one
         this.#countedAt = -Infinity;
         this.wake();
       });
@@ -155,8 +167,8 @@ export class Outbox {
     return claimed.length > 0;
   }
 
-  /** Never rejects: what goes wrong here leaves the message to its lease, and so to another attempt. */
-  async #send(claimed: Claimed): Promise<void> {
+  /** Never rejects: after an error, the lease ends and the message is sent again. */
+  async #send(claimed: ClaimedMessage): Promise<void> {
     const { database, trail, clock, log } = this.#settings;
     const about = { message_id: claimed.messageId, kind: claimed.kind, client_id: claimed.clientId };
     const kind = this.#kinds.get(claimed.kind)!;
@@ -174,25 +186,25 @@ export class Outbox {
     }
   }
 
-  /** However many messages wait for a receiver that is away, that it is away is one line. */
-  #report(about: Reported): void {
+  /** Logs an unreachable receiver once, however many messages wait for it. */
+  #report(about: ReportedOutcome): void {
     const { log } = this.#settings;
-    const place = `${about.kind} ${about.client_id}`;
-    // that there was no room here says nothing about the receiver
+    const receiver = `${about.kind} ${about.client_id}`;
+    // a lack of places on this node says nothing about the receiver
     if (about.result === 'postponed' && about.reason !== 'busy') {
-      this.#faults.failed(place, about);
+      this.#faults.failed(receiver, about);
       return;
     }
-    if (about.result === 'delivered') this.#faults.worked(place, { kind: about.kind, client_id: about.client_id });
-    // the trail has what became of each message
+    if (about.result === 'delivered') this.#faults.worked(receiver, { kind: about.kind, client_id: about.client_id });
+    // the trail has the outcome of each message
     log[about.result === 'delivered' ? 'info' : 'debug'](about, `outbox.${about.result}`);
   }
 
-  async #attempt(kind: MessageType, claimed: Claimed): Promise<Outcome> {
+  async #attempt(kind: MessageType, claimed: ClaimedMessage): Promise<DeliveryOutcome> {
     const { vault, egress, clock } = this.#settings;
     const now = clock();
     if (now >= claimed.expiresAt) return { result: 'failed', reason: 'expired' };
-    // attempts that a node didn't live to see the end of count, too
+    // also counts attempts of nodes that ended during the attempt
     if (claimed.attempts > kind.retries.attemptsAtMost) return { result: 'failed', reason: 'given_up' };
     const request = await kind.build(await openMessage(vault, claimed), now);
     if (!request) return { result: 'dropped' };

@@ -1,6 +1,6 @@
 /**
- * argon2id for what people choose. Costly by design, so a process of its own does it, which leaves the processor to whoever
- * answers requests; only a few are computed at once, a few more wait their turn, and the rest have to come again.
+ * argon2id for passwords and operator-chosen secrets. A hash is costly by design, so a child process computes it and
+ * leaves the core to requests. Only a few are computed at once, some more wait, and further ones are rejected.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { getCompileCacheDir } from 'node:module';
@@ -9,15 +9,15 @@ import { fileURLToPath } from 'node:url';
 import type { Answer, Question } from './argon2id_process.ts';
 import { Unavailable } from '../base/unavailable.ts';
 
-/** A second and a half of work for two threads that have a core each. */
+/** A second and a half of work for two threads with a core each. */
 const WAITING_AT_MOST = 100;
-/** By then whoever asked has gone, or tries again. */
+/** By then the client has given up or tries again. */
 const LONGEST_WAIT_MILLISECONDS = 5_000;
 const SMALL_HEAP = ['--max-old-space-size=16', '--max-semi-space-size=1'];
 
 export class Argon2id {
   readonly #atOnce: number;
-  /** In the order in which they came. */
+  /** In the order of their arrival. */
   readonly #waiting = new Set<() => void>();
   #running = 0;
   #process: HashingProcess | undefined;
@@ -26,42 +26,45 @@ export class Argon2id {
     this.#atOnce = atOnce;
   }
 
-  /** How many wait for their turn. */
+  /** The number of waiting hashes. */
   get waiting(): number {
     return this.#waiting.size;
   }
 
-  /** `$argon2id$v=19$m=19456,p=1,t=2$salt$tag`; throws `Unavailable` where too many wait or what hashes ends. */
+  /**
+   * Returns `$argon2id$v=19$m=19456,p=1,t=2$salt$tag`. Throws `Unavailable` if too many wait, or if the child process
+   * ends.
+   */
   async hash(value: string): Promise<string> {
     return (await this.#inTurn({ value })) as string;
   }
 
-  /** Throws `Unavailable` as `hash` does: whether the value is the right one nobody has looked at. */
+  /** Compares `value` with a stored hash. Throws `Unavailable` as `hash` does: then the value was not checked. */
   async verify(stored: string, value: string): Promise<boolean> {
-    if (!stored.startsWith('$argon2id$')) throw new Error('What is stored is no argon2id hash.');
+    if (!stored.startsWith('$argon2id$')) throw new Error('The stored value is not an argon2id hash.');
     return (await this.#inTurn({ stored, value })) as boolean;
   }
 
-  /** Ends the process that hashes, whatever is under way. */
+  /** Kills the child process, even during a hash. */
   async stop(): Promise<void> {
     await this.#process?.end();
   }
 
   async #inTurn(question: Omit<Question, 'id'>): Promise<Answer['result']> {
-    if (this.#running >= this.#atOnce) await this.#turn();
+    if (this.#running >= this.#atOnce) await this.#waitForTurn();
     else this.#running++;
     try {
       return await this.#hashing().ask(question);
     } finally {
-      // the place goes straight to whoever waited longest, so nobody can slip in between
+      // the longest waiting one takes over the place, so that a new one can't take it first
       const [next] = this.#waiting;
       if (next) next();
       else this.#running--;
     }
   }
 
-  #turn(): Promise<void> {
-    if (this.#waiting.size >= WAITING_AT_MOST) throw new Unavailable('Too many passwords wait to be looked at.');
+  #waitForTurn(): Promise<void> {
+    if (this.#waiting.size >= WAITING_AT_MOST) throw new Unavailable('Too many passwords wait to be checked.');
     return new Promise((resolve, reject) => {
       const begin = (): void => {
         clearTimeout(timer);
@@ -70,7 +73,7 @@ export class Argon2id {
       };
       const timer = setTimeout(() => {
         this.#waiting.delete(begin);
-        reject(new Unavailable('A password was not looked at in time.'));
+        reject(new Unavailable('A password was not checked in time.'));
       }, LONGEST_WAIT_MILLISECONDS);
       this.#waiting.add(begin);
     });
@@ -81,7 +84,7 @@ export class Argon2id {
   }
 }
 
-/** The child process, and what it was asked. Nothing but work under way keeps its parent from ending. */
+/** The child process, and its unanswered questions. It keeps its parent alive only while there are such questions. */
 class HashingProcess {
   readonly #child: ChildProcess;
   readonly #asked = new Map<number, PromiseWithResolvers<Answer['result']>>();
@@ -89,8 +92,8 @@ class HashingProcess {
   #lastId = 0;
 
   constructor(atOnce: number, onEnd: () => void) {
-    // it needs nothing of our environment but what was compiled before, and none of the flags that we were started with;
-    // it writes only what breaks it
+    // it needs only the compile cache of our environment, and none of our command line flags; it writes only fatal
+    // errors
     const compiled = getCompileCacheDir();
     this.#child = fork(fileURLToPath(new URL('./argon2id_process.ts', import.meta.url)), {
       env: {
@@ -105,7 +108,7 @@ class HashingProcess {
     this.#child.on('error', (error) => this.#ended.resolve(error.message));
     void this.#ended.promise.then((why) => {
       onEnd();
-      for (const { reject } of this.#asked.values()) reject(new Unavailable(`The process that hashes ended: ${why}.`));
+      for (const { reject } of this.#asked.values()) reject(new Unavailable(`The hashing process ended: ${why}.`));
     });
   }
 
@@ -114,7 +117,7 @@ class HashingProcess {
     const asked = Promise.withResolvers<Answer['result']>();
     this.#asked.set(id, asked);
     this.#keepParent();
-    // where it can't be sent the process has ended, or is about to, and its end is heard of
+    // if it can't be sent, the process has ended or is about to; its end rejects the promise
     if (this.#child.connected) this.#child.send({ id, ...question } satisfies Question, () => {});
     return asked.promise;
   }

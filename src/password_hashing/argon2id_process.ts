@@ -1,11 +1,11 @@
 /**
- * The child process that hashes, when the processor has nothing better to do (see argon2id.ts). The package computes in
- * libuv's pool, whose threads can't give way by themselves: where they are alone with the hashing, all of them can.
+ * The child process that computes hashes at low priority (see argon2id.ts). The argon2 package computes in libuv's
+ * thread pool, whose threads can't have a priority of their own; in a separate process they all get it.
  */
 import { setPriority } from 'node:os';
 import { argon2id, hash, verify } from 'argon2';
 
-/** Compares the value with what is stored, or hashes it where nothing is. */
+/** Compares the value with the stored hash, or hashes it if there is none. */
 export interface Question {
   readonly id: number;
   readonly value: string;
@@ -20,19 +20,19 @@ export interface Answer {
 
 /** OWASP's first choice for argon2id: 19 MiB, two passes, one lane. */
 const COST = { type: argon2id, memoryCost: 19_456, timeCost: 2, parallelism: 1 } as const;
-/** A seventieth of what a process of the usual priority gets, where both want the same core; else all of it. */
+/** A seventieth of the share of a normal process if both want the same core; else all of it. */
 const NICENESS = 19;
 
-// on Linux it is this thread's, and that of the pool's threads, which this one begins later
+// on Linux it applies to this thread and to the pool's threads, which it starts later
 setPriority(NICENESS);
 
-// a terminal sends these to the whole group; the parent still finishes what is under way
+// a terminal sends these to the whole group; the parent still finishes its requests
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
-// also when the parent was killed
+// also if the parent was killed
 process.on('disconnect', () => process.exit());
 
 process.on('message', (question: Question) => {
-  // where it can't be sent nobody waits for it
+  // if it can't be sent, the parent has ended
   void answer(question).then((given) => process.send!(given, () => {}));
 });
 

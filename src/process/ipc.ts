@@ -1,52 +1,52 @@
 /**
- * What primary and workers say to one another, over the channel that Node gives them. Either side may tell the other
- * something, or ask it and wait for an answer.
+ * Messages between the primary and the workers, over Node's channel. Either side may send a notification, or a request
+ * and wait for its reply.
  */
 import type { Readiness } from '../http/management.ts';
 import type { Snapshot } from '../http/metrics.ts';
 
-/** What is asked, and what the answer holds. */
-export interface Questions {
-  /** To a worker: begin to answer requests. */
+/** The requests, each with the types of its data and its reply. */
+export interface IpcRequests {
+  /** To a worker: begin to answer requests of clients. */
   begin: { asked: Begin; answer: Begun };
   /** To a worker. */
   readiness: { asked: null; answer: Readiness };
   /** To a worker. */
   metrics: { asked: null; answer: Snapshot };
-  /** To a worker: whether it still reacts. */
+  /** To a worker: check that its event loop runs. */
   alive: { asked: null; answer: null };
-  /** To a worker: read the change log; to the primary: see that the others do. */
+  /** To a worker: read the change log. To the primary: make the other workers read it. */
   catch_up: { asked: null; answer: null };
 }
 
-/** What is told. */
-export interface News {
-  /** To a worker: finish, and end. */
+/** The notifications. */
+export interface IpcNotifications {
+  /** To a worker: finish running requests, and end. */
   drain: { readonly reason: string };
-  /** To the primary and from there to the others: somebody has used up a part of a limit. */
+  /** To the primary, which passes it to the other workers: a part of a limit was used. */
   taken: { readonly limit: string; readonly key: string; readonly count: number };
 }
 
 export interface Begin {
-  /** From 1; one that takes another's place takes its number. */
+  /** From 1; a replacement takes the number of the ended worker. */
   readonly worker: number;
   readonly databaseUrl: string;
-  /** Whether this is the first start of this worker: it then makes what development begins with. */
+  /** Whether this is the first start of this worker. It then makes the demo data of development. */
   readonly bootstrap: boolean;
 }
 
-/** `refused`: why it can't, in a sentence for whoever started it. `welcome`: what to print for them. */
+/** `refused`: why the worker can't start, as a sentence for the operator. `welcome`: the text to print. */
 export type Begun = { readonly refused: string } | { readonly refused?: never; readonly welcome: string | undefined };
 
-type Question = keyof Questions;
-type Answer<Q extends Question> = Questions[Q]['answer'];
+type Question = keyof IpcRequests;
+type Answer<Q extends Question> = IpcRequests[Q]['answer'];
 type Message =
   | { readonly ask: Question; readonly id: number; readonly about: unknown }
   | { readonly answer: unknown; readonly to: number }
   | { readonly failed: string; readonly to: number }
-  | { readonly tell: keyof News; readonly about: unknown };
+  | { readonly tell: keyof IpcNotifications; readonly about: unknown };
 
-/** A process at the other end: `process` itself for a worker, a `Worker` for the primary. */
+/** The other process: `process` for a worker, a `Worker` for the primary. */
 interface Channel {
   send?: (message: Message, callback: (error: Error | null) => void) => unknown;
   on(event: 'message', listener: (message: Message) => void): unknown;
@@ -60,25 +60,25 @@ export class IpcChannel {
 
   constructor(channel: Channel) {
     this.#channel = channel;
-    channel.on('message', (message) => void this.#hear(message));
+    channel.on('message', (message) => void this.#receive(message));
   }
 
-  onAsked<Q extends Question>(question: Q, handler: (about: Questions[Q]['asked']) => Promise<Answer<Q>>): void {
+  onAsked<Q extends Question>(question: Q, handler: (about: IpcRequests[Q]['asked']) => Promise<Answer<Q>>): void {
     this.#handlers.set(question, handler as (about: unknown) => unknown);
   }
 
-  onTold<N extends keyof News>(news: N, handler: (about: News[N]) => void): void {
+  onTold<N extends keyof IpcNotifications>(news: N, handler: (about: IpcNotifications[N]) => void): void {
     this.#handlers.set(news, handler as (about: unknown) => unknown);
   }
 
-  tell<N extends keyof News>(news: N, about: News[N]): void {
+  tell<N extends keyof IpcNotifications>(news: N, about: IpcNotifications[N]): void {
     this.#send({ tell: news, about });
   }
 
-  /** Rejects when the other side fails, is gone, or takes longer than `patienceMilliseconds`, where that is given. */
+  /** Sends a request. Rejects if the other side fails, ends, or takes longer than `patienceMilliseconds`, if given. */
   async ask<Q extends Question>(
     question: Q,
-    about: Questions[Q]['asked'],
+    about: IpcRequests[Q]['asked'],
     patienceMilliseconds?: number,
   ): Promise<Answer<Q>> {
     const id = ++this.#asked;
@@ -95,32 +95,35 @@ export class IpcChannel {
     }
   }
 
-  /** Nobody is there any more. */
+  /** Rejects all waiting requests, because the other process has ended. */
   close(): void {
     for (const { reject } of this.#waiting.values()) reject(new Error('The other process has ended.'));
   }
 
-  /** What can't be sent has nobody to hear it: whoever asked learns so, for the rest that process's end is told anyway. */
+  /**
+   * A message that can't be sent rejects its request. A lost notification is ignored: the primary handles the worker's
+   * end.
+   */
   #send(message: Message): void {
-    const unheard = (error: Error | null): void => {
+    const onFailure = (error: Error | null): void => {
       if (error && 'ask' in message) this.#waiting.get(message.id)?.reject(error);
     };
     try {
       if (!this.#channel.send) throw new Error('The other process has ended.');
-      this.#channel.send(message, unheard);
+      this.#channel.send(message, onFailure);
     } catch (error) {
-      unheard(error as Error);
+      onFailure(error as Error);
     }
   }
 
-  async #hear(message: Message): Promise<void> {
+  async #receive(message: Message): Promise<void> {
     if ('tell' in message) this.#handlers.get(message.tell)?.(message.about);
     else if ('answer' in message) this.#waiting.get(message.to)?.resolve(message.answer);
     else if ('failed' in message) this.#waiting.get(message.to)?.reject(new Error(message.failed));
     else {
       try {
         const handler = this.#handlers.get(message.ask);
-        if (!handler) throw new Error(`Nobody answers ${message.ask} here.`);
+        if (!handler) throw new Error(`No handler for ${message.ask}.`);
         this.#send({ answer: await handler(message.about), to: message.id });
       } catch (error) {
         this.#send({ failed: error instanceof Error ? (error.stack ?? error.message) : String(error), to: message.id });

@@ -1,4 +1,7 @@
-/** What every process that was started by somebody does beside answering: it speaks up, listens for probes, and stops. */
+/**
+ * The tasks of the process that the operator starts, besides answering requests: the start message, the probes, and the
+ * stop.
+ */
 import { readFile } from 'node:fs/promises';
 import type { RequestListener } from 'node:http';
 import { join } from 'node:path';
@@ -14,7 +17,10 @@ export interface Management {
   readonly port: number;
 }
 
-/** In development two servers may run side by side without anyone having chosen a port for each. */
+/**
+ * Uses any free port if 9000 is in use in development, so that two servers may run side by side without a configured
+ * port.
+ */
 export async function listenForManagement(
   listener: RequestListener,
   { managementHost, managementPort }: Config,
@@ -25,12 +31,12 @@ export async function listenForManagement(
     return { server, port: await server.listen(managementHost, managementPort ?? 9000) };
   } catch (error) {
     if (managementPort !== undefined || !(error instanceof CannotListen)) throw error;
-    log.warn('Port 9000 is taken; health and metrics are on a free port. Set GATEHOUSE_MANAGEMENT_PORT to choose one.');
+    log.warn('Port 9000 is in use; health and metrics use a free port. Set GATEHOUSE_MANAGEMENT_PORT to choose one.');
     return { server, port: await server.listen(managementHost, 0) };
   }
 }
 
-/** Read ahead of the first answer: nothing is waited for between that and the handling of signals. */
+/** Read before the first response, because the process must handle signals as soon as it answers. */
 export async function version(): Promise<string> {
   const text = await readFile(join(import.meta.dirname, '../../package.json'), 'utf8');
   return (JSON.parse(text) as { version: string }).version;
@@ -45,7 +51,7 @@ export interface Started {
   readonly welcome: string | undefined;
 }
 
-export function sayStarted({ config, log, print, managementPort, release, welcome }: Started): void {
+export function logStarted({ config, log, print, managementPort, release, welcome }: Started): void {
   log.info(
     {
       issuer: config.issuer,
@@ -66,24 +72,24 @@ export function sayStarted({ config, log, print, managementPort, release, welcom
 export interface Stopping {
   readonly opened: OpenDatabase;
   readonly log: Logger;
-  /** Finishes what is under way. */
-  readonly letGo: (reason: string) => Promise<void>;
-  /** Ends what would outlive this process. */
+  /** Finishes running requests. */
+  readonly finish: (reason: string) => Promise<void>;
+  /** Ends processes that would outlive this one. */
   readonly kill?: () => void;
 }
 
 /**
- * Stops once, with code 0 at a signal and 1 when the PostgreSQL that was started is gone. Another signal ends the process
- * at once, with code 1.
+ * Stops once: with exit code 0 at a signal, and 1 if the PostgreSQL that this process started has ended. A second
+ * signal ends the process at once with code 1.
  */
-export function stopOnSignal({ opened, log, letGo, kill }: Stopping): void {
+export function stopOnSignal({ opened, log, finish, kill }: Stopping): void {
   let stopping = false;
   const stop = async (reason: string, exitCode: number): Promise<void> => {
     if (stopping) return;
     stopping = true;
     log.info({ reason }, 'gatehouse.stopping');
     process.exitCode = exitCode;
-    await letGo(reason);
+    await finish(reason);
     await opened.close();
     log.info('gatehouse.stopped');
   };

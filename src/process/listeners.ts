@@ -1,4 +1,4 @@
-/** A process that answers requests: an app behind its listeners. */
+/** Starts an app with its listeners. */
 import { relative } from 'node:path';
 import { createApp, type App } from '../app/app.ts';
 import type { SiblingWorkers } from '../app/sibling_workers.ts';
@@ -12,34 +12,34 @@ import { TlsFiles } from '../http/tls_files.ts';
 import type { Logger } from '../log.ts';
 import { MasterKey } from '../vault/master_key.ts';
 import { masterKeyFromFile } from '../vault/master_key_file.ts';
-import { letHelpersGiveWay } from './helper_threads.ts';
+import { lowerHelperPriority } from './helper_threads.ts';
 import { connectionsAtMost } from './open_files.ts';
 
 export interface ListenersSettings {
   readonly config: Config;
   readonly log: Logger;
-  /** How many lines of it were dropped. */
+  /** The number of dropped log lines. */
   readonly linesDropped: () => number;
   readonly opened: OpenDatabase;
-  /** Whether to make, or find, what development begins with. */
+  /** Whether to make, or find, the demo data of development. */
   readonly bootstrap: boolean;
   readonly siblings?: SiblingWorkers;
 }
 
 export interface Listeners {
   readonly app: App;
-  /** What to print for whoever started a development server. */
+  /** The text to print when a development server has started. */
   readonly welcome: string | undefined;
-  /** From now on this process is not ready, and clients are to look elsewhere. */
-  leave(): void;
-  /** Answers what is under way, takes nothing new, writes what waits, and lets go of all but the database. */
+  /** Marks this process as not ready, so that load balancers use others. */
+  beginDraining(): void;
+  /** Finishes running requests, accepts no new ones, writes what is buffered, and closes all but the database. */
   drain(graceMilliseconds: number): Promise<void>;
 }
 
-/** How often the files of TLS are looked at. */
+/** How often the TLS files are checked for changes. */
 const TLS_FILES_MILLISECONDS = 10_000;
 
-/** Resolves when requests are answered; what was begun is undone where one thing can't be had. */
+/** Resolves when requests are answered. After an error, it undoes its work and rejects. */
 export async function startListening({
   config,
   log,
@@ -49,7 +49,7 @@ export async function startListening({
   siblings,
 }: ListenersSettings): Promise<Listeners> {
   const tlsFiles = await openTlsFiles(config);
-  const fronts: HttpServer[] = [];
+  const servers: HttpServer[] = [];
   const atMost = connectionsAtMost(config, log);
   const limit = new ConnectionLimit(atMost, () => log.warn({ connections_at_most: atMost }, 'connections.full'));
   const app = await createApp({
@@ -64,39 +64,39 @@ export async function startListening({
     databaseUrl: opened.connectionString,
   });
   const drain = async (graceMilliseconds: number): Promise<void> => {
-    await Promise.all(fronts.map((front) => front.drain(graceMilliseconds)));
+    await Promise.all(servers.map((server) => server.drain(graceMilliseconds)));
     await app.stop();
   };
   try {
     const welcome = bootstrap ? greeting(config, await app.bootstrap()) : undefined;
     for (const [listener, port] of [[app.public, config.port] as const, [app.admin, config.adminPort] as const]) {
       if (!listener || port === undefined) continue;
-      const front = new HttpServer(listener, undefined, limit);
-      await front.listen(config.host, port);
-      fronts.push(front);
+      const server = new HttpServer(listener, undefined, limit);
+      await server.listen(config.host, port);
+      servers.push(server);
       if (config.secondHost === undefined) continue;
       const second = new HttpServer(listener, undefined, limit);
-      if (await listensWherePossible(second, config.secondHost, port)) fronts.push(second);
+      if (await listenIfAddressExists(second, config.secondHost, port)) servers.push(second);
     }
-    const tlsFront = config.tls && (await listenForTls(app, config.tls, tlsFiles, limit));
-    if (tlsFront) fronts.push(tlsFront);
-    if (config.tls ?? config.clientCaFile) keepTlsFiles(tlsFiles, tlsFront, log);
-    letHelpersGiveWay();
-    const leave = (): void => {
+    const tlsServer = config.tls && (await listenForTls(app, config.tls, tlsFiles, limit));
+    if (tlsServer) servers.push(tlsServer);
+    if (config.tls ?? config.clientCaFile) renewTlsFiles(tlsFiles, tlsServer, log);
+    lowerHelperPriority();
+    const beginDraining = (): void => {
       app.beginDraining();
-      for (const front of fronts) front.leave();
+      for (const server of servers) server.leave();
     };
-    return { app, welcome, leave, drain };
+    return { app, welcome, beginDraining, drain };
   } catch (error) {
     await drain(0);
     throw error;
   }
 }
 
-/** `localhost` is two addresses on most systems, and one where IPv6 is switched off: answers whether there is this one. */
-async function listensWherePossible(front: HttpServer, host: string, port: number): Promise<boolean> {
+/** `localhost` has two addresses on most systems, and one if IPv6 is switched off. Returns whether this one exists. */
+async function listenIfAddressExists(server: HttpServer, host: string, port: number): Promise<boolean> {
   try {
-    await front.listen(host, port);
+    await server.listen(host, port);
     return true;
   } catch (error) {
     const { code } = (error as CannotListen).cause as NodeJS.ErrnoException;
@@ -115,32 +115,34 @@ async function loadMasterKeys(config: Config): Promise<[MasterKey, ...MasterKey[
   return first ? [first, ...rest] : [await masterKeyFromFile(masterKeyFile(config))];
 }
 
-/** The same answers as on the ordinary port, and clients may bring a certificate. */
+/** Serves the same app as the ordinary port, and accepts client certificates. */
 async function listenForTls(
   app: App,
   { host, port }: NonNullable<Config['tls']>,
   files: TlsFiles,
   limit: ConnectionLimit,
 ): Promise<HttpServer> {
-  const front = new HttpServer(app.public, files.context(), limit);
-  await front.listen(host, port);
-  return front;
+  const server = new HttpServer(app.public, files.context(), limit);
+  await server.listen(host, port);
+  return server;
 }
 
-/** Certificates are renewed while the server runs; what is wrong with new ones leaves those before in force. */
-function keepTlsFiles(files: TlsFiles, front: HttpServer | undefined, log: Logger): void {
+/**
+ * Reloads certificates that are renewed while the server runs. If the new ones are invalid, the old ones stay in use.
+ */
+function renewTlsFiles(files: TlsFiles, server: HttpServer | undefined, log: Logger): void {
   const renew = async (): Promise<void> => {
     if (!(await files.renew())) return;
     const context = files.context();
-    if (context) front?.renew(context);
+    if (context) server?.renew(context);
     log.info('tls_files.renewed');
   };
-  const look = (): void => void renew().catch((error: unknown) => log.error({ error }, 'tls_files.refused'));
-  setInterval(look, TLS_FILES_MILLISECONDS).unref();
+  const check = (): void => void renew().catch((error: unknown) => log.error({ error }, 'tls_files.refused'));
+  setInterval(check, TLS_FILES_MILLISECONDS).unref();
 }
 
 function greeting(config: Config, bootstrap: Awaited<ReturnType<App['bootstrap']>>): string {
   const file = relative(process.cwd(), bootstrapFile(config));
   const lines = firstCommands(bootstrap, file).map(({ title, command }) => `# ${title}\n${command}\n`);
-  return `\nGatehouse is at ${bootstrap.issuer}. Who may log in and which clients there are stands in ${file}.\nPaste these into another terminal, in this folder:\n\n${lines.join('\n')}\n`;
+  return `\nGatehouse is at ${bootstrap.issuer}. ${file} lists the demo accounts and clients.\nPaste these into another terminal, in this folder:\n\n${lines.join('\n')}\n`;
 }

@@ -1,17 +1,17 @@
-/** How many connections this process may hold: each takes one of the files that it may have open. */
+/** Computes how many connections this process may hold, because each takes one of its open files. */
 import { readFileSync } from 'node:fs';
 import type { Config } from '../config.ts';
 import { CONNECTIONS_AT_MOST, MANAGEMENT_CONNECTIONS_AT_MOST } from '../http/server.ts';
 import type { Logger } from '../log.ts';
 
-/** Its own, with those that it opens for a moment: code, TLS files, DNS. */
+/** The process's own files, with those that are open for a moment: code, TLS files, DNS. */
 const OWN_FILES = 40;
-/** To other hosts (egress/limits.ts), to the database to look at it, and to listen. */
+/** To other hosts (egress/limits.ts), the breaker's to the database, and listening sockets. */
 const OTHER_CONNECTIONS = 22;
-/** With fewer a node is of no use, and the limit has to be raised. */
+/** A node with fewer connections is useless; the operator must raise the limit. */
 const CONNECTIONS_AT_LEAST = 16;
 
-/** At most 10,000, and what `ulimit -n` leaves; says so in the log where that is less. */
+/** At most 10,000, or what `ulimit -n` allows; logs a warning if that is less. */
 export function connectionsAtMost({ databaseMaxConnections }: Config, log: Logger): number {
   const openFiles = openFilesAtMost();
   if (openFiles === undefined) return CONNECTIONS_AT_MOST;
@@ -22,7 +22,7 @@ export function connectionsAtMost({ databaseMaxConnections }: Config, log: Logge
   return atMost;
 }
 
-/** `undefined` where there is no limit, or no /proc to read it from. */
+/** `undefined` if there is no limit, or no /proc to read it from. */
 function openFilesAtMost(): number | undefined {
   try {
     const limits = readFileSync('/proc/self/limits', 'utf8');

@@ -1,6 +1,7 @@
 /**
- * The first process of a node that has several. It opens the database, starts the workers, answers probes for all of
- * them, and sees that they live and end. It is on no request's way: see worker_pool.ts for how connections find a worker.
+ * The first process of a node with several workers. It opens the database, starts the workers, answers probes for all
+ * of them, replaces workers that end, and stops them. It handles no requests: worker_pool.ts explains how connections
+ * reach a worker.
  */
 import type { Interruption } from '../base/interruption.ts';
 import type { Config } from '../config.ts';
@@ -10,10 +11,10 @@ import { countLogLines, Metrics } from '../http/metrics.ts';
 import { WorkerMetrics } from '../http/worker_metrics.ts';
 import { createNodeLog } from '../log.ts';
 import { noteServiceLinks } from './service_link_notice.ts';
-import { listenForManagement, sayStarted, stopOnSignal, version } from './lifecycle.ts';
+import { listenForManagement, logStarted, stopOnSignal, version } from './lifecycle.ts';
 import { WorkerPool } from './worker_pool.ts';
 
-/** What a drain takes beside the pauses that are configured: writing what waits, closing connections. */
+/** The time of a drain besides the configured pauses: writing what is buffered, closing connections. */
 const ENDING_MILLISECONDS = 10_000;
 const PROBE_PATIENCE_MILLISECONDS = 2_000;
 
@@ -21,7 +22,7 @@ export async function leadWorkers(config: Config, interruption: Interruption): P
   const { log, linesDropped, print } = createNodeLog(config);
   noteServiceLinks(config, log);
   const together = new WorkerMetrics();
-  // they load their code while the database is looked at
+  // the workers load their code while the database opens
   const workers = new WorkerPool({
     count: config.workers,
     bootstrap: !config.production,
@@ -29,7 +30,7 @@ export async function leadWorkers(config: Config, interruption: Interruption): P
     onEnded: (processNumber) => together.ended(processNumber),
     onNoneLeft: ({ message }) => {
       log.fatal({ reason: message }, 'gatehouse.no_worker_left');
-      process.stderr.write(`Gatehouse can't go on: no worker is left, and none can start. ${message}\n`);
+      process.stderr.write(`Gatehouse must stop: no worker is left, and no new one can start. ${message}\n`);
       process.exit(1);
     },
   });
@@ -56,15 +57,15 @@ export async function leadWorkers(config: Config, interruption: Interruption): P
       log,
     );
     if (interruption.interrupted) return;
-    sayStarted({ config, log, print, managementPort: port, release, welcome });
+    logStarted({ config, log, print, managementPort: port, release, welcome });
     interruption.end();
-    const letGo = async (reason: string): Promise<void> => {
+    const finish = async (reason: string): Promise<void> => {
       draining = true;
       const pauses = (config.shutdownDelaySeconds + config.shutdownGraceSeconds) * 1000;
       if (!(await workers.end(reason, pauses + ENDING_MILLISECONDS))) process.exitCode = 1;
       await server.drain(1000);
     };
-    stopOnSignal({ opened, log, letGo, kill: () => workers.kill() });
+    stopOnSignal({ opened, log, finish, kill: () => workers.kill() });
   } catch (error) {
     workers.kill();
     await opened?.close();
@@ -73,8 +74,8 @@ export async function leadWorkers(config: Config, interruption: Interruption): P
 }
 
 /**
- * Ready when somebody serves and everybody who serves is ready: a worker that is being replaced gets no connections and
- * needs no readiness, and one that serves what is too old must be found out however many others are well.
+ * Ready if at least one worker serves and all serving workers are ready. A worker that is being replaced gets no
+ * connections and does not count. One worker with outdated data makes the node unready, even if the others are ready.
  */
 async function readinessOfAll(workers: WorkerPool, count: number, draining: boolean): Promise<Readiness> {
   const none: Readiness = { ready: false, checks: { worker: 'does not answer' } };

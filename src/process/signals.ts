@@ -1,7 +1,7 @@
-/** Signals that ask this process to end: the first lets it finish what is under way, another one does not. */
+/** Handles signals that ask this process to end: the first lets running requests finish, a later one does not. */
 
-/** npm passes on a signal that the terminal has sent already: what arrives together is one wish. */
-const SAME_WISH_MILLISECONDS = 1_000;
+/** npm repeats a signal that the terminal has already sent: signals within this time count as one. */
+const REPEATED_SIGNAL_MILLISECONDS = 1_000;
 
 export interface SignalHandlers {
   readonly stop: (signal: NodeJS.Signals) => void;
@@ -16,7 +16,7 @@ export function onSignals({ stop, endAtOnce }: SignalHandlers): void {
       if (firstAt === undefined) {
         firstAt = performance.now();
         stop(signal);
-      } else if (performance.now() - firstAt > SAME_WISH_MILLISECONDS) endAtOnce(signal);
+      } else if (performance.now() - firstAt > REPEATED_SIGNAL_MILLISECONDS) endAtOnce(signal);
     });
   }
 }

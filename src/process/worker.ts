@@ -1,4 +1,6 @@
-/** One of the processes that share the work of a node. It does what the primary says; signals are the primary's. */
+/**
+ * A worker: one of the processes that share the work of a node. It follows the primary's messages and ignores signals.
+ */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { SiblingWorkers } from '../app/sibling_workers.ts';
 import type { Config } from '../config.ts';
@@ -12,29 +14,29 @@ import { configOfWorker } from './worker_config.ts';
 interface Work {
   readonly log: Logger;
   readonly opened: OpenDatabase;
-  readonly answering: Listeners;
+  readonly listeners: Listeners;
 }
 
-/** How long to wait for the others to read the change log: what they don't hear now they read half a second later. */
+/** How long to wait until the other workers have read the change log. A late one reads it half a second later. */
 const CATCH_UP_PATIENCE_MILLISECONDS = 1_000;
 
 export function workForPrimary(config: Config): void {
   const line = new IpcChannel(process);
-  const siblings = siblingsBehind(line, config.workers);
+  const siblings = siblingsThroughPrimary(line, config.workers);
   let work: Work | undefined;
   line.onAsked('begin', async (begin): Promise<Begun> => {
     try {
       work = await startWork(config, begin, siblings(begin.worker === 1));
-      return { welcome: work.answering.welcome };
+      return { welcome: work.listeners.welcome };
     } catch (error) {
-      const told = asCannotStart(error);
-      if (told) return { refused: told.message };
+      const cannotStart = asCannotStart(error);
+      if (cannotStart) return { refused: cannotStart.message };
       throw error;
     }
   });
   line.onAsked('alive', () => Promise.resolve(null));
-  line.onAsked('readiness', () => begun(work).answering.app.readiness());
-  line.onAsked('metrics', () => begun(work).answering.app.metrics.snapshot());
+  line.onAsked('readiness', () => begun(work).listeners.app.readiness());
+  line.onAsked('metrics', () => begun(work).listeners.app.metrics.snapshot());
   line.onTold('drain', () => void end(config, work));
 }
 
@@ -53,7 +55,7 @@ async function startWork(
   return {
     log,
     opened,
-    answering: await startListening({ config: share, log, linesDropped, opened, bootstrap, siblings }),
+    listeners: await startListening({ config: share, log, linesDropped, opened, bootstrap, siblings }),
   };
 }
 
@@ -62,14 +64,14 @@ function begun(work: Work | undefined): Work {
   return work;
 }
 
-/** Ends this process, whatever happens. */
+/** Drains, and ends this process in any case. */
 async function end({ shutdownDelaySeconds, shutdownGraceSeconds }: Config, work: Work | undefined): Promise<void> {
   if (!work) process.exit(0);
-  const { log, opened, answering } = work;
+  const { log, opened, listeners } = work;
   try {
-    answering.leave();
+    listeners.beginDraining();
     await delay(shutdownDelaySeconds * 1000);
-    await answering.drain(shutdownGraceSeconds * 1000);
+    await listeners.drain(shutdownGraceSeconds * 1000);
     await opened.close();
     process.exit(0);
   } catch (error) {
@@ -78,18 +80,18 @@ async function end({ shutdownDelaySeconds, shutdownGraceSeconds }: Config, work:
   }
 }
 
-/** Everybody else, as one sees them through the primary. */
-function siblingsBehind(line: IpcChannel, workers: number): (first: boolean) => SiblingWorkers {
-  const listeners = new Map<string, (key: string, count: number) => void>();
-  line.onTold('taken', ({ limit, key, count }) => listeners.get(limit)?.(key, count));
+/** The other workers, reached through the primary. */
+function siblingsThroughPrimary(line: IpcChannel, workers: number): (first: boolean) => SiblingWorkers {
+  const handlers = new Map<string, (key: string, count: number) => void>();
+  line.onTold('taken', ({ limit, key, count }) => handlers.get(limit)?.(key, count));
   const catchUp = oneAfterAnother(async () => {
     await line.ask('catch_up', null, CATCH_UP_PATIENCE_MILLISECONDS).catch(() => {});
   });
   return (first) => ({
     first,
     workers,
-    tell: (limit, key, count) => line.tell('taken', { limit, key, count }),
-    onTold: (limit, listener) => void listeners.set(limit, listener),
+    report: (limit, key, count) => line.tell('taken', { limit, key, count }),
+    onReport: (limit, listener) => void handlers.set(limit, listener),
     catchUp,
     onCatchUp: (listener) =>
       line.onAsked('catch_up', async () => {
@@ -99,7 +101,7 @@ function siblingsBehind(line: IpcChannel, workers: number): (first: boolean) => 
   });
 }
 
-/** Whoever comes while one is under way shares the next one, for the one under way may have looked too early. */
+/** A call during a run shares the next run, because the current one may have read too early. */
 function oneAfterAnother(work: () => Promise<void>): () => Promise<void> {
   let current = Promise.resolve();
   let next: Promise<void> | undefined;

@@ -1,7 +1,10 @@
-/** What the settings of a node mean for each of its workers. */
+/** Derives a worker's settings from those of its node. */
 import type { Config } from '../config.ts';
 
-/** What costs memory or connections is divided; what is counted by client or address the workers tell one another. */
+/**
+ * Divides the settings that cost memory or connections. Limits by client or address stay whole: workers share their
+ * counts.
+ */
 export function configOfWorker(config: Config): Config {
   return {
     ...config,

@@ -1,12 +1,12 @@
 /**
- * The workers of a node, as its primary keeps them: each in a place of its own with a number. One that ends is replaced,
- * at once the first time and after longer and longer pauses if that goes on; one that has stopped to react is ended.
+ * The workers of a node, as its primary manages them: each has a place with a number. A worker that ends is replaced,
+ * the first time at once, then after growing pauses. A worker that does not react is killed.
  *
- * All take connections from one socket that the primary holds. So a worker that is busy, stopped or gone takes none, and
- * none is lost that nobody has taken yet. If the primary took them and handed them on in turn, as Node does by default,
- * each would cost it work, and one on its way to a worker that dies would hang for ever; with a socket for each
- * (SO_REUSEPORT) those that wait at a worker go down with it, and the port of another Gatehouse would be shared instead
- * of refused.
+ * All workers accept connections from one socket that the primary holds. A worker that is busy, stopped or gone accepts
+ * none, and no connection is lost before a worker accepts it. If the primary accepted connections and passed them on,
+ * as Node does by default, each would cost it work, and a connection on its way to a dying worker would hang. With a
+ * socket for each worker (SO_REUSEPORT), the connections that wait at a worker would end with it, and a second
+ * Gatehouse could share the port instead of failing.
  */
 import cluster, { type Worker } from 'node:cluster';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -18,9 +18,9 @@ export interface WorkerPoolSettings {
   readonly count: number;
   readonly bootstrap: boolean;
   readonly log: Logger;
-  /** A worker is gone, by the number of its process. */
+  /** Called with the number of a process that has ended. */
   readonly onEnded: (processNumber: number) => void;
-  /** The last one is gone and another can't start. */
+  /** Called when the last worker has ended and no new one can start. */
   readonly onNoneLeft: (error: CannotStart) => void;
 }
 
@@ -39,9 +39,9 @@ interface Ending {
 
 const FIRST_PAUSE_MILLISECONDS = 250;
 const LONGEST_PAUSE_MILLISECONDS = 30_000;
-/** Who has lived for this long did not die of its start. */
+/** A worker that lived this long did not fail because of its start. */
 const LIVED_MILLISECONDS = 60_000;
-const LOOK_MILLISECONDS = 5_000;
+const CHECK_MILLISECONDS = 5_000;
 const UNRESPONSIVE_MILLISECONDS = 30_000;
 const CATCH_UP_PATIENCE_MILLISECONDS = 500;
 
@@ -53,14 +53,14 @@ export class WorkerPool {
   #replaced = 0;
   #badEnding = false;
 
-  /** Starts the first, which loads its code meanwhile and does nothing before `begin`. */
+  /** Starts the first worker, which loads its code and waits for `begin`. */
   constructor(settings: WorkerPoolSettings) {
     cluster.schedulingPolicy = cluster.SCHED_NONE;
     this.#settings = settings;
     this.#places.push(this.#launch());
   }
 
-  /** Those that answer requests. */
+  /** The workers that answer requests. */
   get serving(): readonly Pick<Running, 'process' | 'line'>[] {
     return this.#places.filter((running) => running?.serving).map((running) => running!);
   }
@@ -70,8 +70,9 @@ export class WorkerPool {
   }
 
   /**
-   * The first begins alone, so that what is made once is made by one, what is wrong is said once, and nothing slows down
-   * the first answer; then the others. Resolves with what the first wants printed, and throws `CannotStart` if any can't.
+   * The first worker begins alone, so that one-time work is done once, an error is reported once, and nothing delays
+   * the first response. Then the others begin. Resolves with the text to print, and throws `CannotStart` if a worker
+   * can't start.
    */
   async begin(databaseUrl: string): Promise<string | undefined> {
     this.#databaseUrl = databaseUrl;
@@ -79,11 +80,14 @@ export class WorkerPool {
     while (this.#places.length < this.#settings.count) this.#places.push(this.#launch());
     const all = this.#places.map((running, index) => ({ worker: index + 1, running: running! }));
     await Promise.all(all.slice(1).map(({ worker, running }) => this.#begin(worker, running, false)));
-    for (const { worker, running } of all) void this.#keep(worker, running);
+    for (const { worker, running } of all) void this.#keepRunning(worker, running);
     return welcome;
   }
 
-  /** Resolves when all have ended; those that take longer than `atMostMilliseconds` are killed. Answers whether all went well. */
+  /**
+   * Resolves when all workers have ended; those that take longer than `atMostMilliseconds` are killed. Returns whether
+   * all ended well.
+   */
   async end(reason: string, atMostMilliseconds: number): Promise<boolean> {
     this.#stopping = true;
     const running = this.#places.filter((one) => one !== undefined);
@@ -108,7 +112,7 @@ export class WorkerPool {
     const ended = new Promise<Ending>((resolve) => {
       worker.once('exit', (code: number | null, signal: string | null) => resolve({ code, signal }));
     });
-    // what can't be sent to it is told to whoever sent it
+    // the sender of a message that can't be sent gets the error
     worker.on('error', () => {});
     const running: Running = { process: worker, line, ended, serving: false };
     void ended.then(({ code }) => {
@@ -141,8 +145,8 @@ export class WorkerPool {
     return begun.welcome;
   }
 
-  /** Waits for the end of who is in this place, and puts another there, again and again. */
-  async #keep(worker: number, first: Running): Promise<void> {
+  /** Replaces the worker of a place each time it ends. */
+  async #keepRunning(worker: number, first: Running): Promise<void> {
     let pause = 0;
     for (let running = first; ;) {
       const since = performance.now();
@@ -178,10 +182,10 @@ export class WorkerPool {
     }
   }
 
-  /** One that is stuck takes connections and never answers them. */
+  /** Kills a worker that does not react, because it accepts connections and never answers them. */
   async #watch(worker: number, running: Running): Promise<void> {
     while (running.serving && !this.#stopping) {
-      await delay(LOOK_MILLISECONDS, undefined, { ref: false });
+      await delay(CHECK_MILLISECONDS, undefined, { ref: false });
       const reacts = await running.line.ask('alive', null, UNRESPONSIVE_MILLISECONDS).then(
         () => true,
         () => false,

@@ -21,7 +21,7 @@ import type { Database } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 import type { Egress } from '../egress/egress.ts';
 import { EgressFailed, isBusy } from '../egress/failure.ts';
-import type { CachedAnswer } from '../egress/response_cache.ts';
+import type { CachedResponse } from '../egress/response_cache.ts';
 import { networkOf } from '../limits/rate_limit_key.ts';
 import type { Registrations } from '../limits/registrations.ts';
 import { enforceQuota, unusedClientOrigin } from './client_quota.ts';
@@ -117,7 +117,7 @@ export class MetadataDocuments {
       origin,
     }: {
       readonly clientId: string;
-      readonly answer: CachedAnswer;
+      readonly answer: CachedResponse;
       readonly known: ClientWithSecrets | undefined;
       readonly origin: Origin;
     },
@@ -147,7 +147,7 @@ export class MetadataDocuments {
 interface Fetched {
   readonly policyName: string;
   readonly clientId: string;
-  readonly answer: CachedAnswer;
+  readonly answer: CachedResponse;
   readonly sector: SectorDocument | undefined;
 }
 

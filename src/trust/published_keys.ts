@@ -8,7 +8,7 @@ import { addSeconds } from '../base/clock.ts';
 import { PublicJwk } from '../clients/metadata/public_jwk.ts';
 import type { Cause, Egress } from '../egress/egress.ts';
 import { EgressFailed, passes } from '../egress/failure.ts';
-import type { CachedAnswer } from '../egress/response_cache.ts';
+import type { CachedResponse } from '../egress/response_cache.ts';
 
 /** An unknown `kid` or an invalid signature causes a fetch of newer keys, at most once in this time. */
 const NEWER_AFTER_SECONDS = 30;
@@ -100,7 +100,7 @@ export class PublishedKeys {
     }
   }
 
-  #take(answer: CachedAnswer): void {
+  #take(answer: CachedResponse): void {
     this.#keys = publicKeysIn(answer.body);
     this.#fetchedAt = answer.fetchedAt;
   }

@@ -1,4 +1,7 @@
-/** AES-256-GCM with a random nonce: nonce (12 bytes), tag (16 bytes), ciphertext. `bound` ties a box to the row it belongs to. */
+/**
+ * AES-256-GCM with a random nonce: nonce (12 bytes), tag (16 bytes), ciphertext. `bound` is authenticated data that
+ * binds a sealed value to its row.
+ */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 
 const NONCE_BYTES = 12;
@@ -11,7 +14,7 @@ export function seal(key: Buffer, plaintext: Buffer, bound: string): Buffer {
   return Buffer.concat([nonce, cipher.getAuthTag(), ciphertext]);
 }
 
-/** Throws when the box was sealed with another key, for another row, or was changed. */
+/** Throws if the value was sealed with another key or for another row, or was changed. */
 export function open(key: Buffer, box: Buffer, bound: string): Buffer {
   const decipher = createDecipheriv('aes-256-gcm', key, box.subarray(0, NONCE_BYTES), { authTagLength: TAG_BYTES })
     .setAAD(Buffer.from(bound))

@@ -1,6 +1,6 @@
 /**
- * Data keys at rest. Each is 32 random bytes, wrapped by the master key and named by an id that the rows it serves
- * carry. So changing the master key re-wraps this one small table, and a copy of the database opens nothing.
+ * Data keys in the database. Each is 32 random bytes, wrapped by the master key; the rows that it protects carry its
+ * id. So a change of the master key re-wraps only this small table, and a copy of the database reveals no secret.
  */
 import { createHmac, createSecretKey, randomBytes, type KeyObject } from 'node:crypto';
 import { sql } from 'kysely';
@@ -15,11 +15,11 @@ import { open, seal } from './seal.ts';
 export type Purpose =
   'pepper' | 'cookies' | 'cursors' | 'replies' | 'dpop_nonces' | 'outbox' | 'pairwise_subjects' | 'signing_key';
 
-/** A data key, unwrapped. Its bytes stay inside: it seals, opens and makes keyed digests. */
+/** An unwrapped data key. Its bytes stay private: it seals, opens and computes keyed digests. */
 export class DataKey {
   readonly id: string;
   readonly #bytes: Buffer;
-  /** The same, as Node would make it of the bytes for each digest, at four times the cost of the digest. */
+  /** The same bytes; Node would otherwise import them for each digest, at four times the cost of the digest. */
   readonly #hmacKey: KeyObject;
 
   constructor(id: string, bytes: Buffer) {
@@ -42,17 +42,17 @@ export class DataKey {
   }
 }
 
-/** Far more than are in use: each signing key has one, and signing keys come and go. */
+/** Far more than are in use: each signing key has one, and old signing keys are removed. */
 const UNWRAPPED_AT_MOST = 1_000;
-/** For how long the newest key of a purpose is taken for it: those before it can still be read. */
+/** How long the newest key of a purpose is cached. Older keys can still be read. */
 const CURRENT_MILLISECONDS = 60_000;
 
-/** The master key given is not the one that this database was sealed with. */
+/** The configured master key is not the one that wrapped this database's keys. */
 class WrongMasterKey extends CannotStart {}
 
 export class Vault {
   readonly #database: Database;
-  /** The first one wraps; all of them unwrap, so that a change of master key needs no outage. */
+  /** The first one wraps and all of them unwrap, so that a change of the master key needs no outage. */
   readonly #masterKeys: readonly MasterKey[];
   readonly #current = new LRUCache<Purpose, string>({ max: 20, ttl: CURRENT_MILLISECONDS });
   readonly #unwrapped = new LRUCache<string, DataKey>({ max: UNWRAPPED_AT_MOST });
@@ -62,7 +62,7 @@ export class Vault {
     this.#masterKeys = masterKeys;
   }
 
-  /** The newest data key for a purpose that has one at a time; made at its first use, by one node only. */
+  /** The newest data key for a purpose that has one current key. One node creates it at its first use. */
   async current(purpose: Exclude<Purpose, 'signing_key'>, now: Date): Promise<DataKey> {
     const known = this.#current.get(purpose);
     if (known) return this.get(known);
@@ -97,12 +97,12 @@ export class Vault {
   }
 
   /**
-   * Wraps every data key by the first master key given; answers how many were wrapped by another one.
-   * Throws `WrongMasterKey` and changes nothing when one can't be read.
+   * Wraps each data key by the first master key; returns how many another one had wrapped. Throws `WrongMasterKey` and
+   * changes nothing if a data key can't be unwrapped.
    */
   async rewrap(): Promise<number> {
     return this.#database.transaction().execute(async (tx) => {
-      // in one order: two that do this at once must not wait for each other
+      // in a fixed order, so that concurrent runs don't deadlock
       const rows = await tx.selectFrom('data_keys').selectAll().orderBy('data_key_id').forUpdate().execute();
       const outdated = rows.filter((row) => row.master_key_id !== this.#wrapping.id);
       for (const row of outdated) {
@@ -117,8 +117,8 @@ export class Vault {
     });
   }
 
-  /** Throws where the database lacks one of these keys: it was set back to before it had them. */
-  async demand(keys: readonly DataKey[]): Promise<void> {
+  /** Throws if the database lacks one of these keys, because it was restored to an earlier state. */
+  async requireStored(keys: readonly DataKey[]): Promise<void> {
     const ids = keys.map(({ id }) => id);
     const rows = await this.#database
       .selectFrom('data_keys')
@@ -129,11 +129,14 @@ export class Vault {
     const missing = ids.filter((id) => !found.has(id));
     if (missing.length > 0)
       throw new Error(
-        `The database was set back to before it had the data keys that this node works with (${missing.join(', ')}): start the node again.`,
+        `The database was restored to a state without the data keys that this node uses (${missing.join(', ')}): restart the node.`,
       );
   }
 
-  /** Throws `WrongMasterKey` unless every data key can be read: better at the start than at the first token. */
+  /**
+   * Throws `WrongMasterKey` unless all data keys can be unwrapped, so that a wrong key fails the start and not the
+   * first request.
+   */
   async verify(): Promise<void> {
     const rows = await this.#database.selectFrom('data_keys').selectAll().execute();
     for (const row of rows) this.#unwrap(row);
@@ -147,7 +150,7 @@ export class Vault {
     const masterKey = this.#masterKeys.find((key) => key.id === row.master_key_id);
     if (!masterKey) {
       throw new WrongMasterKey(
-        'GATEHOUSE_MASTER_KEY is not the key that this database was sealed with. Give that key back, or name it in GATEHOUSE_MASTER_KEY_PREVIOUS while you change to a new one.',
+        'GATEHOUSE_MASTER_KEY is not the key that sealed this database. Set that key again, or set it in GATEHOUSE_MASTER_KEY_PREVIOUS while you change to a new one.',
       );
     }
     return masterKey.unwrap(row.wrapped, row.data_key_id);

@@ -162,7 +162,7 @@ describe('a database whose tables belong to another role than the one that serve
     try {
       for (const [owner, sentence] of [
         [roles.serverUrl, /which has all rights of server_/],
-        [other.ownerUrl, /lead to different databases or schemas/],
+        [other.ownerUrl, /use different databases or schemas/],
       ] as const) {
         const wrong = { ...environment, ISSUER: pair.a.issuer, GATEHOUSE_OWNER_DATABASE_URL: owner };
         const { code, stderr } = await processes.run([NODE, CLI, 'audit', 'keys'], wrong);

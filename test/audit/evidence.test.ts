@@ -93,7 +93,7 @@ describe('the audit trail as evidence', () => {
     assert.match(await problemIn(lines.slice(0, -1).join('\n'), keys), /removed/);
     assert.match(await problemIn(text.replace('client.created', 'client.deleted'), keys), /changed|not signed/);
     assert.match(await problemIn('', keys), /empty/);
-    assert.match(await problemIn('not json', keys), /no JSON object/);
+    assert.match(await problemIn('not json', keys), /not a JSON object/);
   });
 
   it('has no entry of a change that was rolled back', async () => {

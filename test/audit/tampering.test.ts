@@ -129,7 +129,7 @@ describe('the evidence of the audit trail', () => {
         await requestToken(gatehouse.url, gatehouse.demo);
         await exportOf(gatehouse);
         await tamper(gatehouse.database, sql`delete from audit_checkpoints where number = 2`);
-        await says(/^What stands under checkpoint 2 was removed with it: from 20/);
+        await says(/^Checkpoint 2 was removed with all that it covers: from 20/);
       });
     });
   }
@@ -231,7 +231,7 @@ describe('the evidence of the audit trail', () => {
       sql`delete from audit_events where (stream, sequence) in (select l.stream, l.first_sequence from audit_links l where checkpoint = ${last!.number})`,
       sql`delete from audit_links where checkpoint = ${last!.number}`,
     );
-    await says(new RegExp(`^What stands under checkpoint ${last!.number} was removed with it`));
+    await says(new RegExp(`^Checkpoint ${last!.number} was removed with all that it covers`));
   });
 
   it('is missed when an auditor knows a checkpoint that is not there any more', async () => {

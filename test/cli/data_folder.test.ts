@@ -35,7 +35,7 @@ describe('the command line in the folder of a development server', () => {
         {
           code: 1,
           stdout: '',
-          stderr: `There is no database under ${dataDir}: set DATABASE_URL to the server's, or GATEHOUSE_DATA_DIR to its data folder, or run this in the folder that the server was started in.\n`,
+          stderr: `There is no database under ${dataDir}: set DATABASE_URL to the server's, set GATEHOUSE_DATA_DIR to its data folder, or run this command in the folder in which the server was started.\n`,
         },
       );
       assert.ok(!existsSync(dataDir));

@@ -207,8 +207,8 @@ describe('who fails to prove to be a client', () => {
     const told: number[] = [];
     const failures = new FailedAuthentications(pool, 100_000, {
       workers: 2,
-      tell: (_limit, _key, count) => told.push(count),
-      onTold: (limit, listener) => heard.set(limit, listener),
+      report: (_limit, _key, count) => told.push(count),
+      onReport: (limit, listener) => heard.set(limit, listener),
     });
     try {
       const fail = (): Promise<unknown> => failures.count('nobody', '192.0.2.250');

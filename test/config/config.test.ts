@@ -81,7 +81,7 @@ describe('the configuration', () => {
       readConfig({ GATEHOUSE_WORKERS: workers, GATEHOUSE_DATABASE_MAX_CONNECTIONS: given }).databaseMaxConnections;
     assert.deepEqual([connections('2'), connections('16'), connections('16', '32')], [20, 80, 32]);
     assert.deepEqual(complaints({ GATEHOUSE_WORKERS: '16', GATEHOUSE_DATABASE_MAX_CONNECTIONS: '31' }), [
-      'GATEHOUSE_DATABASE_MAX_CONNECTIONS must be at least 32 for the 16 of GATEHOUSE_WORKERS.',
+      'GATEHOUSE_DATABASE_MAX_CONNECTIONS must be at least 32 for GATEHOUSE_WORKERS=16.',
     ]);
   });
 
@@ -89,7 +89,7 @@ describe('the configuration', () => {
     const short = readConfig({ GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS: '86400' });
     assert.equal(short.sessionTtlSeconds, 86_400);
     assert.deepEqual(complaints({ GATEHOUSE_SESSION_TTL_SECONDS: '2592001' }), [
-      'GATEHOUSE_SESSION_TTL_SECONDS must be at most GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS (2592000): lower it, or raise that.',
+      'GATEHOUSE_SESSION_TTL_SECONDS must be at most GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS (2592000): lower the former, or raise the latter.',
     ]);
   });
 
@@ -97,19 +97,18 @@ describe('the configuration', () => {
     assert.equal(readConfig({ PORT: '4000' }).issuer, 'http://localhost:4000');
   });
 
-  const source =
-    'needs GATEHOUSE_TLS_PORT or GATEHOUSE_CLIENT_CERTIFICATE_HEADER beside it: where certificates come from.';
+  const source = 'also needs GATEHOUSE_TLS_PORT or GATEHOUSE_CLIENT_CERTIFICATE_HEADER: the source of certificates.';
   for (const [name, given, sentence] of [
-    ['GATEHOUSE_TLS_PORT', '8443', 'needs GATEHOUSE_TLS_KEY_FILE beside it.'],
-    ['GATEHOUSE_TLS_HOST', '::', 'needs GATEHOUSE_TLS_PORT beside it.'],
-    ['GATEHOUSE_TLS_CERTIFICATE_FILE', 'a.pem', 'needs GATEHOUSE_TLS_PORT beside it.'],
-    ['GATEHOUSE_TLS_KEY_FILE', 'a.pem', 'needs GATEHOUSE_TLS_PORT beside it.'],
+    ['GATEHOUSE_TLS_PORT', '8443', 'also needs GATEHOUSE_TLS_KEY_FILE.'],
+    ['GATEHOUSE_TLS_HOST', '::', 'also needs GATEHOUSE_TLS_PORT.'],
+    ['GATEHOUSE_TLS_CERTIFICATE_FILE', 'a.pem', 'also needs GATEHOUSE_TLS_PORT.'],
+    ['GATEHOUSE_TLS_KEY_FILE', 'a.pem', 'also needs GATEHOUSE_TLS_PORT.'],
     ['GATEHOUSE_CLIENT_CA_FILE', 'a.pem', source],
     ['GATEHOUSE_MTLS_URL', 'https://mtls.id.example.com', source],
     [
       'GATEHOUSE_CLIENT_CERTIFICATE_HEADER',
       'Client-Cert',
-      'needs GATEHOUSE_TRUSTED_PROXIES beside it: the proxies that it is believed from.',
+      'also needs GATEHOUSE_TRUSTED_PROXIES: the proxies that may send this header.',
     ],
   ] as const) {
     it(`refuses ${name} by itself`, () => assert.deepEqual(complaints({ [name]: given }), [`${name} ${sentence}`]));
@@ -131,7 +130,7 @@ describe('the configuration', () => {
 
   it('is told about a variable of ours that it does not know, and leaves those of others alone', () => {
     assert.deepEqual(complaints({ GATEHOUSE_TRUSTED_PROXY: '10.0.0.1', PORTS: '1', toString: '1' }), [
-      'GATEHOUSE_TRUSTED_PROXY is not a variable that Gatehouse knows.',
+      'GATEHOUSE_TRUSTED_PROXY is not a variable of Gatehouse.',
     ]);
   });
 

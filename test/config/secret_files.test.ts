@@ -63,7 +63,7 @@ describe('secrets that are handed over as files', () => {
     assert.deepEqual(readConfig({ ...production, ...secrets }).masterKeys, [KEY]);
     // one sentence for each: a secret whose file can't be used is not said to be missing as well
     assert.deepEqual(complaints({ ...production, ...secrets, DATABASE_URL_FILE: join(folder, 'missing') }), [
-      'DATABASE_URL_FILE names a file that is not there.',
+      'DATABASE_URL_FILE names a file that does not exist.',
     ]);
   });
 
@@ -76,9 +76,9 @@ describe('secrets that are handed over as files', () => {
 
   it('are refused with one sentence where the file can not be used, without its path or content (FIELD-F4)', () => {
     for (const [path, reason] of [
-      [join(folder, 'missing'), 'names a file that is not there'],
+      [join(folder, 'missing'), 'names a file that does not exist'],
       // the secret itself in the wrong place
-      [TEXT, 'names a file that is not there'],
+      [TEXT, 'names a file that does not exist'],
       [folder, 'names a file that is a folder'],
       [file(''), 'names a file that is empty'],
       [file('\n'), 'names a file that is empty'],
@@ -93,7 +93,7 @@ describe('secrets that are handed over as files', () => {
 
   it('are no way for settings that are no secrets, and names that are paths already stay (FIELD-F4)', () => {
     assert.deepEqual(complaints({ GATEHOUSE_PROFILE_FILE: file('mcp') }), [
-      'GATEHOUSE_PROFILE_FILE is not a variable that Gatehouse knows.',
+      'GATEHOUSE_PROFILE_FILE is not a variable of Gatehouse.',
     ]);
     const tls = {
       GATEHOUSE_TLS_PORT: '8443',

@@ -73,7 +73,7 @@ describe('variables that a platform makes for links to services', () => {
       () => readConfig(mistakes),
       new BadConfiguration(
         Object.keys(mistakes)
-          .map((name) => `${name} is not a variable that Gatehouse knows.`)
+          .map((name) => `${name} is not a variable of Gatehouse.`)
           .join('\n'),
       ),
     );

@@ -88,14 +88,14 @@ describe('a PostgreSQL that speaks TLS with a certificate of a private authority
 
   it('is refused with sslmode=require while nothing says whose certificates to trust (FIELD-F4)', async () => {
     await assert.rejects(openDatabase(settings(url('sslmode=require'))), {
-      message: `The database at ${HOST}:5432 can't be reached: self-signed certificate in certificate chain. Name the file of the authority that signed its certificate: sslmode=verify-full&sslrootcert=/path/ca.pem in DATABASE_URL.`,
+      message: `The database at ${HOST}:5432 can't be reached: self-signed certificate in certificate chain. Name the file with the certificate of its authority: sslmode=verify-full&sslrootcert=/path/ca.pem in DATABASE_URL.`,
     });
     assert.deepEqual(warnings, []);
   });
 
   it('is refused where its certificate has another name (FIELD-F4)', async () => {
     await assert.rejects(openDatabase(settings(url('sslmode=verify-full&sslrootcert=CA', OTHER_HOST))), {
-      message: /can't be reached: .* Name the database in DATABASE_URL by a name that is in its certificate\.$/,
+      message: /can't be reached: .* Use a host name in DATABASE_URL that is in its certificate\.$/,
     });
   });
 

@@ -10,7 +10,7 @@ import { eventually } from '../support/node/operator.ts';
 import { Pooler } from '../support/node/pooler.ts';
 
 const REFUSED =
-  'A pooler between this node and PostgreSQL gives each transaction another connection. Set it to session mode (pool_mode = session in PgBouncer), or name PostgreSQL itself in DATABASE_URL.';
+  'A pooler between this node and PostgreSQL gives each transaction another connection. Set it to session mode (pool_mode = session in PgBouncer), or connect to PostgreSQL directly in DATABASE_URL.';
 
 describe('a pooler in front of the database', () => {
   let database: TestDatabase;

@@ -172,7 +172,7 @@ describe('the settings that connections rely on', () => {
     await assert.rejects(
       openDatabase({ databaseUrl: urlOf(`${name}_humble`), dataDir: '', maxConnections: 1, onIdleError: () => {} }),
       new CannotStart(
-        `The database at ${place} can't be reached: permission denied to set parameter "session_replication_role". The database or the user of DATABASE_URL has a value for it that Gatehouse can't live with: see ALTER ROLE … RESET, ALTER DATABASE … RESET.`,
+        `The database at ${place} can't be reached: permission denied to set parameter "session_replication_role". The database or the user of DATABASE_URL sets this parameter to a value that Gatehouse can't use: reset it with ALTER ROLE … RESET or ALTER DATABASE … RESET.`,
       ),
     );
   });

@@ -215,21 +215,21 @@ describe('at one time', () => {
   it('a request that gave up in the queue keeps no place in it', async () => {
     const gate = new ConcurrencyLimit({ ...LIMITS, atOnce: 1, atOncePerHost: 1, waiting: 2 });
     const patient = new AbortController().signal;
-    const comeBack = await gate.leave({ host: 'host' }, patient);
+    const comeBack = await gate.acquire({ host: 'host' }, patient);
     const impatient = new AbortController();
-    const givenUp = assert.rejects(gate.leave({ host: 'host' }, impatient.signal), { name: 'AbortError' });
-    const next = gate.leave({ host: 'host' }, patient);
-    assert.equal(gate.full({ host: 'host' }), true);
+    const givenUp = assert.rejects(gate.acquire({ host: 'host' }, impatient.signal), { name: 'AbortError' });
+    const next = gate.acquire({ host: 'host' }, patient);
+    assert.equal(gate.isFull({ host: 'host' }), true);
     impatient.abort();
     await givenUp;
-    assert.equal(gate.full({ host: 'host' }), false);
+    assert.equal(gate.isFull({ host: 'host' }), false);
     comeBack();
     (
       await Promise.race([next, turn('still waiting')]).then((end) =>
         typeof end === 'string' ? assert.fail(end) : end,
       )
     )();
-    assert.equal(typeof (await gate.leave({ host: 'host' }, patient)), 'function');
+    assert.equal(typeof (await gate.acquire({ host: 'host' }, patient)), 'function');
   });
 
   it('so many may wait; who comes then is told that we are busy, and may try again at once', async () => {

@@ -101,7 +101,7 @@ describe('a rolling upgrade under load, across a migration', () => {
     assert.equal(code, 1);
     assert.equal(
       stderr,
-      "Gatehouse can't start. The database belongs to a later version of Gatehouse, and this one is too old for it: it doesn't know 9002_takes_away. Start a later version.\n",
+      "Gatehouse can't start. The database belongs to a later version of Gatehouse, and this version is too old for it: it doesn't know 9002_takes_away. Start a later version.\n",
     );
     // a node that knows the migration still answers
     await requestToken(pair.a.url, pair.a.demo);
@@ -120,7 +120,7 @@ describe('a rolling upgrade under load, across a migration', () => {
       assert.equal(code, 1);
       assert.equal(
         stderr,
-        "Gatehouse can't start. The database lacks 9003_needs_its_owner, which can't be carried out: must be owner of table clients.\n",
+        "Gatehouse can't start. The migration 9003_needs_its_owner failed: must be owner of table clients.\n",
       );
     } finally {
       await operator.query(`drop owned by ${role}`);

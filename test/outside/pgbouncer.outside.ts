@@ -107,7 +107,7 @@ default_pool_size = 60\npidfile = ${join(folder, `${mode}.pid`)}\nunix_socket_di
         {
           code: 1,
           stderr:
-            "Gatehouse can't start. A pooler between this node and PostgreSQL gives each transaction another connection. Set it to session mode (pool_mode = session in PgBouncer), or name PostgreSQL itself in DATABASE_URL.\n",
+            "Gatehouse can't start. A pooler between this node and PostgreSQL gives each transaction another connection. Set it to session mode (pool_mode = session in PgBouncer), or connect to PostgreSQL directly in DATABASE_URL.\n",
         },
       );
     });

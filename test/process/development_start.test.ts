@@ -42,10 +42,10 @@ describe('a start without NODE_ENV', () => {
   }
 
   const whatToSet =
-    'to production for a server that others use, or to development to have an admin client, a demo client and a demo account made in its database.';
+    'to production for a server that others use, or to development to make an admin client, a demo client and a demo account in its database.';
   const reachesFurther: readonly [name: string, environment: () => Environment, reason: string][] = [
-    ['ISSUER', () => ({ ISSUER: 'https://id.example.com' }), 'ISSUER is not an address of this machine alone'],
-    ['HOST', () => ({ HOST: '0.0.0.0' }), 'HOST is not an address of this machine alone'],
+    ['ISSUER', () => ({ ISSUER: 'https://id.example.com' }), 'ISSUER is not a loopback address'],
+    ['HOST', () => ({ HOST: '0.0.0.0' }), 'HOST is not a loopback address'],
     [
       'GATEHOUSE_TLS_HOST',
       () => ({
@@ -54,7 +54,7 @@ describe('a start without NODE_ENV', () => {
         GATEHOUSE_TLS_CERTIFICATE_FILE: 'c.pem',
         GATEHOUSE_TLS_KEY_FILE: 'k.pem',
       }),
-      'GATEHOUSE_TLS_HOST is not an address of this machine alone',
+      'GATEHOUSE_TLS_HOST is not a loopback address',
     ],
     ['DATABASE_URL', () => ({ DATABASE_URL: database.url }), 'DATABASE_URL names a database that others may use'],
   ];

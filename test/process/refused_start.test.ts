@@ -104,7 +104,7 @@ describe('a server that can not start says why in one sentence', () => {
         'LOG_LEVEL must be fatal, error, warn, info, debug, trace or silent.',
         'GATEHOUSE_MASTER_KEY must be 32 random bytes in base64 or hex; make one with: openssl rand -base64 32.',
         'GATEHOUSE_REFRESH_GRACE_SECONDS must be a whole number from 0 to 60.',
-        'GATEHOUSE_DATABSE_URL is not a variable that Gatehouse knows.',
+        'GATEHOUSE_DATABSE_URL is not a variable of Gatehouse.',
       ].join('\n'),
     );
   });
@@ -165,12 +165,12 @@ describe('a server that can not start says why in one sentence', () => {
     await server.ended();
     await refuses(
       { GATEHOUSE_MASTER_KEY: OTHER_MASTER_KEY },
-      'GATEHOUSE_MASTER_KEY is not the key that this database was sealed with. Give that key back, or name it in GATEHOUSE_MASTER_KEY_PREVIOUS while you change to a new one.',
+      'GATEHOUSE_MASTER_KEY is not the key that sealed this database. Set that key again, or set it in GATEHOUSE_MASTER_KEY_PREVIOUS while you change to a new one.',
     );
     // said by a worker to its primary, and once
     await refuses(
       { GATEHOUSE_MASTER_KEY: OTHER_MASTER_KEY, GATEHOUSE_WORKERS: '2' },
-      'GATEHOUSE_MASTER_KEY is not the key that this database was sealed with. Give that key back, or name it in GATEHOUSE_MASTER_KEY_PREVIOUS while you change to a new one.',
+      'GATEHOUSE_MASTER_KEY is not the key that sealed this database. Set that key again, or set it in GATEHOUSE_MASTER_KEY_PREVIOUS while you change to a new one.',
     );
   });
 
@@ -183,7 +183,7 @@ describe('a server that can not start says why in one sentence', () => {
       await writeFile(file, content);
       await refuses(
         dataDir(what),
-        `${file} does not hold a master key of 32 bytes in base64. Put the right one back, or set GATEHOUSE_MASTER_KEY.`,
+        `${file} does not hold a master key of 32 bytes in base64. Restore the right key, or set GATEHOUSE_MASTER_KEY.`,
       );
       assert.equal(await readFile(file, 'utf8'), content);
     });
@@ -194,7 +194,7 @@ describe('a server that can not start says why in one sentence', () => {
     await writeFile(file, MASTER_KEY, { mode: 0o000 });
     await refuses(
       { DATABASE_URL: `postgres://gatehouse@127.0.0.1:${portOf(relay)}/postgres`, ...dataDir('unreadable') },
-      `The master key is kept in ${file}, which can't be used: EACCES: permission denied, open '${file}'. Mend that, or set GATEHOUSE_MASTER_KEY.`,
+      `The file of the master key, ${file}, can't be used: EACCES: permission denied, open '${file}'. Correct that, or set GATEHOUSE_MASTER_KEY.`,
       AS_ORDINARY_USER,
     );
   });
@@ -213,7 +213,7 @@ describe('a server that can not start says why in one sentence', () => {
       DATABASE_URL: `postgres://gatehouse@127.0.0.1:${portOf(relay)}/postgres`,
       ...dataDir('locked'),
     };
-    await refuses(reachable, cannot(`The master key is kept in ${locked}/master.key`), AS_ORDINARY_USER);
+    await refuses(reachable, cannot(`The file of the master key, ${locked}/master.key`), AS_ORDINARY_USER);
     await refuses(
       { ...reachable, GATEHOUSE_MASTER_KEY: MASTER_KEY },
       cannot(`${locked}/bootstrap.json can't be written`),

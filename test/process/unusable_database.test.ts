@@ -60,7 +60,7 @@ describe('a database that Gatehouse can not live on', () => {
     await run(empty.url, `alter database ${name} set default_transaction_read_only = on`);
     await refuses(
       empty.url,
-      'The database is read-only: default_transaction_read_only is on for this server, this database or this user. Switch it off there.',
+      'The database is read-only: default_transaction_read_only is on for this server, this database or this user. Switch it off.',
     );
     await run(withPath(empty.url, 'postgres'), `alter database ${name} reset all`);
   });
@@ -72,10 +72,7 @@ describe('a database that Gatehouse can not live on', () => {
       await (await startEmbedded(folder, ['fsync=off'])).stop();
       await writeFile(join(folder, 'postgres/standby.signal'), '');
       standby = await startEmbedded(folder, ['fsync=off']);
-      await refuses(
-        standby.url,
-        'The database is a standby, which takes no changes: name the primary in DATABASE_URL.',
-      );
+      await refuses(standby.url, 'The database is a standby, which is read-only: name the primary in DATABASE_URL.');
     } finally {
       await standby?.stop();
       await removeFolder(folder);
@@ -85,7 +82,7 @@ describe('a database that Gatehouse can not live on', () => {
   it('is refused when its search path leads nowhere (FIELD-F10)', async () => {
     await refuses(
       withOptions(empty.url, '-c search_path=missing'),
-      'The search_path of this database or of this user names no schema that exists and that the user may use: create one, or name another.',
+      'The search_path of this database or of this user names no schema that exists and that the user may use: create the schema, or change the search_path.',
     );
   });
 
@@ -93,7 +90,7 @@ describe('a database that Gatehouse can not live on', () => {
     await run(clone.url, `alter role ${role} connection limit 0`);
     await refuses(
       withUser(clone.url, role),
-      `The database has no connection left: too many connections for role "${role}". Raise its max_connections, or lower GATEHOUSE_DATABASE_MAX_CONNECTIONS on all nodes.`,
+      `The database has no free connection: too many connections for role "${role}". Raise its max_connections, or lower GATEHOUSE_DATABASE_MAX_CONNECTIONS on all nodes.`,
     );
     await run(clone.url, `alter role ${role} connection limit -1`);
   });
@@ -103,7 +100,7 @@ describe('a database that Gatehouse can not live on', () => {
     const inOther = withOptions(empty.url, '-c search_path=other');
     await refuses(
       inOther,
-      /^The database holds tables of another application: relation "clients" already exists\. Give Gatehouse a database of its own, or a schema by the user's search_path\.$/,
+      /^The database holds tables of another application: relation "clients" already exists\. Give Gatehouse its own database, or its own schema by the user's search_path\.$/,
     );
     assert.deepEqual(
       (await run(empty.url, `select from pg_class where relname = 'artifacts'`)).length,
@@ -117,7 +114,7 @@ describe('a database that Gatehouse can not live on', () => {
     );
     await refuses(
       inOther,
-      "The table kysely_migration belongs to another application. Give Gatehouse a database of its own, or a schema by the user's search_path.",
+      "The table kysely_migration belongs to another application. Give Gatehouse its own database, or its own schema by the user's search_path.",
     );
   });
 
@@ -137,7 +134,7 @@ describe('a database that Gatehouse can not live on', () => {
       await run(clone.url, `grant select on all tables in schema public to ${role}`);
       assert.match(
         await endOf({ DATABASE_URL: withUser(clone.url, role), GATEHOUSE_WORKERS: workers }),
-        /^1 Gatehouse can't start\. The user of DATABASE_URL lacks a right in the database: permission denied for \w+ \w+\. Grant it, or name the owner of the tables\.\n$/,
+        /^1 Gatehouse can't start\. The user of DATABASE_URL lacks a right in the database: permission denied for \w+ \w+\. Grant it, or use the owner of the tables\.\n$/,
       );
     });
   }
@@ -148,7 +145,7 @@ describe('a database that Gatehouse can not live on', () => {
     await holder.query('begin; lock table resources');
     assert.match(
       await endOf({ DATABASE_URL: clone.url }),
-      /^1 Gatehouse can't start\. The database did not do in time what a start needs: .*\. Another session may hold a lock; pg_locks shows which\.\n$/,
+      /^1 Gatehouse can't start\. A statement of the start timed out in the database: .*\. Another session may hold a lock; pg_locks shows which\.\n$/,
     );
     await holder.end();
   });

@@ -46,7 +46,7 @@ async function conversation(): Promise<Conversation> {
   const next = task.kind === 'logins' ? await login() : token();
   return {
     begin: next,
-    goOn: () => undefined,
+    nextRequest: () => undefined,
     expects({ status }) {
       statuses[status] = (statuses[status] ?? 0) + 1;
       return true;

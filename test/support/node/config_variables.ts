@@ -196,7 +196,7 @@ export const VARIABLES: readonly Variable[] = [
     name: 'GATEHOUSE_MASTER_KEY_PREVIOUS',
     good: [],
     bad: [HEX],
-    sentence: 'needs GATEHOUSE_MASTER_KEY, the new key, beside it.',
+    sentence: 'also needs GATEHOUSE_MASTER_KEY, the new key.',
   },
   {
     name: 'GATEHOUSE_TRUSTED_PROXIES',
