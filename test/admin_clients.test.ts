@@ -267,7 +267,7 @@ describe('clients in the admin API', () => {
         await admin.patch(`/clients/${client.client_id}`, { [member]: 1 }),
       ]) {
         assert.equal(answer.status, 400, member);
-        assert.deepEqual(answer.body.errors, [{ pointer: `/${member}`, detail: 'is not a known member' }]);
+        assert.deepEqual(answer.body.errors, [{ pointer: `/${member}`, detail: 'is not known' }]);
       }
     }
     const secret = await admin.patch(`/clients/${client.client_id}`, { client_secret: 'x'.repeat(40) });

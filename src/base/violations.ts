@@ -20,7 +20,7 @@ export function violationsOf(
   return error.issues
     .flatMap((issue): Violation[] => {
       if (issue.code !== 'unrecognized_keys') return [{ path: name(issue.path), detail: issue.message }];
-      return issue.keys.map((key) => ({ path: name([...issue.path, key]), detail: 'is not a known member' }));
+      return issue.keys.map((key) => ({ path: name([...issue.path, key]), detail: 'is not known' }));
     })
     .slice(0, VIOLATIONS_AT_MOST);
 }
