@@ -176,7 +176,7 @@ describe('a clock five minutes away from the database’s', () => {
       assert.match(
         stderr,
         new RegExp(
-          `^Gatehouse can't start\\. This machine's clock is \\d+ s ${words} the database's, and 10 s are allowed: set both by NTP\\.\n$`,
+          `^Gatehouse can't start\\. This machine's clock is \\d+ s ${words} the database's, and 10 s are allowed: synchronize both by NTP\\.\n$`,
         ),
       );
     });

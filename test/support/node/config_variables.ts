@@ -327,7 +327,7 @@ export const VARIABLES: readonly Variable[] = [
     name: 'GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION',
     good: [],
     bad: ['true'],
-    sentence: 'is for NODE_ENV=production: the clients that development makes prove themselves with secrets.',
+    sentence: 'is for NODE_ENV=production: the clients that development makes authenticate with secrets.',
   },
   {
     name: 'GATEHOUSE_RESPONSE_MODES',
