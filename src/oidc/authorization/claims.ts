@@ -1,39 +1,6 @@
-/** What this server tells about people: which claims there are, which scope asks for them, and single ones (`claims`). */
-import { errors, type AccountClaims, type KoaContextWithOIDC } from 'oidc-provider';
+/** Single claims that a client asks for with the `claims` parameter (OpenID Connect Core, 5.5). */
+import { errors, type KoaContextWithOIDC } from 'oidc-provider';
 import { z } from 'zod';
-import type { Account } from '../../accounts/account.ts';
-import { PROFILE_CLAIMS } from '../../accounts/profile.ts';
-import { epochSeconds } from '../../base/clock.ts';
-
-/** OpenID Connect Core, 5.4. That somebody logged in, how and when, is told with every login. */
-export const CLAIMS_BY_SCOPE = {
-  openid: ['sub', 'acr', 'amr', 'auth_time'],
-  profile: ['name', ...PROFILE_CLAIMS, 'updated_at'],
-  email: ['email', 'email_verified'],
-  address: ['address'],
-  phone: ['phone_number', 'phone_number_verified'],
-};
-
-export function claimsOf({ accountId, email, emailVerified, name, profile, updatedAt }: Account): AccountClaims {
-  const { phone_number, phone_number_verified = false, ...others } = profile;
-  return {
-    sub: accountId,
-    email,
-    email_verified: emailVerified,
-    ...(name !== null && { name }),
-    ...others,
-    ...(phone_number !== undefined && { phone_number, phone_number_verified }),
-    updated_at: epochSeconds(updatedAt),
-  };
-}
-
-/** What scopes ask for of a person, as far as it is known. */
-export function claimsUnder(scopes: readonly string[], account: Account): Partial<AccountClaims> {
-  const wanted = new Set(
-    scopes.flatMap((scope) => (CLAIMS_BY_SCOPE as Record<string, readonly string[]>)[scope] ?? []),
-  );
-  return Object.fromEntries(Object.entries(claimsOf(account)).filter(([claim]) => wanted.has(claim)));
-}
 
 const LONGEST_DOCUMENT_CHARACTERS = 8_000;
 

@@ -1,8 +1,7 @@
 /**
- * Whether the login at hand will do for what an application asks (OpenID Connect Core, 3.1.2.1; RFC 9470), and what a
- * token then says about it. Where a new login can't mend it either the application is told, and nobody asked again.
+ * Whether the login at hand will do for what an application asks (OpenID Connect Core, 3.1.2.1; RFC 9470). Where a new login can't mend it either the application is told, and nobody asked again.
  */
-import { errors, interactionPolicy, type KoaContextWithOIDC, type UnknownObject } from 'oidc-provider';
+import { errors, interactionPolicy, type KoaContextWithOIDC } from 'oidc-provider';
 import { decodeJwt } from 'jose';
 import { z } from 'zod';
 import { ACR_VALUES } from '../../accounts/authentication_context.ts';
@@ -82,23 +81,4 @@ function wantedContexts({ oidc }: KoaContextWithOIDC): WantedContexts {
   if (asked && values.length > 0) return { values, essential: asked.essential };
   const wished = typeof acr_values === 'string' ? acr_values.split(' ').filter(Boolean) : [];
   return { values: wished, essential: false };
-}
-
-interface Login {
-  readonly acr?: string | undefined;
-  readonly amr?: string[] | undefined;
-  readonly authTime?: number | undefined;
-}
-
-/** How and when the person logged in that a token is from (RFC 9068, 2.2.1), for as long as it is refreshed. */
-export function authenticationClaims({ oidc }: KoaContextWithOIDC): UnknownObject {
-  const { AuthorizationCode, DeviceCode, BackchannelAuthenticationRequest, RefreshToken } = oidc.entities;
-  const login: Login | undefined = AuthorizationCode ?? DeviceCode ?? BackchannelAuthenticationRequest ?? RefreshToken;
-  if (!login) return {};
-  const { acr, amr, authTime } = login;
-  return {
-    ...(acr !== undefined && { acr }),
-    ...(amr !== undefined && { amr }),
-    ...(authTime !== undefined && { auth_time: authTime }),
-  };
 }

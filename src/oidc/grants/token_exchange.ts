@@ -22,7 +22,9 @@ import type { StatementClaims, StatementVerifier } from '../../trust/statement_v
 import type { AccessTokenStates } from '../tokens/access_token_state.ts';
 import { notesOf } from '../request/request_events.ts';
 import { findExternalSubject } from './external_subject.ts';
-import { splitScope, type ResourcePolicy } from '../tokens/resource_policy.ts';
+import { assertedClaims, inheritedClaims, parentOf } from '../issuance/exchanged_claims.ts';
+import { splitScope } from '../issuance/scope_decision.ts';
+import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 import { bindToSender, demandSameSender } from './sender_constraint.ts';
 import {
   chosen,
@@ -178,22 +180,20 @@ async function subjectOf({ database }: TokenExchangeSettings, policy: Policy, pr
   const subject = await findExternalSubject(database, policy.subject, claims);
   if ('refused' in subject) refuseSubject(subject.refused);
   const { sub, accountId, subId } = subject;
-  const carried = { asserted_by: claims.iss, ...(subId && { sub_id: subId }) };
+  const carried = assertedClaims(claims.iss, subId);
   return { sub, accountId, newGrantFor: accountId, scopes: undefined, act: undefined, parents: [], claims: carried };
 }
 
-/** The new token hangs on the same grant as the old one, and says as much about its subject. */
 function ownSubject(claims: AccessTokenClaims): Subject {
-  const { sub, scope, act, parents = [], gid, sub_id, asserted_by, acr, amr, auth_time } = claims;
-  const carried = { gid, sub_id, asserted_by, acr, amr, auth_time };
+  const { sub, scope, act, parents = [], gid } = claims;
   return {
     sub,
     accountId: gid === undefined ? undefined : sub,
     newGrantFor: undefined,
     scopes: new Set(splitScope(scope)),
     act,
-    parents: [parentFrom(claims), ...parents],
-    claims: Object.fromEntries(Object.entries(carried).filter(([, value]) => value !== undefined)),
+    parents: [parentOf(claims), ...parents],
+    claims: inheritedClaims(claims),
   };
 }
 
@@ -224,16 +224,12 @@ async function actorOf(
   if (claims.act || claims.parents) refuseActor('its subject does not act in person');
   const { sub, exp, cnf, gid, asserted_by } = claims;
   const restsOn = { ...(gid !== undefined && { gid }), ...(asserted_by !== undefined && { asserted_by }) };
-  return { sub, exp, cnf, parent: { ...parentFrom(claims), ...restsOn } };
+  return { sub, exp, cnf, parent: { ...parentOf(claims), ...restsOn } };
 }
 
 /** Of an assertion that is no token of ours it may be anything, or nothing. */
 function namedBy({ jti }: { readonly jti?: unknown }): string | undefined {
   return typeof jti === 'string' ? jti.slice(0, LONGEST_NAME_CHARACTERS) : undefined;
-}
-
-function parentFrom({ jti, client_id, gen }: AccessTokenClaims): ParentToken {
-  return { jti, client_id, gen };
 }
 
 function demandType(parameter: string, given: string, types: readonly string[]): void {

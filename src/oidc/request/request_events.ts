@@ -3,11 +3,12 @@
  * waiting for anyone, so they are noted here, and written before the answer leaves (see endpoints.ts).
  */
 import { Provider, type Configuration, type ErrorOut, type errors, type KoaContextWithOIDC } from 'oidc-provider';
-import type { DetailsOf, EventOf } from '../../audit/catalogue.ts';
+import type { DetailsOf } from '../../audit/catalogue.ts';
 import type { Actor, AuditEvent, Origin } from '../../audit/events.ts';
 import { CIBA, DEVICE_CODE } from '../../clients/metadata/flows.ts';
 import { requestOf } from '../../http/request_context.ts';
-import { grantReference } from '../storage/grant_store.ts';
+import { grantReference } from '../issuance/issuance.ts';
+import { tokenIssued, type IssuedClaims } from '../issuance/token_issued.ts';
 import { ownPageOf } from './first_party_login.ts';
 import { askedFor, typesOf } from './requested_details.ts';
 import type { PendingWrite } from './request_writes.ts';
@@ -40,14 +41,11 @@ const REUSED: Readonly<Record<string, ReuseEvent>> = {
 
 const notes = new WeakMap<object, Notes>();
 
-/** The claims of a JWT access token that say when it is dead (see access_token_state.ts). */
-type Lifetime = Readonly<Record<'exp' | 'gen', number>>;
-
-const jwtClaims = new WeakMap<object, Lifetime>();
+const jwtClaims = new WeakMap<object, IssuedClaims>();
 
 /** Remembers what a JWT access token says, until its issue is put on record. */
-export function noteClaims(token: object, claims: object): void {
-  jwtClaims.set(token, claims as Lifetime);
+export function noteClaims(token: object, claims: IssuedClaims): void {
+  jwtClaims.set(token, claims);
 }
 
 export function notesOf(ctx: Pick<KoaContextWithOIDC, 'req'>): Notes {
@@ -193,53 +191,23 @@ function refused(
 function issued(ctx: KoaContextWithOIDC): AuditEvent {
   const { AccessToken, ClientCredentials, RefreshToken } = ctx.oidc.entities;
   const token = AccessToken ?? ClientCredentials;
-  const claims = token && jwtClaims.get(token);
-  const details: IssuedDetails = {
-    grant_type: parameter(ctx, 'grant_type'),
-    resource: token && typeof token.aud === 'string' ? token.aud : undefined,
-    scope: token?.scope,
-    authorization_details_types: typesOf(token?.rar),
-    // the jti of an opaque token is the token itself
-    jti: claims && token?.jti,
-    expires_in_seconds: token?.expiration,
-    expires_at: claims && new Date(claims.exp * 1000).toISOString(),
-    generation: claims?.gen,
-    with_refresh_token: RefreshToken !== undefined,
-    jkt: token?.jkt,
-    x5t_s256: token?.['x5t#S256'],
-    grant_id: AccessToken?.grantId === undefined ? undefined : grantReference(AccessToken.grantId),
-  };
   const { trade } = notesOf(ctx);
   const { clientId, accountId } = whom(ctx);
   return tokenIssued({
     clientId,
     accountId: trade?.accountId ?? accountId,
-    details: { ...details, ...trade?.details },
+    grantType: parameter(ctx, 'grant_type'),
+    grantId: AccessToken?.grantId,
+    resource: token && typeof token.aud === 'string' ? token.aud : undefined,
+    scope: token?.scope,
+    expiresInSeconds: token?.expiration,
+    claims: token && jwtClaims.get(token),
+    withRefreshToken: RefreshToken !== undefined,
+    authorizationDetails: token?.rar,
+    jkt: token?.jkt,
+    certificateThumbprint: token?.['x5t#S256'],
+    trade: trade?.details,
   });
-}
-
-/** What is on record about every token, whichever way it was asked for. */
-export interface IssuedDetails {
-  readonly grant_type: string | undefined;
-  readonly resource: string | undefined;
-  readonly scope: string | undefined;
-  readonly jti: string | undefined;
-  readonly expires_in_seconds: number | undefined;
-  /** In ISO 8601, with milliseconds. */
-  readonly expires_at: string | undefined;
-  /** The client's token generation, as the token has it. */
-  readonly generation: number | undefined;
-  readonly with_refresh_token: boolean;
-  readonly jkt?: string | undefined;
-  readonly x5t_s256?: string | undefined;
-  readonly authorization_details_types?: readonly string[] | undefined;
-  readonly grant_id?: string | undefined;
-}
-
-export function tokenIssued(
-  about: Pick<AuditEvent, 'clientId' | 'accountId'> & { readonly details: IssuedDetails },
-): EventOf<'token.issued'> & AuditEvent {
-  return { event: 'token.issued', outcome: 'success', ...about, details: { ...about.details } };
 }
 
 function granted(ctx: KoaContextWithOIDC, event: 'authorization.granted' | 'device.requested'): AuditEvent {
