@@ -50,6 +50,6 @@ export class FastClientCredentials {
       withRefreshToken: false,
     });
     await trail.record(originOf(clientId, context), event);
-    return `{"access_token":"${token}","expires_in":${lifetimeSeconds},"token_type":"Bearer","scope":${JSON.stringify(scope)}}`;
+    return `{"access_token":"${token}","expires_in":${lifetimeSeconds},"scope":${JSON.stringify(scope)},"token_type":"Bearer"}`;
   }
 }
