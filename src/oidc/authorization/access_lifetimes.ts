@@ -1,8 +1,9 @@
 /** How long an application keeps the access that a person grants, for the consent pages (ASVS 5.0, 10.7.2). */
 import type { ClientDirectory } from '../../clients/client_directory.ts';
-import { FAPI2_ACCESS_TOKEN_SECONDS, isFapi2 } from '../../clients/metadata/security_profile.ts';
+import { isFapi2 } from '../../clients/metadata/security_profile.ts';
 import type { ResourceDirectory } from '../../resources/resource_directory.ts';
-import { OPAQUE_ACCESS_TOKEN_SECONDS } from '../provider/configuration.ts';
+import { accessTokenSeconds } from '../issuance/access_token.ts';
+import { OPAQUE_ACCESS_TOKEN_SECONDS } from '../provider/token_hooks.ts';
 
 export interface AccessLifetimesSettings {
   readonly clients: ClientDirectory;
@@ -42,10 +43,7 @@ export function accessLifetimes(settings: AccessLifetimesSettings): AccessLifeti
     if (!metadata.grant_types.includes('refresh_token')) {
       const ofApis = named.map((identifier) => resources.get(identifier)?.accessTokenTtlSeconds ?? 0);
       const longest = Math.max(...(ofApis.length > 0 ? ofApis : [OPAQUE_ACCESS_TOKEN_SECONDS]));
-      return {
-        endsWith: 'token',
-        seconds: isFapi2(metadata) ? Math.min(longest, FAPI2_ACCESS_TOKEN_SECONDS) : longest,
-      };
+      return { endsWith: 'token', seconds: accessTokenSeconds(metadata, longest) };
     }
     // a refresh token that is never rotated lasts as long as its grant
     const unusedSeconds =

@@ -1,40 +1,6 @@
-/** The claims about people that this server supports, and how scopes and the `claims` parameter request them. */
-import { errors, type AccountClaims, type KoaContextWithOIDC } from 'oidc-provider';
+/** Single claims that a client requests with the `claims` parameter (OpenID Connect Core, 5.5). */
+import { errors, type KoaContextWithOIDC } from 'oidc-provider';
 import { z } from 'zod';
-import type { Account } from '../../accounts/account.ts';
-import { PROFILE_CLAIMS } from '../../accounts/profile.ts';
-import { epochSeconds } from '../../base/clock.ts';
-
-/** OpenID Connect Core, 5.4. How and when the person logged in (`acr`, `amr`, `auth_time`) is part of `openid`. */
-export const CLAIMS_BY_SCOPE = {
-  openid: ['sub', 'acr', 'amr', 'auth_time'],
-  profile: ['name', ...PROFILE_CLAIMS, 'updated_at'],
-  email: ['email', 'email_verified'],
-  address: ['address'],
-  phone: ['phone_number', 'phone_number_verified'],
-};
-
-/** All claims about an account, for ID tokens and userinfo. */
-export function claimsOf({ accountId, email, emailVerified, name, profile, updatedAt }: Account): AccountClaims {
-  const { phone_number, phone_number_verified = false, ...others } = profile;
-  return {
-    sub: accountId,
-    email,
-    email_verified: emailVerified,
-    ...(name !== null && { name }),
-    ...others,
-    ...(phone_number !== undefined && { phone_number, phone_number_verified }),
-    updated_at: epochSeconds(updatedAt),
-  };
-}
-
-/** The claims that the scopes request, if the account has them. */
-export function claimsUnder(scopes: readonly string[], account: Account): Partial<AccountClaims> {
-  const wanted = new Set(
-    scopes.flatMap((scope) => (CLAIMS_BY_SCOPE as Record<string, readonly string[]>)[scope] ?? []),
-  );
-  return Object.fromEntries(Object.entries(claimsOf(account)).filter(([claim]) => wanted.has(claim)));
-}
 
 const LONGEST_DOCUMENT_CHARACTERS = 8_000;
 

@@ -1,9 +1,8 @@
 /**
- * Decides whether the current login satisfies an authorization request (OpenID Connect Core, 3.1.2.1; RFC 9470), and
- * which claims about it a token has. If a new login can't satisfy the request, the application gets an error and the
- * person is not asked again.
+ * Decides whether the current login satisfies an authorization request (OpenID Connect Core, 3.1.2.1; RFC 9470). If a
+ * new login can't satisfy the request, the application gets an error and the person is not asked again.
  */
-import { errors, interactionPolicy, type KoaContextWithOIDC, type UnknownObject } from 'oidc-provider';
+import { errors, interactionPolicy, type KoaContextWithOIDC } from 'oidc-provider';
 import { decodeJwt } from 'jose';
 import { z } from 'zod';
 import { ACR_VALUES } from '../../accounts/authentication_context.ts';
@@ -90,23 +89,4 @@ function wantedContexts({ oidc }: KoaContextWithOIDC): WantedContexts {
   if (asked && values.length > 0) return { values, essential: asked.essential };
   const voluntary = typeof acr_values === 'string' ? acr_values.split(' ').filter(Boolean) : [];
   return { values: voluntary, essential: false };
-}
-
-interface Login {
-  readonly acr?: string | undefined;
-  readonly amr?: string[] | undefined;
-  readonly authTime?: number | undefined;
-}
-
-/** How and when the person logged in (RFC 9068, 2.2.1). Refreshed tokens keep these claims. */
-export function authenticationClaims({ oidc }: KoaContextWithOIDC): UnknownObject {
-  const { AuthorizationCode, DeviceCode, BackchannelAuthenticationRequest, RefreshToken } = oidc.entities;
-  const login: Login | undefined = AuthorizationCode ?? DeviceCode ?? BackchannelAuthenticationRequest ?? RefreshToken;
-  if (!login) return {};
-  const { acr, amr, authTime } = login;
-  return {
-    ...(acr !== undefined && { acr }),
-    ...(amr !== undefined && { amr }),
-    ...(authTime !== undefined && { auth_time: authTime }),
-  };
 }

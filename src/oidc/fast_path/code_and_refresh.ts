@@ -1,50 +1,36 @@
 /**
- * Codes and refresh tokens traded for tokens (RFC 6749, 4.1.3 and 6) on a lean path (fast_path.ts), in the plain case:
- * a token for one API, bound to nothing, with no claims asked for one by one and nothing in detail. Everything about it
- * is read in one statement and checked, the tokens are made, and only then the code or refresh token is used up, in the
- * statement that stores its successor and the audit entry: until then nothing has happened, and the ordinary path may
- * begin anew.
+ * Codes and refresh tokens exchanged for tokens (RFC 6749, 4.1.3 and 6) on the fast path (fast_path.ts), in the plain
+ * case: a token for one API, bound to nothing, with no single claims and no authorization details. One statement reads
+ * everything about the code or refresh token, then the tokens are made, and only then it is used up, in the statement that
+ * stores its successor and the audit entry. Until then nothing has happened, and the library may start from the beginning.
  */
-import { randomBytes } from 'node:crypto';
-import type { Origin } from '../../audit/events.ts';
-import type { AuditTrail } from '../../audit/trail.ts';
-import { addSeconds, epochSeconds } from '../../base/clock.ts';
+import { addSeconds } from '../../base/clock.ts';
 import { sha256 } from '../../base/secret.ts';
 import type { ClientWithSecrets } from '../../clients/client.ts';
 import type { Subjects } from '../../clients/subject.ts';
-import type { Database, Tx } from '../../db/connection.ts';
 import type { RequestContext } from '../../http/request_context.ts';
 import type { KeyRing } from '../../keys/key_ring.ts';
 import type { Signer } from '../../keys/signer.ts';
-import { grantReference } from '../storage/grant_store.ts';
-import { claimsUnder } from '../authorization/claims.ts';
-import { tokenIssued } from '../request/request_events.ts';
+import { accessTokenClaims } from '../issuance/access_token.ts';
+import { idTokenClaims } from '../issuance/id_token.ts';
+import { validityFrom } from '../issuance/issuance.ts';
+import { getsRefreshToken, successorPayload } from '../issuance/refresh_token.ts';
+import type { Entitlement } from '../issuance/scope_decision.ts';
+import { tokenIssued } from '../issuance/token_issued.ts';
 import type { RefreshTokenFamilies } from '../storage/refresh_token_families.ts';
-import type { Entitlement, ResourcePolicy } from '../tokens/resource_policy.ts';
-import {
-  readTokenRow,
-  takeBackToken,
-  takeBackUse,
-  timeOfUse,
-  useUp,
-  type Successor,
-  type TimeOfUse,
-  type Unused,
-} from '../storage/token_rows.ts';
-import { mayBeCommitted, type UnansweredUses } from '../request/unanswered_uses.ts';
-import { originOf } from './fast_path.ts';
-import type { PlainPersonRequest } from './plain_request.ts';
+import { useOnRecord, type RecordedUseSettings } from '../storage/recorded_use.ts';
+import { readTokenRow, type Successor } from '../storage/token_rows.ts';
+import type { ResourcePolicy } from '../tokens/resource_policy.ts';
+import { originOf, randomId } from './fast_path.ts';
 import { isAnsweredBy, plainGrant, type PlainGrant } from './plain_grant.ts';
+import type { PlainPersonRequest } from './plain_request.ts';
 
-export interface CodeAndRefreshSettings {
+export interface CodeAndRefreshSettings extends RecordedUseSettings {
   readonly issuer: string;
-  readonly database: Database;
   readonly policy: ResourcePolicy;
   readonly ring: KeyRing;
   readonly subjects: Subjects;
   readonly families: RefreshTokenFamilies;
-  readonly trail: AuditTrail;
-  readonly unanswered: UnansweredUses;
   readonly idTokenTtlSeconds: number;
   readonly refreshTtlSeconds: number;
   readonly sessionAbsoluteTtlSeconds: number;
@@ -63,33 +49,46 @@ export class CodeAndRefresh {
     context: RequestContext,
   ): Promise<string | undefined> {
     const { database, policy, ring, families, refreshTtlSeconds } = this.#settings;
+    const { clientId, metadata } = client;
+    const { used } = asked;
     const { now } = context;
-    const used = asked.grantType === 'refresh_token' ? asked.refreshToken : asked.code;
     const kind = asked.grantType === 'refresh_token' ? 'RefreshToken' : 'AuthorizationCode';
     const id = sha256(used);
     const row = await readTokenRow(database, kind, id);
-    const source = row && plainGrant(row, client.clientId, now, this.#settings.sessionAbsoluteTtlSeconds);
-    if (!source || (asked.grantType === 'authorization_code' && !isAnsweredBy(source, asked))) return undefined;
+    const source = row && plainGrant(row, clientId, now, this.#settings.sessionAbsoluteTtlSeconds);
+    if (!source || (asked.answer && !isAnsweredBy(source, asked.answer))) return undefined;
     const entitlement = policy.granted(client, source.resource, source.resourceScopes);
     const signer = entitlement && ring.signer(entitlement.resource.signingAlg);
-    const idTokenSigner = ring.signer(client.metadata.id_token_signed_response_alg ?? 'RS256');
+    const idTokenSigner = ring.signer(metadata.id_token_signed_response_alg ?? 'RS256');
     if (!signer || !idTokenSigner) return undefined;
 
-    const accessToken = await this.#accessToken(signer, client, source, entitlement, now);
-    const withIdToken = source.scopes.includes('openid');
-    const idToken = withIdToken ? await this.#idToken(idTokenSigner, client, source, now) : undefined;
-    const refreshToken = client.metadata.grant_types.includes('refresh_token')
-      ? families.mark(randomId(), source.payload.grantId, epochSeconds(now) + refreshTtlSeconds)
+    const claims = this.#accessTokenClaims(client, source, entitlement, now);
+    const accessToken = await signer.sign('at+jwt', claims);
+    const idToken = source.scopes.includes('openid')
+      ? await this.#idToken(idTokenSigner, client, source, now)
+      : undefined;
+    const refreshToken = getsRefreshToken(metadata)
+      ? families.mark(randomId(), source.payload.grantId, validityFrom(now, refreshTtlSeconds).exp)
       : undefined;
     const successor = refreshToken === undefined ? undefined : this.#successor(refreshToken, source, now);
-    const grantId = sha256(source.payload.grantId);
+    const event = tokenIssued({
+      clientId,
+      accountId: source.account.accountId,
+      grantType: asked.grantType,
+      grantId: source.payload.grantId,
+      resource: entitlement.resource.identifier,
+      scope: entitlement.scope,
+      expiresInSeconds: entitlement.lifetimeSeconds,
+      claims,
+      withRefreshToken: successor !== undefined,
+    });
     const keptUntil = kind === 'RefreshToken' ? families.keptUntil(used, now) : undefined;
-    const event = this.#issued(client, asked, { source, entitlement, accessToken, successor });
-    const use = { kind, id, grantId, keptUntil };
-    if (!(await this.#use(use, successor, originOf(client.clientId, context), event, timeOfUse(now)))) return undefined;
+    const use = { kind, id, grantId: sha256(source.payload.grantId), keptUntil };
+    const origin = originOf(clientId, context);
+    if (!(await useOnRecord(this.#settings, { use, successor, origin, event }, now))) return undefined;
     return JSON.stringify({
-      access_token: accessToken.value,
-      expires_in: entitlement.resource.accessTokenTtlSeconds,
+      access_token: accessToken,
+      expires_in: entitlement.lifetimeSeconds,
       id_token: idToken,
       refresh_token: refreshToken,
       scope: entitlement.scope,
@@ -97,142 +96,38 @@ export class CodeAndRefresh {
     });
   }
 
-  async #accessToken(
-    signer: Signer,
-    client: ClientWithSecrets,
-    { payload: { acr, amr, authTime, grantId, accountId } }: PlainGrant,
-    { resource, scope }: Entitlement,
-    now: Date,
-  ): Promise<AccessToken> {
+  #accessTokenClaims(client: ClientWithSecrets, { payload }: PlainGrant, entitlement: Entitlement, now: Date) {
     const { issuer, subjects } = this.#settings;
-    const iat = epochSeconds(now);
-    const exp = iat + resource.accessTokenTtlSeconds;
-    const jti = randomId();
-    const value = await signer.sign('at+jwt', {
-      acr,
-      amr,
-      auth_time: authTime,
-      gen: client.tokenGeneration,
-      gid: grantReference(grantId),
-      jti,
-      sub: subjects(accountId, client),
+    const { iat, exp } = validityFrom(now, entitlement.lifetimeSeconds);
+    return accessTokenClaims({
+      issuer,
+      client,
+      jti: randomId(),
+      sub: subjects(payload.accountId, client),
       iat,
       exp,
-      scope,
-      client_id: client.clientId,
-      iss: issuer,
-      aud: resource.identifier,
+      audience: entitlement.resource.identifier,
+      scope: entitlement.scope,
+      grantId: payload.grantId,
+      login: payload,
     });
-    return { value, jti, exp };
   }
 
-  #idToken(
-    signer: Signer,
-    client: ClientWithSecrets,
-    { payload, account, openid }: PlainGrant,
-    now: Date,
-  ): string | Promise<string> {
+  #idToken(signer: Signer, client: ClientWithSecrets, source: PlainGrant, now: Date): string | Promise<string> {
+    const { payload, account, openid: scopes } = source;
     const { issuer, subjects, idTokenTtlSeconds } = this.#settings;
-    const { acr, amr, authTime, nonce, sid, accountId } = payload;
-    const iat = epochSeconds(now);
-    return signer.sign(undefined, {
-      ...claimsUnder(openid, account),
-      acr,
-      amr,
-      auth_time: authTime,
-      sub: subjects(accountId, client),
-      nonce,
-      sid,
-      aud: client.clientId,
-      exp: iat + idTokenTtlSeconds,
-      iat,
-      iss: issuer,
-    });
+    const { clientId } = client;
+    const sub = subjects(payload.accountId, client);
+    const { iat, exp } = validityFrom(now, idTokenTtlSeconds);
+    return signer.sign(undefined, idTokenClaims({ issuer, clientId, sub, account, scopes, login: payload, iat, exp }));
   }
 
-  /** Whatever a refresh token carries on, with its own times and its place in the row of those before. */
   #successor(refreshToken: string, { payload }: PlainGrant, now: Date): Successor {
-    const { redirectUri: _, codeChallenge: __, codeChallengeMethod: ___, gty, rotations, iiat, ...kept } = payload;
     const { refreshTtlSeconds } = this.#settings;
-    const iat = epochSeconds(now);
-    const follows = payload.kind === 'RefreshToken';
     return {
       id: sha256(refreshToken),
       expiresAt: addSeconds(now, refreshTtlSeconds),
-      payload: {
-        ...kept,
-        kind: 'RefreshToken',
-        iat,
-        exp: iat + refreshTtlSeconds,
-        iiat: follows ? iiat : iat,
-        gty: follows ? `${String(gty).replace(/ refresh_token$/, '')} refresh_token` : 'authorization_code',
-        rotations: follows ? (rotations ?? 0) + 1 : 0,
-      },
+      payload: successorPayload(payload, validityFrom(now, refreshTtlSeconds)),
     };
   }
-
-  /** The use, the successor and the record are one statement. */
-  async #use(
-    use: Unused,
-    successor: Successor | undefined,
-    origin: Origin,
-    event: ReturnType<typeof tokenIssued>,
-    now: TimeOfUse,
-  ): Promise<boolean> {
-    const { database, trail, unanswered } = this.#settings;
-    try {
-      return await trail.recordWith(origin, [event], (record) => useUp(database, record, use, successor, now));
-    } catch (error) {
-      if (mayBeCommitted(error)) {
-        const takeBacks = [
-          (tx: Tx) => takeBackUse(tx, use, now),
-          ...(successor ? [(tx: Tx) => takeBackToken(tx, { kind: 'RefreshToken', id: successor.id })] : []),
-        ];
-        const { clientId, accountId, details } = event;
-        const about = { clientId, accountId, details: { grant_type: details.grant_type } };
-        const undelivered = { event: 'token.undelivered', outcome: 'refused', ...about } as const;
-        await unanswered.takeBack({ origin, event: undelivered, takeBacks });
-      }
-      throw error;
-    }
-  }
-
-  #issued(
-    { clientId, tokenGeneration }: ClientWithSecrets,
-    { grantType }: PlainPersonRequest,
-    { source, entitlement: { resource, scope }, accessToken, successor }: Issued,
-  ): ReturnType<typeof tokenIssued> {
-    return tokenIssued({
-      clientId,
-      accountId: source.account.accountId,
-      details: {
-        grant_type: grantType,
-        resource: resource.identifier,
-        scope,
-        jti: accessToken.jti,
-        expires_in_seconds: resource.accessTokenTtlSeconds,
-        expires_at: new Date(accessToken.exp * 1000).toISOString(),
-        generation: tokenGeneration,
-        with_refresh_token: successor !== undefined,
-        grant_id: grantReference(source.payload.grantId),
-      },
-    });
-  }
-}
-
-interface AccessToken {
-  readonly value: string;
-  readonly jti: string;
-  readonly exp: number;
-}
-
-interface Issued {
-  readonly source: PlainGrant;
-  readonly entitlement: Entitlement;
-  readonly accessToken: AccessToken;
-  readonly successor: Successor | undefined;
-}
-
-function randomId(): string {
-  return randomBytes(32).toString('base64url');
 }

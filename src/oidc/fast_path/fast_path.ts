@@ -1,140 +1,85 @@
 /**
- * The lean paths: what programs ask most of a token server, answered without the library's two dozen steps. They share
- * with the ordinary path the client's look-up, the check of its secret, its share of our time, and the audit trail, and
- * they refuse nobody for what is asked: whatever one doesn't fully understand, and whatever would be refused, it hands
- * over untouched. Tests send the same requests down both and compare what comes back.
+ * The fast path: the requests that programs send most, answered in front of Koa without the library's two dozen steps. It
+ * reads a request and admits its client; what stands in a token comes from the functions that the library's hooks call,
+ * too (issuance/issuance.ts). It refuses no request for its contents: it hands over to the library, untouched, everything
+ * that it does not fully understand and everything that is to be refused. test/tokens/both_paths_compared.test.ts sends the
+ * same requests both ways and compares the results.
  */
+import { randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Origin } from '../../audit/events.ts';
 import type { AuditTrail } from '../../audit/trail.ts';
-import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { ClientWithSecrets } from '../../clients/client.ts';
-import type { ClientMetadata } from '../../clients/metadata/client_metadata.ts';
-import type { SecretUses } from '../../clients/secret_uses.ts';
-import type { SecretVerifier } from '../../clients/secret_verifier.ts';
 import { isUnavailable } from '../../db/connection.ts';
 import { refusalBody, refusalHeaders } from '../../http/admission.ts';
 import type { Metrics } from '../../http/metrics.ts';
 import type { OpenRequest, RequestContext } from '../../http/request_context.ts';
-import type { ProvenClient, RateLimitRefusal, RateLimiter } from '../../limits/rate_limiter.ts';
+import type { ProvenClient, RateLimitRefusal } from '../../limits/rate_limiter.ts';
 import type { Logger } from '../../log.ts';
 import { clientThrottled, provenClient, remainingHeaders } from '../client_authentication/client_rate_limit.ts';
 import { answerUnavailable } from '../request/unavailable_answer.ts';
+import { ClientAdmission, type ClientAdmissionSettings } from './client_admission.ts';
 import { plainBodyBytes, type PlainCredentials } from './plain_request.ts';
 
-export interface FastPathSettings {
+export interface FastPathSettings extends ClientAdmissionSettings {
   readonly issuer: string;
   readonly open: OpenRequest;
-  readonly clients: ClientDirectory;
-  readonly verifier: SecretVerifier;
-  readonly uses: SecretUses;
   readonly trail: AuditTrail;
-  readonly traffic: RateLimiter;
   readonly metrics: Metrics;
   readonly log: Logger;
 }
 
-/** One endpoint's lean path. */
+/** What the fast path knows of one endpoint. */
 export interface FastPathEndpoint<Asked extends PlainCredentials = PlainCredentials> {
   /** The endpoint's path, below the issuer's. */
   readonly path: string;
-  /** `undefined` for a request that is for the ordinary path to read. */
+  /** `undefined` for a request that is for the library to read. */
   read(headers: IncomingHttpHeaders, body: string): Asked | undefined;
-  /** Whether a client may be served here that has nothing about it that a lean path doesn't know. */
+  /** Whether a client that the fast path understands may send this request. */
   serves(client: ClientWithSecrets, asked: Asked): boolean;
-  /** The body of an answer with 200 in JSON, or none; `undefined` where the ordinary path is to answer. */
+  /** The body of an answer with status 200: JSON, or empty. `undefined` where the library is to answer. */
   answer(client: ClientWithSecrets, asked: Asked, context: RequestContext): Promise<string | undefined>;
 }
-
-/**
- * With what a client may be registered and still take this way: what asks for no more than a secret. A new member
- * doesn't compile before somebody has decided about it here.
- */
-const UNDERSTOOD: Readonly<Record<keyof ClientMetadata, boolean>> = {
-  client_name: true,
-  client_uri: true,
-  logo_uri: true,
-  policy_uri: true,
-  tos_uri: true,
-  contacts: true,
-  software_id: true,
-  software_version: true,
-  application_type: true,
-  redirect_uris: true,
-  post_logout_redirect_uris: true,
-  grant_types: true,
-  response_types: true,
-  token_endpoint_auth_method: true,
-  secret_rotation_days: true,
-  scope: true,
-  id_token_signed_response_alg: true,
-  userinfo_signed_response_alg: true,
-  introspection_signed_response_alg: true,
-  default_max_age: true,
-  require_auth_time: true,
-  response_modes: true,
-  pkce_exemption: true,
-  subject_type: true,
-  backchannel_logout_uri: true,
-  backchannel_logout_session_required: true,
-  resources: true,
-  introspects: true,
-  authorization_details_types: true,
-  jwks: false,
-  jwks_uri: false,
-  token_endpoint_auth_signing_alg: false,
-  tls_client_auth_subject_dn: false,
-  tls_client_auth_san_dns: false,
-  tls_client_auth_san_uri: false,
-  tls_client_auth_san_ip: false,
-  tls_client_auth_san_email: false,
-  tls_client_certificate_bound_access_tokens: false,
-  dpop_bound_access_tokens: false,
-  profile: false,
-  sector_identifier_uri: false,
-  require_pushed_authorization_requests: false,
-  request_object_signing_alg: false,
-  require_signed_request_object: false,
-  authorization_signed_response_alg: false,
-  backchannel_token_delivery_mode: false,
-  backchannel_client_notification_endpoint: false,
-  backchannel_authentication_request_signing_alg: false,
-};
 
 export class FastPath {
   readonly #settings: FastPathSettings;
   readonly #base: string;
   readonly #secure: boolean;
-  readonly #plain = new WeakMap<ClientWithSecrets, boolean>();
+  readonly #admission: ClientAdmission;
   #answers = 0;
 
   constructor(settings: FastPathSettings) {
     this.#settings = settings;
+    this.#admission = new ClientAdmission(settings);
     const { protocol, pathname } = new URL(settings.issuer);
     this.#base = pathname.replace(/\/$/, '');
     this.#secure = protocol === 'https:';
-    settings.metrics.counter('gatehouse_lean_answers_total', 'Requests answered on a lean path.', () => this.#answers);
+    settings.metrics.counter(
+      'gatehouse_lean_answers_total',
+      'Requests answered on the fast path.',
+      () => this.#answers,
+    );
   }
 
-  /** Answers what one of the paths can in front of `ordinary`, which answers the rest. */
-  before(ordinary: RequestListener, paths: readonly FastPathEndpoint[]): RequestListener {
-    const byUrl = new Map(paths.map((path) => [this.#base + path.path, path]));
+  /** Answers what it can in front of `library`, which answers the rest. */
+  before(library: RequestListener, endpoints: readonly FastPathEndpoint[]): RequestListener {
+    const byUrl = new Map(endpoints.map((endpoint) => [this.#base + endpoint.path, endpoint]));
     return (request, response) => {
-      const path = byUrl.get(request.url ?? '');
-      const bytes = path && plainBodyBytes(request);
-      if (bytes === undefined) return ordinary(request, response);
+      const endpoint = byUrl.get(request.url ?? '');
+      const bytes = endpoint && plainBodyBytes(request);
+      if (bytes === undefined) return library(request, response);
       const began = performance.now();
-      // without a body there is nothing to read, and nobody to answer
+      // a request without a body is never readable, and needs no answer
       request.once('readable', () => {
         const body = request.read() as Buffer | null;
-        // as it was found: whoever reads the request next gets all of it
+        // the next reader of the request gets all of it
         if (body) request.unshift(body);
-        if (body?.length !== bytes) return ordinary(request, response);
+        if (body?.length !== bytes) return library(request, response);
         const handOver = (): void => {
           if (request.destroyed) keepBody(request, body);
-          ordinary(request, response);
+          library(request, response);
         };
-        this.#answer(path!, { request, response, body: body.toString('latin1'), began }).then(
+        this.#answer(endpoint!, { request, response, body: body.toString('latin1'), began }).then(
           (answered) => answered || handOver(),
           handOver,
         );
@@ -142,100 +87,81 @@ export class FastPath {
     };
   }
 
-  /** Whether there was an answer. Where there was none, nothing has happened that the ordinary path could not do again. */
-  async #answer(path: FastPathEndpoint, { request, response, body, began }: Exchange): Promise<boolean> {
-    const asked = path.read(request.headers, body);
+  /** Whether there was an answer. If there was none, nothing has happened that the library could not do again. */
+  async #answer(endpoint: FastPathEndpoint, { request, response, body, began }: Exchange): Promise<boolean> {
+    const asked = endpoint.read(request.headers, body);
     if (!asked) return false;
     const { open, traffic, metrics } = this.#settings;
     const context = open(request);
-    const client = await this.#authenticate(path, asked, context);
+    const client = await this.#admission.admit(endpoint, asked, context);
     if (!client) return false;
     const proven = provenClient(client, context);
     const refusal = traffic.refusesClient(proven);
-    if (refusal) await this.#refuse(response, { client, refusal, context });
-    else if (!(await this.#say(response, { path, client, proven, asked, context }))) {
-      // it pays on the ordinary path
+    if (refusal) await this.#refuse(response, client.clientId, refusal, context);
+    else if (!(await this.#send(response, endpoint, { client, proven, asked, context }))) {
+      // the request is counted by the library
       traffic.giveBack(proven);
       return false;
     }
     this.#answers++;
-    metrics.observe({ method: 'POST', route: path.path, status: response.statusCode, began });
-    // taken out of the connection, which may bring the next request
+    metrics.observe({ method: 'POST', route: endpoint.path, status: response.statusCode, began });
+    // takes the body out of the connection, which may bring the next request
     request.resume();
     return true;
   }
 
-  async #authenticate(
-    path: FastPathEndpoint,
-    asked: PlainCredentials,
-    { address, now }: RequestContext,
-  ): Promise<ClientWithSecrets | undefined> {
-    const { clients, verifier, uses, traffic } = this.#settings;
-    const known = clients.known(asked.clientId);
-    // to name clients costs nothing, to look them up does: an address that has used up what it may has none looked up
-    if (!known && !traffic.addressHasLeft(address)) return undefined;
-    const client = known ?? (await clients.find(asked.clientId));
-    if (!client || client.revokedAt || client.metadata.token_endpoint_auth_method !== asked.method) return undefined;
-    if (!this.#isPlain(client) || !path.serves(client, asked)) return undefined;
-    // it pays from its address, too; the ordinary path refuses it
-    if (client.registration && !traffic.addressHasLeft(address)) return undefined;
-    const secret = await verifier.verify(client, { secret: asked.clientSecret, address }, now);
-    if (!secret) return undefined;
-    uses.note(secret.secretId, now);
-    return client;
-  }
-
-  #isPlain(client: ClientWithSecrets): boolean {
-    const known = this.#plain.get(client);
-    if (known !== undefined) return known;
-    const members = Object.entries(client.metadata).filter(([, value]) => value !== undefined && value !== false);
-    const plain = members.every(([member]) => UNDERSTOOD[member as keyof ClientMetadata]);
-    this.#plain.set(client, plain);
-    return plain;
-  }
-
-  async #say(response: ServerResponse, { path, client, proven, asked, context }: Request): Promise<boolean> {
+  async #send(
+    response: ServerResponse,
+    endpoint: FastPathEndpoint,
+    { client, proven, asked, context }: Admitted,
+  ): Promise<boolean> {
     const { traffic, log } = this.#settings;
-    const headers = this.#headers(context);
     const turn = traffic.turn(proven);
     if (turn && !(await turn)) {
-      answerUnavailable(response, headers);
+      answerUnavailable(response, this.#headers(context));
       return true;
     }
     try {
-      const body = await path.answer(client, asked, context);
+      const body = await endpoint.answer(client, asked, context);
       if (body === undefined) return false;
       const remaining = traffic.remaining(client.clientId);
-      response.writeHead(200, {
-        ...headers,
-        ...(remaining && remainingHeaders(remaining)),
-        ...(body !== '' && { 'Content-Type': 'application/json; charset=utf-8' }),
-        'Content-Length': Buffer.byteLength(body),
-      });
-      response.end(body);
+      this.#write(response, context, 200, remaining && remainingHeaders(remaining), body);
     } catch (error) {
       const unavailable = isUnavailable(error);
-      log[unavailable ? 'warn' : 'error']({ error, request_id: context.id, path: path.path }, 'request.failed');
-      // what broke may be ours alone: the ordinary path tries once more
+      log[unavailable ? 'warn' : 'error']({ error, request_id: context.id, path: endpoint.path }, 'request.failed');
+      // the failure may be the fast path's alone: the library tries once more
       if (!unavailable) return false;
-      answerUnavailable(response, headers);
+      answerUnavailable(response, this.#headers(context));
     } finally {
       traffic.leave(proven);
     }
     return true;
   }
 
-  /** A flood of refusals is one event: what it costs must not be worth sending it. */
-  async #refuse(response: ServerResponse, { client, refusal, context }: TooMany): Promise<void> {
-    const { clientId } = client;
-    if (refusal.first)
-      await this.#settings.trail.record(originOf(clientId, context), clientThrottled(clientId, refusal));
-    await this.#settings.traffic.holdBack(refusal);
-    const body = JSON.stringify(refusalBody(refusal));
-    response.writeHead(refusal.status, {
+  /** Only the first refusal of a flood is an event: a client must not be able to fill the trail. */
+  async #refuse(
+    response: ServerResponse,
+    clientId: string,
+    refusal: RateLimitRefusal,
+    context: RequestContext,
+  ): Promise<void> {
+    const { trail, traffic } = this.#settings;
+    if (refusal.first) await trail.record(originOf(clientId, context), clientThrottled(clientId, refusal));
+    await traffic.holdBack(refusal);
+    this.#write(response, context, refusal.status, refusalHeaders(refusal), JSON.stringify(refusalBody(refusal)));
+  }
+
+  #write(
+    response: ServerResponse,
+    context: RequestContext,
+    status: number,
+    headers: Readonly<Record<string, string>> | undefined,
+    body: string,
+  ): void {
+    response.writeHead(status, {
       ...this.#headers(context),
-      ...refusalHeaders(refusal),
-      'Content-Type': 'application/json; charset=utf-8',
+      ...headers,
+      ...(body !== '' && { 'Content-Type': 'application/json; charset=utf-8' }),
       'Content-Length': Buffer.byteLength(body),
     });
     response.end(body);
@@ -246,7 +172,7 @@ export class FastPath {
       'X-Request-Id': id,
       'Cache-Control': 'no-store',
       'X-Content-Type-Options': 'nosniff',
-      // a page of another origin is answered with CORS, on the ordinary path
+      // the library answers a page of another origin, with CORS
       Vary: 'Origin',
       ...(this.#secure && { 'Strict-Transport-Security': 'max-age=63072000' }),
     };
@@ -257,9 +183,14 @@ export function originOf(clientId: string, { id, address }: RequestContext): Ori
   return { actor: { type: 'client', id: clientId }, address, requestId: id };
 }
 
+/** An id or value of 256 random bits. */
+export function randomId(): string {
+  return randomBytes(32).toString('base64url');
+}
+
 /**
- * Node throws away what nobody has read of a request whose connection was lost. What was asked for counts all the same:
- * a code that came again ends its family, whether or not its bearer waits to hear of it.
+ * Node discards the unread body of a request whose connection was lost. The library must see it all the same: a code that
+ * comes a second time ends its family, whether or not the sender waits for the answer.
  */
 function keepBody(request: IncomingMessage, body: Buffer): void {
   Object.defineProperties(request, { readable: { value: true }, iterator: { value: () => [body] } });
@@ -272,16 +203,10 @@ interface Exchange {
   readonly began: number;
 }
 
-interface Request {
-  readonly path: FastPathEndpoint;
+/** A request whose client has proved itself. */
+interface Admitted {
   readonly client: ClientWithSecrets;
   readonly proven: ProvenClient;
   readonly asked: PlainCredentials;
-  readonly context: RequestContext;
-}
-
-interface TooMany {
-  readonly client: ClientWithSecrets;
-  readonly refusal: RateLimitRefusal;
   readonly context: RequestContext;
 }

@@ -1,40 +1,22 @@
-/** What a code or refresh token stands for, as far as a lean path may act on it: all of it, or nothing. */
+/** What a code or refresh token was granted for, if the fast path understands all of it. */
 import type { AdapterPayload } from 'oidc-provider';
 import type { Account } from '../../accounts/account.ts';
 import { epochSeconds } from '../../base/clock.ts';
 import { equalInConstantTime, sha256 } from '../../base/secret.ts';
-import { splitScope } from '../tokens/resource_policy.ts';
+import { splitScope } from '../issuance/scope_decision.ts';
 import { isYoungEnough } from '../storage/session_store.ts';
 import type { Related, TokenRow } from '../storage/token_rows.ts';
-import type { PlainCodeRequest } from './plain_request.ts';
+import type { CodeAnswer } from './plain_request.ts';
 
-/** What a code or refresh token may have about it here. Whatever else is stored with one says something to heed. */
-const UNDERSTOOD = new Set([
-  'kind',
-  'iat',
-  'exp',
-  'iiat',
-  'clientId',
-  'accountId',
-  'grantId',
-  'gty',
-  'scope',
-  'resource',
-  'nonce',
-  'sid',
-  'sessionUid',
-  'expiresWithSession',
-  'acr',
-  'amr',
-  'authTime',
-  'rotations',
-  'redirectUri',
-  'codeChallenge',
-  'codeChallengeMethod',
-]);
-const UNDERSTOOD_OF_GRANT = new Set(['kind', 'iat', 'exp', 'clientId', 'accountId', 'openid', 'resources']);
+/** The members that the fast path knows. Any other has a meaning that it must not ignore. */
+const OF_EACH = ['kind', 'iat', 'exp', 'clientId', 'accountId'];
+const OF_LOGIN = ['acr', 'amr', 'authTime', 'nonce', 'sid', 'sessionUid', 'expiresWithSession'];
+const OF_CODE = ['redirectUri', 'codeChallenge', 'codeChallengeMethod'];
+const OF_TOKEN = ['iiat', 'grantId', 'gty', 'scope', 'resource', 'rotations'];
+const UNDERSTOOD = new Set([...OF_EACH, ...OF_LOGIN, ...OF_CODE, ...OF_TOKEN]);
+const UNDERSTOOD_OF_GRANT = new Set([...OF_EACH, 'openid', 'resources']);
 
-/** What was granted, looked at from every side: it is alive, it is this client's, and nothing about it is unusual. */
+/** A code or refresh token that is alive and this client's, with its grant, and with nothing unusual about them. */
 export interface PlainGrant {
   readonly payload: AdapterPayload & { readonly grantId: string; readonly accountId: string };
   readonly account: Account;
@@ -51,7 +33,7 @@ interface Granted extends AdapterPayload {
   readonly resources?: Readonly<Record<string, string>>;
 }
 
-/** `undefined` for whatever is refused, and for whatever has more about it than is known here. */
+/** `undefined` for everything that is to be refused, and for everything that has a member which the fast path does not know. */
 export function plainGrant(
   { payload, consumed_at, ...related }: TokenRow,
   clientId: string,
@@ -84,14 +66,14 @@ export function plainGrant(
   };
 }
 
-/** A token that ends with its session: that one goes on, of the same person and with the same grant. */
+/** For a token that ends with its session: the session lives, and is of the same person and the same grant. */
 function isOfSession({ accountId, clientId, grantId }: AdapterPayload, { session }: Related, now: Date): boolean {
   if (!session || !lives(session.payload, now) || session.payload.accountId !== accountId) return false;
   return session.payload.authorizations?.[clientId!]?.grantId === grantId;
 }
 
-/** RFC 7636, 4.6; and the redirect URI is the one of the request (RFC 6749, 4.1.3). */
-export function isAnsweredBy({ payload }: PlainGrant, { redirectUri, codeVerifier }: PlainCodeRequest): boolean {
+/** The verifier fits (RFC 7636, 4.6), and the redirect URI is that of the authorization request (RFC 6749, 4.1.3). */
+export function isAnsweredBy({ payload }: PlainGrant, { redirectUri, codeVerifier }: CodeAnswer): boolean {
   const { codeChallenge, codeChallengeMethod } = payload;
   if (payload.redirectUri !== redirectUri || codeChallengeMethod !== 'S256' || !codeChallenge) return false;
   return equalInConstantTime(Buffer.from(sha256(codeVerifier).toString('base64url')), Buffer.from(codeChallenge));

@@ -1,10 +1,10 @@
 /**
- * The requests that the lean paths understand: of a client with a secret, in the plainest form that a client library
- * sends. Whatever is written in any other way, be it good or bad, is for the ordinary path to read.
+ * The requests that the fast path understands: of a client with a secret, in the plainest form that client libraries send.
+ * Every other form, valid or not, is for the library to read.
  */
 import type { IncomingMessage } from 'node:http';
 
-/** How a client proves itself, in the two ways that need no more than its secret. */
+/** The two ways in which a client proves itself with no more than its secret. */
 export interface PlainCredentials {
   readonly clientId: string;
   readonly clientSecret: string;
@@ -17,62 +17,46 @@ export interface PlainMachineRequest extends PlainCredentials {
   readonly resource: string | undefined;
 }
 
-/** What a person has granted is to be had for this (RFC 6749, 4.1.3 and 6): all of it, for that is the plain case. */
-export type PlainPersonRequest = PlainCodeRequest | PlainRefreshRequest;
+/** A code or refresh token, exchanged for everything that the person has granted (RFC 6749, 4.1.3 and 6). */
+export interface PlainPersonRequest extends PlainCredentials {
+  readonly grantType: 'authorization_code' | 'refresh_token';
+  /** The code or refresh token itself. */
+  readonly used: string;
+  /** What must come with a code. */
+  readonly answer?: CodeAnswer;
+}
 
-export interface PlainCodeRequest extends PlainCredentials {
-  readonly grantType: 'authorization_code';
-  readonly code: string;
+export interface CodeAnswer {
   readonly redirectUri: string;
   readonly codeVerifier: string;
 }
 
-export interface PlainRefreshRequest extends PlainCredentials {
-  readonly grantType: 'refresh_token';
-  readonly refreshToken: string;
-}
-
 export type PlainTokenRequest = PlainMachineRequest | PlainPersonRequest;
 
-/** Introspection (RFC 7662, 2.1) and revocation (RFC 7009, 2.1) ask in the same form. */
+/** Introspection (RFC 7662, 2.1) and revocation (RFC 7009, 2.1) have the same form. */
 export interface PlainTokenQuestion extends PlainCredentials {
   readonly token: string;
 }
 
 const BODY_BYTES_AT_MOST = 2_048;
 const FORM = /^application\/x-www-form-urlencoded(?:; ?charset=utf-8)?$/i;
-/** Means something that is not looked at here: a proof, a page of another origin, an encoding, another authentication. */
-const FOREIGN_HEADERS = [
-  'dpop',
-  'origin',
-  'expect',
-  'content-encoding',
-  'transfer-encoding',
-  'oauth-client-attestation',
-  'oauth-client-attestation-pop',
-];
-const TOKEN_REQUEST = new Set([
-  'grant_type',
-  'scope',
-  'resource',
-  'code',
-  'redirect_uri',
-  'code_verifier',
-  'refresh_token',
-  'client_id',
-  'client_secret',
-]);
+/** Headers whose meaning is not known here: a proof, a page of another origin, an encoding, another authentication. */
+const ATTESTATION_HEADERS = ['oauth-client-attestation', 'oauth-client-attestation-pop'];
+const FOREIGN_HEADERS = ['dpop', 'origin', 'expect', 'content-encoding', 'transfer-encoding', ...ATTESTATION_HEADERS];
+const CREDENTIALS = ['client_id', 'client_secret'];
+const OF_A_GRANT = ['scope', 'resource', 'code', 'redirect_uri', 'code_verifier', 'refresh_token'];
+const TOKEN_REQUEST = new Set([...CREDENTIALS, 'grant_type', ...OF_A_GRANT]);
 /** RFC 7636, 4.1. */
 const CODE_VERIFIER = /^[\w.~-]{43,128}$/;
-const TOKEN_QUESTION = new Set(['token', 'token_type_hint', 'client_id', 'client_secret']);
-/** A JWS in compact form (RFC 7515, 7.1); what else a token may be is for the ordinary path to look for. */
+const TOKEN_QUESTION = new Set([...CREDENTIALS, 'token', 'token_type_hint']);
+/** A JWS in compact form (RFC 7515, 7.1); the library looks for every other kind of token. */
 const JWS = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 const BASIC = /^basic ((?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)$/i;
-/** Two words that are the same with and without form encoding (RFC 6749, 2.3.1). */
+/** A name and a secret that form encoding does not change (RFC 6749, 2.3.1). */
 const PLAIN_CREDENTIALS = /^([\w.~-]+):([\w.~-]+)$/;
 const SCOPE = /^[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*$/;
 
-/** How long the form is, where the request may be for a lean path at all. */
+/** The length of the form, if the request may be for the fast path at all. */
 export function plainBodyBytes({ method, headers }: IncomingMessage): number | undefined {
   if (method !== 'POST' || !FORM.test(headers['content-type'] ?? '')) return undefined;
   if (FOREIGN_HEADERS.some((name) => headers[name] !== undefined)) return undefined;
@@ -111,22 +95,22 @@ function readMachineRequest(
 
 function readCodeRequest(
   credentials: PlainCredentials,
-  { code, redirect_uri: redirectUri, code_verifier: codeVerifier, ...others }: Parameters,
-): PlainCodeRequest | undefined {
-  if (code === undefined || redirectUri === undefined || Object.keys(others).length > 0) return undefined;
+  { code: used, redirect_uri: redirectUri, code_verifier: codeVerifier, ...others }: Parameters,
+): PlainPersonRequest | undefined {
+  if (used === undefined || redirectUri === undefined || Object.keys(others).length > 0) return undefined;
   if (codeVerifier === undefined || !CODE_VERIFIER.test(codeVerifier)) return undefined;
-  return { ...credentials, grantType: 'authorization_code', code, redirectUri, codeVerifier };
+  return { ...credentials, grantType: 'authorization_code', used, answer: { redirectUri, codeVerifier } };
 }
 
 function readRefreshRequest(
   credentials: PlainCredentials,
-  { refresh_token: refreshToken, ...others }: Parameters,
-): PlainRefreshRequest | undefined {
-  if (refreshToken === undefined || Object.keys(others).length > 0) return undefined;
-  return { ...credentials, grantType: 'refresh_token', refreshToken };
+  { refresh_token: used, ...others }: Parameters,
+): PlainPersonRequest | undefined {
+  if (used === undefined || Object.keys(others).length > 0) return undefined;
+  return { ...credentials, grantType: 'refresh_token', used };
 }
 
-/** What is asked about, or is to be revoked; the hint may be wrong (RFC 7662, 2.1), so it is not looked at. */
+/** The hint is ignored: it may be wrong (RFC 7662, 2.1). */
 export function readTokenQuestion(authorization: string | undefined, body: string): PlainTokenQuestion | undefined {
   const form = readForm(body, TOKEN_QUESTION);
   if (form?.['token'] === undefined || !JWS.test(form['token'])) return undefined;
@@ -150,7 +134,7 @@ function readCredentials(
   return { clientId, clientSecret, method: 'client_secret_basic' };
 }
 
-/** `undefined` for every form with a parameter that is unknown, empty, there twice, or not plain ASCII. */
+/** `undefined` for every form with a parameter that is unknown, empty, doubled, or not plain ASCII. */
 function readForm(body: string, parameters: ReadonlySet<string>): Readonly<Record<string, string>> | undefined {
   const form: Record<string, string> = {};
   for (const pair of body.split('&')) {

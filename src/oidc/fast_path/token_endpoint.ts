@@ -1,4 +1,4 @@
-/** The token endpoint on a lean path (fast_path.ts): the grant types that have one. */
+/** The token endpoint on the fast path (fast_path.ts). */
 import type { FastClientCredentials } from './client_credentials.ts';
 import type { FastPathEndpoint } from './fast_path.ts';
 import type { CodeAndRefresh } from './code_and_refresh.ts';

@@ -1,20 +1,17 @@
-/** Makes the token that another token or an assertion was traded for: what both grants of our own have in common. */
+/** Makes the token that is given for another token or an assertion: the common part of both grants of our own. */
 import { errors, type AccessToken, type KoaContextWithOIDC, type Provider } from 'oidc-provider';
 import { epochSeconds } from '../../base/clock.ts';
 import type { Choice } from '../../grant_policies/evaluate.ts';
 import type { Policy } from '../../grant_policies/policy.ts';
 import { requestOf } from '../../http/request_context.ts';
-import type { AccessTokenClaims } from '../../keys/token_verifier.ts';
-import { splitScope, type ResourcePolicy } from '../tokens/resource_policy.ts';
+import type { CarriedClaims } from '../issuance/exchanged_claims.ts';
+import { decideScope, splitScope } from '../issuance/scope_decision.ts';
+import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 
-/** Claims beside those that the provider itself gives a token. */
-type Carried = Partial<
-  Pick<AccessTokenClaims, 'act' | 'sub_id' | 'asserted_by' | 'parents' | 'gid' | 'acr' | 'amr' | 'auth_time'>
->;
+const carried = new WeakMap<object, CarriedClaims>();
 
-const carried = new WeakMap<object, Carried>();
-
-export function carriedClaims(token: object): Carried | undefined {
+/** What the token says of what it was made from, once it is about to be issued. */
+export function carriedClaims(token: object): CarriedClaims | undefined {
   return carried.get(token);
 }
 
@@ -31,9 +28,9 @@ export interface Exchange {
   readonly sub: string;
   /** The account that the token is newly given a grant for, so that it ends with the account's other grants. */
   readonly accountId: string | undefined;
-  /** Epoch seconds: the earliest end of whatever the token is made from. */
+  /** Epoch seconds: the earliest end of all that the token is made from. */
   readonly notAfter: number;
-  readonly claims: Carried;
+  readonly claims: CarriedClaims;
 }
 
 export interface Draft {
@@ -58,7 +55,7 @@ export function draftToken(ctx: KoaContextWithOIDC, resources: ResourcePolicy, t
   return { token, lifetimeSeconds: exp - now, trade };
 }
 
-/** Issues the token. With an account it is given a grant, which is stored only while the account is not disabled. */
+/** Issues the token. For an account it gets a grant of its own, which is stored only while the account is not disabled. */
 export async function issueToken(ctx: KoaContextWithOIDC, { token, lifetimeSeconds, trade }: Draft) {
   const { provider, client } = ctx.oidc;
   const { accountId, policy, claims } = trade;
@@ -104,12 +101,14 @@ export function refuseAuthorizationDetails({ oidc }: KoaContextWithOIDC): void {
   throw new errors.InvalidRequest('authorization_details can not be used with this grant type');
 }
 
-/** No scope asked for is all that may be had (RFC 6749, 3.3); the answer's `scope` says what that is. */
 function settleScope(asked: readonly string[], permitted: readonly string[]): string {
-  const excess = asked.filter((scope) => !permitted.includes(scope));
-  if (excess.length > 0)
-    throw new errors.InvalidScope('no policy lets this token have every scope that is asked for', excess.join(' '));
+  const decision = decideScope(asked, new Set(permitted));
+  if ('excess' in decision)
+    throw new errors.InvalidScope(
+      'no policy lets this token have every scope that is asked for',
+      decision.excess.join(' '),
+    );
   if (permitted.length === 0)
     throw new errors.InvalidScope('what was presented carries no scope that the policy has use for', '');
-  return (asked.length > 0 ? [...new Set(asked)] : permitted).join(' ');
+  return decision.scopes.join(' ');
 }

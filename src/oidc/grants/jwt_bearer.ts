@@ -13,6 +13,7 @@ import { requestOf } from '../../http/request_context.ts';
 import { explainRejection } from '../../trust/rejection.ts';
 import type { StatementClaims, StatementVerifier } from '../../trust/statement_verifier.ts';
 import { noteReplay, notesOf } from '../request/request_events.ts';
+import { assertedClaims } from '../issuance/exchanged_claims.ts';
 import { findExternalSubject } from './external_subject.ts';
 import { useOnce } from '../request/single_use.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
@@ -63,7 +64,7 @@ async function answer(ctx: KoaContextWithOIDC, settings: JwtBearerSettings): Pro
     sub,
     accountId,
     notAfter: claims.exp,
-    claims: { asserted_by: claims.iss, ...(subId && { sub_id: subId }) },
+    claims: assertedClaims(claims.iss, subId),
   });
   const useProof = await bindToSender(ctx, draft.token);
   requireSameKey(claims['cnf'], draft.token, refuse);

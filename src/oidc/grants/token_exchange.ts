@@ -22,7 +22,9 @@ import type { StatementClaims, StatementVerifier } from '../../trust/statement_v
 import type { AccessTokenStates } from '../tokens/access_token_state.ts';
 import { notesOf } from '../request/request_events.ts';
 import { findExternalSubject } from './external_subject.ts';
-import { splitScope, type ResourcePolicy } from '../tokens/resource_policy.ts';
+import { assertedClaims, inheritedClaims, parentOf } from '../issuance/exchanged_claims.ts';
+import { splitScope } from '../issuance/scope_decision.ts';
+import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 import { bindToSender, requireSameKey } from './sender_constraint.ts';
 import {
   chosen,
@@ -179,7 +181,7 @@ async function subjectOf({ database }: TokenExchangeSettings, policy: Policy, pr
   const subject = await findExternalSubject(database, policy.subject, claims);
   if ('refused' in subject) refuseSubject(subject.refused);
   const { sub, accountId, subId } = subject;
-  const copiedClaims = { asserted_by: claims.iss, ...(subId && { sub_id: subId }) };
+  const copiedClaims = assertedClaims(claims.iss, subId);
   return {
     sub,
     accountId,
@@ -193,16 +195,15 @@ async function subjectOf({ database }: TokenExchangeSettings, policy: Policy, pr
 
 /** The new token belongs to the same grant as the presented one, and has the same claims about its subject. */
 function ownSubject(claims: AccessTokenClaims): Subject {
-  const { sub, scope, act, parents = [], gid, sub_id, asserted_by, acr, amr, auth_time } = claims;
-  const copiedClaims = { gid, sub_id, asserted_by, acr, amr, auth_time };
+  const { sub, scope, act, parents = [], gid } = claims;
   return {
     sub,
     accountId: gid === undefined ? undefined : sub,
     newGrantFor: undefined,
     scopes: new Set(splitScope(scope)),
     act,
-    parents: [parentFrom(claims), ...parents],
-    claims: Object.fromEntries(Object.entries(copiedClaims).filter(([, value]) => value !== undefined)),
+    parents: [parentOf(claims), ...parents],
+    claims: inheritedClaims(claims),
   };
 }
 
@@ -235,16 +236,12 @@ async function actorOf(
   if (claims.act || claims.parents) refuseActor('it must not have been exchanged itself');
   const { sub, exp, cnf, gid, asserted_by } = claims;
   const dependsOn = { ...(gid !== undefined && { gid }), ...(asserted_by !== undefined && { asserted_by }) };
-  return { sub, exp, cnf, parent: { ...parentFrom(claims), ...dependsOn } };
+  return { sub, exp, cnf, parent: { ...parentOf(claims), ...dependsOn } };
 }
 
 /** The `jti` for the audit trail. An assertion of an external issuer may have none, or a long one. */
 function jtiOf({ jti }: { readonly jti?: unknown }): string | undefined {
   return typeof jti === 'string' ? jti.slice(0, LONGEST_NAME_CHARACTERS) : undefined;
-}
-
-function parentFrom({ jti, client_id, gen }: AccessTokenClaims): ParentToken {
-  return { jti, client_id, gen };
 }
 
 function demandType(parameter: string, given: string, types: readonly string[]): void {

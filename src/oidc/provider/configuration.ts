@@ -15,7 +15,6 @@ import type { Digest } from '../../base/secret.ts';
 import { SIGNING_ALGS } from '../../base/signing_algs.ts';
 import { GRANT_TYPES } from '../../clients/metadata/flows.ts';
 import { CLIENT_ALGS } from '../../clients/metadata/field_types.ts';
-import { isFapi2 } from '../../clients/metadata/security_profile.ts';
 import type { ClientDemands } from '../../clients/server_demands.ts';
 import type { Subjects } from '../../clients/subject.ts';
 import type { Database } from '../../db/connection.ts';
@@ -28,10 +27,10 @@ import type { StatementVerifier } from '../../trust/statement_verifier.ts';
 import type { AccessTokenStates } from '../tokens/access_token_state.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { createAdapter } from '../storage/adapter.ts';
-import { grantReference } from '../storage/grant_store.ts';
 import { postponeLogouts } from '../logout/backchannel_logout.ts';
-import { authenticationClaims, loginPolicy } from '../authorization/login_policy.ts';
-import { CLAIMS_BY_SCOPE, claimsOf, demandBoundedClaims } from '../authorization/claims.ts';
+import { loginPolicy } from '../authorization/login_policy.ts';
+import { demandBoundedClaims } from '../authorization/claims.ts';
+import { accountClaims, CLAIMS_BY_SCOPE } from '../issuance/id_token.ts';
 import {
   backchannelAuthentication,
   backchannelRequestSeconds,
@@ -61,13 +60,14 @@ import {
   mutualTls,
   type MutualTlsSettings,
 } from '../client_authentication/mutual_tls.ts';
-import { noteClaims, noteErrorPages, noteReplay, collectEvents } from '../request/request_events.ts';
+import { noteErrorPages, noteReplay, collectEvents } from '../request/request_events.ts';
 import { resolveHintedSubject } from '../authorization/hinted_subject.ts';
 import { acceptRetiredKeyHints } from '../logout/retired_key_hints.ts';
 import { INTERACTION_SECONDS } from '../request/first_party_login.ts';
 import { takePostedRequests } from './posted_requests.ts';
 import { demandPushedRequest } from '../authorization/pushed_requests.ts';
 import { signExternally } from './external_signing.ts';
+import { tokenHooks, tokenLifetimes } from './token_hooks.ts';
 import { takeAccount } from '../storage/request_prefetch.ts';
 import { markRefreshTokens, type RefreshTokenFamilies } from '../storage/refresh_token_families.ts';
 import {
@@ -77,7 +77,6 @@ import {
 } from '../client_authentication/provider_clients.ts';
 import { useOnce } from '../request/single_use.ts';
 import { demandRequestObject } from '../authorization/request_objects.ts';
-import { carriedClaims } from '../grants/exchanged_token.ts';
 import { offerJwtBearer } from '../grants/jwt_bearer.ts';
 import { offerTokenExchange } from '../grants/token_exchange.ts';
 import { limitResponseModes } from '../authorization/response_modes.ts';
@@ -87,7 +86,7 @@ import { sessionSeconds } from '../storage/session_store.ts';
 import { maySee } from '../tokens/jwt_introspection.ts';
 import type { UnansweredUses } from '../request/unanswered_uses.ts';
 
-/** Pages that the library asks for while it answers; the login room draws them. */
+/** Pages that the library asks for while it answers; src/login draws them. */
 export interface ProviderPages extends DevicePages, FormPostPages, RedirectPages {
   readonly logoutSource: (ctx: KoaContextWithOIDC, form: string) => void | Promise<void>;
   readonly postLogoutSuccessSource: (ctx: KoaContextWithOIDC) => void | Promise<void>;
@@ -125,7 +124,6 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly clientDemands: ClientDemands;
 }
 
-export const OPAQUE_ACCESS_TOKEN_SECONDS = 600;
 const CODE_SECONDS = 60;
 const DEVICE_CODE_SECONDS = 600;
 export const ID_TOKEN_SECONDS = 3_600;
@@ -176,10 +174,6 @@ function useOnceOnAllNodes(database: Database) {
 
 function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Configuration {
   const { policy, database, clock } = settings;
-  const tokenSeconds = (
-    _: unknown,
-    token: { resourceServer?: { accessTokenTTL?: number | undefined } | undefined },
-  ): number => token.resourceServer?.accessTokenTTL ?? OPAQUE_ACCESS_TOKEN_SECONDS;
   const artifacts = createAdapter({
     database,
     clock,
@@ -195,7 +189,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       return artifacts(kind);
     },
     jwks: { keys: signExternally(jwks) },
-    // whatever the library wants from outside, it gets through the guarded way
+    // the library fetches through the guarded egress alone
     fetch: fetchThrough(settings.egress),
     routes: ROUTES,
     cookies: cookies(settings.issuer, settings.cookieSignatures),
@@ -235,41 +229,22 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       if (accountId === undefined) return undefined;
       const account = takeAccount(accountId) ?? (await findAccount(database, accountId));
       if (!account || account.disabledAt) return undefined;
-      return { accountId: account.accountId, claims: () => claimsOf(account) } satisfies OidcAccount;
+      return { accountId: account.accountId, claims: () => accountClaims(account) } satisfies OidcAccount;
     },
     loadExistingGrant: loadExistingGrant(database, clock),
-    // whoever registered for refresh tokens gets them; without offline_access they end with the session
-    issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
-    // bound to its client, one is worth nothing to a thief; a lost answer must not cost a bank's customer (FAPI 2.0, 5.3.2.1)
-    rotateRefreshToken: ({ oidc }) => !isFapi2(recordOf(oidc.client!).metadata),
-    formats: { customizers: { jwt: (_ctx, token, { payload }) => noteClaims(token, payload) } },
-    extraTokenClaims: (ctx, token) => {
-      if (!('aud' in token) || token.aud === undefined || !token.client) return authenticationClaims(ctx);
-      const { tokenGeneration } = recordOf(token.client);
-      const grantId = 'grantId' in token ? token.grantId : undefined;
-      return {
-        ...(typeof grantId === 'string' && authenticationClaims(ctx)),
-        gen: tokenGeneration,
-        ...(typeof grantId === 'string' && { gid: grantReference(grantId) }),
-        ...carriedClaims(token),
-      };
-    },
+    ...tokenHooks(settings),
     renderError: settings.pages.renderError,
     interactions: {
       policy: loginPolicy(settings.subjects),
       url: (_ctx, { uid }) => `${new URL(settings.issuer).pathname.replace(/\/$/, '')}/interaction/${uid}`,
     },
     ttl: {
-      AccessToken: tokenSeconds,
-      ClientCredentials: tokenSeconds,
+      ...tokenLifetimes(settings),
       AuthorizationCode: CODE_SECONDS,
       DeviceCode: DEVICE_CODE_SECONDS,
       BackchannelAuthenticationRequest: backchannelRequestSeconds,
       IdToken: ID_TOKEN_SECONDS,
       Interaction: INTERACTION_SECONDS,
-      // one that is never replaced lasts as long as what it renews
-      RefreshToken: (_ctx, _token, client) =>
-        isFapi2(recordOf(client).metadata) ? settings.refreshAbsoluteTtlSeconds : settings.refreshTtlSeconds,
       Grant: settings.refreshAbsoluteTtlSeconds,
       Session: (_ctx, session) => sessionSeconds(session, settings, clock()),
     },
@@ -337,7 +312,7 @@ function mayRevoke(
   throw new errors.InvalidRequest('client is not authorized to revoke the presented token');
 }
 
-/** Every URL that the library makes starts with the issuer, whatever Host or X-Forwarded-* a request carries. */
+/** Every URL that the library makes starts with the issuer: a request's Host and X-Forwarded-* headers do not count. */
 function pinToIssuer(provider: Provider, aliases: Readonly<Record<string, string>> = {}): void {
   const { protocol, host } = new URL(provider.issuer);
   Object.defineProperties(provider.request, {

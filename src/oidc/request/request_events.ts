@@ -3,11 +3,12 @@
  * so the listeners here collect them, and endpoints.ts writes them before the answer is sent.
  */
 import { Provider, type Configuration, type ErrorOut, type errors, type KoaContextWithOIDC } from 'oidc-provider';
-import type { DetailsOf, EventOf } from '../../audit/catalogue.ts';
+import type { DetailsOf } from '../../audit/catalogue.ts';
 import type { Actor, AuditEvent, Origin } from '../../audit/events.ts';
 import { CIBA, DEVICE_CODE } from '../../clients/metadata/flows.ts';
 import { requestOf } from '../../http/request_context.ts';
-import { grantReference } from '../storage/grant_store.ts';
+import { grantReference } from '../issuance/issuance.ts';
+import { tokenIssued, type IssuedClaims } from '../issuance/token_issued.ts';
 import { ownPageOf } from './first_party_login.ts';
 import { requestedDetails, typesOf } from './requested_details.ts';
 import type { PendingWrite } from './request_writes.ts';
@@ -40,14 +41,11 @@ const REUSED: Readonly<Record<string, ReuseEvent>> = {
 
 const notes = new WeakMap<object, Notes>();
 
-/** The claims that decide until when a JWT access token is valid (see access_token_state.ts). */
-type Lifetime = Readonly<Record<'exp' | 'gen', number>>;
-
-const jwtClaims = new WeakMap<object, Lifetime>();
+const jwtClaims = new WeakMap<object, IssuedClaims>();
 
 /** Stores the claims of a JWT access token for its `token.issued` event. */
-export function noteClaims(token: object, claims: object): void {
-  jwtClaims.set(token, claims as Lifetime);
+export function noteClaims(token: object, claims: IssuedClaims): void {
+  jwtClaims.set(token, claims);
 }
 
 /** The notes of a request; the first call creates them. */
@@ -202,54 +200,23 @@ function noteRefusal(
 function issuedEvent(ctx: KoaContextWithOIDC): AuditEvent {
   const { AccessToken, ClientCredentials, RefreshToken } = ctx.oidc.entities;
   const token = AccessToken ?? ClientCredentials;
-  const claims = token && jwtClaims.get(token);
-  const details: IssuedDetails = {
-    grant_type: parameter(ctx, 'grant_type'),
-    resource: token && typeof token.aud === 'string' ? token.aud : undefined,
-    scope: token?.scope,
-    authorization_details_types: typesOf(token?.rar),
-    // the jti of an opaque token is the token itself, which is secret
-    jti: claims && token?.jti,
-    expires_in_seconds: token?.expiration,
-    expires_at: claims && new Date(claims.exp * 1000).toISOString(),
-    generation: claims?.gen,
-    with_refresh_token: RefreshToken !== undefined,
-    jkt: token?.jkt,
-    x5t_s256: token?.['x5t#S256'],
-    grant_id: AccessToken?.grantId === undefined ? undefined : grantReference(AccessToken.grantId),
-  };
   const { tokenSource } = notesOf(ctx);
   const { clientId, accountId } = partiesOf(ctx);
   return tokenIssued({
     clientId,
     accountId: tokenSource?.accountId ?? accountId,
-    details: { ...details, ...tokenSource?.details },
+    grantType: parameter(ctx, 'grant_type'),
+    grantId: AccessToken?.grantId,
+    resource: token && typeof token.aud === 'string' ? token.aud : undefined,
+    scope: token?.scope,
+    expiresInSeconds: token?.expiration,
+    claims: token && jwtClaims.get(token),
+    withRefreshToken: RefreshToken !== undefined,
+    authorizationDetails: token?.rar,
+    jkt: token?.jkt,
+    certificateThumbprint: token?.['x5t#S256'],
+    trade: tokenSource?.details,
   });
-}
-
-/** The audit details of every issued token, of the library's path and of the fast path. */
-export interface IssuedDetails {
-  readonly grant_type: string | undefined;
-  readonly resource: string | undefined;
-  readonly scope: string | undefined;
-  readonly jti: string | undefined;
-  readonly expires_in_seconds: number | undefined;
-  /** ISO 8601 with milliseconds. */
-  readonly expires_at: string | undefined;
-  /** The client's token generation at the time of issue; the token's `gen` claim. */
-  readonly generation: number | undefined;
-  readonly with_refresh_token: boolean;
-  readonly jkt?: string | undefined;
-  readonly x5t_s256?: string | undefined;
-  readonly authorization_details_types?: readonly string[] | undefined;
-  readonly grant_id?: string | undefined;
-}
-
-/** The event of an issued token. */
-export function tokenIssued(
-  about: Pick<AuditEvent, 'clientId' | 'accountId'> & { readonly details: IssuedDetails },
-): EventOf<'token.issued'> & AuditEvent {
-  return { event: 'token.issued', outcome: 'success', ...about, details: { ...about.details } };
 }
 
 function authorizationEvent(ctx: KoaContextWithOIDC, event: 'authorization.granted' | 'device.requested'): AuditEvent {

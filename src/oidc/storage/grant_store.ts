@@ -72,12 +72,7 @@ export class GrantStore implements Adapter {
   }
 }
 
-/** The reference to a grant in tokens (`gid`): a digest, which can't be used to find the grant's tokens. */
-export function grantReference(grantId: string): string {
-  return sha256(grantId).toString('base64url');
-}
-
-/** True if the referenced grant exists and has not expired. */
+/** True if the referenced grant (`grantReference`) exists and has not expired. */
 export async function grantLives(database: Database, reference: string, now: Date): Promise<boolean> {
   const row = await database
     .selectFrom('grants')

@@ -1,14 +1,24 @@
 /**
- * What a token may be for. A client gets exactly the scopes of exactly the resources it was given; whoever asks for
- * more is told so (`invalid_scope`, `invalid_target`) and never gets something else instead.
+ * The library's questions about resources and scopes (RFC 8707). The decisions are those of issuance/scope_decision.ts; a
+ * client that asks for more than it was given is told so (`invalid_scope`, `invalid_target`).
  */
 import { errors, type Client, type KoaContextWithOIDC, type ResourceServer } from 'oidc-provider';
 import type { ClientWithSecrets } from '../../clients/client.ts';
-import { FAPI2_ACCESS_TOKEN_SECONDS, isFapi2, isFapi2Alg } from '../../clients/metadata/security_profile.ts';
+import { isFapi2, isFapi2Alg } from '../../clients/metadata/security_profile.ts';
 import { OPENID_SCOPES, type Resource } from '../../resources/resource.ts';
 import type { ResourceDirectory } from '../../resources/resource_directory.ts';
 import type { AuthorizationDetailsPolicy } from '../authorization/authorization_details.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
+import { accessTokenSeconds } from '../issuance/access_token.ts';
+import {
+  allowedScopes,
+  clientCredentialsEntitlement,
+  decideScope,
+  fittingResources,
+  grantedEntitlement,
+  splitScope,
+  type Entitlement,
+} from '../issuance/scope_decision.ts';
 
 const openid = new Set<string>(OPENID_SCOPES);
 
@@ -22,12 +32,6 @@ const AUTHORIZATION_ROUTES = new Set([
 export interface SortedScopes {
   readonly openid: readonly string[];
   readonly resources: Readonly<Record<string, readonly string[]>>;
-}
-
-/** A resource, and the scopes of it that a token is to carry. */
-export interface Entitlement {
-  readonly resource: Resource;
-  readonly scope: string;
 }
 
 export class ResourcePolicy {
@@ -53,10 +57,10 @@ export class ResourcePolicy {
     const asked = scopesAskedFor(ctx).filter((scope) => !openid.has(scope));
     const details = this.#details.resourcesAskedFor(ctx);
     if (asked.length === 0 && details.length === 0 && !isClientCredentials(ctx)) return undefined;
-    const fitting = this.#fitting(record, asked).filter(({ resource }) =>
-      details.every((itsResources) => itsResources.includes(resource)),
+    const fitting = fittingResources(record, asked, this.#find).filter(({ resource }) =>
+      details.every((itsResources) => itsResources.includes(resource.identifier)),
     );
-    if (fitting.length === 1) return fitting[0]!.resource;
+    if (fitting.length === 1) return fitting[0]!.resource.identifier;
     if (fitting.length > 1)
       throw new errors.InvalidTarget('this client may use several resources: name one with the resource parameter');
     if (details.length > 0)
@@ -91,10 +95,10 @@ export class ResourcePolicy {
     const resource = this.#resources.get(identifier);
     const allowed = this.#allowed(record, identifier);
     if (!resource || allowed.size === 0) throw new errors.InvalidTarget('this client has not been given the resource');
-    const server = underProfile(record, resource, asServer(resource, allowed));
+    const server = asServer(record, resource, allowed);
     narrowOpenid(ctx, record);
     demandScope(ctx);
-    if (isClientCredentials(ctx)) this.#settleClientCredentialsScope(ctx, allowed);
+    if (isClientCredentials(ctx)) settleClientCredentialsScope(ctx, allowed);
     else if (isAuthorization(ctx)) {
       if (record.registration) settleScope(ctx, allowed);
       this.#refuseBeyondRequested(ctx, record);
@@ -107,51 +111,23 @@ export class ResourcePolicy {
     const resource = this.#resources.get(identifier);
     if (!resource) return undefined;
     const existing = resource.scopes.map((scope) => scope.name);
-    const server = asServer(resource, new Set(existing.filter((scope) => scopes.has(scope))));
-    return underProfile(recordOf(client), resource, server);
+    return asServer(recordOf(client), resource, new Set(existing.filter((scope) => scopes.has(scope))));
   }
 
-  /** What a client gets by client credentials that asks for this; `undefined` where it is to be told why it gets nothing. */
-  entitlement(record: ClientWithSecrets, asked: readonly string[], named: string | undefined): Entitlement | undefined {
-    const [only, ...others] = this.#fitting(record, asked).filter(
-      ({ resource }) => named === undefined || resource === named,
-    );
-    const resource = only && this.#resources.get(only.resource);
-    if (!resource || others.length > 0) return undefined;
-    const scope = asked.length > 0 ? asked : [...this.#allowed(record, resource.identifier)];
-    return { resource, scope: scope.join(' ') };
+  /** What a client gets by client credentials; `undefined` where the request is to be refused with its reason. */
+  entitlement(client: ClientWithSecrets, asked: readonly string[], named: string | undefined): Entitlement | undefined {
+    return clientCredentialsEntitlement(client, asked, named, this.#find);
   }
 
-  /** The same of what a person has granted the client; `undefined` where nothing of it is left. */
-  granted(record: ClientWithSecrets, identifier: string, scopes: readonly string[]): Entitlement | undefined {
-    const resource = this.#resources.get(identifier);
-    const allowed = this.#allowed(record, identifier);
-    const scope = scopes.filter((name) => allowed.has(name)).join(' ');
-    return resource && scope !== '' ? { resource, scope } : undefined;
+  /** What a client gets of what a person has granted it; `undefined` where no scope is left. */
+  granted(client: ClientWithSecrets, identifier: string, scopes: readonly string[]): Entitlement | undefined {
+    return grantedEntitlement(client, scopes, this.#find(identifier));
   }
 
-  /** The resources of the client that the scopes could be meant for. */
-  #fitting(record: ClientWithSecrets, asked: readonly string[]) {
-    return record.metadata.resources.filter(({ resource }) => {
-      const allowed = this.#allowed(record, resource);
-      return allowed.size > 0 && asked.every((scope) => allowed.has(scope));
-    });
-  }
+  #find = (identifier: string): Resource | undefined => this.#resources.get(identifier);
 
-  /** What the client has been given of a resource, as far as the resource still has it. */
-  #allowed({ metadata }: ClientWithSecrets, identifier: string): ReadonlySet<string> {
-    const given = metadata.resources.find(({ resource }) => resource === identifier)?.scopes ?? [];
-    const existing = new Set(this.#resources.get(identifier)?.scopes.map((scope) => scope.name));
-    return new Set(given.filter((scope) => existing.has(scope)));
-  }
-
-  /** No scope asked for is all that was given (RFC 6749, 3.3); the answer's `scope` says what that is. */
-  #settleClientCredentialsScope({ oidc }: KoaContextWithOIDC, allowed: ReadonlySet<string>): void {
-    const asked = splitScope(oidc.params?.['scope']);
-    // who says in detail what it wants has not asked for everything
-    if (asked.length === 0 && oidc.params?.['authorization_details'] !== undefined) return;
-    if (asked.length === 0) oidc.params!['scope'] = [...allowed].join(' ');
-    else if (asked.some((scope) => !allowed.has(scope))) throw beyond(asked, allowed);
+  #allowed(client: ClientWithSecrets, identifier: string): ReadonlySet<string> {
+    return allowedScopes(client, this.#find(identifier));
   }
 
   #refuseBeyondRequested(ctx: KoaContextWithOIDC, record: ClientWithSecrets): void {
@@ -163,7 +139,7 @@ export class ResourcePolicy {
 }
 
 /**
- * Clients ask for every scope that discovery lists, whatever they may have (sssd's does). Of the scopes that are about a
+ * Some clients ask for every scope that discovery lists, also for those that they may not have (sssd's does). Of the scopes that are about a
  * person this server gives what the client is registered for (RFC 6749, 3.3), and the answer's `scope` says what it gave.
  */
 function narrowOpenid(ctx: KoaContextWithOIDC, { metadata }: ClientWithSecrets): void {
@@ -174,25 +150,29 @@ function narrowOpenid(ctx: KoaContextWithOIDC, { metadata }: ClientWithSecrets):
   ctx.oidc.params!['scope'] = asked.filter((scope) => registered.has(scope) || !openid.has(scope)).join(' ');
 }
 
-/** What a client's profile says of tokens, whichever grant they come from. */
-function underProfile({ metadata }: ClientWithSecrets, resource: Resource, server: ResourceServer): ResourceServer {
-  if (!isFapi2(metadata)) return server;
-  if (!isFapi2Alg(resource.signingAlg)) {
+/** The API as the library is to know it for this client: what its tokens may carry, how long they live, how they are signed. */
+function asServer({ metadata }: ClientWithSecrets, resource: Resource, scopes: ReadonlySet<string>): ResourceServer {
+  if (isFapi2(metadata) && !isFapi2Alg(resource.signingAlg)) {
     throw new errors.InvalidTarget(
       `tokens for this resource are signed with ${resource.signingAlg}, which FAPI 2.0 forbids`,
     );
   }
-  return { ...server, accessTokenTTL: Math.min(resource.accessTokenTtlSeconds, FAPI2_ACCESS_TOKEN_SECONDS) };
-}
-
-function asServer(resource: Resource, scopes: ReadonlySet<string>): ResourceServer {
   return {
     scope: [...scopes].join(' '),
     audience: resource.identifier,
-    accessTokenTTL: resource.accessTokenTtlSeconds,
+    accessTokenTTL: accessTokenSeconds(metadata, resource.accessTokenTtlSeconds),
     accessTokenFormat: 'jwt',
     jwt: { sign: { alg: resource.signingAlg } },
   };
+}
+
+function settleClientCredentialsScope({ oidc }: KoaContextWithOIDC, allowed: ReadonlySet<string>): void {
+  const asked = splitScope(oidc.params?.['scope']);
+  // a client that says in detail what it wants has not asked for everything
+  if (asked.length === 0 && oidc.params?.['authorization_details'] !== undefined) return;
+  const decision = decideScope(asked, allowed);
+  if ('excess' in decision) throw beyond(asked, allowed);
+  oidc.params!['scope'] = decision.scopes.join(' ');
 }
 
 /**
@@ -207,10 +187,6 @@ function settleScope({ oidc }: KoaContextWithOIDC, allowed: ReadonlySet<string>)
 
 function scopesAskedFor({ oidc }: KoaContextWithOIDC): string[] {
   return splitScope(oidc.params?.['scope']);
-}
-
-export function splitScope(scope: unknown): string[] {
-  return typeof scope === 'string' ? scope.split(' ').filter(Boolean) : [];
 }
 
 function isClientCredentials({ oidc }: KoaContextWithOIDC): boolean {

@@ -1,0 +1,66 @@
+/** The claims of an ID token (OpenID Connect Core, 2), and what this server says about a person (Core, 5.4). */
+import type { AccountClaims } from 'oidc-provider';
+import type { Account } from '../../accounts/account.ts';
+import { PROFILE_CLAIMS } from '../../accounts/profile.ts';
+import { epochSeconds } from '../../base/clock.ts';
+import { loginClaims, type Login, type Validity } from './issuance.ts';
+
+/** Which scope asks for which claims. How and when the person logged in is told with every login. */
+export const CLAIMS_BY_SCOPE = {
+  openid: ['sub', 'acr', 'amr', 'auth_time'],
+  profile: ['name', ...PROFILE_CLAIMS, 'updated_at'],
+  email: ['email', 'email_verified'],
+  address: ['address'],
+  phone: ['phone_number', 'phone_number_verified'],
+};
+
+/** Everything that is known about a person, as claims. */
+export function accountClaims({ accountId, email, emailVerified, name, profile, updatedAt }: Account): AccountClaims {
+  const { phone_number, phone_number_verified = false, ...others } = profile;
+  return {
+    sub: accountId,
+    email,
+    email_verified: emailVerified,
+    ...(name !== null && { name }),
+    ...others,
+    ...(phone_number !== undefined && { phone_number, phone_number_verified }),
+    updated_at: epochSeconds(updatedAt),
+  };
+}
+
+export interface IdTokenFacts extends Validity {
+  readonly issuer: string;
+  readonly clientId: string;
+  readonly sub: string;
+  readonly account: Account;
+  /** The scopes of OpenID Connect that the person has granted and the request is for. */
+  readonly scopes: readonly string[];
+  readonly login: Login & { readonly nonce?: string | undefined; readonly sid?: string | undefined };
+}
+
+/**
+ * The library makes its own ID tokens in the same form: it picks from `accountClaims` by `CLAIMS_BY_SCOPE` and by the
+ * `claims` parameter, asks `pairwiseIdentifier` for `sub`, and adds the login, `nonce`, `sid`, `aud`, `exp`, `iat` and
+ * `iss` without asking.
+ */
+export function idTokenClaims({ issuer, clientId, sub, account, scopes, login, iat, exp }: IdTokenFacts) {
+  const { nonce, sid } = login;
+  return {
+    ...claimsUnder(scopes, account),
+    ...loginClaims(login),
+    sub,
+    nonce,
+    sid,
+    aud: clientId,
+    exp,
+    iat,
+    iss: issuer,
+  };
+}
+
+function claimsUnder(scopes: readonly string[], account: Account): Partial<AccountClaims> {
+  const wanted = new Set(
+    scopes.flatMap((scope) => (CLAIMS_BY_SCOPE as Record<string, readonly string[]>)[scope] ?? []),
+  );
+  return Object.fromEntries(Object.entries(accountClaims(account)).filter(([claim]) => wanted.has(claim)));
+}

@@ -1,0 +1,50 @@
+/** What the audit trail says of each token that a client receives. */
+import type { DetailsOf, EventOf } from '../../audit/catalogue.ts';
+import type { AuditEvent } from '../../audit/events.ts';
+import { typesOf, type Details } from '../request/requested_details.ts';
+import { grantReference } from './issuance.ts';
+
+/** The claims that say which JWT it is, and when it is dead (tokens/access_token_state.ts). */
+export interface IssuedClaims {
+  readonly jti: string;
+  readonly exp: number;
+  readonly gen: number;
+}
+
+export interface IssuedToken {
+  readonly clientId: string | undefined;
+  readonly accountId?: string | undefined;
+  readonly grantType: string | undefined;
+  readonly grantId?: string | undefined;
+  readonly resource: string | undefined;
+  readonly scope: string | undefined;
+  readonly expiresInSeconds: number | undefined;
+  /** `undefined` for an opaque token: its id is the token itself. */
+  readonly claims: IssuedClaims | undefined;
+  readonly withRefreshToken: boolean;
+  readonly authorizationDetails?: Details | undefined;
+  readonly jkt?: string | undefined;
+  readonly certificateThumbprint?: string | undefined;
+  /** By what right the token was made, where the grant type does not say. */
+  readonly trade?: Partial<DetailsOf<'token.issued'>> | undefined;
+}
+
+export function tokenIssued(token: IssuedToken): EventOf<'token.issued'> & AuditEvent {
+  const { clientId, accountId, grantId, claims, trade } = token;
+  const details: DetailsOf<'token.issued'> = {
+    grant_type: token.grantType,
+    resource: token.resource,
+    scope: token.scope,
+    authorization_details_types: typesOf(token.authorizationDetails),
+    jti: claims?.jti,
+    expires_in_seconds: token.expiresInSeconds,
+    expires_at: claims && new Date(claims.exp * 1000).toISOString(),
+    generation: claims?.gen,
+    with_refresh_token: token.withRefreshToken,
+    jkt: token.jkt,
+    x5t_s256: token.certificateThumbprint,
+    grant_id: grantId === undefined ? undefined : grantReference(grantId),
+    ...trade,
+  };
+  return { event: 'token.issued', outcome: 'success', clientId, accountId, details };
+}

@@ -1,0 +1,131 @@
+/** Two nodes of one database, clients of many kinds, and an account: one node answers on the fast path, the other never. */
+import { MasterKey } from '../../../src/vault/master_key.ts';
+import { Vault } from '../../../src/vault/vault.ts';
+import { RefreshTokenFamilies } from '../../../src/oidc/storage/refresh_token_families.ts';
+import { Admin } from '../client/admin.ts';
+import { REDIRECT_URI } from '../client/code_flow.ts';
+import { startGatehouse, TEST_MASTER_KEY, type Gatehouse } from '../node/gatehouse.ts';
+import { registerClient, registerResource } from '../node/operator.ts';
+import type { Client } from './random_requests.ts';
+
+export interface Scene {
+  readonly fast: Gatehouse;
+  readonly library: Gatehouse;
+  readonly families: RefreshTokenFamilies;
+  readonly accountId: string;
+  readonly disabledAccountId: string;
+  /** Programs, and applications that people use. A kind that the fast path serves is there several times. */
+  readonly machines: readonly Client[];
+  readonly applications: readonly Client[];
+  /** By resource, what clients may ask for. */
+  readonly scopesOf: Readonly<Record<string, readonly string[]>>;
+  stop(): Promise<void>;
+}
+
+const ENVIRONMENT = {
+  GATEHOUSE_TRUSTED_PROXIES: '127.0.0.1',
+  GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: '1000000',
+  GATEHOUSE_CLIENT_REQUESTS_BURST: '1000000',
+  // the node logs each request and each event: this test asks the database
+  LOG_LEVEL: 'warn',
+};
+
+export async function startScene(): Promise<Scene> {
+  const fast = await startGatehouse({ environment: ENVIRONMENT });
+  const library = await startGatehouse({ environment: ENVIRONMENT, beside: fast });
+  const files = await registerResource(fast, 'files', { access_token_ttl_seconds: 10 });
+  const old = await registerResource(fast, 'old', { signing_alg: 'RS256' });
+  const notes = { resource: fast.demo.resource, scopes: fast.demo.scope.split(' ') };
+  const apis = [notes, files, old];
+  const { machines, applications } = await registerClients(fast, notes, files, old);
+  const { accountId, disabledAccountId } = await makeAccounts(fast);
+  const vault = new Vault(fast.database, [new MasterKey(Buffer.from(TEST_MASTER_KEY, 'base64'))]);
+  const key = await vault.current('cookies', new Date());
+  return {
+    fast,
+    library,
+    families: new RefreshTokenFamilies(key.digest('marks refresh tokens')),
+    accountId,
+    disabledAccountId,
+    machines,
+    applications,
+    scopesOf: Object.fromEntries(apis.map(({ resource, scopes }) => [resource, scopes])),
+    async stop() {
+      await library.stop();
+      await fast.stop();
+    },
+  };
+}
+
+type Api = Awaited<ReturnType<typeof registerResource>>;
+
+async function registerClients(gatehouse: Gatehouse, notes: Api, files: Api, old: Api) {
+  const make = async (
+    name: string,
+    metadata: { readonly token_endpoint_auth_method?: string; readonly [member: string]: unknown },
+  ): Promise<Client> => {
+    const { token_endpoint_auth_method: method = 'client_secret_basic' } = metadata;
+    const client = await registerClient(gatehouse, {
+      introspects: method === 'none' ? [] : [notes.resource],
+      ...metadata,
+    });
+    return { ...client, name, method: method.replace('client_secret_', '') as Client['method'] };
+  };
+  const revoke = async (client: Client): Promise<Client> => {
+    await gatehouse.adminCall('POST', `/clients/${client.client_id}/revoke`, { reason: 'A test' });
+    return client;
+  };
+  const post = { token_endpoint_auth_method: 'client_secret_post' };
+  const machine = { grant_types: ['client_credentials'], redirect_uris: [] };
+  const machines = [
+    ...times(6, await make('machine', machine)),
+    ...times(4, await make('machine with post', { ...machine, ...post })),
+    ...times(2, await make('machine of two APIs', { ...machine, resources: [notes, files] })),
+    ...times(3, await make('machine of one scope', { ...machine, resources: [{ ...notes, scopes: ['notes:read'] }] })),
+    ...times(3, await make('machine of files', { ...machine, resources: [files], introspects: [files.resource] })),
+    await make('machine of an API with RSA', { ...machine, resources: [old] }),
+    await make('machine of nothing', { ...machine, resources: [] }),
+    await make('machine bound to a key', { ...machine, dpop_bound_access_tokens: true }),
+    await revoke(await make('revoked machine', machine)),
+  ];
+  const people = { grant_types: ['authorization_code', 'refresh_token'], redirect_uris: [REDIRECT_URI] };
+  const quick = { ...people, id_token_signed_response_alg: 'ES256' };
+  const applications = [
+    ...times(6, await make('application', quick)),
+    ...times(3, await make('application with post', { ...quick, ...post })),
+    ...times(3, await make('application with pairwise subjects', { ...quick, subject_type: 'pairwise' })),
+    ...times(3, await make('application of two APIs', { ...quick, resources: [notes, files] })),
+    ...times(2, await make('application without refresh tokens', { ...quick, grant_types: ['authorization_code'] })),
+    await make('application with RSA', people),
+    await make('application of one scope', { ...quick, resources: [{ ...notes, scopes: ['notes:read'] }] }),
+    await make('application of nothing', { ...quick, resources: [] }),
+    await make('application bound to a key', { ...quick, dpop_bound_access_tokens: true }),
+    await make('public application', { ...quick, token_endpoint_auth_method: 'none' }),
+    await make('public application bound to a key', {
+      ...quick,
+      token_endpoint_auth_method: 'none',
+      dpop_bound_access_tokens: true,
+    }),
+    await revoke(await make('revoked application', quick)),
+  ];
+  return { machines, applications };
+}
+
+async function makeAccounts(gatehouse: Gatehouse) {
+  const admin = await Admin.of(gatehouse);
+  const accountId = (await admin.get('/accounts')).body.items[0]!.account_id;
+  const profile = {
+    name: 'Ada Lovelace',
+    given_name: 'Ada',
+    phone_number: '+441234567890',
+    address: { country: 'GB' },
+  };
+  await admin.patch(`/accounts/${accountId}`, profile);
+  const { account_id: disabledAccountId } = (await admin.post('/accounts', { email: 'gone@example.com' })).body;
+  await admin.post(`/accounts/${disabledAccountId}/disable`);
+  return { accountId, disabledAccountId };
+}
+
+function times<T>(count: number, one: T): T[] {
+  return Array.from({ length: count }, () => one);
+}
