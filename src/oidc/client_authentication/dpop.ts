@@ -8,12 +8,6 @@ import { epochSeconds, type Clock } from '../../base/clock.ts';
 import type { Database } from '../../db/connection.ts';
 import { useOnce } from '../request/single_use.ts';
 
-/**
- * No RSA: the key comes with the proof from whoever sends it, and the one with the most expensive exponent would be
- * tried before anything else is known about the sender.
- */
-export const DPOP_ALGS = ['ES256', 'Ed25519', 'EdDSA'] as const;
-
 const OLDEST_PROOF_SECONDS = 300;
 /** FAPI 2.0: a clock may be a few seconds ahead, never more than a minute. */
 const FURTHEST_AHEAD_SECONDS = 60;

@@ -12,7 +12,7 @@ import { findAccount } from '../../accounts/account.ts';
 import type { Clock } from '../../base/clock.ts';
 import { ACR_VALUES } from '../../accounts/authentication_context.ts';
 import type { Digest } from '../../base/secret.ts';
-import { SIGNING_ALGS } from '../../base/signing_algs.ts';
+import { DPOP_ALGS, SIGNING_ALGS } from '../../base/signing_algs.ts';
 import { GRANT_TYPES } from '../../clients/metadata/flows.ts';
 import { CLIENT_ALGS } from '../../clients/metadata/field_types.ts';
 import { isFapi2 } from '../../clients/metadata/security_profile.ts';
@@ -45,7 +45,6 @@ import { DeviceCodeStore } from '../device/device_code_store.ts';
 import { deviceFlow, guardDeviceFlow, type DevicePages } from '../device/device_flow.ts';
 import {
   demandProofOfBound,
-  DPOP_ALGS,
   examineProof,
   isAboutProof,
   isProvedFor,

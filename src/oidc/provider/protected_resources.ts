@@ -1,12 +1,12 @@
 /** What this server's own protected endpoints say about themselves (RFC 9728), and the way there in their challenges. */
 import type { Middleware } from 'koa';
+import { DPOP_ALGS } from '../../base/signing_algs.ts';
 import {
   metadataUrl,
   protectedResourceMetadata,
   type DpopAtResource,
 } from '../../resources/protected_resource_metadata.ts';
 import type { Scope } from '../../resources/resource.ts';
-import { DPOP_ALGS } from '../client_authentication/dpop.ts';
 import { ROUTES } from '../request/routes.ts';
 
 const WELL_KNOWN = '/.well-known/oauth-protected-resource';
