@@ -15,8 +15,6 @@ export interface FollowerSettings {
   readonly pollMilliseconds: number;
   readonly clock: Clock;
   readonly onError: (error: unknown) => void;
-  /** Hears that the log is not the one that was read so far, after everything was read anew. */
-  readonly onReplaced?: ((why: Replaced) => void) | undefined;
   /** Whether no request came lately: then the poll is slower, for as long as NOTIFY is proven to work. */
   readonly atRest?: (() => boolean) | undefined;
   /** Makes the other processes of this node read, too; never rejects. */
@@ -62,6 +60,7 @@ export class InvalidationFollower {
   readonly #settings: FollowerSettings;
   readonly #listeners = new Map<Topic, Listener[]>();
   readonly #resets: (() => void | Promise<void>)[] = [];
+  readonly #replacements: ((why: Replaced) => void)[] = [];
   readonly #gaps = new Map<number, number>();
   #position = 0;
   #identity: string | undefined;
@@ -90,6 +89,11 @@ export class InvalidationFollower {
   /** Called when changes may have been missed: whatever is cached must be dropped. */
   onReset(listener: () => void | Promise<void>): void {
     this.#resets.push(listener);
+  }
+
+  /** Called when the log is not the one that was read so far, after the reset. */
+  onReplaced(listener: (why: Replaced) => void): void {
+    this.#replacements.push(listener);
   }
 
   /** Starts at the log's present end: call it before the caches fill. */
@@ -168,7 +172,7 @@ export class InvalidationFollower {
     const replaced = this.#replaced(rows[0]!);
     if (replaced) {
       await this.#reset(now);
-      this.#settings.onReplaced?.(replaced);
+      for (const listener of this.#replacements) listener(replaced);
       return;
     }
     const tail = rows.filter((row): row is TailRow & { sequence: number } => row.sequence !== null);
