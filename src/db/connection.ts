@@ -1,16 +1,13 @@
 /** The database as every room sees it: Kysely over a bounded pool of connections with time-outs. */
-import { Kysely, PostgresDialect, type Transaction } from 'kysely';
+import { Kysely, PostgresDialect } from 'kysely';
 import pg from 'pg';
 import { Unavailable } from '../base/unavailable.ts';
+import type { Database } from './database.ts';
 import { preparing } from './prepared.ts';
 import { applySessionSettings, sessionSettings } from './session_settings.ts';
 import type { Tables } from './tables.ts';
 
-export type Database = Kysely<Tables>;
-/** Asked for by functions whose statements must be part of their caller's transaction; the caller commits. */
-export type Tx = Transaction<Tables>;
-/** Either: for reads that may stand alone or look at what their caller's transaction has written. */
-export type Reader = Database | Tx;
+export type { Database, Reader, Tx } from './database.ts';
 
 export interface PoolSettings {
   readonly connectionString: string;

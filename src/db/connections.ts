@@ -1,7 +1,6 @@
 /** The connections of a pool, and how they are refused and cut off while the database is away. */
 import { ExponentialBackoff, handleWhen, retry } from 'cockatiel';
 import type pg from 'pg';
-import type { Breaker } from './breaker.ts';
 import { NoConnection } from './connection.ts';
 
 export interface Connections {
@@ -29,6 +28,14 @@ const patiently = retry(
   { maxAttempts: 3, backoff: new ExponentialBackoff({ initialDelay: 20, maxDelay: 150 }) },
 );
 
+/** What the breaker knows of the database (breaker.ts). */
+export interface Availability {
+  /** Whether the database is known to be away. */
+  readonly open: boolean;
+  onOpen(listener: () => void): void;
+  check(): Promise<boolean>;
+}
+
 interface Waiting {
   readonly since: number;
   readonly giveUp: () => void;
@@ -45,7 +52,7 @@ const WAITING_MILLISECONDS = 500;
  * may not, since nobody knows whether it was done. While all connections are in use for longer than a moment, those that
  * ask for one hear at once that there is none, so that those that have waited get theirs in time.
  */
-export function guard(pool: pg.Pool, breaker: Breaker): void {
+export function guard(pool: pg.Pool, breaker: Availability): void {
   const { cutOff } = connectionsOf(pool);
   const waiting = new Set<Waiting>();
   const connect = pool.connect.bind(pool) as () => Promise<pg.PoolClient>;

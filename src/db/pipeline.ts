@@ -5,7 +5,7 @@
  * comes to be; its caller gets that first error.
  */
 import { CompiledQuery, type Compilable } from 'kysely';
-import type { Tx } from './connection.ts';
+import type { Tx } from './database.ts';
 
 /** Stands before the text of a statement that is not waited for, and is not sent. */
 const UNAWAITED = '/* unawaited */ ';

@@ -16,7 +16,7 @@ import type { Database, Tx } from '../../db/connection.ts';
 import type { RequestContext } from '../../http/request_context.ts';
 import type { KeyRing } from '../../keys/key_ring.ts';
 import type { Signer } from '../../keys/signer.ts';
-import { grantReference } from '../storage/grant_store.ts';
+import { grantReference } from '../storage/grant_reference.ts';
 import { claimsUnder } from '../authorization/claims.ts';
 import { tokenIssued } from '../request/request_events.ts';
 import type { RefreshTokenFamilies } from '../storage/refresh_token_families.ts';

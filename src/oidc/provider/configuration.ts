@@ -28,7 +28,7 @@ import type { StatementVerifier } from '../../trust/statement_verifier.ts';
 import type { AccessTokenStates } from '../tokens/access_token_state.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { createAdapter } from '../storage/adapter.ts';
-import { grantReference } from '../storage/grant_store.ts';
+import { grantReference } from '../storage/grant_reference.ts';
 import { postponeLogouts } from '../logout/backchannel_logout.ts';
 import { authenticationClaims, demandedLogin } from '../authorization/login_policy.ts';
 import { CLAIMS_BY_SCOPE, claimsOf, demandBoundedClaims } from '../authorization/claims.ts';
@@ -42,7 +42,7 @@ import type { AuthorizationDetailsPolicy } from '../authorization/authorization_
 import { demandOurAudience } from '../client_authentication/client_assertions.ts';
 import { cookies } from '../request/cookies.ts';
 import { DeviceCodeStore } from '../device/device_code_store.ts';
-import { deviceFlow, guardDeviceFlow, type DevicePages } from '../device/device_flow.ts';
+import { deviceFlow, guardDeviceFlow } from '../device/device_flow.ts';
 import {
   demandProofOfBound,
   examineProof,
@@ -50,9 +50,10 @@ import {
   isProvedFor,
   useProof,
 } from '../client_authentication/dpop.ts';
-import { confirmErrorRedirects, type RedirectPages } from '../authorization/error_redirects.ts';
+import { confirmErrorRedirects } from '../authorization/error_redirects.ts';
 import { demandDecimalNumbers } from '../request/decimal_numbers.ts';
-import { showFormPost, type FormPostPages } from './form_post.ts';
+import { showFormPost } from './form_post.ts';
+import type { ProviderPages } from './provider_pages.ts';
 import { loadExistingGrant } from '../authorization/existing_grant.ts';
 import {
   authMethods,
@@ -85,12 +86,6 @@ import { ROUTES } from '../request/routes.ts';
 import { sessionSeconds } from '../storage/session_store.ts';
 import { maySee } from '../tokens/jwt_introspection.ts';
 import type { UnansweredUses } from '../request/unanswered_uses.ts';
-
-/** Pages that the library asks for while it answers; the login room draws them. */
-export interface ProviderPages extends DevicePages, FormPostPages, RedirectPages {
-  readonly logoutSource: (ctx: KoaContextWithOIDC, form: string) => void | Promise<void>;
-  readonly postLogoutSuccessSource: (ctx: KoaContextWithOIDC) => void | Promise<void>;
-}
 
 export interface ProviderSettings extends MutualTlsSettings {
   readonly issuer: string;

@@ -20,7 +20,7 @@ import { endGrant } from '../storage/grant_store.ts';
 import { answerRefusal } from './late_refusal.ts';
 import { noteReuse, notesOf, originOf, undelivered } from '../request/request_events.ts';
 import { ownPageOf } from '../request/first_party_login.ts';
-import { type ProviderPages } from './configuration.ts';
+import type { ProviderPages } from './provider_pages.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { asRefusal, commitTogether, InteractionGone, LostRace } from '../request/request_writes.ts';
 import { METHODS, ROUTES } from '../request/routes.ts';

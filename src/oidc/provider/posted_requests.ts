@@ -6,7 +6,7 @@
 import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider';
 import type { Context } from 'koa';
 import { readBody } from '../../http/body.ts';
-import type { ProviderPages } from './configuration.ts';
+import type { ProviderPages } from './provider_pages.ts';
 
 /** What browsers and servers take as an address. What is larger can be pushed (RFC 9126). */
 const LONGEST_QUERY_CHARACTERS = 8_000;

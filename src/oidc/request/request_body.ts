@@ -3,7 +3,7 @@ import type { Context, Middleware } from 'koa';
 import { errors, type KoaContextWithOIDC } from 'oidc-provider';
 import { Refused } from '../../base/refusal.ts';
 import { readBody } from '../../http/body.ts';
-import type { ProviderPages } from '../provider/configuration.ts';
+import type { ProviderPages } from '../provider/provider_pages.ts';
 import { METHODS } from './routes.ts';
 
 /** What the library takes (lib/shared/selective_body.js). */

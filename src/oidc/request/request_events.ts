@@ -7,10 +7,10 @@ import type { DetailsOf, EventOf } from '../../audit/catalogue.ts';
 import type { Actor, AuditEvent, Origin } from '../../audit/events.ts';
 import { CIBA, DEVICE_CODE } from '../../clients/metadata/flows.ts';
 import { requestOf } from '../../http/request_context.ts';
-import { grantReference } from '../storage/grant_store.ts';
+import { grantReference } from '../storage/grant_reference.ts';
 import { ownPageOf } from './first_party_login.ts';
 import { askedFor, typesOf } from './requested_details.ts';
-import type { PendingWrite } from './request_writes.ts';
+import type { PendingWrite } from './pending_write.ts';
 import type { TakeBack } from './unanswered_uses.ts';
 
 /** The notes of one request. */

@@ -8,24 +8,10 @@ import { errors, Provider } from 'oidc-provider';
 import type { AuditEvent, Origin } from '../../audit/events.ts';
 import type { AuditTrail } from '../../audit/trail.ts';
 import { Unavailable } from '../../base/unavailable.ts';
-import type { Database, Tx } from '../../db/connection.ts';
+import type { Database } from '../../db/connection.ts';
 import { transact, waitForLocksAtMost } from '../../db/transaction.ts';
 import { notesOf, type ReuseEvent } from './request_events.ts';
-import type { TakeBack } from './unanswered_uses.ts';
-
-/** Part of a transaction that may be begun anew: it touches nothing but the transaction. */
-export type Write = (tx: Tx) => Promise<void>;
-
-export interface PendingWrite {
-  readonly write: Write;
-  /** True for what is written though the request is refused after all; for example, that the person has logged in. */
-  readonly evenIfRefused: boolean;
-  /**
-   * Undoes a use whose outcome is unknown, so that it can be repeated; answers whether there was anything to undo.
-   * Idempotent.
-   */
-  readonly takeBack?: TakeBack | undefined;
-}
+import type { PendingWrite, Write } from './pending_write.ts';
 
 /** The adapter's read of the library's context: what the library stores for a request waits with that request. */
 export async function writeWithRequest(

@@ -72,11 +72,6 @@ export class GrantStore implements Adapter {
   }
 }
 
-/** How tokens name the grant they came from (`gid`): of no use to anyone who reads it. */
-export function grantReference(grantId: string): string {
-  return sha256(grantId).toString('base64url');
-}
-
 export async function grantLives(database: Database, reference: string, now: Date): Promise<boolean> {
   const row = await database
     .selectFrom('grants')
