@@ -13,6 +13,8 @@ import type { AppSettings } from './app_settings.ts';
 import { createNode } from './node.ts';
 import type { RequestPipeline } from './request_pipeline.ts';
 
+export type { SiblingWorkers } from './sibling_workers.ts';
+
 export interface App extends RequestPipeline {
   /** Answers probes and scrapers. */
   readonly management: RequestListener;
