@@ -4,14 +4,11 @@
  * adapter.ts). Its row outlives every interaction that began with it, however long the person takes.
  */
 import { errors, Provider } from 'oidc-provider';
-
-interface PushedRequestModel {
-  find(id: string, options?: object): Promise<unknown>;
-}
+import { internalsOf } from '../provider/library_types.ts';
 
 /** Where the row is gone all the same, nobody can say whether it was used: the library would go on without it. */
 export function demandPushedRequest(provider: Provider): void {
-  const Model = provider.PushedAuthorizationRequest as unknown as PushedRequestModel;
+  const Model = internalsOf(provider).PushedAuthorizationRequest;
   const { find } = Model;
   Model.find = async (id, options) => {
     const found = await find.call(Model, id, options);

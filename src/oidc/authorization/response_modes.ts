@@ -1,17 +1,13 @@
 /** Which response modes there are, at this server and for one client of it. */
-import { Provider, type Client, type UnknownObject } from 'oidc-provider';
+import { Provider, type UnknownObject } from 'oidc-provider';
 import type { ResponseMode } from '../../base/response_modes.ts';
 import { answersIn } from '../../clients/server_demands.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
-
-/** What types of the library leave out. */
-interface ClientClass {
-  prototype: { responseModeAllowed(this: Client, mode: string | undefined, type: string, profile: unknown): boolean };
-}
+import { internalsOf } from '../provider/library_types.ts';
 
 /** Call it for each provider that is built. */
 export function limitResponseModes(provider: Provider, modes: readonly ResponseMode[]): void {
-  const { prototype } = provider.Client as unknown as ClientClass;
+  const { prototype } = internalsOf(provider).Client;
   prototype.responseModeAllowed = function (mode) {
     const allowed = (recordOf(this).metadata.response_modes ?? modes).filter((one) => answersIn(modes, one));
     if (mode === undefined || answersIn(allowed, mode)) return true;

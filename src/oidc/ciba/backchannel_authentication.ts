@@ -13,6 +13,7 @@ import { noteReplay } from '../request/request_events.ts';
 import { INTERVAL_SECONDS } from '../grants/polling.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { useOnce } from '../request/single_use.ts';
+import { oidcContextOf } from '../provider/library_types.ts';
 
 type Feature = NonNullable<NonNullable<Configuration['features']>['ciba']>;
 
@@ -66,8 +67,8 @@ export function guardBackchannelAuthentication(provider: Provider): void {
 /** The library says that it takes them, whoever verifies them. */
 async function withoutUserCodes(ctx: ParameterizedContext, next: Next): Promise<void> {
   await next();
-  const { oidc } = ctx as Partial<KoaContextWithOIDC>;
-  if (oidc?.route === 'discovery') (ctx.body as UnknownObject)['backchannel_user_code_parameter_supported'] = false;
+  const isDiscovery = 'oidc' in ctx && oidcContextOf(ctx).oidc.route === 'discovery';
+  if (isDiscovery) (ctx.body as UnknownObject)['backchannel_user_code_parameter_supported'] = false;
 }
 
 /** In seconds, for `ttl`. The library has seen to it that a `requested_expiry` is a whole number above 0. */

@@ -19,6 +19,7 @@ import type { Verifications } from '../../limits/verifications.ts';
 import type { Logger } from '../../log.ts';
 import { PublishedKeys } from '../../trust/published_keys.ts';
 import { TooManyRequests } from './client_rate_limit.ts';
+import { keyStoreOf, type KeyStore } from '../provider/library_types.ts';
 
 export interface ClientKeysSettings {
   readonly egress: Pick<Egress, 'get' | 'last'>;
@@ -43,22 +44,9 @@ class KeyNotNamed extends errors.InvalidRequestObject {
   }
 }
 
-/**
- * What the library calls of a client's keys: `fresh` and `refresh` once a verification failed, then it verifies again.
- * For a client with a self-signed certificate it calls `refresh` each time, and goes through them all.
- */
-interface KeyStore {
-  [Symbol.iterator](): Iterator<{ readonly 'x5t#S256'?: string }>;
-  selectForVerify(options: object): object[];
-  fresh(): boolean;
-  refresh(): Promise<void>;
-  clear(): void;
-  add(key: object): void;
-}
-
 /** Bounds what the client's keys cost, and makes those that it publishes come through the guarded way out. */
 export function guardKeys(settings: ClientKeysSettings, client: Client): void {
-  const { asymmetricKeyStore: store } = client as unknown as { asymmetricKeyStore: KeyStore };
+  const store = keyStoreOf(client);
   if (typeof client.jwksUri === 'string') readKeysThrough(settings, client, client.jwksUri, store);
   const selectForVerify = store.selectForVerify.bind(store);
   store.selectForVerify = (options) => {

@@ -7,6 +7,7 @@ import { errors, Provider, type Client, type KoaContextWithOIDC } from 'oidc-pro
 import { epochSeconds, type Clock } from '../../base/clock.ts';
 import type { Database } from '../../db/connection.ts';
 import { useOnce } from '../request/single_use.ts';
+import { internalsOf } from '../provider/library_types.ts';
 
 const OLDEST_PROOF_SECONDS = 300;
 /** FAPI 2.0: a clock may be a few seconds ahead, never more than a minute. */
@@ -76,22 +77,13 @@ export function demandProof({ dpopBoundAccessTokens }: Pick<Client, 'dpopBoundAc
   if (dpopBoundAccessTokens && ctx?.oidc.route === 'token') refuseWithoutProof(ctx);
 }
 
-interface Bound {
-  readonly clientId?: string;
-  readonly dpopJkt?: string;
-  readonly jkt?: string;
-}
-
-interface BoundModel {
-  find(value: string, options?: object): Promise<Bound | undefined>;
-}
-
 /**
  * The same for a code (RFC 9449, 10) or a refresh token that is bound to a key itself. Refused here, before the
  * library uses it up: whoever forgot the proof can still bring it.
  */
 export function demandProofOfBound(provider: Provider): void {
-  for (const Model of [provider.AuthorizationCode, provider.RefreshToken] as unknown as BoundModel[]) {
+  const { AuthorizationCode, RefreshToken } = internalsOf(provider);
+  for (const Model of [AuthorizationCode, RefreshToken]) {
     const { find } = Model;
     Model.find = async (value, options) => {
       const found = await find.call(Model, value, options);

@@ -23,6 +23,7 @@ import { refuseSpent, TooManyRequests } from './client_rate_limit.ts';
 import { demandProof } from './dpop.ts';
 import { demandCertificate, presentedDigest } from './mutual_tls.ts';
 import { anonymously } from '../request/request_events.ts';
+import { internalsOf } from '../provider/library_types.ts';
 
 /** Clients whose client_id is a URL; what is objected to one is for its developer to read. */
 export interface DocumentClients {
@@ -65,16 +66,6 @@ export function recordOf(client: Client): ClientWithSecrets {
   return record;
 }
 
-/** What types of the library leave out: it calls both, and documents neither as replaceable. */
-interface ClientClass {
-  new (metadata: AllClientMetadata): Client;
-  find(id: string): Promise<Client | undefined>;
-  prototype: {
-    compareClientSecret(this: Client, presented: string): Promise<boolean>;
-    grantTypeAllowed(this: Client, grantType: string): boolean;
-  };
-}
-
 /** Makes the provider find its clients in our directory. A revoked client is not found. */
 export function useProviderClients(
   provider: Provider,
@@ -82,7 +73,7 @@ export function useProviderClients(
   knows: ProviderKnowledge,
 ): void {
   const { verifier, uses, traffic, clock, keys } = settings;
-  const RegisteredClient = provider.Client as unknown as ClientClass;
+  const RegisteredClient = internalsOf(provider).Client;
   // by the record that it was built from: a changed client has a new one
   const instances = new LRUCache<ClientWithSecrets, Client>({ max: INSTANCES_AT_MOST });
 

@@ -5,6 +5,7 @@
 import type { Context } from 'koa';
 import type { AccessToken, KoaContextWithOIDC, Provider } from 'oidc-provider';
 import { checkDpopReplay, checkMtlsCert, validateDpop } from '../provider/library_internals.ts';
+import { oidcContextOf } from '../provider/library_types.ts';
 
 /** Binds the token, and answers with what uses up the proof: to be called once nothing else can be wrong. */
 export async function bindToSender(ctx: KoaContextWithOIDC, token: AccessToken): Promise<() => Promise<void>> {
@@ -27,7 +28,7 @@ export async function validateProofAt(
   addressOf: (ctx: KoaContextWithOIDC) => string,
 ): Promise<string | undefined> {
   // as much of the library's context as the helper looks at
-  const served = Object.create(ctx) as KoaContextWithOIDC;
+  const served = oidcContextOf(Object.create(ctx) as object);
   Object.defineProperty(served, 'oidc', { value: { provider, route: 'userinfo', urlFor: () => addressOf(served) } });
   return (await validateDpop(provider, served, token))?.thumbprint;
 }

@@ -28,6 +28,7 @@ import { INTROSPECTION_JWT } from '../tokens/signed_introspection.ts';
 import type { JwtIntrospection } from '../tokens/jwt_introspection.ts';
 import { RETRY_AFTER_SECONDS, UNAVAILABLE } from '../request/unavailable_answer.ts';
 import { mayBeCommitted, type UnansweredUses } from '../request/unanswered_uses.ts';
+import { oidcContextOf } from './library_types.ts';
 
 export interface EndpointsSettings {
   readonly database: Database;
@@ -74,7 +75,7 @@ export class Endpoints {
     }
     // what the library's router didn't match has no OIDC context
     if (!('oidc' in ctx)) return;
-    const context = ctx as unknown as KoaContextWithOIDC;
+    const context = oidcContextOf(ctx);
     // one that asks about no other origin, which CORS leaves alone
     if (ctx.method === 'OPTIONS' && ctx.status === 404) {
       ctx.status = 204;
@@ -109,7 +110,7 @@ export class Endpoints {
       if (!notesOf(ctx).refusal) notesOf(ctx).failure ??= error as Error;
     }
     if (!('oidc' in ctx)) return;
-    const context = ctx as unknown as KoaContextWithOIDC;
+    const context = oidcContextOf(ctx);
     const notes = notesOf(context);
     const cause = notes.refusal?.cause;
     answerKeyObjection(context, cause);

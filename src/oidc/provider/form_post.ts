@@ -3,6 +3,7 @@
  * for them, in several places and with no way to put another one there: so what it wrote is read, and our page shown.
  */
 import type { KoaContextWithOIDC, Provider } from 'oidc-provider';
+import { oidcContextOf } from './library_types.ts';
 
 export interface FormPost {
   readonly action: string;
@@ -18,7 +19,7 @@ export function showFormPost(provider: Provider, pages: FormPostPages): void {
   provider.use(async (ctx, next) => {
     await next();
     const form = typeof ctx.body === 'string' && 'oidc' in ctx ? formIn(ctx.body) : undefined;
-    if (form) pages.formPost(ctx as KoaContextWithOIDC, form);
+    if (form) pages.formPost(oidcContextOf(ctx), form);
   });
 }
 

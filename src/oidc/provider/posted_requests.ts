@@ -3,10 +3,11 @@
  * Logout, 2). Our cookies are SameSite=Lax, so a form from another site comes without the session: the browser is sent
  * on to the same request by GET, with which they come.
  */
-import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider';
+import { errors, type Provider } from 'oidc-provider';
 import type { Context } from 'koa';
 import { readBody } from '../../http/body.ts';
 import type { ProviderPages } from './provider_pages.ts';
+import { oidcContextOf } from './library_types.ts';
 
 /** What browsers and servers take as an address. What is larger can be pushed (RFC 9126). */
 const LONGEST_QUERY_CHARACTERS = 8_000;
@@ -26,7 +27,7 @@ export function takePostedRequests(provider: Provider, path: string, { renderErr
     const refusal = new errors.InvalidRequest(`send a form of at most ${LONGEST_QUERY_CHARACTERS} characters`);
     ctx.status = refusal.statusCode;
     const out = { error: refusal.error, error_description: refusal.error_description };
-    if (ctx.accepts('json', 'html') === 'html') return renderError(ctx as KoaContextWithOIDC, out, refusal);
+    if (ctx.accepts('json', 'html') === 'html') return renderError(oidcContextOf(ctx), out, refusal);
     ctx.body = out;
     return undefined;
   });

@@ -1,10 +1,11 @@
 /** Bodies of the protocol's endpoints. The library would answer one that is too large with 400, and name no limit. */
 import type { Context, Middleware } from 'koa';
-import { errors, type KoaContextWithOIDC } from 'oidc-provider';
+import { errors } from 'oidc-provider';
 import { Refused } from '../../base/refusal.ts';
 import { readBody } from '../../http/body.ts';
 import type { ProviderPages } from '../provider/provider_pages.ts';
 import { METHODS } from './routes.ts';
+import { oidcContextOf } from '../provider/library_types.ts';
 
 /** What the library takes (lib/shared/selective_body.js). */
 const BODY_BYTES_AT_MOST = 56 * 1024;
@@ -29,7 +30,7 @@ export function boundForms({ renderError }: Pick<ProviderPages, 'renderError'>):
     ctx.status = statusCode;
     ctx.set('Cache-Control', 'no-store');
     const out = { error, ...(error_description !== undefined && { error_description }) };
-    if (ctx.accepts('json', 'html') === 'html') return renderError(ctx as KoaContextWithOIDC, out, refusal!);
+    if (ctx.accepts('json', 'html') === 'html') return renderError(oidcContextOf(ctx), out, refusal!);
     ctx.body = out;
     return undefined;
   };

@@ -11,6 +11,7 @@ import type { Database, Tx } from '../../db/connection.ts';
 import { PreparedStatement } from '../../db/prepared.ts';
 import { payloadJson } from './payload_json.ts';
 import { writeWithRequest } from '../request/request_writes.ts';
+import { sessionOf } from '../provider/library_types.ts';
 
 export interface SessionSettings {
   readonly database: Database;
@@ -82,7 +83,7 @@ export class SessionStore implements Adapter {
 
   /** The library destroys the old id before it saves under the new one: there the row is not removed, it moves. */
   async destroy(id: string): Promise<void> {
-    const session = Provider.ctx?.oidc.session as { oldId?: string; uid?: string } | undefined;
+    const session = sessionOf(Provider.ctx?.oidc);
     if (session?.oldId === id) return;
     const uid = this.#before(session?.uid)?.uid ?? null;
     const now = this.#settings.clock();

@@ -1,0 +1,96 @@
+/**
+ * What the types of oidc-provider leave out, and this server calls or replaces. These functions are the only places that
+ * cast an object of the library's to another type (test/layers.test.ts); a new version of the library is checked here.
+ */
+import type { AllClientMetadata, Client, KoaContextWithOIDC, Provider } from 'oidc-provider';
+
+/** A provider's models, as far as its types leave them out. */
+interface ProviderInternals {
+  readonly Client: ClientClass;
+  readonly IdToken: IdTokenClass;
+  readonly Interaction: new (uid: string, payload: object) => { save(ttlSeconds: number): Promise<string> };
+  readonly AuthorizationCode: BoundModel;
+  readonly RefreshToken: BoundModel & { readonly prototype: SavedToken };
+  readonly PushedAuthorizationRequest: { find(id: string, options?: object): Promise<unknown> };
+}
+
+/** The library calls all of these, and documents none as replaceable. */
+interface ClientClass {
+  new (metadata: AllClientMetadata): Client;
+  find(id: string): Promise<Client | undefined>;
+  prototype: {
+    compareClientSecret(this: Client, presented: string): Promise<boolean>;
+    grantTypeAllowed(this: Client, grantType: string): boolean;
+    responseModeAllowed(this: Client, mode: string | undefined, type: string, profile: unknown): boolean;
+    /** Called for each client when a person logs out. */
+    backchannelLogout(this: Client, accountId: string, sid: string): Promise<void>;
+  };
+}
+
+/** Signs for a client: `iss`, `aud`, `iat`, the type and the client's algorithm are its work. */
+type IdTokenClass = new (
+  claims: object,
+  options: { readonly client: Client | undefined; readonly ctx: KoaContextWithOIDC | undefined },
+) => {
+  mask: object;
+  extra: object;
+  set(claim: string, value: unknown): void;
+  issue(options: { readonly use: 'logout' | 'introspection' }): Promise<string>;
+};
+
+/** Codes and refresh tokens, which may be bound to a key. */
+interface BoundModel {
+  find(value: string, options?: object): Promise<Bound | undefined>;
+}
+
+interface Bound {
+  readonly clientId?: string;
+  readonly dpopJkt?: string;
+  readonly jkt?: string;
+}
+
+/** A token chooses its value when it is saved. */
+export interface SavedToken {
+  readonly grantId?: string;
+  readonly remainingTTL: number;
+  generateTokenId(): string;
+}
+
+export function internalsOf(provider: Provider): ProviderInternals {
+  return provider as unknown as ProviderInternals;
+}
+
+/**
+ * What the library calls of a client's keys: `fresh` and `refresh` once a verification failed, then it verifies again.
+ * For a client with a self-signed certificate it calls `refresh` each time, and goes through them all.
+ */
+export interface KeyStore {
+  [Symbol.iterator](): Iterator<{ readonly 'x5t#S256'?: string }>;
+  selectForVerify(options: object): object[];
+  fresh(): boolean;
+  refresh(): Promise<void>;
+  clear(): void;
+  add(key: object): void;
+}
+
+export function keyStoreOf(client: Client): KeyStore {
+  return (client as unknown as { readonly asymmetricKeyStore: KeyStore }).asymmetricKeyStore;
+}
+
+/** A Koa context that the library's router has matched: it has the library's members too. */
+export function oidcContextOf(ctx: object): KoaContextWithOIDC {
+  return ctx as KoaContextWithOIDC;
+}
+
+interface SessionInternals {
+  readonly uid?: string;
+  readonly touched?: boolean;
+  readonly destroyed?: boolean;
+  readonly oldId?: string;
+  readonly exp?: number;
+  persist(): Promise<unknown>;
+}
+
+export function sessionOf(oidc: Partial<KoaContextWithOIDC['oidc']> | undefined): SessionInternals | undefined {
+  return oidc?.session;
+}
