@@ -3,8 +3,8 @@
  * readable lines instead, without those that come with each request.
  */
 import { pino, type DestinationStream, type Logger } from 'pino';
-import { readableLines } from './base/readable_lines.ts';
-import { StandardOutput } from './base/standard_output.ts';
+import { readableLines } from './log/readable_lines.ts';
+import { StandardOutput } from './log/standard_output.ts';
 
 export type { Logger };
 

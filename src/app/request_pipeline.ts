@@ -1,46 +1,55 @@
-/** Who answers which request: what every one of them passes first, and the order in which they are asked. */
+/** The order in which a request meets what may refuse it, and then what may answer it. */
 import type { IncomingMessage, RequestListener } from 'node:http';
-import Koa from 'koa';
+import Koa, { type Middleware } from 'koa';
 import { ADMIN_PREFIX, ADMIN_SCOPES } from '../admin/admin.ts';
-import { admitUnless } from '../http/admission.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Config } from '../config.ts';
+import type { Breaker } from '../db/breaker.ts';
+import type { ClockDifference } from '../db/clock_difference.ts';
 import { abortedRequests } from '../http/aborted_requests.ts';
-import { exactPaths } from '../http/exact_paths.ts';
+import { admitUnless, type AdmissionSettings } from '../http/admission.ts';
 import { clientAddress } from '../http/client_address.ts';
+import type { ClientCertificates } from '../http/client_certificates.ts';
+import type { CookieSignatures } from '../http/cookie_signatures.ts';
+import { exactPaths } from '../http/exact_paths.ts';
 import { reportIgnoredHeaders } from '../http/ignored_forwarding.ts';
-import { routeAmong, type Metrics, type RouteOf } from '../http/metrics.ts';
-import { pagesAtIssuer } from '../http/issuer_pages.ts';
 import { pinToIssuer } from '../http/issuer_base.ts';
+import { pagesAtIssuer } from '../http/issuer_pages.ts';
+import { routeAmong, type Metrics } from '../http/metrics.ts';
+import { notFound, type NotFoundSettings } from '../http/not_found.ts';
 import { pageHeaders } from '../http/page_headers.ts';
 import { openRequests, requestContext, type OpenRequest } from '../http/request_context.ts';
-import { notFound } from '../http/not_found.ts';
-import type { RateLimitRefusal } from '../limits/rate_limiter.ts';
-import {
-  refuseKnownFailures,
-  rateLimitCheck,
-  authenticationRequestMatcher,
-} from '../oidc/client_authentication/failed_authentication.ts';
-import { FastClientCredentials } from '../oidc/fast_path/client_credentials.ts';
-import { FastPath } from '../oidc/fast_path/fast_path.ts';
-import { CodeAndRefresh } from '../oidc/fast_path/code_and_refresh.ts';
-import { fastIntrospection, fastRevocation } from '../oidc/fast_path/introspection_revocation.ts';
-import { fastTokenEndpoint } from '../oidc/fast_path/token_endpoint.ts';
-import { describeProtectedResources, USERINFO } from '../oidc/provider/protected_resources.ts';
-import { ID_TOKEN_SECONDS } from '../oidc/provider/configuration.ts';
-import { limitFormBodies } from '../oidc/request/request_body.ts';
-import { METHODS, ROUTES } from '../oidc/request/routes.ts';
-import { discloseRegistration } from '../registration/discovery.ts';
-import { createEndpoints } from './endpoints.ts';
-import type { AppSettings, Node } from './node.ts';
-import { createOidc, type Oidc } from './oidc.ts';
+import type { RateLimiter, RateLimitRefusal } from '../limits/rate_limiter.ts';
+import type { Logger } from '../log.ts';
+import { METHODS, type Oidc } from '../oidc/oidc.ts';
+import type { Registration } from '../registration/registration.ts';
 
 export interface RequestPipeline {
   /** Answers the public: the protocol, the pages, the admin API. */
   readonly public: RequestListener;
-  /** Answers admins, where that was given a port of its own; then `public` doesn't. */
+  /** Answers admins, if the admin API has a port of its own; then `public` doesn't. */
   readonly admin: RequestListener | undefined;
 }
 
-/** What is told apart at /metrics. */
+export interface RequestPipelineSettings {
+  readonly config: Config;
+  readonly breaker: Breaker;
+  readonly difference: ClockDifference;
+  readonly rateLimiter: RateLimiter;
+  readonly cookieSignatures: CookieSignatures;
+  /** `undefined`: this server sees no client certificates. */
+  readonly clientCertificates: ClientCertificates | undefined;
+  readonly oidc: Oidc;
+  readonly login: Middleware;
+  readonly admin: Middleware;
+  readonly registration: Pick<Registration, 'endpoint' | 'discovery'>;
+  readonly notFoundPage: NotFoundSettings['page'];
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** The routes that /metrics tells apart. */
 const COUNTED = [
   '/admin/v1',
   '/interaction',
@@ -52,147 +61,86 @@ const COUNTED = [
   ...Object.keys(METHODS),
 ];
 
-/** The public's listener, and the admin API's where it has a port of its own. */
-export function createRequestPipeline(settings: AppSettings, house: Node, metrics: Metrics): RequestPipeline {
-  const { config, clock, log } = settings;
+/** The public's listener, and the admin API's if it has a port of its own. */
+export function createRequestPipeline(settings: RequestPipelineSettings): RequestPipeline {
+  const { config, breaker, difference, rateLimiter, clientCertificates, oidc, login, admin, registration } = settings;
+  const { metrics, clock, log } = settings;
   const { issuer, adminPort } = config;
-  const { traffic, failures, clients, breaker } = house;
-  const protocol = createOidc(settings, house);
-  const { login, registration, admin } = createEndpoints(settings, house, protocol);
-  const { endpoints, pages, verifier } = protocol;
   const open = openRequests(clock, clientAddress(config.trustedProxies, reportIgnoredHeaders(log, clock)));
-  const routeOf = routeAmong(COUNTED);
-  const seesCertificates = house.clientCertificates !== undefined;
   // with certificates a token may be bound to one of those instead
-  const dpop = config.clientDemands.senderConstrainedTokens && !seesCertificates ? 'required' : 'supported';
-  const described = describeProtectedResources({ issuer, seesCertificates }, [
-    { ...USERINFO, dpop },
-    { path: ADMIN_PREFIX, scopes: ADMIN_SCOPES, dpop },
-  ]);
-  const last = notFound({ methods: { ...METHODS, '/': ['GET'] }, page: pages.unanswered });
-  const ordinary = listener(settings, house, metrics, routeOf, open, [
+  const dpop =
+    config.clientDemands.senderConstrainedTokens && clientCertificates === undefined ? 'required' : 'supported';
+  const described = oidc.describeProtectedResources(dpop, [{ path: ADMIN_PREFIX, scopes: ADMIN_SCOPES }]);
+  const last = notFound({ methods: { ...METHODS, '/': ['GET'] }, page: settings.notFoundPage });
+  const answers = listener(settings, open, [
     ...(config.production ? [] : [pagesAtIssuer(issuer)]),
     exactPaths(Object.keys(METHODS), last),
     login,
     described,
     ...(adminPort === undefined ? [admin] : []),
-    registration,
-    discloseRegistration(issuer, house.policies),
+    registration.endpoint,
+    registration.discovery,
     pageHeaders,
-    limitFormBodies(pages),
-    endpoints.middleware,
+    oidc.middleware,
     last,
   ]);
-  const admission = admissionOf(settings, house, metrics, routeOf, open);
+  const admission = admissionOf(settings, open);
   const unless = (
     refuses: (request: IncomingMessage) => RateLimitRefusal | undefined,
     next: RequestListener,
   ): RequestListener => admitUnless(refuses, admission, next);
-  const isAuthenticationRequest = authenticationRequestMatcher(issuer, ROUTES);
-  // what costs least is asked first: whether there is time at all, then whether a client proves itself in passing
-  const guarded = unless(
+  const refusesInWrongTime = (request: IncomingMessage): RateLimitRefusal | undefined =>
+    difference.tooFar ? refuseUnlessTimeless(request) : undefined;
+  const knownFailures = oidc.refuseKnownFailures(admission, answers);
+  const addresses = unless((request) => rateLimiter.refusesAddress(open(request).address), knownFailures);
+  const fastPath = oidc.fastPath(open, metrics)(addresses);
+  const spentClients = unless(oidc.refusesRateLimited, fastPath);
+  // the cheapest check comes first
+  const guarded = unless((request) => {
+    breaker.noteUse();
+    return rateLimiter.refusesAny() ?? refusesInWrongTime(request);
+  }, spentClients);
+  if (adminPort === undefined) return { public: guarded, admin: undefined };
+  const guardedAdmin = unless(
     (request) => {
       breaker.noteUse();
-      return traffic.refusesAny() ?? refusesInWrongTime(house, request);
+      return refusesInWrongTime(request);
     },
-    unless(
-      rateLimitCheck(traffic, isAuthenticationRequest),
-      leanFront(
-        settings,
-        house,
-        metrics,
-        protocol,
-        open,
-      )(
-        unless(
-          (request) => traffic.refusesAddress(open(request).address),
-          refuseKnownFailures({ ...admission, failures, clients, verifier, isAuthenticationRequest }, ordinary),
-        ),
-      ),
-    ),
+    listener(settings, open, [described, admin, last]),
   );
-  if (adminPort === undefined) return { public: guarded, admin: undefined };
-  const apart = listener(settings, house, metrics, routeOf, open, [described, admin, last]);
-  const refusesAdmin = (request: IncomingMessage): RateLimitRefusal | undefined => {
-    breaker.noteUse();
-    return refusesInWrongTime(house, request);
-  };
-  return { public: guarded, admin: unless(refusesAdmin, apart) };
+  return { public: guarded, admin: guardedAdmin };
 }
 
-/** The lean paths, in front of what answers all else. */
-function leanFront(
-  { config, database, log }: AppSettings,
-  { clients, uses, trail, traffic, ring, subjects, refreshFamilies: families, tokens, ...house }: Node,
-  metrics: Metrics,
-  { verifier, policy, revocations }: Oidc,
-  open: OpenRequest,
-): (next: RequestListener) => RequestListener {
-  const { issuer, refreshTtlSeconds, sessionAbsoluteTtlSeconds, clientDemands } = config;
-  const lean = new FastPath({ issuer, open, clients, verifier, uses, trail, traffic, metrics, log });
-  const { strongAuthentication, senderConstrainedTokens } = clientDemands;
-  // these paths are for clients that prove themselves with a secret, and give tokens that are bound to nothing
-  if (strongAuthentication) return (next) => next;
-  const tokenEndpoint = fastTokenEndpoint(
-    ROUTES.token,
-    new FastClientCredentials({ issuer, policy, ring, trail }),
-    new CodeAndRefresh({
-      issuer,
-      database,
-      policy,
-      ring,
-      subjects,
-      families,
-      trail,
-      unanswered: house.unanswered,
-      idTokenTtlSeconds: ID_TOKEN_SECONDS,
-      refreshTtlSeconds,
-      sessionAbsoluteTtlSeconds,
-    }),
-  );
-  const paths = [
-    ...(senderConstrainedTokens ? [] : [tokenEndpoint]),
-    fastIntrospection(ROUTES.introspection, tokens),
-    fastRevocation(ROUTES.revocation, tokens, revocations),
-  ];
-  return (next) => lean.before(next, paths);
-}
-
-/** How a request is told that it has to come again, and counted. */
+/** How a request that is refused is answered and counted. */
 function admissionOf(
-  { config: { issuer } }: AppSettings,
-  { traffic }: Node,
-  metrics: Metrics,
-  routeOf: RouteOf,
+  { config: { issuer }, rateLimiter, metrics }: RequestPipelineSettings,
   open: OpenRequest,
-) {
+): AdmissionSettings<RateLimitRefusal> {
   const base = new URL(issuer).pathname.replace(/\/$/, '');
+  const routeOf = routeAmong(COUNTED);
   return {
     open,
-    holdBack: (refusal: RateLimitRefusal) => traffic.holdBack(refusal),
-    answered: ({ method = '', url = '' }: IncomingMessage, status: number, began: number) => {
+    holdBack: (refusal) => rateLimiter.holdBack(refusal),
+    answered: ({ method = '', url = '' }, status, began) => {
       const path = url.startsWith(`${base}/`) ? url.slice(base.length).replace(/\?.*$/s, '') : '';
       metrics.observe({ method, route: routeOf(path), status, began });
     },
   };
 }
 
-/** Keys and what discovery says are as true as ever; all else would be dated wrongly. */
+/** Keys and discovery are right at any time; all other answers would bear a wrong date. */
 const TIMELESS = /^[^?]*\/(?:jwks|\.well-known\/[^?]*)(?:\?|$)/;
 
-function refusesInWrongTime({ difference }: Node, { url = '' }: IncomingMessage): RateLimitRefusal | undefined {
-  if (!difference.tooFar || TIMELESS.test(url)) return undefined;
+function refuseUnlessTimeless({ url = '' }: IncomingMessage): RateLimitRefusal | undefined {
+  if (TIMELESS.test(url)) return undefined;
   return { status: 503, retryAfterSeconds: 5, why: "this machine's clock is wrong", first: false };
 }
 
-/** What every request passes first, then who answers which path. */
+/** What every request that is answered here passes, and then what answers which path. */
 function listener(
-  { config, log }: AppSettings,
-  { cookieSignatures }: Node,
-  metrics: Metrics,
-  routeOf: RouteOf,
+  { config, cookieSignatures, metrics, log }: RequestPipelineSettings,
   open: OpenRequest,
-  answers: readonly Koa.Middleware[],
+  answers: readonly Middleware[],
 ): RequestListener {
   const app = new Koa();
   app.keys = cookieSignatures;
@@ -203,7 +151,7 @@ function listener(
   });
   app.use(requestContext(open));
   app.use(pinToIssuer(app, config.issuer));
-  app.use(metrics.measure(routeOf));
+  app.use(metrics.measure(routeAmong(COUNTED)));
   for (const answer of answers) app.use(answer);
   const answer = app.callback();
   return (request, response) => void answer(request, response);

@@ -18,3 +18,9 @@ export type SigningAlg = (typeof SIGNING_ALGS)[number];
 export const ALWAYS_SIGNING_ALGS: readonly SigningAlg[] = ['ES256', 'RS256'];
 
 export const ONE_OF_SIGNING_ALGS = `must be one of ${SIGNING_ALGS.join(', ')}`;
+
+/**
+ * What DPoP proofs may be signed with. No RSA: the key comes with the proof from whoever sends it, and the one with the
+ * most expensive exponent would be tried before anything else is known about the sender.
+ */
+export const DPOP_ALGS = ['ES256', 'Ed25519', 'EdDSA'] as const;

@@ -1,5 +1,5 @@
 import { CannotStart } from '../base/cannot_start.ts';
-import { DPOP_ALGS } from '../oidc/client_authentication/dpop.ts';
+import { DPOP_ALGS } from '../base/signing_algs.ts';
 import { DpopAtResource, metadataUrl, protectedResourceMetadata } from '../resources/protected_resource_metadata.ts';
 import { findResource } from '../resources/resource_rows.ts';
 import { withContext } from './command_context.ts';

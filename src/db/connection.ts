@@ -1,16 +1,13 @@
 /** The database: Kysely over a bounded pool of connections with time-outs. */
-import { Kysely, PostgresDialect, type Transaction } from 'kysely';
+import { Kysely, PostgresDialect } from 'kysely';
 import pg from 'pg';
 import { Unavailable } from '../base/unavailable.ts';
+import type { Database } from './database.ts';
 import { preparing } from './prepared.ts';
 import { applySessionSettings, sessionSettings } from './session_settings.ts';
 import type { Tables } from './tables.ts';
 
-export type Database = Kysely<Tables>;
-/** The parameter of functions whose statements must be part of their caller's transaction. The caller commits. */
-export type Tx = Transaction<Tables>;
-/** The parameter of reads that work both alone and in a transaction. */
-export type Reader = Database | Tx;
+export type { Database, Reader, Tx } from './database.ts';
 
 export interface PoolSettings {
   readonly connectionString: string;

@@ -1,7 +1,6 @@
 /** Rejects requests for a connection, and cuts off open connections, while the database is away. */
 import { ExponentialBackoff, handleWhen, retry } from 'cockatiel';
 import type pg from 'pg';
-import type { Breaker } from './breaker.ts';
 import { NoConnection } from './connection.ts';
 
 export interface Connections {
@@ -29,6 +28,14 @@ const connectRetry = retry(
   { maxAttempts: 3, backoff: new ExponentialBackoff({ initialDelay: 20, maxDelay: 150 }) },
 );
 
+/** What the breaker knows of the database (breaker.ts). */
+export interface Availability {
+  /** Whether the database is known to be away. */
+  readonly open: boolean;
+  onOpen(listener: () => void): void;
+  check(): Promise<boolean>;
+}
+
 interface WaitingCaller {
   readonly since: number;
   readonly giveUp: () => void;
@@ -48,7 +55,7 @@ const WAITING_MILLISECONDS = 500;
  * may have been executed. If all connections are in use for longer than 500 ms, new callers are rejected at once, so
  * that earlier ones get a connection in time.
  */
-export function guard(pool: pg.Pool, breaker: Breaker): void {
+export function guard(pool: pg.Pool, breaker: Availability): void {
   const { cutOff } = connectionsOf(pool);
   const waiting = new Set<WaitingCaller>();
   const connect = pool.connect.bind(pool) as () => Promise<pg.PoolClient>;

@@ -5,7 +5,7 @@
  * caller gets the first error.
  */
 import { CompiledQuery, type Compilable } from 'kysely';
-import type { Tx } from './connection.ts';
+import type { Tx } from './database.ts';
 
 /** Marks the text of a statement that is not waited for. It is removed before sending. */
 const UNAWAITED = '/* unawaited */ ';

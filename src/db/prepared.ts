@@ -5,7 +5,7 @@
  */
 import { CompiledQuery, type PostgresPool, type PostgresPoolClient, type QueryResult } from 'kysely';
 import type pg from 'pg';
-import type { Reader, Tx } from './connection.ts';
+import type { Reader, Tx } from './database.ts';
 import { Pipeline, sendIn } from './pipeline.ts';
 
 interface Registered {

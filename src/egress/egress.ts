@@ -9,6 +9,7 @@
  */
 import type { Clock } from '../base/clock.ts';
 import { FaultLog } from '../base/fault_log.ts';
+import type { Feature } from '../lifecycle/feature.ts';
 import type { Logger } from '../log.ts';
 import { checkedAddresses, isSpecialAddress, type RefusesAddress, type Resolve } from './addresses.ts';
 import { destinationOf, type Destination, type Rules } from './destination.ts';
@@ -45,6 +46,39 @@ export interface Cause {
 export interface GetOptions extends Cause {
   /** A cached response that was fetched before this time is not used, even if it is fresh. */
   readonly fetchedSince?: Date;
+}
+
+export interface EgressFeatureSettings extends Pick<EgressSettings, 'resolve' | 'clock' | 'log'> {
+  readonly egressAllow: readonly string[];
+  /** An authority that is trusted in the place of those of Node, in tests. */
+  readonly ca: string | undefined;
+}
+
+export function createEgress({ egressAllow: allow, resolve, clock, log, ca }: EgressFeatureSettings): {
+  readonly egress: Egress;
+  readonly feature: Feature;
+} {
+  const egress = new Egress({ allow, resolve, clock, log, ...(ca !== undefined && { ca }) });
+  const feature: Feature = {
+    showMetrics(metrics) {
+      metrics.gauges(
+        'gatehouse_egress_places',
+        'Places outside that were asked lately, by the state of their breakers.',
+        'state',
+        () => egress.places,
+      );
+    },
+    checks: {
+      // for operators: if a client's server is down, this node is ready all the same
+      egress: () => ({ ready: true, says: resting(egress.places) }),
+    },
+  };
+  return { egress, feature };
+}
+
+function resting({ open, half_open }: Egress['places']): string {
+  const places = open + half_open;
+  return places === 0 ? 'ok' : `${places} of the places outside ${places === 1 ? 'rests' : 'rest'}`;
 }
 
 export class Egress {

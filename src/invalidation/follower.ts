@@ -15,8 +15,6 @@ export interface FollowerSettings {
   readonly pollMilliseconds: number;
   readonly clock: Clock;
   readonly onError: (error: unknown) => void;
-  /** Called when the log was replaced by another one, after the reset. */
-  readonly onReplaced?: ((why: Replaced) => void) | undefined;
   /** Whether no request arrived lately. The poll is then slower, as long as NOTIFY is proven to work. */
   readonly atRest?: (() => boolean) | undefined;
   /** Makes the node's other processes read the log too; never rejects. */
@@ -65,6 +63,7 @@ export class InvalidationFollower {
   readonly #settings: FollowerSettings;
   readonly #listeners = new Map<Topic, Listener[]>();
   readonly #resets: (() => void | Promise<void>)[] = [];
+  readonly #replacements: ((why: Replaced) => void)[] = [];
   readonly #gaps = new Map<number, number>();
   #position = 0;
   #identity: string | undefined;
@@ -93,6 +92,11 @@ export class InvalidationFollower {
   /** Calls `listener` when changes may have been missed; it must drop everything that it caches. */
   onReset(listener: () => void | Promise<void>): void {
     this.#resets.push(listener);
+  }
+
+  /** Called when the log was replaced by another one, after the reset. */
+  onReplaced(listener: (why: Replaced) => void): void {
+    this.#replacements.push(listener);
   }
 
   /** Starts at the present end of the log; call it before the caches fill. */
@@ -171,7 +175,7 @@ export class InvalidationFollower {
     const replaced = this.#replaced(rows[0]!);
     if (replaced) {
       await this.#reset(now);
-      this.#settings.onReplaced?.(replaced);
+      for (const listener of this.#replacements) listener(replaced);
       return;
     }
     const tail = rows.filter((row): row is TailRow & { sequence: number } => row.sequence !== null);

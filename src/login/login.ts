@@ -17,6 +17,8 @@ import { originOf, type LoginDependencies, type LoginContext } from './dependenc
 import { demandSameOrigin } from './same_origin.ts';
 import { showErrors } from './error_page.ts';
 
+export { createProviderPages } from './provider_pages.ts';
+
 type Handler = (room: LoginContext, ctx: Context, step: Step) => Promise<void>;
 
 /** What can be asked of a person, by the name that oidc-provider gives it. */

@@ -14,6 +14,7 @@ import type { Clock } from '../base/clock.ts';
 import { FaultLog } from '../base/fault_log.ts';
 import type { Database } from '../db/connection.ts';
 import type { Egress } from '../egress/egress.ts';
+import type { Feature } from '../lifecycle/feature.ts';
 import type { Logger } from '../log.ts';
 import type { Vault } from '../vault/vault.ts';
 import {
@@ -53,6 +54,34 @@ type ReportedOutcome = DeliveryOutcome & {
   readonly client_id: string;
   readonly attempts: number;
 };
+
+/** `delivers`: whether this process sends messages; of several processes of a node only one does. */
+export function createOutbox({ delivers, ...settings }: OutboxSettings & { readonly delivers: boolean }): {
+  readonly outbox: Outbox;
+  readonly feature: Feature;
+} {
+  const outbox = new Outbox(settings);
+  const feature: Feature = {
+    caches: [{ topic: 'outbox', onChange: () => outbox.wake() }],
+    showMetrics(metrics) {
+      metrics.gauge(
+        'gatehouse_outbox_messages_waiting',
+        'Messages to clients, of all nodes, that are not delivered yet.',
+        () => outbox.counts.waiting,
+        'max',
+      );
+      metrics.gauge(
+        'gatehouse_outbox_messages_failed',
+        'Messages to clients, of all nodes, that were given up in the last seven days.',
+        () => outbox.counts.failed,
+        'max',
+      );
+    },
+    start: () => (delivers ? outbox.start() : undefined),
+    stop: () => outbox.stop(),
+  };
+  return { outbox, feature };
+}
 
 export class Outbox {
   readonly #settings: OutboxSettings;

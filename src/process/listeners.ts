@@ -1,7 +1,6 @@
 /** Starts an app with its listeners. */
 import { relative } from 'node:path';
-import { createApp, type App } from '../app/app.ts';
-import type { SiblingWorkers } from '../app/sibling_workers.ts';
+import { createApp, type App, type SiblingWorkers } from '../app/app.ts';
 import { systemClock } from '../base/clock.ts';
 import { firstCommands } from '../bootstrap/first_commands.ts';
 import { bootstrapFile, masterKeyFile, type Config } from '../config.ts';

@@ -2,7 +2,7 @@
  * A worker: one of the processes that share the work of a node. It follows the primary's messages and ignores signals.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { SiblingWorkers } from '../app/sibling_workers.ts';
+import type { SiblingWorkers } from '../app/app.ts';
 import type { Config } from '../config.ts';
 import { connectDatabase, type OpenDatabase } from '../db/open.ts';
 import { asCannotStart } from '../db/start_failure.ts';

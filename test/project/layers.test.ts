@@ -3,7 +3,10 @@ import { globSync, readFileSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path/posix';
 import { describe, it } from 'node:test';
 
-/** The rooms of the house and whom each may import, besides itself. A file at the top of src is a room of its own. */
+/**
+ * The folders of src and which other ones each may import. A file at the top of src belongs to the folder of its name:
+ * `src/log.ts` and `src/log/` are both `log`.
+ */
 const MAY_IMPORT: Readonly<Record<string, string>> = {
   base: '',
   config: 'base',
@@ -11,30 +14,76 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   db: 'base',
   vault: 'base db',
   invalidation: 'base db',
-  password_hashing: 'base',
   http: 'base log',
-  egress: 'base log',
-  audit: 'base db vault log',
-  limits: 'base db',
-  outbox: 'base db audit invalidation vault egress log',
-  resources: 'base db audit invalidation',
-  clients: 'base db audit invalidation vault password_hashing',
-  accounts: 'base db audit invalidation outbox password_hashing',
-  keys: 'base db audit invalidation vault',
-  trust: 'base db audit invalidation clients egress log',
+  lifecycle: 'base http invalidation',
+  password_hashing: 'base lifecycle',
+  egress: 'base lifecycle log',
+  audit: 'base db vault lifecycle log',
+  limits: 'base db lifecycle',
+  outbox: 'base db audit invalidation vault egress lifecycle log',
+  resources: 'base db audit invalidation lifecycle',
+  clients: 'base db audit invalidation vault password_hashing lifecycle log',
+  accounts: 'base db audit outbox password_hashing',
+  keys: 'base db audit invalidation vault lifecycle',
+  trust: 'base db audit invalidation clients egress lifecycle log',
   grant_policies: 'base db audit keys',
-  registration: 'base db http audit invalidation vault limits clients egress trust log',
-  oidc: 'base db http audit invalidation vault limits resources clients accounts keys egress outbox trust grant_policies log',
+  registration: 'base db http audit invalidation vault limits clients egress trust lifecycle log',
+  oidc: 'base db http audit invalidation vault limits resources clients accounts keys egress outbox trust grant_policies lifecycle log',
   login: 'base db http audit limits accounts log',
   admin:
-    'base db http audit invalidation vault log limits resources clients accounts keys trust grant_policies registration password_hashing',
-  maintenance: 'base db audit invalidation keys',
+    'base db http audit invalidation vault log resources clients accounts keys trust grant_policies registration password_hashing',
+  maintenance: 'base db audit invalidation keys lifecycle',
   bootstrap: 'base db audit vault resources clients accounts password_hashing',
-  app: 'base config log db vault invalidation http egress audit limits outbox resources clients accounts keys trust grant_policies registration oidc login admin bootstrap maintenance password_hashing',
+  app: 'base config log db vault invalidation http egress audit limits outbox resources clients accounts keys trust registration oidc login admin bootstrap maintenance password_hashing lifecycle',
   process: 'base config log db vault http bootstrap app',
   main: 'base process',
-  cli: 'base config log db vault audit clients resources keys oidc admin bootstrap maintenance password_hashing',
+  cli: 'base config log db vault audit clients resources keys admin bootstrap maintenance password_hashing',
 };
+
+/** Folders with a public face: the one file of each that other folders of src may import. */
+const FACES: Readonly<Record<string, string>> = {
+  admin: 'src/admin/admin.ts',
+  app: 'src/app/app.ts',
+  login: 'src/login/login.ts',
+  oidc: 'src/oidc/oidc.ts',
+};
+
+/** The modules of Node.js and the npm packages that each folder may import; a folder that is not here imports none. */
+const MODULES: Readonly<Record<string, string>> = {
+  main: 'node:cluster',
+  process: 'node:cluster node:fs node:fs/promises node:http node:os node:path node:timers/promises',
+  cli: 'node:fs node:fs/promises node:os node:readline node:stream node:stream/promises commander jose',
+  config: 'node:fs node:net node:os node:path zod',
+  log: 'node:fs node:module node:net pino pino-pretty',
+  // no input and no output
+  base: 'node:crypto node:util lru-cache zod',
+  db: 'node:child_process node:crypto node:events node:fs node:fs/promises node:net node:os node:path node:timers/promises node:util cockatiel kysely pg',
+  vault: 'node:crypto node:fs/promises node:path kysely lru-cache',
+  invalidation: 'node:crypto node:timers/promises kysely pg',
+  http: 'node:crypto node:events node:fs node:fs/promises node:http node:https node:net node:path node:stream node:tls @koa/router eta koa prom-client zod',
+  lifecycle: 'node:timers/promises',
+  password_hashing: 'node:child_process node:module node:os node:path node:url argon2',
+  egress: 'node:dns node:http node:https node:net cockatiel lru-cache',
+  audit: 'node:crypto node:timers/promises jose kysely zod',
+  limits: 'node:crypto node:perf_hooks node:timers kysely lru-cache pg rate-limiter-flexible',
+  outbox: 'node:timers/promises kysely',
+  resources: 'node:module ajv kysely zod',
+  clients: 'node:crypto node:net node:timers/promises node:zlib kysely lru-cache zod',
+  accounts: 'kysely zod',
+  keys: 'node:crypto node:util jose kysely lru-cache',
+  trust: 'jose zod',
+  grant_policies: 'kysely zod',
+  registration: 'node:crypto koa kysely zod',
+  oidc: 'node:crypto node:http node:util jose koa koa-compose kysely lru-cache oidc-provider zod',
+  login: 'node:crypto @koa/router jose koa oidc-provider zod',
+  admin: 'node:net node:stream koa zod',
+  maintenance: 'node:timers/promises kysely',
+  bootstrap: 'node:crypto node:fs/promises node:path kysely',
+  app: 'node:crypto node:dns/promises node:http node:timers/promises koa pg',
+};
+
+/** The only file that casts objects of oidc-provider to other types. */
+const CASTS = 'src/oidc/provider/library_types.ts';
 
 interface SourceFile {
   /** From the repository's root: `src/db/connection.ts`. */
@@ -61,7 +110,7 @@ describe('the layers', () => {
     {
       path: 'src/clients/secret.ts',
       text: `import { verify } from '../accounts/password.ts';`,
-      rule: `src/clients/secret.ts imports '../accounts/password.ts': clients may import only base, db, audit, invalidation, vault, password_hashing.`,
+      rule: `src/clients/secret.ts imports '../accounts/password.ts': clients may import only base, db, audit, invalidation, vault, password_hashing, lifecycle, log.`,
     },
     {
       path: 'src/base/ids.ts',
@@ -76,7 +125,7 @@ describe('the layers', () => {
     {
       path: 'src/oidc/several_lines.ts',
       text: `import {\n  page,\n} from '../login/page.ts';`,
-      rule: `src/oidc/several_lines.ts imports '../login/page.ts': oidc may import only base, db, http, audit, invalidation, vault, limits, resources, clients, accounts, keys, egress, outbox, trust, grant_policies, log.`,
+      rule: `src/oidc/several_lines.ts imports '../login/page.ts': oidc may import only base, db, http, audit, invalidation, vault, limits, resources, clients, accounts, keys, egress, outbox, trust, grant_policies, lifecycle, log.`,
     },
     {
       path: 'src/http/passing_on.ts',
@@ -96,7 +145,37 @@ describe('the layers', () => {
     {
       path: 'src/utils/strings.ts',
       text: '',
-      rule: `src/utils/strings.ts: the room utils is not in the table of test/project/layers.test.ts.`,
+      rule: `src/utils/strings.ts: the folder utils is not in the table of test/project/layers.test.ts.`,
+    },
+    {
+      path: 'src/app/node.ts',
+      text: `import { createProvider } from '../oidc/provider/configuration.ts';`,
+      rule: `src/app/node.ts imports '../oidc/provider/configuration.ts': other folders import src/oidc/oidc.ts alone.`,
+    },
+    {
+      path: 'src/oidc/tokens/own_model.ts',
+      text: `const { IdToken } = provider as unknown as Signers;`,
+      rule: `src/oidc/tokens/own_model.ts has 'as unknown as': src/oidc/provider/library_types.ts alone casts objects of oidc-provider.`,
+    },
+    {
+      path: 'src/oidc/storage/sessions.ts',
+      text: `const session = Provider.ctx?.oidc.session as Saved | undefined;`,
+      rule: `src/oidc/storage/sessions.ts has 'oidc.session as': src/oidc/provider/library_types.ts alone casts objects of oidc-provider.`,
+    },
+    {
+      path: 'src/base/files.ts',
+      text: `import { writeSync } from 'node:fs';`,
+      rule: `src/base/files.ts imports 'node:fs': of modules base may import only node:crypto, node:util, lru-cache, zod.`,
+    },
+    {
+      path: 'src/trust/fetching.ts',
+      text: `import axios from 'axios/lib/axios.js';`,
+      rule: `src/trust/fetching.ts imports 'axios/lib/axios.js': of modules trust may import only jose, zod.`,
+    },
+    {
+      path: 'src/vault/scoped.ts',
+      text: `const router = await import('@koa/router');`,
+      rule: `src/vault/scoped.ts imports '@koa/router': of modules vault may import only node:crypto, node:fs/promises, node:path, kysely, lru-cache.`,
     },
     {
       path: 'src/clients/index.ts',
@@ -136,25 +215,55 @@ function violations(files: readonly SourceFile[]): string[] {
 }
 
 function violationsOfFile(file: SourceFile): string[] {
-  const room = roomOf(file.path);
-  const allowed = MAY_IMPORT[room]?.split(' ').filter(Boolean);
-  if (!allowed) return [`${file.path}: the room ${room} is not in the table of test/project/layers.test.ts.`];
-  const found = importsOf(file).flatMap((specifier) => violationsOfImport(file, specifier, room, allowed));
+  const folder = folderOf(file.path);
+  const allowed = MAY_IMPORT[folder]?.split(' ').filter(Boolean);
+  if (!allowed) return [`${file.path}: the folder ${folder} is not in the table of test/project/layers.test.ts.`];
+  const found = importsOf(file).flatMap((specifier) =>
+    specifier.startsWith('.')
+      ? violationsOfImport(file, specifier, allowed)
+      : violationsOfModule(file, specifier, MODULES[folder]?.split(' ') ?? []),
+  );
   if (basename(file.path) === 'index.ts') found.push(`${file.path}: no barrels; import from the file that has it.`);
   if (file.path !== 'src/config.ts' && readsEnvironment(file.text)) {
     found.push(`${file.path} reads process.env: only src/config.ts does.`);
   }
+  const cast = folder === 'oidc' && file.path !== CASTS ? castOf(file.text) : undefined;
+  if (cast !== undefined) {
+    found.push(`${file.path} has '${cast}': src/oidc/provider/library_types.ts alone casts objects of oidc-provider.`);
+  }
   return found;
 }
 
-function violationsOfImport(file: SourceFile, specifier: string, room: string, allowed: readonly string[]): string[] {
-  if (!specifier.startsWith('.')) return [];
+function violationsOfImport(file: SourceFile, specifier: string, allowed: readonly string[]): string[] {
+  const folder = folderOf(file.path);
   const says = `${file.path} imports '${specifier}'`;
   if (!specifier.endsWith('.ts')) return [`${says}: a relative import ends in .ts.`];
   const target = join(dirname(file.path), specifier);
   if (!target.startsWith('src/')) return [`${says}: what src needs is in src.`];
-  if ([room, ...allowed].includes(roomOf(target))) return [];
-  return [`${says}: ${room} may import ${allowed.length === 0 ? 'nothing' : `only ${allowed.join(', ')}`}.`];
+  const targetFolder = folderOf(target);
+  if (targetFolder === folder) return [];
+  if (!allowed.includes(targetFolder)) return [`${says}: ${folder} may import ${only(allowed)}.`];
+  const face = FACES[targetFolder];
+  return face === undefined || face === target ? [] : [`${says}: other folders import ${face} alone.`];
+}
+
+function violationsOfModule(file: SourceFile, specifier: string, allowed: readonly string[]): string[] {
+  // that one has a rule of its own
+  if (specifier === 'node:process' || allowed.includes(moduleOf(specifier))) return [];
+  return [`${file.path} imports '${specifier}': of modules ${folderOf(file.path)} may import ${only(allowed)}.`];
+}
+
+function only(allowed: readonly string[]): string {
+  return allowed.length === 0 ? 'nothing' : `only ${allowed.join(', ')}`;
+}
+
+/** `oidc-provider/lib/x.js` is of the package oidc-provider, `@koa/router` a package of its own. */
+function moduleOf(specifier: string): string {
+  if (specifier.startsWith('node:')) return specifier;
+  return specifier
+    .split('/')
+    .slice(0, specifier.startsWith('@') ? 2 : 1)
+    .join('/');
 }
 
 function deepImports(files: readonly SourceFile[]): string[] {
@@ -164,8 +273,8 @@ function deepImports(files: readonly SourceFile[]): string[] {
   return [`${paths} import from oidc-provider/lib: keep what is outside semver in one file.`];
 }
 
-/** `src/db/connection.ts` is in the room db, `src/config.ts` in the room config. */
-function roomOf(path: string): string {
+/** `src/db/connection.ts` is in the folder db; `src/config.ts` belongs to the folder config. */
+function folderOf(path: string): string {
   return (path.split('/')[1] ?? '').replace(/\.ts$/, '');
 }
 
@@ -176,6 +285,14 @@ function importsOf({ text }: SourceFile): string[] {
   );
   const calls = text.matchAll(/\bimport\s*\(\s*(['"`])(.+?)\1/g);
   return [...[...statements].map((match) => match[2] ?? match[4] ?? ''), ...[...calls].map((match) => match[2] ?? '')];
+}
+
+/**
+ * A cast of an object of the library: over `unknown`, which the compiler wants where two types have too little in common,
+ * or of a context or a session. Other casts (of rows, payloads and parsed JSON) are not about the library.
+ */
+function castOf(text: string): string | undefined {
+  return /\bas unknown as\b|\bas (?:Partial<)?KoaContextWithOIDC\b|\boidc\??\.session as\b/.exec(text)?.[0];
 }
 
 function readsEnvironment(text: string): boolean {

@@ -1,6 +1,6 @@
 /** What a client may ask for, and ask about. */
 import { z } from 'zod';
-import type { Check } from './client_metadata.ts';
+import type { Check } from './check.ts';
 
 export const ResourceAccess = z.strictObject({
   resource: z.string().max(512),
@@ -56,7 +56,7 @@ export const access = {
     .describe('What the client may ask for in detail (RFC 9396).'),
 };
 
-export const checkAccess: Check = (client, object) => {
+export const checkAccess: Check<typeof access> = (client, object) => {
   const names = client.resources.map((one) => one.resource);
   if (new Set(names).size !== names.length) object(['resources'], 'must not name a resource twice');
   if (new Set(client.introspects).size !== client.introspects.length)

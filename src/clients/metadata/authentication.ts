@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { clientAlg, keysUrl } from './field_types.ts';
 import { PublicJwk } from './public_jwk.ts';
-import type { Check, ClientMetadata } from './client_metadata.ts';
+import type { Check } from './check.ts';
 
 export const AUTH_METHODS = [
   'client_secret_basic',
@@ -33,11 +33,11 @@ export const authentication = {
 };
 
 /** Whether the client proves itself with a shared secret. */
-export function usesSecret(metadata: Pick<ClientMetadata, 'token_endpoint_auth_method'>): boolean {
+export function usesSecret(metadata: { readonly token_endpoint_auth_method: string }): boolean {
   return metadata.token_endpoint_auth_method.startsWith('client_secret_');
 }
 
-export const checkAuthentication: Check = (client, object) => {
+export const checkAuthentication: Check<typeof authentication> = (client, object) => {
   const method = client.token_endpoint_auth_method;
   if (client.jwks && client.jwks_uri) object(['jwks_uri'], 'must be left out where jwks is given');
   if (method === 'private_key_jwt' && !client.jwks && !client.jwks_uri) {

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { ONE_OF_RESPONSE_MODES, RESPONSE_MODES } from '../../base/response_modes.ts';
 import { clientAlg, serverAlg, text } from './field_types.ts';
-import type { Check } from './client_metadata.ts';
+import type { Check } from './check.ts';
 
 export const authorizationRequests = {
   require_pushed_authorization_requests: z
@@ -46,7 +46,7 @@ const OF_REQUESTS_ALONE = [
   'pkce_exemption',
 ] as const;
 
-export const checkAuthorizationRequests: Check = (client, object) => {
+export const checkAuthorizationRequests: Check<typeof authorizationRequests> = (client, object) => {
   for (const member of OF_REQUESTS_ALONE) {
     if (client[member] && !client.grant_types.includes('authorization_code')) {
       object([member], 'is for clients with the grant type authorization_code');

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { clientAlg, keysUrl } from './field_types.ts';
 import { CIBA } from './flows.ts';
-import type { Check } from './client_metadata.ts';
+import type { Check } from './check.ts';
 
 export const backchannelAuthentication = {
   backchannel_token_delivery_mode: z
@@ -19,7 +19,7 @@ export const backchannelAuthentication = {
 
 const MEMBERS = Object.keys(backchannelAuthentication) as (keyof typeof backchannelAuthentication)[];
 
-export const checkBackchannelAuthentication: Check = (client, object) => {
+export const checkBackchannelAuthentication: Check<typeof backchannelAuthentication> = (client, object) => {
   if (!client.grant_types.includes(CIBA)) {
     for (const member of MEMBERS) {
       if (client[member] !== undefined) object([member], `is for clients with the grant type ${CIBA}`);

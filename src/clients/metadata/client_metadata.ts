@@ -7,6 +7,7 @@ import { access, checkAccess } from './access.ts';
 import { authentication, checkAuthentication } from './authentication.ts';
 import { authorizationRequests, checkAuthorizationRequests } from './authorization_requests.ts';
 import { backchannelAuthentication, checkBackchannelAuthentication } from './backchannel_authentication.ts';
+import type { Objection } from './check.ts';
 import { checkFlows, flows } from './flows.ts';
 import { checkLogout, logout } from './logout.ts';
 import { checkMutualTls, mutualTls } from './mutual_tls.ts';
@@ -31,12 +32,7 @@ const members = {
 
 type Given = z.output<z.ZodObject<typeof members>>;
 
-/** Says what is wrong with a member, by its path. */
-export type Objection = (path: readonly (string | number)[], message: string) => void;
-/** What the members of one file demand of one another and of the rest. */
-export type Check = (client: ClientMetadata, object: Objection) => void;
-
-const CHECKS: readonly Check[] = [
+const CHECKS: readonly ((client: ClientMetadata, object: Objection) => void)[] = [
   checkFlows,
   checkAuthentication,
   checkMutualTls,

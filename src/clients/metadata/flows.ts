@@ -1,7 +1,7 @@
 /** How a client gets tokens, and where people come back to it. */
 import { z } from 'zod';
 import { objectionToRedirectUri } from '../redirect_uri.ts';
-import type { Check } from './client_metadata.ts';
+import type { Check } from './check.ts';
 
 /** For devices without a browser (RFC 8628). */
 export const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
@@ -40,7 +40,7 @@ export const flows = {
   response_types: z.array(z.literal('code', 'must be code')).max(1).optional(),
 };
 
-export const checkFlows: Check = (client, object) => {
+export const checkFlows: Check<typeof flows> = (client, object) => {
   const grants = new Set<string>(client.grant_types);
   if (grants.size === 0) object(['grant_types'], 'must name at least one grant type');
   if (grants.size !== client.grant_types.length) object(['grant_types'], 'must not name a grant type twice');

@@ -1,6 +1,6 @@
 /** How a client hears that a person has logged out (OpenID Connect Back-Channel Logout 1.0, 2.2). */
 import { z } from 'zod';
-import type { Check } from './client_metadata.ts';
+import type { Check } from './check.ts';
 import { DEVICE_CODE } from './flows.ts';
 import { keysUrl } from './field_types.ts';
 
@@ -15,7 +15,7 @@ export const logout = {
     .describe('Whether ID tokens and logout tokens must name the session (sid), so that the client can end that one.'),
 };
 
-export const checkLogout: Check = (client, object) => {
+export const checkLogout: Check<typeof logout> = (client, object) => {
   if (client.backchannel_logout_session_required && !client.backchannel_logout_uri) {
     object(['backchannel_logout_uri'], 'must say where logout tokens go for backchannel_logout_session_required');
   }

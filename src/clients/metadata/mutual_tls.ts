@@ -2,7 +2,8 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { canonicalName } from '../../base/distinguished_name.ts';
-import type { Check, ClientMetadata } from './client_metadata.ts';
+import type { Check } from './check.ts';
+import type { tokens } from './tokens.ts';
 
 /** A host name in full: no wildcard, and no dot in front, which would stand for everything below it. */
 const HOST_NAME = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$/i;
@@ -44,13 +45,16 @@ const CERTIFICATE_NAMES = [
 ] as const;
 
 /** Whether the client can't be served by a server that sees no certificates. */
-export function needsCertificate(metadata: ClientMetadata): boolean {
+export function needsCertificate(metadata: {
+  readonly token_endpoint_auth_method: string;
+  readonly tls_client_certificate_bound_access_tokens?: boolean | undefined;
+}): boolean {
   const { token_endpoint_auth_method: method } = metadata;
   if (method === 'tls_client_auth' || method === 'self_signed_tls_client_auth') return true;
   return metadata.tls_client_certificate_bound_access_tokens === true;
 }
 
-export const checkMutualTls: Check = (client, object) => {
+export const checkMutualTls: Check<typeof mutualTls & typeof tokens> = (client, object) => {
   const method = client.token_endpoint_auth_method;
   const names = CERTIFICATE_NAMES.filter((member) => client[member] !== undefined);
   if (method === 'tls_client_auth' && names.length !== 1) {

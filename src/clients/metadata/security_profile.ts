@@ -4,7 +4,11 @@
  */
 import { z } from 'zod';
 import { CIBA, DEVICE_CODE } from './flows.ts';
-import type { Check } from './client_metadata.ts';
+import type { authentication } from './authentication.ts';
+import type { authorizationRequests } from './authorization_requests.ts';
+import type { Check } from './check.ts';
+import type { mutualTls } from './mutual_tls.ts';
+import type { tokens } from './tokens.ts';
 
 export const securityProfile = {
   profile: z
@@ -51,7 +55,9 @@ const ALG_MEMBERS = [
   'authorization_signed_response_alg',
 ] as const;
 
-export const checkSecurityProfile: Check = (client, object) => {
+export const checkSecurityProfile: Check<
+  typeof securityProfile & typeof authentication & typeof authorizationRequests & typeof mutualTls & typeof tokens
+> = (client, object) => {
   if (!isFapi2(client)) return;
   if (!FAPI2_AUTH_METHODS.has(client.token_endpoint_auth_method)) {
     object(['token_endpoint_auth_method'], `must be one of ${[...FAPI2_AUTH_METHODS].join(', ')} for profile fapi2`);

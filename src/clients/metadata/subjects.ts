@@ -1,8 +1,8 @@
 /** Under which name a client gets to know people (OpenID Connect Core, 8). */
 import { z } from 'zod';
 import { keysUrl } from './field_types.ts';
-import type { Check, ClientMetadata } from './client_metadata.ts';
-import { CIBA, DEVICE_CODE } from './flows.ts';
+import type { Check } from './check.ts';
+import { CIBA, DEVICE_CODE, type flows } from './flows.ts';
 
 export const subjects = {
   subject_type: z
@@ -18,7 +18,7 @@ export const subjects = {
     ),
 };
 
-export const checkSubjects: Check = (client, object) => {
+export const checkSubjects: Check<typeof subjects & typeof flows> = (client, object) => {
   const { grant_types, redirect_uris } = client;
   const forPeople = grant_types.includes('authorization_code') || isWithoutRedirect(client);
   for (const member of ['subject_type', 'sector_identifier_uri'] as const) {
@@ -44,6 +44,6 @@ export const checkSubjects: Check = (client, object) => {
 };
 
 /** Whether it learns who somebody is without their coming back to an address of its own. */
-export function isWithoutRedirect({ grant_types }: Pick<ClientMetadata, 'grant_types'>): boolean {
+export function isWithoutRedirect({ grant_types }: { readonly grant_types: readonly string[] }): boolean {
   return grant_types.includes(DEVICE_CODE) || grant_types.includes(CIBA);
 }

@@ -11,6 +11,7 @@ import { cautionAbout } from './consent_descriptions.ts';
 import { formIn, type FormPost } from '../provider/form_post.ts';
 import { notesOf } from '../request/request_events.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
+import { oidcContextOf } from '../provider/library_types.ts';
 
 /** A redirect that waits for the person's confirmation: a link, or a form if the response mode is form_post. */
 export interface UnconfirmedRedirect {
@@ -40,7 +41,7 @@ export function confirmErrorRedirects(provider: Provider, settings: Settings): v
   provider.use(async (ctx, next) => {
     await next();
     if (!('oidc' in ctx)) return;
-    const context = ctx as KoaContextWithOIDC;
+    const context = oidcContextOf(ctx);
     const answer = answerOf(context, settings.issuer);
     const { client } = context.oidc;
     if (!answer || !client) return;

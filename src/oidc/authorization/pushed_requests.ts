@@ -4,17 +4,14 @@
  * decides which request is answered (see adapter.ts). The row outlives every interaction that began with it.
  */
 import { errors, Provider } from 'oidc-provider';
-
-interface PushedRequestModel {
-  find(id: string, options?: object): Promise<unknown>;
-}
+import { internalsOf } from '../provider/library_types.ts';
 
 /**
  * Refuses to resume if the row no longer exists: the server can't know whether it was used, and the library would
  * continue without it.
  */
 export function demandPushedRequest(provider: Provider): void {
-  const Model = provider.PushedAuthorizationRequest as unknown as PushedRequestModel;
+  const Model = internalsOf(provider).PushedAuthorizationRequest;
   const { find } = Model;
   Model.find = async (id, options) => {
     const found = await find.call(Model, id, options);

@@ -1,17 +1,13 @@
 /** The response modes of this server and of each client. */
-import { Provider, type Client, type UnknownObject } from 'oidc-provider';
+import { Provider, type UnknownObject } from 'oidc-provider';
 import type { ResponseMode } from '../../base/response_modes.ts';
 import { answersIn } from '../../clients/server_demands.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
-
-/** A member that the library's types leave out. */
-interface ClientClass {
-  prototype: { responseModeAllowed(this: Client, mode: string | undefined, type: string, profile: unknown): boolean };
-}
+import { internalsOf } from '../provider/library_types.ts';
 
 /** Restricts a provider to `modes` and to those of the client; call it for each new provider. */
 export function limitResponseModes(provider: Provider, modes: readonly ResponseMode[]): void {
-  const { prototype } = provider.Client as unknown as ClientClass;
+  const { prototype } = internalsOf(provider).Client;
   prototype.responseModeAllowed = function (mode) {
     const allowed = (recordOf(this).metadata.response_modes ?? modes).filter((one) => answersIn(modes, one));
     if (mode === undefined || answersIn(allowed, mode)) return true;

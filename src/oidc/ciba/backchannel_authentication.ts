@@ -14,6 +14,7 @@ import { noteReplay } from '../request/request_events.ts';
 import { INTERVAL_SECONDS } from '../grants/polling.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { useOnce } from '../request/single_use.ts';
+import { oidcContextOf } from '../provider/library_types.ts';
 
 type Feature = NonNullable<NonNullable<Configuration['features']>['ciba']>;
 
@@ -71,8 +72,8 @@ export function guardBackchannelAuthentication(provider: Provider): void {
 /** The library always announces support for user codes. */
 async function withoutUserCodes(ctx: ParameterizedContext, next: Next): Promise<void> {
   await next();
-  const { oidc } = ctx as Partial<KoaContextWithOIDC>;
-  if (oidc?.route === 'discovery') (ctx.body as UnknownObject)['backchannel_user_code_parameter_supported'] = false;
+  const isDiscovery = 'oidc' in ctx && oidcContextOf(ctx).oidc.route === 'discovery';
+  if (isDiscovery) (ctx.body as UnknownObject)['backchannel_user_code_parameter_supported'] = false;
 }
 
 /**

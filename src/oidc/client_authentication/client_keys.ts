@@ -19,6 +19,7 @@ import type { Verifications } from '../../limits/verifications.ts';
 import type { Logger } from '../../log.ts';
 import { PublishedKeys } from '../../trust/published_keys.ts';
 import { TooManyRequests } from './client_rate_limit.ts';
+import { keyStoreOf, type KeyStore } from '../provider/library_types.ts';
 
 export interface ClientKeysSettings {
   readonly egress: Pick<Egress, 'get' | 'last'>;
@@ -52,23 +53,9 @@ class KeyNotNamed extends errors.InvalidRequestObject {
   }
 }
 
-/**
- * The members of a client's key store that the library calls. If a verification fails, it calls `fresh` and `refresh`,
- * then verifies again. For a client with a self-signed certificate, it calls `refresh` each time and iterates over the
- * keys.
- */
-interface KeyStore {
-  [Symbol.iterator](): Iterator<{ readonly 'x5t#S256'?: string }>;
-  selectForVerify(options: object): object[];
-  fresh(): boolean;
-  refresh(): Promise<void>;
-  clear(): void;
-  add(key: object): void;
-}
-
 /** Limits the work with the client's keys, and fetches published keys through `egress`. */
 export function guardKeys(settings: ClientKeysSettings, client: Client): void {
-  const { asymmetricKeyStore: store } = client as unknown as { asymmetricKeyStore: KeyStore };
+  const store = keyStoreOf(client);
   if (typeof client.jwksUri === 'string') readKeysThrough(settings, client, client.jwksUri, store);
   const selectForVerify = store.selectForVerify.bind(store);
   store.selectForVerify = (options) => {

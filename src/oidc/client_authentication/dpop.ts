@@ -7,12 +7,7 @@ import { errors, Provider, type Client, type KoaContextWithOIDC } from 'oidc-pro
 import { epochSeconds, type Clock } from '../../base/clock.ts';
 import type { Database } from '../../db/connection.ts';
 import { useOnce } from '../request/single_use.ts';
-
-/**
- * No RSA: the sender chooses the key, and a key with a large exponent would be expensive to verify with before anything
- * is known about the sender.
- */
-export const DPOP_ALGS = ['ES256', 'Ed25519', 'EdDSA'] as const;
+import { internalsOf } from '../provider/library_types.ts';
 
 const OLDEST_PROOF_SECONDS = 300;
 /** FAPI 2.0: a client's clock may be a few seconds ahead, but not more than a minute. */
@@ -91,22 +86,13 @@ export function demandProof({ dpopBoundAccessTokens }: Pick<Client, 'dpopBoundAc
   if (dpopBoundAccessTokens && ctx?.oidc.route === 'token') refuseWithoutProof(ctx);
 }
 
-interface Bound {
-  readonly clientId?: string;
-  readonly dpopJkt?: string;
-  readonly jkt?: string;
-}
-
-interface BoundModel {
-  find(value: string, options?: object): Promise<Bound | undefined>;
-}
-
 /**
  * Does the same for a code (RFC 9449, 10) or refresh token that is bound to a key. It refuses before the library
  * consumes the code or token, so that the client can retry with a proof.
  */
 export function demandProofOfBound(provider: Provider): void {
-  for (const Model of [provider.AuthorizationCode, provider.RefreshToken] as unknown as BoundModel[]) {
+  const { AuthorizationCode, RefreshToken } = internalsOf(provider);
+  for (const Model of [AuthorizationCode, RefreshToken]) {
     const { find } = Model;
     Model.find = async (value, options) => {
       const found = await find.call(Model, value, options);

@@ -26,6 +26,7 @@ import { refuseRateLimited, TooManyRequests } from './client_rate_limit.ts';
 import { demandProof } from './dpop.ts';
 import { demandCertificate, presentedDigest } from './mutual_tls.ts';
 import { anonymousOrigin } from '../request/request_events.ts';
+import { internalsOf } from '../provider/library_types.ts';
 
 /**
  * Clients whose client_id is the URL of a metadata document. `objection` is an error text for the client's developer.
@@ -70,18 +71,6 @@ export function recordOf(client: Client): ClientWithSecrets {
   return record;
 }
 
-/**
- * Members that the library's types leave out: the library calls them, but does not document that they can be replaced.
- */
-interface ClientClass {
-  new (metadata: AllClientMetadata): Client;
-  find(id: string): Promise<Client | undefined>;
-  prototype: {
-    compareClientSecret(this: Client, presented: string): Promise<boolean>;
-    grantTypeAllowed(this: Client, grantType: string): boolean;
-  };
-}
-
 /** Makes the provider find its clients in the directory. Revoked clients are not found. */
 export function useProviderClients(
   provider: Provider,
@@ -89,7 +78,7 @@ export function useProviderClients(
   knows: ProviderKnowledge,
 ): void {
   const { verifier, uses, traffic, clock, keys } = settings;
-  const RegisteredClient = provider.Client as unknown as ClientClass;
+  const RegisteredClient = internalsOf(provider).Client;
   // the key is the client's record: a change of the client creates a new record
   const instances = new LRUCache<ClientWithSecrets, Client>({ max: INSTANCES_AT_MOST });
 

@@ -1,11 +1,12 @@
 /** Makes the token that is given for another token or an assertion: the common part of both grants of our own. */
-import { errors, type AccessToken, type KoaContextWithOIDC, type Provider } from 'oidc-provider';
+import { errors, type AccessToken, type KoaContextWithOIDC } from 'oidc-provider';
 import { epochSeconds } from '../../base/clock.ts';
 import type { Choice } from '../../grant_policies/evaluate.ts';
 import type { Policy } from '../../grant_policies/policy.ts';
 import { requestOf } from '../../http/request_context.ts';
 import type { CarriedClaims } from '../issuance/exchanged_claims.ts';
 import { decideScope, splitScope } from '../issuance/scope_decision.ts';
+import { internalsOf } from '../provider/library_types.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 
 const carried = new WeakMap<object, CarriedClaims>();
@@ -13,12 +14,6 @@ const carried = new WeakMap<object, CarriedClaims>();
 /** What the token says of what it was made from, once it is about to be issued. */
 export function carriedClaims(token: object): CarriedClaims | undefined {
   return carried.get(token);
-}
-
-/** The library's models take more than its types say: when a token ends, and none of what is not known yet. */
-interface Models {
-  readonly AccessToken: new (values: object) => AccessToken;
-  readonly Grant: new (values: object) => InstanceType<Provider['Grant']>;
 }
 
 export interface Exchange {
@@ -49,7 +44,7 @@ export function draftToken(ctx: KoaContextWithOIDC, resources: ResourcePolicy, t
   const now = epochSeconds(requestOf(ctx).now);
   const longest = Math.min(policy.maxTtlSeconds, server.accessTokenTTL ?? policy.maxTtlSeconds);
   const exp = Math.floor(Math.min(now + longest, notAfter));
-  const { AccessToken } = provider as unknown as Models;
+  const { AccessToken } = internalsOf(provider);
   const token = new AccessToken({ client, accountId: sub, scope, gty: policy.grant, exp, expiresIn: exp - now });
   token.resourceServer = new provider.ResourceServer(policy.resource, server);
   return { token, lifetimeSeconds: exp - now, trade };
@@ -60,7 +55,7 @@ export async function issueToken(ctx: KoaContextWithOIDC, { token, lifetimeSecon
   const { provider, client } = ctx.oidc;
   const { accountId, policy, claims } = trade;
   if (accountId !== undefined) {
-    const { Grant } = provider as unknown as Models;
+    const { Grant } = internalsOf(provider);
     const grant = new Grant({ accountId, clientId: client!.clientId, expiresIn: lifetimeSeconds });
     grant.addResourceScope(policy.resource, token.scope!);
     token.grantId = await grant.save();

@@ -5,6 +5,7 @@
 import type { Context } from 'koa';
 import type { AccessToken, KoaContextWithOIDC, Provider } from 'oidc-provider';
 import { checkDpopReplay, checkMtlsCert, validateDpop } from '../provider/library_internals.ts';
+import { oidcContextOf } from '../provider/library_types.ts';
 
 /**
  * Binds the token to the key that the request proves. Resolves to a function that marks the proof as used; call it
@@ -30,7 +31,7 @@ export async function validateProofAt(
   addressOf: (ctx: KoaContextWithOIDC) => string,
 ): Promise<string | undefined> {
   // the part of the library's context that the helper reads
-  const served = Object.create(ctx) as KoaContextWithOIDC;
+  const served = oidcContextOf(Object.create(ctx) as object);
   Object.defineProperty(served, 'oidc', { value: { provider, route: 'userinfo', urlFor: () => addressOf(served) } });
   return (await validateDpop(provider, served, token))?.thumbprint;
 }

@@ -11,24 +11,10 @@ import type { MessageType, Verdict } from '../../outbox/message_type.ts';
 import { notesOf } from '../request/request_events.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { writeWithRequest } from '../request/request_writes.ts';
+import { internalsOf } from '../provider/library_types.ts';
 
 /** Retries span about a day; after that the application's own session is assumed to be over. */
 const RETRIES = { attemptsAtMost: 30, firstWaitSeconds: 5, longestWaitSeconds: 3_600 };
-
-/**
- * Library members that its types leave out: the library calls `backchannelLogout`, and makes ID tokens with `IdToken`.
- */
-interface Internals {
-  readonly Client: { prototype: { backchannelLogout(this: Client, accountId: string, sid: string): Promise<void> } };
-  readonly IdToken: new (
-    claims: object,
-    options: { readonly client: Client; readonly ctx: undefined },
-  ) => {
-    mask: object;
-    set(claim: string, value: unknown): void;
-    issue(options: { readonly use: 'logout' }): Promise<string>;
-  };
-}
 
 /**
  * Replaces the library's back-channel logout, which it calls for each client when a person logs out. If the whole
@@ -36,7 +22,7 @@ interface Internals {
  * the client that asked for the logout.
  */
 export function postponeLogouts(provider: Provider, { database, clock }: { database: Database; clock: Clock }): void {
-  const { prototype } = (provider as unknown as Internals).Client;
+  const { prototype } = internalsOf(provider).Client;
   prototype.backchannelLogout = async function (accountId, sid) {
     if (Provider.ctx?.oidc.params?.['logout']) return;
     const ended = { accountId, payload: { authorizations: { [this.clientId]: { sid } } } };
@@ -76,7 +62,7 @@ async function logoutToken(
   client: Client,
   { jti, account_id, sid }: Readonly<Record<string, unknown>>,
 ): Promise<string> {
-  const { IdToken } = provider as unknown as Internals;
+  const { IdToken } = internalsOf(provider);
   const token = new IdToken({ sub: account_id }, { client, ctx: undefined });
   token.mask = { sub: null };
   token.set('events', { 'http://schemas.openid.net/event/backchannel-logout': {} });

@@ -12,7 +12,7 @@ import { findAccount } from '../../accounts/account.ts';
 import type { Clock } from '../../base/clock.ts';
 import { ACR_VALUES } from '../../accounts/authentication_context.ts';
 import type { Digest } from '../../base/secret.ts';
-import { SIGNING_ALGS } from '../../base/signing_algs.ts';
+import { DPOP_ALGS, SIGNING_ALGS } from '../../base/signing_algs.ts';
 import { GRANT_TYPES } from '../../clients/metadata/flows.ts';
 import { CLIENT_ALGS } from '../../clients/metadata/field_types.ts';
 import type { ClientDemands } from '../../clients/server_demands.ts';
@@ -41,18 +41,18 @@ import type { AuthorizationDetailsPolicy } from '../authorization/authorization_
 import { demandOurAudience } from '../client_authentication/client_assertions.ts';
 import { cookies } from '../request/cookies.ts';
 import { DeviceCodeStore } from '../device/device_code_store.ts';
-import { deviceFlow, guardDeviceFlow, type DevicePages } from '../device/device_flow.ts';
+import { deviceFlow, guardDeviceFlow } from '../device/device_flow.ts';
 import {
   demandProofOfBound,
-  DPOP_ALGS,
   examineProof,
   isAboutProof,
   isProvedFor,
   useProof,
 } from '../client_authentication/dpop.ts';
-import { confirmErrorRedirects, type RedirectPages } from '../authorization/error_redirects.ts';
+import { confirmErrorRedirects } from '../authorization/error_redirects.ts';
 import { demandDecimalNumbers } from '../request/decimal_numbers.ts';
-import { showFormPost, type FormPostPages } from './form_post.ts';
+import { showFormPost } from './form_post.ts';
+import type { ProviderPages } from './provider_pages.ts';
 import { loadExistingGrant } from '../authorization/existing_grant.ts';
 import {
   authMethods,
@@ -67,6 +67,7 @@ import { INTERACTION_SECONDS } from '../request/first_party_login.ts';
 import { takePostedRequests } from './posted_requests.ts';
 import { demandPushedRequest } from '../authorization/pushed_requests.ts';
 import { signExternally } from './external_signing.ts';
+import { internalsOf, type UrlFor } from './library_types.ts';
 import { tokenHooks, tokenLifetimes } from './token_hooks.ts';
 import { takeAccount } from '../storage/request_prefetch.ts';
 import { markRefreshTokens, type RefreshTokenFamilies } from '../storage/refresh_token_families.ts';
@@ -85,12 +86,6 @@ import { ROUTES } from '../request/routes.ts';
 import { sessionSeconds } from '../storage/session_store.ts';
 import { maySee } from '../tokens/jwt_introspection.ts';
 import type { UnansweredUses } from '../request/unanswered_uses.ts';
-
-/** Pages that the library asks for while it answers; src/login draws them. */
-export interface ProviderPages extends DevicePages, FormPostPages, RedirectPages {
-  readonly logoutSource: (ctx: KoaContextWithOIDC, form: string) => void | Promise<void>;
-  readonly postLogoutSuccessSource: (ctx: KoaContextWithOIDC) => void | Promise<void>;
-}
 
 export interface ProviderSettings extends MutualTlsSettings {
   readonly issuer: string;
@@ -144,7 +139,7 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
   postponeLogouts(provider, settings);
   takePostedRequests(provider, ROUTES.end_session, settings.pages);
   acceptRetiredKeyHints(provider, ROUTES.end_session, jwks);
-  (provider.ReplayDetection as { unique: unknown }).unique = useOnceOnAllNodes(settings.database);
+  internalsOf(provider).ReplayDetection.unique = useOnceOnAllNodes(settings.database);
   offerTokenExchange(provider, settings);
   offerJwtBearer(provider, settings);
   showFormPost(provider, settings.pages);
@@ -319,12 +314,12 @@ function pinToIssuer(provider: Provider, aliases: Readonly<Record<string, string
     protocol: { get: () => protocol.slice(0, -1) },
     host: { get: () => host },
   });
-  type UrlFor = (name: string, options?: object) => string;
-  const contexts = provider.OIDCContext.prototype as { urlFor: UrlFor };
+  const library = internalsOf(provider);
+  const contexts: { urlFor: UrlFor } = library.OIDCContext.prototype;
   contexts.urlFor = function (this: { readonly ctx: KoaContextWithOIDC }, name, options) {
     const alias = aliases[`${name}_endpoint`];
     // asked for where a proof is compared with it: an endpoint has two addresses then, and is the same one
     if (alias !== undefined && isProvedFor(this.ctx, alias)) return alias;
-    return (provider as unknown as { urlFor: UrlFor }).urlFor(name, options);
+    return library.urlFor(name, options);
   };
 }

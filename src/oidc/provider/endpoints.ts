@@ -20,7 +20,7 @@ import { endGrant } from '../storage/grant_store.ts';
 import { answerRefusal } from './late_refusal.ts';
 import { noteReuse, notesOf, originOf, undelivered } from '../request/request_events.ts';
 import { ownPageOf } from '../request/first_party_login.ts';
-import { type ProviderPages } from './configuration.ts';
+import type { ProviderPages } from './provider_pages.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { asRefusal, commitTogether, InteractionGone, LostRace } from '../request/request_writes.ts';
 import { METHODS, ROUTES } from '../request/routes.ts';
@@ -28,6 +28,7 @@ import { INTROSPECTION_JWT } from '../tokens/signed_introspection.ts';
 import type { JwtIntrospection } from '../tokens/jwt_introspection.ts';
 import { RETRY_AFTER_SECONDS, UNAVAILABLE } from '../request/unavailable_answer.ts';
 import { mayBeCommitted, type UnansweredUses } from '../request/unanswered_uses.ts';
+import { oidcContextOf } from './library_types.ts';
 
 export interface EndpointsSettings {
   readonly database: Database;
@@ -77,7 +78,7 @@ export class Endpoints {
     }
     // requests that the library's router doesn't match have no OIDC context
     if (!('oidc' in ctx)) return;
-    const context = ctx as unknown as KoaContextWithOIDC;
+    const context = oidcContextOf(ctx);
     // an OPTIONS request without an Origin header, which the library's CORS handler ignores
     if (ctx.method === 'OPTIONS' && ctx.status === 404) {
       ctx.status = 204;
@@ -112,7 +113,7 @@ export class Endpoints {
       if (!notesOf(ctx).refusal) notesOf(ctx).failure ??= error as Error;
     }
     if (!('oidc' in ctx)) return;
-    const context = ctx as unknown as KoaContextWithOIDC;
+    const context = oidcContextOf(ctx);
     const notes = notesOf(context);
     const cause = notes.refusal?.cause;
     answerKeyObjection(context, cause);

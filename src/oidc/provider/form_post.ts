@@ -4,6 +4,7 @@
  * server's own.
  */
 import type { KoaContextWithOIDC, Provider } from 'oidc-provider';
+import { oidcContextOf } from './library_types.ts';
 
 export interface FormPost {
   readonly action: string;
@@ -19,7 +20,7 @@ export function showFormPost(provider: Provider, pages: FormPostPages): void {
   provider.use(async (ctx, next) => {
     await next();
     const form = typeof ctx.body === 'string' && 'oidc' in ctx ? formIn(ctx.body) : undefined;
-    if (form) pages.formPost(ctx as KoaContextWithOIDC, form);
+    if (form) pages.formPost(oidcContextOf(ctx), form);
   });
 }
 

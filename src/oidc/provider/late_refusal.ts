@@ -4,6 +4,7 @@
  */
 import type { KoaContextWithOIDC, errors } from 'oidc-provider';
 import { authorizationErrorHandler, errorHandler, requestStore } from './library_internals.ts';
+import { sessionOf } from './library_types.ts';
 
 /** The event that the library emits for an error, by route. */
 const EVENTS: Readonly<Record<string, string>> = {
@@ -36,14 +37,6 @@ export async function answerRefusal(ctx: KoaContextWithOIDC, refusal: errors.OID
 
 /** A page with a form to try again has put a new anti-forgery token into the session. */
 async function saveForm({ oidc }: KoaContextWithOIDC): Promise<void> {
-  const session = oidc.session as SavedSession | undefined;
+  const session = sessionOf(oidc);
   if (session?.touched && !session.destroyed && !session.oldId && session.exp !== undefined) await session.persist();
-}
-
-interface SavedSession {
-  readonly touched?: boolean;
-  readonly destroyed?: boolean;
-  readonly oldId?: string;
-  readonly exp?: number;
-  persist(): Promise<unknown>;
 }

@@ -3,10 +3,11 @@
  * 2). The session cookies are SameSite=Lax, so the browser sends none with a form from another site. The server
  * redirects the browser to the same request by GET, with which it sends them.
  */
-import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider';
+import { errors, type Provider } from 'oidc-provider';
 import type { Context } from 'koa';
 import { readBody } from '../../http/body.ts';
-import type { ProviderPages } from './configuration.ts';
+import type { ProviderPages } from './provider_pages.ts';
+import { oidcContextOf } from './library_types.ts';
 
 /** The URL length that browsers and servers support. A client can push a larger request (RFC 9126). */
 const LONGEST_QUERY_CHARACTERS = 8_000;
@@ -28,7 +29,7 @@ export function takePostedRequests(provider: Provider, path: string, { renderErr
     const refusal = new errors.InvalidRequest(`send a form of at most ${LONGEST_QUERY_CHARACTERS} characters`);
     ctx.status = refusal.statusCode;
     const out = { error: refusal.error, error_description: refusal.error_description };
-    if (ctx.accepts('json', 'html') === 'html') return renderError(ctx as KoaContextWithOIDC, out, refusal);
+    if (ctx.accepts('json', 'html') === 'html') return renderError(oidcContextOf(ctx), out, refusal);
     ctx.body = out;
     return undefined;
   });

@@ -1,12 +1,12 @@
 /** Protected resource metadata (RFC 9728) of this server's own endpoints, and its address in their challenges. */
 import type { Middleware } from 'koa';
+import { DPOP_ALGS } from '../../base/signing_algs.ts';
 import {
   metadataUrl,
   protectedResourceMetadata,
   type DpopAtResource,
 } from '../../resources/protected_resource_metadata.ts';
 import type { Scope } from '../../resources/resource.ts';
-import { DPOP_ALGS } from '../client_authentication/dpop.ts';
 import { ROUTES } from '../request/routes.ts';
 
 const WELL_KNOWN = '/.well-known/oauth-protected-resource';

@@ -7,6 +7,7 @@ import { accessTokenClaims } from '../issuance/access_token.ts';
 import { loginClaims, type Login } from '../issuance/issuance.ts';
 import { getsRefreshToken, isRotated, refreshTokenSeconds } from '../issuance/refresh_token.ts';
 import { noteClaims } from '../request/request_events.ts';
+import { claimsOfJwt } from './library_types.ts';
 
 export const OPAQUE_ACCESS_TOKEN_SECONDS = 600;
 
@@ -23,7 +24,7 @@ export function tokenHooks({ issuer }: TokenSettings) {
     formats: {
       customizers: {
         jwt: (ctx, token, structured) => {
-          const claims = ourClaims(issuer, ctx, token, structured.payload as unknown as AccessTokenClaims);
+          const claims = ourClaims(issuer, ctx, token, claimsOfJwt(structured));
           structured.payload = claims;
           noteClaims(token, claims);
         },

@@ -6,12 +6,9 @@ import { randomBytes } from 'node:crypto';
 import type { Context } from 'koa';
 import type { KoaContextWithOIDC, Provider } from 'oidc-provider';
 import { shortCookie } from './cookies.ts';
+import { internalsOf } from '../provider/library_types.ts';
 
 export type Session = Awaited<ReturnType<Provider['Session']['get']>>;
-
-interface InteractionClass {
-  new (uid: string, payload: object): { save(ttlSeconds: number): Promise<string> };
-}
 
 export const INTERACTION_SECONDS = 1_800;
 
@@ -24,7 +21,7 @@ export function loginForOwnPages({ issuer, provider }: { readonly issuer: string
   return async (ctx: Context, page: string, session: Session): Promise<void> => {
     const uid = randomBytes(32).toString('base64url');
     const returnPath = provider().pathFor('resume', { uid, mountPath });
-    const Interaction = provider().Interaction as unknown as InteractionClass;
+    const { Interaction } = internalsOf(provider());
     await new Interaction(uid, {
       returnTo: new URL(returnPath, issuer).href,
       prompt: { name: 'login', reasons: ['own_page'], details: { page } },

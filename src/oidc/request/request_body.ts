@@ -3,11 +3,12 @@
  * and without the limit.
  */
 import type { Context, Middleware } from 'koa';
-import { errors, type KoaContextWithOIDC } from 'oidc-provider';
+import { errors } from 'oidc-provider';
 import { Refused } from '../../base/refusal.ts';
 import { readBody } from '../../http/body.ts';
-import type { ProviderPages } from '../provider/configuration.ts';
+import type { ProviderPages } from '../provider/provider_pages.ts';
 import { METHODS } from './routes.ts';
+import { oidcContextOf } from '../provider/library_types.ts';
 
 /** The library's own limit (lib/shared/selective_body.js). */
 const BODY_BYTES_AT_MOST = 56 * 1024;
@@ -38,7 +39,7 @@ export function limitFormBodies({ renderError }: Pick<ProviderPages, 'renderErro
     ctx.status = statusCode;
     ctx.set('Cache-Control', 'no-store');
     const out = { error, ...(error_description !== undefined && { error_description }) };
-    if (ctx.accepts('json', 'html') === 'html') return renderError(ctx as KoaContextWithOIDC, out, refusal!);
+    if (ctx.accepts('json', 'html') === 'html') return renderError(oidcContextOf(ctx), out, refusal!);
     ctx.body = out;
     return undefined;
   };

@@ -11,7 +11,7 @@ import { grantReference } from '../issuance/issuance.ts';
 import { tokenIssued, type IssuedClaims } from '../issuance/token_issued.ts';
 import { ownPageOf } from './first_party_login.ts';
 import { requestedDetails, typesOf } from './requested_details.ts';
-import type { PendingWrite } from './request_writes.ts';
+import type { PendingWrite } from './pending_write.ts';
 import type { TakeBack } from './unanswered_uses.ts';
 
 /** The events, writes and errors that are collected during one request. */

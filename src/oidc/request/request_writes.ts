@@ -8,24 +8,10 @@ import { errors, Provider } from 'oidc-provider';
 import type { AuditEvent, Origin } from '../../audit/events.ts';
 import type { AuditTrail } from '../../audit/trail.ts';
 import { Unavailable } from '../../base/unavailable.ts';
-import type { Database, Tx } from '../../db/connection.ts';
+import type { Database } from '../../db/connection.ts';
 import { transact, waitForLocksAtMost } from '../../db/transaction.ts';
 import { notesOf, type ReuseEvent } from './request_events.ts';
-import type { TakeBack } from './unanswered_uses.ts';
-
-/** A part of a transaction. It may run again in a new transaction, so it changes nothing outside of it. */
-export type Write = (tx: Tx) => Promise<void>;
-
-export interface PendingWrite {
-  readonly write: Write;
-  /** True if the write is kept when the request is refused at commit; for example, the person's login. */
-  readonly evenIfRefused: boolean;
-  /**
-   * Undoes a single use whose commit has an unknown outcome, so that the client can repeat it. Resolves to true if
-   * there was something to undo. Idempotent.
-   */
-  readonly takeBack?: TakeBack | undefined;
-}
+import type { PendingWrite, Write } from './pending_write.ts';
 
 /**
  * Queues a write with the library's current request, or runs it at once if there is none. The adapter has no argument

@@ -8,6 +8,7 @@ import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
 import type { Provider } from 'oidc-provider';
 import { addSeconds, epochSeconds } from '../../base/clock.ts';
 import { equalInConstantTime, sha256, type Digest } from '../../base/secret.ts';
+import { internalsOf, type SavedToken } from '../provider/library_types.ts';
 
 const GRANT_BYTES = 32;
 const EXPIRY_BYTES = 4;
@@ -66,16 +67,9 @@ export class RefreshTokenFamilies {
   }
 }
 
-/** Members that the library's types leave out; the library calls `generateTokenId` when it saves a token. */
-interface SavedToken {
-  readonly grantId?: string;
-  readonly remainingTTL: number;
-  generateTokenId(): string;
-}
-
 /** Adds the mark to every refresh token of the provider. */
-export function markRefreshTokens({ RefreshToken }: Provider, families: RefreshTokenFamilies, clock: () => Date): void {
-  const prototype = RefreshToken.prototype as unknown as SavedToken;
+export function markRefreshTokens(provider: Provider, families: RefreshTokenFamilies, clock: () => Date): void {
+  const { prototype } = internalsOf(provider).RefreshToken;
   const { generateTokenId } = prototype;
   prototype.generateTokenId = function (this: SavedToken) {
     const random = generateTokenId.call(this);

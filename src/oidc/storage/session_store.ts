@@ -12,6 +12,7 @@ import type { Database, Tx } from '../../db/connection.ts';
 import { PreparedStatement } from '../../db/prepared.ts';
 import { payloadJson } from './payload_json.ts';
 import { writeWithRequest } from '../request/request_writes.ts';
+import { sessionOf } from '../provider/library_types.ts';
 
 export interface SessionSettings {
   readonly database: Database;
@@ -86,7 +87,7 @@ export class SessionStore implements Adapter {
    * case, so it is kept.
    */
   async destroy(id: string): Promise<void> {
-    const session = Provider.ctx?.oidc.session as { oldId?: string; uid?: string } | undefined;
+    const session = sessionOf(Provider.ctx?.oidc);
     if (session?.oldId === id) return;
     const uid = this.#before(session?.uid)?.uid ?? null;
     const now = this.#settings.clock();

@@ -1,0 +1,58 @@
+/** Keys and secrets that are derived from data keys of the vault; each is the same on every node. */
+import { addSeconds, type Clock } from '../base/clock.ts';
+import type { Digest } from '../base/secret.ts';
+import { subjectsUnder, type Subjects } from '../clients/subject.ts';
+import type { Database } from '../db/connection.ts';
+import { CookieSignatures } from '../http/cookie_signatures.ts';
+import type { Feature } from '../lifecycle/feature.ts';
+import type { Vault } from '../vault/vault.ts';
+
+export interface DerivedKeysSettings {
+  readonly database: Database;
+  readonly vault: Vault;
+  readonly sessionTtlSeconds: number;
+  readonly clock: Clock;
+}
+
+export interface DerivedKeys {
+  readonly cookieSignatures: CookieSignatures;
+  readonly digestUserCode: (userCode: string) => Digest;
+  readonly digestAttempt: (attempt: string) => Digest;
+  /** 32 bytes. */
+  readonly refreshTokenKey: Buffer;
+  /** 32 bytes. */
+  readonly dpopNonceSecret: Buffer;
+  readonly subjects: Subjects;
+  readonly feature: Feature;
+}
+
+export async function deriveKeys({
+  database,
+  vault,
+  sessionTtlSeconds,
+  clock,
+}: DerivedKeysSettings): Promise<DerivedKeys> {
+  const now = clock();
+  const browserKey = await vault.current('cookies', now);
+  const dpopNonceKey = await vault.current('dpop_nonces', now);
+  const subjectKey = await vault.current('pairwise_subjects', now);
+  const { sha256_from: sha256From } = await database
+    .selectFrom('cookie_signatures')
+    .selectAll()
+    .executeTakeFirstOrThrow();
+  return {
+    cookieSignatures: new CookieSignatures({
+      key: browserKey.digest('signs cookies with SHA-256'),
+      formerKey: browserKey.digest('signs cookies').toString('base64url'),
+      sha256From,
+      sha1Until: addSeconds(sha256From, sessionTtlSeconds),
+      clock,
+    }),
+    digestUserCode: (userCode) => browserKey.digest(`user code ${userCode}`),
+    digestAttempt: (attempt) => browserKey.digest(`attempt ${attempt}`),
+    refreshTokenKey: browserKey.digest('marks refresh tokens'),
+    dpopNonceSecret: dpopNonceKey.digest('makes DPoP nonces'),
+    subjects: subjectsUnder(subjectKey),
+    feature: { verify: () => vault.requireStored([browserKey, dpopNonceKey, subjectKey]) },
+  };
+}

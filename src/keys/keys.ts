@@ -1,0 +1,49 @@
+/**
+ * Signing keys: created, published, rotated (`next → current → previous → removed`) and held in memory for signing and
+ * for verifying this server's own access tokens. Private keys are sealed in the database (vault/).
+ */
+import type { Clock } from '../base/clock.ts';
+import type { Feature } from '../lifecycle/feature.ts';
+import { KeyRing } from './key_ring.ts';
+import { KeyRotation, type RotationSettings } from './rotation.ts';
+import { TokenVerifier } from './token_verifier.ts';
+
+export interface KeysSettings extends Omit<RotationSettings, 'rotationDays'> {
+  readonly keyRotationDays: number;
+  readonly issuer: string;
+  readonly clock: Clock;
+}
+
+export interface Keys {
+  readonly ring: KeyRing;
+  readonly rotation: KeyRotation;
+  readonly tokenVerifier: TokenVerifier;
+  readonly feature: Feature;
+}
+
+/** Creates the keys that every server needs, if the database has none. */
+export async function createKeys({ issuer, keyRotationDays, clock, ...settings }: KeysSettings): Promise<Keys> {
+  const ring = new KeyRing(settings.database, settings.vault);
+  const rotation = new KeyRotation({ ...settings, rotationDays: keyRotationDays });
+  await rotation.ensureKeys(clock());
+  const feature: Feature = {
+    caches: [
+      {
+        topic: 'signing_keys',
+        onChange: () => ring.load(),
+        load: () => ring.load(),
+        // before everything that is signed with them
+        resetsFirst: true,
+      },
+    ],
+    jobs: [
+      {
+        name: 'key_rotation',
+        everyMilliseconds: 60_000,
+        oncePerNode: true,
+        run: () => rotation.runSchedule(clock()),
+      },
+    ],
+  };
+  return { ring, rotation, tokenVerifier: new TokenVerifier(ring, issuer), feature };
+}

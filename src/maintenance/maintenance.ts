@@ -1,0 +1,24 @@
+/** Maintenance of the database: rows that have expired are removed, and a database that was restored is made safe to use. */
+import type { Clock } from '../base/clock.ts';
+import type { Database } from '../db/connection.ts';
+import type { Feature } from '../lifecycle/feature.ts';
+import { removeExpiredRows } from './expired_rows.ts';
+
+interface MaintenanceSettings {
+  readonly database: Database;
+  readonly clock: Clock;
+}
+
+export function createMaintenance({ database, clock }: MaintenanceSettings): { readonly feature: Feature } {
+  const feature: Feature = {
+    jobs: [
+      {
+        name: 'expired_rows',
+        everyMilliseconds: 60_000,
+        oncePerNode: true,
+        run: (signal) => removeExpiredRows(database, clock(), { signal }),
+      },
+    ],
+  };
+  return { feature };
+}

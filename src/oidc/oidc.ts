@@ -1,0 +1,274 @@
+/**
+ * The protocol: OAuth 2.1 and OpenID Connect. The library oidc-provider implements them, and this folder decides all that
+ * the library leaves open. It has a folder for each endpoint or group of endpoints; `provider/` configures the library,
+ * `storage/` is its adapter, `fast_path/` answers the most frequent requests without the library. The other folders of
+ * src import this file alone.
+ */
+import type { RequestListener } from 'node:http';
+import type { Context, Middleware } from 'koa';
+import compose from 'koa-compose';
+import type { Provider } from 'oidc-provider';
+import type { AuditTrail } from '../audit/trail.ts';
+import { DPOP_ALGS } from '../base/signing_algs.ts';
+import type { ClientDirectory } from '../clients/client_directory.ts';
+import type { SecretUses } from '../clients/secret_uses.ts';
+import type { SecretVerifier } from '../clients/secret_verifier.ts';
+import type { Absence } from '../db/breaker.ts';
+import type { Database } from '../db/connection.ts';
+import type { AdmissionSettings } from '../http/admission.ts';
+import type { Metrics } from '../http/metrics.ts';
+import type { OpenRequest } from '../http/request_context.ts';
+import type { InvalidationFollower } from '../invalidation/follower.ts';
+import type { KeyRing } from '../keys/key_ring.ts';
+import type { TokenVerifier } from '../keys/token_verifier.ts';
+import type { Feature } from '../lifecycle/feature.ts';
+import type { FailedAuthentications } from '../limits/failed_authentications.ts';
+import type { RateLimitRefusal, RateLimiter } from '../limits/rate_limiter.ts';
+import type { Verifications } from '../limits/verifications.ts';
+import type { Logger } from '../log.ts';
+import type { Outbox } from '../outbox/outbox.ts';
+import type { AuthorizationDetailsTypes } from '../resources/authorization_details_types.ts';
+import type { ResourceDirectory } from '../resources/resource_directory.ts';
+import { accessLifetimes, type AccessLifetimesSettings } from './authorization/access_lifetimes.ts';
+import { AuthorizationDetailsPolicy } from './authorization/authorization_details.ts';
+import { describeClient, describeScopes } from './authorization/consent_descriptions.ts';
+import { describeDetails } from './authorization/details_description.ts';
+import { Approvals } from './ciba/approvals.ts';
+import { pingDelivery } from './ciba/ping_delivery.ts';
+import {
+  refuseKnownFailures,
+  rateLimitCheck,
+  authenticationRequestMatcher,
+} from './client_authentication/failed_authentication.ts';
+import type { DocumentClients } from './client_authentication/provider_clients.ts';
+import { createSenderCheck } from './client_authentication/sender_proofs.ts';
+import { FastClientCredentials } from './fast_path/client_credentials.ts';
+import { CodeAndRefresh } from './fast_path/code_and_refresh.ts';
+import { FastPath } from './fast_path/fast_path.ts';
+import { fastIntrospection, fastRevocation } from './fast_path/introspection_revocation.ts';
+import { fastTokenEndpoint } from './fast_path/token_endpoint.ts';
+import { backchannelLogouts } from './logout/backchannel_logout.ts';
+import { createProvider, ID_TOKEN_SECONDS, type ProviderSettings } from './provider/configuration.ts';
+import { Endpoints } from './provider/endpoints.ts';
+import { describeProtectedResources, USERINFO, type ProtectedEndpoint } from './provider/protected_resources.ts';
+import { loginForOwnPages } from './request/first_party_login.ts';
+import { changeTogether } from './request/page_changes.ts';
+import { limitFormBodies } from './request/request_body.ts';
+import { anonymousOrigin } from './request/request_events.ts';
+import { ROUTES } from './request/routes.ts';
+import { UnansweredUses } from './request/unanswered_uses.ts';
+import { RefreshTokenFamilies } from './storage/refresh_token_families.ts';
+import { AccessTokenStates } from './tokens/access_token_state.ts';
+import { JwtIntrospection } from './tokens/jwt_introspection.ts';
+import { ResourcePolicy } from './tokens/resource_policy.ts';
+import { Revocations } from './tokens/revocation.ts';
+import { RevokedTokens } from './tokens/revoked_tokens.ts';
+
+export { METHODS } from './request/routes.ts';
+
+export interface DescriptionsSettings extends AccessLifetimesSettings {
+  readonly issuer: string;
+  readonly detailsTypes: AuthorizationDetailsTypes;
+}
+
+/** What people read about clients and what those ask for, for the pages of login/. */
+export function createDescriptions(settings: DescriptionsSettings) {
+  return {
+    describeClient: describeClient(settings.clients),
+    describeScopes: describeScopes(settings.resources, settings.issuer),
+    describeDetails: describeDetails(settings.detailsTypes),
+    accessLifetimeOf: accessLifetimes(settings),
+  };
+}
+
+/** The provider's settings that are made here, of the ones below. */
+type MadeHere = 'clients' | 'policy' | 'detailsPolicy' | 'tokens' | 'refreshFamilies' | 'unanswered';
+
+export interface OidcSettings extends Omit<ProviderSettings, MadeHere> {
+  readonly clients: ClientDirectory;
+  readonly documents: DocumentClients;
+  readonly secretVerifier: SecretVerifier;
+  readonly secretUses: SecretUses;
+  readonly resources: ResourceDirectory;
+  readonly detailsTypes: AuthorizationDetailsTypes;
+  readonly ring: KeyRing;
+  readonly tokenVerifier: TokenVerifier;
+  readonly isTrustedIssuer: (issuer: string) => boolean;
+  readonly rateLimiter: RateLimiter;
+  readonly failedAuthentications: FailedAuthentications;
+  readonly verifications: Verifications;
+  readonly trail: AuditTrail;
+  readonly changes: InvalidationFollower;
+  readonly outbox: Outbox;
+  /** Marks refresh tokens, 32 bytes; the same on every node. */
+  readonly refreshTokenKey: Buffer;
+  readonly jwksMaxAgeSeconds: number;
+  /** The addresses under which the admin API is reached, the issuer first. */
+  readonly adminBases: readonly string[];
+  /** Throws if this node's knowledge of revocations is too old to rely on. */
+  readonly vouch: () => void;
+  /** When this node saw the database away last. */
+  readonly lastAbsence: () => Absence | undefined;
+  readonly log: Logger;
+}
+
+export type Oidc = ReturnType<typeof createOidc>;
+
+export function createOidc(settings: OidcSettings) {
+  const { issuer, database, clients: directory, ring, trail, changes, clock, log, outbox } = settings;
+  const { secretVerifier: verifier, rateLimiter: traffic, failedAuthentications: failures } = settings;
+  const revoked = new RevokedTokens(database);
+  const { tokenVerifier, isTrustedIssuer: isTrusted, vouch } = settings;
+  const tokens = new AccessTokenStates({
+    database,
+    verifier: tokenVerifier,
+    clients: directory,
+    revoked,
+    isTrusted,
+    vouch,
+  });
+  const revocations = new Revocations({ database, trail, changes });
+  const unanswered = new UnansweredUses({ database, trail, clock, log, lastAbsence: settings.lastAbsence });
+  const families = new RefreshTokenFamilies(settings.refreshTokenKey);
+  const detailsPolicy = new AuthorizationDetailsPolicy(settings.detailsTypes);
+  const policy = new ResourcePolicy(settings.resources, detailsPolicy);
+  const endpoints = new Endpoints({
+    database,
+    trail,
+    unanswered,
+    structured: new JwtIntrospection({ tokens, revocations }),
+    renderError: settings.pages.renderError,
+    jwksMaxAgeSeconds: settings.jwksMaxAgeSeconds,
+    traffic,
+    failures,
+    log,
+  });
+  const providerSettings: ProviderSettings = {
+    ...settings,
+    clients: {
+      directory,
+      documents: settings.documents,
+      verifier,
+      uses: settings.secretUses,
+      traffic,
+      clock,
+      keys: { egress: settings.egress, clock, log, verifications: settings.verifications },
+    },
+    policy,
+    detailsPolicy,
+    tokens,
+    refreshFamilies: families,
+    unanswered,
+  };
+  const provider = (): Provider => endpoints.provider;
+  outbox.serve(pingDelivery(directory));
+  outbox.serve(backchannelLogouts(provider));
+  const isAuthenticationRequest = authenticationRequestMatcher(issuer, ROUTES);
+  /** A provider knows its keys and types for good: when they change, another one takes over between two requests. */
+  const replaceProvider = (): void => endpoints.use(createProvider(providerSettings, ring.privateJwks));
+  const feature: Feature = {
+    caches: [
+      {
+        topic: 'revoked_token',
+        onChange: (jti) => revoked.add(jti, clock()),
+        load: () => revoked.load(clock()),
+      },
+    ],
+    jobs: [{ name: 'revoked_tokens', everyMilliseconds: 300_000, run: () => revoked.load(clock()) }],
+    start() {
+      replaceProvider();
+      ring.onSwap(replaceProvider);
+      settings.detailsTypes.onSwap(replaceProvider);
+    },
+  };
+  return {
+    feature,
+    /** Answers the endpoints of the protocol; other paths go to the next middleware. */
+    middleware: compose([limitFormBodies(settings.pages), endpoints.middleware]),
+    /** Answers, in front of a listener, the most frequent requests of the plainest clients. */
+    fastPath: (open: OpenRequest, metrics: Metrics): ((next: RequestListener) => RequestListener) =>
+      fastPathOf(settings, { policy, tokens, revocations, unanswered, families }, open, metrics),
+    /** Refuses, in front of everything else, clients that were refused a moment ago. */
+    refusesRateLimited: rateLimitCheck(traffic, isAuthenticationRequest),
+    /** Refuses, in front of a listener, wrong secrets of clients that are past a limit already. */
+    refuseKnownFailures: (admission: AdmissionSettings<RateLimitRefusal>, next: RequestListener): RequestListener =>
+      refuseKnownFailures({ ...admission, failures, clients: directory, verifier, isAuthenticationRequest }, next),
+    /** Describes the protected endpoints of this server (RFC 9728): userinfo, and the ones given. */
+    describeProtectedResources: (
+      dpop: ProtectedEndpoint['dpop'],
+      others: readonly Omit<ProtectedEndpoint, 'dpop'>[],
+    ): Middleware =>
+      describeProtectedResources(
+        { issuer, seesCertificates: settings.clientCertificates !== undefined },
+        [USERINFO, ...others].map((endpoint) => ({ ...endpoint, dpop })),
+      ),
+    /** For the pages of login/. */
+    forLogin: {
+      provider,
+      approvals: new Approvals({ provider, database, policy }),
+      changeTogether: changeTogether({ database, trail }),
+      logIn: loginForOwnPages({ issuer, provider }),
+    },
+    /** For the admin API, which is protected by this server's own tokens. */
+    forAdmin: {
+      dpopAlgs: DPOP_ALGS,
+      inspectToken: (token: string, now: Date) => tokens.inspect(token, now),
+      checkSender: createSenderCheck({
+        provider,
+        database,
+        certificates: settings.clientCertificates,
+        unanswered,
+        bases: settings.adminBases,
+        async onReplay(ctx: Context) {
+          await trail.refusals.record(anonymousOrigin(ctx), { event: 'dpop_proof.replayed', outcome: 'refused' });
+        },
+      }),
+    },
+    /** Takes back uses whose outcome is unknown, on a connection that is let through before all others. */
+    settleUnansweredUses: (itsDatabase: Database) => unanswered.settle(itsDatabase),
+  };
+}
+
+interface FastPathParts {
+  readonly policy: ResourcePolicy;
+  readonly tokens: AccessTokenStates;
+  readonly revocations: Revocations;
+  readonly unanswered: UnansweredUses;
+  readonly families: RefreshTokenFamilies;
+}
+
+function fastPathOf(
+  { secretVerifier: verifier, secretUses: uses, rateLimiter: traffic, clientDemands, ...settings }: OidcSettings,
+  { policy, tokens, revocations, unanswered, families }: FastPathParts,
+  open: OpenRequest,
+  metrics: Metrics,
+): (next: RequestListener) => RequestListener {
+  const { issuer, database, clients, ring, trail, subjects, log } = settings;
+  const { refreshTtlSeconds, sessionAbsoluteTtlSeconds } = settings;
+  const fastPath = new FastPath({ issuer, open, clients, verifier, uses, trail, traffic, metrics, log });
+  // these paths are for clients that authenticate with a secret, and issue tokens that are bound to nothing
+  if (clientDemands.strongAuthentication) return (next) => next;
+  const tokenEndpoint = fastTokenEndpoint(
+    ROUTES.token,
+    new FastClientCredentials({ issuer, policy, ring, trail }),
+    new CodeAndRefresh({
+      issuer,
+      database,
+      policy,
+      ring,
+      subjects,
+      families,
+      trail,
+      unanswered,
+      idTokenTtlSeconds: ID_TOKEN_SECONDS,
+      refreshTtlSeconds,
+      sessionAbsoluteTtlSeconds,
+    }),
+  );
+  const paths = [
+    ...(clientDemands.senderConstrainedTokens ? [] : [tokenEndpoint]),
+    fastIntrospection(ROUTES.introspection, tokens),
+    fastRevocation(ROUTES.revocation, tokens, revocations),
+  ];
+  return (next) => fastPath.before(next, paths);
+}

@@ -1,0 +1,110 @@
+/**
+ * Members of oidc-provider that its types leave out and that this server calls or replaces. Only these functions cast an
+ * object of the library to another type (test/project/layers.test.ts); check them with each new version of the library.
+ */
+import type { AccessToken, AllClientMetadata, Client, KoaContextWithOIDC, Provider } from 'oidc-provider';
+import type { AccessTokenClaims } from '../../keys/token_verifier.ts';
+
+export type UrlFor = (name: string, options?: object) => string;
+
+/** Members of a provider that its types leave out. */
+interface ProviderInternals {
+  readonly urlFor: UrlFor;
+  readonly OIDCContext: { readonly prototype: { urlFor: UrlFor } };
+  readonly ReplayDetection: { unique: unknown };
+  readonly Client: ClientClass;
+  /** The library's types demand more values than the constructors do. */
+  readonly AccessToken: new (values: object) => AccessToken;
+  readonly Grant: new (values: object) => InstanceType<Provider['Grant']>;
+  readonly IdToken: IdTokenClass;
+  readonly Interaction: new (uid: string, payload: object) => { save(ttlSeconds: number): Promise<string> };
+  readonly AuthorizationCode: BoundModel;
+  readonly RefreshToken: BoundModel & { readonly prototype: SavedToken };
+  readonly PushedAuthorizationRequest: { find(id: string, options?: object): Promise<unknown> };
+}
+
+/** The library calls all of these, and documents none as replaceable. */
+interface ClientClass {
+  new (metadata: AllClientMetadata): Client;
+  find(id: string): Promise<Client | undefined>;
+  prototype: {
+    compareClientSecret(this: Client, presented: string): Promise<boolean>;
+    grantTypeAllowed(this: Client, grantType: string): boolean;
+    responseModeAllowed(this: Client, mode: string | undefined, type: string, profile: unknown): boolean;
+    /** Called for each client when a person logs out. */
+    backchannelLogout(this: Client, accountId: string, sid: string): Promise<void>;
+  };
+}
+
+/** Signs for a client: `iss`, `aud`, `iat`, the type and the client's algorithm are its work. */
+type IdTokenClass = new (
+  claims: object,
+  options: { readonly client: Client | undefined; readonly ctx: KoaContextWithOIDC | undefined },
+) => {
+  mask: object;
+  extra: object;
+  set(claim: string, value: unknown): void;
+  issue(options: { readonly use: 'logout' | 'introspection' }): Promise<string>;
+};
+
+/** Codes and refresh tokens, which may be bound to a key. */
+interface BoundModel {
+  find(value: string, options?: object): Promise<Bound | undefined>;
+}
+
+interface Bound {
+  readonly clientId?: string;
+  readonly dpopJkt?: string;
+  readonly jkt?: string;
+}
+
+/** A token chooses its value when it is saved. */
+export interface SavedToken {
+  readonly grantId?: string;
+  readonly remainingTTL: number;
+  generateTokenId(): string;
+}
+
+/** The claims of a JWT access token that the library is about to sign. */
+export function claimsOfJwt({ payload }: { readonly payload: object }): AccessTokenClaims {
+  return payload as AccessTokenClaims;
+}
+
+export function internalsOf(provider: Provider): ProviderInternals {
+  return provider as unknown as ProviderInternals;
+}
+
+/**
+ * What the library calls of a client's keys: `fresh` and `refresh` once a verification failed, then it verifies again.
+ * For a client with a self-signed certificate it calls `refresh` each time, and goes through them all.
+ */
+export interface KeyStore {
+  [Symbol.iterator](): Iterator<{ readonly 'x5t#S256'?: string }>;
+  selectForVerify(options: object): object[];
+  fresh(): boolean;
+  refresh(): Promise<void>;
+  clear(): void;
+  add(key: object): void;
+}
+
+export function keyStoreOf(client: Client): KeyStore {
+  return (client as unknown as { readonly asymmetricKeyStore: KeyStore }).asymmetricKeyStore;
+}
+
+/** A Koa context that the library's router has matched: it has the library's members too. */
+export function oidcContextOf(ctx: object): KoaContextWithOIDC {
+  return ctx as KoaContextWithOIDC;
+}
+
+interface SessionInternals {
+  readonly uid?: string;
+  readonly touched?: boolean;
+  readonly destroyed?: boolean;
+  readonly oldId?: string;
+  readonly exp?: number;
+  persist(): Promise<unknown>;
+}
+
+export function sessionOf(oidc: Partial<KoaContextWithOIDC['oidc']> | undefined): SessionInternals | undefined {
+  return oidc?.session;
+}

@@ -1,0 +1,26 @@
+/**
+ * Resources: the APIs that this server issues access tokens for (RFC 8707), each with its scopes, and the types of
+ * authorization details (RFC 9396) that their tokens may carry. All of them are held in memory.
+ */
+import type { Database } from '../db/connection.ts';
+import type { Feature } from '../lifecycle/feature.ts';
+import { AuthorizationDetailsTypes } from './authorization_details_types.ts';
+import { ResourceDirectory } from './resource_directory.ts';
+
+export interface Resources {
+  readonly resources: ResourceDirectory;
+  readonly detailsTypes: AuthorizationDetailsTypes;
+  readonly feature: Feature;
+}
+
+export function createResources(database: Database): Resources {
+  const resources = new ResourceDirectory(database);
+  const detailsTypes = new AuthorizationDetailsTypes(database);
+  const feature: Feature = {
+    caches: [
+      { topic: 'resource', onChange: () => resources.load(), load: () => resources.load() },
+      { topic: 'authorization_details_type', onChange: () => detailsTypes.load(), load: () => detailsTypes.load() },
+    ],
+  };
+  return { resources, detailsTypes, feature };
+}
