@@ -1,4 +1,7 @@
-/** Accounts: the people who log in. Passwords go in and never come out. */
+/**
+ * Routes for accounts: create, list, show, change, disable, enable and delete the people who log in. No route returns a
+ * password or its hash.
+ */
 import { z } from 'zod';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import {
@@ -29,7 +32,7 @@ const AccountView = z
     email_verified: z.boolean(),
     name: z.string().nullable(),
     ...profileMembers,
-    has_password: z.boolean().describe('Without one nobody can log in with a password.'),
+    has_password: z.boolean().describe('False if the person cannot log in with a password.'),
     disabled: z.boolean(),
     disabled_at: Timestamp.nullable(),
     created_at: Timestamp,
@@ -38,8 +41,8 @@ const AccountView = z
   .meta({ id: 'Account' });
 type AccountView = z.output<typeof AccountView>;
 
-const ListQuery = z.strictObject({ ...paging, q: search('Part of a name or e-mail address, in any case.') });
-const shown = { status: 200, description: 'The account as it is now.', body: AccountView, headers: ['ETag'] };
+const ListQuery = z.strictObject({ ...paging, q: search('Part of a name or email address; case does not matter.') });
+const shown = { status: 200, description: 'The account after the change.', body: AccountView, headers: ['ETag'] };
 
 export const accountRoutes: readonly AdminRoute[] = [
   adminRoute({
@@ -58,7 +61,7 @@ export const accountRoutes: readonly AdminRoute[] = [
     path: '/accounts',
     scope: 'accounts:read',
     tag: 'accounts',
-    summary: 'List accounts in the order in which they were made',
+    summary: 'List accounts, oldest first',
     query: ListQuery,
     reply: { status: 200, description: 'A page of accounts.', body: pageOf(AccountView) },
     handle: ({ query }, call) => list(call, query),
@@ -74,7 +77,7 @@ export const accountRoutes: readonly AdminRoute[] = [
     refuses: [404],
     async handle({ params }, call) {
       const account = await findAccount(call.dependencies.database, params.account_id);
-      if (!account) throw notFound(`There is no account ${params.account_id}.`);
+      if (!account) throw notFound(`Account ${params.account_id} not found.`);
       return call.show(entityTag(account.version), accountView(account));
     },
   }),
@@ -85,7 +88,7 @@ export const accountRoutes: readonly AdminRoute[] = [
     tag: 'accounts',
     summary: 'Change an account (JSON merge patch)',
     description:
-      'A new password ends every session and grant. A new e-mail address or phone number counts as unverified unless the patch says otherwise. A postal address is patched member by member.',
+      'A new password ends all sessions and grants. A new email address or phone number counts as unverified unless the patch says otherwise. A patch of the postal address changes only the members that it names.',
     params: AccountParams,
     body: AccountChange.meta({ id: 'AccountPatch', examples: [{ email_verified: true }] }),
     reply: shown,
@@ -97,9 +100,9 @@ export const accountRoutes: readonly AdminRoute[] = [
     path: '/accounts/{account_id}',
     scope: 'accounts:write',
     tag: 'accounts',
-    summary: 'Delete an account with everything that belongs to it',
+    summary: 'Delete an account and all its data',
     params: AccountParams,
-    reply: { status: 204, description: 'The account is gone, with its sessions, grants and tokens.' },
+    reply: { status: 204, description: 'The account, its sessions, grants and tokens are deleted.' },
     refuses: [404, 412],
     handle: ({ params }, call) =>
       call.write(async (change) => {
@@ -115,7 +118,7 @@ export const accountRoutes: readonly AdminRoute[] = [
     scope: 'accounts:write',
     tag: 'accounts',
     summary: 'Disable an account',
-    description: 'Nobody can log in to it, and its sessions, grants and tokens end at once.',
+    description: 'The person cannot log in any more. All sessions, grants and tokens of the account end at once.',
     params: AccountParams,
     reply: shown,
     refuses: [404, 409],

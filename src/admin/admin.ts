@@ -1,7 +1,7 @@
 /**
- * The admin API: clients, secrets, resources, keys, accounts and the audit trail over HTTP. It is protected by this
- * server's own tokens, with a scope for each noun and verb; every route is one object in the file of its noun. A call is
- * admitted, validated, carried out in one transaction together with its audit entry, and refused calls leave one too.
+ * The admin API: manages clients, secrets, resources, keys, accounts and the audit trail over HTTP. Callers
+ * authenticate with access tokens of this server; each route names the scope it needs. Every change commits in one
+ * transaction with its audit event. Each file defines the routes of one kind of object.
  */
 import type { Context, Middleware } from 'koa';
 import { requestOf } from '../http/request_context.ts';
@@ -52,7 +52,10 @@ const NOUNS: readonly AdminRoute[] = [
   ...auditEvidenceRoutes,
 ];
 
-/** Answers everything under the prefix, errors and unknown paths included; other paths are for whoever comes next. */
+/**
+ * Answers every request under the prefix, including errors and unknown paths; passes all other paths to the next
+ * middleware.
+ */
 export function createAdmin(dependencies: AdminDependencies): Middleware {
   const callers = new WeakMap<Context, Caller>();
   const router = createRouter<Caller | undefined, AdminCall>({

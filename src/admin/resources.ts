@@ -1,4 +1,7 @@
-/** Resources: the APIs that tokens are for. Their identifiers are URIs, percent-encoded in a path. */
+/**
+ * Routes for resources, the APIs that access tokens are issued for. A resource identifier is a URI, percent-encoded in
+ * the path.
+ */
 import { z } from 'zod';
 import { notFound } from '../base/refusal.ts';
 import { SIGNING_ALGS } from '../base/signing_algs.ts';
@@ -44,7 +47,7 @@ const example = {
 };
 
 const ResourceParams = z.strictObject({
-  identifier: z.string().max(512).describe('The resource’s identifier, percent-encoded.'),
+  identifier: z.string().max(512).describe('The resource identifier, percent-encoded.'),
 });
 const ListQuery = z.strictObject(paging);
 
@@ -55,7 +58,7 @@ export const resourceRoutes: readonly AdminRoute[] = [
     scope: 'resources:write',
     tag: 'resources',
     summary: 'Register a resource',
-    description: 'The first resource with a signing_alg makes the keys for it.',
+    description: 'The first resource with a signing_alg creates the signing keys for that algorithm.',
     body: NewResource.meta({ id: 'NewResource', examples: [example] }),
     reply: { status: 201, description: 'The resource.', body: ResourceView, headers: ['ETag', 'Location'] },
     refuses: [409],
@@ -82,7 +85,7 @@ export const resourceRoutes: readonly AdminRoute[] = [
     path: '/resources',
     scope: 'resources:read',
     tag: 'resources',
-    summary: 'List resources in the order of their identifiers',
+    summary: 'List resources, ordered by identifier',
     query: ListQuery,
     reply: { status: 200, description: 'A page of resources.', body: pageOf(ResourceView) },
     handle: ({ query }, call) => list(call, query),
@@ -98,7 +101,7 @@ export const resourceRoutes: readonly AdminRoute[] = [
     refuses: [404],
     async handle({ params }, call) {
       const resource = await findResource(call.dependencies.database, params.identifier);
-      if (!resource) throw notFound('There is no resource with this identifier.');
+      if (!resource) throw notFound('Resource not found.');
       return call.show(entityTag(resource.version), resourceView(resource));
     },
   }),
@@ -107,18 +110,19 @@ export const resourceRoutes: readonly AdminRoute[] = [
     path: '/resources/{identifier}/metadata',
     scope: 'resources:read',
     tag: 'resources',
-    summary: 'Make the metadata document for a resource to host (RFC 9728)',
-    description: 'An API hosts it at its own well-known place, and names that place in its challenges.',
+    summary: 'Generate the metadata document that the resource publishes (RFC 9728)',
+    description:
+      'The API publishes the document at its own well-known URL and names that URL in its WWW-Authenticate challenges.',
     params: ResourceParams,
     query: z.strictObject({
-      dpop: DpopAtResource.default('none').describe('Whether the API checks DPoP proofs, and whether it demands them.'),
+      dpop: DpopAtResource.default('none').describe('Whether the API supports DPoP proofs or requires them.'),
     }),
     reply: { status: 200, description: 'The document.', body: ProtectedResourceMetadata },
     refuses: [404],
     async handle({ params, query: { dpop } }, call) {
       const { database, issuer, dpopAlgs } = call.dependencies;
       const resource = await findResource(database, params.identifier);
-      if (!resource) throw notFound('There is no resource with this identifier.');
+      if (!resource) throw notFound('Resource not found.');
       return { status: 200, body: protectedResourceMetadata(resource, { issuer, dpop, dpopAlgs }) };
     },
   }),
@@ -128,10 +132,10 @@ export const resourceRoutes: readonly AdminRoute[] = [
     scope: 'resources:write',
     tag: 'resources',
     summary: 'Change a resource (JSON merge patch)',
-    description: 'A scope that is left out of scopes is taken from every client that had it.',
+    description: 'Removing a scope from scopes also removes it from every client that had it.',
     params: ResourceParams,
     body: ResourceChange.meta({ id: 'ResourcePatch', examples: [{ access_token_ttl_seconds: 300 }] }),
-    reply: { status: 200, description: 'The resource as it is now.', body: ResourceView, headers: ['ETag'] },
+    reply: { status: 200, description: 'The resource after the change.', body: ResourceView, headers: ['ETag'] },
     refuses: [404, 412],
     handle: async ({ params, body }, call) => {
       refuseAdminResource(call, params.identifier);
@@ -151,9 +155,9 @@ export const resourceRoutes: readonly AdminRoute[] = [
     path: '/resources/{identifier}',
     scope: 'resources:write',
     tag: 'resources',
-    summary: 'Delete a resource that no client may ask for any more',
+    summary: 'Delete a resource that no client may request',
     params: ResourceParams,
-    reply: { status: 204, description: 'The resource is gone.' },
+    reply: { status: 204, description: 'The resource is deleted.' },
     refuses: [404, 409, 412],
     handle: ({ params }, call) =>
       call.write(async (change) => {

@@ -1,4 +1,4 @@
-/** Revocation of a client with everything it has, and its way back. */
+/** Routes that revoke a client with all its tokens, grants and sessions, and restore it. */
 import { z } from 'zod';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
@@ -9,7 +9,7 @@ import { ClientView, clientTag, clientView, rereadClient } from './client_view.t
 import { ClientParams, Reason } from './members.ts';
 import { refuseSelf, refuseToControl } from './privilege_check.ts';
 
-const reply = { status: 200, description: 'The client as it is now.', body: ClientView, headers: ['ETag'] };
+const reply = { status: 200, description: 'The client after the change.', body: ClientView, headers: ['ETag'] };
 
 export const revocationRoutes: readonly AdminRoute[] = [
   adminRoute({
@@ -18,7 +18,7 @@ export const revocationRoutes: readonly AdminRoute[] = [
     scope: 'clients:revoke',
     tag: 'revocation',
     summary: 'Revoke a client',
-    description: 'It gets no new token, and every token, grant and session of it is dead at once.',
+    description: 'The client gets no new tokens. All its tokens, grants and sessions end at once.',
     params: ClientParams,
     body: z
       .strictObject({ reason: Reason })
@@ -37,7 +37,7 @@ export const revocationRoutes: readonly AdminRoute[] = [
     scope: 'clients:revoke',
     tag: 'revocation',
     summary: 'Restore a revoked client',
-    description: 'It has its settings and secrets again. Its old tokens stay dead.',
+    description: 'The client gets its settings and secrets back. Old tokens stay invalid.',
     params: ClientParams,
     reply,
     refuses: [404, 409],
