@@ -59,7 +59,7 @@ describe('writes to the admin API', () => {
       pointer: string,
       detail: RegExp,
     ][] = [
-      ['breaks off', '{"client_name": "x"', '', /breaks off at character 20/],
+      ['breaks off', '{"client_name": "x"', '', /not valid JSON at character 20/],
       ['has a comma too many', '{"client_name": "x",}', '', /not JSON/],
       ['is followed by more', '{} {}', '', /not JSON/],
       ['has single quotes', "{'client_name': 'x'}", '', /not JSON/],

@@ -3,7 +3,7 @@ import type { IncomingMessage, RequestListener } from 'node:http';
 import Koa from 'koa';
 import { ADMIN_PREFIX, ADMIN_SCOPES } from '../admin/admin.ts';
 import { admitUnless } from '../http/admission.ts';
-import { abortedRequests } from '../http/aborted_requests.ts';
+import { abortedRequestCode } from '../http/aborted_requests.ts';
 import { clientAddress } from '../http/client_address.ts';
 import { reportIgnoredHeaders } from '../http/ignored_forwarding.ts';
 import { routeAmong, type Metrics, type RouteOf } from '../http/metrics.ts';
@@ -195,7 +195,7 @@ function listener(
   const app = new Koa();
   app.keys = cookieSignatures;
   app.on('error', (error: unknown, ctx?: Koa.Context) => {
-    const code = abortedRequests(error, ctx);
+    const code = abortedRequestCode(error, ctx);
     if (code === undefined) log.error({ error }, 'request.failed');
     else log.debug({ code }, 'request.broken_off');
   });
