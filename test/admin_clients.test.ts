@@ -148,7 +148,7 @@ describe('clients in the admin API', () => {
       it: 'a key that is not whole',
       body: { token_endpoint_auth_method: 'private_key_jwt', jwks: { keys: [{ kty: 'EC', crv: 'P-256' }] } },
       pointer: '/jwks/keys/0',
-      detail: /whole public key/,
+      detail: /complete public key/,
     },
     {
       it: 'an RSA key that is too short',

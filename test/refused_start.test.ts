@@ -216,7 +216,7 @@ describe('a server that can not start says why in one sentence', () => {
     await refuses(reachable, cannot(`The master key is kept in ${locked}/master.key`), AS_ORDINARY_USER);
     await refuses(
       { ...reachable, GATEHOUSE_MASTER_KEY: MASTER_KEY },
-      cannot(`${locked}/bootstrap.json can't be written`),
+      cannot(`${locked}/bootstrap.json cannot be written`),
       AS_ORDINARY_USER,
     );
   });

@@ -93,7 +93,7 @@ describe('the TLS listener', () => {
       [
         'a folder',
         { certificate: '.' },
-        /^GATEHOUSE_TLS_CERTIFICATE_FILE names \S+, which can't be read \(EISDIR\)\.$/,
+        /^GATEHOUSE_TLS_CERTIFICATE_FILE names \S+, which cannot be read \(EISDIR\)\.$/,
       ],
     ] as const) {
       it(`says in one sentence what is wrong with ${what}`, async () => {

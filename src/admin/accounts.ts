@@ -16,7 +16,7 @@ import {
   updateAccount,
   type Account,
 } from '../accounts/account.ts';
-import { profileMembers, wholeProfile } from '../accounts/profile.ts';
+import { profileMembers, validateProfile } from '../accounts/profile.ts';
 import { notFound } from '../base/refusal.ts';
 import { NO_CONTENT, type Reply } from '../http/route.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
@@ -105,10 +105,10 @@ export const accountRoutes: readonly AdminRoute[] = [
     reply: { status: 204, description: 'The account, its sessions, grants and tokens are deleted.' },
     refuses: [404, 412],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        const account = await lockAccount(change.tx, params.account_id);
+      call.write(async (work) => {
+        const account = await lockAccount(work.tx, params.account_id);
         call.refuseOtherVersion(account.version);
-        await deleteAccount(change, account);
+        await deleteAccount(work, account);
         return NO_CONTENT;
       }),
   }),
@@ -122,8 +122,7 @@ export const accountRoutes: readonly AdminRoute[] = [
     params: AccountParams,
     reply: shown,
     refuses: [404, 409],
-    handle: ({ params }, call) =>
-      changed(call, params.account_id, (change, account) => setDisabled(change, account, true)),
+    handle: ({ params }, call) => changed(call, params.account_id, (work, account) => setDisabled(work, account, true)),
   }),
   adminRoute({
     method: 'POST',
@@ -135,7 +134,7 @@ export const accountRoutes: readonly AdminRoute[] = [
     reply: shown,
     refuses: [404, 409],
     handle: ({ params }, call) =>
-      changed(call, params.account_id, (change, account) => setDisabled(change, account, false)),
+      changed(call, params.account_id, (work, account) => setDisabled(work, account, false)),
   }),
 ];
 
@@ -143,10 +142,10 @@ async function create(
   call: AdminCall,
   { password, email, email_verified, name, ...given }: z.output<typeof NewAccount>,
 ): Promise<Reply<AccountView>> {
-  const profile = wholeProfile(given);
+  const profile = validateProfile(given);
   const password_hash = password === undefined ? null : await call.dependencies.argon2id.hash(password);
-  return call.write(async (change) => {
-    const account = await createAccount(change, {
+  return call.write(async (work) => {
+    const account = await createAccount(work, {
       email,
       email_verified,
       name: name ?? null,
@@ -170,10 +169,10 @@ async function update(
   { password, email, email_verified, name, ...profile }: z.output<typeof AccountChange>,
 ): Promise<Reply<AccountView>> {
   const password_hash = password === undefined ? undefined : await call.dependencies.argon2id.hash(password);
-  return changed(call, accountId, (change, account) => {
+  return changed(call, accountId, (work, account) => {
     call.refuseOtherVersion(account.version);
     const moved = email !== undefined && email !== account.email;
-    return updateAccount(change, account, {
+    return updateAccount(work, account, {
       ...(email !== undefined && { email }),
       ...(moved && { email_verified: false }),
       ...(email_verified !== undefined && { email_verified }),
@@ -187,10 +186,10 @@ async function update(
 async function changed(
   call: AdminCall,
   accountId: string,
-  apply: (change: UnitOfWork, account: Account) => Promise<Account>,
+  apply: (work: UnitOfWork, account: Account) => Promise<Account>,
 ): Promise<Reply<AccountView>> {
-  return call.write(async (change) => {
-    const account = await apply(change, await lockAccount(change.tx, accountId));
+  return call.write(async (work) => {
+    const account = await apply(work, await lockAccount(work.tx, accountId));
     return { status: 200, headers: { ETag: entityTag(account.version) }, body: accountView(account) };
   });
 }

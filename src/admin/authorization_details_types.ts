@@ -74,8 +74,8 @@ export const authorizationDetailsTypeRoutes: readonly AdminRoute[] = [
     reply: { status: 201, description: 'The type.', body: TypeView, headers: ['ETag', 'Location'] },
     refuses: [409],
     handle: ({ body }, call) =>
-      call.write(async (change) => {
-        const made = await createDetailsType(change, body);
+      call.write(async (work) => {
+        const made = await createDetailsType(work, body);
         const location = `${adminResourceIdentifier(call.dependencies.issuer)}${PATH}/${encodeURIComponent(made.type)}`;
         return {
           status: 201,
@@ -122,10 +122,10 @@ export const authorizationDetailsTypeRoutes: readonly AdminRoute[] = [
     reply: { status: 200, description: 'The type after the change.', body: TypeView, headers: ['ETag'] },
     refuses: [404, 412],
     handle: ({ params, body }, call) =>
-      call.write(async (change) => {
-        const locked = await lockDetailsType(change.tx, params.type);
+      call.write(async (work) => {
+        const locked = await lockDetailsType(work.tx, params.type);
         call.refuseOtherVersion(locked.version);
-        const changed = await updateDetailsType(change, locked, body);
+        const changed = await updateDetailsType(work, locked, body);
         return { status: 200, headers: { ETag: entityTag(changed.version) }, body: typeView(changed) };
       }),
   }),
@@ -139,10 +139,10 @@ export const authorizationDetailsTypeRoutes: readonly AdminRoute[] = [
     reply: { status: 204, description: 'The type is deleted, and new tokens do not carry it.' },
     refuses: [404, 409, 412],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        const locked = await lockDetailsType(change.tx, params.type);
+      call.write(async (work) => {
+        const locked = await lockDetailsType(work.tx, params.type);
         call.refuseOtherVersion(locked.version);
-        await deleteDetailsType(change, locked);
+        await deleteDetailsType(work, locked);
         return NO_CONTENT;
       }),
   }),

@@ -51,14 +51,14 @@ export class AdminCall {
    * depends on stored data belongs inside `apply`; slow work such as hashing happens before. A repeated Idempotency-Key
    * gets the stored reply.
    */
-  async write<T>(work: (change: UnitOfWork) => Promise<Reply<T>>): Promise<Reply<T>> {
+  async write<T>(apply: (work: UnitOfWork) => Promise<Reply<T>>): Promise<Reply<T>> {
     const { database, vault, trail } = this.dependencies;
     const { origin, now } = this;
     const attempt = await this.#attempt();
     const done = await transact(database, async (tx) => {
       const kept = attempt && (await claim(tx, attempt, now));
       if (kept) return { kept };
-      const reply = await work({ tx, trail, origin, now });
+      const reply = await apply({ tx, trail, origin, now });
       if (attempt) await keep(tx, attempt, reply);
       return { reply };
     });

@@ -129,7 +129,7 @@ export const clientRoutes: readonly AdminRoute[] = [
     body: mergePatchOf(ClientMetadataShape).meta({ id: 'ClientPatch', examples: [{ client_name: 'Weekly reports' }] }),
     reply: { status: 200, description: 'The client after the change.', body: ClientView, headers: ['ETag'] },
     refuses: [404, 412],
-    handle: ({ params, body }, call) => change(call, params.client_id, body),
+    handle: ({ params, body }, call) => update(call, params.client_id, body),
   }),
   adminRoute({
     method: 'DELETE',
@@ -141,12 +141,12 @@ export const clientRoutes: readonly AdminRoute[] = [
     reply: { status: 204, description: 'The client is deleted and its tokens are invalid.' },
     refuses: [404, 409, 412],
     handle: ({ params }, call) =>
-      call.write(async (inChange) => {
-        const client = await lockClient(inChange.tx, params.client_id);
+      call.write(async (work) => {
+        const client = await lockClient(work.tx, params.client_id);
         refuseToControl(call, client);
         refuseSelf(call, client, 'delete');
         call.refuseOtherVersion(client.version);
-        await deleteClient(inChange, client);
+        await deleteClient(work, client);
         return NO_CONTENT;
       }),
   }),
@@ -160,17 +160,17 @@ async function register(call: AdminCall, given: NewClient): Promise<Reply<Regist
   const sector = await readSector(metadata, call.dependencies.fetchDocument);
   const { rotation } = call.dependencies;
   const keys = await rotation.makeMissing(signingAlgsOf(metadata));
-  return call.write(async (inChange) => {
-    await rotation.addIn(inChange, keys);
-    const clientId = await addClient(inChange, metadata, { sector });
+  return call.write(async (work) => {
+    await rotation.addIn(work, keys);
+    const clientId = await addClient(work, metadata, { sector });
     const secret =
       prepared &&
       (await addSecret(
-        inChange,
+        work,
         { clientId, metadata, secrets: [] },
         { check: prepared.check, overlapSeconds: 0, expiresInSeconds },
       ));
-    const client = await rereadClient(inChange.tx, clientId);
+    const client = await rereadClient(work.tx, clientId);
     const shown = secret && {
       ...prepared.shown,
       secret_id: secret.secretId,
@@ -187,7 +187,7 @@ async function register(call: AdminCall, given: NewClient): Promise<Reply<Regist
   });
 }
 
-async function change(
+async function update(
   call: AdminCall,
   clientId: string,
   patch: Readonly<Record<string, unknown>>,
@@ -196,14 +196,14 @@ async function change(
   const sector = await sectorAfter(call, clientId, patch);
   const { rotation } = call.dependencies;
   const keys = await rotation.makeMissing(signingAlgsOf(patch));
-  return call.write(async (inChange) => {
-    const client = await lockClient(inChange.tx, clientId);
+  return call.write(async (work) => {
+    const client = await lockClient(work.tx, clientId);
     refuseToControl(call, client);
     call.refuseOtherVersion(client.version);
-    await rotation.addIn(inChange, keys);
-    await updateClient(inChange, client, patch, sector);
-    await holdMembers(inChange, client, patch);
-    const changed = await rereadClient(inChange.tx, clientId);
+    await rotation.addIn(work, keys);
+    await updateClient(work, client, patch, sector);
+    await holdMembers(work, client, patch);
+    const changed = await rereadClient(work.tx, clientId);
     refuseToGive(call, changed.metadata);
     return { status: 200, headers: { ETag: clientTag(changed, call.now) }, body: clientView(changed, call.now) };
   });

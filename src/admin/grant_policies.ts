@@ -116,9 +116,9 @@ function routesOf(kind: PolicyKind): readonly AdminRoute[] {
       reply: { status: 201, description: 'The policy.', body: view, headers: ['ETag', 'Location'] },
       refuses: [409],
       handle: ({ body }, call) =>
-        call.write(async (change) => {
+        call.write(async (work) => {
           refuseAdminApi(call, body);
-          const policy = await createPolicy(change, body);
+          const policy = await createPolicy(work, body);
           const location = `${adminResourceIdentifier(call.dependencies.issuer)}${path}/${policy.policyId}`;
           return { status: 201, headers: { ETag: entityTag(policy.version), Location: location }, body: show(policy) };
         }),
@@ -161,10 +161,10 @@ function routesOf(kind: PolicyKind): readonly AdminRoute[] {
       reply: { status: 200, description: 'The policy after the change.', body: view, headers: ['ETag'] },
       refuses: [404, 412],
       handle: ({ params, body }, call) =>
-        call.write(async (change) => {
-          const locked = await lockPolicy(change.tx, grant, params.policy_id);
+        call.write(async (work) => {
+          const locked = await lockPolicy(work.tx, grant, params.policy_id);
           call.refuseOtherVersion(locked.version);
-          const policy = await updatePolicy(change, locked, members(locked), body, schema);
+          const policy = await updatePolicy(work, locked, members(locked), body, schema);
           return { status: 200, headers: { ETag: entityTag(policy.version) }, body: show(policy) };
         }),
     }),
@@ -178,10 +178,10 @@ function routesOf(kind: PolicyKind): readonly AdminRoute[] {
       reply: { status: 204, description: 'The policy is deleted.' },
       refuses: [404, 412],
       handle: ({ params }, call) =>
-        call.write(async (change) => {
-          const locked = await lockPolicy(change.tx, grant, params.policy_id);
+        call.write(async (work) => {
+          const locked = await lockPolicy(work.tx, grant, params.policy_id);
           call.refuseOtherVersion(locked.version);
-          await deletePolicy(change, locked);
+          await deletePolicy(work, locked);
           return NO_CONTENT;
         }),
     }),

@@ -56,8 +56,8 @@ export const grantRoutes: readonly AdminRoute[] = [
     reply: { status: 204, description: 'The grant has ended.' },
     refuses: [404],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        const ended = await endGrant(change, params.account_id, params.grant_id);
+      call.write(async (work) => {
+        const ended = await endGrant(work, params.account_id, params.grant_id);
         if (!ended) throw notFound('The account has no grant with this id.');
         return NO_CONTENT;
       }),
@@ -84,8 +84,8 @@ export const grantRoutes: readonly AdminRoute[] = [
     reply: { status: 204, description: 'The consent is withdrawn.' },
     refuses: [404],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        const withdrawn = await withdrawConsent(change, params.account_id, params.client_id);
+      call.write(async (work) => {
+        const withdrawn = await withdrawConsent(work, params.account_id, params.client_id);
         if (!withdrawn) throw notFound('The account has no consent for this client.');
         return NO_CONTENT;
       }),

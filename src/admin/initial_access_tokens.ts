@@ -70,9 +70,9 @@ export const initialAccessTokenRoutes: readonly AdminRoute[] = [
     },
     async handle({ body }, call) {
       const value = makeInitialAccessToken();
-      return call.write(async (change) => {
+      return call.write(async (work) => {
         const { expires_in_seconds: expiresInSeconds, ...rest } = body;
-        const token = await createInitialAccessToken(change, value, { ...rest, expiresInSeconds });
+        const token = await createInitialAccessToken(work, value, { ...rest, expiresInSeconds });
         const path = `/initial-access-tokens/${token.tokenId}`;
         return {
           status: 201,
@@ -118,8 +118,8 @@ export const initialAccessTokenRoutes: readonly AdminRoute[] = [
     reply: { status: 204, description: 'The token is revoked; no client can register with it any more.' },
     refuses: [404],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        await revokeInitialAccessToken(change, params.token_id);
+      call.write(async (work) => {
+        await revokeInitialAccessToken(work, params.token_id);
         return NO_CONTENT;
       }),
   }),

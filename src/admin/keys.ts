@@ -73,8 +73,8 @@ export const keyRoutes: readonly AdminRoute[] = [
     refuses: [409],
     async handle({ body }, call) {
       const material = await call.dependencies.rotation.makeMaterial(body.alg);
-      return call.write(async (change) => {
-        const { current, next, previous } = await call.dependencies.rotation.rotateIn(change, body, material);
+      return call.write(async (work) => {
+        const { current, next, previous } = await call.dependencies.rotation.rotateIn(work, body, material);
         return {
           status: 200,
           body: { current: keyView(current), next: keyView(next), ...(previous && { previous: keyView(previous) }) },

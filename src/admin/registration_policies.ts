@@ -45,9 +45,9 @@ export const registrationPolicyRoutes: readonly AdminRoute[] = [
     reply: { status: 201, description: 'The policy.', body: PolicyView, headers: ['ETag', 'Location'] },
     refuses: [409],
     handle: ({ body }, call) =>
-      call.write(async (change) => {
+      call.write(async (work) => {
         refuseAdminScopes(call, body);
-        const stored = await createPolicy(change, body);
+        const stored = await createPolicy(work, body);
         const path = `/registration-policies/${body.name}`;
         return {
           status: 201,
@@ -100,10 +100,10 @@ export const registrationPolicyRoutes: readonly AdminRoute[] = [
     reply: { status: 200, description: 'The policy after the change.', body: PolicyView, headers: ['ETag'] },
     refuses: [404, 409, 412],
     handle: ({ params, body }, call) =>
-      call.write(async (change) => {
-        const locked = await lockPolicy(change.tx, params.name);
+      call.write(async (work) => {
+        const locked = await lockPolicy(work.tx, params.name);
         call.refuseOtherVersion(locked.version);
-        const stored = await updatePolicy(change, locked, body);
+        const stored = await updatePolicy(work, locked, body);
         refuseAdminScopes(call, stored.policy);
         return { status: 200, headers: { ETag: entityTag(stored.version) }, body: policyView(stored) };
       }),
@@ -118,10 +118,10 @@ export const registrationPolicyRoutes: readonly AdminRoute[] = [
     reply: { status: 204, description: 'The policy is deleted.' },
     refuses: [404, 409, 412],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        const locked = await lockPolicy(change.tx, params.name);
+      call.write(async (work) => {
+        const locked = await lockPolicy(work.tx, params.name);
         call.refuseOtherVersion(locked.version);
-        await deletePolicy(change, locked);
+        await deletePolicy(work, locked);
         return NO_CONTENT;
       }),
   }),

@@ -65,9 +65,9 @@ export const resourceRoutes: readonly AdminRoute[] = [
     handle: async ({ body }, call) => {
       const { rotation } = call.dependencies;
       const keys = await rotation.makeMissing([body.signing_alg]);
-      return call.write(async (change) => {
-        await rotation.addIn(change, keys);
-        const resource = await createResource(change, body);
+      return call.write(async (work) => {
+        await rotation.addIn(work, keys);
+        const resource = await createResource(work, body);
         const path = `/resources/${encodeURIComponent(resource.identifier)}`;
         return {
           status: 201,
@@ -141,11 +141,11 @@ export const resourceRoutes: readonly AdminRoute[] = [
       refuseAdminResource(call, params.identifier);
       const { rotation } = call.dependencies;
       const keys = await rotation.makeMissing(body.signing_alg ? [body.signing_alg] : []);
-      return call.write(async (change) => {
-        const locked = await lockResource(change.tx, params.identifier);
+      return call.write(async (work) => {
+        const locked = await lockResource(work.tx, params.identifier);
         call.refuseOtherVersion(locked.version);
-        await rotation.addIn(change, keys);
-        const resource = await updateResource(change, locked, body);
+        await rotation.addIn(work, keys);
+        const resource = await updateResource(work, locked, body);
         return { status: 200, headers: { ETag: entityTag(resource.version) }, body: resourceView(resource) };
       });
     },
@@ -160,11 +160,11 @@ export const resourceRoutes: readonly AdminRoute[] = [
     reply: { status: 204, description: 'The resource is deleted.' },
     refuses: [404, 409, 412],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
+      call.write(async (work) => {
         refuseAdminResource(call, params.identifier);
-        const resource = await lockResource(change.tx, params.identifier);
+        const resource = await lockResource(work.tx, params.identifier);
         call.refuseOtherVersion(resource.version);
-        await deleteResource(change, resource);
+        await deleteResource(work, resource);
         return NO_CONTENT;
       }),
   }),

@@ -26,9 +26,9 @@ export const revocationRoutes: readonly AdminRoute[] = [
     reply,
     refuses: [404, 409],
     handle: ({ params, body }, call) =>
-      changed(call, params.client_id, (change, client) => {
+      changed(call, params.client_id, (work, client) => {
         refuseSelf(call, client, 'revoke');
-        return revokeClient(change, client, body.reason);
+        return revokeClient(work, client, body.reason);
       }),
   }),
   adminRoute({
@@ -48,13 +48,13 @@ export const revocationRoutes: readonly AdminRoute[] = [
 async function changed(
   call: AdminCall,
   clientId: string,
-  apply: (change: UnitOfWork, client: ClientWithSecrets) => Promise<void>,
+  apply: (work: UnitOfWork, client: ClientWithSecrets) => Promise<void>,
 ): Promise<Reply<ClientView>> {
-  return call.write(async (change) => {
-    const locked = await lockClient(change.tx, clientId);
+  return call.write(async (work) => {
+    const locked = await lockClient(work.tx, clientId);
     refuseToControl(call, locked);
-    await apply(change, locked);
-    const client = await rereadClient(change.tx, clientId);
+    await apply(work, locked);
+    const client = await rereadClient(work.tx, clientId);
     return { status: 200, headers: { ETag: clientTag(client, call.now) }, body: clientView(client, call.now) };
   });
 }

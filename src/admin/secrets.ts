@@ -89,11 +89,11 @@ export const secretRoutes: readonly AdminRoute[] = [
     reply: { status: 204, description: 'The secret is invalid on all nodes.' },
     refuses: [404, 409],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        const client = await lockClient(change.tx, params.client_id);
+      call.write(async (work) => {
+        const client = await lockClient(work.tx, params.client_id);
         refuseToControl(call, client);
         refuseOwnLast(call, client, params.secret_id);
-        await endSecret(change, client, params.secret_id);
+        await endSecret(work, client, params.secret_id);
         return NO_CONTENT;
       }),
   }),
@@ -105,11 +105,11 @@ async function rotate(
   given: z.output<typeof NewSecret>,
 ): Promise<Reply<z.output<typeof IssuedSecret>>> {
   const { check, shown } = await prepareSecret(call, given.client_secret);
-  return call.write(async (change) => {
-    const client = await lockClient(change.tx, clientId);
+  return call.write(async (work) => {
+    const client = await lockClient(work.tx, clientId);
     refuseToControl(call, client);
-    await keepRegistration(change, clientId);
-    const { secretId, expiresAt, previous } = await addSecret(change, client, {
+    await keepRegistration(work, clientId);
+    const { secretId, expiresAt, previous } = await addSecret(work, client, {
       check,
       overlapSeconds: given.overlap_seconds,
       expiresInSeconds: given.expires_in_seconds,

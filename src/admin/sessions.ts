@@ -44,9 +44,9 @@ export const sessionRoutes: readonly AdminRoute[] = [
     reply: { status: 204, description: 'The account has no sessions.' },
     refuses: [404],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        await lockAccount(change.tx, params.account_id);
-        await endAllSessions(change, params.account_id);
+      call.write(async (work) => {
+        await lockAccount(work.tx, params.account_id);
+        await endAllSessions(work, params.account_id);
         return NO_CONTENT;
       }),
   }),
@@ -61,8 +61,8 @@ export const sessionRoutes: readonly AdminRoute[] = [
     reply: { status: 204, description: 'The session has ended.' },
     refuses: [404],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        const ended = await endSession(change, params.account_id, params.session_id);
+      call.write(async (work) => {
+        const ended = await endSession(work, params.account_id, params.session_id);
         if (!ended) throw notFound('The account has no session with this id.');
         return NO_CONTENT;
       }),

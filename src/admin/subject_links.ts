@@ -37,8 +37,8 @@ export const subjectLinkRoutes: readonly AdminRoute[] = [
     reply: { status: 201, description: 'The link.', body: SubjectLinkView, headers: ['Location'] },
     refuses: [409],
     handle: ({ body }, call) =>
-      call.write(async (change) => {
-        const link = await createSubjectLink(change, body);
+      call.write(async (work) => {
+        const link = await createSubjectLink(work, body);
         const location = `${adminResourceIdentifier(call.dependencies.issuer)}/subject-links/${link.linkId}`;
         return { status: 201, headers: { Location: location }, body: subjectLinkView(link) };
       }),
@@ -63,8 +63,8 @@ export const subjectLinkRoutes: readonly AdminRoute[] = [
     reply: { status: 204, description: 'The link is deleted.' },
     refuses: [404],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        await deleteSubjectLink(change, params.link_id);
+      call.write(async (work) => {
+        await deleteSubjectLink(work, params.link_id);
         return NO_CONTENT;
       }),
   }),

@@ -57,9 +57,9 @@ export const trustedIssuerRoutes: readonly AdminRoute[] = [
     reply: { status: 201, description: 'The issuer.', body: TrustedIssuerView, headers: ['ETag', 'Location'] },
     refuses: [409],
     handle: ({ body }, call) =>
-      call.write(async (change) => {
+      call.write(async (work) => {
         const { issuer } = call.dependencies;
-        const created = await createTrustedIssuer(change, body, issuer);
+        const created = await createTrustedIssuer(work, body, issuer);
         const location = `${adminResourceIdentifier(issuer)}/trusted-issuers/${encodeURIComponent(created.issuer)}`;
         return {
           status: 201,
@@ -108,10 +108,10 @@ export const trustedIssuerRoutes: readonly AdminRoute[] = [
     reply: { status: 200, description: 'The issuer after the change.', body: TrustedIssuerView, headers: ['ETag'] },
     refuses: [404, 412],
     handle: ({ params, body }, call) =>
-      call.write(async (change) => {
-        const locked = await lockTrustedIssuer(change.tx, params.issuer);
+      call.write(async (work) => {
+        const locked = await lockTrustedIssuer(work.tx, params.issuer);
         call.refuseOtherVersion(locked.version);
-        const changed = await updateTrustedIssuer(change, locked, body);
+        const changed = await updateTrustedIssuer(work, locked, body);
         return { status: 200, headers: { ETag: entityTag(changed.version) }, body: trustedIssuerView(changed) };
       }),
   }),
@@ -127,10 +127,10 @@ export const trustedIssuerRoutes: readonly AdminRoute[] = [
     reply: { status: 204, description: 'The issuer is deleted.' },
     refuses: [404, 409, 412],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        const locked = await lockTrustedIssuer(change.tx, params.issuer);
+      call.write(async (work) => {
+        const locked = await lockTrustedIssuer(work.tx, params.issuer);
         call.refuseOtherVersion(locked.version);
-        await deleteTrustedIssuer(change, locked);
+        await deleteTrustedIssuer(work, locked);
         return NO_CONTENT;
       }),
   }),

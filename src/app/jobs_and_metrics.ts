@@ -143,11 +143,11 @@ export function showGauges(metrics: Metrics, { pool, linesDropped = () => 0 }: A
     'Audit entries that had to wait in memory and were written since.',
     () => standing.held.written,
   );
-  metrics.gauge('gatehouse_clients_cached', 'Clients held in memory.', () => house.clients.held.clients);
+  metrics.gauge('gatehouse_clients_cached', 'Clients held in memory.', () => house.clients.cacheSize.clients);
   metrics.gauge(
     'gatehouse_clients_cached_bytes',
     'How long the clients held in memory are as text; they take up twice that.',
-    () => house.clients.held.bytes,
+    () => house.clients.cacheSize.bytes,
   );
   metrics.gauge('gatehouse_database_connections', 'Connections open to the database.', () => pool.totalCount);
   metrics.gauge('gatehouse_database_connections_idle', 'Connections that wait for work.', () => pool.idleCount);

@@ -18,7 +18,7 @@ import { ensureAdminResource, type AdminApi } from '../bootstrap/admin_access.ts
 import { InvalidationFollower } from '../invalidation/follower.ts';
 import { ClientDirectory } from '../clients/client_directory.ts';
 import { SecretUses } from '../clients/secret_uses.ts';
-import { subjectsUnder } from '../clients/subject.ts';
+import { createSubjects } from '../clients/subject.ts';
 import { type Config } from '../config.ts';
 import { Breaker } from '../db/breaker.ts';
 import { ClockDifference } from '../db/clock_difference.ts';
@@ -202,7 +202,7 @@ export async function createNode({
   outbox.serve(pingDelivery(clients));
   changes.on('outbox', () => outbox.wake());
   changes.onReset(async () => {
-    void clients.readAnew();
+    void clients.reload();
     // before what is signed with them
     await ring.load();
     await Promise.all([resources.load(), detailsTypes.load(), issuers.load(), policies.load(), revoked.load(clock())]);
@@ -236,7 +236,7 @@ export async function createNode({
   const dpopNonceKey = await vault.current('dpop_nonces', now);
   const dpopNonceSecret = dpopNonceKey.digest('makes DPoP nonces');
   const subjectKey = await vault.current('pairwise_subjects', now);
-  const subjects = subjectsUnder(subjectKey);
+  const subjects = createSubjects(subjectKey);
   changes.onReset(() => vault.demand([browserKey, dpopNonceKey, subjectKey]));
   const tokens = new AccessTokenStates({
     database,

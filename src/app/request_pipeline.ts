@@ -68,7 +68,7 @@ export function createRequestPipeline(settings: AppSettings, house: Node, metric
     { ...USERINFO, dpop },
     { path: ADMIN_PREFIX, scopes: ADMIN_SCOPES, dpop },
   ]);
-  const last = notFound({ methods: { ...METHODS, '/': ['GET'] }, page: pages.unanswered });
+  const last = notFound({ methods: { ...METHODS, '/': ['GET'] }, page: pages.notFound });
   const ordinary = listener(settings, house, metrics, routeOf, open, [
     ...(config.production ? [] : [pagesAtIssuer(issuer)]),
     login,

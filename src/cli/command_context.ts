@@ -1,4 +1,4 @@
-/** What every command needs: the configuration, the database, the vault, and the trail with what proves it. */
+/** Opens what every command needs: configuration, database, vault and audit trail. */
 import { constants } from 'node:os';
 import { AuditKeys } from '../audit/audit_keys.ts';
 import { Checkpoints } from '../audit/checkpoints.ts';
@@ -23,15 +23,15 @@ export interface CommandContext {
   readonly checkpoints: Checkpoints;
 }
 
-/** Opens the house, lets the command work in it, and closes it again whatever happened. */
-export async function withContext<T>(work: (house: CommandContext) => Promise<T>): Promise<T> {
+/** Opens the context, runs the command in it, and closes it even after an error. */
+export async function withContext<T>(run: (context: CommandContext) => Promise<T>): Promise<T> {
   const interruption = new Interruption({
-    sentence: (signal) => `Stopped by ${signal}; what was not finished is undone.`,
-    // what a shell makes of a signal: a script must not take the command for done
+    sentence: (signal) => `Stopped by ${signal}; unfinished changes were rolled back.`,
+    // the exit code that a shell reports for a signal, so that a script does not treat the command as successful
     exitCode: (signal) => 128 + constants.signals[signal],
   });
   const config = readConfig();
-  // standard output is for the command's result
+  // standard output contains only the command's result
   const log = createLog('warn');
   const opened = await openDatabase({
     databaseUrl: config.databaseUrl,
@@ -56,9 +56,9 @@ export async function withContext<T>(work: (house: CommandContext) => Promise<T>
     const trail = new AuditTrail({ database, keys: auditKeys, log, clock, identity: () => identity });
     const { auditRetentionDays: retentionDays } = config;
     const checkpoints = new Checkpoints({ database, keys: auditKeys, trail, clock, log, retentionDays });
-    return await work({ config, database, vault, trail, auditKeys, checkpoints });
+    return await run({ config, database, vault, trail, auditKeys, checkpoints });
   } catch (error) {
-    // the process exits as soon as what has begun is undone; what fails meanwhile is a consequence
+    // after a signal the process exits once it has rolled back; further errors are consequences of the signal
     if (interruption.interrupted) await new Promise(() => {});
     throw error;
   } finally {

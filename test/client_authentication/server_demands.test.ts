@@ -304,7 +304,7 @@ describe('the response modes', () => {
     const posting = await registerApplication(gatehouse, { response_modes: ['form_post'] });
     const refused = await ask(narrow, posting, 'form_post');
     assert.equal(refused.status, 400);
-    assert.match(await refused.text(), /response_modes must have one that this server answers in: query, query.jwt/);
+    assert.match(await refused.text(), /response_modes must contain one that this server supports: query, query.jwt/);
   });
 
   it('can’t be registered empty, twice, unknown, or by a client that gets no responses (FIELD-V10)', async () => {

@@ -1,6 +1,6 @@
 /**
- * What a client is registered with: the members of RFC 7591 that this server speaks, each bounded, none unknown.
- * The whole is validated again after every change, so no sequence of changes can reach a state that could not be made.
+ * Client metadata: the members of RFC 7591 that this server supports. Each is bounded; unknown members are refused.
+ * Every change validates the whole metadata again, so changes cannot lead to a state that registration would refuse.
  */
 import { z } from 'zod';
 import { access, checkAccess } from './access.ts';
@@ -31,9 +31,9 @@ const members = {
 
 type Given = z.output<z.ZodObject<typeof members>>;
 
-/** Says what is wrong with a member, by its path. */
+/** Reports an error of the member at `path`. */
 export type Objection = (path: readonly (string | number)[], message: string) => void;
-/** What the members of one file demand of one another and of the rest. */
+/** Checks the rules between the members of one file and the others. */
 export type Check = (client: ClientMetadata, object: Objection) => void;
 
 const CHECKS: readonly Check[] = [
@@ -48,13 +48,13 @@ const CHECKS: readonly Check[] = [
   checkSecurityProfile,
 ];
 
-/** What only an admin may settle; a client that registers itself never can. */
+/** Members that only an admin may set, not a client that registers itself. */
 export const ADMIN_ONLY_MEMBERS = ['pkce_exemption'] as const satisfies readonly (keyof typeof members)[];
 
-/** With what follows from the rest filled in. */
+/** Validated metadata, including default values that follow from other members. */
 export type ClientMetadata = ReturnType<typeof withDefaults>;
 
-/** Everything a client is registered with, validated as a whole. */
+/** Validates client metadata as a whole. */
 export const ClientMetadata = z
   .strictObject(members)
   .transform(withDefaults)
@@ -64,7 +64,7 @@ export const ClientMetadata = z
     }
   });
 
-/** The shape alone, for the OpenAPI document. */
+/** The members without the rules between them, for the OpenAPI document. */
 export const ClientMetadataShape = z.strictObject(members);
 
 function withDefaults(given: Given) {

@@ -1,5 +1,5 @@
 /** Clients and scopes in words, for the pages where people decide about them. */
-import { isUnproven, type Client } from '../../clients/client.ts';
+import { isUnverified, type Client } from '../../clients/client.ts';
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { ResourceDirectory } from '../../resources/resource_directory.ts';
 
@@ -39,7 +39,7 @@ export function describeClient(clients: ClientDirectory) {
       policyUri: policy_uri,
       tosUri: tos_uri,
       caution: cautionAbout(client),
-      asksAlways: isUnproven(client),
+      asksAlways: isUnverified(client),
     };
   };
 }

@@ -3,7 +3,7 @@ import { errors, type Grant, type KoaContextWithOIDC } from 'oidc-provider';
 import { findConsent } from '../../accounts/consents.ts';
 import type { Clock } from '../../base/clock.ts';
 import { epochSeconds } from '../../base/clock.ts';
-import { isUnproven } from '../../clients/client.ts';
+import { isUnverified } from '../../clients/client.ts';
 import { DEVICE_CODE } from '../../clients/metadata/flows.ts';
 import type { Database } from '../../db/connection.ts';
 import { DEVICE_PAGES } from '../request/request_events.ts';
@@ -15,7 +15,7 @@ export function loadExistingGrant(database: Database, clock: Clock) {
     demandStillRegistered(ctx);
     const consentedNow = oidc.result?.consent?.grantId;
     // anybody can call themselves this client: only the person can tell whether it is the one they mean
-    if (isUnproven(recordOf(oidc.client!)) && !consentedNow) return undefined;
+    if (isUnverified(recordOf(oidc.client!)) && !consentedNow) return undefined;
     const grantId = consentedNow ?? oidc.session?.grantIdFor(oidc.client!.clientId);
     const grant = grantId ? await oidc.provider.Grant.find(grantId) : undefined;
     if (grant && (grant.exp ?? 0) > epochSeconds(clock())) return grant;

@@ -1,7 +1,7 @@
 /** Which response modes there are, at this server and for one client of it. */
 import { Provider, type Client, type UnknownObject } from 'oidc-provider';
 import type { ResponseMode } from '../../base/response_modes.ts';
-import { answersIn } from '../../clients/server_demands.ts';
+import { supportsResponseMode } from '../../clients/server_demands.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 
 /** What types of the library leave out. */
@@ -13,8 +13,8 @@ interface ClientClass {
 export function limitResponseModes(provider: Provider, modes: readonly ResponseMode[]): void {
   const { prototype } = provider.Client as unknown as ClientClass;
   prototype.responseModeAllowed = function (mode) {
-    const allowed = (recordOf(this).metadata.response_modes ?? modes).filter((one) => answersIn(modes, one));
-    if (mode === undefined || answersIn(allowed, mode)) return true;
+    const allowed = (recordOf(this).metadata.response_modes ?? modes).filter((one) => supportsResponseMode(modes, one));
+    if (mode === undefined || supportsResponseMode(allowed, mode)) return true;
     // the client hears of it in a way that it allows
     const { params } = Provider.ctx?.oidc ?? {};
     if (params) params['response_mode'] = allowed[0];
