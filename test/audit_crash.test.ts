@@ -93,7 +93,7 @@ describe('the evidence of a server that is killed under load', () => {
     await exportTo('later.ndjson');
     const { stdout } = await gatehouse('verify', inFolder('later.ndjson'), '--key', inFolder('keys.json'));
     assert.match(stdout, /^Proven/);
-    const hash = /hash is (\S+):/.exec(stdout)?.[1] ?? '';
+    const hash = /hash of the last checkpoint is (\S+)\. Keep/.exec(stdout)?.[1] ?? '';
     const known = await gatehouse(
       'verify',
       inFolder('later.ndjson'),

@@ -24,47 +24,49 @@ const domain = z
 
 const subjectAccount = z
   .enum(SUBJECT_ACCOUNTS, `must be one of ${SUBJECT_ACCOUNTS.join(', ')}`)
-  .describe('What becomes of the issuer’s subjects: they stay outside, or are the account of that address or link.');
+  .describe(
+    'How subjects of the issuer map to accounts: to no account, to the account with the verified email address, or to the linked account.',
+  );
 
 const common = {
-  client_id: name('The client that may ask.'),
-  resource: name('What the token is for.'),
+  client_id: name('The client that may use this policy.'),
+  resource: name('The resource that the token is issued for.'),
   max_ttl_seconds: z
     .int('must be a whole number of seconds')
     .min(10, 'must be at least 10 seconds')
     .max(86_400, 'must be at most a day (86400)')
     .default(300)
-    .describe('The token lives no longer than this, nor than the subject’s own.'),
+    .describe('Maximum lifetime of the token; it also ends when the subject token does.'),
 };
 const outside = {
   email_domains: list(domain, 50)
     .optional()
-    .describe('For verified_email: the domains whose addresses the issuer may vouch for.'),
+    .describe('For verified_email: the email domains that the issuer is trusted for.'),
   subjects: list(z.string().min(1, 'must not be empty').max(255, 'is too long').regex(VISIBLE, INVISIBLE), 200)
     .optional()
-    .describe('These subjects of the issuer alone; left out, every one of them.'),
+    .describe('Only these subjects of the issuer. Default: all subjects.'),
 };
 
 export const ExchangePolicyShape = z.strictObject({
   ...common,
-  subject_resource: name('Takes access tokens of this server that are for this resource.').optional(),
-  subject_issuer: name('Takes assertions of this trusted issuer.').optional(),
+  subject_resource: name('Accepts access tokens of this server for this resource.').optional(),
+  subject_issuer: name('Accepts assertions of this trusted issuer.').optional(),
   subject_account: subjectAccount.optional(),
   ...outside,
   scopes: list(z.strictObject({ scope, from: scope.optional() }), 200).describe(
-    'What the token may carry. With subject_resource each scope needs one of the subject’s token: from, or that of the same name.',
+    'Scopes that the token may have. With subject_resource, each scope requires a scope of the subject token: from, or the scope with the same name.',
   ),
   mode: z
     .enum(MODES, `must be one of ${MODES.join(', ')}`)
-    .describe('Whether the token says who acts for the subject (act).'),
+    .describe('delegation: the token names the actor (act claim); impersonation: it does not.'),
 });
 
 export const AssertionPolicyShape = z.strictObject({
   ...common,
-  issuer: name('The trusted issuer whose assertions are taken.'),
+  issuer: name('The trusted issuer whose assertions are accepted.'),
   subject_account: subjectAccount,
   ...outside,
-  scopes: list(scope, 200).describe('What the token may carry.'),
+  scopes: list(scope, 200).describe('Scopes that the token may have.'),
 });
 
 /** What makes a policy that very one is not changed; make another one. */

@@ -76,7 +76,7 @@ export class HttpServer {
     this.#limit = limit;
     const options = { ...LIMITS, ServerResponse: ClosingResponse };
     this.#server = tls ? createTlsServer({ ...options, ...TLS, ...tls }) : createServer(options);
-    // Node silently drops headers above this number: one more than allpending shows that a request has too many
+    // Node silently drops headers above this number: one more than allowed shows that a request has too many
     this.#server.maxHeadersCount = HEADERS_AT_MOST + 1;
     this.#server.timeout = STALLED_MILLISECONDS;
     // the TCP event: silent connections in the TLS handshake count too
@@ -245,6 +245,6 @@ export class HttpServer {
 
 function reason({ code, message }: NodeJS.ErrnoException, host: string, port: number): string {
   if (code === 'EADDRINUSE') return `Port ${port} on ${host} is in use by another program.`;
-  if (code === 'EACCES') return `This user is not allpending to listen on port ${port}.`;
+  if (code === 'EACCES') return `This user is not allowed to listen on port ${port}.`;
   return `Cannot listen on ${host}:${port}: ${message}.`;
 }

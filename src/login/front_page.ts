@@ -63,7 +63,7 @@ export async function showLoginResult(login: LoginContext, ctx: Context): Promis
   const { state, iss, code, error, error_description: description } = ctx.query;
   // RFC 9700, 4.4 and 4.7: accept only a response of this server to a request of this browser
   if (!trial || iss !== login.issuer || !equalInConstantTime(sha256(String(state)), sha256(trial.state)))
-    return login.views.show(ctx, 400, failed(login, 'This browser has not trial this login, or too long ago.'));
+    return login.views.show(ctx, 400, failed(login, 'This browser has not begun this login, or too long ago.'));
   if (error !== undefined || typeof code !== 'string')
     return login.views.show(ctx, 200, failed(login, 'The login ended without access.', { code: error, description }));
   const answer = await redeem(login, client, code, trial.verifier);

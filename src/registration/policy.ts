@@ -43,12 +43,12 @@ const settings = {
   open_registration: z
     .boolean()
     .default(false)
-    .describe('Whether clients register under this policy without a token. One policy at most.'),
+    .describe('Whether clients may register under this policy without a token. Only one policy may allow it.'),
   client_id_metadata_documents: z
     .boolean()
     .default(false)
-    .describe('Whether URLs are taken as client_id under this policy. One policy at most.'),
-  client_id_hosts: hosts.optional().describe('Where metadata documents may be. Left out: on any public host.'),
+    .describe('Whether this policy accepts a URL of a metadata document as client_id. Only one policy may allow it.'),
+  client_id_hosts: hosts.optional().describe('Hosts of metadata documents. Default: any public host.'),
   grant_types: z
     .array(z.enum(GRANT_TYPES, `must be one of ${GRANT_TYPES.join(', ')}`))
     .min(1, 'must name at least one grant type')
@@ -59,10 +59,10 @@ const settings = {
     .min(1, 'must name at least one method')
     .refine(isUnique, 'must not name a method twice')
     .default([...USUAL_METHODS])
-    .describe('The first one is for clients that name none, where client_secret_basic is not among them.'),
+    .describe('If client_secret_basic is not in the list, the first method is the default of clients that name none.'),
   redirect_uri_hosts: hosts
     .optional()
-    .describe('Where redirect URIs on the web may lead, beside loopback addresses. Left out: to any host.'),
+    .describe('Allowed hosts of http and https redirect URIs, besides loopback addresses. Default: any host.'),
   redirect_uri_schemes: z
     .array(
       z
@@ -74,7 +74,7 @@ const settings = {
     .max(50)
     .optional()
     .describe(
-      'http is for loopback addresses whatever stands here. Left out: every scheme that a redirect URI can have.',
+      'Allowed schemes of redirect URIs. http is always limited to loopback addresses. Default: every valid scheme.',
     ),
   openid_scopes: z
     .array(z.enum(OPENID_SCOPES, `must be one of ${OPENID_SCOPES.join(', ')}`))
@@ -86,7 +86,9 @@ const settings = {
     .max(100, 'must not name more than 100 resources')
     .refine((all) => isUnique(all.map(({ resource }) => resource)), 'must not name a resource twice')
     .default([])
-    .describe('What every client under this policy may ask for, as this stands at the time.'),
+    .describe(
+      'Resources and scopes that every client under this policy may request. Changes apply to existing clients too.',
+    ),
   software_statement: z
     .enum(['ignored', 'accepted', 'required'], 'must be ignored, accepted or required')
     .default('ignored'),
@@ -95,37 +97,39 @@ const settings = {
     .max(100)
     .refine(isUnique, 'must not name an issuer twice')
     .default([])
-    .describe('Trusted issuers whose software statements are taken.'),
+    .describe('Trusted issuers whose software statements are accepted.'),
   clients_at_most: z
     .int('must be a whole number')
     .min(1, 'must be at least 1')
     .max(1_000_000, 'must be at most 1000000')
     .default(1_000)
-    .describe('How many registered clients there may be under this policy; metadata documents are counted apart.'),
+    .describe('Maximum number of registered clients under this policy; metadata documents are counted separately.'),
   metadata_documents_at_most: z
     .int('must be a whole number')
     .min(1, 'must be at least 1')
     .max(1_000_000, 'must be at most 1000000')
     .optional()
-    .describe('How many clients known by a URL there may be. Left out: as many as clients_at_most.'),
+    .describe('Maximum number of clients with a metadata document. Default: clients_at_most.'),
   client_secret_ttl_seconds: z
     .int('must be a whole number of seconds')
     .min(3_600, 'must be at least an hour (3600)')
     .max(157_680_000, 'must be at most five years (157680000)')
     .optional()
-    .describe('When the secrets end that clients get. Left out: never.'),
+    .describe('Lifetime of the client secrets. Default: unlimited.'),
   unused_client_ttl_seconds: z
     .int('must be a whole number of seconds')
     .min(3_600, 'must be at least an hour (3600)')
     .max(157_680_000, 'must be at most five years (157680000)')
     .optional()
-    .describe('When a client goes that nobody uses. Left out: never.'),
+    .describe('Time after which an unused client is deleted. Default: never.'),
   never_used_client_ttl_seconds: z
     .int('must be a whole number of seconds')
     .min(3_600, 'must be at least an hour (3600)')
     .max(157_680_000, 'must be at most five years (157680000)')
     .default(NEVER_USED_SECONDS)
-    .describe('When a client goes that came without an initial access token and that no person has allowed anything.'),
+    .describe(
+      'Time after which a client is deleted if it registered without an initial access token and no person has given it consent.',
+    ),
 };
 
 /** The members as they are, for patches and the OpenAPI document. */

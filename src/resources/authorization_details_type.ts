@@ -45,7 +45,7 @@ export const NewDetailsType = z
     ...settings,
     description: settings.description.default(null),
   })
-  .superRefine(checkPlaceclients);
+  .superRefine(checkPlaceholders);
 export const DetailsTypeChange = z.strictObject(settings).partial();
 
 export interface DetailsType {
@@ -94,7 +94,7 @@ export async function updateDetailsType(
   const { tx, now } = work;
   const { type } = before;
   const { resources, schema, ...rest } = given;
-  refuseUnknownPlaceclients({ title: given.title ?? before.title, schema: given.schema ?? before.schema });
+  refuseUnknownPlaceholders({ title: given.title ?? before.title, schema: given.schema ?? before.schema });
   await tx
     .updateTable('authorization_details_types')
     .set({ ...rest, ...(schema && { schema: json(schema) }), updated_at: now, version: before.version + 1 })
@@ -204,14 +204,14 @@ async function changed(
   await recordChange(tx, { topic: 'authorization_details_type', key: what.details.type }, now);
 }
 
-function checkPlaceclients(given: TitleAndSchema, context: z.RefinementCtx): void {
-  const [unknown] = placeclientsWithoutMember(given);
+function checkPlaceholders(given: TitleAndSchema, context: z.RefinementCtx): void {
+  const [unknown] = placeholdersWithoutMember(given);
   if (unknown === undefined) return;
   context.addIssue({ code: 'custom', path: ['title'], message: withoutMember(unknown) });
 }
 
-function refuseUnknownPlaceclients(given: TitleAndSchema): void {
-  const [unknown] = placeclientsWithoutMember(given);
+function refuseUnknownPlaceholders(given: TitleAndSchema): void {
+  const [unknown] = placeholdersWithoutMember(given);
   if (unknown !== undefined) throw invalid('/title', withoutMember(unknown));
 }
 
@@ -222,10 +222,10 @@ function withoutMember(placeholder: string): string {
 }
 
 /**
- * Returns the placeclients of a title that do not name a single value. A placeholder is a path of member names with
+ * Returns the placeholders of a title that do not name a single value. A placeholder is a path of member names with
  * dots between them.
  */
-function placeclientsWithoutMember({ title, schema }: TitleAndSchema): string[] {
+function placeholdersWithoutMember({ title, schema }: TitleAndSchema): string[] {
   return placeholdersOf(title).filter((placeholder) => {
     let at: DetailsSchema | undefined = schema;
     for (const name of placeholder.split('.')) at = at?.properties?.[name];

@@ -234,7 +234,7 @@ describe('a server that demands strong client authentication', () => {
     await writeFile(file, JSON.stringify({ keys: [publicJwk] }));
     const without = await processes.run([NODE, CLI, 'create-admin'], environment);
     assert.equal(without.code, 1);
-    assert.match(without.stderr, /GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION is set.*give --jwks <file>/);
+    assert.match(without.stderr, /GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION is set.*pass --jwks <file>/);
     const made = await processes.run([NODE, CLI, 'create-admin', '--jwks', file], environment);
     assert.equal(made.code, 0, made.stderr);
     const { client_id, client_secret } = JSON.parse(made.stdout) as Json;

@@ -181,7 +181,7 @@ for (const [name, prepare] of SET_BACKS) {
           stdout,
           /^The database was restored to an earlier state before .*\. Lost: \d+ entries that a node had written/m,
         );
-        assert.match(stdout, /what stood under the checkpoints up to \d+ \(/);
+        assert.match(stdout, /everything covered by the checkpoints up to \d+ \(/);
       } finally {
         await processes.end();
         await rm(folder, { recursive: true, force: true });
