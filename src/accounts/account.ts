@@ -53,7 +53,7 @@ export const NewAccount = z.strictObject({
   ...profileMembers,
 });
 /** `null` removes a member, as in a JSON merge patch. */
-export const AccountChange = z.strictObject({
+export const AccountPatch = z.strictObject({
   email: Email.exactOptional(),
   email_verified: z.boolean().exactOptional(),
   name: name.nullable().exactOptional(),

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import {
-  AccountChange,
+  AccountPatch,
   createAccount,
   deleteAccount,
   findAccount,
@@ -90,7 +90,7 @@ export const accountRoutes: readonly AdminRoute[] = [
     description:
       'A new password ends all sessions and grants. A new email address or phone number counts as unverified unless the patch says otherwise. A patch of the postal address changes only the members that it names.',
     params: AccountParams,
-    body: AccountChange.meta({ id: 'AccountPatch', examples: [{ email_verified: true }] }),
+    body: AccountPatch.meta({ id: 'AccountPatch', examples: [{ email_verified: true }] }),
     reply: shown,
     refuses: [404, 409, 412],
     handle: ({ params, body }, call) => update(call, params.account_id, body),
@@ -166,7 +166,7 @@ async function create(
 async function update(
   call: AdminCall,
   accountId: string,
-  { password, email, email_verified, name, ...profile }: z.output<typeof AccountChange>,
+  { password, email, email_verified, name, ...profile }: z.output<typeof AccountPatch>,
 ): Promise<Reply<AccountView>> {
   const password_hash = password === undefined ? undefined : await call.dependencies.argon2id.hash(password);
   return changed(call, accountId, (work, account) => {

@@ -13,8 +13,8 @@ import { authorizationDetailsTypeRoutes } from './authorization_details_types.ts
 import { authenticate, requireScope, type Caller } from './authentication.ts';
 import { AdminCall, type AdminRoute } from './call.ts';
 import { clientRoutes } from './clients.ts';
-import type { AdminDependencies } from './dependencies.ts';
-import { answerFailure } from './failure.ts';
+import type { AdminDependencies } from './admin_dependencies.ts';
+import { answerFailure } from './error_response.ts';
 import { grantPolicyRoutes } from './grant_policies.ts';
 import { grantRoutes } from './grants.ts';
 import { initialAccessTokenRoutes } from './initial_access_tokens.ts';
@@ -32,7 +32,7 @@ import { trustedIssuerRoutes } from './trusted_issuers.ts';
 
 export { ADMIN_PREFIX, ADMIN_SCOPES, adminResourceIdentifier } from './scopes.ts';
 
-const NOUNS: readonly AdminRoute[] = [
+const OBJECT_ROUTES: readonly AdminRoute[] = [
   ...clientRoutes,
   ...secretRoutes,
   ...revocationRoutes,
@@ -60,7 +60,7 @@ export function createAdmin(dependencies: AdminDependencies): Middleware {
   const callers = new WeakMap<Context, Caller>();
   const router = createRouter<Caller | undefined, AdminCall>({
     prefix: ADMIN_PREFIX,
-    routes: [...NOUNS, documentRoute(dependencies.issuer, NOUNS)],
+    routes: [...OBJECT_ROUTES, documentRoute(dependencies.issuer, OBJECT_ROUTES)],
     async admit(ctx, { scope }) {
       if (scope === undefined) return undefined;
       const caller = await authenticate(ctx, dependencies, requestOf(ctx).now);

@@ -8,7 +8,7 @@ import { NO_CONTENT } from '../http/route.ts';
 import {
   createDetailsType,
   deleteDetailsType,
-  DetailsTypeChange,
+  DetailsTypePatch,
   findDetailsType,
   lockDetailsType,
   NewDetailsType,
@@ -118,7 +118,7 @@ export const authorizationDetailsTypeRoutes: readonly AdminRoute[] = [
     description:
       'The patch replaces each member that it names as a whole. Existing grants keep their authorization details.',
     params: TypeParams,
-    body: DetailsTypeChange.meta({ id: 'AuthorizationDetailsTypePatch', examples: [{ title: 'Pay {payee}' }] }),
+    body: DetailsTypePatch.meta({ id: 'AuthorizationDetailsTypePatch', examples: [{ title: 'Pay {payee}' }] }),
     reply: { status: 200, description: 'The type after the change.', body: TypeView, headers: ['ETag'] },
     refuses: [404, 412],
     handle: ({ params, body }, call) =>

@@ -6,11 +6,11 @@ import { transact } from '../db/transaction.ts';
 import type { JsonBody } from '../http/json_body.ts';
 import { requestOf } from '../http/request_context.ts';
 import { routeOf, type Reply, type Route } from '../http/route.ts';
-import type { AdminDependencies } from './dependencies.ts';
+import type { AdminDependencies } from './admin_dependencies.ts';
 import type { Caller } from './authentication.ts';
 import { Cursors, type List, type Page, type Position, type Rows } from './cursors.ts';
 import { matchesAny, refuseOtherVersion } from './entity_tag.ts';
-import { claim, keep, readIdempotencyKey, replay, type Attempt } from './idempotency.ts';
+import { claimKey, storeReply, readIdempotencyKey, replay, type Attempt } from './idempotency.ts';
 
 export type AdminRoute = Route<AdminCall>;
 export const adminRoute = routeOf<AdminCall>();
@@ -38,7 +38,7 @@ export class AdminCall {
   }
 
   get origin(): Origin {
-    return originOf(this.#ctx, this.#caller);
+    return originOfCall(this.#ctx, this.#caller);
   }
 
   /** Whether the Accept header prefers this content type to application/json. */
@@ -56,14 +56,14 @@ export class AdminCall {
     const { origin, now } = this;
     const attempt = await this.#attempt();
     const done = await transact(database, async (tx) => {
-      const kept = attempt && (await claim(tx, attempt, now));
-      if (kept) return { kept };
+      const stored = attempt && (await claimKey(tx, attempt, now));
+      if (stored) return { stored };
       const reply = await apply({ tx, trail, origin, now });
-      if (attempt) await keep(tx, attempt, reply);
+      if (attempt) await storeReply(tx, attempt, reply);
       return { reply };
     });
     // a stored reply with the same key and the same request is a reply of this route, so the cast is safe
-    if ('kept' in done) return (await replay(vault, attempt!, done.kept)) as Reply<T>;
+    if ('stored' in done) return (await replay(vault, attempt!, done.stored)) as Reply<T>;
     await this.#catchUp();
     return done.reply;
   }
@@ -113,7 +113,7 @@ export class AdminCall {
   }
 }
 
-export function originOf(ctx: Context, caller: Caller | undefined): Origin {
+export function originOfCall(ctx: Context, caller: Caller | undefined): Origin {
   const { id, address } = requestOf(ctx);
   return { actor: caller ? { type: 'client', id: caller.clientId } : { type: 'anonymous' }, address, requestId: id };
 }

@@ -4,13 +4,13 @@ import { epochSeconds } from '../base/clock.ts';
 import { invalid, notFound } from '../base/refusal.ts';
 import { inPlainWords } from '../base/violations.ts';
 import { readClient, readClients } from '../clients/client_rows.ts';
-import { usesSecret } from '../clients/metadata/authentication.ts';
+import { usesSecret } from '../clients/metadata/client_authentication.ts';
 import { ClientMetadata, ClientMetadataShape } from '../clients/metadata/client_metadata.ts';
 import { addClient, applyPatch, deleteClient, lockClient, updateClient } from '../clients/client_store.ts';
 import { readSector, type SectorDocument } from '../clients/sector.ts';
 import { demandNotMet } from '../clients/server_demands.ts';
 import { addSecret } from '../clients/secrets.ts';
-import { signingAlgsOf } from '../clients/signing_algs.ts';
+import { signingAlgsOf } from '../clients/response_signing_algs.ts';
 import { policyName } from '../registration/policy.ts';
 import { holdMembers } from '../registration/self_registered_clients.ts';
 import { NO_CONTENT, type Reply } from '../http/route.ts';
@@ -19,7 +19,7 @@ import { ClientView, clientTag, clientView, rereadClient } from './client_view.t
 import { pageOf, paging, type List } from './cursors.ts';
 import { ClientParams, mergePatchOf, search } from './members.ts';
 import { ProvidedSecret, ExpiresInSeconds, prepareSecret } from './new_secret.ts';
-import { refuseSelf, refuseToControl, refuseToGive } from './privilege_check.ts';
+import { refuseSelf, requireScopesToManage, requireScopesToAssign } from './privilege_check.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 
 const NewClient = ClientMetadataShape.extend({
@@ -143,7 +143,7 @@ export const clientRoutes: readonly AdminRoute[] = [
     handle: ({ params }, call) =>
       call.write(async (work) => {
         const client = await lockClient(work.tx, params.client_id);
-        refuseToControl(call, client);
+        requireScopesToManage(call, client);
         refuseSelf(call, client, 'delete');
         call.refuseOtherVersion(client.version);
         await deleteClient(work, client);
@@ -154,7 +154,7 @@ export const clientRoutes: readonly AdminRoute[] = [
 
 async function register(call: AdminCall, given: NewClient): Promise<Reply<RegisteredClient>> {
   const { metadata, client_secret, client_secret_expires_in_seconds: expiresInSeconds } = given;
-  refuseToGive(call, metadata);
+  requireScopesToAssign(call, metadata);
   requireServerDemands(call, metadata);
   const prepared = usesSecret(metadata) ? await prepareSecret(call, client_secret) : undefined;
   const sector = await readSector(metadata, call.dependencies.fetchDocument);
@@ -198,13 +198,13 @@ async function update(
   const keys = await rotation.makeMissing(signingAlgsOf(patch));
   return call.write(async (work) => {
     const client = await lockClient(work.tx, clientId);
-    refuseToControl(call, client);
+    requireScopesToManage(call, client);
     call.refuseOtherVersion(client.version);
     await rotation.addIn(work, keys);
     await updateClient(work, client, patch, sector);
     await holdMembers(work, client, patch);
     const changed = await rereadClient(work.tx, clientId);
-    refuseToGive(call, changed.metadata);
+    requireScopesToAssign(call, changed.metadata);
     return { status: 200, headers: { ETag: clientTag(changed, call.now) }, body: clientView(changed, call.now) };
   });
 }
@@ -233,7 +233,7 @@ async function sectorAfter(
   if (!SECTOR_MEMBERS.some((member) => member in patch)) return undefined;
   const client = await readClient(call.dependencies.database, clientId);
   if (!client) return undefined;
-  refuseToControl(call, client);
+  requireScopesToManage(call, client);
   return readSector(applyPatch(client.metadata, patch), call.dependencies.fetchDocument, client.metadata);
 }
 

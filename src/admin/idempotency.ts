@@ -24,7 +24,7 @@ export interface Attempt {
 }
 
 /** The stored reply of an earlier request with the same key. */
-export interface Kept {
+export interface StoredReply {
   readonly requestDigest: Buffer;
   readonly dataKeyId: string;
   readonly status: number;
@@ -39,7 +39,7 @@ export function readIdempotencyKey(header: string): string | undefined {
 }
 
 /** Claims the key for this request; returns the stored reply if an earlier request claimed it. */
-export async function claim(tx: Tx, attempt: Attempt, now: Date): Promise<Kept | undefined> {
+export async function claimKey(tx: Tx, attempt: Attempt, now: Date): Promise<StoredReply | undefined> {
   const { actorId, key, request, dataKey } = attempt;
   const values = {
     request_digest: dataKey.digest(request),
@@ -63,7 +63,7 @@ export async function claim(tx: Tx, attempt: Attempt, now: Date): Promise<Kept |
   return claimed ? undefined : find(tx, attempt);
 }
 
-export async function keep(tx: Tx, { actorId, key, dataKey }: Attempt, reply: Reply): Promise<void> {
+export async function storeReply(tx: Tx, { actorId, key, dataKey }: Attempt, reply: Reply): Promise<void> {
   const sealed = dataKey.seal(Buffer.from(JSON.stringify(reply)), associatedData(actorId, key));
   await sendIn(
     tx,
@@ -76,19 +76,19 @@ export async function keep(tx: Tx, { actorId, key, dataKey }: Attempt, reply: Re
 }
 
 /** Returns the stored reply. Refuses if the key was used with another request. */
-export async function replay(vault: Vault, { actorId, key, request }: Attempt, kept: Kept): Promise<Reply> {
-  const dataKey = await vault.get(kept.dataKeyId);
-  if (!equalInConstantTime(dataKey.digest(request), kept.requestDigest)) {
+export async function replay(vault: Vault, { actorId, key, request }: Attempt, stored: StoredReply): Promise<Reply> {
+  const dataKey = await vault.get(stored.dataKeyId);
+  if (!equalInConstantTime(dataKey.digest(request), stored.requestDigest)) {
     throw new Refused({
       reason: 'key_reused',
       detail: 'This Idempotency-Key was used with a different request; use a new key for each request.',
     });
   }
-  const reply = JSON.parse(dataKey.open(kept.reply, associatedData(actorId, key)).toString()) as Reply;
+  const reply = JSON.parse(dataKey.open(stored.reply, associatedData(actorId, key)).toString()) as Reply;
   return { ...reply, headers: { ...reply.headers, 'Idempotency-Replayed': 'true' } };
 }
 
-async function find(tx: Tx, { actorId, key }: Attempt): Promise<Kept> {
+async function find(tx: Tx, { actorId, key }: Attempt): Promise<StoredReply> {
   const row = await tx
     .selectFrom('idempotency_keys')
     .selectAll()

@@ -3,7 +3,7 @@
  * and hashed.
  */
 import { z } from 'zod';
-import { makeSecret } from '../clients/server_made_secret.ts';
+import { makeSecret } from '../clients/generated_secret.ts';
 import type { SecretCheck } from '../clients/secrets.ts';
 import type { AdminCall } from './call.ts';
 

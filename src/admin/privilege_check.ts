@@ -11,14 +11,14 @@ import type { AdminCall } from './call.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 
 /** Throws unless the caller's token carries every admin scope in the metadata. */
-export function refuseToGive(call: AdminCall, metadata: ClientMetadata): void {
+export function requireScopesToAssign(call: AdminCall, metadata: ClientMetadata): void {
   const missing = missingScopes(call, metadata);
   if (missing.length > 0)
     throw forbidden(`You can assign only admin scopes that your own token carries. Missing: ${missing.join(' ')}.`);
 }
 
 /** Throws if the client has an admin scope that the caller's token lacks. */
-export function refuseToControl(call: AdminCall, client: Client): void {
+export function requireScopesToManage(call: AdminCall, client: Client): void {
   const missing = missingScopes(call, client.metadata);
   if (missing.length > 0)
     throw forbidden(`${client.clientId} has admin scopes that your token does not carry: ${missing.join(' ')}.`);

@@ -11,7 +11,7 @@ import {
   protectedResourceMetadata,
 } from '../resources/protected_resource_metadata.ts';
 import type { Resource } from '../resources/resource.ts';
-import { NewResource, ResourceChange } from '../resources/resource_members.ts';
+import { NewResource, ResourcePatch } from '../resources/resource_members.ts';
 import {
   createResource,
   deleteResource,
@@ -134,7 +134,7 @@ export const resourceRoutes: readonly AdminRoute[] = [
     summary: 'Change a resource (JSON merge patch)',
     description: 'Removing a scope from scopes also removes it from every client that had it.',
     params: ResourceParams,
-    body: ResourceChange.meta({ id: 'ResourcePatch', examples: [{ access_token_ttl_seconds: 300 }] }),
+    body: ResourcePatch.meta({ id: 'ResourcePatch', examples: [{ access_token_ttl_seconds: 300 }] }),
     reply: { status: 200, description: 'The resource after the change.', body: ResourceView, headers: ['ETag'] },
     refuses: [404, 412],
     handle: async ({ params, body }, call) => {

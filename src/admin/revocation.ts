@@ -7,7 +7,7 @@ import type { Reply } from '../http/route.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
 import { ClientView, clientTag, clientView, rereadClient } from './client_view.ts';
 import { ClientParams, Reason } from './members.ts';
-import { refuseSelf, refuseToControl } from './privilege_check.ts';
+import { refuseSelf, requireScopesToManage } from './privilege_check.ts';
 
 const reply = { status: 200, description: 'The client after the change.', body: ClientView, headers: ['ETag'] };
 
@@ -52,7 +52,7 @@ async function changed(
 ): Promise<Reply<ClientView>> {
   return call.write(async (work) => {
     const locked = await lockClient(work.tx, clientId);
-    refuseToControl(call, locked);
+    requireScopesToManage(call, locked);
     await apply(work, locked);
     const client = await rereadClient(work.tx, clientId);
     return { status: 200, headers: { ETag: clientTag(client, call.now) }, body: clientView(client, call.now) };

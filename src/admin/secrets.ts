@@ -11,7 +11,7 @@ import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { ClientParams, Timestamp, timestamp, timestampOrNull } from './members.ts';
 import { ProvidedSecret, ExpiresInSeconds, prepareSecret } from './new_secret.ts';
-import { refuseToControl } from './privilege_check.ts';
+import { requireScopesToManage } from './privilege_check.ts';
 
 const NewSecret = z
   .strictObject({
@@ -91,7 +91,7 @@ export const secretRoutes: readonly AdminRoute[] = [
     handle: ({ params }, call) =>
       call.write(async (work) => {
         const client = await lockClient(work.tx, params.client_id);
-        refuseToControl(call, client);
+        requireScopesToManage(call, client);
         refuseOwnLast(call, client, params.secret_id);
         await endSecret(work, client, params.secret_id);
         return NO_CONTENT;
@@ -107,7 +107,7 @@ async function rotate(
   const { check, shown } = await prepareSecret(call, given.client_secret);
   return call.write(async (work) => {
     const client = await lockClient(work.tx, clientId);
-    refuseToControl(call, client);
+    requireScopesToManage(call, client);
     await keepRegistration(work, clientId);
     const { secretId, expiresAt, previous } = await addSecret(work, client, {
       check,

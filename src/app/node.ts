@@ -43,7 +43,7 @@ import { pingDelivery } from '../oidc/ciba/ping_delivery.ts';
 import { RefreshTokenFamilies } from '../oidc/storage/refresh_token_families.ts';
 import { RevokedTokens } from '../oidc/tokens/revoked_tokens.ts';
 import { UnansweredUses } from '../oidc/request/unanswered_uses.ts';
-import { AuthorizationDetailsTypes } from '../resources/authorization_details_types.ts';
+import { AuthorizationDetailsTypes } from '../resources/details_type_directory.ts';
 import { ResourceDirectory } from '../resources/resource_directory.ts';
 import { IssuerDirectory } from '../trust/issuer_directory.ts';
 import { StatementVerifier } from '../trust/statement_verifier.ts';

@@ -6,7 +6,7 @@ import { readClient } from '../clients/client_rows.ts';
 import { ClientMetadata, ClientMetadataShape } from '../clients/metadata/client_metadata.ts';
 import { createClient, lockClient, updateClient } from '../clients/client_store.ts';
 import { addSecret } from '../clients/secrets.ts';
-import { makeSecret } from '../clients/server_made_secret.ts';
+import { makeSecret } from '../clients/generated_secret.ts';
 import type { Secret } from '../base/secret.ts';
 import type { Scope } from '../resources/resource.ts';
 import { NewResource } from '../resources/resource_members.ts';

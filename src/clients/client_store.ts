@@ -12,13 +12,13 @@ import { sendIn } from '../db/pipeline.ts';
 import type { Client, ClientWithSecrets } from './client.ts';
 import { readClient } from './client_rows.ts';
 import { accessBeyond, commonAccess, unionOfAccess } from './metadata/access.ts';
-import { usesSecret } from './metadata/authentication.ts';
+import { usesSecret } from './metadata/client_authentication.ts';
 import { refuseUnknownResources } from './resource_check.ts';
 import { ClientMetadata } from './metadata/client_metadata.ts';
 import { RECORDED_MEMBERS } from './metadata/recorded_members.ts';
 import { requireSector, type SectorDocument } from './sector.ts';
 import { sectorOf } from './subject.ts';
-import { requireSigningKeys } from './signing_algs.ts';
+import { requireSigningKeys } from './response_signing_algs.ts';
 
 /** First generations are below this number; the rest of the column's range is for revocations. */
 const FIRST_GENERATIONS = 2 ** 30;

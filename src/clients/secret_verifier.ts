@@ -9,7 +9,7 @@ import type { Argon2id } from '../password_hashing/argon2id.ts';
 import { equalInConstantTime } from '../base/secret.ts';
 import type { Vault } from '../vault/vault.ts';
 import { isLive, type ClientWithSecrets, type StoredSecret } from './client.ts';
-import { looksGenerated } from './server_made_secret.ts';
+import { looksGenerated } from './generated_secret.ts';
 
 /** Decides whether this address may cause another hash computation for the client; see limits/secret_guesses.ts. */
 export type AdmitComparison = (clientId: string, address: string) => Promise<Comparison>;

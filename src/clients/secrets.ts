@@ -11,8 +11,8 @@ import { recordChange } from '../invalidation/log.ts';
 import { sendIn } from '../db/pipeline.ts';
 import type { DataKey } from '../vault/vault.ts';
 import { isLive, type ClientWithSecrets, type StoredSecret } from './client.ts';
-import { usesSecret } from './metadata/authentication.ts';
-import { hintOf } from './server_made_secret.ts';
+import { usesSecret } from './metadata/client_authentication.ts';
+import { hintOf } from './generated_secret.ts';
 
 export const LONGEST_OVERLAP_SECONDS = 30 * 86_400;
 const LIVE_SECRETS_AT_MOST = 10;

@@ -20,7 +20,7 @@ const LIMITS = {
 } as const;
 const HEADERS_AT_MOST = 100;
 const HEADER_LIMITS = { headerBytes: LIMITS.maxHeaderSize, headers: HEADERS_AT_MOST };
-/** A client may read nothing of its response for this time; Node allows it twice. */
+/** A client may stop reading its response for this time; Node allows it twice. */
 const STALLED_MILLISECONDS = 15_000;
 /** An idle connection takes about 15 kB. */
 export const CONNECTIONS_AT_MOST = 10_000;

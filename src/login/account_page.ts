@@ -9,7 +9,7 @@ import { requestOf } from '../http/request_context.ts';
 import { approvalPath } from './approval_page.ts';
 import type { AccountPage, NoticePage } from './pages.ts';
 import { describePermissions } from './permissions.ts';
-import { findApplication, originOfLogin, type LoginContext } from './dependencies.ts';
+import { findApplication, originOfLogin, type LoginContext } from './login_context.ts';
 import { findSessionUser, formToken, readOwnForm, type SessionUser } from './session_user.ts';
 import { describeMoment } from './messages.ts';
 

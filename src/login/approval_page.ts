@@ -12,7 +12,7 @@ import { requestOf } from '../http/request_context.ts';
 import { addScopes } from './consent_step.ts';
 import type { NoticePage } from './pages.ts';
 import { describePermissions } from './permissions.ts';
-import { findApplication, originOfLogin, type LoginContext } from './dependencies.ts';
+import { findApplication, originOfLogin, type LoginContext } from './login_context.ts';
 import { findSessionUser, formToken, readFormFrom, type SessionUser } from './session_user.ts';
 import { describeAccess, describeMoment } from './messages.ts';
 

@@ -9,7 +9,7 @@ import { readForm } from '../http/form_body.ts';
 import { refuseRequest, resumeWith, stepPath, type Step } from './interaction.ts';
 import type { Detail } from './pages.ts';
 import { describePermissions } from './permissions.ts';
-import { originOfLogin, type LoginContext } from './dependencies.ts';
+import { originOfLogin, type LoginContext } from './login_context.ts';
 import { describeAccess, describeDestination } from './messages.ts';
 
 const ConsentForm = z.object({ decision: z.enum(['allow', 'deny']), remember: z.literal('on').optional() });

@@ -3,7 +3,7 @@ import type { KoaContextWithOIDC } from 'oidc-provider';
 import type { Views } from '../http/views.ts';
 import type { NoticePage, Page } from './pages.ts';
 import { describePermissions } from './permissions.ts';
-import type { LoginContext, ScopeRequest } from './dependencies.ts';
+import type { LoginContext, ScopeRequest } from './login_context.ts';
 import { describeAccess, describeWait } from './messages.ts';
 
 export interface DevicePages {

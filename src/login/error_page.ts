@@ -6,7 +6,7 @@ import { isUnavailable } from '../db/connection.ts';
 import { statusOf } from '../http/problem.ts';
 import { idOnRecord, markOnRecord, requestOf } from '../http/request_context.ts';
 import type { NoticePage } from './pages.ts';
-import type { LoginContext } from './dependencies.ts';
+import type { LoginContext } from './login_context.ts';
 
 export const EXPIRED: NoticePage = {
   page: 'notice',

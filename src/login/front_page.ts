@@ -4,7 +4,7 @@ import { createRemoteJWKSet, jwtVerify } from 'jose';
 import type { Context } from 'koa';
 import { z } from 'zod';
 import { equalInConstantTime, sha256 } from '../base/secret.ts';
-import type { DemoClient, LoginContext } from './dependencies.ts';
+import type { DemoClient, LoginContext } from './login_context.ts';
 import type { LoginResultPage, NoticePage } from './pages.ts';
 
 const START_PATH = '/try-login';

@@ -6,7 +6,7 @@ import type { Context } from 'koa';
 import { errors, type InteractionResults, type Provider } from 'oidc-provider';
 import type { AuditEvent, Origin } from '../audit/events.ts';
 import type { Application } from './pages.ts';
-import { findApplication, type LoginContext, type PageChanges } from './dependencies.ts';
+import { findApplication, type LoginContext, type PageChanges } from './login_context.ts';
 
 export type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>;
 

@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Context } from 'koa';
 import { KNOWN_LOGIN_SECONDS } from '../limits/known_logins.ts';
-import type { LoginContext } from './dependencies.ts';
+import type { LoginContext } from './login_context.ts';
 
 /** 32 random bytes, base64url. */
 const VALUE = /^[\w-]{43}$/;

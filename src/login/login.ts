@@ -13,7 +13,7 @@ import { showFrontPage, showLoginResult, tryLogin } from './front_page.ts';
 import { openStep, refuseRequest, stepPath, type Step } from './interaction.ts';
 import { showLogin, submitLogin } from './login_step.ts';
 import type { Page } from './pages.ts';
-import { originOfLogin, type LoginDependencies, type LoginContext } from './dependencies.ts';
+import { originOfLogin, type LoginDependencies, type LoginContext } from './login_context.ts';
 import { requireSameOrigin } from './same_origin.ts';
 import { showErrors } from './error_page.ts';
 

@@ -12,7 +12,7 @@ import { readForm } from '../http/form_body.ts';
 import { requestOf } from '../http/request_context.ts';
 import { isOwnPages, resumeWith, stepPath, type Step } from './interaction.ts';
 import { knownBrowser, rememberBrowser } from './known_browser.ts';
-import { originOfLogin, type LoginContext } from './dependencies.ts';
+import { originOfLogin, type LoginContext } from './login_context.ts';
 import { requiresOtherAccount, describeLoginDemand, describeWait } from './messages.ts';
 
 const EMAIL_LIMIT = 254;

@@ -1,6 +1,6 @@
 /** Texts that the pages show instead of protocol terms. */
 import type { Moment } from './pages.ts';
-import type { AccessLifetime } from './dependencies.ts';
+import type { AccessLifetime } from './login_context.ts';
 
 /** Descriptions of standard claims (OpenID Connect Core, 5.1). */
 const CLAIMS: Readonly<Record<string, string>> = {

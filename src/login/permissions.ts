@@ -3,7 +3,7 @@
  */
 import type { ConsentedScopes } from '../accounts/consents.ts';
 import type { Permissions } from './pages.ts';
-import type { LoginContext } from './dependencies.ts';
+import type { LoginContext } from './login_context.ts';
 import { describeClaim } from './messages.ts';
 
 export function describePermissions(

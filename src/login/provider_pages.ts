@@ -6,7 +6,7 @@ import { allowScript } from '../http/page_headers.ts';
 import { Views } from '../http/views.ts';
 import { createDevicePages, type DevicePages } from './device_pages.ts';
 import type { FormPostPage, NoticePage, Page, RedirectPage } from './pages.ts';
-import type { LoginDependencies } from './dependencies.ts';
+import type { LoginDependencies } from './login_context.ts';
 import { EXPIRED } from './error_page.ts';
 import { describeDestination } from './messages.ts';
 

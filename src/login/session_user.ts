@@ -5,7 +5,7 @@ import { findAccount, type Account } from '../accounts/account.ts';
 import { invalid, Refused } from '../base/refusal.ts';
 import { equalInConstantTime, sha256 } from '../base/secret.ts';
 import { readForm } from '../http/form_body.ts';
-import type { LoginContext, Session } from './dependencies.ts';
+import type { LoginContext, Session } from './login_context.ts';
 
 /** The person that the browser is logged in as, read again at each request. */
 export interface SessionUser {

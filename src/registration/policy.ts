@@ -6,7 +6,7 @@
  */
 import { z } from 'zod';
 import { ResourceAccess } from '../clients/metadata/access.ts';
-import { AUTH_METHODS } from '../clients/metadata/authentication.ts';
+import { AUTH_METHODS } from '../clients/metadata/client_authentication.ts';
 import { DEVICE_CODE, GRANT_TYPES } from '../clients/metadata/flows.ts';
 
 const OPENID_SCOPES = ['openid', 'profile', 'email', 'address', 'phone', 'offline_access'] as const;

@@ -46,7 +46,7 @@ export const NewDetailsType = z
     description: settings.description.default(null),
   })
   .superRefine(checkPlaceholders);
-export const DetailsTypeChange = z.strictObject(settings).partial();
+export const DetailsTypePatch = z.strictObject(settings).partial();
 
 export interface DetailsType {
   readonly type: string;
@@ -89,7 +89,7 @@ export async function createDetailsType(
 export async function updateDetailsType(
   work: UnitOfWork,
   before: DetailsType,
-  given: z.output<typeof DetailsTypeChange>,
+  given: z.output<typeof DetailsTypePatch>,
 ): Promise<DetailsType> {
   const { tx, now } = work;
   const { type } = before;

@@ -59,4 +59,4 @@ export const NewResource = z.strictObject({
   access_token_ttl_seconds: settings.access_token_ttl_seconds.default(600),
   signing_alg: settings.signing_alg.default('ES256'),
 });
-export const ResourceChange = z.strictObject(settings).partial();
+export const ResourcePatch = z.strictObject(settings).partial();

@@ -8,7 +8,7 @@ import { recordChange } from '../invalidation/log.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
 import { refuseWhileReferenced } from './references.ts';
 import type { Resource } from './resource.ts';
-import type { NewResource, ResourceChange } from './resource_members.ts';
+import type { NewResource, ResourcePatch } from './resource_members.ts';
 import { withdrawScopes } from './withdrawn_scopes.ts';
 
 const RECORDED_MEMBERS = ['scopes', 'access_token_ttl_seconds', 'signing_alg'];
@@ -40,7 +40,7 @@ export async function createResource(
 export async function updateResource(
   { tx, trail, origin, now }: UnitOfWork,
   resource: Resource,
-  given: z.output<typeof ResourceChange>,
+  given: z.output<typeof ResourcePatch>,
 ): Promise<Resource> {
   const { scopes: newScopes, ...rest } = given;
   const row = await tx

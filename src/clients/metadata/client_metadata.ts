@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { access, checkAccess } from './access.ts';
-import { authentication, checkAuthentication } from './authentication.ts';
+import { authentication, checkAuthentication } from './client_authentication.ts';
 import { authorizationRequests, checkAuthorizationRequests } from './authorization_requests.ts';
 import { backchannelAuthentication, checkBackchannelAuthentication } from './backchannel_authentication.ts';
 import { checkFlows, flows } from './flows.ts';

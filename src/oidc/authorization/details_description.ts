@@ -1,6 +1,6 @@
 /** Authorization details (RFC 9396) in words, for the page where a person decides about them: nothing stays unseen. */
 import type { AuthorizationDetail } from 'oidc-provider';
-import type { AuthorizationDetailsTypes } from '../../resources/authorization_details_types.ts';
+import type { AuthorizationDetailsTypes } from '../../resources/details_type_directory.ts';
 import type { DetailsSchema } from '../../resources/details_schema.ts';
 import { fillTitle } from '../../resources/details_title.ts';
 import { locationsOf } from '../request/requested_details.ts';

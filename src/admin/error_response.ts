@@ -10,7 +10,7 @@ import { sendInternalError, sendRefusal, statusOf } from '../http/problem.ts';
 import { markOnRecord, requestOf } from '../http/request_context.ts';
 import type { Logger } from '../log.ts';
 import type { Caller } from './authentication.ts';
-import { originOf } from './call.ts';
+import { originOfCall } from './call.ts';
 
 export interface FailedCall {
   readonly ctx: Context;
@@ -56,5 +56,5 @@ async function recordRefused(trail: AuditTrail, { ctx, caller, path }: FailedCal
   if (status >= 500) return;
   const details = { method: ctx.method, path: path ?? null, status, reason: refusal.reason };
   const event = { event: 'admin_call.refused', outcome: 'refused', details } as const;
-  if (await trail.refusals.record(originOf(ctx, caller), event)) markOnRecord(ctx);
+  if (await trail.refusals.record(originOfCall(ctx, caller), event)) markOnRecord(ctx);
 }
