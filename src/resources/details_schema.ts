@@ -108,8 +108,8 @@ function objections(schema: DetailsSchema): string[] {
 }
 
 /**
- * Returns the first error of an authorization detail, or `undefined`. The text comes from the schema and repeats
- * nothing of the detail.
+ * Returns the first error of an authorization detail, or `undefined`. The text comes from the schema and never
+ * contains values of the detail.
  */
 export type Validate = (detail: Readonly<Record<string, unknown>>) => string | undefined;
 
