@@ -9,7 +9,7 @@ import { Argon2id } from '../src/password_hashing/argon2id.ts';
 import { ClientMetadata } from '../src/clients/metadata/client_metadata.ts';
 import { createClient, lockClient } from '../src/clients/client_store.ts';
 import { addSecret } from '../src/clients/secrets.ts';
-import { makeSecret } from '../src/clients/server_made_secret.ts';
+import { makeSecret } from '../src/clients/generated_secret.ts';
 import { createDatabase, createPool, type Database } from '../src/db/connection.ts';
 import { transact } from '../src/db/transaction.ts';
 import { MasterKey } from '../src/vault/master_key.ts';

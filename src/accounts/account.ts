@@ -1,6 +1,6 @@
 /**
- * Accounts: the people who log in. An account is known by an id that never changes and found by its e-mail address,
- * lower-cased. Disabling one ends its sessions and grants at once; deleting one takes everything that belongs to it.
+ * Accounts of the people who log in. An account has an id that never changes and is found by its email address in lower
+ * case. Disabling an account ends its sessions and grants at once; deleting it also deletes all its data.
  */
 import { z } from 'zod';
 import { randomId } from '../base/ids.ts';
@@ -30,9 +30,9 @@ const Email = z
   .trim()
   .toLowerCase()
   .max(254, 'must not be longer than 254 characters')
-  .pipe(z.email('must be an e-mail address'));
+  .pipe(z.email('must be an email address'));
 
-/** NIST SP 800-63B: length is what counts, any character may be used, nothing is cut off. */
+/** NIST SP 800-63B: only the length matters, every character is allowed, and the password is not truncated. */
 const Password = z
   .string()
   .min(12, 'must have at least 12 characters')
@@ -52,8 +52,8 @@ export const NewAccount = z.strictObject({
   password: Password.optional(),
   ...profileMembers,
 });
-/** `null` takes a member away, as in a JSON merge patch. */
-export const AccountChange = z.strictObject({
+/** `null` removes a member, as in a JSON merge patch. */
+export const AccountPatch = z.strictObject({
   email: Email.exactOptional(),
   email_verified: z.boolean().exactOptional(),
   name: name.nullable().exactOptional(),
@@ -69,33 +69,34 @@ export interface AccountValues {
   readonly profile?: Profile;
 }
 
-/** What of an account may change; of its profile, member by member. */
+/** The values that may change; a profile changes member by member. */
 export interface AccountChanges extends Partial<Omit<AccountValues, 'profile'>> {
   readonly profile?: ProfileChange;
 }
 
-export async function createAccount(change: UnitOfWork, { profile, ...values }: AccountValues): Promise<Account> {
-  const row = await change.tx
+export async function createAccount(work: UnitOfWork, { profile, ...values }: AccountValues): Promise<Account> {
+  const row = await work.tx
     .insertInto('accounts')
     .values({
       account_id: randomId('account'),
       ...values,
       profile: json(profile ?? {}),
       disabled_at: null,
-      created_at: change.now,
-      updated_at: change.now,
+      created_at: work.now,
+      updated_at: work.now,
     })
     .onConflict((clash) => clash.doNothing())
     .returningAll()
     .executeTakeFirst();
-  if (!row) throw conflict('There is an account with this e-mail address already.');
-  await record(change, row.account_id, { event: 'account.created', outcome: 'success' });
+  if (!row) throw conflict('An account with this email address already exists.');
+  await record(work, row.account_id, { event: 'account.created', outcome: 'success' });
   return toAccount(row);
 }
 
 /**
- * The account, locked against other changes until the transaction ends. Not against being referred to: a token that is
- * just being stored for it holds its grant and wants the account, while we hold the account and want its grants.
+ * Returns the account, locked against other changes until the transaction ends. The lock allows foreign keys to the
+ * account: another transaction that stores a token holds the grant and then references the account, while this one
+ * holds the account and then locks its grants.
  */
 export async function lockAccount(tx: Tx, accountId: string): Promise<Account> {
   const row = await tx
@@ -104,30 +105,30 @@ export async function lockAccount(tx: Tx, accountId: string): Promise<Account> {
     .where('account_id', '=', accountId)
     .forNoKeyUpdate()
     .executeTakeFirst();
-  if (!row) throw notFound(`There is no account ${accountId}.`);
+  if (!row) throw notFound(`Account ${accountId} not found.`);
   return toAccount(row);
 }
 
-/** What else an account holds is about its person, and in no entry of the trail. */
+/** The only member whose value the audit trail records; all others are personal data. */
 const RECORDED_MEMBERS = ['email_verified'];
 
-/** Changes a locked account. A new password ends every session and grant that the old one opened. */
+/** Changes a locked account. A new password ends all sessions and grants. */
 export async function updateAccount(
-  change: UnitOfWork,
+  work: UnitOfWork,
   account: Account,
   { profile, ...values }: AccountChanges,
 ): Promise<Account> {
-  const { tx, now } = change;
+  const { tx, now } = work;
   if (values.email !== undefined && values.email !== account.email) {
     const taken = await tx
       .selectFrom('accounts')
       .select('account_id')
       .where('email', '=', values.email)
       .executeTakeFirst();
-    if (taken) throw conflict('There is an account with this e-mail address already.');
+    if (taken) throw conflict('An account with this email address already exists.');
   }
-  // first what hangs on the account, then the account itself: a new address locks it against being referred to
-  if (values.password_hash !== undefined) await endEverything(change, account.accountId);
+  // sessions and grants first, then the account: a new address locks the account against foreign keys too
+  if (values.password_hash !== undefined) await endEverything(work, account.accountId);
   const row = await tx
     .updateTable('accounts')
     .set({
@@ -143,35 +144,35 @@ export async function updateAccount(
   const members = Object.keys({ ...values, ...profile }).filter((member) => member !== 'password_hash');
   if (members.length > 0) {
     const details = { members, ...changedValues(RECORDED_MEMBERS, { email_verified: account.emailVerified }, row) };
-    await record(change, account.accountId, { event: 'account.updated', outcome: 'success', details });
+    await record(work, account.accountId, { event: 'account.updated', outcome: 'success', details });
   }
   if (values.password_hash !== undefined)
-    await record(change, account.accountId, { event: 'account.password_changed', outcome: 'success' });
+    await record(work, account.accountId, { event: 'account.password_changed', outcome: 'success' });
   return toAccount(row);
 }
 
-export async function setDisabled(change: UnitOfWork, account: Account, disabled: boolean): Promise<Account> {
-  const { tx, now } = change;
+export async function setDisabled(work: UnitOfWork, account: Account, disabled: boolean): Promise<Account> {
+  const { tx, now } = work;
   if ((account.disabledAt !== null) === disabled)
-    throw conflict(`${account.accountId} is ${disabled ? 'disabled' : 'enabled'} already.`);
+    throw conflict(`${account.accountId} is already ${disabled ? 'disabled' : 'enabled'}.`);
   const row = await tx
     .updateTable('accounts')
     .set({ disabled_at: disabled ? now : null, version: account.version + 1, updated_at: now })
     .where('account_id', '=', account.accountId)
     .returningAll()
     .executeTakeFirstOrThrow();
-  if (disabled) await endEverything(change, account.accountId);
-  await record(change, account.accountId, {
+  if (disabled) await endEverything(work, account.accountId);
+  await record(work, account.accountId, {
     event: disabled ? 'account.disabled' : 'account.enabled',
     outcome: 'success',
   });
   return toAccount(row);
 }
 
-export async function deleteAccount(change: UnitOfWork, account: Account): Promise<void> {
-  await endEverything(change, account.accountId);
-  await change.tx.deleteFrom('accounts').where('account_id', '=', account.accountId).execute();
-  await record(change, account.accountId, { event: 'account.deleted', outcome: 'success' });
+export async function deleteAccount(work: UnitOfWork, account: Account): Promise<void> {
+  await endEverything(work, account.accountId);
+  await work.tx.deleteFrom('accounts').where('account_id', '=', account.accountId).execute();
+  await record(work, account.accountId, { event: 'account.deleted', outcome: 'success' });
 }
 
 export async function findAccount(reader: Reader, accountId: string): Promise<Account | undefined> {
@@ -187,7 +188,7 @@ export async function findAccountByEmail(reader: Reader, email: string): Promise
 export interface AccountPage {
   readonly limit: number;
   readonly after?: { readonly createdAt: Date; readonly accountId: string } | undefined;
-  /** Part of the address or name, in any case. */
+  /** Part of the email address or name; case does not matter. */
   readonly search?: string | undefined;
 }
 
@@ -204,10 +205,10 @@ export async function readAccounts(reader: Reader, { limit, after, search }: Acc
   return (await rows.execute()).map(toAccount);
 }
 
-/** Between our look and our write another change may have taken the address. */
+/** Another transaction may have stored the address after the check above. */
 function asConflict(error: unknown): never {
   if (error instanceof Error && 'code' in error && error.code === '23505') {
-    throw conflict('There is an account with this e-mail address already.');
+    throw conflict('An account with this email address already exists.');
   }
   throw error;
 }

@@ -1,25 +1,25 @@
-/** What a person is asked over the backchannel (CIBA), and decides about on a page of their own. */
+/** Backchannel authentication requests (CIBA) as the approval page handles them. */
 import type { ConsentedScopes } from './consents.ts';
 
-/** One request, as its person sees it. */
+/** One request, as the person sees it. */
 export interface Approval {
-  /** Names it in the address of its page. */
+  /** The id in the URL of its page. */
   readonly id: string;
   readonly clientId: string;
   readonly accountId: string;
   readonly status: 'waiting' | 'approved' | 'denied' | 'expired';
-  /** What is asked for, as far as the client still has it. */
+  /** The requested scopes that the client still has. */
   readonly scopes: ConsentedScopes;
   readonly bindingMessage: string | undefined;
-  /** Where the client asked from. */
+  /** The IP address of the client. */
   readonly address: string | undefined;
   readonly askedAt: Date;
   readonly expiresAt: Date;
-  /** Approving takes a login at this time or later, in epoch seconds. */
+  /** A person needs a login at this time or later to approve, in epoch seconds. */
   readonly loginSince: number;
 }
 
-/** The login that an approval rests on. */
+/** The login with which the person approved. */
 export interface ApprovingLogin {
   /** In epoch seconds. */
   readonly authTime: number;

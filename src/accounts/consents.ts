@@ -1,8 +1,8 @@
-/** What people have agreed to, kept until they or an admin take it back. */
+/** Consents that people gave, stored until the person or an admin withdraws them. */
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { json, type Reader } from '../db/connection.ts';
 
-/** Scopes by where they belong: to OpenID Connect, to single claims, or to a resource. */
+/** Scopes grouped by their origin: OpenID Connect, single claims, or a resource. */
 export interface ConsentedScopes {
   readonly openid: readonly string[];
   readonly claims: readonly string[];
@@ -15,7 +15,7 @@ export interface Consent {
   readonly givenAt: Date;
 }
 
-/** Remembers the scopes, beside those that were agreed to before. */
+/** Adds the scopes to the stored consent of the client. */
 export async function rememberConsent(
   { tx, now }: UnitOfWork,
   accountId: string,
@@ -51,11 +51,11 @@ export async function findConsent(reader: Reader, accountId: string, clientId: s
 
 export interface ConsentPage {
   readonly limit: number;
-  /** Where the page before this one ended. */
+  /** The last item of the previous page. */
   readonly after?: { readonly givenAt: Date; readonly clientId: string } | undefined;
 }
 
-/** All of an account's consents, newest first, or a page of them. */
+/** Returns all consents of an account, newest first, or one page of them. */
 export async function listConsents(reader: Reader, accountId: string, page?: ConsentPage): Promise<Consent[]> {
   let query = reader
     .selectFrom('consents')
@@ -74,7 +74,9 @@ export async function listConsents(reader: Reader, accountId: string, page?: Con
   return rows.map((row) => ({ clientId: row.client_id, scopes: row.scopes, givenAt: row.given_at }));
 }
 
-/** Takes a consent back, and with it every grant of that client: its tokens end at once. Answers whether there was anything. */
+/**
+ * Withdraws a consent and ends all grants of that client, so its tokens end at once. Returns whether either existed.
+ */
 export async function withdrawConsent(
   { tx, trail, origin }: UnitOfWork,
   accountId: string,
@@ -95,7 +97,7 @@ export async function withdrawConsent(
   return true;
 }
 
-/** What is in either. */
+/** Returns the scopes that are in `a` or in `b`. */
 export function mergeScopes(a: ConsentedScopes, b: ConsentedScopes): ConsentedScopes {
   const union = (x: readonly string[] = [], y: readonly string[] = []): string[] => [...new Set([...x, ...y])];
   const names = union(Object.keys(a.resources), Object.keys(b.resources));

@@ -1,39 +1,39 @@
 /**
- * Telling applications that a person's session has ended (OpenID Connect Back-Channel Logout 1.0). Whoever ends one does
- * it in the same transaction, so no session ends unheard; the outbox sees to it that the message arrives.
+ * Informs applications that a person's session has ended (OpenID Connect Back-Channel Logout 1.0). The transaction that
+ * ends a session also stores the messages, so none is lost; the outbox delivers them.
  */
 import { sql } from 'kysely';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
 import type { Tx } from '../db/connection.ts';
 import { enqueue } from '../outbox/message.ts';
 
-/** Names the messages; oidc/backchannel_logout.ts makes logout tokens from them. */
+/** The message type; oidc/logout/backchannel_logout.ts creates logout tokens for it. */
 export const BACKCHANNEL_LOGOUT = 'backchannel_logout';
 
-/** By then an application's own session is over as well. */
-const KEPT_SECONDS = DAY_SECONDS;
+/** After this time the application's own session has ended too. */
+const MESSAGE_TTL_SECONDS = DAY_SECONDS;
 
 export interface EndedSession {
   readonly accountId: string | null;
-  /** As oidc-provider stores it: for each client that the person was logged in to, the `sid` that it knows. */
+  /** As oidc-provider stores it: the `sid` for each client that the person logged in to. */
   readonly payload: { readonly authorizations?: Readonly<Record<string, { readonly sid?: string }>> };
 }
 
-/** One message for each session and each client of it that wants to be told. */
+/** Stores one message for each session and each of its clients that registered a logout URI. */
 export async function announceLogouts(tx: Tx, ended: readonly EndedSession[], now: Date): Promise<void> {
   const logouts = ended.flatMap(({ accountId, payload }) =>
     Object.entries(payload.authorizations ?? {}).flatMap(([clientId, { sid }]) =>
       accountId !== null && sid !== undefined ? [{ clientId, payload: { account_id: accountId, sid } }] : [],
     ),
   );
-  const told = await wantToBeTold(tx, new Set(logouts.map(({ clientId }) => clientId)));
+  const notified = await withLogoutUri(tx, new Set(logouts.map(({ clientId }) => clientId)));
   const messages = logouts
-    .filter(({ clientId }) => told.has(clientId))
-    .map((logout) => ({ ...logout, kind: BACKCHANNEL_LOGOUT, expiresAt: addSeconds(now, KEPT_SECONDS) }));
+    .filter(({ clientId }) => notified.has(clientId))
+    .map((logout) => ({ ...logout, kind: BACKCHANNEL_LOGOUT, expiresAt: addSeconds(now, MESSAGE_TTL_SECONDS) }));
   await enqueue(tx, messages, now);
 }
 
-async function wantToBeTold(tx: Tx, clientIds: ReadonlySet<string>): Promise<ReadonlySet<string>> {
+async function withLogoutUri(tx: Tx, clientIds: ReadonlySet<string>): Promise<ReadonlySet<string>> {
   if (clientIds.size === 0) return clientIds;
   const rows = await tx
     .selectFrom('clients')

@@ -1,9 +1,12 @@
-/** Checks a login. Whatever is wrong with it, the answer takes one argon2id pass and says the same. */
+/**
+ * Checks the email address and password of a login. Every failure takes one argon2id computation, so the duration
+ * reveals nothing.
+ */
 import type { Argon2id } from '../password_hashing/argon2id.ts';
 import type { Database, Tx } from '../db/connection.ts';
 import { findAccountByEmail, type Account } from './account.ts';
 
-/** The reason of a failure is for the audit trail; the page must not show it. */
+/** The reason of a failure is only for the audit trail; no page may show it. */
 export type PasswordOutcome =
   | { readonly account: Account }
   | {
@@ -23,7 +26,7 @@ export class PasswordCheck {
   }
 
   async check(email: string, password: string): Promise<PasswordOutcome> {
-    // what nobody's password can match, at the same cost
+    // a hash that no password matches, with the same cost
     this.#decoy ??= this.#argon2id.hash('no account has this password');
     const decoy = await this.#decoy;
     const account = await findAccountByEmail(this.#database, email.trim().toLowerCase());
@@ -36,14 +39,14 @@ export class PasswordCheck {
   }
 }
 
-/** The password was changed, or the account disabled, after the password had been looked at. */
-export class NoLongerRight extends Error {}
+/** The password was changed or the account disabled after the password check. */
+export class AccountChanged extends Error {}
 
 /**
- * To be called in the transaction that logs in. It waits for a change of the account that is under way, and a later
- * change waits for this login, and ends it. Throws `NoLongerRight`.
+ * Locks the account in the transaction of the login and throws `AccountChanged` if it changed after the password check.
+ * It waits for a concurrent change of the account; a later change waits for this login and ends its session.
  */
-export async function demandStillRight(tx: Tx, { accountId, passwordHash }: Account): Promise<void> {
+export async function requireUnchangedAccount(tx: Tx, { accountId, passwordHash }: Account): Promise<void> {
   const row = await tx
     .selectFrom('accounts')
     .select('account_id')
@@ -52,5 +55,5 @@ export async function demandStillRight(tx: Tx, { accountId, passwordHash }: Acco
     .where('disabled_at', 'is', null)
     .forShare()
     .executeTakeFirst();
-  if (!row) throw new NoLongerRight('The password was changed, or the account disabled, in the meantime.');
+  if (!row) throw new AccountChanged('The password was changed or the account was disabled in the meantime.');
 }

@@ -1,4 +1,4 @@
-/** What an account can tell about its owner (OpenID Connect Core, 5.1), besides name and e-mail address. */
+/** The profile of an account: standard claims (OpenID Connect Core, 5.1) besides name and email address. */
 import { z } from 'zod';
 import { invalid } from '../base/refusal.ts';
 
@@ -10,7 +10,7 @@ const line = (most: number) =>
     .max(most, `must not be longer than ${most} characters`)
     .regex(/^[^\p{Cc}\p{Cf}\p{Cs}]*$/u, 'must not contain control or invisible characters');
 
-/** A postal address may have several lines. */
+/** Text with line breaks, for postal addresses. */
 const lines = (most: number) =>
   z
     .string()
@@ -31,13 +31,13 @@ const birthdate = z
   .string()
   .refine(
     (value) => /^\d{4}$/.test(value) || isDay(value.replace(/^0000/, '2000')),
-    'must be a day such as 1815-12-10, or 0000-12-10 without the year, or a year alone',
+    'must be a date such as 1815-12-10, 0000-12-10 (without the year), or 1815 (only the year)',
   );
 
 const zoneinfo = z.string().max(64).refine(isTimeZone, 'must be a time zone such as Europe/Berlin');
 const locale = z.string().max(64).refine(isLanguage, 'must be a language tag such as de-CH (BCP 47)');
 
-/** E.164, with the spaces that people put into it. */
+/** E.164, with spaces and other separators. */
 const phoneNumber = z
   .string()
   .regex(
@@ -54,8 +54,8 @@ const address = {
   country: line(100),
 };
 
-/** The members in which a profile is like what it says on its scope's consent: claims of the scope `profile`. */
-const ofProfile = {
+/** The claims of the scope `profile`. */
+const profileClaims = {
   given_name: line(200),
   family_name: line(200),
   middle_name: line(200),
@@ -73,48 +73,51 @@ const ofProfile = {
 const others = { phone_number: phoneNumber, phone_number_verified: z.boolean() };
 
 const Profile = z
-  .strictObject({ ...ofProfile, ...others, address: z.strictObject(address).partial() })
+  .strictObject({ ...profileClaims, ...others, address: z.strictObject(address).partial() })
   .partial()
   .refine(({ phone_number, phone_number_verified }) => phone_number !== undefined || !phone_number_verified, {
     path: ['phone_number_verified'],
-    message: 'must be false or left out where there is no phone_number',
+    message: 'must be false or absent without phone_number',
   });
 export type Profile = z.output<typeof Profile>;
 
-/** The claims of the scope `profile` that come from here. */
-export const PROFILE_CLAIMS = Object.keys(ofProfile) as readonly (keyof typeof ofProfile)[];
+/** The names of the claims of the scope `profile` that a profile contains. */
+export const PROFILE_CLAIMS = Object.keys(profileClaims) as readonly (keyof typeof profileClaims)[];
 
-/** The members of a profile, as a new account brings them. */
+/** The profile members in the request that creates an account. */
 export const profileMembers = Profile.shape;
 
-/** The same for a change (RFC 7396): `null` takes a member away, and an address changes member by member. */
+/**
+ * The profile members in a JSON merge patch (RFC 7396): `null` removes a member, and an address changes member by
+ * member.
+ */
 export const profileChanges = {
-  ...nullable({ ...ofProfile, ...others }),
+  ...nullable({ ...profileClaims, ...others }),
   address: z.strictObject(nullable(address)).nullable().exactOptional(),
 };
 export type ProfileChange = z.output<z.ZodObject<typeof profileChanges>>;
 
-/** The profile with the change applied. A new phone number counts as unverified unless the change says otherwise. */
+/** Returns the profile after the change. A new phone number counts as unverified unless the change says otherwise. */
 export function changeProfile(profile: Profile, { address: itsAddress, ...members }: ProfileChange): Profile {
   const moved = members.phone_number !== undefined && members.phone_number !== profile.phone_number;
   const { address: before, ...rest } = profile;
   const after = itsAddress === null ? {} : merged(before ?? {}, itsAddress ?? {});
-  return wholeProfile({
+  return validateProfile({
     ...merged({ ...rest, ...(moved && { phone_number_verified: undefined }) }, members),
     ...(Object.keys(after).length > 0 && { address: after }),
   });
 }
 
-/** What is right member by member may still be wrong as a whole. Throws `Refused`. */
-export function wholeProfile(given: Readonly<Record<string, unknown>>): Profile {
+/** Validates the profile as a whole, beyond its single members. Throws `Refused`. */
+export function validateProfile(given: Readonly<Record<string, unknown>>): Profile {
   const { data, error } = Profile.safeParse(given);
   if (data) return data;
   const { path, message } = error.issues[0]!;
   throw invalid(`/${path.join('/')}`, message);
 }
 
-function merged<T extends object>(before: T, change: object): Partial<T> {
-  const all = Object.entries({ ...before, ...change });
+function merged<T extends object>(before: T, patch: object): Partial<T> {
+  const all = Object.entries({ ...before, ...patch });
   return Object.fromEntries(all.filter(([, value]) => value !== null && value !== undefined)) as Partial<T>;
 }
 
@@ -126,7 +129,7 @@ function nullable<T extends z.ZodRawShape>(shape: T) {
   return Object.fromEntries(members) as { [K in keyof T]: z.ZodExactOptional<z.ZodNullable<T[K]>> };
 }
 
-/** A date that the calendar has. */
+/** Whether the text is a valid calendar date. */
 function isDay(value: string): boolean {
   if (!/^\d{4}-\d{2}-\d{2}$/.test(value)) return false;
   const day = new Date(`${value}T00:00:00Z`);
@@ -134,17 +137,17 @@ function isDay(value: string): boolean {
 }
 
 function isTimeZone(value: string): boolean {
-  // Intl takes offsets too; the claim is a name of the time zone database
-  return /^[A-Za-z]/.test(value) && canDo(() => new Intl.DateTimeFormat('en', { timeZone: value }));
+  // Intl also accepts offsets, but the claim must be a name of the time zone database
+  return /^[A-Za-z]/.test(value) && succeeds(() => new Intl.DateTimeFormat('en', { timeZone: value }));
 }
 
 function isLanguage(value: string): boolean {
-  return canDo(() => Intl.getCanonicalLocales(value));
+  return succeeds(() => Intl.getCanonicalLocales(value));
 }
 
-function canDo(work: () => unknown): boolean {
+function succeeds(attempt: () => unknown): boolean {
   try {
-    work();
+    attempt();
     return true;
   } catch {
     return false;

@@ -1,4 +1,4 @@
-/** Sessions and grants as an admin or their owner sees them: where someone is logged in, and who holds tokens for them. */
+/** Lists and ends the sessions and grants of an account, for its owner or an admin. */
 import { sql } from 'kysely';
 import { addSeconds } from '../base/clock.ts';
 import { sha256, type Digest } from '../base/secret.ts';
@@ -8,7 +8,7 @@ import type { ConsentedScopes } from './consents.ts';
 import { announceLogouts } from './logouts.ts';
 
 export interface SessionView {
-  /** Names the session here; the value in the cookie is another one. */
+  /** Identifies the session; it is not the cookie value. */
   readonly sessionId: string;
   readonly createdAt: Date;
   readonly expiresAt: Date;
@@ -16,26 +16,26 @@ export interface SessionView {
 }
 
 export interface GrantView {
-  /** The digest of the grant's id, which is also the `gid` claim of its tokens. */
+  /** The digest of the grant's id, the same as in the `gid` claim of its tokens. */
   readonly grantId: string;
   readonly clientId: string;
   readonly createdAt: Date;
   readonly expiresAt: Date;
   readonly scopes: readonly string[];
-  /** The same scopes by where they belong. */
+  /** The same scopes, grouped by their origin. */
   readonly granted: ConsentedScopes;
 }
 
-/** A part of a list that has the newest first. */
+/** A page of a list that is ordered newest first. */
 export interface NewestFirst {
   readonly limit: number;
-  /** Where the part before this one ended. */
+  /** The last item of the previous page. */
   readonly after?: { readonly createdAt: Date; readonly id: string } | undefined;
 }
 
 /**
- * All of an account's sessions, newest first, or a page of them. `absoluteSeconds` is how long one lasts after its login,
- * which is when it counts as made.
+ * Returns all sessions of an account, newest first, or one page of them. `absoluteSeconds` is the maximum age of a
+ * session, counted from its login.
  */
 export async function listSessions(
   reader: Reader,
@@ -70,9 +70,8 @@ export async function listSessions(
 }
 
 /**
- * Ends one session: its cookie is worth nothing from now on, the grants that were to end with it are gone, and the
- * applications that want to be told will be.
- * Answers whether it was there.
+ * Ends one session: its cookie becomes invalid, grants that are tied to it are deleted, and clients with a logout URI
+ * are informed. Returns whether the session existed.
  */
 export async function endSession(
   { tx, trail, origin, now }: UnitOfWork,
@@ -100,8 +99,8 @@ export async function endSession(
 }
 
 /**
- * Ends all sessions of an account, as `endSession` ends one, and with them what has only just logged in and is on its way
- * back to the application. Answers how many there were.
+ * Ends all sessions of an account like `endSession`, and also logins that have not returned to the application yet.
+ * Returns the number of sessions.
  */
 export async function endAllSessions({ tx, trail, origin, now }: UnitOfWork, accountId: string): Promise<number> {
   const ended = await tx
@@ -126,7 +125,7 @@ export async function endAllSessions({ tx, trail, origin, now }: UnitOfWork, acc
   return sessions.length;
 }
 
-/** All of an account's grants, newest first, or a page of them. */
+/** Returns all grants of an account, newest first, or one page of them. */
 export async function listGrants(
   reader: Reader,
   accountId: string,
@@ -157,7 +156,7 @@ export async function listGrants(
   }));
 }
 
-/** Ends one grant and every token of it. Answers whether it was there. */
+/** Ends one grant and all its tokens. Returns whether it existed. */
 export async function endGrant(
   { tx, trail, origin }: UnitOfWork,
   accountId: string,
@@ -180,7 +179,10 @@ export async function endGrant(
   return true;
 }
 
-/** oidc-provider keeps a grant for each client in the session, and says which of them outlive a logout. */
+/**
+ * Returns the grants that are tied to the session. oidc-provider stores one grant per client in it, and which of them
+ * outlive a logout.
+ */
 function grantsOf(
   payload: { authorizations?: Record<string, { grantId?: string; persistsLogout?: boolean }> } & object,
 ): Digest[] {
@@ -189,7 +191,7 @@ function grantsOf(
   );
 }
 
-/** A grant as oidc-provider stores it: scopes in strings. */
+/** A grant as oidc-provider stores it, with scopes as strings. */
 interface GrantPayload {
   readonly openid?: { readonly scope?: string; readonly claims?: readonly string[] };
   readonly resources?: Readonly<Record<string, string>>;

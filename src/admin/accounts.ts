@@ -1,8 +1,11 @@
-/** Accounts: the people who log in. Passwords go in and never come out. */
+/**
+ * Routes for accounts: create, list, show, change, disable, enable and delete the people who log in. No route returns a
+ * password or its hash.
+ */
 import { z } from 'zod';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import {
-  AccountChange,
+  AccountPatch,
   createAccount,
   deleteAccount,
   findAccount,
@@ -13,7 +16,7 @@ import {
   updateAccount,
   type Account,
 } from '../accounts/account.ts';
-import { profileMembers, wholeProfile } from '../accounts/profile.ts';
+import { profileMembers, validateProfile } from '../accounts/profile.ts';
 import { notFound } from '../base/refusal.ts';
 import { NO_CONTENT, type Reply } from '../http/route.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
@@ -29,7 +32,7 @@ const AccountView = z
     email_verified: z.boolean(),
     name: z.string().nullable(),
     ...profileMembers,
-    has_password: z.boolean().describe('Without one nobody can log in with a password.'),
+    has_password: z.boolean().describe('False if the person cannot log in with a password.'),
     disabled: z.boolean(),
     disabled_at: Timestamp.nullable(),
     created_at: Timestamp,
@@ -38,8 +41,8 @@ const AccountView = z
   .meta({ id: 'Account' });
 type AccountView = z.output<typeof AccountView>;
 
-const ListQuery = z.strictObject({ ...paging, q: search('Part of a name or e-mail address, in any case.') });
-const shown = { status: 200, description: 'The account as it is now.', body: AccountView, headers: ['ETag'] };
+const ListQuery = z.strictObject({ ...paging, q: search('Part of a name or email address; case does not matter.') });
+const shown = { status: 200, description: 'The account after the change.', body: AccountView, headers: ['ETag'] };
 
 export const accountRoutes: readonly AdminRoute[] = [
   adminRoute({
@@ -58,7 +61,7 @@ export const accountRoutes: readonly AdminRoute[] = [
     path: '/accounts',
     scope: 'accounts:read',
     tag: 'accounts',
-    summary: 'List accounts in the order in which they were made',
+    summary: 'List accounts, oldest first',
     query: ListQuery,
     reply: { status: 200, description: 'A page of accounts.', body: pageOf(AccountView) },
     handle: ({ query }, call) => list(call, query),
@@ -74,7 +77,7 @@ export const accountRoutes: readonly AdminRoute[] = [
     refuses: [404],
     async handle({ params }, call) {
       const account = await findAccount(call.dependencies.database, params.account_id);
-      if (!account) throw notFound(`There is no account ${params.account_id}.`);
+      if (!account) throw notFound(`Account ${params.account_id} not found.`);
       return call.show(entityTag(account.version), accountView(account));
     },
   }),
@@ -85,9 +88,9 @@ export const accountRoutes: readonly AdminRoute[] = [
     tag: 'accounts',
     summary: 'Change an account (JSON merge patch)',
     description:
-      'A new password ends every session and grant. A new e-mail address or phone number counts as unverified unless the patch says otherwise. A postal address is patched member by member.',
+      'A new password ends all sessions and grants. A new email address or phone number counts as unverified unless the patch says otherwise. A patch of the postal address changes only the members that it names.',
     params: AccountParams,
-    body: AccountChange.meta({ id: 'AccountPatch', examples: [{ email_verified: true }] }),
+    body: AccountPatch.meta({ id: 'AccountPatch', examples: [{ email_verified: true }] }),
     reply: shown,
     refuses: [404, 409, 412],
     handle: ({ params, body }, call) => update(call, params.account_id, body),
@@ -97,15 +100,15 @@ export const accountRoutes: readonly AdminRoute[] = [
     path: '/accounts/{account_id}',
     scope: 'accounts:write',
     tag: 'accounts',
-    summary: 'Delete an account with everything that belongs to it',
+    summary: 'Delete an account and all its data',
     params: AccountParams,
-    reply: { status: 204, description: 'The account is gone, with its sessions, grants and tokens.' },
+    reply: { status: 204, description: 'The account, its sessions, grants and tokens are deleted.' },
     refuses: [404, 412],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        const account = await lockAccount(change.tx, params.account_id);
+      call.write(async (work) => {
+        const account = await lockAccount(work.tx, params.account_id);
         call.refuseOtherVersion(account.version);
-        await deleteAccount(change, account);
+        await deleteAccount(work, account);
         return NO_CONTENT;
       }),
   }),
@@ -115,12 +118,11 @@ export const accountRoutes: readonly AdminRoute[] = [
     scope: 'accounts:write',
     tag: 'accounts',
     summary: 'Disable an account',
-    description: 'Nobody can log in to it, and its sessions, grants and tokens end at once.',
+    description: 'The person cannot log in any more. All sessions, grants and tokens of the account end at once.',
     params: AccountParams,
     reply: shown,
     refuses: [404, 409],
-    handle: ({ params }, call) =>
-      changed(call, params.account_id, (change, account) => setDisabled(change, account, true)),
+    handle: ({ params }, call) => changed(call, params.account_id, (work, account) => setDisabled(work, account, true)),
   }),
   adminRoute({
     method: 'POST',
@@ -132,7 +134,7 @@ export const accountRoutes: readonly AdminRoute[] = [
     reply: shown,
     refuses: [404, 409],
     handle: ({ params }, call) =>
-      changed(call, params.account_id, (change, account) => setDisabled(change, account, false)),
+      changed(call, params.account_id, (work, account) => setDisabled(work, account, false)),
   }),
 ];
 
@@ -140,10 +142,10 @@ async function create(
   call: AdminCall,
   { password, email, email_verified, name, ...given }: z.output<typeof NewAccount>,
 ): Promise<Reply<AccountView>> {
-  const profile = wholeProfile(given);
+  const profile = validateProfile(given);
   const password_hash = password === undefined ? null : await call.dependencies.argon2id.hash(password);
-  return call.write(async (change) => {
-    const account = await createAccount(change, {
+  return call.write(async (work) => {
+    const account = await createAccount(work, {
       email,
       email_verified,
       name: name ?? null,
@@ -164,13 +166,13 @@ async function create(
 async function update(
   call: AdminCall,
   accountId: string,
-  { password, email, email_verified, name, ...profile }: z.output<typeof AccountChange>,
+  { password, email, email_verified, name, ...profile }: z.output<typeof AccountPatch>,
 ): Promise<Reply<AccountView>> {
   const password_hash = password === undefined ? undefined : await call.dependencies.argon2id.hash(password);
-  return changed(call, accountId, (change, account) => {
+  return changed(call, accountId, (work, account) => {
     call.refuseOtherVersion(account.version);
     const moved = email !== undefined && email !== account.email;
-    return updateAccount(change, account, {
+    return updateAccount(work, account, {
       ...(email !== undefined && { email }),
       ...(moved && { email_verified: false }),
       ...(email_verified !== undefined && { email_verified }),
@@ -184,10 +186,10 @@ async function update(
 async function changed(
   call: AdminCall,
   accountId: string,
-  apply: (change: UnitOfWork, account: Account) => Promise<Account>,
+  apply: (work: UnitOfWork, account: Account) => Promise<Account>,
 ): Promise<Reply<AccountView>> {
-  return call.write(async (change) => {
-    const account = await apply(change, await lockAccount(change.tx, accountId));
+  return call.write(async (work) => {
+    const account = await apply(work, await lockAccount(work.tx, accountId));
     return { status: 200, headers: { ETag: entityTag(account.version) }, body: accountView(account) };
   });
 }

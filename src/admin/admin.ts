@@ -1,7 +1,7 @@
 /**
- * The admin API: clients, secrets, resources, keys, accounts and the audit trail over HTTP. It is protected by this
- * server's own tokens, with a scope for each noun and verb; every route is one object in the file of its noun. A call is
- * admitted, validated, carried out in one transaction together with its audit entry, and refused calls leave one too.
+ * The admin API: manages clients, secrets, resources, keys, accounts and the audit trail over HTTP. Callers
+ * authenticate with access tokens of this server; each route names the scope it needs. Every change commits in one
+ * transaction with its audit event. Each file defines the routes of one kind of object.
  */
 import type { Context, Middleware } from 'koa';
 import { requestOf } from '../http/request_context.ts';
@@ -13,8 +13,8 @@ import { authorizationDetailsTypeRoutes } from './authorization_details_types.ts
 import { authenticate, requireScope, type Caller } from './authentication.ts';
 import { AdminCall, type AdminRoute } from './call.ts';
 import { clientRoutes } from './clients.ts';
-import type { AdminDependencies } from './dependencies.ts';
-import { answerFailure } from './failure.ts';
+import type { AdminDependencies } from './admin_dependencies.ts';
+import { answerFailure } from './error_response.ts';
 import { grantPolicyRoutes } from './grant_policies.ts';
 import { grantRoutes } from './grants.ts';
 import { initialAccessTokenRoutes } from './initial_access_tokens.ts';
@@ -32,7 +32,7 @@ import { trustedIssuerRoutes } from './trusted_issuers.ts';
 
 export { ADMIN_PREFIX, ADMIN_SCOPES, adminResourceIdentifier } from './scopes.ts';
 
-const NOUNS: readonly AdminRoute[] = [
+const OBJECT_ROUTES: readonly AdminRoute[] = [
   ...clientRoutes,
   ...secretRoutes,
   ...revocationRoutes,
@@ -52,12 +52,15 @@ const NOUNS: readonly AdminRoute[] = [
   ...auditEvidenceRoutes,
 ];
 
-/** Answers everything under the prefix, errors and unknown paths included; other paths are for whoever comes next. */
+/**
+ * Answers every request under the prefix, including errors and unknown paths; passes all other paths to the next
+ * middleware.
+ */
 export function createAdmin(dependencies: AdminDependencies): Middleware {
   const callers = new WeakMap<Context, Caller>();
   const router = createRouter<Caller | undefined, AdminCall>({
     prefix: ADMIN_PREFIX,
-    routes: [...NOUNS, documentRoute(dependencies.issuer, NOUNS)],
+    routes: [...OBJECT_ROUTES, documentRoute(dependencies.issuer, OBJECT_ROUTES)],
     async admit(ctx, { scope }) {
       if (scope === undefined) return undefined;
       const caller = await authenticate(ctx, dependencies, requestOf(ctx).now);

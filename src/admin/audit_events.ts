@@ -1,4 +1,4 @@
-/** The audit trail: a page of it, or all of a range as lines of JSON. */
+/** Route that reads the audit trail: one page as JSON, or a whole range as lines of JSON. */
 import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { EVENT_NAMES, type EventName } from '../audit/catalogue.ts';
@@ -13,19 +13,19 @@ const NDJSON = 'application/x-ndjson';
 
 const EventView = z
   .strictObject({
-    stream: z.string().describe('The node process that wrote it.'),
-    sequence: z.int().describe('Its place in the stream.'),
+    stream: z.string().describe('The node process that wrote the event.'),
+    sequence: z.int().describe('Position in the stream.'),
     occurred_at: Timestamp,
     event: z.enum(EVENT_NAMES),
     outcome: z.enum(['success', 'refused']),
     actor: z
       .strictObject({ type: z.enum(['client', 'account', 'system', 'anonymous']), id: z.string().optional() })
-      .describe('Who did it.'),
-    client_id: z.string().nullable().describe('The client that it is about.'),
-    account_id: z.string().nullable().describe('The account that it is about.'),
+      .describe('Who caused the event.'),
+    client_id: z.string().nullable().describe('The client that the event is about.'),
+    account_id: z.string().nullable().describe('The account that the event is about.'),
     address: z.string().nullable(),
     request_id: z.string().nullable(),
-    details: z.record(z.string(), z.unknown()).describe('What it may hold depends on the event.'),
+    details: z.record(z.string(), z.unknown()).describe('The members depend on the event.'),
   })
   .meta({ id: 'AuditEvent' });
 type EventView = z.output<typeof EventView>;
@@ -35,7 +35,7 @@ const ListQuery = z.strictObject({
   order: z
     .enum(['asc', 'desc'], 'must be asc or desc')
     .default('desc')
-    .describe('desc: newest first. An export is always oldest first.'),
+    .describe('desc means newest first. An export is always oldest first.'),
   ...auditFilters,
 });
 type ListQuery = z.output<typeof ListQuery>;
@@ -47,7 +47,7 @@ export const auditEventRoutes: readonly AdminRoute[] = [
     scope: 'audit:read',
     tag: 'audit',
     summary: 'Read the audit trail',
-    description: `With Accept: ${NDJSON} the whole range comes as one event a line, oldest first, whatever limit and cursor say.`,
+    description: `With Accept: ${NDJSON} the response is the whole range, one event per line, oldest first; limit and cursor are ignored.`,
     query: ListQuery,
     reply: { status: 200, description: 'A page of events.', body: pageOf(EventView), alternatives: [NDJSON] },
     handle: ({ query }, call) => (call.asksFor(NDJSON) ? exportAll(call, query) : list(call, query)),
@@ -77,10 +77,10 @@ async function list(call: AdminCall, query: ListQuery) {
   });
 }
 
-/** What is exported is on record before the first byte leaves: a reader who hangs up has read something, too. */
+/** Records the export before it sends the first byte, because a reader who disconnects early has also read events. */
 async function exportAll(call: AdminCall, query: ListQuery): Promise<Reply<never>> {
   const { database, trail } = call.dependencies;
-  // what is written while we read, this export's own event among it, is for the next one
+  // events written during this export, including its own event, belong to the next export
   const filter = { ...toFilter(query, call.now), to: query.to ? new Date(query.to) : call.now };
   const { limit: _, cursor: __, order: ___, ...narrowed } = query;
   const details = { ...narrowed, from: query.from ?? null, to: timestamp(filter.to) };
@@ -99,7 +99,7 @@ function eventView(event: RecordedEvent): EventView {
     stream: event.stream,
     sequence: event.sequence,
     occurred_at: timestamp(event.occurredAt),
-    // of another version's name, too
+    // the event may come from another version of this server and have a name that this one does not know
     event: event.event as EventName,
     outcome: event.outcome,
     actor: { type: event.actorType, ...(event.actorId !== null && { id: event.actorId }) },

@@ -1,4 +1,4 @@
-/** The audit trail as evidence: an export that proves itself offline, and the public keys that it is verified with. */
+/** Routes that export the audit trail as evidence that can be verified offline, and the public keys that verify it. */
 import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { exportEvidence } from '../audit/evidence.ts';
@@ -9,8 +9,8 @@ import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
 const NDJSON = 'application/x-ndjson';
 
 const EvidenceQuery = z.strictObject({
-  from: time('From the first checkpoint made at this time or later.'),
-  to: time('Through the first checkpoint made at this time or later.'),
+  from: time('Start with the first checkpoint made at this time or later.'),
+  to: time('End with the first checkpoint made at this time or later.'),
 });
 type EvidenceQuery = z.output<typeof EvidenceQuery>;
 
@@ -25,7 +25,7 @@ export const auditEvidenceRoutes: readonly AdminRoute[] = [
     scope: 'audit:read',
     tag: 'audit',
     summary: 'Export the audit trail as evidence',
-    description: `Lines of JSON (${NDJSON}) for \`gatehouse audit verify\`: signed checkpoints, and under each its links and entries. A checkpoint is made first, so all that was written before the call is in it.`,
+    description: `Lines of JSON (${NDJSON}) for \`gatehouse audit verify\`: signed checkpoints, each followed by its links and entries. The server makes a checkpoint first, so the export includes everything written before this call.`,
     query: EvidenceQuery,
     reply: { status: 200, description: 'The export.', alternatives: [NDJSON] },
     handle: ({ query }, call) => exportAll(call, query),
@@ -35,8 +35,9 @@ export const auditEvidenceRoutes: readonly AdminRoute[] = [
     path: '/audit-keys',
     scope: 'audit:read',
     tag: 'audit',
-    summary: 'The public keys that checkpoints are signed with, as a JWK set',
-    description: 'Keep them where nobody who has the database can change them: what they verify is only worth as much.',
+    summary: 'Get the public keys that verify checkpoints, as a JWK set',
+    description:
+      'Keep a copy where people with access to the database cannot change it: the evidence is only as trustworthy as these keys.',
     reply: {
       status: 200,
       description: 'A JWK set (RFC 7517).',
@@ -46,7 +47,7 @@ export const auditEvidenceRoutes: readonly AdminRoute[] = [
   }),
 ];
 
-/** What is exported is on record before the first byte leaves, and the record of it is in the export. */
+/** Records the export before it sends the first byte; the export includes that record. */
 async function exportAll(call: AdminCall, { from, to }: EvidenceQuery): Promise<Reply<never>> {
   const { database, trail, auditKeys, checkpoints, issuer } = call.dependencies;
   const details = { from: from ?? null, to: to ?? null, evidence: true };

@@ -1,4 +1,4 @@
-/** Who makes an admin call: the client that a token was issued to, and what it may do here and now. */
+/** Authenticates the caller of the admin API: the client that the access token was issued to, and its admin scopes. */
 import type { Context } from 'koa';
 import { Refused } from '../base/refusal.ts';
 import type { ClientDirectory } from '../clients/client_directory.ts';
@@ -7,9 +7,12 @@ import { adminResourceIdentifier } from './scopes.ts';
 
 export interface Caller {
   readonly clientId: string;
-  /** Those that the token carries and the client still has: a scope that was taken away is gone at once. */
+  /**
+   * The scopes that the token carries and the client still has: withdrawing a scope from the client takes effect at
+   * once.
+   */
   readonly scopes: ReadonlySet<string>;
-  /** How it sent its token. */
+  /** The authentication scheme of the Authorization header. */
   readonly scheme: Scheme;
 }
 
@@ -18,20 +21,29 @@ export type Scheme = 'Bearer' | 'DPoP';
 export interface Authentication {
   readonly issuer: string;
   readonly clients: ClientDirectory;
-  /** Answers only for a token of ours that is unexpired, and not revoked as far as any node knows. */
+  /**
+   * Returns the claims of an access token of this server; `undefined` if the token is invalid, expired or known to be
+   * revoked.
+   */
   readonly inspectToken: (token: string, now: Date) => Promise<AccessTokenClaims | undefined>;
-  /** Says why a token was not sent by the client that it is bound to (RFC 9449, RFC 8705), or nothing. */
+  /**
+   * Returns an error if the request does not prove possession of the key or certificate that the token is bound to (RFC
+   * 9449, RFC 8705).
+   */
   readonly checkSender: (
     ctx: Context,
     presented: { readonly scheme: Scheme; readonly token: string; readonly cnf: AccessTokenClaims['cnf'] },
   ) => Promise<{ readonly error: string; readonly description: string } | undefined>;
-  /** What DPoP proofs may be signed with here. */
+  /** The signing algorithms that this server accepts in DPoP proofs. */
   readonly dpopAlgs: readonly string[];
 }
 
 const CREDENTIALS = /^(Bearer|DPoP) +([A-Za-z0-9\-._~+/]+=*)$/i;
 
-/** Takes a token from the Authorization header and from nowhere else (RFC 6750, 2.1). */
+/**
+ * Authenticates the caller with the access token in the Authorization header, the only place where the admin API
+ * accepts one (RFC 6750, 2.1).
+ */
 export async function authenticate(
   ctx: Context,
   { issuer, clients, inspectToken, checkSender, dpopAlgs }: Authentication,
@@ -43,14 +55,19 @@ export async function authenticate(
     `DPoP realm="${audience}"${scheme === 'DPoP' ? error : ''}, algs="${dpopAlgs.join(' ')}"`,
   ];
   const header = ctx.get('Authorization');
-  if (header === '') throw unauthorized(ctx, challenge(), 'Send an access token as Authorization: Bearer or DPoP.');
+  if (header === '')
+    throw unauthorized(
+      ctx,
+      challenge(),
+      'Send an access token in the Authorization header with the scheme Bearer or DPoP.',
+    );
   const [, named, token] = CREDENTIALS.exec(header) ?? [];
   const scheme: Scheme = named?.toLowerCase() === 'dpop' ? 'DPoP' : 'Bearer';
   const claims = token === undefined ? undefined : await inspectToken(token, now);
   const client = claims && (await clients.find(claims.client_id));
   if (token === undefined || !client || claims.aud !== audience) {
-    // what exactly is wrong with a token is nothing that its holder needs to know
-    const detail = 'This is not a valid access token for the admin API.';
+    // the response does not say why the token is invalid: a legitimate client does not need that information
+    const detail = 'The access token is not valid for the admin API.';
     throw unauthorized(ctx, challenge(scheme, ', error="invalid_token"'), detail);
   }
   const refusal = await checkSender(ctx, { scheme, token, cnf: claims.cnf });
@@ -65,26 +82,29 @@ export async function authenticate(
   return { clientId: client.clientId, scheme, scopes: new Set(has.filter((scope) => carried.has(scope))) };
 }
 
-/** Throws unless the token carries the scope; names it, so that a caller knows what to ask for. */
+/**
+ * Throws unless the caller has the scope. The challenge names the scope, so that the client knows what to request (RFC
+ * 6750, 3).
+ */
 export function requireScope(ctx: Context, caller: Caller, scope: string): void {
   if (caller.scopes.has(scope)) return;
   ctx.set('WWW-Authenticate', `${caller.scheme} error="insufficient_scope", scope="${scope}"`);
   throw new Refused({
     reason: 'forbidden',
-    detail: `This call needs a token with the scope ${scope}, and a client that has it.`,
+    detail: `The client and its token must both have the scope ${scope}.`,
     requiredScope: scope,
   });
 }
 
 /**
- * Rights to administer belong to clients. A token that a person's login gave has that person as its subject, and would
- * make an admin of everyone who can log in.
+ * Only clients may administer. A token that was issued through a person's login has that person as its subject;
+ * accepting it would make every person who can log in an admin.
  */
 function refuseDelegated(claims: AccessTokenClaims): void {
   if (claims.sub === claims.client_id && claims.gid === undefined && claims.parents === undefined) return;
   throw new Refused({
     reason: 'forbidden',
-    detail: 'Admin calls are made by clients on their own behalf: use the client_credentials grant.',
+    detail: 'A client must call the admin API on its own behalf: use the client_credentials grant.',
   });
 }
 

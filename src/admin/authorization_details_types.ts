@@ -1,11 +1,14 @@
-/** Types of authorization details (RFC 9396): what clients may ask for beyond scopes, as data. */
+/**
+ * Routes for types of authorization details (RFC 9396): an admin defines as data what clients may request beyond
+ * scopes.
+ */
 import { z } from 'zod';
 import { notFound } from '../base/refusal.ts';
 import { NO_CONTENT } from '../http/route.ts';
 import {
   createDetailsType,
   deleteDetailsType,
-  DetailsTypeChange,
+  DetailsTypePatch,
   findDetailsType,
   lockDetailsType,
   NewDetailsType,
@@ -66,13 +69,13 @@ export const authorizationDetailsTypeRoutes: readonly AdminRoute[] = [
     scope: 'policies:write',
     tag: 'authorization details types',
     summary: 'Register a type of authorization details',
-    description: 'The schema is a closed part of JSON Schema; objects take no members beside those they name.',
+    description: 'The schema uses a fixed subset of JSON Schema. Objects accept only the members that they declare.',
     body: NewDetailsType.meta({ id: 'NewAuthorizationDetailsType', examples: [example] }),
     reply: { status: 201, description: 'The type.', body: TypeView, headers: ['ETag', 'Location'] },
     refuses: [409],
     handle: ({ body }, call) =>
-      call.write(async (change) => {
-        const made = await createDetailsType(change, body);
+      call.write(async (work) => {
+        const made = await createDetailsType(work, body);
         const location = `${adminResourceIdentifier(call.dependencies.issuer)}${PATH}/${encodeURIComponent(made.type)}`;
         return {
           status: 201,
@@ -86,7 +89,7 @@ export const authorizationDetailsTypeRoutes: readonly AdminRoute[] = [
     path: PATH,
     scope: 'policies:read',
     tag: 'authorization details types',
-    summary: 'List types of authorization details in the order of their names',
+    summary: 'List types of authorization details, ordered by name',
     query: ListQuery,
     reply: { status: 200, description: 'A page of types.', body: pageOf(TypeView) },
     handle: ({ query }, call) => list(call, query),
@@ -102,7 +105,7 @@ export const authorizationDetailsTypeRoutes: readonly AdminRoute[] = [
     refuses: [404],
     async handle({ params }, call) {
       const found = await findDetailsType(call.dependencies.database, params.type);
-      if (!found) throw notFound('There is no such type.');
+      if (!found) throw notFound('Authorization details type not found.');
       return call.show(entityTag(found.version), typeView(found));
     },
   }),
@@ -112,16 +115,17 @@ export const authorizationDetailsTypeRoutes: readonly AdminRoute[] = [
     scope: 'policies:write',
     tag: 'authorization details types',
     summary: 'Change a type of authorization details (JSON merge patch)',
-    description: 'Members are replaced whole. What people have granted already stays as they granted it.',
+    description:
+      'The patch replaces each member that it names as a whole. Existing grants keep their authorization details.',
     params: TypeParams,
-    body: DetailsTypeChange.meta({ id: 'AuthorizationDetailsTypePatch', examples: [{ title: 'Pay {payee}' }] }),
-    reply: { status: 200, description: 'The type as it is now.', body: TypeView, headers: ['ETag'] },
+    body: DetailsTypePatch.meta({ id: 'AuthorizationDetailsTypePatch', examples: [{ title: 'Pay {payee}' }] }),
+    reply: { status: 200, description: 'The type after the change.', body: TypeView, headers: ['ETag'] },
     refuses: [404, 412],
     handle: ({ params, body }, call) =>
-      call.write(async (change) => {
-        const locked = await lockDetailsType(change.tx, params.type);
+      call.write(async (work) => {
+        const locked = await lockDetailsType(work.tx, params.type);
         call.refuseOtherVersion(locked.version);
-        const changed = await updateDetailsType(change, locked, body);
+        const changed = await updateDetailsType(work, locked, body);
         return { status: 200, headers: { ETag: entityTag(changed.version) }, body: typeView(changed) };
       }),
   }),
@@ -130,15 +134,15 @@ export const authorizationDetailsTypeRoutes: readonly AdminRoute[] = [
     path: `${PATH}/{type}`,
     scope: 'policies:write',
     tag: 'authorization details types',
-    summary: 'Delete a type of authorization details that no client may ask for any more',
+    summary: 'Delete a type of authorization details that no client may request',
     params: TypeParams,
-    reply: { status: 204, description: 'The type is gone, and no new token carries it.' },
+    reply: { status: 204, description: 'The type is deleted, and new tokens do not carry it.' },
     refuses: [404, 409, 412],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        const locked = await lockDetailsType(change.tx, params.type);
+      call.write(async (work) => {
+        const locked = await lockDetailsType(work.tx, params.type);
         call.refuseOtherVersion(locked.version);
-        await deleteDetailsType(change, locked);
+        await deleteDetailsType(work, locked);
         return NO_CONTENT;
       }),
   }),

@@ -1,4 +1,4 @@
-/** One admin call in progress: who makes it, and the ways in which a handler reads, writes and pages. */
+/** One call of the admin API: its caller, and how a handler reads, writes and returns pages. */
 import type { Context } from 'koa';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Origin } from '../audit/events.ts';
@@ -6,11 +6,11 @@ import { transact } from '../db/transaction.ts';
 import type { JsonBody } from '../http/json_body.ts';
 import { requestOf } from '../http/request_context.ts';
 import { routeOf, type Reply, type Route } from '../http/route.ts';
-import type { AdminDependencies } from './dependencies.ts';
+import type { AdminDependencies } from './admin_dependencies.ts';
 import type { Caller } from './authentication.ts';
 import { Cursors, type List, type Page, type Position, type Rows } from './cursors.ts';
-import { isKnown, refuseOtherVersion } from './entity_tag.ts';
-import { claim, keep, readIdempotencyKey, replay, type Attempt } from './idempotency.ts';
+import { matchesAny, refuseOtherVersion } from './entity_tag.ts';
+import { claimKey, storeReply, readIdempotencyKey, replay, type Attempt } from './idempotency.ts';
 
 export type AdminRoute = Route<AdminCall>;
 export const adminRoute = routeOf<AdminCall>();
@@ -33,49 +33,50 @@ export class AdminCall {
   }
 
   get caller(): Caller {
-    if (!this.#caller) throw new Error('A route without a scope has no caller.');
+    if (!this.#caller) throw new Error('Only a route with a scope has a caller.');
     return this.#caller;
   }
 
   get origin(): Origin {
-    return originOf(this.#ctx, this.#caller);
+    return originOfCall(this.#ctx, this.#caller);
   }
 
-  /** Whether the caller asked for this content type by name. */
+  /** Whether the Accept header prefers this content type to application/json. */
   asksFor(contentType: string): boolean {
     return this.#ctx.accepts('application/json', contentType) === contentType;
   }
 
   /**
-   * Runs `work` in a transaction and answers once its change is in force on this node. Everything that depends on what
-   * is stored belongs inside; what takes long, such as a hash, is done before.
+   * Runs `apply` in a transaction and returns once this node has read the invalidations of the change. Everything that
+   * depends on stored data belongs inside `apply`; slow work such as hashing happens before. A repeated Idempotency-Key
+   * gets the stored reply.
    */
-  async write<T>(work: (change: UnitOfWork) => Promise<Reply<T>>): Promise<Reply<T>> {
+  async write<T>(apply: (work: UnitOfWork) => Promise<Reply<T>>): Promise<Reply<T>> {
     const { database, vault, trail } = this.dependencies;
     const { origin, now } = this;
     const attempt = await this.#attempt();
     const done = await transact(database, async (tx) => {
-      const kept = attempt && (await claim(tx, attempt, now));
-      if (kept) return { kept };
-      const reply = await work({ tx, trail, origin, now });
-      if (attempt) await keep(tx, attempt, reply);
+      const stored = attempt && (await claimKey(tx, attempt, now));
+      if (stored) return { stored };
+      const reply = await apply({ tx, trail, origin, now });
+      if (attempt) await storeReply(tx, attempt, reply);
       return { reply };
     });
-    // what was kept for this key and this request is a reply of this very route, hence the type
-    if ('kept' in done) return (await replay(vault, attempt!, done.kept)) as Reply<T>;
+    // a stored reply with the same key and the same request is a reply of this route, so the cast is safe
+    if ('stored' in done) return (await replay(vault, attempt!, done.stored)) as Reply<T>;
     await this.#catchUp();
     return done.reply;
   }
 
-  /** Throws when the caller demands another version (If-Match). Ask for it while the row is locked. */
+  /** Throws if If-Match names another version. Call it while the row is locked. */
   refuseOtherVersion(version: number): void {
     refuseOtherVersion(this.#ctx.get('If-Match'), version);
   }
 
-  /** One thing with its entity tag, or 304 where the caller has it already. */
+  /** Replies with the object and its entity tag, or with 304 if If-None-Match has that tag. */
   show<T>(tag: string, body: T): Reply<T> {
     const headers = { ETag: tag };
-    return isKnown(this.#ctx.get('If-None-Match'), tag) ? { status: 304, headers } : { status: 200, headers, body };
+    return matchesAny(this.#ctx.get('If-None-Match'), tag) ? { status: 304, headers } : { status: 200, headers, body };
   }
 
   openCursor<P extends Position>(list: List, cursor: string | undefined): Promise<P | undefined> {
@@ -98,7 +99,10 @@ export class AdminCall {
     };
   }
 
-  /** The change is committed: when this node can't read the log now, it will, and the caller must not be told otherwise. */
+  /**
+   * The change is already committed, so a failure to read the invalidation log must not become an error for the caller;
+   * the follower reads it later.
+   */
   async #catchUp(): Promise<void> {
     const { changes, log } = this.dependencies;
     await changes
@@ -109,7 +113,7 @@ export class AdminCall {
   }
 }
 
-export function originOf(ctx: Context, caller: Caller | undefined): Origin {
+export function originOfCall(ctx: Context, caller: Caller | undefined): Origin {
   const { id, address } = requestOf(ctx);
   return { actor: caller ? { type: 'client', id: caller.clientId } : { type: 'anonymous' }, address, requestId: id };
 }

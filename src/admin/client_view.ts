@@ -1,4 +1,4 @@
-/** A client as the admin API shows it: its metadata, and how it stands with its secrets. Never a secret. */
+/** The client as the admin API shows it: metadata and the state of its secrets, never a secret. */
 import { z } from 'zod';
 import { epochSeconds } from '../base/clock.ts';
 import { isLive, rotationDueAt, type ClientWithSecrets } from '../clients/client.ts';
@@ -16,20 +16,22 @@ export const ClientView = z
     revoked: z.boolean(),
     revoked_at: Timestamp.nullable(),
     revoked_reason: z.string().nullable(),
-    live_secrets: z.int().describe('How many secrets the client can prove itself with now.'),
+    live_secrets: z.int().describe('Number of secrets that the client can authenticate with now.'),
     secret_rotation_due_at: Timestamp.nullable().describe(
-      'Null without secret_rotation_days or without a live secret.',
+      'Null if the client has no secret_rotation_days or no live secret.',
     ),
     secret_rotation_overdue: z.boolean(),
-    warnings: z.array(z.string()).describe('What weakens this client, in words.'),
+    warnings: z.array(z.string()).describe('Settings that make this client less secure, as sentences.'),
     registration: z
       .strictObject({
         source: z.enum(['registration', 'metadata_document']),
         policy: z.string(),
-        held_members: z.array(z.string()).describe('What an admin has set: the client can’t change it by itself.'),
+        held_members: z
+          .array(z.string())
+          .describe('Members that an admin has set; the client cannot change them itself.'),
       })
       .nullable()
-      .describe('How the client came here by itself; null where an admin made it.'),
+      .describe('How the client registered itself; null if an admin registered it.'),
     created_at: Timestamp,
     updated_at: Timestamp,
   })
@@ -45,7 +47,7 @@ export function clientView(client: ClientWithSecrets, now: Date): ClientView {
     revoked: revokedAt !== null,
     revoked_at: timestampOrNull(revokedAt),
     revoked_reason: revokedReason,
-    ...standing(client, now),
+    ...secretStatus(client, now),
     warnings: warningsOf(metadata),
     registration: registration && {
       source: registration.source,
@@ -59,22 +61,25 @@ export function clientView(client: ClientWithSecrets, now: Date): ClientView {
 
 function warningsOf({ pkce_exemption }: ClientMetadata): string[] {
   if (!pkce_exemption) return [];
-  return [`This client may leave out PKCE, so a stolen or injected code is not noticed: ${pkce_exemption.reason}`];
+  return [`This client may omit PKCE, so the server cannot detect a stolen or injected code: ${pkce_exemption.reason}`];
 }
 
-/** How a client stands with its secrets is no part of its version: see entityTag. */
+/**
+ * The tag includes the state of the secrets, because it changes without a new version of the client row (see
+ * `entityTag`).
+ */
 export function clientTag(client: ClientWithSecrets, now: Date): string {
-  return entityTag(client.version, standing(client, now));
+  return entityTag(client.version, secretStatus(client, now));
 }
 
-/** The client after a change of it, or of its secrets, in the same transaction. */
+/** Reads the client again after a change to it or its secrets, in the same transaction. */
 export async function rereadClient(reader: Reader, clientId: string): Promise<ClientWithSecrets> {
   const client = await readClient(reader, clientId);
-  if (!client) throw new Error('A client is gone while it is locked.');
+  if (!client) throw new Error('The client row disappeared while it was locked.');
   return client;
 }
 
-function standing(client: ClientWithSecrets, now: Date) {
+function secretStatus(client: ClientWithSecrets, now: Date) {
   const dueAt = rotationDueAt(client, now);
   return {
     live_secrets: client.secrets.filter((secret) => isLive(secret, now)).length,

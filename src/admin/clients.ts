@@ -1,16 +1,16 @@
-/** Clients: register, list, show, change, delete. */
+/** Routes for clients: register, list, show, change and delete. */
 import { z } from 'zod';
 import { epochSeconds } from '../base/clock.ts';
 import { invalid, notFound } from '../base/refusal.ts';
 import { inPlainWords } from '../base/violations.ts';
 import { readClient, readClients } from '../clients/client_rows.ts';
-import { usesSecret } from '../clients/metadata/authentication.ts';
+import { usesSecret } from '../clients/metadata/client_authentication.ts';
 import { ClientMetadata, ClientMetadataShape } from '../clients/metadata/client_metadata.ts';
 import { addClient, applyPatch, deleteClient, lockClient, updateClient } from '../clients/client_store.ts';
 import { readSector, type SectorDocument } from '../clients/sector.ts';
 import { demandNotMet } from '../clients/server_demands.ts';
 import { addSecret } from '../clients/secrets.ts';
-import { signingAlgsOf } from '../clients/signing_algs.ts';
+import { signingAlgsOf } from '../clients/response_signing_algs.ts';
 import { policyName } from '../registration/policy.ts';
 import { holdMembers } from '../registration/self_registered_clients.ts';
 import { NO_CONTENT, type Reply } from '../http/route.ts';
@@ -18,12 +18,12 @@ import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
 import { ClientView, clientTag, clientView, rereadClient } from './client_view.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { ClientParams, mergePatchOf, search } from './members.ts';
-import { BroughtSecret, ExpiresInSeconds, prepareSecret } from './new_secret.ts';
-import { refuseSelf, refuseToControl, refuseToGive } from './privilege_check.ts';
+import { ProvidedSecret, ExpiresInSeconds, prepareSecret } from './new_secret.ts';
+import { refuseSelf, requireScopesToManage, requireScopesToAssign } from './privilege_check.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 
 const NewClient = ClientMetadataShape.extend({
-  client_secret: BroughtSecret.optional(),
+  client_secret: ProvidedSecret.optional(),
   client_secret_expires_in_seconds: ExpiresInSeconds.optional(),
 })
   .meta({
@@ -42,12 +42,16 @@ const NewClient = ClientMetadataShape.extend({
     const { data: metadata, error } = ClientMetadata.safeParse(given, { error: inPlainWords });
     for (const { path, message } of error?.issues ?? []) context.addIssue({ code: 'custom', path, message });
     if (!metadata) return z.NEVER;
-    const ofSecret = { client_secret, client_secret_expires_in_seconds };
-    for (const [member, value] of Object.entries(ofSecret)) {
+    const secretMembers = { client_secret, client_secret_expires_in_seconds };
+    for (const [member, value] of Object.entries(secretMembers)) {
       if (value === undefined || usesSecret(metadata)) continue;
-      context.addIssue({ code: 'custom', path: [member], message: 'is for clients that authenticate with a secret' });
+      context.addIssue({
+        code: 'custom',
+        path: [member],
+        message: 'is only allowed for clients that authenticate with a secret',
+      });
     }
-    return { metadata, ...ofSecret };
+    return { metadata, ...secretMembers };
   });
 type NewClient = z.output<typeof NewClient>;
 
@@ -55,20 +59,20 @@ const RegisteredClient = ClientView.extend({
   client_secret: z
     .string()
     .optional()
-    .describe('Shown this once. Left out where you brought it, or where none is used.'),
+    .describe('Shown only in this response. Absent if you provided the secret or the client uses none.'),
   secret_id: z.string().optional(),
-  client_secret_expires_at: z.int().optional().describe('Seconds since the epoch; 0 is never (RFC 7591).'),
+  client_secret_expires_at: z.int().optional().describe('Seconds since the epoch; 0 means never (RFC 7591).'),
 }).meta({ id: 'RegisteredClient' });
 type RegisteredClient = z.output<typeof RegisteredClient>;
 
 const ListQuery = z.strictObject({
   ...paging,
-  q: search('Part of a name or client_id, in any case.'),
+  q: search('Part of a name or client_id; case does not matter.'),
   overdue: z
     .enum(['true', 'false'], 'must be true or false')
     .optional()
-    .describe('Only clients whose secret is overdue for rotation, or only the others.'),
-  policy: policyName.optional().describe('Only clients that came by themselves under this registration policy.'),
+    .describe('true: only clients whose secret is overdue for rotation; false: only the others.'),
+  policy: policyName.optional().describe('Only clients that registered themselves under this registration policy.'),
 });
 
 export const clientRoutes: readonly AdminRoute[] = [
@@ -78,11 +82,11 @@ export const clientRoutes: readonly AdminRoute[] = [
     scope: 'clients:write',
     tag: 'clients',
     summary: 'Register a client',
-    description: 'Scopes of the admin API can be given only by a caller whose own token carries them.',
+    description: 'The caller can assign only those admin scopes that its own token carries.',
     body: NewClient,
     reply: {
       status: 201,
-      description: 'The client, and its secret where the server made one.',
+      description: 'The client, and its secret if the server generated one.',
       body: RegisteredClient,
       headers: ['ETag', 'Location'],
     },
@@ -93,7 +97,7 @@ export const clientRoutes: readonly AdminRoute[] = [
     path: '/clients',
     scope: 'clients:read',
     tag: 'clients',
-    summary: 'List clients in the order in which they were made',
+    summary: 'List clients, oldest first',
     query: ListQuery,
     reply: { status: 200, description: 'A page of clients.', body: pageOf(ClientView) },
     handle: ({ query }, call) => list(call, query),
@@ -109,7 +113,7 @@ export const clientRoutes: readonly AdminRoute[] = [
     refuses: [404],
     async handle({ params }, call) {
       const client = await readClient(call.dependencies.database, params.client_id);
-      if (!client) throw notFound(`There is no client ${params.client_id}.`);
+      if (!client) throw notFound(`Client ${params.client_id} not found.`);
       return call.show(clientTag(client, call.now), clientView(client, call.now));
     },
   }),
@@ -119,29 +123,30 @@ export const clientRoutes: readonly AdminRoute[] = [
     scope: 'clients:write',
     tag: 'clients',
     summary: 'Change a client (JSON merge patch)',
-    description: 'What the patch does not name stays; null takes a member away. The result is validated as a whole.',
+    description:
+      'Members that the patch does not name stay unchanged; null removes a member. The server validates the resulting client as a whole.',
     params: ClientParams,
     body: mergePatchOf(ClientMetadataShape).meta({ id: 'ClientPatch', examples: [{ client_name: 'Weekly reports' }] }),
-    reply: { status: 200, description: 'The client as it is now.', body: ClientView, headers: ['ETag'] },
+    reply: { status: 200, description: 'The client after the change.', body: ClientView, headers: ['ETag'] },
     refuses: [404, 412],
-    handle: ({ params, body }, call) => change(call, params.client_id, body),
+    handle: ({ params, body }, call) => update(call, params.client_id, body),
   }),
   adminRoute({
     method: 'DELETE',
     path: '/clients/{client_id}',
     scope: 'clients:write',
     tag: 'clients',
-    summary: 'Delete a client with everything that belongs to it',
+    summary: 'Delete a client and all its data',
     params: ClientParams,
-    reply: { status: 204, description: 'The client is gone, and its tokens are dead.' },
+    reply: { status: 204, description: 'The client is deleted and its tokens are invalid.' },
     refuses: [404, 409, 412],
     handle: ({ params }, call) =>
-      call.write(async (inChange) => {
-        const client = await lockClient(inChange.tx, params.client_id);
-        refuseToControl(call, client);
+      call.write(async (work) => {
+        const client = await lockClient(work.tx, params.client_id);
+        requireScopesToManage(call, client);
         refuseSelf(call, client, 'delete');
         call.refuseOtherVersion(client.version);
-        await deleteClient(inChange, client);
+        await deleteClient(work, client);
         return NO_CONTENT;
       }),
   }),
@@ -149,23 +154,23 @@ export const clientRoutes: readonly AdminRoute[] = [
 
 async function register(call: AdminCall, given: NewClient): Promise<Reply<RegisteredClient>> {
   const { metadata, client_secret, client_secret_expires_in_seconds: expiresInSeconds } = given;
-  refuseToGive(call, metadata);
-  refuseUnmetDemand(call, metadata);
+  requireScopesToAssign(call, metadata);
+  requireServerDemands(call, metadata);
   const prepared = usesSecret(metadata) ? await prepareSecret(call, client_secret) : undefined;
   const sector = await readSector(metadata, call.dependencies.fetchDocument);
   const { rotation } = call.dependencies;
   const keys = await rotation.makeMissing(signingAlgsOf(metadata));
-  return call.write(async (inChange) => {
-    await rotation.addIn(inChange, keys);
-    const clientId = await addClient(inChange, metadata, { sector });
+  return call.write(async (work) => {
+    await rotation.addIn(work, keys);
+    const clientId = await addClient(work, metadata, { sector });
     const secret =
       prepared &&
       (await addSecret(
-        inChange,
+        work,
         { clientId, metadata, secrets: [] },
         { check: prepared.check, overlapSeconds: 0, expiresInSeconds },
       ));
-    const client = await rereadClient(inChange.tx, clientId);
+    const client = await rereadClient(work.tx, clientId);
     const shown = secret && {
       ...prepared.shown,
       secret_id: secret.secretId,
@@ -182,47 +187,53 @@ async function register(call: AdminCall, given: NewClient): Promise<Reply<Regist
   });
 }
 
-async function change(
+async function update(
   call: AdminCall,
   clientId: string,
   patch: Readonly<Record<string, unknown>>,
 ): Promise<Reply<ClientView>> {
-  refuseUnmetDemand(call, patch);
+  requireServerDemands(call, patch);
   const sector = await sectorAfter(call, clientId, patch);
   const { rotation } = call.dependencies;
   const keys = await rotation.makeMissing(signingAlgsOf(patch));
-  return call.write(async (inChange) => {
-    const client = await lockClient(inChange.tx, clientId);
-    refuseToControl(call, client);
+  return call.write(async (work) => {
+    const client = await lockClient(work.tx, clientId);
+    requireScopesToManage(call, client);
     call.refuseOtherVersion(client.version);
-    await rotation.addIn(inChange, keys);
-    await updateClient(inChange, client, patch, sector);
-    await holdMembers(inChange, client, patch);
-    const changed = await rereadClient(inChange.tx, clientId);
-    refuseToGive(call, changed.metadata);
+    await rotation.addIn(work, keys);
+    await updateClient(work, client, patch, sector);
+    await holdMembers(work, client, patch);
+    const changed = await rereadClient(work.tx, clientId);
+    requireScopesToAssign(call, changed.metadata);
     return { status: 200, headers: { ETag: clientTag(changed, call.now) }, body: clientView(changed, call.now) };
   });
 }
 
-/** What this server demands of every client; what a patch doesn't name is looked at when the client comes. */
-function refuseUnmetDemand({ dependencies }: AdminCall, metadata: Partial<ClientMetadata>): void {
+/**
+ * Refuses metadata that does not meet this server's requirements for all clients. Members that a patch does not name
+ * are checked when the client next uses them.
+ */
+function requireServerDemands({ dependencies }: AdminCall, metadata: Partial<ClientMetadata>): void {
   const unmet = demandNotMet(metadata, dependencies.clientDemands);
   if (unmet) throw invalid(`/${unmet.member}`, unmet.detail);
 }
 
-/** What a client's sector is told by (clients/sector.ts). */
-const SECTORAL = ['sector_identifier_uri', 'redirect_uris', 'grant_types', 'jwks_uri'];
+/** The metadata members that determine the client's sector (clients/sector.ts). */
+const SECTOR_MEMBERS = ['sector_identifier_uri', 'redirect_uris', 'grant_types', 'jwks_uri'];
 
-/** What vouches for the client's sector as the patch would leave it, where the patch has a say in that. */
+/**
+ * Reads the sector document for the client as the patch would leave it; `undefined` if the patch does not affect the
+ * sector.
+ */
 async function sectorAfter(
   call: AdminCall,
   clientId: string,
   patch: Readonly<Record<string, unknown>>,
 ): Promise<SectorDocument | undefined> {
-  if (!SECTORAL.some((member) => member in patch)) return undefined;
+  if (!SECTOR_MEMBERS.some((member) => member in patch)) return undefined;
   const client = await readClient(call.dependencies.database, clientId);
   if (!client) return undefined;
-  refuseToControl(call, client);
+  requireScopesToManage(call, client);
   return readSector(applyPatch(client.metadata, patch), call.dependencies.fetchDocument, client.metadata);
 }
 

@@ -1,23 +1,23 @@
 /**
- * Cursors: where a page ended, sealed and bound to its list and filters. A caller can neither read nor make one, so
- * nothing in it needs to be trusted on the way to the database, and no cursor of one list works in another.
+ * Cursors encrypt the position where a page ended, and bind it to the list and its filters. A caller can neither read
+ * nor forge one, and a cursor of one list does not work for another.
  */
 import { z } from 'zod';
 import { invalid } from '../base/refusal.ts';
 import type { Vault } from '../vault/vault.ts';
 import { decimal } from './members.ts';
 
-/** A list as asked for: a cursor is good for the same name with the same filters. */
+/** The list that a caller requests. A cursor is valid for the same name with the same filters. */
 export interface List {
   readonly name: string;
   readonly filters?: Readonly<Record<string, string | undefined>>;
 }
 
-/** The columns that the list is ordered by, of the last row of a page. */
+/** The values of the sort columns in the last row of a page. */
 export type Position = Readonly<Record<string, string>>;
 
 export interface Rows<Row, View> {
-  /** One more than `limit`, when there is more. */
+  /** Up to `limit` + 1 rows; the extra row shows that there is another page. */
   readonly rows: readonly Row[];
   readonly limit: number;
   readonly position: (row: Row) => Position;
@@ -29,7 +29,7 @@ export interface Page<View> {
   readonly next_cursor?: string;
 }
 
-/** What every list takes. */
+/** The query parameters of every list. */
 export const paging = {
   limit: decimal(
     z
@@ -39,15 +39,15 @@ export const paging = {
       .max(200, 'must be at most 200'),
   )
     .default(50)
-    .describe('How many items a page has at most.'),
-  cursor: z.string().max(1_024).optional().describe('The next_cursor of the page before, with the same filters.'),
+    .describe('Maximum number of items on a page.'),
+  cursor: z.string().max(1_024).optional().describe('The next_cursor of the previous page, with the same filters.'),
 };
 
-/** What every list replies with. */
+/** The response schema of every list. */
 export function pageOf<T extends z.ZodType>(items: T) {
   return z.strictObject({
     items: z.array(items),
-    next_cursor: z.string().optional().describe('Asks for the next page; left out on the last one.'),
+    next_cursor: z.string().optional().describe('Pass it as cursor to get the next page; absent on the last page.'),
   });
 }
 
@@ -58,12 +58,15 @@ export class Cursors {
     this.#vault = vault;
   }
 
-  /** The position in a cursor of this list. What was sealed for the list is what comes out, hence the type. */
+  /**
+   * Decrypts a cursor of this list to its position. The list itself encrypted that position, so the cast is safe.
+   * Refuses any other text.
+   */
   async open<P extends Position>(list: List, cursor: string | undefined, now: Date): Promise<P | undefined> {
     if (cursor === undefined) return undefined;
     const key = await this.#vault.current('cursors', now);
     try {
-      return JSON.parse(key.open(Buffer.from(cursor, 'base64url'), bound(list)).toString()) as P;
+      return JSON.parse(key.open(Buffer.from(cursor, 'base64url'), associatedData(list)).toString()) as P;
     } catch {
       throw invalid('cursor', 'is not a cursor of this list with these filters');
     }
@@ -74,12 +77,12 @@ export class Cursors {
     const last = rows[limit - 1];
     if (rows.length <= limit || last === undefined) return { items };
     const key = await this.#vault.current('cursors', now);
-    const box = key.seal(Buffer.from(JSON.stringify(position(last))), bound(list));
-    return { items, next_cursor: box.toString('base64url') };
+    const sealed = key.seal(Buffer.from(JSON.stringify(position(last))), associatedData(list));
+    return { items, next_cursor: sealed.toString('base64url') };
   }
 }
 
-function bound({ name, filters = {} }: List): string {
+function associatedData({ name, filters = {} }: List): string {
   const named = Object.entries(filters).filter(([, value]) => value !== undefined);
   return JSON.stringify([name, named.sort(([a], [b]) => (a < b ? -1 : 1))]);
 }

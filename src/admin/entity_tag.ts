@@ -1,32 +1,35 @@
-/** Entity tags (RFC 9110, 8.8.3): a row's version, so that a change can demand that nobody else came first. */
+/**
+ * Entity tags (RFC 9110, 8.8.3) made from a row's version, so that a caller can refuse to overwrite the changes of
+ * another one.
+ */
 import { sha256 } from '../base/secret.ts';
 import { invalid, Refused } from '../base/refusal.ts';
 
-/** Matches what this server makes; all that an If-Match compares is the version. */
+/** Matches the tags of this server; If-Match compares only the version. */
 const TAG = /^"(\d{1,10})(?:-[0-9a-f]{8})?"$/;
 
 /**
- * `"<version>"`, or `"<version>-<digest>"` where a part of the reply changes without its row: a reader's copy must count
- * as old then, while a writer who demands the version has lost nothing.
+ * Returns `"<version>"`, or `"<version>-<digest>"` if a part of the reply (`extra`) can change without its row. A
+ * cached copy is then stale for If-None-Match, while If-Match still compares only the version.
  */
-export function entityTag(version: number, besides?: unknown): string {
-  const digest = besides === undefined ? '' : `-${sha256(JSON.stringify(besides)).toString('hex').slice(0, 8)}`;
+export function entityTag(version: number, extra?: unknown): string {
+  const digest = extra === undefined ? '' : `-${sha256(JSON.stringify(extra)).toString('hex').slice(0, 8)}`;
   return `"${version}${digest}"`;
 }
 
-/** Throws when the header names other versions. Without the header the last writer wins. */
+/** Throws if If-Match does not include this version. Without the header the last write wins. */
 export function refuseOtherVersion(ifMatch: string, version: number): void {
   if (ifMatch === '' || ifMatch.trim() === '*') return;
   const tags = splitTags(ifMatch, 'If-Match');
   if (tags.some((tag) => TAG.exec(tag)?.[1] === String(version))) return;
   throw new Refused({
     reason: 'precondition_failed',
-    detail: 'It has changed since you read it; read it again and apply your change to that.',
+    detail: 'The object has changed since you read it; read it again and repeat your change.',
   });
 }
 
-/** Whether the caller holds this very reply already. */
-export function isKnown(ifNoneMatch: string, tag: string): boolean {
+/** Whether If-None-Match includes this tag. */
+export function matchesAny(ifNoneMatch: string, tag: string): boolean {
   if (ifNoneMatch === '') return false;
   if (ifNoneMatch.trim() === '*') return true;
   return splitTags(ifNoneMatch, 'If-None-Match').some((known) => known.replace(/^W\//, '') === tag);

@@ -1,4 +1,7 @@
-/** Policies of token exchange and of the JWT bearer grant: two nouns, told apart by what their members are. */
+/**
+ * Routes for two kinds of grant policies: exchange policies (token exchange) and assertion policies (JWT bearer grant).
+ * Both have the same routes and differ in their members.
+ */
 import { z } from 'zod';
 import { invalid } from '../base/refusal.ts';
 import { isExternal, type Grant, type Policy, type PolicyTerms } from '../grant_policies/policy.ts';
@@ -28,11 +31,11 @@ import { entityTag } from './entity_tag.ts';
 import { mergePatchOf, Timestamp, timestamp } from './members.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 
-interface Noun {
+interface PolicyKind {
   readonly grant: Grant;
   readonly path: '/exchange-policies' | '/assertion-policies';
   readonly tag: string;
-  /** What the document calls one. */
+  /** The name of its schema in the OpenAPI document. */
   readonly id: string;
   readonly one: string;
   readonly shape: z.ZodObject;
@@ -42,7 +45,7 @@ interface Noun {
   readonly example: object;
 }
 
-const EXCHANGE: Noun = {
+const EXCHANGE: PolicyKind = {
   grant: 'token_exchange',
   path: '/exchange-policies',
   tag: 'exchange policies',
@@ -62,7 +65,7 @@ const EXCHANGE: Noun = {
   },
 };
 
-const ASSERTION: Noun = {
+const ASSERTION: PolicyKind = {
   grant: 'jwt_bearer',
   path: '/assertion-policies',
   tag: 'assertion policies',
@@ -91,8 +94,8 @@ const ListQuery = z.strictObject({
 
 export const grantPolicyRoutes: readonly AdminRoute[] = [EXCHANGE, ASSERTION].flatMap(routesOf);
 
-function routesOf(noun: Noun): readonly AdminRoute[] {
-  const { grant, path, tag, id, one, shape, changeShape, schema, members, example } = noun;
+function routesOf(kind: PolicyKind): readonly AdminRoute[] {
+  const { grant, path, tag, id, one, shape, changeShape, schema, members, example } = kind;
   const view = z
     .strictObject({ policy_id: z.string(), ...shape.shape, created_at: Timestamp, updated_at: Timestamp })
     .meta({ id });
@@ -108,14 +111,14 @@ function routesOf(noun: Noun): readonly AdminRoute[] {
       path,
       scope: 'policies:write',
       tag,
-      summary: `Make ${one}`,
+      summary: `Create ${one}`,
       body: schema.meta({ id: `New${id}`, examples: [example] }),
       reply: { status: 201, description: 'The policy.', body: view, headers: ['ETag', 'Location'] },
       refuses: [409],
       handle: ({ body }, call) =>
-        call.write(async (change) => {
+        call.write(async (work) => {
           refuseAdminApi(call, body);
-          const policy = await createPolicy(change, body);
+          const policy = await createPolicy(work, body);
           const location = `${adminResourceIdentifier(call.dependencies.issuer)}${path}/${policy.policyId}`;
           return { status: 201, headers: { ETag: entityTag(policy.version), Location: location }, body: show(policy) };
         }),
@@ -125,10 +128,10 @@ function routesOf(noun: Noun): readonly AdminRoute[] {
       path,
       scope: 'policies:read',
       tag,
-      summary: `List ${tag} in the order in which they were made`,
+      summary: `List ${tag}, oldest first`,
       query: ListQuery,
       reply: { status: 200, description: 'A page of policies.', body: pageOf(view) },
-      handle: ({ query }, call) => list(call, noun, query, show),
+      handle: ({ query }, call) => list(call, kind, query, show),
     }),
     adminRoute({
       method: 'GET',
@@ -151,16 +154,17 @@ function routesOf(noun: Noun): readonly AdminRoute[] {
       scope: 'policies:write',
       tag,
       summary: `Change ${one} (JSON merge patch)`,
-      description: 'Whom and what it is for stays: make another one. Tokens that were made already are not changed.',
+      description:
+        'The members that identify the client, subject and target cannot change; create another policy instead. Existing tokens stay unchanged.',
       params: PolicyParams,
       body: mergePatchOf(changeShape).meta({ id: `${id}Patch`, examples: [{ max_ttl_seconds: 60 }] }),
-      reply: { status: 200, description: 'The policy as it is now.', body: view, headers: ['ETag'] },
+      reply: { status: 200, description: 'The policy after the change.', body: view, headers: ['ETag'] },
       refuses: [404, 412],
       handle: ({ params, body }, call) =>
-        call.write(async (change) => {
-          const locked = await lockPolicy(change.tx, grant, params.policy_id);
+        call.write(async (work) => {
+          const locked = await lockPolicy(work.tx, grant, params.policy_id);
           call.refuseOtherVersion(locked.version);
-          const policy = await updatePolicy(change, locked, members(locked), body, schema);
+          const policy = await updatePolicy(work, locked, members(locked), body, schema);
           return { status: 200, headers: { ETag: entityTag(policy.version) }, body: show(policy) };
         }),
     }),
@@ -171,13 +175,13 @@ function routesOf(noun: Noun): readonly AdminRoute[] {
       tag,
       summary: `Delete ${one}`,
       params: PolicyParams,
-      reply: { status: 204, description: 'The policy is gone.' },
+      reply: { status: 204, description: 'The policy is deleted.' },
       refuses: [404, 412],
       handle: ({ params }, call) =>
-        call.write(async (change) => {
-          const locked = await lockPolicy(change.tx, grant, params.policy_id);
+        call.write(async (work) => {
+          const locked = await lockPolicy(work.tx, grant, params.policy_id);
           call.refuseOtherVersion(locked.version);
-          await deletePolicy(change, locked);
+          await deletePolicy(work, locked);
           return NO_CONTENT;
         }),
     }),
@@ -188,7 +192,7 @@ type PolicyPosition = { readonly created_at: string; readonly policy_id: string 
 
 async function list<View>(
   call: AdminCall,
-  { grant, path }: Noun,
+  { grant, path }: PolicyKind,
   { limit, cursor, client_id }: z.output<typeof ListQuery>,
   view: (policy: Policy) => View,
 ) {
@@ -206,7 +210,9 @@ async function list<View>(
   return call.page(policies, { rows, limit, position, view });
 }
 
-/** Who administers does it with tokens of its own, and no other way leads to them or from them. */
+/**
+ * The admin API accepts only tokens that clients request directly, so no policy may exchange tokens for it or from it.
+ */
 function refuseAdminApi({ dependencies }: AdminCall, { resource, subject }: PolicyTerms): void {
   const admin = adminResourceIdentifier(dependencies.issuer);
   if (resource === admin) throw invalid('/resource', 'must not be the admin API');

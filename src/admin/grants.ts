@@ -1,4 +1,4 @@
-/** Grants and consents: who holds tokens for an account, and what its owner has agreed to for good. */
+/** Routes for grants and consents: which clients hold tokens for an account, and what its owner has consented to. */
 import { z } from 'zod';
 import { findAccount } from '../accounts/account.ts';
 import { listConsents, withdrawConsent } from '../accounts/consents.ts';
@@ -11,9 +11,9 @@ import { AccountParams, Timestamp, timestamp } from './members.ts';
 
 const Grant = z
   .strictObject({
-    grant_id: z.string().describe('Also the gid claim of its tokens.'),
+    grant_id: z.string().describe('The same value as the gid claim of the tokens.'),
     client_id: z.string(),
-    sub: z.string().describe('What this client’s tokens call the person: the account_id, or a pairwise subject.'),
+    sub: z.string().describe('The subject in the tokens of this client: the account_id, or a pairwise subject.'),
     scopes: z.array(z.string()),
     created_at: Timestamp,
     expires_at: Timestamp,
@@ -39,7 +39,7 @@ export const grantRoutes: readonly AdminRoute[] = [
     path: '/accounts/{account_id}/grants',
     scope: 'grants:read',
     tag: 'grants',
-    summary: 'List who holds tokens for an account, newest first',
+    summary: 'List the grants of an account, newest first',
     params: AccountParams,
     query: ListQuery,
     reply: { status: 200, description: 'A page of grants.', body: pageOf(Grant) },
@@ -51,14 +51,14 @@ export const grantRoutes: readonly AdminRoute[] = [
     path: '/accounts/{account_id}/grants/{grant_id}',
     scope: 'grants:revoke',
     tag: 'grants',
-    summary: 'End a grant and every token of it',
+    summary: 'End a grant and all its tokens',
     params: AccountParams.extend({ grant_id: z.string().max(512).describe('A grant of this account.') }),
     reply: { status: 204, description: 'The grant has ended.' },
     refuses: [404],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        const ended = await endGrant(change, params.account_id, params.grant_id);
-        if (!ended) throw notFound('This account has no such grant.');
+      call.write(async (work) => {
+        const ended = await endGrant(work, params.account_id, params.grant_id);
+        if (!ended) throw notFound('The account has no grant with this id.');
         return NO_CONTENT;
       }),
   }),
@@ -67,7 +67,7 @@ export const grantRoutes: readonly AdminRoute[] = [
     path: '/accounts/{account_id}/consents',
     scope: 'grants:read',
     tag: 'grants',
-    summary: 'List what an account’s owner has consented to, newest first',
+    summary: 'List the consents of an account, newest first',
     params: AccountParams,
     query: ListQuery,
     reply: { status: 200, description: 'A page of consents.', body: pageOf(ConsentView) },
@@ -84,9 +84,9 @@ export const grantRoutes: readonly AdminRoute[] = [
     reply: { status: 204, description: 'The consent is withdrawn.' },
     refuses: [404],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        const withdrawn = await withdrawConsent(change, params.account_id, params.client_id);
-        if (!withdrawn) throw notFound('This account has no consent for this client.');
+      call.write(async (work) => {
+        const withdrawn = await withdrawConsent(work, params.account_id, params.client_id);
+        if (!withdrawn) throw notFound('The account has no consent for this client.');
         return NO_CONTENT;
       }),
   }),
@@ -120,7 +120,7 @@ async function grants(call: AdminCall, accountId: string, { limit, cursor }: Lis
 
 async function subjectFor(call: AdminCall, accountId: string, { clientId }: GrantView): Promise<string> {
   const client = await call.dependencies.clients.find(clientId);
-  // one that was deleted a moment ago has no grants any more either
+  // a client that was deleted a moment ago has no grants any more either
   return client ? call.dependencies.subjects(accountId, client) : accountId;
 }
 
@@ -150,5 +150,5 @@ async function consents(call: AdminCall, accountId: string, { limit, cursor }: L
 
 async function requireAccount(call: AdminCall, accountId: string): Promise<void> {
   const account = await findAccount(call.dependencies.database, accountId);
-  if (!account) throw notFound(`There is no account ${accountId}.`);
+  if (!account) throw notFound(`Account ${accountId} not found.`);
 }

@@ -1,4 +1,4 @@
-/** Initial access tokens: let somebody register clients under a policy, without an admin for each of them. */
+/** Routes for initial access tokens: with one, clients can register under a policy without an admin. */
 import { z } from 'zod';
 import { notFound } from '../base/refusal.ts';
 import { NO_CONTENT } from '../http/route.ts';
@@ -21,7 +21,7 @@ const TokenView = z
     token_id: z.string(),
     policy: z.string(),
     note: z.string().nullable(),
-    uses: z.int().describe('How many clients it was made for.'),
+    uses: z.int().describe('How many clients the token was issued for.'),
     uses_left: z.int(),
     created_at: Timestamp,
     expires_at: Timestamp,
@@ -31,24 +31,24 @@ const TokenView = z
 
 const NewToken = z
   .strictObject({
-    policy: policyName.describe('The registration policy that it lets clients register under.'),
+    policy: policyName.describe('The registration policy that applies to clients registered with this token.'),
     uses: z
       .int('must be a whole number')
       .min(1, 'must be at least 1')
       .max(10_000, 'must be at most 10000')
       .default(1)
-      .describe('How many clients may be registered with it.'),
+      .describe('How many clients may register with the token.'),
     expires_in_seconds: z
       .int('must be a whole number of seconds')
       .min(60, 'must be at least 60 seconds')
       .max(31_536_000, 'must be at most a year (31536000)')
       .default(86_400),
-    note: Reason.describe('Who it is for, or what.').optional(),
+    note: Reason.describe('Who or what the token is for.').optional(),
   })
   .meta({ id: 'NewInitialAccessToken', examples: [{ policy: 'partners', uses: 1, note: 'Partner Inc., billing' }] });
 
-const MadeToken = TokenView.extend({
-  initial_access_token: z.string().describe('Shown this once.'),
+const CreatedToken = TokenView.extend({
+  initial_access_token: z.string().describe('Shown only in this response.'),
 }).meta({ id: 'MadeInitialAccessToken' });
 
 const TokenParams = z.strictObject({ token_id: z.string().max(100).describe('The token’s id, not its value.') });
@@ -60,14 +60,19 @@ export const initialAccessTokenRoutes: readonly AdminRoute[] = [
     path: '/initial-access-tokens',
     scope: 'clients:write',
     tag: 'registration',
-    summary: 'Make an initial access token',
+    summary: 'Create an initial access token',
     body: NewToken,
-    reply: { status: 201, description: 'The token, shown this once.', body: MadeToken, headers: ['Location'] },
+    reply: {
+      status: 201,
+      description: 'The token; its value is shown only in this response.',
+      body: CreatedToken,
+      headers: ['Location'],
+    },
     async handle({ body }, call) {
       const value = makeInitialAccessToken();
-      return call.write(async (change) => {
+      return call.write(async (work) => {
         const { expires_in_seconds: expiresInSeconds, ...rest } = body;
-        const token = await createInitialAccessToken(change, value, { ...rest, expiresInSeconds });
+        const token = await createInitialAccessToken(work, value, { ...rest, expiresInSeconds });
         const path = `/initial-access-tokens/${token.tokenId}`;
         return {
           status: 201,
@@ -82,7 +87,7 @@ export const initialAccessTokenRoutes: readonly AdminRoute[] = [
     path: '/initial-access-tokens',
     scope: 'clients:read',
     tag: 'registration',
-    summary: 'List initial access tokens in the order in which they were made, never their values',
+    summary: 'List initial access tokens without their values, oldest first',
     query: ListQuery,
     reply: { status: 200, description: 'A page of tokens.', body: pageOf(TokenView) },
     handle: ({ query }, call) => list(call, query),
@@ -92,13 +97,13 @@ export const initialAccessTokenRoutes: readonly AdminRoute[] = [
     path: '/initial-access-tokens/{token_id}',
     scope: 'clients:read',
     tag: 'registration',
-    summary: 'Show an initial access token, never its value',
+    summary: 'Show an initial access token without its value',
     params: TokenParams,
     reply: { status: 200, description: 'The token.', body: TokenView },
     refuses: [404],
     async handle({ params }, call) {
       const token = await findInitialAccessToken(call.dependencies.database, params.token_id);
-      if (!token) throw notFound('There is no such initial access token.');
+      if (!token) throw notFound('Initial access token not found.');
       return { status: 200, body: tokenView(token) };
     },
   }),
@@ -107,14 +112,14 @@ export const initialAccessTokenRoutes: readonly AdminRoute[] = [
     path: '/initial-access-tokens/{token_id}',
     scope: 'clients:write',
     tag: 'registration',
-    summary: 'End an initial access token at once',
-    description: 'Clients that were registered with it stay.',
+    summary: 'Revoke an initial access token',
+    description: 'Clients that registered with the token stay registered.',
     params: TokenParams,
-    reply: { status: 204, description: 'Nobody can register with it any more.' },
+    reply: { status: 204, description: 'The token is revoked; no client can register with it any more.' },
     refuses: [404],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        await revokeInitialAccessToken(change, params.token_id);
+      call.write(async (work) => {
+        await revokeInitialAccessToken(work, params.token_id);
         return NO_CONTENT;
       }),
   }),

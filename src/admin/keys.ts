@@ -1,4 +1,4 @@
-/** Signing keys: which there are, and their rotation on demand. Private halves never leave the house. */
+/** Routes that list the signing keys and rotate them. No route returns a private key. */
 import { z } from 'zod';
 import { ONE_OF_SIGNING_ALGS, SIGNING_ALGS } from '../base/signing_algs.ts';
 import { listKeys, type PublicKey } from '../keys/signing_key.ts';
@@ -11,7 +11,9 @@ const KeyView = z
     alg: z.enum(SIGNING_ALGS),
     status: z
       .enum(['current', 'next', 'previous'])
-      .describe('next is published and will sign; previous is published until what it signed has expired.'),
+      .describe(
+        'A next key is published and will sign later; a previous key stays published until the tokens it signed have expired.',
+      ),
     public_jwk: z.record(z.string(), z.unknown()),
     created_at: Timestamp,
     published_at: Timestamp,
@@ -27,7 +29,9 @@ const Rotation = z
     emergency: z
       .boolean('must be true or false')
       .default(false)
-      .describe('The old key leaves JWKS at once, and what it signed fails as soon as verifiers look again.'),
+      .describe(
+        'Removes the old key from the JWKS at once. Its signatures fail as soon as verifiers fetch the JWKS again.',
+      ),
   })
   .meta({ id: 'Rotation', examples: [{ alg: 'ES256', reason: 'Quarterly exercise' }] });
 
@@ -35,7 +39,7 @@ const Rotated = z
   .strictObject({
     current: KeyView,
     next: KeyView,
-    previous: KeyView.optional().describe('Left out after an emergency.'),
+    previous: KeyView.optional().describe('Absent after an emergency rotation.'),
   })
   .meta({ id: 'Rotated' });
 
@@ -45,10 +49,10 @@ export const keyRoutes: readonly AdminRoute[] = [
     path: '/keys',
     scope: 'keys:read',
     tag: 'keys',
-    summary: 'List the signing keys, the ones that sign first',
+    summary: 'List the signing keys, current keys first',
     reply: {
       status: 200,
-      description: 'All keys in force; there are a handful.',
+      description: 'All keys, on one page.',
       body: z.strictObject({ items: z.array(KeyView) }),
     },
     async handle(_input, call) {
@@ -63,14 +67,14 @@ export const keyRoutes: readonly AdminRoute[] = [
     tag: 'keys',
     summary: 'Rotate the signing key of an algorithm',
     description:
-      'The next key signs from now on. Refused while verifiers may not have seen it, unless it is an emergency.',
+      'The next key becomes the signing key now. Refused if verifiers may not have fetched it yet, unless emergency is true.',
     body: Rotation,
-    reply: { status: 200, description: 'The keys in their new places.', body: Rotated },
+    reply: { status: 200, description: 'The keys after the rotation.', body: Rotated },
     refuses: [409],
     async handle({ body }, call) {
       const material = await call.dependencies.rotation.makeMaterial(body.alg);
-      return call.write(async (change) => {
-        const { current, next, previous } = await call.dependencies.rotation.rotateIn(change, body, material);
+      return call.write(async (work) => {
+        const { current, next, previous } = await call.dependencies.rotation.rotateIn(work, body, material);
         return {
           status: 200,
           body: { current: keyView(current), next: keyView(next), ...(previous && { previous: keyView(previous) }) },
@@ -80,7 +84,7 @@ export const keyRoutes: readonly AdminRoute[] = [
   }),
 ];
 
-/** Member by member: a key that was just made still has its private half at hand. */
+/** Copies only the public members: a new key object still contains its private key. */
 function keyView(key: PublicKey): z.output<typeof KeyView> {
   return {
     kid: key.kid,

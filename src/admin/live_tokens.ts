@@ -1,4 +1,4 @@
-/** Which tokens of a client are alive right now. */
+/** Route that lists the unexpired, unrevoked JWT access tokens of a client. */
 import { z } from 'zod';
 import { notFound } from '../base/refusal.ts';
 import { readClient } from '../clients/client_rows.ts';
@@ -9,13 +9,13 @@ import { ClientParams, Timestamp, timestamp } from './members.ts';
 
 const LiveTokenView = z
   .strictObject({
-    jti: z.string().describe('Names the token; worth nothing to whoever has no more.'),
+    jti: z.string().describe('Identifies the token; it is not the token itself.'),
     resource: z.string(),
     scope: z.string().nullable(),
     grant_type: z.string(),
-    account_id: z.string().nullable().describe('Whom it acts for, where that is a person.'),
+    account_id: z.string().nullable().describe('The account that the token acts for, if there is one.'),
     grant_id: z.string().nullable(),
-    jkt: z.string().nullable().describe('The key that it is bound to (RFC 9449).'),
+    jkt: z.string().nullable().describe('Thumbprint of the key that the token is bound to (RFC 9449).'),
     issued_at: Timestamp,
     expires_at: Timestamp,
   })
@@ -29,9 +29,9 @@ export const liveTokenRoutes: readonly AdminRoute[] = [
     path: '/clients/{client_id}/tokens',
     scope: 'clients:read',
     tag: 'clients',
-    summary: 'List the JWT access tokens of a client that are alive, those that expire last first',
+    summary: 'List the live JWT access tokens of a client, those that expire last first',
     description:
-      'From the audit trail, without what was revoked since: token by token, with its grant, or with the client. Opaque tokens for userinfo, and refresh tokens, hang on their grants.',
+      'Read from the audit trail, without tokens that were revoked, either one by one, with their grant, or with the client. Opaque tokens for userinfo and refresh tokens are not listed; they belong to their grants.',
     params: ClientParams,
     query: ListQuery,
     reply: { status: 200, description: 'A page of tokens.', body: pageOf(LiveTokenView) },
@@ -46,7 +46,7 @@ async function list(call: AdminCall, clientId: string, { limit, cursor }: z.outp
   const { database } = call.dependencies;
   const tokens: List = { name: 'tokens', filters: { client_id: clientId } };
   const after = await call.openCursor<TokenPosition>(tokens, cursor);
-  if (!(await readClient(database, clientId))) throw notFound(`There is no client ${clientId}.`);
+  if (!(await readClient(database, clientId))) throw notFound(`Client ${clientId} not found.`);
   const rows = await listLiveTokens(database, clientId, call.now, {
     limit: limit + 1,
     after: after && { expiresAt: after.expires_at, jti: after.jti },

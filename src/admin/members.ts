@@ -1,4 +1,4 @@
-/** Members and parameters that many calls share. */
+/** Request members and parameters that several routes share. */
 import { z } from 'zod';
 
 const identifier = (what: string) =>
@@ -13,19 +13,20 @@ export const search = (what: string) =>
   z.string().min(1, 'must not be empty').max(200, 'must not be longer than 200 characters').optional().describe(what);
 
 /**
- * A number in a query. Decimal digits alone are one: `Number` would also take `1e2`, `0x10`, ` 5` and an empty text.
+ * Parses a query parameter as a number. Accepts decimal digits only: `Number` would also accept `1e2`, `0x10`, ` 5` and
+ * an empty text.
  */
 export const decimal = <Schema extends z.ZodType>(number: Schema) =>
   z.preprocess((text) => (typeof text === 'string' && /^\d{1,15}$/.test(text) ? Number(text) : text), number);
 
-/** Why somebody did something, for whoever reads the trail later. */
+/** The reason for a change, stored in the audit trail. */
 export const Reason = z
   .string()
   .trim()
   .min(1, 'must not be empty')
   .max(500, 'must not be longer than 500 characters')
   .regex(/^[^\p{Cc}\p{Cf}]*$/u, 'must not contain control or invisible characters')
-  .describe('Why, for the audit trail.');
+  .describe('The reason, stored in the audit trail.');
 
 export function timestamp(time: Date): string {
   return time.toISOString();
@@ -35,7 +36,7 @@ export function timestampOrNull(time: Date | null | undefined): string | null {
   return time?.toISOString() ?? null;
 }
 
-/** The schema of a JSON merge patch (RFC 7396): every member may be left out, or be null to be taken away. */
+/** Returns the schema of a JSON merge patch (RFC 7396): every member is optional, and null removes it. */
 export function mergePatchOf(object: z.ZodObject) {
   const members = Object.entries(object.shape).map(([name, member]) => [
     name,
@@ -46,7 +47,7 @@ export function mergePatchOf(object: z.ZodObject) {
   return z.strictObject(Object.fromEntries(members) as Record<string, z.ZodOptional<z.ZodNullable>>);
 }
 
-/** What a patch doesn't name must stay as it is, and not become the default. */
+/** Removes defaults, so that a member that the patch does not name keeps its value. */
 function withoutDefault(member: z.ZodType): z.ZodType {
   return member instanceof z.ZodDefault || member instanceof z.ZodOptional
     ? withoutDefault(member.unwrap() as z.ZodType)

@@ -1,4 +1,4 @@
-/** The OpenAPI 3.1 document, made from the routes: it can't say anything else than what they do. */
+/** Generates the OpenAPI 3.1 document from the routes, so that it always matches their behavior. */
 import { z } from 'zod';
 import { detailsSchema, EVENT_NAMES, type EventName } from '../audit/catalogue.ts';
 import { Problem } from '../http/problem.ts';
@@ -8,37 +8,46 @@ import { ADMIN_SCOPES, adminResourceIdentifier } from './scopes.ts';
 
 type Json = { [member: string]: unknown };
 
-/** The errors that there are, by status. Which of them a call has follows from its route. */
+/** All error responses, by status. The route determines which of them a call can return. */
 const ERRORS: Readonly<Record<number, { readonly description: string; readonly headers?: readonly string[] }>> = {
-  400: { description: 'The request is not as it should be; `errors` says where.' },
-  401: { description: 'No access token, or none that is valid here.', headers: ['WWW-Authenticate', 'DPoP-Nonce'] },
+  400: { description: 'The request is invalid; `errors` lists each problem.' },
+  401: {
+    description: 'The access token is missing or not valid for the admin API.',
+    headers: ['WWW-Authenticate', 'DPoP-Nonce'],
+  },
   403: {
-    description: 'The token lacks the scope, or the object is out of the caller’s reach.',
+    description: 'The token lacks the scope, or the caller lacks admin scopes that the object has.',
     headers: ['WWW-Authenticate'],
   },
-  404: { description: 'There is no such thing.' },
-  409: { description: 'It can’t be done as things stand.', headers: ['Retry-After'] },
-  412: { description: 'It has changed since the version in If-Match.' },
+  404: { description: 'Not found.' },
+  409: { description: 'The request conflicts with the current state.', headers: ['Retry-After'] },
+  412: { description: 'The object has changed since the version in If-Match.' },
   413: { description: 'The body is too large.' },
   415: { description: 'The body has the wrong content type.' },
-  422: { description: 'The Idempotency-Key came with another request before.' },
-  503: { description: 'The database can’t answer now.', headers: ['Retry-After'] },
+  422: { description: 'The Idempotency-Key was used with a different request.' },
+  503: { description: 'The database is not available.', headers: ['Retry-After'] },
 };
 
 const HEADERS: Readonly<Record<string, Json>> = {
   ETag: { description: 'The version, for If-Match and If-None-Match.', schema: { type: 'string' }, example: '"3"' },
-  Location: { description: 'Where the new thing is.', schema: { type: 'string', format: 'uri' } },
+  Location: { description: 'The URL of the new object.', schema: { type: 'string', format: 'uri' } },
   'X-Request-Id': {
-    description: 'Finds this request in the log and, if it is on record by itself, in the audit trail.',
+    description: 'Identifies this request in the log, and in the audit trail if it has an event of its own.',
     schema: { type: 'string' },
   },
-  'Idempotency-Replayed': { description: 'Present when the reply was kept from before.', schema: { const: 'true' } },
+  'Idempotency-Replayed': {
+    description: 'Present if this is the stored reply of an earlier request with the same key.',
+    schema: { const: 'true' },
+  },
   'Retry-After': { description: 'Seconds to wait.', schema: { type: 'integer' } },
-  'DPoP-Nonce': { description: 'For the next DPoP proof (RFC 9449, 8).', schema: { type: 'string' } },
-  'WWW-Authenticate': { description: 'What is missing (RFC 6750, RFC 9449).', schema: { type: 'string' } },
+  'DPoP-Nonce': { description: 'The nonce for the next DPoP proof (RFC 9449, 8).', schema: { type: 'string' } },
+  'WWW-Authenticate': {
+    description: 'The authentication schemes and what the request lacks (RFC 6750, RFC 9449).',
+    schema: { type: 'string' },
+  },
 };
 
-/** Anyone may read it: it tells nothing that is not in this program's documentation. */
+/** Returns the route of the document. It needs no token: the document contains only public information. */
 export function documentRoute(issuer: string, others: readonly AdminRoute[]): AdminRoute {
   const route: AdminRoute = adminRoute({
     method: 'GET',
@@ -46,7 +55,7 @@ export function documentRoute(issuer: string, others: readonly AdminRoute[]): Ad
     tag: 'document',
     summary: 'This document',
     reply: { status: 200, description: 'An OpenAPI 3.1 document.', body: z.record(z.string(), z.unknown()) },
-    // made when somebody first asks: it costs as much as a tenth of a start
+    // generated on the first request: this takes as long as a tenth of the start
     handle: () => Promise.resolve({ status: 200, body: (document ??= openApiDocument(issuer, [...others, route])) }),
   });
   let document: Json | undefined;
@@ -66,7 +75,7 @@ function openApiDocument(issuer: string, routes: readonly AdminRoute[]): Json {
       title: 'Gatehouse admin API',
       version: '1',
       description:
-        'Errors are problems (RFC 9457). Writes take an Idempotency-Key. Unknown members and parameters are refused.',
+        'Errors are problem details (RFC 9457). Writes accept an Idempotency-Key. Unknown members and parameters are refused.',
     },
     servers: [{ url: adminResourceIdentifier(issuer) }],
     paths,
@@ -77,7 +86,7 @@ function openApiDocument(issuer: string, routes: readonly AdminRoute[]): Json {
       securitySchemes: {
         oauth2: {
           type: 'oauth2',
-          description: `Ask for tokens with resource=${adminResourceIdentifier(issuer)}.`,
+          description: `Request tokens with resource=${adminResourceIdentifier(issuer)}.`,
           flows: {
             clientCredentials: {
               tokenUrl: `${issuer}/token`,
@@ -89,18 +98,18 @@ function openApiDocument(issuer: string, routes: readonly AdminRoute[]): Json {
           type: 'http',
           scheme: 'DPoP',
           description:
-            'For tokens that are bound to a key: Authorization: DPoP, with a proof for each request in the header DPoP (RFC 9449).',
+            'For tokens bound to a key: send the scheme DPoP in the Authorization header and a new proof in the DPoP header of each request (RFC 9449).',
         },
         certificate: {
           type: 'mutualTLS',
-          description: 'For tokens that are bound to a client certificate, where this server sees those (RFC 8705).',
+          description: 'For tokens bound to a client certificate, if this server sees client certificates (RFC 8705).',
         },
       },
     },
   };
 }
 
-/** Which details belong to which event. */
+/** Binds the schema of the details to the event name. */
 function detailsOf(name: EventName, schemas: Schemas): Json {
   return { properties: { event: { const: name }, details: schemas.of(detailsSchema(name), 'output') } };
 }
@@ -126,7 +135,7 @@ function operation(route: AdminRoute, schemas: Schemas): Json {
   };
 }
 
-/** A plain bearer token, or one that is bound to its sender. */
+/** A bearer token, or a token bound to a key or a certificate. */
 function securityOf(scope: string): Json[] {
   return [{ oauth2: [scope] }, { oauth2: [scope], dpop: [] }, { oauth2: [scope], certificate: [] }];
 }
@@ -153,12 +162,12 @@ function parameters(route: AdminRoute, schemas: Schemas): Json[] {
       : [
           header(
             'Idempotency-Key',
-            'Up to 255 visible ASCII characters; the same key within a day gets the same reply.',
+            'Up to 255 visible ASCII characters. The same key gets the same reply for one day.',
           ),
         ]),
-    ...(refuses.includes(412) ? [header('If-Match', 'Only if it still has this version.')] : []),
+    ...(refuses.includes(412) ? [header('If-Match', 'Apply the change only if the object has this version.')] : []),
     ...(hasTag(route) && route.method === 'GET'
-      ? [header('If-None-Match', 'Only if it has another version by now.')]
+      ? [header('If-None-Match', 'Send the object only if it has another version.')]
       : []),
   ];
 }
@@ -174,7 +183,7 @@ function success(route: AdminRoute, schemas: Schemas): Json {
 
 function notModified(route: AdminRoute): Json {
   if (route.method !== 'GET' || !hasTag(route)) return {};
-  return { 304: { description: 'The caller has this version.', headers: headerRefs(['ETag']) } };
+  return { 304: { description: 'The object still has this version.', headers: headerRefs(['ETag']) } };
 }
 
 function errors(route: AdminRoute): Json {
@@ -225,7 +234,7 @@ function operationId(method: string, path: string): string {
   ].join('_');
 }
 
-/** Gathers the schemas that have a name, so that each is in the document once. */
+/** Collects the named schemas, so that the document contains each of them once. */
 class Schemas {
   readonly named: Record<string, unknown> = {};
 

@@ -1,7 +1,8 @@
 /**
- * How far a caller reaches, object by object: you can't give or control what you don't have. Whoever may register
- * clients could otherwise register one with more rights than their own, and whoever may rotate secrets could take over
- * a client that has them. Only scopes of the admin API count; what other APIs' scopes are worth is not for us to know.
+ * Prevents privilege escalation in the admin API: a caller cannot assign or control admin scopes that its own token
+ * lacks. Otherwise a caller with clients:write could register a client with more rights than its own, and a caller with
+ * secrets:rotate could take over a privileged client. Only admin scopes count: this server does not know what scopes of
+ * other APIs allow.
  */
 import { conflict, Refused } from '../base/refusal.ts';
 import type { Client } from '../clients/client.ts';
@@ -9,32 +10,32 @@ import type { ClientMetadata } from '../clients/metadata/client_metadata.ts';
 import type { AdminCall } from './call.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 
-/** Throws unless the caller's own token carries every admin scope that the metadata gives. */
-export function refuseToGive(call: AdminCall, metadata: ClientMetadata): void {
-  const beyond = beyondReach(call, metadata);
-  if (beyond.length > 0)
-    throw forbidden(`You can only give admin scopes that your own token carries, which ${beyond.join(' ')} is not.`);
+/** Throws unless the caller's token carries every admin scope in the metadata. */
+export function requireScopesToAssign(call: AdminCall, metadata: ClientMetadata): void {
+  const missing = missingScopes(call, metadata);
+  if (missing.length > 0)
+    throw forbidden(`You can assign only admin scopes that your own token carries. Missing: ${missing.join(' ')}.`);
 }
 
-/** Throws when the client may do more to this server than the caller may: it is not theirs to change. */
-export function refuseToControl(call: AdminCall, client: Client): void {
-  const beyond = beyondReach(call, client.metadata);
-  if (beyond.length > 0)
-    throw forbidden(`${client.clientId} has admin scopes that your token does not carry: ${beyond.join(' ')}.`);
+/** Throws if the client has an admin scope that the caller's token lacks. */
+export function requireScopesToManage(call: AdminCall, client: Client): void {
+  const missing = missingScopes(call, client.metadata);
+  if (missing.length > 0)
+    throw forbidden(`${client.clientId} has admin scopes that your token does not carry: ${missing.join(' ')}.`);
 }
 
-/** Keeps an admin from locking itself out. */
+/** Prevents an admin client from locking itself out. */
 export function refuseSelf(call: AdminCall, client: Client, verb: string): void {
-  if (client.clientId === call.caller.clientId) throw conflict(`A client can't ${verb} itself; use another one.`);
+  if (client.clientId === call.caller.clientId) throw conflict(`A client cannot ${verb} itself; use another client.`);
 }
 
-/** The admin resource comes with the house: without it, or with other scopes, nobody could administer. */
+/** Protects the admin resource: if it were deleted or had other scopes, no client could administer the server. */
 export function refuseAdminResource(call: AdminCall, identifier: string): void {
   if (identifier === adminResourceIdentifier(call.dependencies.issuer))
-    throw forbidden('The admin API itself can’t be changed or deleted.');
+    throw forbidden('The resource of the admin API cannot be changed or deleted.');
 }
 
-function beyondReach({ caller, dependencies }: AdminCall, { resources }: ClientMetadata): string[] {
+function missingScopes({ caller, dependencies }: AdminCall, { resources }: ClientMetadata): string[] {
   const admin = adminResourceIdentifier(dependencies.issuer);
   const scopes = resources.filter((access) => access.resource === admin).flatMap((access) => access.scopes);
   return scopes.filter((scope) => !caller.scopes.has(scope));

@@ -1,4 +1,4 @@
-/** Registration policies: what clients may be that come by themselves. */
+/** Routes for registration policies: they limit the metadata of clients that register themselves. */
 import { z } from 'zod';
 import { invalid, notFound } from '../base/refusal.ts';
 import { NO_CONTENT } from '../http/route.ts';
@@ -39,15 +39,15 @@ export const registrationPolicyRoutes: readonly AdminRoute[] = [
     path: '/registration-policies',
     scope: 'policies:write',
     tag: 'registration',
-    summary: 'Make a registration policy',
-    description: 'No policy ever gives scopes of the admin API.',
+    summary: 'Create a registration policy',
+    description: 'A policy cannot include scopes of the admin API.',
     body: RegistrationPolicy.meta({ id: 'NewRegistrationPolicy', examples: [example] }),
     reply: { status: 201, description: 'The policy.', body: PolicyView, headers: ['ETag', 'Location'] },
     refuses: [409],
     handle: ({ body }, call) =>
-      call.write(async (change) => {
+      call.write(async (work) => {
         refuseAdminScopes(call, body);
-        const stored = await createPolicy(change, body);
+        const stored = await createPolicy(work, body);
         const path = `/registration-policies/${body.name}`;
         return {
           status: 201,
@@ -64,7 +64,7 @@ export const registrationPolicyRoutes: readonly AdminRoute[] = [
     path: '/registration-policies',
     scope: 'policies:read',
     tag: 'registration',
-    summary: 'List registration policies in the order of their names',
+    summary: 'List registration policies, ordered by name',
     query: ListQuery,
     reply: { status: 200, description: 'A page of policies.', body: pageOf(PolicyView) },
     handle: ({ query }, call) => list(call, query),
@@ -80,7 +80,7 @@ export const registrationPolicyRoutes: readonly AdminRoute[] = [
     refuses: [404],
     async handle({ params }, call) {
       const stored = await findPolicy(call.dependencies.database, params.name);
-      if (!stored) throw notFound('There is no registration policy of this name.');
+      if (!stored) throw notFound('Registration policy not found.');
       return call.show(entityTag(stored.version), policyView(stored));
     },
   }),
@@ -91,19 +91,19 @@ export const registrationPolicyRoutes: readonly AdminRoute[] = [
     tag: 'registration',
     summary: 'Change a registration policy (JSON merge patch)',
     description:
-      'Resources count at once for every client under the policy; the rest for what is registered or changed from now on.',
+      'A change of resources takes effect at once for every client under the policy; other changes apply to clients that register or change later.',
     params: PolicyParams,
     body: mergePatchOf(RegistrationPolicyShape.omit({ name: true })).meta({
       id: 'RegistrationPolicyPatch',
       examples: [{ open_registration: false }],
     }),
-    reply: { status: 200, description: 'The policy as it is now.', body: PolicyView, headers: ['ETag'] },
+    reply: { status: 200, description: 'The policy after the change.', body: PolicyView, headers: ['ETag'] },
     refuses: [404, 409, 412],
     handle: ({ params, body }, call) =>
-      call.write(async (change) => {
-        const locked = await lockPolicy(change.tx, params.name);
+      call.write(async (work) => {
+        const locked = await lockPolicy(work.tx, params.name);
         call.refuseOtherVersion(locked.version);
-        const stored = await updatePolicy(change, locked, body);
+        const stored = await updatePolicy(work, locked, body);
         refuseAdminScopes(call, stored.policy);
         return { status: 200, headers: { ETag: entityTag(stored.version) }, body: policyView(stored) };
       }),
@@ -113,21 +113,21 @@ export const registrationPolicyRoutes: readonly AdminRoute[] = [
     path: '/registration-policies/{name}',
     scope: 'policies:write',
     tag: 'registration',
-    summary: 'Delete a registration policy that no client is under, with its initial access tokens',
+    summary: 'Delete a registration policy without clients, and its initial access tokens',
     params: PolicyParams,
-    reply: { status: 204, description: 'The policy is gone.' },
+    reply: { status: 204, description: 'The policy is deleted.' },
     refuses: [404, 409, 412],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        const locked = await lockPolicy(change.tx, params.name);
+      call.write(async (work) => {
+        const locked = await lockPolicy(work.tx, params.name);
         call.refuseOtherVersion(locked.version);
-        await deletePolicy(change, locked);
+        await deletePolicy(work, locked);
         return NO_CONTENT;
       }),
   }),
 ];
 
-/** A client that nobody has looked at must not administer, whoever wishes it. */
+/** A client that no admin has reviewed must not administer this server. */
 function refuseAdminScopes(call: AdminCall, { resources }: RegistrationPolicy): void {
   const admin = adminResourceIdentifier(call.dependencies.issuer);
   const index = resources.findIndex(({ resource }) => resource === admin);

@@ -1,4 +1,7 @@
-/** Resources: the APIs that tokens are for. Their identifiers are URIs, percent-encoded in a path. */
+/**
+ * Routes for resources, the APIs that access tokens are issued for. A resource identifier is a URI, percent-encoded in
+ * the path.
+ */
 import { z } from 'zod';
 import { notFound } from '../base/refusal.ts';
 import { SIGNING_ALGS } from '../base/signing_algs.ts';
@@ -8,7 +11,7 @@ import {
   protectedResourceMetadata,
 } from '../resources/protected_resource_metadata.ts';
 import type { Resource } from '../resources/resource.ts';
-import { NewResource, ResourceChange } from '../resources/resource_members.ts';
+import { NewResource, ResourcePatch } from '../resources/resource_members.ts';
 import {
   createResource,
   deleteResource,
@@ -44,7 +47,7 @@ const example = {
 };
 
 const ResourceParams = z.strictObject({
-  identifier: z.string().max(512).describe('The resource’s identifier, percent-encoded.'),
+  identifier: z.string().max(512).describe('The resource identifier, percent-encoded.'),
 });
 const ListQuery = z.strictObject(paging);
 
@@ -55,16 +58,16 @@ export const resourceRoutes: readonly AdminRoute[] = [
     scope: 'resources:write',
     tag: 'resources',
     summary: 'Register a resource',
-    description: 'The first resource with a signing_alg makes the keys for it.',
+    description: 'The first resource with a signing_alg creates the signing keys for that algorithm.',
     body: NewResource.meta({ id: 'NewResource', examples: [example] }),
     reply: { status: 201, description: 'The resource.', body: ResourceView, headers: ['ETag', 'Location'] },
     refuses: [409],
     handle: async ({ body }, call) => {
       const { rotation } = call.dependencies;
       const keys = await rotation.makeMissing([body.signing_alg]);
-      return call.write(async (change) => {
-        await rotation.addIn(change, keys);
-        const resource = await createResource(change, body);
+      return call.write(async (work) => {
+        await rotation.addIn(work, keys);
+        const resource = await createResource(work, body);
         const path = `/resources/${encodeURIComponent(resource.identifier)}`;
         return {
           status: 201,
@@ -82,7 +85,7 @@ export const resourceRoutes: readonly AdminRoute[] = [
     path: '/resources',
     scope: 'resources:read',
     tag: 'resources',
-    summary: 'List resources in the order of their identifiers',
+    summary: 'List resources, ordered by identifier',
     query: ListQuery,
     reply: { status: 200, description: 'A page of resources.', body: pageOf(ResourceView) },
     handle: ({ query }, call) => list(call, query),
@@ -98,7 +101,7 @@ export const resourceRoutes: readonly AdminRoute[] = [
     refuses: [404],
     async handle({ params }, call) {
       const resource = await findResource(call.dependencies.database, params.identifier);
-      if (!resource) throw notFound('There is no resource with this identifier.');
+      if (!resource) throw notFound('Resource not found.');
       return call.show(entityTag(resource.version), resourceView(resource));
     },
   }),
@@ -107,18 +110,19 @@ export const resourceRoutes: readonly AdminRoute[] = [
     path: '/resources/{identifier}/metadata',
     scope: 'resources:read',
     tag: 'resources',
-    summary: 'Make the metadata document for a resource to host (RFC 9728)',
-    description: 'An API hosts it at its own well-known place, and names that place in its challenges.',
+    summary: 'Generate the metadata document that the resource publishes (RFC 9728)',
+    description:
+      'The API publishes the document at its own well-known URL and names that URL in its WWW-Authenticate challenges.',
     params: ResourceParams,
     query: z.strictObject({
-      dpop: DpopAtResource.default('none').describe('Whether the API checks DPoP proofs, and whether it demands them.'),
+      dpop: DpopAtResource.default('none').describe('Whether the API supports DPoP proofs or requires them.'),
     }),
     reply: { status: 200, description: 'The document.', body: ProtectedResourceMetadata },
     refuses: [404],
     async handle({ params, query: { dpop } }, call) {
       const { database, issuer, dpopAlgs } = call.dependencies;
       const resource = await findResource(database, params.identifier);
-      if (!resource) throw notFound('There is no resource with this identifier.');
+      if (!resource) throw notFound('Resource not found.');
       return { status: 200, body: protectedResourceMetadata(resource, { issuer, dpop, dpopAlgs }) };
     },
   }),
@@ -128,20 +132,20 @@ export const resourceRoutes: readonly AdminRoute[] = [
     scope: 'resources:write',
     tag: 'resources',
     summary: 'Change a resource (JSON merge patch)',
-    description: 'A scope that is left out of scopes is taken from every client that had it.',
+    description: 'Removing a scope from scopes also removes it from every client that had it.',
     params: ResourceParams,
-    body: ResourceChange.meta({ id: 'ResourcePatch', examples: [{ access_token_ttl_seconds: 300 }] }),
-    reply: { status: 200, description: 'The resource as it is now.', body: ResourceView, headers: ['ETag'] },
+    body: ResourcePatch.meta({ id: 'ResourcePatch', examples: [{ access_token_ttl_seconds: 300 }] }),
+    reply: { status: 200, description: 'The resource after the change.', body: ResourceView, headers: ['ETag'] },
     refuses: [404, 412],
     handle: async ({ params, body }, call) => {
       refuseAdminResource(call, params.identifier);
       const { rotation } = call.dependencies;
       const keys = await rotation.makeMissing(body.signing_alg ? [body.signing_alg] : []);
-      return call.write(async (change) => {
-        const locked = await lockResource(change.tx, params.identifier);
+      return call.write(async (work) => {
+        const locked = await lockResource(work.tx, params.identifier);
         call.refuseOtherVersion(locked.version);
-        await rotation.addIn(change, keys);
-        const resource = await updateResource(change, locked, body);
+        await rotation.addIn(work, keys);
+        const resource = await updateResource(work, locked, body);
         return { status: 200, headers: { ETag: entityTag(resource.version) }, body: resourceView(resource) };
       });
     },
@@ -151,16 +155,16 @@ export const resourceRoutes: readonly AdminRoute[] = [
     path: '/resources/{identifier}',
     scope: 'resources:write',
     tag: 'resources',
-    summary: 'Delete a resource that no client may ask for any more',
+    summary: 'Delete a resource that no client may request',
     params: ResourceParams,
-    reply: { status: 204, description: 'The resource is gone.' },
+    reply: { status: 204, description: 'The resource is deleted.' },
     refuses: [404, 409, 412],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
+      call.write(async (work) => {
         refuseAdminResource(call, params.identifier);
-        const resource = await lockResource(change.tx, params.identifier);
+        const resource = await lockResource(work.tx, params.identifier);
         call.refuseOtherVersion(resource.version);
-        await deleteResource(change, resource);
+        await deleteResource(work, resource);
         return NO_CONTENT;
       }),
   }),

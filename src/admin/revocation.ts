@@ -1,4 +1,4 @@
-/** Revocation of a client with everything it has, and its way back. */
+/** Routes that revoke a client with all its tokens, grants and sessions, and restore it. */
 import { z } from 'zod';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
@@ -7,9 +7,9 @@ import type { Reply } from '../http/route.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
 import { ClientView, clientTag, clientView, rereadClient } from './client_view.ts';
 import { ClientParams, Reason } from './members.ts';
-import { refuseSelf, refuseToControl } from './privilege_check.ts';
+import { refuseSelf, requireScopesToManage } from './privilege_check.ts';
 
-const reply = { status: 200, description: 'The client as it is now.', body: ClientView, headers: ['ETag'] };
+const reply = { status: 200, description: 'The client after the change.', body: ClientView, headers: ['ETag'] };
 
 export const revocationRoutes: readonly AdminRoute[] = [
   adminRoute({
@@ -18,7 +18,7 @@ export const revocationRoutes: readonly AdminRoute[] = [
     scope: 'clients:revoke',
     tag: 'revocation',
     summary: 'Revoke a client',
-    description: 'It gets no new token, and every token, grant and session of it is dead at once.',
+    description: 'The client gets no new tokens. All its tokens, grants and sessions end at once.',
     params: ClientParams,
     body: z
       .strictObject({ reason: Reason })
@@ -26,9 +26,9 @@ export const revocationRoutes: readonly AdminRoute[] = [
     reply,
     refuses: [404, 409],
     handle: ({ params, body }, call) =>
-      changed(call, params.client_id, (change, client) => {
+      changed(call, params.client_id, (work, client) => {
         refuseSelf(call, client, 'revoke');
-        return revokeClient(change, client, body.reason);
+        return revokeClient(work, client, body.reason);
       }),
   }),
   adminRoute({
@@ -37,7 +37,7 @@ export const revocationRoutes: readonly AdminRoute[] = [
     scope: 'clients:revoke',
     tag: 'revocation',
     summary: 'Restore a revoked client',
-    description: 'It has its settings and secrets again. Its old tokens stay dead.',
+    description: 'The client gets its settings and secrets back. Old tokens stay invalid.',
     params: ClientParams,
     reply,
     refuses: [404, 409],
@@ -48,13 +48,13 @@ export const revocationRoutes: readonly AdminRoute[] = [
 async function changed(
   call: AdminCall,
   clientId: string,
-  apply: (change: UnitOfWork, client: ClientWithSecrets) => Promise<void>,
+  apply: (work: UnitOfWork, client: ClientWithSecrets) => Promise<void>,
 ): Promise<Reply<ClientView>> {
-  return call.write(async (change) => {
-    const locked = await lockClient(change.tx, clientId);
-    refuseToControl(call, locked);
-    await apply(change, locked);
-    const client = await rereadClient(change.tx, clientId);
+  return call.write(async (work) => {
+    const locked = await lockClient(work.tx, clientId);
+    requireScopesToManage(call, locked);
+    await apply(work, locked);
+    const client = await rereadClient(work.tx, clientId);
     return { status: 200, headers: { ETag: clientTag(client, call.now) }, body: clientView(client, call.now) };
   });
 }

@@ -1,4 +1,4 @@
-/** The admin API as a resource of this very server: its identifier, and its scopes by noun and verb. */
+/** The resource identifier and the scopes of the admin API. */
 export const ADMIN_PREFIX = '/admin/v1';
 
 export interface AdminScope {
@@ -6,7 +6,7 @@ export interface AdminScope {
   readonly description: string;
 }
 
-/** None includes another: who may write still needs the scope to read. */
+/** No scope includes another one: a caller that may write still needs the read scope to read. */
 export const ADMIN_SCOPES: readonly AdminScope[] = [
   { name: 'clients:read', description: 'See clients and how they are registered' },
   { name: 'clients:write', description: 'Register, change and delete clients' },
@@ -30,7 +30,7 @@ export const ADMIN_SCOPES: readonly AdminScope[] = [
   { name: 'audit:read', description: 'Read and export the audit trail' },
 ];
 
-/** What tokens for the admin API name as their audience. */
+/** Returns the audience of access tokens for the admin API. */
 export function adminResourceIdentifier(issuer: string): string {
   return `${issuer}${ADMIN_PREFIX}`;
 }

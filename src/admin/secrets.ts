@@ -1,4 +1,4 @@
-/** Client secrets: add one while the others go on for a while, see which there are, end one at once. */
+/** Routes for client secrets: add one while the others stay valid for a time, list them, and end one. */
 import { z } from 'zod';
 import { conflict, notFound } from '../base/refusal.ts';
 import { isLive, type ClientWithSecrets, type StoredSecret } from '../clients/client.ts';
@@ -10,8 +10,8 @@ import { keepRegistration } from '../registration/client_quota.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { ClientParams, Timestamp, timestamp, timestampOrNull } from './members.ts';
-import { BroughtSecret, ExpiresInSeconds, prepareSecret } from './new_secret.ts';
-import { refuseToControl } from './privilege_check.ts';
+import { ProvidedSecret, ExpiresInSeconds, prepareSecret } from './new_secret.ts';
+import { requireScopesToManage } from './privilege_check.ts';
 
 const NewSecret = z
   .strictObject({
@@ -20,32 +20,32 @@ const NewSecret = z
       .min(0, 'must not be negative')
       .max(LONGEST_OVERLAP_SECONDS, `must be at most 30 days (${LONGEST_OVERLAP_SECONDS})`)
       .default(86_400)
-      .describe('How long the secrets that live now go on; 0 ends them at once.'),
+      .describe('How long the existing secrets stay valid; 0 ends them at once.'),
     expires_in_seconds: ExpiresInSeconds.optional(),
-    client_secret: BroughtSecret.optional(),
+    client_secret: ProvidedSecret.optional(),
   })
   .meta({ id: 'NewSecret', examples: [{ overlap_seconds: 3_600 }] });
 
 const IssuedSecret = z
   .strictObject({
     secret_id: z.string(),
-    client_secret: z.string().optional().describe('Shown this once. Left out where you brought it.'),
+    client_secret: z.string().optional().describe('Shown only in this response. Absent if you provided the secret.'),
     expires_at: Timestamp.nullable(),
     previous: z
       .array(z.strictObject({ secret_id: z.string(), expires_at: Timestamp.nullable() }))
-      .describe('The secrets that lived until now, and how long each still does.'),
+      .describe('The existing secrets and when each of them now expires.'),
   })
   .meta({ id: 'IssuedSecret' });
 
 const SecretView = z
   .strictObject({
     secret_id: z.string(),
-    hint: z.string().describe('How it begins, to tell it from the others.'),
+    hint: z.string().describe('The first characters, to tell secrets apart.'),
     state: z.enum(['live', 'expired', 'ended']),
     created_at: Timestamp,
     expires_at: Timestamp.nullable(),
     ended_at: Timestamp.nullable(),
-    last_used_at: Timestamp.nullable().describe('Exact to a minute.'),
+    last_used_at: Timestamp.nullable().describe('Accurate to one minute.'),
   })
   .meta({ id: 'Secret' });
 
@@ -58,11 +58,12 @@ export const secretRoutes: readonly AdminRoute[] = [
     path: '/clients/{client_id}/secrets',
     scope: 'secrets:rotate',
     tag: 'secrets',
-    summary: 'Give a client a new secret',
-    description: 'The old secrets go on for overlap_seconds, so that the client can change over without an outage.',
+    summary: 'Create a new secret for a client',
+    description:
+      'The existing secrets stay valid for overlap_seconds, so that the client can switch without an outage.',
     params: ClientParams,
     body: NewSecret,
-    reply: { status: 201, description: 'The new secret, and what becomes of those before it.', body: IssuedSecret },
+    reply: { status: 201, description: 'The new secret, and when the existing secrets expire.', body: IssuedSecret },
     refuses: [404, 409],
     handle: ({ params, body }, call) => rotate(call, params.client_id, body),
   }),
@@ -71,7 +72,7 @@ export const secretRoutes: readonly AdminRoute[] = [
     path: '/clients/{client_id}/secrets',
     scope: 'secrets:read',
     tag: 'secrets',
-    summary: 'List a client’s secrets, oldest first, without their values',
+    summary: 'List the secrets of a client without their values, oldest first',
     params: ClientParams,
     query: ListQuery,
     reply: { status: 200, description: 'A page of secrets.', body: pageOf(SecretView) },
@@ -83,16 +84,16 @@ export const secretRoutes: readonly AdminRoute[] = [
     path: '/clients/{client_id}/secrets/{secret_id}',
     scope: 'secrets:rotate',
     tag: 'secrets',
-    summary: 'End a secret at once',
+    summary: 'End a secret',
     params: SecretParams,
-    reply: { status: 204, description: 'The secret has ended on every node.' },
+    reply: { status: 204, description: 'The secret is invalid on all nodes.' },
     refuses: [404, 409],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        const client = await lockClient(change.tx, params.client_id);
-        refuseToControl(call, client);
+      call.write(async (work) => {
+        const client = await lockClient(work.tx, params.client_id);
+        requireScopesToManage(call, client);
         refuseOwnLast(call, client, params.secret_id);
-        await endSecret(change, client, params.secret_id);
+        await endSecret(work, client, params.secret_id);
         return NO_CONTENT;
       }),
   }),
@@ -104,11 +105,11 @@ async function rotate(
   given: z.output<typeof NewSecret>,
 ): Promise<Reply<z.output<typeof IssuedSecret>>> {
   const { check, shown } = await prepareSecret(call, given.client_secret);
-  return call.write(async (change) => {
-    const client = await lockClient(change.tx, clientId);
-    refuseToControl(call, client);
-    await keepRegistration(change, clientId);
-    const { secretId, expiresAt, previous } = await addSecret(change, client, {
+  return call.write(async (work) => {
+    const client = await lockClient(work.tx, clientId);
+    requireScopesToManage(call, client);
+    await keepRegistration(work, clientId);
+    const { secretId, expiresAt, previous } = await addSecret(work, client, {
       check,
       overlapSeconds: given.overlap_seconds,
       expiresInSeconds: given.expires_in_seconds,
@@ -125,12 +126,12 @@ async function rotate(
   });
 }
 
-/** A client has tens of secrets at most, and all of them come with it: a page is cut from what was read. */
+/** Cuts the page from the whole list in memory: a client has at most some tens of secrets, and all are read with it. */
 async function list(call: AdminCall, clientId: string, { limit, cursor }: z.output<typeof ListQuery>) {
   const secrets: List = { name: 'secrets', filters: { client_id: clientId } };
   const after = await call.openCursor<{ readonly secret_id: string }>(secrets, cursor);
   const client = await readClient(call.dependencies.database, clientId);
-  if (!client) throw notFound(`There is no client ${clientId}.`);
+  if (!client) throw notFound(`Client ${clientId} not found.`);
   const start = after ? client.secrets.findIndex((secret) => secret.secretId === after.secret_id) + 1 : 0;
   return call.page(secrets, {
     rows: client.secrets.slice(start),
@@ -140,11 +141,11 @@ async function list(call: AdminCall, clientId: string, { limit, cursor }: z.outp
   });
 }
 
-/** Keeps an admin from locking itself out. */
+/** Prevents an admin client from ending the secret that it needs to authenticate. */
 function refuseOwnLast(call: AdminCall, client: ClientWithSecrets, secretId: string): void {
   const others = client.secrets.filter((secret) => secret.secretId !== secretId && isLive(secret, call.now));
   if (client.clientId === call.caller.clientId && others.length === 0) {
-    throw conflict('This is your own last live secret: without it you could not come back. Make a new one first.');
+    throw conflict('This is the last live secret of your own client. Create a new one first.');
   }
 }
 

@@ -1,4 +1,4 @@
-/** Sessions: where an account is logged in, and how to end that. */
+/** Routes that list and end the login sessions of an account. */
 import { z } from 'zod';
 import { findAccount, lockAccount } from '../accounts/account.ts';
 import { endAllSessions, endSession, listSessions } from '../accounts/sessions.ts';
@@ -10,8 +10,8 @@ import { AccountParams, Timestamp, timestamp } from './members.ts';
 
 const SessionView = z
   .strictObject({
-    session_id: z.string().describe('Names the session; worth nothing as a cookie.'),
-    clients: z.array(z.string()).describe('The client_ids that were used in it.'),
+    session_id: z.string().describe('Identifies the session; it is not the cookie value.'),
+    clients: z.array(z.string()).describe('The client_ids that used the session.'),
     created_at: Timestamp,
     expires_at: Timestamp,
   })
@@ -25,7 +25,7 @@ export const sessionRoutes: readonly AdminRoute[] = [
     path: '/accounts/{account_id}/sessions',
     scope: 'sessions:read',
     tag: 'sessions',
-    summary: 'List where an account is logged in, newest first',
+    summary: 'List the sessions of an account, newest first',
     params: AccountParams,
     query: ListQuery,
     reply: { status: 200, description: 'A page of sessions.', body: pageOf(SessionView) },
@@ -39,14 +39,14 @@ export const sessionRoutes: readonly AdminRoute[] = [
     tag: 'sessions',
     summary: 'End all sessions of an account',
     description:
-      'The person is logged out in every browser. The grants that were to end with a session end too, and applications hear of it by back-channel logout; those with offline_access keep their grants, which DELETE on a grant or consent ends.',
+      'The person is logged out in every browser. Grants that are tied to a session end too, and applications are informed by back-channel logout. Grants with offline_access stay; end them with DELETE on the grant or the consent.',
     params: AccountParams,
-    reply: { status: 204, description: 'The account has no session any more.' },
+    reply: { status: 204, description: 'The account has no sessions.' },
     refuses: [404],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        await lockAccount(change.tx, params.account_id);
-        await endAllSessions(change, params.account_id);
+      call.write(async (work) => {
+        await lockAccount(work.tx, params.account_id);
+        await endAllSessions(work, params.account_id);
         return NO_CONTENT;
       }),
   }),
@@ -56,14 +56,14 @@ export const sessionRoutes: readonly AdminRoute[] = [
     scope: 'sessions:end',
     tag: 'sessions',
     summary: 'End a session',
-    description: 'The grants that were to end with it end too.',
+    description: 'Grants that are tied to the session end too.',
     params: AccountParams.extend({ session_id: z.string().max(512).describe('A session of this account.') }),
     reply: { status: 204, description: 'The session has ended.' },
     refuses: [404],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        const ended = await endSession(change, params.account_id, params.session_id);
-        if (!ended) throw notFound('This account has no such session.');
+      call.write(async (work) => {
+        const ended = await endSession(work, params.account_id, params.session_id);
+        if (!ended) throw notFound('The account has no session with this id.');
         return NO_CONTENT;
       }),
   }),
@@ -75,9 +75,9 @@ async function list(call: AdminCall, accountId: string, { limit, cursor }: z.out
   const { database } = call.dependencies;
   const sessions: List = { name: 'sessions', filters: { account_id: accountId } };
   const after = await call.openCursor<SessionPosition>(sessions, cursor);
-  if (!(await findAccount(database, accountId))) throw notFound(`There is no account ${accountId}.`);
-  const lasting = { now: call.now, absoluteSeconds: call.dependencies.sessionAbsoluteTtlSeconds };
-  const rows = await listSessions(database, accountId, lasting, {
+  if (!(await findAccount(database, accountId))) throw notFound(`Account ${accountId} not found.`);
+  const lifetime = { now: call.now, absoluteSeconds: call.dependencies.sessionAbsoluteTtlSeconds };
+  const rows = await listSessions(database, accountId, lifetime, {
     limit: limit + 1,
     after: after && { createdAt: new Date(after.created_at), id: after.id },
   });

@@ -1,4 +1,6 @@
-/** Links between the subjects of trusted issuers and accounts. Whoever makes one gives the subject the account. */
+/**
+ * Routes for links between the subjects of trusted issuers and accounts. A link lets the subject act as the account.
+ */
 import { z } from 'zod';
 import { NO_CONTENT } from '../http/route.ts';
 import {
@@ -30,13 +32,13 @@ export const subjectLinkRoutes: readonly AdminRoute[] = [
     path: '/subject-links',
     scope: 'accounts:write',
     tag: 'subject links',
-    summary: 'Say which account a trusted issuer’s subject is here',
+    summary: 'Link a subject of a trusted issuer to an account',
     body: NewSubjectLink.meta({ id: 'NewSubjectLink', examples: [example] }),
     reply: { status: 201, description: 'The link.', body: SubjectLinkView, headers: ['Location'] },
     refuses: [409],
     handle: ({ body }, call) =>
-      call.write(async (change) => {
-        const link = await createSubjectLink(change, body);
+      call.write(async (work) => {
+        const link = await createSubjectLink(work, body);
         const location = `${adminResourceIdentifier(call.dependencies.issuer)}/subject-links/${link.linkId}`;
         return { status: 201, headers: { Location: location }, body: subjectLinkView(link) };
       }),
@@ -46,7 +48,7 @@ export const subjectLinkRoutes: readonly AdminRoute[] = [
     path: '/subject-links',
     scope: 'accounts:read',
     tag: 'subject links',
-    summary: 'List links in the order in which they were made',
+    summary: 'List links, oldest first',
     query: ListQuery,
     reply: { status: 200, description: 'A page of links.', body: pageOf(SubjectLinkView) },
     handle: ({ query }, call) => list(call, query),
@@ -56,13 +58,13 @@ export const subjectLinkRoutes: readonly AdminRoute[] = [
     path: '/subject-links/{link_id}',
     scope: 'accounts:write',
     tag: 'subject links',
-    summary: 'End a link',
+    summary: 'Delete a link',
     params: z.strictObject({ link_id: z.string().min(1).max(512).describe('The link.') }),
-    reply: { status: 204, description: 'The link is gone.' },
+    reply: { status: 204, description: 'The link is deleted.' },
     refuses: [404],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        await deleteSubjectLink(change, params.link_id);
+      call.write(async (work) => {
+        await deleteSubjectLink(work, params.link_id);
         return NO_CONTENT;
       }),
   }),

@@ -1,4 +1,7 @@
-/** Trusted issuers: whose signed statements count here, and for what. Their names are percent-encoded in a path. */
+/**
+ * Routes for trusted issuers: whose signed assertions this server accepts, and for which purposes. An issuer is
+ * percent-encoded in the path.
+ */
 import { z } from 'zod';
 import { notFound } from '../base/refusal.ts';
 import { NO_CONTENT } from '../http/route.ts';
@@ -54,9 +57,9 @@ export const trustedIssuerRoutes: readonly AdminRoute[] = [
     reply: { status: 201, description: 'The issuer.', body: TrustedIssuerView, headers: ['ETag', 'Location'] },
     refuses: [409],
     handle: ({ body }, call) =>
-      call.write(async (change) => {
+      call.write(async (work) => {
         const { issuer } = call.dependencies;
-        const created = await createTrustedIssuer(change, body, issuer);
+        const created = await createTrustedIssuer(work, body, issuer);
         const location = `${adminResourceIdentifier(issuer)}/trusted-issuers/${encodeURIComponent(created.issuer)}`;
         return {
           status: 201,
@@ -70,7 +73,7 @@ export const trustedIssuerRoutes: readonly AdminRoute[] = [
     path: '/trusted-issuers',
     scope: 'trust:read',
     tag: 'trusted issuers',
-    summary: 'List trusted issuers in the order of their names',
+    summary: 'List trusted issuers, ordered by name',
     query: ListQuery,
     reply: { status: 200, description: 'A page of issuers.', body: pageOf(TrustedIssuerView) },
     handle: ({ query }, call) => list(call, query),
@@ -86,7 +89,7 @@ export const trustedIssuerRoutes: readonly AdminRoute[] = [
     refuses: [404],
     async handle({ params }, call) {
       const found = await findTrustedIssuer(call.dependencies.database, params.issuer);
-      if (!found) throw notFound('There is no trusted issuer of this name.');
+      if (!found) throw notFound('Trusted issuer not found.');
       return call.show(entityTag(found.version), trustedIssuerView(found));
     },
   }),
@@ -96,18 +99,19 @@ export const trustedIssuerRoutes: readonly AdminRoute[] = [
     scope: 'trust:write',
     tag: 'trusted issuers',
     summary: 'Change, disable or enable a trusted issuer (JSON merge patch)',
-    description: 'What the patch does not name stays; null takes a member away. A disabled issuer is refused at once.',
+    description:
+      'Members that the patch does not name stay unchanged; null removes a member. The server refuses assertions of a disabled issuer at once.',
     params: IssuerParams,
     body: mergePatchOf(TrustedIssuerChangeShape)
       .extend({ disabled: z.boolean().optional() })
       .meta({ id: 'TrustedIssuerPatch', examples: [{ disabled: true }] }),
-    reply: { status: 200, description: 'The issuer as it is now.', body: TrustedIssuerView, headers: ['ETag'] },
+    reply: { status: 200, description: 'The issuer after the change.', body: TrustedIssuerView, headers: ['ETag'] },
     refuses: [404, 412],
     handle: ({ params, body }, call) =>
-      call.write(async (change) => {
-        const locked = await lockTrustedIssuer(change.tx, params.issuer);
+      call.write(async (work) => {
+        const locked = await lockTrustedIssuer(work.tx, params.issuer);
         call.refuseOtherVersion(locked.version);
-        const changed = await updateTrustedIssuer(change, locked, body);
+        const changed = await updateTrustedIssuer(work, locked, body);
         return { status: 200, headers: { ETag: entityTag(changed.version) }, body: trustedIssuerView(changed) };
       }),
   }),
@@ -116,16 +120,17 @@ export const trustedIssuerRoutes: readonly AdminRoute[] = [
     path: '/trusted-issuers/{issuer}',
     scope: 'trust:write',
     tag: 'trusted issuers',
-    summary: 'Trust an issuer no longer, and forget it',
-    description: 'Its links to accounts go with it. To take its word away for a while, disable it.',
+    summary: 'Delete a trusted issuer',
+    description:
+      'This also deletes its links to accounts. To stop trusting the issuer for a while, disable it instead.',
     params: IssuerParams,
-    reply: { status: 204, description: 'The issuer is gone.' },
+    reply: { status: 204, description: 'The issuer is deleted.' },
     refuses: [404, 409, 412],
     handle: ({ params }, call) =>
-      call.write(async (change) => {
-        const locked = await lockTrustedIssuer(change.tx, params.issuer);
+      call.write(async (work) => {
+        const locked = await lockTrustedIssuer(work.tx, params.issuer);
         call.refuseOtherVersion(locked.version);
-        await deleteTrustedIssuer(change, locked);
+        await deleteTrustedIssuer(work, locked);
         return NO_CONTENT;
       }),
   }),

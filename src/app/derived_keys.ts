@@ -1,7 +1,7 @@
 /** Keys and secrets that are derived from data keys of the vault; each is the same on every node. */
 import { addSeconds, type Clock } from '../base/clock.ts';
 import type { Digest } from '../base/secret.ts';
-import { subjectsUnder, type Subjects } from '../clients/subject.ts';
+import { createSubjects, type Subjects } from '../clients/subject.ts';
 import type { Database } from '../db/connection.ts';
 import { CookieSignatures } from '../http/cookie_signatures.ts';
 import type { Feature } from '../lifecycle/feature.ts';
@@ -52,7 +52,7 @@ export async function deriveKeys({
     digestAttempt: (attempt) => browserKey.digest(`attempt ${attempt}`),
     refreshTokenKey: browserKey.digest('marks refresh tokens'),
     dpopNonceSecret: dpopNonceKey.digest('makes DPoP nonces'),
-    subjects: subjectsUnder(subjectKey),
+    subjects: createSubjects(subjectKey),
     feature: { verify: () => vault.requireStored([browserKey, dpopNonceKey, subjectKey]) },
   };
 }

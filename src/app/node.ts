@@ -171,7 +171,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
     login,
     admin,
     registration,
-    notFoundPage: pages.unanswered,
+    notFoundPage: pages.notFound,
     metrics,
     clock,
     log,

@@ -6,7 +6,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Config } from '../config.ts';
 import type { Breaker } from '../db/breaker.ts';
 import type { ClockDifference } from '../db/clock_difference.ts';
-import { abortedRequests } from '../http/aborted_requests.ts';
+import { abortedRequestCode } from '../http/aborted_requests.ts';
 import { admitUnless, type AdmissionSettings } from '../http/admission.ts';
 import { clientAddress } from '../http/client_address.ts';
 import type { ClientCertificates } from '../http/client_certificates.ts';
@@ -145,7 +145,7 @@ function listener(
   const app = new Koa();
   app.keys = cookieSignatures;
   app.on('error', (error: unknown, ctx?: Koa.Context) => {
-    const code = abortedRequests(error, ctx);
+    const code = abortedRequestCode(error, ctx);
     if (code === undefined) log.error({ error }, 'request.failed');
     else log.debug({ code }, 'request.broken_off');
   });

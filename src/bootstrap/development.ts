@@ -1,6 +1,6 @@
 /**
- * The first start in development: an admin, an API with a client and a person to try things with, and a file that says
- * how to reach them. A start that finds the file leaves everything as it is.
+ * Sets up a development server at its first start: an admin client, an API with a client and a person, and a file with
+ * their credentials. If the file exists, later starts change nothing.
  */
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
@@ -25,7 +25,7 @@ export interface Bootstrap {
   readonly admin: BootstrapClient;
   readonly demo: BootstrapClient;
   readonly account: { readonly email: string; readonly password: string };
-  /** A client that nothing uses: its secret can be rotated again and again. */
+  /** An unused client, to try secret rotation with. */
   readonly throwaway: { readonly client_id: string };
 }
 
@@ -41,7 +41,7 @@ export interface DevelopmentSettings {
   readonly file: string;
   readonly adminApi: AdminApi;
   readonly database: Database;
-  /** Whether the database is the embedded one, which belongs to the folder of `file`. */
+  /** Whether the database is the embedded one in the folder of `file`. */
   readonly databaseIsOwn: boolean;
   readonly trail: AuditTrail;
   readonly vault: Vault;
@@ -63,8 +63,8 @@ const DEMO_API = {
 };
 
 /**
- * What the file says; makes everything in it, and the file, where it is missing, speaks of another issuer, or comes from
- * a version whose admin could do less.
+ * Returns the content of the file. Creates the objects and the file if it is missing, has another issuer, or comes from
+ * a version with fewer admin scopes.
  */
 export async function bootstrapDevelopment(settings: DevelopmentSettings): Promise<Bootstrap> {
   const found = await readBootstrap(settings.file);
@@ -79,7 +79,7 @@ function scopeOf({ scopes }: AdminApi): string {
   return scopes.map((scope) => scope.name).join(' ');
 }
 
-/** `undefined` where there is no such file, or half of one. */
+/** Returns `undefined` if the file is missing or incomplete. */
 export async function readBootstrap(file: string): Promise<Bootstrap | undefined> {
   try {
     return JSON.parse(await readFile(file, 'utf8')) as Bootstrap;
@@ -88,7 +88,7 @@ export async function readBootstrap(file: string): Promise<Bootstrap | undefined
   }
 }
 
-/** The database first, the file last: a start that is cut short between the two makes fresh secrets the next time. */
+/** Writes the database first and the file last: after an interrupted start, the next one creates new secrets. */
 async function create({
   issuer,
   file,
@@ -105,12 +105,12 @@ async function create({
   const password_hash = await argon2id.hash(password);
   const bootstrap = await transact(database, async (tx): Promise<Bootstrap> => {
     if (!databaseIsOwn) await requireDevelopmentDatabase(tx);
-    const change: UnitOfWork = { tx, trail, origin: SYSTEM, now };
-    const admin = await ensureClient(change, pepper, ADMIN, adminClientSettings('Gatehouse admin', adminApi));
-    await ensureDemoResource(change);
-    const demo = await ensureClient(change, pepper, DEMO, demoClientSettings(issuer));
-    const throwaway = await ensureClient(change, pepper, THROWAWAY, throwawayClientSettings());
-    await ensureDemoAccount(change, password_hash);
+    const work: UnitOfWork = { tx, trail, origin: SYSTEM, now };
+    const admin = await ensureClient(work, pepper, ADMIN, adminClientSettings('Gatehouse admin', adminApi));
+    await ensureDemoResource(work);
+    const demo = await ensureClient(work, pepper, DEMO, demoClientSettings(issuer));
+    const throwaway = await ensureClient(work, pepper, THROWAWAY, throwawayClientSettings());
+    await ensureDemoAccount(work, password_hash);
     return {
       issuer,
       admin: {
@@ -133,41 +133,41 @@ async function create({
   return bootstrap;
 }
 
-/** A database with clients of which none was made by a development server is one that others rely on. */
+/** Refuses a database with clients that no development server created, because others may rely on it. */
 async function requireDevelopmentDatabase(tx: Tx): Promise<void> {
   if (await readClient(tx, ADMIN)) return;
   const others = await tx.selectFrom('clients').select('client_id').limit(1).execute();
   if (others.length === 0) return;
   throw new CannotStart(
-    'The database that DATABASE_URL names has clients, and no development server has made them: set NODE_ENV to production, or DATABASE_URL to a database for development.',
+    'The database in DATABASE_URL has clients that no development server created: set NODE_ENV to production, or DATABASE_URL to a development database.',
   );
 }
 
-/** Written whole beside its place: nobody ever reads half of it. */
+/** Writes a new file and renames it, so that no program reads an incomplete one. */
 async function writeBootstrap(file: string, bootstrap: Bootstrap): Promise<void> {
   try {
     await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-    // what lies there is half a file of a start that was cut short, or a trap: neither is written through
+    // an existing file is incomplete from an interrupted start, or a trap: do not write through it
     await rm(`${file}.new`, { force: true });
     await writeFile(`${file}.new`, `${JSON.stringify(bootstrap, undefined, 2)}\n`, { mode: 0o600, flag: 'wx' });
     await rename(`${file}.new`, file);
   } catch (error) {
     throw new CannotStart(
-      `${file} can't be written: ${(error as Error).message}. Set GATEHOUSE_DATA_DIR to a folder that this user may write to.`,
+      `${file} cannot be written: ${(error as Error).message}. Set GATEHOUSE_DATA_DIR to a folder that this user may write to.`,
       { cause: error },
     );
   }
 }
 
-async function ensureDemoResource(change: UnitOfWork): Promise<void> {
-  const known = (await listResources(change.tx)).some((resource) => resource.identifier === DEMO_API.identifier);
-  if (!known) await createResource(change, NewResource.parse(DEMO_API));
+async function ensureDemoResource(work: UnitOfWork): Promise<void> {
+  const known = (await listResources(work.tx)).some((resource) => resource.identifier === DEMO_API.identifier);
+  if (!known) await createResource(work, NewResource.parse(DEMO_API));
 }
 
-async function ensureDemoAccount(change: UnitOfWork, password_hash: string): Promise<void> {
-  const known = await findAccountByEmail(change.tx, DEMO_EMAIL);
-  if (known) await updateAccount(change, await lockAccount(change.tx, known.accountId), { password_hash });
-  else await createAccount(change, { email: DEMO_EMAIL, email_verified: true, name: 'Demo Person', password_hash });
+async function ensureDemoAccount(work: UnitOfWork, password_hash: string): Promise<void> {
+  const known = await findAccountByEmail(work.tx, DEMO_EMAIL);
+  if (known) await updateAccount(work, await lockAccount(work.tx, known.accountId), { password_hash });
+  else await createAccount(work, { email: DEMO_EMAIL, email_verified: true, name: 'Demo Person', password_hash });
 }
 
 function demoClientSettings(issuer: string): object {

@@ -1,13 +1,16 @@
-/** Three commands to paste after the first start: get a token, verify it, rotate a secret. */
+/** Generates three example commands for a new server: get a token, verify it, rotate a secret. */
 import type { Bootstrap } from './development.ts';
 
 const field = (path: string, expression: string): string =>
   `node -p 'const b = JSON.parse(fs.readFileSync("${path}")); ${expression}'`;
 
-/** Ends with code 1 and the server's words where there is no token; where there is no answer, curl has said why. */
+/** Prints the token, or the server's error with exit code 1; curl itself reports a missing response. */
 const TOKEN_OF_ANSWER = `node -e 'const answer = JSON.parse(fs.readFileSync(0, "utf8") || "{}"); if (answer.access_token) console.log(answer.access_token); else { if (answer.error) console.error(answer.error + ": " + answer.error_description); process.exitCode = 1 }'`;
 
-/** The secrets stay in the file: what is printed may end up in a log. Each command can be repeated without an end. */
+/**
+ * Returns the commands. They read the secrets from the file, because printed text may end up in a log. Each command can
+ * be repeated.
+ */
 export function firstCommands(
   { issuer, admin, demo, throwaway }: Bootstrap,
   file: string,

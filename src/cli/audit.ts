@@ -1,4 +1,7 @@
-/** `gatehouse audit …`: the trail as evidence. Verifying needs no server and no database, only the file and the key. */
+/**
+ * `gatehouse audit …`: exports and verifies the audit trail as evidence. Verification needs only the file and the key,
+ * not the server or the database.
+ */
 import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
@@ -14,13 +17,13 @@ import { CannotStart } from '../base/cannot_start.ts';
 import { asOwner } from '../db/roles.ts';
 import { interruptible, withContext } from './command_context.ts';
 
-/** The public keys, as a JWK set: what an auditor keeps in a place of their own. */
+/** Prints the public keys as a JWK set; auditors keep a copy of them. */
 export async function printAuditKeys(): Promise<void> {
   const keys = await withContext(({ auditKeys }) => Promise.resolve(auditKeys.publicJwks));
   process.stdout.write(`${JSON.stringify({ keys }, undefined, 2)}\n`);
 }
 
-/** Writes the evidence of a range to standard output, under a checkpoint that covers all that was written before. */
+/** Writes the evidence of a range to standard output, after it makes a checkpoint that covers all earlier entries. */
 export async function exportAudit({ from, to }: { from?: string; to?: string }): Promise<void> {
   const range = { from: timeOf('--from', from), to: timeOf('--to', to) };
   await withContext(async ({ config, database, trail, auditKeys, checkpoints }) => {
@@ -32,17 +35,22 @@ export async function exportAudit({ from, to }: { from?: string; to?: string }):
   });
 }
 
-/** Makes the months to come and drops those that are old enough: for servers that don't have the tables' owner. */
+/**
+ * Creates partitions for the coming months and drops expired ones, for servers whose database user does not own the
+ * tables.
+ */
 export async function keepAuditMonths(): Promise<void> {
   await withContext(({ config, database, trail }) =>
     asOwner(config.ownerDatabaseUrl, database, (owner) =>
       keepPartitions(owner, trail, new Date(), config.auditRetentionDays),
     ),
   );
-  process.stdout.write("The audit trail's months are made, and what is older than the retention is dropped.\n");
+  process.stdout.write(
+    'The partitions of the audit trail for the coming months exist; those older than the retention are dropped.',
+  );
 }
 
-/** Says what the file proves, or names the first thing in it that is not as it was written, and then ends with 1. */
+/** Prints what the file proves. If verification fails, prints the first invalid entry and exits with code 1. */
 export function verifyAudit(file: string, options: { key: string; contains?: string }): Promise<void> {
   return interruptible(() => verify(file, options));
 }
@@ -57,7 +65,7 @@ async function verify(file: string, { key, contains }: { key: string; contains?:
     process.stdout.write(describe(proof));
   } catch (error) {
     if (!(error instanceof IntegrityError))
-      throw new CannotStart(`${file} can't be read: ${(error as Error).message}.`, { cause: error });
+      throw new CannotStart(`${file} cannot be read: ${(error as Error).message}.`, { cause: error });
     process.stdout.write(`Not proven. ${error.message}\n`);
     process.exitCode = 1;
   }
@@ -67,9 +75,9 @@ function describe({ entries, unproven, setBacks, first, last }: Proof): string {
   return [
     `Proven: ${entries} entries, none changed, removed or added.`,
     `From checkpoint ${first?.number} (${first?.made_at}) through checkpoint ${last?.number} (${last?.made_at}).`,
-    `The last checkpoint's hash is ${last?.hash}: keep it, and give it as --contains the next time.`,
+    `The hash of the last checkpoint is ${last?.hash}. Keep it and pass it as --contains next time.`,
     ...(unproven > 0
-      ? [`${unproven} entries are from before there were links, or from a node of that time: nothing proves them.`]
+      ? [`${unproven} entries were written by an earlier version without links; they are not proven.`]
       : []),
     ...setBacks.map(describeSetBack),
     '',
@@ -80,19 +88,19 @@ function describeSetBack({ occurred_at: at, details }: Proof['setBacks'][number]
   const { lost_entries: entries, lost_checkpoint: number, lost_checkpoint_hash: hash } = details;
   const lost = [
     `${String(entries)} entries that a node had written`,
-    ...(typeof number === 'number' ? [`what stood under the checkpoints up to ${number} (${String(hash)})`] : []),
+    ...(typeof number === 'number' ? [`everything covered by the checkpoints up to ${number} (${String(hash)})`] : []),
   ];
-  return `The database was set back before ${at}; lost are ${lost.join(', and ')}. The log stream has the entries.`;
+  return `The database was restored to an earlier state before ${at}. Lost: ${lost.join(', and ')}. The log stream contains the entries.`;
 }
 
-/** A file with a JWK or a JWK set. Each key has to have the thumbprint that it goes by. */
+/** Reads a JWK or JWK set from a file. Computes the thumbprint of each key as its kid. */
 async function readKeys(file: string): Promise<JWK[]> {
   try {
     const value = JSON.parse(await readFile(file, 'utf8')) as JWK & { keys?: JWK[] };
     const keys = value.keys ?? [value];
     return await Promise.all(keys.map(async (key) => ({ ...key, kid: await calculateJwkThumbprint(key) })));
   } catch (error) {
-    throw new CannotStart(`${file} holds no public key (a JWK or a JWK set): ${(error as Error).message}.`, {
+    throw new CannotStart(`${file} contains no public key (a JWK or a JWK set): ${(error as Error).message}.`, {
       cause: error,
     });
   }

@@ -1,4 +1,4 @@
-/** What every command needs: the configuration, the database, the vault, and the trail with what proves it. */
+/** Opens what every command needs: configuration, database, vault and audit trail. */
 import { constants } from 'node:os';
 import { AuditKeys } from '../audit/audit_keys.ts';
 import { Checkpoints } from '../audit/checkpoints.ts';
@@ -26,8 +26,8 @@ export interface CommandContext {
 /** Runs a command that SIGTERM, SIGINT or SIGHUP ends with one sentence and the exit code 128 + the signal's number. */
 export async function interruptible<T>(work: (interruption: Interruption) => Promise<T>): Promise<T> {
   const interruption = new Interruption({
-    sentence: (signal) => `Stopped by ${signal}; what was not finished is undone.`,
-    // as a shell reports a signal: a script must not take the command for done
+    sentence: (signal) => `Stopped by ${signal}; unfinished changes were rolled back.`,
+    // the exit code that a shell reports for a signal, so that a script does not treat the command as successful
     exitCode: (signal) => 128 + constants.signals[signal],
   });
   try {
@@ -54,7 +54,7 @@ export function withContext<T>(work: (context: CommandContext) => Promise<T>): P
 
 async function openContext<T>(interruption: Interruption, work: (context: CommandContext) => Promise<T>): Promise<T> {
   const config = readConfig();
-  // standard output is for the command's result
+  // standard output contains only the command's result
   const log = createLog('warn');
   const opened = await openDatabase({
     databaseUrl: config.databaseUrl,

@@ -10,23 +10,26 @@ import { createClient } from '../clients/client_store.ts';
 import { transact } from '../db/transaction.ts';
 import { withContext } from './command_context.ts';
 
-const KEYS_DEMANDED =
-  'GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION is set, so a secret would get in nowhere: give --jwks <file>, the public keys that the client signs with.';
+const KEYS_REQUIRED =
+  'GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION is set, so the server refuses client secrets: pass --jwks <file> with the public keys that the client signs with.';
 
-/** The first way into the admin API in production; the secret is printed once and stored nowhere. */
+/**
+ * Registers an admin client, the first access to the admin API in production. Prints the secret once; the server stores
+ * only its digest.
+ */
 export async function createAdminClient({ name, jwks: file }: { name: string; jwks?: string }): Promise<void> {
   const keys = file === undefined ? undefined : await readPublicKeys(file);
   const credentials = await withContext(async ({ config, database, vault, trail }) => {
-    if (config.clientDemands.strongAuthentication && !keys) throw new CannotStart(KEYS_DEMANDED);
+    if (config.clientDemands.strongAuthentication && !keys) throw new CannotStart(KEYS_REQUIRED);
     const now = new Date();
     const adminApi = { identifier: adminResourceIdentifier(config.issuer), scopes: ADMIN_SCOPES };
     const pepper = await vault.current('pepper', now);
     return transact(database, async (tx) => {
-      const change = { tx, trail, origin: SYSTEM, now };
-      await ensureAdminResource(change, adminApi);
-      if (keys) return withKeys(change, config.issuer, adminClientSettings(name, adminApi), keys);
+      const work = { tx, trail, origin: SYSTEM, now };
+      await ensureAdminResource(work, adminApi);
+      if (keys) return createClientWithKeys(work, config.issuer, adminClientSettings(name, adminApi), keys);
       const { clientId, clientSecret } = await ensureClient(
-        change,
+        work,
         pepper,
         undefined,
         adminClientSettings(name, adminApi),
@@ -42,19 +45,19 @@ export async function createAdminClient({ name, jwks: file }: { name: string; jw
   process.stdout.write(`${JSON.stringify(credentials, undefined, 2)}\n`);
 }
 
-/** A file with a JWK or a JWK set. What may be in it the client's metadata says. */
+/** Reads a JWK or JWK set from a file. The client metadata schema validates it later. */
 async function readPublicKeys(file: string): Promise<readonly unknown[]> {
   try {
     const value = JSON.parse(await readFile(file, 'utf8')) as { readonly keys?: readonly unknown[] };
     return value.keys ?? [value];
   } catch (error) {
-    throw new CannotStart(`${file} holds no JWK or JWK set: ${(error as Error).message}.`, { cause: error });
+    throw new CannotStart(`${file} contains no JWK or JWK set: ${(error as Error).message}.`, { cause: error });
   }
 }
 
-/** Proves itself with private_key_jwt. */
-async function withKeys(
-  change: UnitOfWork,
+/** Creates the client with private_key_jwt instead of a secret. */
+async function createClientWithKeys(
+  work: UnitOfWork,
   issuer: string,
   { secret_rotation_days: _, ...settings }: Record<string, unknown>,
   keys: readonly unknown[],
@@ -63,9 +66,9 @@ async function withKeys(
   const { data: metadata, error } = ClientMetadata.safeParse(own, { error: inPlainWords });
   if (!metadata) {
     const [first] = violationsOf(error);
-    throw new CannotStart(`The keys can't be taken: ${first?.path} ${first?.detail}.`);
+    throw new CannotStart(`The keys are not valid: ${first?.path} ${first?.detail}.`);
   }
-  const { clientId } = await createClient(change, metadata);
+  const { clientId } = await createClient(work, metadata);
   return {
     client_id: clientId,
     token_endpoint_auth_method: metadata.token_endpoint_auth_method,

@@ -3,8 +3,8 @@ import { asOwner } from '../db/roles.ts';
 import { withContext } from './command_context.ts';
 
 /**
- * Opening the database is what migrates; servers do it at their start too, so this is for doing it ahead of them. The
- * audit trail's next months are made as well, for servers that may not do that.
+ * Migrates the database, which happens when it is opened. Servers do the same at start; this command does it in
+ * advance. Also creates the next partitions of the audit trail, for servers without that permission.
  */
 export async function migrateDatabase(): Promise<void> {
   await withContext(({ config, database }) =>

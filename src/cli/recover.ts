@@ -11,10 +11,10 @@ interface Options {
 
 const REASON_CHARACTERS = 200;
 
-/** Ends what was given before a restore or a fail-over that lost changes; servers may be up. */
+/** Ends tokens, grants and sessions from before a restore or a fail-over that lost changes; servers may be running. */
 export async function recoverInstallation({ reason, keepLogins = false, rotateKeys = false }: Options): Promise<void> {
   if (reason.trim() === '' || reason.length > REASON_CHARACTERS)
-    throw new CannotStart(`--reason must have 1 to ${REASON_CHARACTERS} characters: it goes into the audit trail.`);
+    throw new CannotStart(`--reason must have 1 to ${REASON_CHARACTERS} characters; it is stored in the audit trail.`);
   const { clients, grants, sessions, initialAccessTokens, keys } = await withContext(
     async ({ config, database, vault, trail, checkpoints }) => {
       const { jwksMaxAgeSeconds, keyRotationDays: rotationDays, rsaBits } = config;
@@ -26,14 +26,14 @@ export async function recoverInstallation({ reason, keepLogins = false, rotateKe
   );
   process.stdout.write(
     [
-      `Access tokens of ${clients} clients are ended.`,
+      `Ended the access tokens of ${clients} clients.`,
       keepLogins
-        ? 'Sessions and grants are kept.'
-        : `${sessions} sessions and ${grants} grants, with their codes and refresh tokens, are ended.`,
-      `${initialAccessTokens} initial access tokens are revoked.`,
+        ? 'Kept sessions and grants.'
+        : `Ended ${sessions} sessions and ${grants} grants with their codes and refresh tokens.`,
+      `Revoked ${initialAccessTokens} initial access tokens.`,
       keys > 0
-        ? `The signing keys of ${keys} algorithms are replaced.`
-        : 'Signing keys are kept: APIs that verify access tokens by themselves take them until they expire.',
+        ? `Replaced the signing keys of ${keys} algorithms.`
+        : 'Kept the signing keys: APIs that verify access tokens themselves accept old ones until they expire.',
       '',
     ].join('\n'),
   );

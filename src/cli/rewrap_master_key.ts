@@ -1,7 +1,10 @@
 import { SYSTEM } from '../audit/events.ts';
 import { withContext } from './command_context.ts';
 
-/** Re-wraps every data key. Servers that know both keys go on reading meanwhile; see docs/operating.md for the order. */
+/**
+ * Encrypts every data key with the current master key. Servers with both keys can read them before and after; see
+ * docs/operating.md for the order.
+ */
 export async function rewrapMasterKey(): Promise<void> {
   const rewrapped = await withContext(async ({ vault, trail }) => {
     const count = await vault.rewrap();
@@ -12,7 +15,7 @@ export async function rewrapMasterKey(): Promise<void> {
   });
   process.stdout.write(
     rewrapped === 0
-      ? 'Nothing to do: GATEHOUSE_MASTER_KEY seals every data key already.\n'
-      : `${rewrapped} data keys were sealed anew. GATEHOUSE_MASTER_KEY_PREVIOUS is not needed any more.\n`,
+      ? 'Nothing to do: every data key is encrypted with GATEHOUSE_MASTER_KEY.\n'
+      : `${rewrapped} data keys are now encrypted with GATEHOUSE_MASTER_KEY. GATEHOUSE_MASTER_KEY_PREVIOUS is no longer needed.\n`,
   );
 }

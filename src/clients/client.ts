@@ -1,7 +1,7 @@
 /**
- * Clients: the applications that ask for tokens. A client row carries its metadata (RFC 7591), what it may ask for, and
- * a token generation that is written into every token of it; revoking the client raises the generation, and from then
- * on every older token is dead, whatever the clocks say.
+ * Clients: applications that request tokens. A client row contains its metadata (RFC 7591), its access rights, and a
+ * token generation that is written into all its tokens. Revoking the client increments the generation, which
+ * invalidates all older tokens regardless of clock differences.
  */
 import type { ResourceAccess } from './metadata/access.ts';
 import type { ClientMetadata } from './metadata/client_metadata.ts';
@@ -15,39 +15,39 @@ export interface Client {
   readonly version: number;
   readonly createdAt: Date;
   readonly updatedAt: Date;
-  /** How the client came here by itself; `null` where an admin made it. */
+  /** How the client registered itself; `null` if an admin registered it. */
   readonly registration: Registration | null;
 }
 
 /**
- * A client that registered itself, or that names its metadata by a URL. It may ask for what its policy gives to all of
- * its clients, as the policy stands now, and for what an admin gave to this one; `metadata.resources` is both.
+ * A client that registered itself, or whose client_id is the URL of its metadata. It may request what its policy
+ * currently allows for all its clients, and what an admin granted to it; `metadata.resources` contains both.
  */
 export interface Registration {
   readonly source: 'registration' | 'metadata_document';
   readonly policy: string;
-  /** What the policy gives. */
+  /** The access that the policy grants. */
   readonly fromPolicy: readonly ResourceAccess[];
-  /** What an admin gave to this client. */
+  /** The access that an admin granted to this client. */
   readonly given: readonly ResourceAccess[];
-  /** Members of the metadata that an admin has set: the client's own updates pass them by. */
+  /** Metadata members that an admin has set; the client's own updates do not change them. */
   readonly heldMembers: readonly string[];
   readonly softwareStatement: string | null;
-  /** Set for a metadata document: when it was fetched, and until when it needs no other look. */
+  /** Set for a metadata document: the time when it was fetched, and the time until which it counts as fresh. */
   readonly documentFetchedAt: Date | null;
   readonly documentFreshUntil: Date | null;
 }
 
-/** Whether anybody could have named themselves this client: nothing proves who it is, and nobody here has looked at it. */
-export function isUnproven({ registration, metadata }: Client): boolean {
+/** Whether any program can use this client_id: the client does not authenticate and no admin has reviewed it. */
+export function isUnverified({ registration, metadata }: Client): boolean {
   return registration !== null && metadata.token_endpoint_auth_method === 'none';
 }
 
-/** A secret as stored: what checks it, never the secret. Exactly one of `digest` and `argon2id` is there. */
+/** A stored secret: a digest or an argon2id hash, never the secret. Exactly one of `digest` and `argon2id` is set. */
 export interface StoredSecret {
   readonly secretId: string;
   readonly pepperId: string | null;
-  /** In base64: as text it takes a tenth of the memory. */
+  /** In base64, because a string takes a tenth of the memory of a Buffer. */
   readonly digest: string | null;
   readonly argon2id: string | null;
   readonly hint: string;
@@ -57,7 +57,7 @@ export interface StoredSecret {
   readonly lastUsedAt: Date | null;
 }
 
-/** A client with the secrets that may prove it: what the token path needs, and what nodes cache. */
+/** A client with its secrets, as the token endpoint needs it and nodes cache it. */
 export interface ClientWithSecrets extends Client {
   readonly secrets: readonly StoredSecret[];
 }
@@ -66,7 +66,7 @@ export function isLive(secret: StoredSecret, now: Date): boolean {
   return secret.endedAt === null && (secret.expiresAt === null || secret.expiresAt > now);
 }
 
-/** When the newest live secret is due for rotation; `undefined` where no deadline is set or no secret lives. */
+/** Returns when the newest live secret must be rotated; `undefined` without a deadline or a live secret. */
 export function rotationDueAt({ metadata, secrets }: ClientWithSecrets, now: Date): Date | undefined {
   const days = metadata.secret_rotation_days;
   const newest = secrets.filter((secret) => isLive(secret, now)).map((secret) => secret.createdAt.getTime());

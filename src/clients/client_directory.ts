@@ -1,28 +1,30 @@
 /**
- * Clients as the token path finds them: cached, absent ones too, until the change log names them. Those that are not
- * cached are read together with all that are asked for while the read before is under way: a server with far more
- * clients than it can keep at hand asks its database seldom, and nobody waits for a batch to fill.
+ * Caches clients, and also unknown client_ids, until the invalidation log names them. While one query runs, further
+ * lookups are collected and read together with the next one: a server with more clients than fit in the cache sends few
+ * queries, and no request waits for a batch to fill.
  */
 import { LRUCache } from 'lru-cache';
 import type { Database } from '../db/connection.ts';
 import type { ClientWithSecrets } from './client.ts';
 import { readClientsNamed } from './client_rows.ts';
 
-/** By the length of its text as JSON: a plain client has 900, and takes up twice that. */
+/**
+ * Sized by the length of the client as JSON: a simple client has 900 characters and takes about twice as much memory.
+ */
 const CLIENTS = { max: 10_000, maxSize: 16 * 1024 * 1024 };
-/** What asks for it is no client of ours, so it is kept for less long and apart: guesses must not push clients out. */
+/** Unknown ids are kept for a shorter time and in a separate cache, so that guesses do not evict clients. */
 const ABSENT = { max: 5_000, ttl: 60_000 };
-/** RFC 6749, appendix A.1; long enough for a URL. What is no client_id is not looked up. */
+/** RFC 6749, appendix A.1; long enough for a URL. Other texts are not looked up. */
 const CLIENT_ID = /^[\x20-\x7e]{1,400}$/;
-const READS_AT_ONCE = 2;
-const CLIENTS_IN_A_READ = 100;
+const CONCURRENT_READS = 2;
+const CLIENTS_PER_READ = 100;
 
 interface Load {
   readonly clientId: string;
   readonly found: Promise<ClientWithSecrets | undefined>;
   readonly resolve: (found: ClientWithSecrets | undefined) => void;
   readonly reject: (error: unknown) => void;
-  /** Set when the client changed while it was being read: what was read may be the old one. */
+  /** Set if the client changed during the read: the result may be the old version. */
   outdated: boolean;
 }
 
@@ -33,21 +35,21 @@ export class ClientDirectory {
     sizeCalculation: (client) => JSON.stringify(client).length,
   });
   readonly #absent = new LRUCache<string, true>(ABSENT);
-  /** By name, one for each that somebody waits for. */
+  /** The pending lookups, by client_id. */
   readonly #loads = new Map<string, Load>();
-  readonly #unread: Load[] = [];
+  readonly #queued: Load[] = [];
   #reads = 0;
 
   constructor(database: Database) {
     this.#database = database;
   }
 
-  /** How many clients are held, in how many bytes of their own text, and how many names that are none. */
-  get held(): { readonly clients: number; readonly bytes: number; readonly absent: number } {
+  /** The number of cached clients, their size in bytes as JSON, and the number of cached unknown ids. */
+  get cacheSize(): { readonly clients: number; readonly bytes: number; readonly absent: number } {
     return { clients: this.#clients.size, bytes: this.#clients.calculatedSize, absent: this.#absent.size };
   }
 
-  /** The same object for as long as the client has not changed. */
+  /** Returns the client, or `undefined` if it does not exist. Returns the same object until the client changes. */
   async find(clientId: string): Promise<ClientWithSecrets | undefined> {
     const known = this.known(clientId);
     if (known) return known;
@@ -55,7 +57,7 @@ export class ClientDirectory {
     return (this.#loads.get(clientId) ?? this.#load(clientId)).found;
   }
 
-  /** The client, where that can be said without asking the database. */
+  /** Returns the client if it is cached. */
   known(clientId: string): ClientWithSecrets | undefined {
     return this.#clients.get(clientId);
   }
@@ -76,15 +78,15 @@ export class ClientDirectory {
   }
 
   /**
-   * Forgets everything, and reads what was held again, the last used first: those clients are served from memory if the
-   * database goes away once more. Never rejects; what can't be read is read when it comes.
+   * Clears the cache and reads its clients again, most recently used first, so that they are in memory if the database
+   * fails again. Never rejects; clients that cannot be read are read when they are needed.
    */
-  async readAnew(): Promise<void> {
+  async reload(): Promise<void> {
     const held = [...this.#clients.keys()];
     this.dropAll();
     while (held.length > 0) {
-      // one read at a time, so that a request never waits behind more than that
-      const some = held.splice(0, CLIENTS_IN_A_READ);
+      // one query at a time, so that a request waits for at most one of them
+      const some = held.splice(0, CLIENTS_PER_READ);
       const read = await Promise.allSettled(some.map((clientId) => this.find(clientId)));
       if (read.some(({ status }) => status === 'rejected')) return;
     }
@@ -94,15 +96,15 @@ export class ClientDirectory {
     const { promise: found, resolve, reject } = Promise.withResolvers<ClientWithSecrets | undefined>();
     const load: Load = { clientId, found, resolve, reject, outdated: false };
     this.#loads.set(clientId, load);
-    this.#unread.push(load);
+    this.#queued.push(load);
     this.#readSome();
     return load;
   }
 
   #readSome(): void {
-    while (this.#unread.length > 0 && this.#reads < READS_AT_ONCE) {
+    while (this.#queued.length > 0 && this.#reads < CONCURRENT_READS) {
       this.#reads++;
-      void this.#read(this.#unread.splice(0, CLIENTS_IN_A_READ)).finally(() => {
+      void this.#read(this.#queued.splice(0, CLIENTS_PER_READ)).finally(() => {
         this.#reads--;
         this.#readSome();
       });
@@ -114,7 +116,7 @@ export class ClientDirectory {
       const names = loads.map(({ clientId }) => clientId);
       const clients = await readClientsNamed(this.#database, names);
       const byName = new Map(clients.map((client) => [client.clientId, client]));
-      for (const load of loads) this.#isRead(load, byName.get(load.clientId));
+      for (const load of loads) this.#complete(load, byName.get(load.clientId));
     } catch (error) {
       for (const load of loads) {
         this.#forget(load);
@@ -123,7 +125,7 @@ export class ClientDirectory {
     }
   }
 
-  #isRead(load: Load, client: ClientWithSecrets | undefined): void {
+  #complete(load: Load, client: ClientWithSecrets | undefined): void {
     this.#forget(load);
     if (!load.outdated) {
       if (client) this.#clients.set(load.clientId, client);

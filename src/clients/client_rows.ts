@@ -1,10 +1,10 @@
-/** Reads clients: one query for any number of them, with all that belongs to them. */
+/** Reads clients with all their related rows, in one query for any number of clients. */
 import { CompiledQuery, sql, type RawBuilder } from 'kysely';
 import { jsonArrayFrom, jsonObjectFrom } from 'kysely/helpers/postgres';
 import { InternedLists } from '../base/interning.ts';
 import type { Reader } from '../db/connection.ts';
 import type { ClientWithSecrets, Registration, StoredSecret } from './client.ts';
-import { together } from './metadata/access.ts';
+import { unionOfAccess } from './metadata/access.ts';
 import type { ClientMetadata } from './metadata/client_metadata.ts';
 
 function query(reader: Reader) {
@@ -82,10 +82,10 @@ export async function readClient(reader: Reader, clientId: string): Promise<Clie
   return (await readClientsNamed(reader, [clientId]))[0];
 }
 
-/** To write this statement takes longer than all else that a look-up costs this process; it is always the same. */
+/** Cached, because generating this constant SQL text takes longer than the rest of a lookup in this process. */
 let namedClients: string | undefined;
 
-/** Those of the named clients that there are, in no order. */
+/** Returns the clients that exist among `clientIds`, in no particular order. */
 export async function readClientsNamed(reader: Reader, clientIds: readonly string[]): Promise<ClientWithSecrets[]> {
   namedClients ??= query(reader)
     .where('clients.client_id', '=', sql<string>`any(${clientIds})`)
@@ -96,17 +96,20 @@ export async function readClientsNamed(reader: Reader, clientIds: readonly strin
 
 export interface Page {
   readonly limit: number;
-  /** Where the page before this one ended. */
+  /** The last item of the previous page. */
   readonly after?: { readonly createdAt: Date; readonly clientId: string } | undefined;
-  /** Part of a name or a client_id, in any case. */
+  /** Part of a name or client_id; case does not matter. */
   readonly search?: string | undefined;
-  /** Only clients that came by themselves under this registration policy. */
+  /** Only clients that registered themselves under this policy. */
   readonly policy?: string | undefined;
-  /** Only clients whose newest live secret is due for rotation at `now`, or only the others (see rotationDueAt). */
+  /**
+   * true: only clients whose newest live secret is due for rotation at `now` (see `rotationDueAt`); false: only the
+   * others.
+   */
   readonly overdue?: { readonly is: boolean; readonly now: Date } | undefined;
 }
 
-/** Clients in the order in which they were made. */
+/** Returns a page of clients, oldest first. */
 export async function readClients(
   reader: Reader,
   { limit, after, search, policy, overdue }: Page,
@@ -120,7 +123,7 @@ export async function readClients(
   if (search) {
     const pattern = `%${search.replaceAll(/[\\%_]/g, (character) => `\\${character}`)}%`;
     const text = sql`(clients.client_id || ' ' || coalesce(clients.metadata->>'client_name', ''))`;
-    // roughly, as the index has it (migrations/0090_growth.ts), and exactly
+    // first a condition that the index covers (migrations/0090_growth.ts), then the exact one
     const folded = pattern.replaceAll(/[^ -~]/gu, '?').toLowerCase();
     rows = rows
       .where(sql`lower(regexp_replace(${text}, '[^ -~]', '?', 'g'))`, 'like', folded)
@@ -147,14 +150,14 @@ function isOverdue(now: Date): RawBuilder<boolean> {
     ) + make_interval(secs => clients.secret_rotation_days * 86400) <= ${now}, false)`;
 }
 
-/** A node keeps thousands of clients, which differ in little. */
+/** Cached clients share equal lists, because a node keeps thousands of similar clients. */
 const SHARED = new InternedLists();
 
 function toClient(row: Row): ClientWithSecrets {
   const registration = toRegistration(row);
   const members = {
     ...row.metadata,
-    resources: registration ? together(registration.given, registration.fromPolicy) : row.resources,
+    resources: registration ? unionOfAccess(registration.given, registration.fromPolicy) : row.resources,
     introspects: row.introspects.map((introspected) => introspected.resource),
     authorization_details_types: row.details_types.map(({ type }) => type),
     ...(row.secret_rotation_days !== null && { secret_rotation_days: row.secret_rotation_days }),
@@ -189,7 +192,7 @@ function toRegistration({ registration: row, resources }: Row): Registration | n
   };
 }
 
-/** Inside JSON, times come as text. */
+/** Converts a row; JSON contains times as text. */
 function toSecret(row: Row['secrets'][number]): StoredSecret {
   return {
     secretId: row.secret_id,

@@ -1,4 +1,4 @@
-/** Makes, changes, revokes, restores and deletes clients. Each function is part of its caller's transaction. */
+/** Creates, changes, revokes, restores and deletes clients, in the caller's transaction. */
 import { randomInt } from 'node:crypto';
 import { randomId } from '../base/ids.ts';
 import { conflict, invalid, notFound, Refused } from '../base/refusal.ts';
@@ -11,48 +11,48 @@ import { json, type Tx } from '../db/connection.ts';
 import { sendIn } from '../db/pipeline.ts';
 import type { Client, ClientWithSecrets } from './client.ts';
 import { readClient } from './client_rows.ts';
-import { beyond, shared, together } from './metadata/access.ts';
-import { usesSecret } from './metadata/authentication.ts';
+import { accessBeyond, commonAccess, unionOfAccess } from './metadata/access.ts';
+import { usesSecret } from './metadata/client_authentication.ts';
 import { refuseUnknownResources } from './resource_check.ts';
 import { ClientMetadata } from './metadata/client_metadata.ts';
 import { RECORDED_MEMBERS } from './metadata/recorded_members.ts';
-import { demandSector, type SectorDocument } from './sector.ts';
+import { requireSector, type SectorDocument } from './sector.ts';
 import { sectorOf } from './subject.ts';
-import { refuseWithoutKey } from './signing_algs.ts';
+import { requireSigningKeys } from './response_signing_algs.ts';
 
-/** What is left of the column's range is for revocations. */
+/** First generations are below this number; the rest of the column's range is for revocations. */
 const FIRST_GENERATIONS = 2 ** 30;
 
 /**
- * Makes a client. `clientId` is for the ones that the house itself makes at its first start; `sector` is what
- * `readSector` brought for this metadata.
+ * Creates a client. `clientId` is only for clients that the server creates at its first start; `sector` is the result
+ * of `readSector` for this metadata. Throws `Refused`.
  */
 export async function createClient(
-  change: UnitOfWork,
+  work: UnitOfWork,
   metadata: ClientMetadata,
   clientId?: string,
   sector?: SectorDocument,
 ): Promise<Client> {
-  return existing(change.tx, await addClient(change, metadata, { clientId, sector }));
+  return existing(work.tx, await addClient(work, metadata, { clientId, sector }));
 }
 
-/** The same for a caller that needs no more of it than its id. */
+/** Creates a client and returns only its id. */
 export async function addClient(
-  change: UnitOfWork,
+  work: UnitOfWork,
   metadata: ClientMetadata,
   {
     clientId: chosen,
     sector,
   }: { readonly clientId?: string | undefined; readonly sector?: SectorDocument | undefined },
 ): Promise<string> {
-  const { tx, now } = change;
-  await refuseWithoutKey(tx, metadata);
-  demandSector(metadata, sector);
+  const { tx, now } = work;
+  await requireSigningKeys(tx, metadata);
+  requireSector(metadata, sector);
   const clientId = chosen ?? randomId('client');
   const insert = tx.insertInto('clients').values({
     client_id: clientId,
-    ...stored(metadata),
-    // a client that is a URL may have been here before: tokens of that time must not count as of this one
+    ...columnsOf(metadata),
+    // a client_id that is a URL may have existed before: tokens from that time must stay invalid
     token_generation: randomInt(1, FIRST_GENERATIONS),
     created_at: now,
     updated_at: now,
@@ -63,37 +63,37 @@ export async function addClient(
       .onConflict((clash) => clash.doNothing())
       .returning('client_id')
       .executeTakeFirst();
-    if (!row) throw conflict(`There is a client ${clientId} already.`);
+    if (!row) throw conflict(`Client ${clientId} already exists.`);
   }
-  await storeAccess(change, clientId, metadata);
-  await changed(change, clientId, { event: 'client.created', outcome: 'success', details: rightsOf(metadata) });
-  await recordExemption(change, clientId, metadata);
+  await storeAccess(work, clientId, metadata);
+  await changed(work, clientId, { event: 'client.created', outcome: 'success', details: rightsOf(metadata) });
+  await recordExemption(work, clientId, metadata);
   return clientId;
 }
 
-/** The client, locked against other changes until the transaction ends. */
+/** Returns the client, locked against other changes until the transaction ends. */
 export async function lockClient(tx: Tx, clientId: string): Promise<ClientWithSecrets> {
-  // two statements: what is read must be what the lock was waited for, and not what was there before
+  // two statements, so that the read sees what the transaction before has committed
   await sendIn(tx, tx.selectFrom('clients').select('client_id').where('client_id', '=', clientId).forUpdate());
   return existing(tx, clientId);
 }
 
 /**
- * Applies a JSON merge patch (RFC 7396) to a locked client's metadata. The result is validated as a whole; what the
- * patch does not name stays as it is. `sector` is what `readSector` brought for that result.
+ * Applies a JSON merge patch (RFC 7396) to a locked client's metadata and validates the result as a whole. `sector` is
+ * the result of `readSector` for that metadata. Throws `Refused`.
  */
 export async function updateClient(
-  change: UnitOfWork,
+  work: UnitOfWork,
   client: ClientWithSecrets,
   patch: Readonly<Record<string, unknown>>,
   sector?: SectorDocument,
 ): Promise<Pick<Client, 'clientId' | 'metadata'>> {
-  const { tx, now } = change;
+  const { tx, now } = work;
   const metadata = applyPatch(client.metadata, patch);
-  demandSector(metadata, sector, client.metadata);
-  // people would be called otherwise from one refresh to the next (OpenID Connect Core, 12.2)
+  requireSector(metadata, sector, client.metadata);
+  // a refreshed ID token would otherwise have another `sub` (OpenID Connect Core, 12.2)
   if (sectorOf(metadata) !== sectorOf(client.metadata)) await endGrants(tx, client.clientId);
-  await refuseWithoutKey(tx, metadata);
+  await requireSigningKeys(tx, metadata);
   if (usesSecret(client.metadata) && !usesSecret(metadata)) {
     await sendIn(
       tx,
@@ -108,34 +108,34 @@ export async function updateClient(
     tx,
     tx
       .updateTable('clients')
-      .set({ ...stored(metadata), updated_at: now, version: client.version + 1 })
+      .set({ ...columnsOf(metadata), updated_at: now, version: client.version + 1 })
       .where('client_id', '=', client.clientId),
   );
   await sendIn(tx, tx.deleteFrom('client_resources').where('client_id', '=', client.clientId));
   await sendIn(tx, tx.deleteFrom('client_introspects').where('client_id', '=', client.clientId));
   await sendIn(tx, tx.deleteFrom('client_authorization_details_types').where('client_id', '=', client.clientId));
   const own = { ...metadata, resources: given(client, metadata.resources) };
-  await storeAccess(change, client.clientId, own, client.metadata.authorization_details_types);
+  await storeAccess(work, client.clientId, own, client.metadata.authorization_details_types);
   const details = {
     members: Object.keys(patch),
     ...changedValues(RECORDED_MEMBERS, client.metadata, metadata),
     ...rightsOf(metadata),
   };
-  await changed(change, client.clientId, { event: 'client.updated', outcome: 'success', details });
-  await recordExemption(change, client.clientId, metadata, client.metadata);
+  await changed(work, client.clientId, { event: 'client.updated', outcome: 'success', details });
+  await recordExemption(work, client.clientId, metadata, client.metadata);
   return { clientId: client.clientId, metadata };
 }
 
-/** What is the client's own of all that it may ask for: what its policy gives stays the policy's, to give and to take. */
+/** Returns the access that belongs to the client itself, without what only its policy grants. */
 function given({ registration }: Client, resources: ClientMetadata['resources']): ClientMetadata['resources'] {
   if (!registration) return resources;
-  return together(beyond(resources, registration.fromPolicy), shared(registration.given, resources));
+  return unionOfAccess(accessBeyond(resources, registration.fromPolicy), commonAccess(registration.given, resources));
 }
 
-/** The metadata with the patch applied; throws `Refused` when the result is not something that could be registered. */
+/** Returns the metadata with the patch applied. Throws `Refused` if the result is invalid. */
 export function applyPatch(metadata: ClientMetadata, patch: Readonly<Record<string, unknown>>): ClientMetadata {
   const merged: Record<string, unknown> = { ...metadata };
-  // what was derived from the grant types is derived anew, unless the patch says it
+  // response types follow from the grant types, unless the patch names them
   if ('grant_types' in patch && !('response_types' in patch)) delete merged['response_types'];
   for (const [member, value] of Object.entries(patch)) {
     if (value === null) delete merged[member];
@@ -147,12 +147,12 @@ export function applyPatch(metadata: ClientMetadata, patch: Readonly<Record<stri
 }
 
 /**
- * Ends everything the client has, at once: new tokens are refused, its grants go (and with them codes, refresh tokens
- * and opaque tokens), and the raised generation makes its JWTs dead to introspection.
+ * Revokes a client at once: it gets no new tokens, its grants are deleted together with codes, refresh tokens and
+ * opaque tokens, and a higher token generation invalidates its JWTs at introspection.
  */
-export async function revokeClient(change: UnitOfWork, client: Client, reason: string): Promise<void> {
-  const { tx, now } = change;
-  if (client.revokedAt) throw conflict(`${client.clientId} was revoked on ${client.revokedAt.toISOString()} already.`);
+export async function revokeClient(work: UnitOfWork, client: Client, reason: string): Promise<void> {
+  const { tx, now } = work;
+  if (client.revokedAt) throw conflict(`${client.clientId} was already revoked at ${client.revokedAt.toISOString()}.`);
   await sendIn(
     tx,
     tx
@@ -167,7 +167,7 @@ export async function revokeClient(change: UnitOfWork, client: Client, reason: s
       .where('client_id', '=', client.clientId),
   );
   await endGrants(tx, client.clientId);
-  // whoever revoked it did not mean it to go on managing itself, not even once it is restored
+  // a revoked client must not manage its own registration, even after it is restored
   await sendIn(
     tx,
     tx
@@ -175,12 +175,12 @@ export async function revokeClient(change: UnitOfWork, client: Client, reason: s
       .set({ registration_access_token: null, unused_network: null, unused_site: null })
       .where('client_id', '=', client.clientId),
   );
-  await changed(change, client.clientId, { event: 'client.revoked', outcome: 'success', details: { reason } });
+  await changed(work, client.clientId, { event: 'client.revoked', outcome: 'success', details: { reason } });
 }
 
-/** Brings the client back with its settings and secrets; its old tokens stay dead. */
-export async function restoreClient(change: UnitOfWork, client: Client): Promise<void> {
-  const { tx, now } = change;
+/** Restores the client with its settings and secrets; old tokens stay invalid. */
+export async function restoreClient(work: UnitOfWork, client: Client): Promise<void> {
+  const { tx, now } = work;
   if (!client.revokedAt) throw conflict(`${client.clientId} is not revoked.`);
   await sendIn(
     tx,
@@ -189,17 +189,20 @@ export async function restoreClient(change: UnitOfWork, client: Client): Promise
       .set({ revoked_at: null, revoked_reason: null, version: client.version + 1, updated_at: now })
       .where('client_id', '=', client.clientId),
   );
-  await changed(change, client.clientId, { event: 'client.restored', outcome: 'success' });
+  await changed(work, client.clientId, { event: 'client.restored', outcome: 'success' });
 }
 
-export async function deleteClient(change: UnitOfWork, client: Client): Promise<void> {
-  const { tx } = change;
+export async function deleteClient(work: UnitOfWork, client: Client): Promise<void> {
+  const { tx } = work;
   await endGrants(tx, client.clientId);
   await sendIn(tx, tx.deleteFrom('clients').where('client_id', '=', client.clientId));
-  await changed(change, client.clientId, { event: 'client.deleted', outcome: 'success' });
+  await changed(work, client.clientId, { event: 'client.deleted', outcome: 'success' });
 }
 
-/** Grants before what hangs on them, as whoever trades one of their tokens takes hold of them (oidc/token_rows.ts). */
+/**
+ * Locks grants first, in the same order as a transaction that exchanges one of their tokens
+ * (oidc/storage/token_rows.ts).
+ */
 async function endGrants(tx: Tx, clientId: string): Promise<void> {
   await sendIn(tx, tx.deleteFrom('grants').where('client_id', '=', clientId));
   await sendIn(tx, tx.deleteFrom('artifacts').where('client_id', '=', clientId));
@@ -208,7 +211,7 @@ async function endGrants(tx: Tx, clientId: string): Promise<void> {
 
 async function existing(tx: Tx, clientId: string): Promise<ClientWithSecrets> {
   const client = await readClient(tx, clientId);
-  if (!client) throw notFound(`There is no client ${clientId}.`);
+  if (!client) throw notFound(`Client ${clientId} not found.`);
   return client;
 }
 
@@ -221,7 +224,7 @@ async function changed(
   await recordChange(tx, { topic: 'client', key: clientId }, now);
 }
 
-/** To be let off PKCE, or no longer to be, is an event of its own: nobody should have to look for it. */
+/** A PKCE exemption and its end have events of their own, so that they are easy to find. */
 async function recordExemption(
   { tx, trail, origin }: UnitOfWork,
   clientId: string,
@@ -237,7 +240,7 @@ async function recordExemption(
   await trail.recordIn(tx, origin, { ...what, clientId });
 }
 
-/** What the trail keeps of a client's rights, so that it tells who could ask for what, and since when. */
+/** Returns the client's rights for the audit trail, which then shows who could request what at any time. */
 function rightsOf(metadata: ClientMetadata): DetailsOf<'client.created'> {
   return {
     grant_types: metadata.grant_types,
@@ -250,8 +253,8 @@ function rightsOf(metadata: ClientMetadata): DetailsOf<'client.created'> {
   };
 }
 
-/** The columns of the metadata: what has a table of its own is not in the document. */
-function stored({
+/** Returns the columns for the metadata; members with tables of their own are not in the document. */
+function columnsOf({
   resources: _,
   introspects: __,
   authorization_details_types: ___,
@@ -265,7 +268,7 @@ async function storeAccess(
   { tx }: UnitOfWork,
   clientId: string,
   { resources, introspects, authorization_details_types: types }: ClientMetadata,
-  typesHeld: readonly string[] = [],
+  typesBefore: readonly string[] = [],
 ): Promise<void> {
   await refuseUnknownResources(tx, resources, introspects);
   if (resources.length > 0) {
@@ -277,23 +280,23 @@ async function storeAccess(
     await sendIn(tx, tx.insertInto('client_introspects').values(rows));
   }
   if (types.length > 0) {
-    await refuseUnknownTypes(tx, { types, typesHeld, resources });
+    await refuseUnknownTypes(tx, { types, typesBefore, resources });
     const rows = types.map((type) => ({ client_id: clientId, type }));
     await sendIn(tx, tx.insertInto('client_authorization_details_types').values(rows));
   }
 }
 
 /**
- * Locks the types named against deletion. A type for none of the client's resources is of no use, and refused when it is
- * given; one that became so later stands in the way of no other change.
+ * Locks the named types against deletion. Refuses a new type that applies to none of the client's resources; a type
+ * that lost its resources later does not block other changes.
  */
 async function refuseUnknownTypes(
   tx: Tx,
   {
     types,
-    typesHeld,
+    typesBefore,
     resources,
-  }: Pick<ClientMetadata, 'resources'> & { readonly types: readonly string[]; readonly typesHeld: readonly string[] },
+  }: Pick<ClientMetadata, 'resources'> & { readonly types: readonly string[]; readonly typesBefore: readonly string[] },
 ): Promise<void> {
   const rows = await tx
     .selectFrom('authorization_details_types')
@@ -303,15 +306,15 @@ async function refuseUnknownTypes(
     .execute();
   const known = new Set(rows.map(({ type }) => type));
   const has = new Set(resources.map(({ resource }) => resource));
-  const reach = await tx
+  const typeResources = await tx
     .selectFrom('authorization_details_type_resources')
     .selectAll()
     .where('type', 'in', types)
     .execute();
   types.forEach((type, index) => {
     const at = `/authorization_details_types/${index}`;
-    if (!known.has(type)) throw invalid(at, 'names no type that is registered here');
-    if (!typesHeld.includes(type) && !reach.some((row) => row.type === type && has.has(row.resource)))
-      throw invalid(at, 'names a type that is for none of the client’s resources');
+    if (!known.has(type)) throw invalid(at, 'names a type that is not registered');
+    if (!typesBefore.includes(type) && !typeResources.some((row) => row.type === type && has.has(row.resource)))
+      throw invalid(at, 'names a type that applies to none of the resources of the client');
   });
 }

@@ -44,7 +44,7 @@ export function createClients(settings: ClientsSettings): Clients {
         topic: 'client',
         onChange: (clientId) => clients.drop(clientId),
         // all are forgotten at once, then read again without anybody waiting for it
-        onReset: () => void clients.readAnew(),
+        onReset: () => void clients.reload(),
         resetsFirst: true,
       },
       // a client carries what its registration policy gives it
@@ -58,11 +58,11 @@ export function createClients(settings: ClientsSettings): Clients {
       },
     ],
     showMetrics(metrics) {
-      metrics.gauge('gatehouse_clients_cached', 'Clients held in memory.', () => clients.held.clients);
+      metrics.gauge('gatehouse_clients_cached', 'Clients held in memory.', () => clients.cacheSize.clients);
       metrics.gauge(
         'gatehouse_clients_cached_bytes',
         'How long the clients held in memory are as text; they take up twice that.',
-        () => clients.held.bytes,
+        () => clients.cacheSize.bytes,
       );
     },
     start: () => (warnsOfRefused ? warnOfRefusedClients(settings) : undefined),

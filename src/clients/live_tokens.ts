@@ -1,6 +1,6 @@
 /**
- * Which of a client's JWT access tokens are alive: those whose issue is on record and whose time is not over, without
- * those that were revoked, alone or with their grant or with the whole client. Nothing but the trail knows of them all.
+ * Lists the live JWT access tokens of a client: issued according to the audit trail, not expired, and not revoked on
+ * their own, with their grant, or with the client. Only the audit trail contains all of them.
  */
 import { sql } from 'kysely';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
@@ -13,7 +13,7 @@ export interface LiveToken {
   readonly grantType: string;
   readonly accountId: string | null;
   readonly grantId: string | null;
-  /** The thumbprint of the key that it is bound to (RFC 9449, 6.1). */
+  /** The thumbprint of the key that the token is bound to (RFC 9449, 6.1). */
   readonly jkt: string | null;
   readonly issuedAt: Date;
   readonly expiresAt: Date;
@@ -21,11 +21,14 @@ export interface LiveToken {
 
 export interface LiveTokenPage {
   readonly limit: number;
-  /** The last token of the page before. */
+  /** The last token of the previous page. */
   readonly after?: { readonly expiresAt: string; readonly jti: string } | undefined;
 }
 
-/** Those that expire last come first. Reads of the trail what can matter: no token lives longer than a day. */
+/**
+ * Returns a page of tokens, those that expire last first. Reads only two days of the trail, because no token lives
+ * longer than a day.
+ */
 export async function listLiveTokens(
   reader: Reader,
   clientId: string,

@@ -1,17 +1,17 @@
 /**
- * Redirect URIs, checked when they are registered so that matching can be plain string equality (RFC 9700, 4.1.3).
- * Whatever two parsers could read in two ways is refused here.
+ * Validates redirect URIs at registration, so that requests can be matched by string comparison (RFC 9700, 4.1.3).
+ * Refuses URIs that two parsers could read differently.
  */
 const LOOPBACK = /^(localhost|\[::1\]|127(\.\d{1,3}){3})$/;
 const FORBIDDEN_SCHEME = /^(javascript|vbscript|data|blob|file|about|ftp|ws|wss):$/;
 
 export type ApplicationType = 'web' | 'native';
 
-/** Why this can't be a redirect URI, as the end of a sentence that starts with its path; `undefined` when it can. */
+/** Returns why the URI is not allowed, as a text that follows its path; `undefined` if it is allowed. */
 export function objectionToRedirectUri(uri: string, applicationType: ApplicationType): string | undefined {
   if (uri.length > 2_000) return 'must not be longer than 2000 characters';
-  if (!/^[\x21-\x7e]+$/.test(uri)) return 'must be made of visible ASCII characters; percent-encode all others';
-  if (uri.includes('*')) return 'must not contain a wildcard: every redirect URI is registered in full';
+  if (!/^[\x21-\x7e]+$/.test(uri)) return 'must consist of visible ASCII characters; percent-encode all others';
+  if (uri.includes('*')) return 'must not contain a wildcard; register each redirect URI in full';
   if (uri.includes('#')) return 'must not have a fragment (RFC 6749, 3.1.2)';
   if (uri.includes('\\')) return 'must not contain a backslash';
   const url = URL.parse(uri);
@@ -25,17 +25,18 @@ export function objectionToRedirectUri(uri: string, applicationType: Application
 
 function objectionToWebUri(uri: string, url: URL): string | undefined {
   if (url.protocol === 'http:' && !LOOPBACK.test(url.hostname)) {
-    return 'must use https; plain http is for loopback addresses only (RFC 8252, 7.3)';
+    return 'must use https; http is only allowed for loopback addresses (RFC 8252, 7.3)';
   }
-  // covers dot segments, upper-case hosts, default ports and numeric forms of an address
+  // this covers dot segments, upper-case hosts, default ports and numeric forms of an address
   if (uri !== url.href && `${uri}/` !== url.href) return `must be written in its normal form, ${url.href}`;
   return undefined;
 }
 
 function objectionToPrivateUseUri(url: URL, applicationType: ApplicationType): string | undefined {
-  if (applicationType !== 'native') return 'must use https; a scheme of its own is for application_type native';
+  if (applicationType !== 'native')
+    return 'must use https; private-use schemes are only allowed for application_type native';
   if (!/^[a-z][a-z0-9-]*(\.[a-z0-9-]+)+:$/.test(url.protocol)) {
-    return 'must use a scheme that is a domain name in reverse, such as com.example.app (RFC 8252, 7.1)';
+    return 'must use a scheme that is a reversed domain name, such as com.example.app (RFC 8252, 7.1)';
   }
   return undefined;
 }

@@ -1,9 +1,12 @@
-/** Whether what somebody is to be given is there to give. */
+/** Checks that the resources and scopes that a client or policy gets exist. */
 import { invalid } from '../base/refusal.ts';
 import type { Tx } from '../db/connection.ts';
 import type { ResourceAccess } from './metadata/access.ts';
 
-/** Locks the resources named against change, so that no scope disappears between this check and the commit. */
+/**
+ * Throws `Refused` unless all exist. Locks the resources against changes, so that no scope disappears before the
+ * commit.
+ */
 export async function refuseUnknownResources(
   tx: Tx,
   resources: readonly ResourceAccess[],
@@ -19,13 +22,13 @@ export async function refuseUnknownResources(
     .execute();
   const known = new Map(rows.map((row) => [row.identifier, new Set(row.scopes.map((scope) => scope.name))]));
   resources.forEach(({ resource, scopes }, index) => {
-    const its = known.get(resource);
-    if (!its) throw invalid(`/resources/${index}/resource`, 'names no resource that is registered here');
-    const unknown = scopes.filter((scope) => !its.has(scope));
+    const existing = known.get(resource);
+    if (!existing) throw invalid(`/resources/${index}/resource`, 'names a resource that is not registered');
+    const unknown = scopes.filter((scope) => !existing.has(scope));
     if (unknown.length > 0)
       throw invalid(`/resources/${index}/scopes`, `names scopes that ${resource} does not have: ${unknown.join(' ')}`);
   });
   introspects.forEach((resource, index) => {
-    if (!known.has(resource)) throw invalid(`/introspects/${index}`, 'names no resource that is registered here');
+    if (!known.has(resource)) throw invalid(`/introspects/${index}`, 'names a resource that is not registered');
   });
 }

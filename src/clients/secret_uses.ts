@@ -1,16 +1,19 @@
-/** When each secret was last used, noted in memory and written now and then: exact to a minute, free for the token path. */
+/**
+ * Records when each secret was last used: in memory at once, in the database from time to time. Accurate to one minute,
+ * without cost for token requests.
+ */
 import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { json, type Database } from '../db/connection.ts';
 
-/** Some 10 MB. What is not noted looks unused for a while, which is all that can come of it. */
-const NOTED_AT_MOST = 50_000;
-/** Few, so that the database is never busy with this for as long as a token may take. */
+/** Takes about 10 MB. Uses beyond this limit are not recorded until the next write. */
+const USES_AT_MOST = 50_000;
+/** Small, so that no statement keeps the database busy for longer than a token request may take. */
 const BATCH = 200;
 
 export interface Pace {
   readonly pauseMilliseconds?: number;
-  /** Ends the pauses when it is aborted. */
+  /** Aborting it ends the pauses. */
   readonly signal?: AbortSignal;
 }
 
@@ -27,10 +30,13 @@ export class SecretUses {
   }
 
   note(secretId: string, now: Date): void {
-    if (this.#uses.size < NOTED_AT_MOST || this.#uses.has(secretId)) this.#uses.set(secretId, now);
+    if (this.#uses.size < USES_AT_MOST || this.#uses.has(secretId)) this.#uses.set(secretId, now);
   }
 
-  /** Writes what was noted since the last call, with a pause after each batch; what can't be written stays noted. */
+  /**
+   * Writes the uses recorded since the last call, with a pause after each batch. After an error it keeps the unwritten
+   * ones.
+   */
   async write({ pauseMilliseconds = 0, signal }: Pace = {}): Promise<void> {
     const uses = [...this.#uses];
     this.#uses = new Map();
@@ -44,13 +50,14 @@ export class SecretUses {
         }
         throw error;
       }
-      // who stops waits for this, and for no pause
+      // a stopping process waits for the writes but not for the pauses
       if (uses.length > 0) await delay(pauseMilliseconds, undefined, { signal }).catch(() => {});
     }
   }
 
   async #writeSome(rows: readonly { readonly secret_id: string; readonly used_at: Date }[]): Promise<void> {
-    // never backwards: the other node may have seen a later use; in one order, so that two nodes can't deadlock
+    // never sets an older time, because another node may have recorded a later use; ordered, so that two nodes cannot
+    // deadlock
     await sql`update client_secrets s set last_used_at = u.used_at
       from jsonb_to_recordset(${json(rows)}::jsonb) as u(secret_id text, used_at timestamptz)
       where s.secret_id = u.secret_id and (s.last_used_at is null or s.last_used_at < u.used_at)

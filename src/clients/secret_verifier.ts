@@ -1,7 +1,7 @@
 /**
- * Checks a presented client secret against the live ones. For secrets made here that is one keyed digest; argon2id,
- * for the ones that operators chose, runs once per secret and process: a pass is remembered under a key that never
- * leaves this process.
+ * Compares a presented client secret with the live ones. A server-generated secret needs one keyed digest. An
+ * operator's secret needs argon2id, once per secret and process: the result is cached under a key that exists only in
+ * this process.
  */
 import { createHmac, createSecretKey, randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
@@ -9,26 +9,26 @@ import type { Argon2id } from '../password_hashing/argon2id.ts';
 import { equalInConstantTime } from '../base/secret.ts';
 import type { Vault } from '../vault/vault.ts';
 import { isLive, type ClientWithSecrets, type StoredSecret } from './client.ts';
-import { looksServerMade } from './server_made_secret.ts';
+import { looksGenerated } from './generated_secret.ts';
 
-/** Whether a client may cost another hash; see limits/secret_guesses.ts. */
+/** Decides whether this address may cause another hash computation for the client; see limits/secret_guesses.ts. */
 export type AdmitComparison = (clientId: string, address: string) => Promise<Comparison>;
 
 type Comparison =
   | { readonly admitted: true; right(): Promise<void> }
   | { readonly admitted: false; readonly retryAfterSeconds: number };
 
-/** Thrown where the presented secret may be the right one, and was not looked at. */
+/** Thrown if the secret was not compared because of the rate limit. */
 export class NotCompared extends Error {
   readonly retryAfterSeconds: number;
 
   constructor(retryAfterSeconds: number) {
-    super('Too many secrets were shown for this client.');
+    super('Too many secrets were tried for this client.');
     this.retryAfterSeconds = retryAfterSeconds;
   }
 }
 
-/** What somebody shows, and from where. */
+/** The secret of a request, and its IP address. */
 export interface Presented {
   readonly secret: string;
   readonly address: string;
@@ -39,10 +39,10 @@ export class SecretVerifier {
   readonly #argon2id: Argon2id;
   readonly #admit: AdmitComparison;
   readonly #processKey = createSecretKey(randomBytes(32));
-  readonly #right = new LRUCache<string, true>({ max: 20_000 });
-  /** Apart, so that guesses don't push out what was right. */
+  readonly #correct = new LRUCache<string, true>({ max: 20_000 });
+  /** Separate, so that guesses do not evict correct secrets. */
   readonly #wrong = new LRUCache<string, true>({ max: 5_000 });
-  /** Under way. The same secret that comes many times at once costs one comparison, and counts as one. */
+  /** Comparisons in progress: the same secret in parallel requests costs and counts as one comparison. */
   readonly #comparing = new Map<string, Promise<boolean>>();
 
   constructor(vault: Vault, argon2id: Argon2id, admit: AdmitComparison) {
@@ -51,12 +51,12 @@ export class SecretVerifier {
     this.#admit = admit;
   }
 
-  /** The live secret that the presented one is, or `undefined`; throws `NotCompared`. */
+  /** Returns the live secret that matches, or `undefined`. Throws `NotCompared`. */
   async verify(client: ClientWithSecrets, presented: Presented, now: Date): Promise<StoredSecret | undefined> {
-    const serverMade = looksServerMade(presented.secret);
+    const isGenerated = looksGenerated(presented.secret);
     for (const secret of client.secrets) {
       if (!isLive(secret, now)) continue;
-      if (secret.digest && serverMade && (await this.#matchesDigest(secret, presented.secret))) return secret;
+      if (secret.digest && isGenerated && (await this.#matchesDigest(secret, presented.secret))) return secret;
       if (secret.argon2id && (await this.#matchesArgon2id(client.clientId, secret, presented))) return secret;
     }
     return undefined;
@@ -67,18 +67,20 @@ export class SecretVerifier {
     return equalInConstantTime(pepper.digest(presented), Buffer.from(digest!, 'base64'));
   }
 
-  /** Remembers failures too: a client that retries with an old secret must not cost a hash each time. */
+  /** Caches failures too: a client that retries with an old secret must not cost a hash each time. */
   async #matchesArgon2id(clientId: string, stored: StoredSecret, presented: Presented): Promise<boolean> {
     const { secretId } = stored;
     const { secret } = presented;
-    const memo = createHmac('sha256', this.#processKey).update(`${secretId} ${secret}`).digest('base64');
-    // `get`, which makes it young again
-    if (this.#right.get(memo)) return true;
-    if (this.#wrong.has(memo)) return false;
-    const underWay = this.#comparing.get(memo);
-    if (underWay) return underWay;
-    const comparing = this.#compare(clientId, stored, presented, memo).finally(() => this.#comparing.delete(memo));
-    this.#comparing.set(memo, comparing);
+    const cacheKey = createHmac('sha256', this.#processKey).update(`${secretId} ${secret}`).digest('base64');
+    // `get` also marks the entry as recently used
+    if (this.#correct.get(cacheKey)) return true;
+    if (this.#wrong.has(cacheKey)) return false;
+    const pending = this.#comparing.get(cacheKey);
+    if (pending) return pending;
+    const comparing = this.#compare(clientId, stored, presented, cacheKey).finally(() =>
+      this.#comparing.delete(cacheKey),
+    );
+    this.#comparing.set(cacheKey, comparing);
     return comparing;
   }
 
@@ -86,12 +88,12 @@ export class SecretVerifier {
     clientId: string,
     { argon2id }: StoredSecret,
     { secret, address }: Presented,
-    memo: string,
+    cacheKey: string,
   ): Promise<boolean> {
     const comparison = await this.#admit(clientId, address);
     if (!comparison.admitted) throw new NotCompared(comparison.retryAfterSeconds);
     const matches = await this.#argon2id.verify(argon2id!, secret);
-    (matches ? this.#right : this.#wrong).set(memo, true);
+    (matches ? this.#correct : this.#wrong).set(cacheKey, true);
     if (matches) await comparison.right();
     return matches;
   }

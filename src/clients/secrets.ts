@@ -1,4 +1,7 @@
-/** Client secrets: several may live at once, so that rotation needs no downtime. Each is shown once, when it is made. */
+/**
+ * Client secrets. Several can be valid at once, so that rotation needs no downtime. The server shows a secret only
+ * once, when it creates it.
+ */
 import { addSeconds } from '../base/clock.ts';
 import { randomId } from '../base/ids.ts';
 import { conflict, notFound } from '../base/refusal.ts';
@@ -8,20 +11,20 @@ import { recordChange } from '../invalidation/log.ts';
 import { sendIn } from '../db/pipeline.ts';
 import type { DataKey } from '../vault/vault.ts';
 import { isLive, type ClientWithSecrets, type StoredSecret } from './client.ts';
-import { usesSecret } from './metadata/authentication.ts';
-import { hintOf } from './server_made_secret.ts';
+import { usesSecret } from './metadata/client_authentication.ts';
+import { hintOf } from './generated_secret.ts';
 
 export const LONGEST_OVERLAP_SECONDS = 30 * 86_400;
 const LIVE_SECRETS_AT_MOST = 10;
-/** What a client had is kept for a while, for an admin to see; of one that rotates every hour not all of it. */
+/** Ended secrets are kept for admins to see, but only the newest ones. */
 const ENDED_SECRETS_AT_MOST = 10;
 
-/** What checks a secret: a keyed digest for one made here, an argon2id hash for one that an operator chose. */
+/** How a secret is checked: a keyed digest for a generated one, an argon2id hash for an operator's one. */
 export type SecretCheck = { readonly pepper: DataKey; readonly value: Secret } | { readonly argon2id: string };
 
 export interface NewSecret {
   readonly check: SecretCheck;
-  /** How long the secrets that live now go on: 0 ends them at once. */
+  /** How long the existing secrets stay valid: 0 ends them at once. */
   readonly overlapSeconds: number;
   readonly expiresInSeconds?: number | undefined;
 }
@@ -32,13 +35,13 @@ export interface IssuedSecret {
   readonly previous: readonly { readonly secretId: string; readonly expiresAt: Date | null }[];
 }
 
-/** Adds a secret to a locked client and gives the ones before it their end. */
+/** Adds a secret to a locked client and sets when its existing secrets expire. Throws `Refused`. */
 export async function addSecret(
-  change: UnitOfWork,
+  work: UnitOfWork,
   client: Pick<ClientWithSecrets, 'clientId' | 'metadata' | 'secrets'>,
   secret: NewSecret,
 ): Promise<IssuedSecret> {
-  const { tx, trail, origin, now } = change;
+  const { tx, trail, origin, now } = work;
   if (!usesSecret(client.metadata)) {
     throw conflict(
       `${client.clientId} authenticates with ${client.metadata.token_endpoint_auth_method}, not with a secret.`,
@@ -88,14 +91,14 @@ export async function addSecret(
   return { secretId, expiresAt, previous };
 }
 
-/** Ends one secret of a locked client at once. One that has ended already stays as it was. */
+/** Ends one secret of a locked client at once. Does nothing if it has ended already. */
 export async function endSecret(
   { tx, trail, origin, now }: UnitOfWork,
   client: ClientWithSecrets,
   secretId: string,
 ): Promise<void> {
   const secret = client.secrets.find((one) => one.secretId === secretId);
-  if (!secret) throw notFound(`${client.clientId} has no secret ${secretId}.`);
+  if (!secret) throw notFound(`${client.clientId} has no secret with the id ${secretId}.`);
   if (secret.endedAt) return;
   await sendIn(tx, tx.updateTable('client_secrets').set({ ended_at: now }).where('secret_id', '=', secretId));
   await trail.recordIn(tx, origin, {
@@ -118,7 +121,7 @@ function columns(check: SecretCheck) {
   };
 }
 
-/** When it ended or will end, in milliseconds. */
+/** The time when the secret ended or will end, in milliseconds since the epoch. */
 function endOf({ endedAt, expiresAt }: StoredSecret): number {
   return Math.min(endedAt?.getTime() ?? Infinity, expiresAt?.getTime() ?? Infinity);
 }

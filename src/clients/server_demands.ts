@@ -1,6 +1,6 @@
 /**
- * What this server demands of every client by its settings, where a client could else demand it of itself alone. It
- * holds for clients that are registered from now on and, at their requests, for those that there are.
+ * Requirements of this server for all its clients, from its settings. They apply to clients that register later and to
+ * the requests of existing ones.
  */
 import { sql } from 'kysely';
 import type { ResponseMode } from '../base/response_modes.ts';
@@ -8,13 +8,13 @@ import type { Reader } from '../db/connection.ts';
 import type { ClientMetadata } from './metadata/client_metadata.ts';
 
 export interface ClientDemands {
-  /** Every authorization request must have been pushed (RFC 9126). */
+  /** Every client must push its authorization requests (RFC 9126). */
   readonly pushedRequests: boolean;
-  /** Every access token must be bound to a key (RFC 9449) or to a client certificate (RFC 8705). */
+  /** Every access token must be bound to a key (RFC 9449) or a client certificate (RFC 8705). */
   readonly senderConstrainedTokens: boolean;
-  /** Every client must prove itself with a key of its own; public clients are refused. */
+  /** Every client must authenticate with its own key; public clients are refused. */
   readonly strongAuthentication: boolean;
-  /** The response modes that this server answers in. */
+  /** The response modes that this server supports. */
   readonly responseModes: readonly ResponseMode[];
 }
 
@@ -29,32 +29,32 @@ export interface DemandNotMet {
   readonly detail: string;
 }
 
-/** What of a client's metadata the server does not accept, if anything. */
+/** Returns the first requirement that the metadata does not meet, or `undefined`. */
 export function demandNotMet(
   { token_endpoint_auth_method: method, response_modes: modes }: Partial<ClientMetadata>,
   demands: ClientDemands,
 ): DemandNotMet | undefined {
   if (demands.strongAuthentication && method !== undefined && !STRONG_AUTH_METHODS.includes(method)) {
-    const detail = `must be one of ${STRONG_AUTH_METHODS.join(', ')}: this server demands it of every client`;
+    const detail = `must be one of ${STRONG_AUTH_METHODS.join(', ')}: this server requires it of every client`;
     return { member: 'token_endpoint_auth_method', detail };
   }
-  if (modes && !modes.some((mode) => answersIn(demands.responseModes, mode))) {
-    const detail = `must have one that this server answers in: ${demands.responseModes.join(', ')}`;
+  if (modes && !modes.some((mode) => supportsResponseMode(demands.responseModes, mode))) {
+    const detail = `must contain one that this server supports: ${demands.responseModes.join(', ')}`;
     return { member: 'response_modes', detail };
   }
   return undefined;
 }
 
-/** For a code `jwt` is another name of `query.jwt` (JARM, 2.3.4). */
-export function answersIn(modes: readonly ResponseMode[], mode: string): boolean {
-  return modes.some((one) => inFull(one) === inFull(mode));
+/** Whether the server supports the mode. For a code, `jwt` is another name of `query.jwt` (JARM, 2.3.4). */
+export function supportsResponseMode(modes: readonly ResponseMode[], mode: string): boolean {
+  return modes.some((one) => fullName(one) === fullName(mode));
 }
 
-function inFull(mode: string): string {
+function fullName(mode: string): string {
   return mode === 'jwt' ? 'query.jwt' : mode;
 }
 
-/** How many clients are refused for how they prove themselves. */
+/** Counts the clients that are refused because of their authentication method. */
 export async function countRefused(reader: Reader, { strongAuthentication }: ClientDemands): Promise<number> {
   if (!strongAuthentication) return 0;
   const { count } = await reader

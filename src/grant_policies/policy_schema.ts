@@ -28,26 +28,26 @@ const domain = z
 const subjectAccount = z
   .enum(SUBJECT_ACCOUNTS, `must be one of ${SUBJECT_ACCOUNTS.join(', ')}`)
   .describe(
-    'How subjects of the issuer are mapped: to no account, or to the account with their verified e-mail address or link.',
+    'How subjects of the issuer map to accounts: to no account, to the account with the verified email address, or to the linked account.',
   );
 
 const common = {
-  client_id: name('The client that may use the policy.'),
-  resource: name('The resource of the token.'),
+  client_id: name('The client that may use this policy.'),
+  resource: name('The resource that the token is issued for.'),
   max_ttl_seconds: z
     .int('must be a whole number of seconds')
     .min(10, 'must be at least 10 seconds')
     .max(86_400, 'must be at most a day (86400)')
     .default(300)
-    .describe('The maximum lifetime of the token; it also ends with the subject’s token.'),
+    .describe('Maximum lifetime of the token; it also ends when the subject token does.'),
 };
 const outside = {
   email_domains: list(domain, 50)
     .optional()
-    .describe('For verified_email: the domains whose addresses the issuer may assert.'),
+    .describe('For verified_email: the email domains that the issuer is trusted for.'),
   subjects: list(z.string().min(1, 'must not be empty').max(255, 'is too long').regex(VISIBLE, INVISIBLE), 200)
     .optional()
-    .describe('The permitted subjects of the issuer. If omitted: all.'),
+    .describe('Only these subjects of the issuer. Default: all subjects.'),
 };
 
 export const ExchangePolicyShape = z.strictObject({
@@ -57,9 +57,11 @@ export const ExchangePolicyShape = z.strictObject({
   subject_account: subjectAccount.optional(),
   ...outside,
   scopes: list(z.strictObject({ scope, from: scope.optional() }), 200).describe(
-    'The scopes that the token may have. With subject_resource, each requires a scope of the subject’s token: from, or the one of the same name.',
+    'Scopes that the token may have. With subject_resource, each scope requires a scope of the subject token: from, or the scope with the same name.',
   ),
-  mode: z.enum(MODES, `must be one of ${MODES.join(', ')}`).describe('Whether the token names the actor (act).'),
+  mode: z
+    .enum(MODES, `must be one of ${MODES.join(', ')}`)
+    .describe('delegation: the token names the actor (act claim); impersonation: it does not.'),
 });
 
 export const AssertionPolicyShape = z.strictObject({
@@ -67,7 +69,7 @@ export const AssertionPolicyShape = z.strictObject({
   issuer: name('The trusted issuer whose assertions are accepted.'),
   subject_account: subjectAccount,
   ...outside,
-  scopes: list(scope, 200).describe('The scopes that the token may have.'),
+  scopes: list(scope, 200).describe('Scopes that the token may have.'),
 });
 
 /** These members identify a policy and can't be changed; create another policy instead. */

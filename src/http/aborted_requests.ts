@@ -1,11 +1,11 @@
-/** Requests that broke off, or stopped being HTTP half-way: what Node says of them is about the caller, not about us. */
+/** Errors of requests that the client aborted, or whose bytes are not HTTP. The client caused them, not this server. */
 import type { Context } from 'koa';
 
 /**
- * The error's code where it is one of those. Never log the error itself: Node puts the bytes of the request into it,
- * and with them whatever the caller wanted to keep to itself.
+ * Returns the code of such an error, or `undefined` for any other error. Log only the code: Node adds the bytes of the
+ * request to the error, and they may contain secrets of the client.
  */
-export function abortedRequests(error: unknown, ctx: Context | undefined): string | undefined {
+export function abortedRequestCode(error: unknown, ctx: Context | undefined): string | undefined {
   const { code } = error as { code?: unknown };
   if (typeof code !== 'string') return undefined;
   if (code.startsWith('HPE_')) return code;

@@ -1,29 +1,35 @@
-/** Who is let in: nobody while this node is overloaded, and no address more often than it may. */
+/**
+ * Admits or refuses a request before Koa: refuses all while the node is overloaded, and an address that exceeds its
+ * rate limit.
+ */
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Quota } from '../base/quota.ts';
 import { hasUnreadBody } from './lingering_close.ts';
 import type { OpenRequest } from './request_context.ts';
 
-/** What a limiter says to one request more. */
-export interface Refused {
+/** A limiter's refusal of a request. */
+export interface AdmissionRefusal {
   readonly status: 429 | 503;
   readonly retryAfterSeconds: number;
-  /** For a 503; it has too much to do, unless told otherwise. */
+  /** The reason in the body of a 503; by default, the server is overloaded. */
   readonly why?: string;
-  /** The limit that was reached, where it was one. */
+  /** The limit that the caller exceeded, if any. */
   readonly quota?: Quota | undefined;
 }
 
-export interface AdmissionSettings<R extends Refused> {
+export interface AdmissionSettings<R extends AdmissionRefusal> {
   readonly open: OpenRequest;
-  /** Resolves when a refusal may be answered; `undefined`: at once. */
+  /** Resolves when a refusal may be sent; `undefined` means at once. */
   readonly holdBack: (refused: R) => Promise<void> | undefined;
-  /** Hears of each refusal that was answered. `began` is of `performance.now()`. */
+  /** Called after each refusal. `began` is a `performance.now()` value. */
   readonly answered: (request: IncomingMessage, status: number, began: number) => void;
 }
 
-/** Lets a request through to `listener` unless `refuses` it. Cheap, because it is asked when there is least to give. */
-export function admitUnless<R extends Refused>(
+/**
+ * Passes a request to `listener` unless `refuses` returns a refusal. The check is cheap, because it runs while the node
+ * is overloaded.
+ */
+export function admitUnless<R extends AdmissionRefusal>(
   refuses: (request: IncomingMessage) => R | undefined,
   settings: AdmissionSettings<R>,
   listener: RequestListener,
@@ -35,8 +41,8 @@ export function admitUnless<R extends Refused>(
   };
 }
 
-/** Answers without Koa, which has not been asked yet. */
-export function refuse<R extends Refused>(
+/** Sends the refusal with Node's response, because Koa has not seen the request yet. */
+export function refuse<R extends AdmissionRefusal>(
   request: IncomingMessage,
   response: ServerResponse,
   refused: R,
@@ -49,20 +55,24 @@ export function refuse<R extends Refused>(
   };
   const held = holdBack(refused);
   if (held) void held.then(answer);
-  // a short body arrives with the headers, and is there in the next turn: the connection can then be kept
+  // a short body arrives with the headers and is complete in the next turn of the event loop: the connection can then
+  // stay open
   else if (hasUnreadBody(request)) setImmediate(answer);
   else answer();
 }
 
-/** The headers that tell a caller when to come again (RFC 9110, 10.2.3). */
-export function refusalHeaders({ retryAfterSeconds, quota }: Refused): Record<string, string> {
+/** Returns the headers that tell the client when to retry (RFC 9110, 10.2.3). */
+export function refusalHeaders({ retryAfterSeconds, quota }: AdmissionRefusal): Record<string, string> {
   return {
     'Retry-After': String(retryAfterSeconds),
     ...(quota && quotaHeaders(quota, 0, retryAfterSeconds)),
   };
 }
 
-/** What is left of a limit, and for how long it must do (draft-ietf-httpapi-ratelimit-headers-11, 3 and 4). */
+/**
+ * Returns the headers with the remaining quota and the seconds until it resets
+ * (draft-ietf-httpapi-ratelimit-headers-11, 3 and 4).
+ */
 export function quotaHeaders({ name, requests, windowSeconds }: Quota, left: number, seconds: number) {
   return {
     'RateLimit-Policy': `"${name}";q=${requests};w=${windowSeconds}`,
@@ -73,8 +83,8 @@ export function quotaHeaders({ name, requests, windowSeconds }: Quota, left: num
 export function refusalBody({
   status,
   retryAfterSeconds,
-  why = status === 429 ? 'too many requests' : 'the server has too much to do',
-}: Refused): { error: string; error_description: string } {
+  why = status === 429 ? 'too many requests' : 'the server is overloaded',
+}: AdmissionRefusal): { error: string; error_description: string } {
   return {
     error: 'temporarily_unavailable',
     error_description: `${why}; try again in ${retryAfterSeconds} s`,
@@ -83,7 +93,7 @@ export function refusalBody({
 
 function answerRefused(
   response: ServerResponse,
-  refused: Refused,
+  refused: AdmissionRefusal,
   headers: Readonly<Record<string, string>>,
   page: boolean,
 ): void {

@@ -1,19 +1,19 @@
 /**
- * The certificate that a client proved itself with in TLS: on our own listener the connection's, behind a proxy the one
- * that the proxy passes on. A header counts only from the proxies that we were told to trust, and never on our own TLS
- * listener, where whoever connects can send any header.
+ * Finds the TLS client certificate of a request. On this server's TLS listener it is the certificate of the connection;
+ * behind a proxy it is in a header. Only headers from trusted proxies count, and none on the TLS listener, because any
+ * client can send the header there.
  */
 import type { X509Certificate } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { TLSSocket } from 'node:tls';
 import { certificateFromHeader } from './certificate_header.ts';
-import { isFromProxy } from './client_address.ts';
+import { isFromTrustedProxy } from './client_address.ts';
 
 export interface ClientCertificatesSettings {
-  /** The header that proxies pass certificates on in; `undefined`: none is believed. */
+  /** The header with the certificate; `undefined` if no header is trusted. */
   readonly header: string | undefined;
   readonly trustedProxies: readonly string[];
-  /** The authorities whose certificates prove a name, as they are now: their file may be renewed. */
+  /** Returns the trusted authorities as they are now; the file may be renewed at run time. */
   readonly authorities: () => readonly X509Certificate[];
 }
 
@@ -22,35 +22,38 @@ const CLIENT_AUTHENTICATION = '1.3.6.1.5.5.7.3.2';
 
 export class ClientCertificates {
   readonly #settings: ClientCertificatesSettings;
-  readonly #isFromProxy: (request: IncomingMessage) => boolean;
+  readonly #isFromTrustedProxy: (request: IncomingMessage) => boolean;
   readonly #seen = new WeakMap<IncomingMessage, X509Certificate | undefined>();
 
   constructor(settings: ClientCertificatesSettings) {
     this.#settings = settings;
-    this.#isFromProxy = isFromProxy(settings.trustedProxies);
+    this.#isFromTrustedProxy = isFromTrustedProxy(settings.trustedProxies);
   }
 
-  /** The certificate that came with a request, whoever issued it; throws `BadCertificateHeader`. */
+  /** Returns the client certificate of the request without verifying its issuer. Throws `BadCertificateHeader`. */
   of(request: IncomingMessage): X509Certificate | undefined {
     if (!this.#seen.has(request)) this.#seen.set(request, this.#find(request));
     return this.#seen.get(request);
   }
 
-  /** Whether it came from one of the authorities, for proving a name in TLS, and is valid at `now`. */
+  /** Whether a trusted authority issued the certificate for TLS client authentication, and it is valid at `now`. */
   isVerified(request: IncomingMessage, now: Date): boolean {
     const certificate = this.of(request);
     if (!certificate || !isValid(certificate, now)) return false;
-    // on our own listener OpenSSL has followed the chain that the client sent along
+    // on our own listener OpenSSL has verified the chain that the client sent
     if (request.socket instanceof TLSSocket)
       return this.#settings.authorities().length > 0 && request.socket.authorized;
-    return isForClients(certificate) && this.#settings.authorities().some((one) => hasIssued(one, certificate, now));
+    return (
+      allowsClientAuthentication(certificate) &&
+      this.#settings.authorities().some((one) => hasIssued(one, certificate, now))
+    );
   }
 
   #find(request: IncomingMessage): X509Certificate | undefined {
     const { socket } = request;
     if (socket instanceof TLSSocket) return socket.getPeerX509Certificate();
     const { header } = this.#settings;
-    if (header === undefined || !this.#isFromProxy(request)) return undefined;
+    if (header === undefined || !this.#isFromTrustedProxy(request)) return undefined;
     return certificateFromHeader(request.headersDistinct[header] ?? []);
   }
 }
@@ -60,7 +63,7 @@ function hasIssued(authority: X509Certificate, certificate: X509Certificate, now
   try {
     return certificate.verify(authority.publicKey);
   } catch {
-    // signed with something that OpenSSL doesn't take for a signature of this key
+    // OpenSSL cannot verify the signature with this key
     return false;
   }
 }
@@ -69,7 +72,7 @@ function isValid({ validFromDate, validToDate }: X509Certificate, now: Date): bo
   return validFromDate <= now && now <= validToDate;
 }
 
-/** A certificate that doesn't say what it is for is for everything (RFC 5280, 4.2.1.12). */
-function isForClients({ keyUsage }: X509Certificate): boolean {
+/** A certificate without extended key usage is valid for every use (RFC 5280, 4.2.1.12). */
+function allowsClientAuthentication({ keyUsage }: X509Certificate): boolean {
   return keyUsage === undefined || keyUsage.includes(CLIENT_AUTHENTICATION);
 }

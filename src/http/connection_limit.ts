@@ -1,25 +1,25 @@
-/** How many connections a process holds on all of its listeners together. */
+/** Limits the connections of a process on all its listeners together. */
 
-/** A node that is full stays so for a while: it is said once in that time. */
-const TOLD_EVERY_MILLISECONDS = 60_000;
+/** A full node stays full for a while, so it is reported only once in this time. */
+const REPORT_INTERVAL_MILLISECONDS = 60_000;
 
 export class ConnectionLimit {
   readonly atMost: number;
   readonly #onFull: () => void;
   #open = 0;
-  #toldAt = -Infinity;
+  #reportedAt = -Infinity;
 
-  /** `onFull` is called when a connection has to go for another one, once a minute at most. */
+  /** Calls `onFull` when the limit is reached, at most once a minute. */
   constructor(atMost: number, onFull: () => void = () => {}) {
     this.atMost = atMost;
     this.#onFull = onFull;
   }
 
-  /** One more is open: answers whether another one has to go. */
+  /** Counts a new connection. Returns whether another one must be closed for it. */
   opened(): boolean {
     this.#open++;
     if (this.#open <= this.atMost) return false;
-    this.tellFull();
+    this.reportFull();
     return true;
   }
 
@@ -27,10 +27,10 @@ export class ConnectionLimit {
     this.#open--;
   }
 
-  tellFull(): void {
+  reportFull(): void {
     const now = performance.now();
-    if (now - this.#toldAt < TOLD_EVERY_MILLISECONDS) return;
-    this.#toldAt = now;
+    if (now - this.#reportedAt < REPORT_INTERVAL_MILLISECONDS) return;
+    this.#reportedAt = now;
     this.#onFull();
   }
 }

@@ -1,7 +1,7 @@
 /**
- * Signatures of cookies, with HMAC-SHA-256, in the form in which the `cookies` package takes its keys. The versions before
- * signed with SHA-1: while one of their nodes may run beside this one cookies are signed as they do it, and for as long
- * after that as a session lasts unused such a signature is still taken, so that an upgrade logs no person out.
+ * Signs cookies with HMAC-SHA-256, as the key object that the `cookies` package expects. Earlier versions signed with
+ * SHA-1. This version also signs with SHA-1 while an old node may run beside it, and accepts SHA-1 signatures until
+ * every session from that time has expired, so that an upgrade logs no person out.
  */
 import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
@@ -10,7 +10,7 @@ import { equalInConstantTime } from '../base/secret.ts';
 export interface CookieSignaturesSettings {
   /** 32 bytes; the same on every node. */
   readonly key: Buffer;
-  /** What older versions sign with, with SHA-1. */
+  /** The key of earlier versions, used with SHA-1. */
   readonly formerKey: string;
   readonly sha256From: Date;
   readonly sha1Until: Date;
@@ -19,7 +19,7 @@ export interface CookieSignaturesSettings {
 
 export class CookieSignatures {
   readonly #settings: CookieSignaturesSettings;
-  /** Node takes longer to make one of these for each signature than to sign. */
+  /** Kept, because Node takes longer to create a key object than to sign. */
   readonly #key: KeyObject;
   readonly #formerKey: KeyObject;
 
@@ -40,8 +40,8 @@ export class CookieSignatures {
   }
 
   /**
-   * Which key has signed. Never more than 0, upon which the package would replace the signature by one that ends with the
-   * browser: the library sets cookie and signature together when it saves the session.
+   * Returns 0 for a valid signature and -1 otherwise. For a higher index the package would replace the signature cookie
+   * by one that ends with the browser session; oidc-provider sets both cookies together when it saves the session.
    */
   index(data: string, signature: string): number {
     return this.verify(data, signature) ? 0 : -1;

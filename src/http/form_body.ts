@@ -1,11 +1,11 @@
-/** The fields of an HTML form (application/x-www-form-urlencoded), read with a bound. */
+/** Reads the fields of an HTML form (application/x-www-form-urlencoded), up to a size limit. */
 import type { Context } from 'koa';
 import { invalid, Refused } from '../base/refusal.ts';
 import { readBody } from './body.ts';
 
 const LIMIT_BYTES = 16 * 1024;
 
-/** Refuses other content types, compressed and oversized bodies, and fields that are given twice. */
+/** Returns the fields. Refuses other content types, compressed and oversized bodies, and repeated fields. */
 export async function readForm(ctx: Context): Promise<Readonly<Record<string, string>>> {
   if (!ctx.request.is('application/x-www-form-urlencoded') || ctx.get('Content-Encoding')) {
     throw new Refused({

@@ -1,7 +1,7 @@
-/** The Host header: a request has one, and it names a host (RFC 9112, 3.2). */
+/** Checks the Host header: a request has exactly one, and it names a host (RFC 9112, 3.2). */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
-/** `uri-host [ ":" port ]` (RFC 9110, 7.2), and nothing that a URL would read as a path, a user or a query. */
+/** `uri-host [ ":" port ]` (RFC 9110, 7.2), without characters that a URL would read as a path, user or query. */
 const HOST = /^(?:\[[0-9A-Fa-f:.]+\]|(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::\d{0,5})?$/;
 const BODY = JSON.stringify({
   error: 'invalid_request',
@@ -9,8 +9,8 @@ const BODY = JSON.stringify({
 });
 
 /**
- * Whether the request has no two Host headers, and a valid one. Node refuses HTTP/1.1 requests without one by itself;
- * HTTP/1.0 has no such rule. `headers` keeps only the first of several, so the raw ones are counted.
+ * Whether the request has at most one Host header and it is valid. Node itself refuses HTTP/1.1 requests without one;
+ * HTTP/1.0 does not require it. Counts the raw headers, because `headers` keeps only the first of several.
  */
 export function hasOneValidHost({ rawHeaders, headers: { host } }: IncomingMessage): boolean {
   let count = 0;
@@ -21,7 +21,7 @@ export function hasOneValidHost({ rawHeaders, headers: { host } }: IncomingMessa
   return count === 0 || (count === 1 && HOST.test(host ?? ''));
 }
 
-/** 400, and the end of the connection: what else comes on it may be meant for another host. */
+/** Sends 400 and closes the connection: further requests on it may be meant for another host. */
 export function refuseHost(response: ServerResponse): void {
   response.writeHead(400, {
     'Content-Type': 'application/json; charset=utf-8',

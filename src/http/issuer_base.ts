@@ -1,9 +1,10 @@
-/** Pins a Koa application to its issuer: its host, its scheme and, where the issuer has one, its path. */
+/** Makes a Koa application use the host, scheme and path of the issuer. */
 import type Koa from 'koa';
 
 /**
- * Every URL that the application makes starts with the issuer, whatever Host or X-Forwarded-* say. Requests outside the
- * issuer's path are not ours, but for the metadata that RFC 8414 (3.1) puts in front of it.
+ * Every URL that the application generates starts with the issuer, regardless of Host and X-Forwarded-*. Requests
+ * outside the issuer's path get 404, except the metadata whose well-known path comes before the issuer's path (RFC
+ * 8414, 3.1).
  */
 export function pinToIssuer(app: Koa, issuer: string): Koa.Middleware {
   const { protocol, host, pathname } = new URL(issuer);
@@ -13,14 +14,15 @@ export function pinToIssuer(app: Koa, issuer: string): Koa.Middleware {
   });
   const prefix = pathname.replace(/\/$/, '');
   const secure = protocol === 'https:';
-  // RFC 8414 puts the name before the issuer's path for both; OpenID Connect Discovery also knows it behind
+  // RFC 8414 puts the well-known path before the issuer's path for both documents; OpenID Connect Discovery also allows
+  // it after
   const metadata = new Map(
     ['oauth-authorization-server', 'openid-configuration'].map((name) => [
       `/.well-known/${name}${prefix}`,
       `/.well-known/${name}`,
     ]),
   );
-  // RFC 9728 has this one in front of the path too, and more of the path behind
+  // RFC 9728 also puts this path before the issuer's path, and the resource's path after it
   const ofResources = '/.well-known/oauth-protected-resource';
   return (ctx, next) => {
     if (!hasPath(ctx)) {
@@ -28,7 +30,7 @@ export function pinToIssuer(app: Koa, issuer: string): Koa.Middleware {
       ctx.body = { error: 'invalid_request', error_description: 'the request target is not a path' };
       return undefined;
     }
-    // two years, as browsers ask for before they keep it for good (RFC 6797)
+    // two years, as the preload lists of browsers recommend (RFC 6797)
     if (secure) ctx.set('Strict-Transport-Security', 'max-age=63072000');
     if (prefix === '') return next();
     const document = metadata.get(ctx.path);
@@ -41,7 +43,10 @@ export function pinToIssuer(app: Koa, issuer: string): Koa.Middleware {
   };
 }
 
-/** A request may name its target by a whole URL (RFC 9112, 3.2.2), and that one may not be one: `GET http://[/`. */
+/**
+ * A client may send an absolute URL as request target (RFC 9112, 3.2.2), and it may be invalid, such as `GET
+ * http://[/`.
+ */
 function hasPath(ctx: Koa.Context): boolean {
   const { url = '' } = ctx.req;
   if (!/^[/*]/.test(url) && !URL.canParse(url)) return false;

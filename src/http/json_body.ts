@@ -1,18 +1,21 @@
-/** Reads a request's JSON body, with bounds. A request without a body reads as an empty object. */
+/** Reads a request's JSON body, up to a size limit. A request without a body reads as an empty object. */
 import type { Context } from 'koa';
 import { invalid, Refused } from '../base/refusal.ts';
 import { readBody } from './body.ts';
 import { parseJson } from './json_text.ts';
 
 export interface JsonBody {
-  /** As it was sent, for telling one request from another. */
+  /** The text as the client sent it, to compare requests. */
   readonly text: string;
   readonly value: unknown;
 }
 
 const LIMIT_BYTES = 64 * 1024;
 
-/** Refuses other content types than the ones given, compressed and oversized bodies, and what is not plain UTF-8 JSON. */
+/**
+ * Returns the body. Refuses other content types, compressed and oversized bodies, and text that is not UTF-8 or not
+ * JSON.
+ */
 export async function readJsonBody(ctx: Context, contentTypes: readonly string[]): Promise<JsonBody> {
   if (!announcesBody(ctx)) return { text: '', value: {} };
   refuseOtherTypes(ctx, contentTypes);

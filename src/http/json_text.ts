@@ -1,11 +1,11 @@
 /**
- * JSON (RFC 8259) without what two readers could read in two ways: no member twice, nothing nested out of all
- * proportion, no name that means something to JavaScript, no text that Postgres can't store.
+ * Parses JSON (RFC 8259) and refuses texts that two parsers could read differently: repeated members, deep nesting,
+ * member names with a meaning in JavaScript, and characters that Postgres cannot store.
  */
 import { invalid, type Refused } from '../base/refusal.ts';
 import { jsonPointer } from '../base/violations.ts';
 
-const DEEPEST = 16;
+const LEVELS_AT_MOST = 16;
 const FORBIDDEN_NAMES = new Set(['__proto__', 'constructor', 'prototype']);
 
 const SPACE = /[ \t\n\r]*/y;
@@ -13,7 +13,9 @@ const SPACE = /[ \t\n\r]*/y;
 const STRING = /"[^"\\\u0000-\u001f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\u0000-\u001f]*)*"/y;
 const SCALAR = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y;
 
-/** Throws `Refused` that names the place: where the text breaks off, or the member that can't be taken. */
+/**
+ * Returns the value. Throws `Refused` with the character position of a syntax error, or the path of a refused member.
+ */
 export function parseJson(text: string): unknown {
   return new JsonReader(text).read();
 }
@@ -34,13 +36,14 @@ class JsonReader {
   }
 
   #value(path: readonly string[]): unknown {
-    if (path.length > DEEPEST) throw invalid(jsonPointer(path), `is nested more than ${DEEPEST} levels deep`);
+    if (path.length > LEVELS_AT_MOST)
+      throw invalid(jsonPointer(path), `is nested more than ${LEVELS_AT_MOST} levels deep`);
     this.#skipSpace();
     if (this.#take('{')) return this.#members(path);
     if (this.#take('[')) return this.#items(path);
     if (this.#text[this.#at] === '"') return this.#string(path);
     const value: unknown = JSON.parse(this.#match(SCALAR));
-    if (value === Infinity || value === -Infinity) throw invalid(jsonPointer(path), 'is too large a number');
+    if (value === Infinity || value === -Infinity) throw invalid(jsonPointer(path), 'is a number that is too large');
     return value;
   }
 
@@ -52,7 +55,7 @@ class JsonReader {
       this.#skipSpace();
       const name = this.#string(path);
       const here = [...path, name];
-      if (FORBIDDEN_NAMES.has(name)) throw invalid(jsonPointer(here), 'is not a name that a member may have');
+      if (FORBIDDEN_NAMES.has(name)) throw invalid(jsonPointer(here), 'is not an allowed member name');
       if (Object.hasOwn(object, name)) throw invalid(jsonPointer(here), 'is given twice');
       this.#skipSpace();
       if (!this.#take(':')) throw this.#malformed();
@@ -77,7 +80,7 @@ class JsonReader {
 
   #string(path: readonly string[]): string {
     const text = JSON.parse(this.#match(STRING)) as string;
-    if (!isStorable(text)) throw invalid(jsonPointer(path), 'contains a NUL character or half a surrogate pair');
+    if (!isStorable(text)) throw invalid(jsonPointer(path), 'contains a NUL character or an unpaired surrogate');
     return text;
   }
 
@@ -100,11 +103,11 @@ class JsonReader {
   }
 
   #malformed(): Refused {
-    return invalid('', `is not JSON: it breaks off at character ${this.#at + 1}`);
+    return invalid('', `is not valid JSON at character ${this.#at + 1}`);
   }
 }
 
-/** Postgres takes neither U+0000 nor half a surrogate pair, and would answer with an error of its own. */
+/** Postgres refuses U+0000 and unpaired surrogates, with an error of its own. */
 export function isStorable(text: string): boolean {
   return !text.includes('\u0000') && text.isWellFormed();
 }

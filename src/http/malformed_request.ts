@@ -1,4 +1,4 @@
-/** Answers to what is no HTTP request, or never becomes a whole one. */
+/** Responses to requests that are not valid HTTP or never complete. */
 import { STATUS_CODES } from 'node:http';
 
 export interface BrokenRequestLimits {
@@ -6,7 +6,7 @@ export interface BrokenRequestLimits {
   readonly headers: number;
 }
 
-/** The whole answer as it goes over the wire. It ends the connection. */
+/** Returns the whole response as bytes of HTTP. It closes the connection. */
 export function brokenRequestAnswer(status: number, detail: string): string {
   const body = JSON.stringify({ error: 'invalid_request', error_description: detail });
   return [
@@ -21,7 +21,7 @@ export function brokenRequestAnswer(status: number, detail: string): string {
   ].join('\r\n');
 }
 
-/** The answer to what Node says of a request that it can't read; `undefined` where the connection itself failed. */
+/** Returns the response to an error of Node's HTTP parser; `undefined` if the connection itself failed. */
 export function answerToParseError(code: string, limits: BrokenRequestLimits): string | undefined {
   switch (code) {
     case 'HPE_HEADER_OVERFLOW':
@@ -38,10 +38,10 @@ export function answerToParseError(code: string, limits: BrokenRequestLimits): s
 export function headersTooLarge({ headerBytes, headers }: BrokenRequestLimits): string {
   return brokenRequestAnswer(
     431,
-    `the request line and the headers may have ${headerBytes} bytes and ${headers} headers at most`,
+    `the request line and the headers must have at most ${headerBytes} bytes and ${headers} headers`,
   );
 }
 
 export function requestTooSlow(): string {
-  return brokenRequestAnswer(408, 'the request did not arrive whole in time');
+  return brokenRequestAnswer(408, 'the request did not arrive completely in time');
 }

@@ -1,17 +1,20 @@
-/** Health and metrics, on a port of their own that is not for the public. */
+/** Serves health checks and metrics on a separate port, which must not be public. */
 import type { RequestListener } from 'node:http';
 
-/** What a probe learns: everything that must hold before this node may get traffic. */
+/** The result of a readiness probe: all conditions for traffic to this node. */
 export interface Readiness {
   readonly ready: boolean;
   readonly checks: Readonly<Record<string, string>>;
 }
 
-/** Of several processes: ready when all are, and at each check what is worst, of those that are not ready first. */
-export function readyTogether(all: readonly Readiness[]): Readiness {
+/**
+ * Combines the readiness of several processes: ready if all are. Each check shows the worst result, preferring
+ * processes that are not ready.
+ */
+export function combineReadiness(all: readonly Readiness[]): Readiness {
   const checks: Record<string, string> = {};
-  for (const its of all.toSorted((a, b) => Number(a.ready) - Number(b.ready))) {
-    for (const [name, found] of Object.entries(its.checks)) {
+  for (const one of all.toSorted((a, b) => Number(a.ready) - Number(b.ready))) {
+    for (const [name, found] of Object.entries(one.checks)) {
       if ((checks[name] ?? 'ok') === 'ok') checks[name] = found;
     }
   }
@@ -33,14 +36,14 @@ export function management({ readiness, metrics }: ManagementSettings): RequestL
   };
 
   async function answer(method: string, path: string): Promise<{ status: number; type: string; body: string }> {
-    if (method !== 'GET' && method !== 'HEAD') return json(405, { error: 'Only GET is answered here.' });
+    if (method !== 'GET' && method !== 'HEAD') return json(405, { error: 'Use GET.' });
     if (path === '/healthz') return json(200, { status: 'alive' });
     if (path === '/readyz') {
       const { ready, checks } = await readiness();
       return json(ready ? 200 : 503, { status: ready ? 'ready' : 'not ready', checks });
     }
     if (path === '/metrics') return { status: 200, type: metrics.contentType, body: await metrics.text() };
-    return json(404, { error: 'Ask for /healthz, /readyz or /metrics.' });
+    return json(404, { error: 'Not found. Use /healthz, /readyz or /metrics.' });
   }
 }
 

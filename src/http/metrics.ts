@@ -2,30 +2,30 @@
 import type Koa from 'koa';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, type Aggregator } from 'prom-client';
 
-/** A request that was answered. */
-export interface Answered {
+/** A completed request. */
+export interface CompletedRequest {
   readonly method: string;
   readonly route: string;
   readonly status: number;
-  /** As `performance.now()` had it, in milliseconds. */
+  /** Start of the request as `performance.now()`, in milliseconds. */
   readonly began: number;
 }
 
-/** The label of a path. */
+/** Returns the route label of a path. */
 export type RouteOf = (path: string) => string;
 
-/** `routes` bound the label: a path that is none of ours counts as `other`, however many there are. */
+/** Limits the values of the label to `routes`: any other path counts as `other`. */
 export function routeAmong(routes: readonly string[]): RouteOf {
   const known = [...routes].sort((a, b) => b.length - a.length);
   return (path) => known.find((candidate) => path === candidate || path.startsWith(`${candidate}/`)) ?? 'other';
 }
 
-/** All values of one process at one time; plain data, so that it can be passed on. */
+/** All values of one process at one time, as plain data that can be sent to another process. */
 export type Snapshot = Awaited<ReturnType<Registry['getMetricsAsJSON']>>;
 
-const LEAST_OFTEN_MILLISECONDS = 3_600_000;
+const LONGEST_PRECISION_MILLISECONDS = 3_600_000;
 
-/** As prom-client has them. */
+/** Help texts and aggregators of prom-client. */
 const LOOP_STATISTICS = {
   min: ['The minimum recorded event loop delay.', 'min'],
   max: ['The maximum recorded event loop delay.', 'max'],
@@ -43,9 +43,9 @@ export class Metrics {
   readonly #requests: Counter<'method' | 'route' | 'status'>;
   readonly #durations: Histogram<'route'>;
 
-  /** With what Node tells of this process, unless told otherwise. */
+  /** Includes Node's process metrics unless `ofProcess` is false. */
   constructor({ ofProcess = true } = {}) {
-    if (ofProcess) this.#tellOfProcess();
+    if (ofProcess) this.#collectProcessMetrics();
     this.#requests = new Counter({
       name: 'gatehouse_http_requests_total',
       help: 'Requests answered, by method, route and status.',
@@ -61,13 +61,13 @@ export class Metrics {
     });
   }
 
-  /** A value that is read when someone looks; where a node has several processes, `aggregator` makes one of theirs. */
+  /** A gauge whose value is read at each scrape; `aggregator` combines the values of a node's processes. */
   gauge(name: string, help: string, read: () => number, aggregator: Aggregator = 'sum'): void {
     const registers = [this.#registry];
     const gauge: Gauge = new Gauge({ name, help, registers, aggregator, collect: () => gauge.set(read()) });
   }
 
-  /** A value that only grows, counted elsewhere and read when someone looks. */
+  /** A counter that is maintained elsewhere and read at each scrape. */
   counter(name: string, help: string, read: () => number): void {
     const counter: Counter = new Counter({
       name,
@@ -80,7 +80,7 @@ export class Metrics {
     });
   }
 
-  /** Values of one kind that only grow; `label` tells them apart. */
+  /** Counters of one kind, told apart by `label`. */
   counters(name: string, help: string, label: string, read: () => Readonly<Record<string, number>>): void {
     const counter: Counter = new Counter({
       name,
@@ -94,7 +94,7 @@ export class Metrics {
     });
   }
 
-  /** Values of one kind, read when someone looks; `label` tells them apart. */
+  /** Gauges of one kind, read at each scrape and told apart by `label`. */
   gauges(name: string, help: string, label: string, read: () => Readonly<Record<string, number>>): void {
     const gauge: Gauge = new Gauge({
       name,
@@ -107,7 +107,7 @@ export class Metrics {
     });
   }
 
-  /** How long rounds of the event loop took, in nanoseconds; `take` begins to count anew. */
+  /** Event loop delays, in nanoseconds. `take` returns the statistics and starts a new period. */
   eventLoop(take: () => Readonly<Record<LoopStatistic, number>>): void {
     const gauges = new Map<LoopStatistic, Gauge>();
     const takeAll = (): void => {
@@ -120,7 +120,7 @@ export class Metrics {
         help,
         registers: [this.#registry],
         aggregator,
-        // the first one that is read takes the values of all
+        // the gauge that is read first updates all of them
         ...(gauges.size === 0 && { collect: takeAll }),
       });
       gauges.set(statistic as LoopStatistic, gauge);
@@ -138,15 +138,17 @@ export class Metrics {
     };
   }
 
-  observe({ method: given, route, status, began }: Answered): void {
+  observe({ method: given, route, status, began }: CompletedRequest): void {
     const method = KNOWN_METHODS.has(given) ? given : 'other';
     this.#requests.inc({ method, route, status: String(status) });
     this.#durations.observe({ route }, (performance.now() - began) / 1000);
   }
 
-  /** All that prom-client tells but for the event loop's statistics, for which it would wake an idle process all the time. */
-  #tellOfProcess(): void {
-    collectDefaultMetrics({ register: this.#registry, eventLoopMonitoringPrecision: LEAST_OFTEN_MILLISECONDS });
+  /**
+   * Collects prom-client's default metrics except its event loop statistics, which would keep waking an idle process.
+   */
+  #collectProcessMetrics(): void {
+    collectDefaultMetrics({ register: this.#registry, eventLoopMonitoringPrecision: LONGEST_PRECISION_MILLISECONDS });
     for (const statistic of Object.keys(LOOP_STATISTICS))
       this.#registry.removeSingleMetric(`nodejs_eventloop_lag_${statistic}_seconds`);
   }
@@ -164,7 +166,7 @@ export class Metrics {
   }
 }
 
-/** Every process of a node has a log of its own. */
+/** Counts the log lines that this process dropped; each process of a node has its own log. */
 export function countLogLines(metrics: Metrics, dropped: () => number): void {
   metrics.counter('gatehouse_log_lines_dropped_total', 'Lines of the log that standard output did not take.', dropped);
 }

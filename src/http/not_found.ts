@@ -1,10 +1,10 @@
-/** The last word on requests that nobody answered: there is no such thing here, or not with this method. */
+/** Answers requests that no other middleware has answered: 404, or 405 if the path exists with other methods. */
 import type { Context, Middleware } from 'koa';
 
 export interface NotFoundSettings {
-  /** Paths that exist, each with the methods that it takes. */
+  /** The paths that exist, each with the methods that it allows. */
   readonly methods: Readonly<Record<string, readonly string[]>>;
-  /** Draws the page for browsers. */
+  /** Renders the page for browsers. */
   readonly page: (ctx: Context, status: number) => void;
 }
 
@@ -18,6 +18,6 @@ export function notFound({ methods, page }: NotFoundSettings): Middleware {
     ctx.set('Cache-Control', 'no-store');
     ctx.body = allowed
       ? { error: 'invalid_request', error_description: `use ${allowed.join(' or ')}` }
-      : { error: 'not_found', error_description: 'there is nothing at this address' };
+      : { error: 'not_found', error_description: 'no resource exists at this path' };
   };
 }

@@ -1,9 +1,9 @@
 /**
- * The security headers of whatever a browser may show. Left out on purpose:
- * - `form-action`: Chromium applies it to every redirect that follows a form, so a login would stop at the
+ * The security headers of all pages. Two are omitted on purpose:
+ * - `form-action`: Chromium applies it to every redirect after a form, so a login would stop at the
  *   application's redirect URI, or one redirect later;
- * - `Cross-Origin-Opener-Policy`: any value but `unsafe-none` cuts the tie to the window that opened us, and
- *   applications that log people in in a popup would never hear from it.
+ * - `Cross-Origin-Opener-Policy`: any value except `unsafe-none` disconnects the page from the window that opened it,
+ *   so applications that log people in with a popup would never get a result.
  */
 import { createHash } from 'node:crypto';
 import type { Context, Middleware } from 'koa';
@@ -14,27 +14,27 @@ const CONTENT_SECURITY_POLICY = [
   "img-src 'self'",
   "base-uri 'none'",
   "frame-ancestors 'none'",
-  // Empty, which allows nothing: `allowScript` adds the hash of the one script that there is, and so does oidc-provider
-  // to the pages of its own that we replace; beside 'none' a hash would be an error.
+  // Empty, which allows no script. `allowScript` adds the hash of our only script, and oidc-provider adds hashes on those
+  // of its pages that we replace; a hash next to 'none' would be an error.
   'script-src',
 ].join('; ');
 
 const PAGE_HEADERS = {
   'Content-Security-Policy': CONTENT_SECURITY_POLICY,
-  // not `no-referrer`: with it browsers send `Origin: null` with our own forms, and where a form came from is checked
+  // not `no-referrer`: browsers would then send `Origin: null` with our own forms, and we check that header
   'Referrer-Policy': 'same-origin',
   'X-Content-Type-Options': 'nosniff',
   'X-Frame-Options': 'DENY',
   'Permissions-Policy': 'camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()',
 } as const;
 
-/** For whatever comes after it, should it write a page of its own. */
+/** Sets the page headers for the next middleware, in case it sends a page of its own. */
 export const pageHeaders: Middleware = (ctx, next) => {
   ctx.set(PAGE_HEADERS);
   return next();
 };
 
-/** Answers with a page, which nobody keeps: neither the browser's cache nor one on the way. */
+/** Sends a page that no cache may store. */
 export function sendPage(ctx: Context, status: number, html: string): void {
   ctx.set(PAGE_HEADERS);
   ctx.set('Cache-Control', 'no-store');
@@ -43,7 +43,7 @@ export function sendPage(ctx: Context, status: number, html: string): void {
   ctx.body = html;
 }
 
-/** Lets this one script of ours run on the page that was sent, and no other. */
+/** Allows this script, and no other, on the page that was sent. */
 export function allowScript(ctx: Context, script: string): void {
   const hash = createHash('sha256').update(script).digest('base64');
   ctx.set('Content-Security-Policy', CONTENT_SECURITY_POLICY.replace('script-src', `script-src 'sha256-${hash}'`));

@@ -1,25 +1,25 @@
-/** What a caller did wrong, as an RFC 9457 problem: one exhaustive switch from refusals to the wire. */
+/** Converts refusals to RFC 9457 problem details with one exhaustive switch. */
 import type { Context } from 'koa';
 import { z } from 'zod';
 import type { Refusal, Violation } from '../base/refusal.ts';
 import { idOnRecord } from './request_context.ts';
 
-/** The body of every error. `type` is stable and meant for programs, `detail` for people. */
+/** The body of every error. `type` is stable and for programs, `detail` is for people. */
 export const Problem = z
   .strictObject({
-    type: z.string().describe('Names the kind of problem; stable.'),
+    type: z.string().describe('Identifies the problem type; stable.'),
     title: z.string(),
     status: z.int(),
     detail: z.string().optional(),
     request_id: z
       .string()
       .optional()
-      .describe('Finds this request in the audit trail, or the log. Left out where neither has it.'),
+      .describe('Identifies this request in the audit trail or the log. Absent if neither contains it.'),
     errors: z
       .array(
         z.strictObject({
           pointer: z.string().optional().describe('A JSON pointer into the body.'),
-          parameter: z.string().optional().describe('A path or query parameter, or a header.'),
+          parameter: z.string().optional().describe('A path parameter, query parameter or header.'),
           detail: z.string(),
         }),
       )
@@ -28,7 +28,7 @@ export const Problem = z
   .meta({ id: 'Problem' });
 export type Problem = z.output<typeof Problem>;
 
-interface Wire {
+interface WireForm {
   readonly status: number;
   readonly title: string;
   readonly detail?: string;
@@ -40,16 +40,20 @@ export function sendRefusal(ctx: Context, refusal: Refusal): void {
   send(ctx, refusal.reason, wireOf(refusal));
 }
 
-/** For a bug: the caller learns the request's id and nothing else. */
+/** Answers a bug: the caller gets only the request id. */
 export function sendInternalError(ctx: Context): void {
-  send(ctx, 'internal_error', { status: 500, title: 'Internal error', detail: 'Something went wrong on our side.' });
+  send(ctx, 'internal_error', {
+    status: 500,
+    title: 'Internal error',
+    detail: 'The server failed to process the request.',
+  });
 }
 
 export function statusOf(refusal: Refusal): number {
   return wireOf(refusal).status;
 }
 
-function send(ctx: Context, reason: string, { headers = {}, ...wire }: Wire): void {
+function send(ctx: Context, reason: string, { headers = {}, ...wire }: WireForm): void {
   const request_id = idOnRecord(ctx);
   const type = `urn:gatehouse:problem:${reason}`;
   const problem: Problem = { type, ...wire, ...(request_id !== undefined && { request_id }) };
@@ -59,13 +63,13 @@ function send(ctx: Context, reason: string, { headers = {}, ...wire }: Wire): vo
   ctx.body = JSON.stringify(problem);
 }
 
-function wireOf(refusal: Refusal): Wire {
+function wireOf(refusal: Refusal): WireForm {
   switch (refusal.reason) {
     case 'invalid':
       return {
         status: 400,
         title: 'Invalid request',
-        detail: sentenceOf(refusal.violations),
+        detail: detailOf(refusal.violations),
         errors: refusal.violations.map(errorOf),
       };
     case 'unauthorized':
@@ -81,7 +85,7 @@ function wireOf(refusal: Refusal): Wire {
     case 'precondition_failed':
       return { status: 412, title: 'Precondition failed', detail: refusal.detail };
     case 'too_large':
-      return { status: 413, title: 'Body too large', detail: `A body may have ${refusal.limitBytes} bytes at most.` };
+      return { status: 413, title: 'Body too large', detail: `A body may have at most ${refusal.limitBytes} bytes.` };
     case 'unsupported_media_type':
       return { status: 415, title: 'Unsupported media type', detail: refusal.detail };
     case 'key_reused':
@@ -103,8 +107,8 @@ function wireOf(refusal: Refusal): Wire {
   }
 }
 
-function sentenceOf([first, ...others]: readonly Violation[]): string {
-  if (!first) return 'The request is not as it should be.';
+function detailOf([first, ...others]: readonly Violation[]): string {
+  if (!first) return 'The request is invalid.';
   const more = others.length === 0 ? '' : `; and ${others.length} more, see errors`;
   return `${first.path || 'The body'} ${first.detail}${more}.`;
 }

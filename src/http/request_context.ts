@@ -1,4 +1,4 @@
-/** What every request carries through the house: an id, the address it came from, a clock reading. */
+/** The context of a request: its id, the client's address, and its start time. */
 import type { IncomingMessage } from 'node:http';
 import type { Context, Middleware } from 'koa';
 import type { Clock } from '../base/clock.ts';
@@ -8,17 +8,17 @@ import type { AddressOf } from './client_address.ts';
 export interface RequestContext {
   readonly id: string;
   readonly address: string;
-  /** Read once, when the request arrived. */
+  /** The time when the request arrived. */
   readonly now: Date;
-  /** The same by `performance.now()`, for what must be done in time. */
+  /** The same time as `performance.now()`, to measure durations. */
   readonly began: number;
-  /** Whether the trail, or the log, has the id. */
+  /** Whether the audit trail or the log contains the id. */
   onRecord: boolean;
 }
 
 const contexts = new WeakMap<object, RequestContext>();
 
-/** The request's context, made when it is first asked for. */
+/** Returns the context of a request, and creates it on the first call. */
 export type OpenRequest = (request: IncomingMessage) => RequestContext;
 
 export function openRequests(clock: Clock, addressOf: AddressOf): OpenRequest {
@@ -32,7 +32,9 @@ export function openRequests(clock: Clock, addressOf: AddressOf): OpenRequest {
   };
 }
 
-/** Gives each request its context and tells the id to the caller, so that an answer can be found in the logs. */
+/**
+ * Creates each request's context and sends its id to the client, so that operators can find the request in the logs.
+ */
 export function requestContext(open: OpenRequest): Middleware {
   return (ctx, next) => {
     ctx.set('X-Request-Id', open(ctx.req).id);
@@ -42,16 +44,16 @@ export function requestContext(open: OpenRequest): Middleware {
 
 export function requestOf(ctx: Pick<Context, 'req'>): RequestContext {
   const found = contexts.get(ctx.req);
-  if (!found) throw new Error('requestContext() must come before whatever asks for it.');
+  if (!found) throw new Error('The requestContext() middleware must run before requestOf().');
   return found;
 }
 
-/** The request's id can be found from now on, so answers may show it. */
+/** Records that logs or audit trail now contain the request's id, so responses may show it. */
 export function markOnRecord(ctx: Pick<Context, 'req'>): void {
   requestOf(ctx).onRecord = true;
 }
 
-/** The request's id for an error page or a problem; `undefined` where nothing could be found by it. */
+/** Returns the request's id for an error page or problem; `undefined` if neither log nor trail contains it. */
 export function idOnRecord(ctx: Pick<Context, 'req'>): string | undefined {
   const { id, onRecord } = requestOf(ctx);
   return onRecord ? id : undefined;

@@ -1,13 +1,13 @@
 /**
- * One object for each call of an API. The router, the validation and the API's document are all made from it, so that
- * what is documented is what is checked, and what is checked is what the handler is typed with.
+ * One object describes each call of an API. The router, the validation, the handler's types and the OpenAPI document
+ * all derive from it, so they cannot disagree.
  */
 import type { Readable } from 'node:stream';
 import { z } from 'zod';
 
 export type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE';
 
-/** A request that its route's schemas have taken. */
+/** A request that the schemas of its route have validated. */
 export interface Input<Params = unknown, Query = unknown, Body = unknown> {
   readonly params: Params;
   readonly query: Query;
@@ -18,27 +18,27 @@ export interface Reply<Body = unknown> {
   readonly status: number;
   readonly body?: Body | undefined;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Sent as it comes, in place of a body; its content type is among the headers. */
+  /** The body as a stream instead of `body`; `headers` contain its content type. */
   readonly stream?: Readable;
 }
 
-/** Done, and nothing to show for it. */
+/** The reply to a change that returns no body. */
 export const NO_CONTENT: Reply<undefined> = { status: 204 };
 
 export interface ReplyDescription<Body extends z.ZodType> {
   readonly status: number;
   readonly description: string;
-  /** Left out where the reply has no body. */
+  /** Absent if the reply has no body. */
   readonly body?: Body;
   readonly headers?: readonly string[];
-  /** Content types that the same call also answers with, on request. */
+  /** Other content types that the call returns if the Accept header asks for them. */
   readonly alternatives?: readonly string[];
 }
 
 const Nothing = z.strictObject({});
 type Nothing = typeof Nothing;
 
-/** `Call` is what a handler gets beside its input: who asks, and what it may use. */
+/** Describes a call. `Call` is the handler's second argument: the caller and its dependencies. */
 export interface Definition<
   P extends z.ZodObject,
   Q extends z.ZodObject,
@@ -49,25 +49,25 @@ export interface Definition<
   readonly method: Method;
   /** With parameters in braces, as in `/clients/{client_id}`. */
   readonly path: string;
-  /** What a caller must have been given to make this call; left out where anyone may. */
+  /** The scope that the caller needs; absent if the call is public. */
   readonly scope?: string;
   readonly tag: string;
   readonly summary: string;
   readonly description?: string;
   readonly params?: P;
   readonly query?: Q;
-  /** Left out: the call takes no body, or an empty object. */
+  /** Absent if the call accepts no body, or only an empty object. */
   readonly body?: B;
   readonly reply: ReplyDescription<R>;
-  /** Statuses of the errors that are this call's own, beside those that every call has. */
+  /** Error statuses of this call, besides those that all calls have. */
   readonly refuses?: readonly number[];
   handle(input: Input<z.output<P>, z.output<Q>, z.output<B>>, call: Call): Promise<Reply<z.output<R>>>;
 }
 
-/** A route whose own types are behind it: all that the router and the document need. */
+/** A route without the types of its schemas, as the router and the OpenAPI document use it. */
 export type Route<Call> = Definition<z.ZodObject, z.ZodObject, z.ZodType, z.ZodType, Call>;
 
-/** Gives a definition's handler the types of its schemas. Applied in two steps, because `Call` can't be inferred. */
+/** Types a definition's handler by its schemas. Two calls, because `Call` cannot be inferred. */
 export function routeOf<Call>() {
   return <
     P extends z.ZodObject = Nothing,
@@ -91,7 +91,7 @@ export function bodySchema(route: Route<never>): z.ZodType {
   return route.body ?? Nothing;
 }
 
-/** The content types that a route's body may have. */
+/** Returns the content types that the route accepts. */
 export function bodyTypes(route: Route<never>): readonly string[] {
   return route.method === 'PATCH' ? ['application/merge-patch+json', 'application/json'] : ['application/json'];
 }

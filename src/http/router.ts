@@ -1,4 +1,4 @@
-/** Leads a request to its route: finds it, asks whether the caller may, validates what came, and sends the reply. */
+/** Routes a request: finds its route, authorizes the caller, validates the input, and sends the reply. */
 import Router, { type RouterContext } from '@koa/router';
 import type { Context } from 'koa';
 import type { z } from 'zod';
@@ -11,16 +11,16 @@ import { bodySchema, bodyTypes, paramsSchema, querySchema, type Reply, type Rout
 export interface RouterSettings<Caller, Call> {
   readonly prefix: string;
   readonly routes: readonly Route<Call>[];
-  /** Says who asks and throws unless they may ask for this at all, before anything of the body is read. */
+  /** Authenticates and authorizes the caller before the body is read. Throws `Refused`. */
   admit(ctx: Context, route: Route<Call>): Promise<Caller>;
-  /** What the handler gets beside its input. */
+  /** Creates the handler's second argument. */
   open(ctx: Context, caller: Caller, body: JsonBody): Call;
 }
 
 export interface ApiRouter {
-  /** Answers the request; throws `Refused` for what can't be answered, paths and methods that no route has included. */
+  /** Answers the request. Throws `Refused` for invalid requests, and for unknown paths and methods. */
   handle(ctx: Context): Promise<void>;
-  /** The path that the routes have for a request, with its parameters in braces; `undefined` where none has it. */
+  /** Returns the route path of a request, with its parameters in braces; `undefined` if no route matches. */
   pathTemplate(ctx: Context): string | undefined;
 }
 
@@ -55,7 +55,7 @@ async function run<Caller, Call>(
 }
 
 function unmatched(methods: readonly string[]): Refused {
-  if (methods.length === 0) return notFound('There is nothing at this path.');
+  if (methods.length === 0) return notFound('No resource exists at this path.');
   return new Refused({ reason: 'method_not_allowed', allowed: [...new Set(methods)] });
 }
 
@@ -63,13 +63,13 @@ function storable(pairs: readonly (readonly [string, string])[]): Record<string,
   const values = new Map<string, string>();
   for (const [name, value] of pairs) {
     if (values.has(name)) throw invalid(nameOf([name]), 'is given twice');
-    if (!isStorable(value)) throw invalid(nameOf([name]), 'contains a NUL character or half a surrogate pair');
+    if (!isStorable(value)) throw invalid(nameOf([name]), 'contains a NUL character or an unpaired surrogate');
     values.set(name, value);
   }
   return Object.fromEntries(values);
 }
 
-/** A parameter's name, so bounded that an answer can repeat it. */
+/** A parameter's name, short enough to repeat in a response. */
 function nameOf([name = '']: readonly PropertyKey[]): string {
   return String(name).slice(0, 100);
 }

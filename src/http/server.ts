@@ -1,4 +1,4 @@
-/** An HTTP server with bounds on time and size, that stops without dropping a request. */
+/** An HTTP server that limits time, size and connections, and stops without dropping a request. */
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
 import { once } from 'node:events';
@@ -15,52 +15,59 @@ const LIMITS = {
   headersTimeout: 10_000,
   requestTimeout: 15_000,
   keepAliveTimeout: 65_000,
-  // how late the two before the last may strike
+  // Node enforces headersTimeout and requestTimeout up to this much later
   connectionsCheckingInterval: 2_000,
 } as const;
 const HEADERS_AT_MOST = 100;
 const HEADER_LIMITS = { headerBytes: LIMITS.maxHeaderSize, headers: HEADERS_AT_MOST };
-/** For how long a client may take in nothing of what it asked for; Node gives it that long twice. */
+/** A client may stop reading its response for this time; Node allows it twice. */
 const STALLED_MILLISECONDS = 15_000;
-/** Some 15 kB each, where nobody speaks on it. */
+/** An idle connection takes about 15 kB. */
 export const CONNECTIONS_AT_MOST = 10_000;
-/** Probes and scrapers are few. */
 export const MANAGEMENT_CONNECTIONS_AT_MOST = 16;
 /**
- * Connections that the system takes for us until we come to them (it may have a bound of its own: net.core.somaxconn).
- * One that finds no room is dropped without a word, and its client tries again after a second, or believes it connected
- * for ever.
+ * Connections that the operating system accepts before this process does (net.core.somaxconn may limit it further).
+ * Beyond it the system drops connections silently: the client tries again after a second, or waits for ever on a
+ * connection it considers open.
  */
-const NOT_YET_ACCEPTED_AT_MOST = 4_096;
-/** Answers that one connection may be owed at a time. No browser and hardly any client asks before it is answered. */
-const OWED_AT_MOST = 8;
-/** No endpoint takes a larger body, so a client that asks first need not send it (RFC 9110, 10.1.1). */
+const BACKLOG_AT_MOST = 4_096;
+/**
+ * Maximum number of pending responses on a connection. Browsers and almost all clients wait for a response before the
+ * next request.
+ */
+const PENDING_RESPONSES_AT_MOST = 8;
+/** No endpoint accepts a larger body, so a client with `Expect: 100-continue` need not send it (RFC 9110, 10.1.1). */
 const BODY_BYTES_AT_MOST = 64 * 1024;
 /**
- * For how long connections are still listened to that nobody speaks on, when the server stops: what a client sends in
- * the moment in which we close is lost, and it can't know whether we have read it.
+ * While the server stops, it still reads from idle connections for this time: a request that arrives just as the server
+ * closes is lost, and the client cannot know whether the server processed it.
  */
 const LINGER_MILLISECONDS = 300;
-/** Asked for, never demanded: whether a certificate is needed, and whose, the request decides. */
+/**
+ * The server requests a client certificate but does not require one: each request decides which certificate it needs.
+ */
 const TLS = { requestCert: true, rejectUnauthorized: false, handshakeTimeout: 10_000 } as const;
 
-/** The address can't be listened on, as one sentence. */
+/** The server cannot listen on the address; the message is one sentence. */
 export class CannotListen extends CannotStart {}
 
 export class HttpServer {
   readonly #server: Server;
   readonly #limit: ConnectionLimit;
-  /** Connections that have not asked for anything yet, as load balancers keep them: Node does not count them as idle. */
-  readonly #silent = new Set<Socket>();
-  /** Connections whose TLS handshake is not over, by what tells them apart: Node does not count them at all. */
-  readonly #greeting = new Map<string, Socket>();
-  /** What each connection that has asked for something is owed, if anything. */
-  readonly #owed = new Map<Socket, Set<ServerResponse>>();
-  /** Connections that have got their last answer, or none any more. */
+  /**
+   * Connections without a request so far, such as those that load balancers keep open. Node does not count them as
+   * idle.
+   */
+  readonly #unused = new Set<Socket>();
+  /** Connections in the TLS handshake, by peer address and port. Node does not count them at all. */
+  readonly #handshaking = new Map<string, Socket>();
+  /** The pending responses of each connection that has sent a request. */
+  readonly #pending = new Map<Socket, Set<ServerResponse>>();
+  /** Connections that get no further response. */
   readonly #ending = new WeakSet<Socket>();
-  #leaving = false;
+  #stopping = false;
 
-  /** With `tls` the server speaks TLS, and asks clients for a certificate. Servers may share a limit. */
+  /** With `tls` the server uses TLS and requests client certificates. Several servers may share a limit. */
   constructor(
     listener: RequestListener,
     tls?: SecureContextOptions,
@@ -69,141 +76,145 @@ export class HttpServer {
     this.#limit = limit;
     const options = { ...LIMITS, ServerResponse: ClosingResponse };
     this.#server = tls ? createTlsServer({ ...options, ...TLS, ...tls }) : createServer(options);
-    // Node drops what goes beyond without a word: with one more than may be, a request that has too many shows
+    // Node silently drops headers above this number: one more than allowed shows that a request has too many
     this.#server.maxHeadersCount = HEADERS_AT_MOST + 1;
     this.#server.timeout = STALLED_MILLISECONDS;
-    // of TCP: whoever keeps silent in a TLS handshake counts too
+    // the TCP event: silent connections in the TLS handshake count too
     this.#server.on('connection', (socket: Socket) => this.#makeRoom(socket));
     if (tls) this.#watchHandshakes();
     this.#server.on(tls ? 'secureConnection' : 'connection', (socket: Socket) => {
-      this.#silent.add(socket);
+      this.#unused.add(socket);
       socket.on('close', () => {
-        this.#silent.delete(socket);
-        this.#owed.delete(socket);
+        this.#unused.delete(socket);
+        this.#pending.delete(socket);
       });
     });
     this.#server.on('request', (request, response) => {
-      if (this.#mayAsk(request, response)) listener(request, response);
+      if (this.#acceptsRequest(request, response)) listener(request, response);
     });
     this.#server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
-      if (!this.#mayAsk(request, response)) return;
+      if (!this.#acceptsRequest(request, response)) return;
       if (!(Number(request.headers['content-length']) > BODY_BYTES_AT_MOST)) response.writeContinue();
       listener(request, response);
     });
     this.#server.on('connect', (_: IncomingMessage, socket: Socket) => {
-      this.#answerBroken(socket, brokenRequestAnswer(405, 'this server is no proxy'));
+      this.#answerBroken(socket, brokenRequestAnswer(405, 'this server is not a proxy'));
     });
     this.#server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
       this.#answerBroken(socket, answerToParseError(error.code ?? '', HEADER_LIMITS));
     });
     this.#server.on('timeout', (socket: Socket) => {
-      const isIncomplete = [...(this.#owed.get(socket) ?? [])].some(({ req }) => !req.complete);
+      const isIncomplete = [...(this.#pending.get(socket) ?? [])].some(({ req }) => !req.complete);
       this.#answerBroken(socket, isIncomplete ? requestTooSlow() : undefined);
     });
   }
 
-  /** Puts another certificate or other authorities in force, for connections from now on. */
+  /** Uses another certificate or other authorities for new connections. */
   renew(tls: SecureContextOptions): void {
     if (!(this.#server instanceof TlsServer)) throw new Error('This server does not speak TLS.');
     this.#server.setSecureContext(tls);
-    // those that wait for another request come back under the new terms
+    // clients with idle connections reconnect and use the new certificate
     this.#server.closeIdleConnections();
   }
 
-  /** Resolves with the port, which is of the system's choice for port 0; throws `CannotListen`. */
+  /** Resolves with the port; for port 0 the system chooses one. Throws `CannotListen`. */
   async listen(host: string, port: number): Promise<number> {
-    this.#server.listen({ host, port, backlog: NOT_YET_ACCEPTED_AT_MOST });
+    this.#server.listen({ host, port, backlog: BACKLOG_AT_MOST });
     try {
       await once(this.#server, 'listening');
     } catch (error) {
       throw new CannotListen(reason(error as NodeJS.ErrnoException, host, port), { cause: error });
     }
-    // such as EMFILE, for a connection that could not be accepted: the next may be
+    // an error such as EMFILE means that one connection was not accepted; later ones may succeed
     this.#server.on('error', () => {
-      this.#limit.tellFull();
+      this.#limit.reportFull();
       this.#server.closeIdleConnections();
     });
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** From now on each answer ends its connection, so that clients go elsewhere before anything is closed. */
+  /** From now on each response closes its connection, so that clients reconnect elsewhere before the server stops. */
   leave(): void {
-    this.#leaving = true;
-    for (const response of [...this.#owed.values()].flatMap((owed) => [...owed])) {
+    this.#stopping = true;
+    for (const response of [...this.#pending.values()].flatMap((pending) => [...pending])) {
       if (!response.headersSent) response.shouldKeepAlive = false;
     }
   }
 
-  /** Takes no new connections, lets requests under way finish, and cuts what is left when the time is over. */
+  /**
+   * Accepts no new connections, lets active requests finish, and closes the remaining connections after
+   * `graceMilliseconds`.
+   */
   async drain(graceMilliseconds: number): Promise<void> {
     this.leave();
     if (!this.#server.listening) return;
     const closed = once(this.#server, 'close');
-    // not that of HTTP, which would cut idle connections in the same moment
+    // not `close` of the HTTP server, which would close idle connections at once
     NetServer.prototype.close.call(this.#server);
     const idleUntil = performance.now() + Math.min(LINGER_MILLISECONDS, graceMilliseconds);
-    // a connection that was busy a moment ago is idle now, and its client may never speak again
-    const sweep = setInterval(() => performance.now() > idleUntil && this.#cutIdle(), 50);
-    const cut = setTimeout(() => this.#cutAll(), graceMilliseconds);
+    // a connection may become idle later, and its client may never send another request
+    const sweep = setInterval(() => performance.now() > idleUntil && this.#closeIdle(), 50);
+    const cut = setTimeout(() => this.#closeAll(), graceMilliseconds);
     await closed;
     clearInterval(sweep);
     clearTimeout(cut);
   }
 
-  #mayAsk(request: IncomingMessage, response: ServerResponse): boolean {
+  #acceptsRequest(request: IncomingMessage, response: ServerResponse): boolean {
     const { socket } = request;
-    const owed = this.#owed.get(socket) ?? new Set();
-    if (owed.size >= OWED_AT_MOST) {
+    const pending = this.#pending.get(socket) ?? new Set();
+    if (pending.size >= PENDING_RESPONSES_AT_MOST) {
       socket.destroy();
       return false;
     }
-    if (owed.size === 0) {
-      this.#silent.delete(socket);
-      this.#owed.set(socket, owed);
+    if (pending.size === 0) {
+      this.#unused.delete(socket);
+      this.#pending.set(socket, pending);
     }
-    owed.add(response);
-    response.on('close', () => owed.delete(response));
-    if (this.#leaving) response.shouldKeepAlive = false;
+    pending.add(response);
+    response.on('close', () => pending.delete(response));
+    if (this.#stopping) response.shouldKeepAlive = false;
     if (request.rawHeaders.length > 2 * HEADERS_AT_MOST) this.#answerBroken(socket, headersTooLarge(HEADER_LIMITS));
     else if (hasOneValidHost(request)) return true;
     else refuseHost(response);
     return false;
   }
 
-  /** Ends a connection whose client can't be understood any more: with `answer`, after what it is owed already. */
+  /** Closes a connection after an invalid request: sends `answer` after the pending responses. */
   #answerBroken(socket: Socket, answer: string | undefined): void {
     if (this.#ending.has(socket)) return;
     this.#ending.add(socket);
-    // a proxy would take the answer on a connection that has asked for nothing for the answer to its next request
+    // a proxy would read a response without a request as the response to its next request
     if (answer === undefined || socket.bytesRead === 0 || !socket.writable) {
       socket.destroy();
       return;
     }
-    const owed = [...(this.#owed.get(socket) ?? [])].filter(({ req, headersSent }) => req.complete || headersSent);
-    const last = owed.at(-1);
+    const pending = [...(this.#pending.get(socket) ?? [])].filter(
+      ({ req, headersSent }) => req.complete || headersSent,
+    );
+    const last = pending.at(-1);
     if (last) endAfter(last, socket);
     else endWithAnswer(socket, answer);
   }
 
   /**
-   * Where there are too many, the oldest has to go of those that are not through with their handshake, or else have not
-   * asked for anything yet; where there is none, those that may or may not ask for something more, then the oldest that
-   * waits with the rest of a body.
+   * Closes a connection if there are too many: the oldest in the TLS handshake, or else the oldest without a request;
+   * otherwise all idle ones and the oldest with an incomplete request, or else the new one.
    */
   #makeRoom(newcomer: Socket): void {
     newcomer.on('close', () => this.#limit.closed());
     if (!this.#limit.opened()) return;
-    const oldest = this.#greeting.values().next().value ?? this.#silent.values().next().value;
+    const oldest = this.#handshaking.values().next().value ?? this.#unused.values().next().value;
     if (!oldest) this.#server.closeIdleConnections();
-    const leaves = oldest ?? this.#oldestUnread() ?? newcomer;
-    this.#silent.delete(leaves);
-    leaves.destroy();
+    const victim = oldest ?? this.#oldestUnread() ?? newcomer;
+    this.#unused.delete(victim);
+    victim.destroy();
   }
 
-  /** The oldest connection that has sent a part of a request and waits with the rest. */
+  /** The oldest connection with an incomplete request. */
   #oldestUnread(): Socket | undefined {
-    for (const [socket, owed] of this.#owed) {
-      if ([...owed].some(({ req }) => !req.complete)) return socket;
+    for (const [socket, pending] of this.#pending) {
+      if ([...pending].some(({ req }) => !req.complete)) return socket;
     }
     return undefined;
   }
@@ -211,29 +222,29 @@ export class HttpServer {
   #watchHandshakes(): void {
     const name = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`;
     this.#server.on('connection', (socket: Socket) => {
-      const its = name(socket);
-      this.#greeting.set(its, socket);
+      const key = name(socket);
+      this.#handshaking.set(key, socket);
       socket.on('close', () => {
-        if (this.#greeting.get(its) === socket) this.#greeting.delete(its);
+        if (this.#handshaking.get(key) === socket) this.#handshaking.delete(key);
       });
     });
-    this.#server.on('secureConnection', (socket: Socket) => this.#greeting.delete(name(socket)));
+    this.#server.on('secureConnection', (socket: Socket) => this.#handshaking.delete(name(socket)));
   }
 
-  #cutIdle(): void {
+  #closeIdle(): void {
     this.#server.closeIdleConnections();
-    for (const socket of this.#silent) socket.destroy();
-    for (const socket of this.#greeting.values()) if (socket.bytesRead === 0) socket.destroy();
+    for (const socket of this.#unused) socket.destroy();
+    for (const socket of this.#handshaking.values()) if (socket.bytesRead === 0) socket.destroy();
   }
 
-  #cutAll(): void {
+  #closeAll(): void {
     this.#server.closeAllConnections();
-    for (const socket of this.#greeting.values()) socket.destroy();
+    for (const socket of this.#handshaking.values()) socket.destroy();
   }
 }
 
 function reason({ code, message }: NodeJS.ErrnoException, host: string, port: number): string {
-  if (code === 'EADDRINUSE') return `Port ${port} on ${host} is taken by another program.`;
-  if (code === 'EACCES') return `This user may not listen on port ${port}.`;
-  return `Can't listen on ${host}:${port}: ${message}.`;
+  if (code === 'EADDRINUSE') return `Port ${port} on ${host} is in use by another program.`;
+  if (code === 'EACCES') return `This user is not allowed to listen on port ${port}.`;
+  return `Cannot listen on ${host}:${port}: ${message}.`;
 }

@@ -1,7 +1,7 @@
 /**
- * What TLS needs, read from files: this server's certificate and key, and the authorities of client certificates.
- * Certificates are renewed while the server runs, so the files are read again now and then; what can't be used leaves
- * the ones before in force.
+ * Reads the files for TLS: this server's certificate and key, and the authorities for client certificates. The server
+ * reads them again from time to time, because certificates are renewed while it runs; if new files are invalid, it
+ * keeps the previous ones.
  */
 import { constants, createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -9,9 +9,9 @@ import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import { CannotStart } from '../base/cannot_start.ts';
 
 export interface TlsFilePaths {
-  /** Our certificate with its chain, and its key, in PEM; `undefined` where there is no TLS listener. */
+  /** The server certificate with its chain, and its key, in PEM; `undefined` without a TLS listener. */
   readonly identity: { readonly certificate: string; readonly key: string } | undefined;
-  /** The authorities of client certificates, in PEM. */
+  /** The authorities for client certificates, in PEM. */
   readonly clientCa: string | undefined;
 }
 
@@ -20,14 +20,11 @@ interface Contents {
   readonly authorities: readonly X509Certificate[];
 }
 
-/** A file can't be used, as one sentence. */
+/** A file is missing or invalid; the message is one sentence. */
 class BadTlsFile extends CannotStart {}
 
-/**
- * TLS 1.2 with what RFC 9325 (4.2) recommends and FAPI 2.0 demands, and TLS 1.3. A certificate is asked for and not
- * demanded: most requests need none, and who issued it is judged where it is used.
- */
-const TERMS = {
+/** TLS 1.3, and TLS 1.2 with the ciphers that RFC 9325 (4.2) recommends and FAPI 2.0 requires. */
+const TLS_OPTIONS = {
   minVersion: 'TLSv1.2',
   ciphers: [
     'TLS_AES_256_GCM_SHA384',
@@ -38,9 +35,9 @@ const TERMS = {
     'ECDHE-ECDSA-AES256-GCM-SHA384',
     'ECDHE-RSA-AES256-GCM-SHA384',
   ].join(':'),
-  // a second handshake may bring another certificate, and Node looks at whether one is verified after the first alone
+  // a renegotiation may present another certificate, but Node checks only the one of the first handshake
   secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
-  // an authority that the operator named is trusted, be it a root or not
+  // an authority that the operator configured is trusted even if it is not a root
   allowPartialTrustChain: true,
 } as const;
 
@@ -53,20 +50,20 @@ export class TlsFiles {
     this.#contents = contents;
   }
 
-  /** Throws a `CannotStart` that names the variable of a file that is missing or can't be used. */
+  /** Reads the files. Throws a `CannotStart` that names the variable of a missing or invalid file. */
   static async open(paths: TlsFilePaths): Promise<TlsFiles> {
     return new TlsFiles(paths, await read(paths));
   }
 
-  /** Whose client certificates prove a name. */
+  /** The authorities that client certificates may come from. */
   readonly authorities = (): readonly X509Certificate[] => this.#contents.authorities;
 
-  /** For the TLS listener, where there is one. */
+  /** The TLS options; `undefined` without a TLS listener. */
   context(): SecureContextOptions | undefined {
-    return this.#contents.identity && terms(this.#contents.identity, this.#contents.authorities);
+    return this.#contents.identity && tlsOptions(this.#contents.identity, this.#contents.authorities);
   }
 
-  /** Whether the files say something new since; throws what `open` throws, and then nothing has changed. */
+  /** Reads the files again and returns whether they changed. Throws like `open`, and then keeps the previous ones. */
   async renew(): Promise<boolean> {
     const before = fingerprint(this.#contents);
     const contents = await read(this.#paths);
@@ -85,19 +82,19 @@ async function read(paths: TlsFilePaths): Promise<Contents> {
     paths.clientCa === undefined ? [] : certificatesIn(await text('GATEHOUSE_CLIENT_CA_FILE', paths.clientCa));
   if (identity) {
     attempt(
-      () => createSecureContext(terms(identity, authorities)),
+      () => createSecureContext(tlsOptions(identity, authorities)),
       'GATEHOUSE_TLS_CERTIFICATE_FILE and GATEHOUSE_TLS_KEY_FILE must be strong enough for TLS: 2048 bits for RSA.',
     );
   }
   return { identity, authorities };
 }
 
-function terms(
+function tlsOptions(
   identity: NonNullable<Contents['identity']>,
   authorities: readonly X509Certificate[],
 ): SecureContextOptions {
-  // an empty list is not the same as none, which would stand for every authority that browsers know
-  return { ...TERMS, ...identity, ca: authorities.map(String) };
+  // an empty list trusts no authority; an absent list would trust every authority that Node trusts
+  return { ...TLS_OPTIONS, ...identity, ca: authorities.map(String) };
 }
 
 async function readIdentity(paths: { readonly certificate: string; readonly key: string }) {
@@ -133,7 +130,7 @@ async function text(variable: string, path: string): Promise<string> {
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     const reason =
-      { ENOENT: 'is not there', EACCES: 'may not be read by this user' }[code ?? ''] ?? `can't be read (${code})`;
+      { ENOENT: 'does not exist', EACCES: 'is not readable by this user' }[code ?? ''] ?? `cannot be read (${code})`;
     throw new BadTlsFile(`${variable} names ${path}, which ${reason}.`, { cause });
   }
 }
@@ -142,7 +139,7 @@ function attempt<T>(work: () => T, sentence: string): T {
   try {
     return work();
   } catch {
-    // what OpenSSL says of a key is for nobody's log
+    // OpenSSL's message about a key does not belong in the log
     throw new BadTlsFile(sentence);
   }
 }

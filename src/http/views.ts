@@ -1,7 +1,7 @@
 /**
- * Pages from the templates of views/. Every template is compiled when the process starts, so a broken one is found
- * then; every value is escaped unless a template says otherwise; styles and icons are served under the hash of their
- * content, so browsers may keep them for ever.
+ * Renders pages from the templates in views/. All templates are compiled at start, so that a broken one is found then.
+ * Templates escape every value by default. Styles and icons have a hash in their URL, so browsers may cache them
+ * permanently.
  */
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -18,7 +18,7 @@ interface Asset {
   readonly body: Buffer;
 }
 
-/** `Page` is the union of everything that can be shown; its member `page` names the template. */
+/** `Page` is the union of all pages; its member `page` names the template. */
 export class Views<Page extends { readonly page: string }> {
   readonly #issuer: URL;
   readonly #eta = new Eta({ autoEscape: true, cache: true });
@@ -43,12 +43,12 @@ export class Views<Page extends { readonly page: string }> {
     sendPage(ctx, status, this.render(page));
   }
 
-  /** The address of one of our paths, on this host, also where the issuer has a path of its own. */
+  /** Returns the path on this host, with the issuer's path before it. */
   path(path: string): string {
     return this.#issuer.pathname.replace(/\/$/, '') + path;
   }
 
-  /** Answers with the asset of this name (`<hash>.css`); says whether there is one. */
+  /** Sends the asset with this name (`<hash>.css`). Returns whether it exists. */
   sendAsset(ctx: Context, fileName: string): boolean {
     const asset = Object.values(this.#assets).find((candidate) => candidate.fileName === fileName);
     if (!asset) return false;

@@ -1,35 +1,35 @@
-/** Prometheus metrics of several processes as if they were one. */
+/** Combines the Prometheus metrics of several processes of a node. */
 import { AggregatorRegistry, type Registry } from 'prom-client';
 import type { Snapshot } from './metrics.ts';
 
-type Together = Omit<Registry, 'registerMetric'>;
+type AggregatedRegistry = Omit<Registry, 'registerMetric'>;
 
 export class WorkerMetrics {
-  /** By a number of each process that no later one has. */
+  /** The last snapshot of each process. Process numbers are never reused. */
   readonly #last = new Map<number, Snapshot>();
-  /** What those have counted that are gone: a counter that fell would look like one that began anew. */
+  /** The counters of ended processes: if a counter decreased, Prometheus would treat it as a restart. */
   #ofEnded: Snapshot = [];
 
-  took(processNumber: number, snapshot: Snapshot): void {
+  addSnapshot(processNumber: number, snapshot: Snapshot): void {
     this.#last.set(processNumber, snapshot);
   }
 
-  /** What it has counted since it was last asked is lost with it. */
-  ended(processNumber: number): void {
-    const counted = this.#last.get(processNumber)?.filter(({ type }) => COUNTING.has(String(type))) ?? [];
+  /** Adds the last snapshot of an ended process to the totals. Counts since that snapshot are lost. */
+  endProcess(processNumber: number): void {
+    const counted = this.#last.get(processNumber)?.filter(({ type }) => COUNTER_TYPES.has(String(type))) ?? [];
     this.#last.delete(processNumber);
-    // what comes out of it is what goes into it
-    this.#ofEnded = together([this.#ofEnded, counted]).getMetricsAsArray() as unknown as Snapshot;
+    // the result has the same form as the input
+    this.#ofEnded = aggregate([this.#ofEnded, counted]).getMetricsAsArray() as unknown as Snapshot;
   }
 
-  /** As they were last taken, with `own` of the process that collects them. */
+  /** Returns the metrics text of all processes, with `own` of the process that combines them. */
   text(own: Snapshot): Promise<string> {
-    return together([...this.#last.values(), this.#ofEnded, own]).metrics();
+    return aggregate([...this.#last.values(), this.#ofEnded, own]).metrics();
   }
 }
 
-const COUNTING = new Set(['counter', 'histogram']);
+const COUNTER_TYPES = new Set(['counter', 'histogram']);
 
-function together(snapshots: Snapshot[]): Together {
-  return AggregatorRegistry.aggregate(snapshots) as Together;
+function aggregate(snapshots: Snapshot[]): AggregatedRegistry {
+  return AggregatorRegistry.aggregate(snapshots) as AggregatedRegistry;
 }

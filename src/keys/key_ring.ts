@@ -1,4 +1,7 @@
-/** The signing keys in force on this node: loaded once, swapped whole when the change log says that they changed. */
+/**
+ * The signing keys that this node uses. They are loaded once and replaced together when the invalidation log reports a
+ * change.
+ */
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import type { JWK } from 'jose';
 import { LatestWins } from '../base/latest_wins.ts';
@@ -24,7 +27,7 @@ export class KeyRing {
   load(): Promise<void> {
     return this.#newest.run(
       () => loadSigningKeys(this.#database, this.#vault),
-      (keys) => this.#putInForce(keys),
+      (keys) => this.#replace(keys),
     );
   }
 
@@ -32,22 +35,22 @@ export class KeyRing {
     this.#onSwap.push(listener);
   }
 
-  /** Private keys in the order in which a signer takes the first that fits: current, next, previous. */
+  /** Private keys in the order in which a signer chooses the first that fits: current, next, previous. */
   get privateJwks(): readonly JWK[] {
     return this.#keys.map((key) => key.privateJwk);
   }
 
-  /** What signs with the current key; `undefined` where that is left to `jose`. */
+  /** Returns the signer of the current key; `undefined` if `jose` signs with this algorithm. */
   signer(alg: string): Signer | undefined {
     return this.#signers.get(alg);
   }
 
-  /** The published key of that id, if it is still in force. */
+  /** Returns the published key with this id, if it is still in use. */
   publicKey(kid: string): { readonly key: KeyObject; readonly alg: string } | undefined {
     return this.#public.get(kid);
   }
 
-  #putInForce(keys: readonly SigningKey[]): void {
+  #replace(keys: readonly SigningKey[]): void {
     const unchanged =
       keys.map((key) => key.kid + key.status).join() === this.#keys.map((key) => key.kid + key.status).join();
     if (unchanged) return;

@@ -1,7 +1,7 @@
 /**
- * Rotation: `next → current → previous → gone`. A verifier that keeps our JWKS for its allowed time must find every
- * key that signs in the copy it holds, so a key is published for that long before it signs. Two nodes that rotate at
- * the same moment make one rotation: the second one waits for the first and then finds the next key too young.
+ * Key rotation: `next → current → previous → removed`. A verifier may cache the JWKS for its allowed time, so a key is
+ * published for that long before it signs. If two nodes rotate at the same time, the second one waits for the first and
+ * then finds the next key too new.
  */
 import { sql } from 'kysely';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
@@ -16,8 +16,10 @@ import { transact } from '../db/transaction.ts';
 import type { Vault } from '../vault/vault.ts';
 import { generateKeyMaterial, insertKey, listKeys, type KeyMaterial, type PublicKey } from './signing_key.ts';
 
-/** No token lives longer than this (see resources), so a key that last signed so long ago has nothing left to verify. */
-const LONGEST_TOKEN_SECONDS = DAY_SECONDS;
+/**
+ * The longest lifetime of a token (see resources): the tokens of a key that last signed before this time have expired.
+ */
+const TOKEN_TTL_SECONDS_AT_MOST = DAY_SECONDS;
 
 export interface RotationSettings {
   readonly database: Database;
@@ -25,21 +27,21 @@ export interface RotationSettings {
   readonly trail: AuditTrail;
   readonly jwksMaxAgeSeconds: number;
   readonly rotationDays: number;
-  /** How long the modulus of an RSA key is that is made from now on; those that there are stay as they are. */
+  /** Modulus length of new RSA keys, in bits; existing keys stay unchanged. */
   readonly rsaBits: number;
 }
 
 export interface RotationRequest {
   readonly alg: SigningAlg;
   readonly reason: string;
-  /** The old key leaves JWKS at once: what it signed fails to verify as soon as verifiers look again. */
+  /** Removes the old key from the JWKS at once: its signatures fail as soon as verifiers fetch the JWKS again. */
   readonly emergency: boolean;
 }
 
 export interface Rotated {
   readonly current: PublicKey;
   readonly next: PublicKey;
-  /** The key that signed until now: `undefined` after an emergency. */
+  /** The key that signed until now; `undefined` after an emergency rotation. */
   readonly previous: PublicKey | undefined;
 }
 
@@ -50,14 +52,16 @@ export class KeyRotation {
     this.#settings = settings;
   }
 
-  /** Makes the keys that every server has: on the first start, and after an upgrade that adds an algorithm to them. */
+  /** Creates the keys that every server needs: at the first start, and after an upgrade that adds an algorithm. */
   async ensureKeys(now: Date): Promise<void> {
     const { database, trail } = this.#settings;
     const keys = await this.makeMissing(ALWAYS_SIGNING_ALGS);
     if (keys.length > 0) await transact(database, (tx) => this.addIn({ tx, trail, origin: SYSTEM, now }, keys));
   }
 
-  /** Keys for the algorithms that have none. They take a while to make: call it before the transaction that adds them. */
+  /**
+   * Generates keys for the algorithms that have none. This is slow: call it before the transaction that stores them.
+   */
   async makeMissing(algs: readonly SigningAlg[]): Promise<readonly NewKeys[]> {
     if (algs.length === 0) return [];
     const keys = await listKeys(this.#settings.database);
@@ -72,8 +76,8 @@ export class KeyRotation {
   }
 
   /**
-   * Puts new keys in force together with what they are for. They sign at once: who verifies has no copy of our JWKS
-   * that could be expected to hold them, and asks again for a `kid` that it doesn't know.
+   * Stores new keys in the transaction of the change that needs them. They sign at once: a verifier with an older copy
+   * of the JWKS fetches it again for an unknown `kid`.
    */
   async addIn({ tx, trail, origin, now }: UnitOfWork, keys: readonly NewKeys[]): Promise<void> {
     if (keys.length === 0) return;
@@ -89,27 +93,30 @@ export class KeyRotation {
     }
   }
 
-  /** A key pair for `rotateIn`. It takes a while to make: call it before the transaction. */
+  /** Generates a key pair for `rotateIn`. This is slow: call it before the transaction. */
   makeMaterial(alg: SigningAlg): Promise<KeyMaterial> {
     return generateKeyMaterial(alg, this.#settings.rsaBits);
   }
 
-  /** On demand. Refuses with `conflict` while verifiers may not have seen the next key yet, unless it is an emergency. */
+  /**
+   * Rotates the key of an algorithm on demand. Refuses with `conflict` while verifiers may not have fetched the next
+   * key, unless it is an emergency.
+   */
   async rotate(request: RotationRequest, origin: Origin, now: Date): Promise<Rotated> {
     const material = await this.makeMaterial(request.alg);
     const { database, trail } = this.#settings;
     return transact(database, (tx) => this.rotateIn({ tx, trail, origin, now }, request, material));
   }
 
-  /** The same as part of the caller's transaction; `material` takes a while to make and was made before it. */
+  /** Rotates like `rotate`, in the caller's transaction, with `material` that was generated before it. */
   async rotateIn({ tx, origin, now }: UnitOfWork, request: RotationRequest, material: KeyMaterial): Promise<Rotated> {
     await lock(tx);
     const keys = await this.#pair(tx, request.alg);
-    if (!request.emergency) this.#refuseUnknownToVerifiers(keys, now);
+    if (!request.emergency) this.#refuseTooNew(keys, now);
     return this.#promote(tx, { ...keys, material, request, origin, now });
   }
 
-  /** On schedule: rotates what is due and drops what no living token needs. Call it on any node, as often as you like. */
+  /** Rotates keys that are due and removes keys that no live token needs. Safe to call on any node at any time. */
   async runSchedule(now: Date): Promise<void> {
     for (const key of await listKeys(this.#settings.database)) {
       if (this.#isDue(key, now)) await this.#rotateIfDue(key.alg, now);
@@ -122,19 +129,19 @@ export class KeyRotation {
     await transact(this.#settings.database, async (tx) => {
       await lock(tx);
       const keys = await this.#pair(tx, alg);
-      if (!this.#isDue(keys.current, now) || this.#visibleToAllFrom(keys) > now) return;
+      if (!this.#isDue(keys.current, now) || this.#visibleToVerifiersFrom(keys) > now) return;
       const request = { alg, reason: 'schedule', emergency: false };
       await this.#promote(tx, { ...keys, material, request, origin: SYSTEM, now });
     });
   }
 
-  /** In an emergency: keys that sign no more leave JWKS at once, whatever they have signed. */
+  /** For an emergency: removes all previous keys from the JWKS at once, even if tokens they signed are still live. */
   removePrevious(now: Date): Promise<void> {
     return this.#remove(now, now);
   }
 
   #removeExpired(now: Date): Promise<void> {
-    return this.#remove(addSeconds(now, -(LONGEST_TOKEN_SECONDS + this.#settings.jwksMaxAgeSeconds)), now);
+    return this.#remove(addSeconds(now, -(TOKEN_TTL_SECONDS_AT_MOST + this.#settings.jwksMaxAgeSeconds)), now);
   }
 
   async #remove(before: Date, now: Date): Promise<void> {
@@ -159,25 +166,28 @@ export class KeyRotation {
     return addSeconds(signsFrom, this.#settings.rotationDays * DAY_SECONDS) <= now;
   }
 
-  /** From when every cached copy of our JWKS holds the next key. Keys published together were never apart in any copy. */
-  #visibleToAllFrom({ current, next }: KeyPair): Date {
+  /**
+   * Returns the time from which every cached JWKS contains the next key. If both keys were published together, every
+   * copy contains both.
+   */
+  #visibleToVerifiersFrom({ current, next }: KeyPair): Date {
     if (next.publishedAt <= current.publishedAt) return next.publishedAt;
     return addSeconds(next.publishedAt, this.#settings.jwksMaxAgeSeconds);
   }
 
-  #refuseUnknownToVerifiers(keys: KeyPair, now: Date): void {
-    const retryAfterSeconds = Math.ceil((this.#visibleToAllFrom(keys).getTime() - now.getTime()) / 1000);
+  #refuseTooNew(keys: KeyPair, now: Date): void {
+    const retryAfterSeconds = Math.ceil((this.#visibleToVerifiersFrom(keys).getTime() - now.getTime()) / 1000);
     if (retryAfterSeconds <= 0) return;
     throw new Refused({
       reason: 'conflict',
-      detail: `The next ${keys.next.alg} key was published a moment ago and verifiers may not have seen it; rotate again in ${retryAfterSeconds} s, or make it an emergency.`,
+      detail: `The next ${keys.next.alg} key is new and verifiers may not have fetched it yet; retry in ${retryAfterSeconds} s, or set emergency to true.`,
       retryAfterSeconds,
     });
   }
 
   async #pair(tx: Tx, alg: SigningAlg): Promise<KeyPair> {
     const [current, next] = await Promise.all([find(tx, alg, 'current'), find(tx, alg, 'next')]);
-    if (!current || !next) throw conflict(`There is no ${alg} key to rotate.`);
+    if (!current || !next) throw conflict(`No ${alg} key exists to rotate.`);
     return { current, next };
   }
 
@@ -222,7 +232,7 @@ export class KeyRotation {
   }
 }
 
-/** What an algorithm begins with. */
+/** The first two keys of an algorithm. */
 export interface NewKeys {
   readonly alg: SigningAlg;
   readonly current: KeyMaterial;
@@ -241,7 +251,7 @@ interface Promotion extends KeyPair {
   readonly now: Date;
 }
 
-/** Rotations wait for one another; everything else goes on. */
+/** Serializes rotations; other transactions do not wait. */
 async function lock(tx: Tx): Promise<void> {
   await sql`select pg_advisory_xact_lock(hashtext('gatehouse.signing_keys'))`.execute(tx);
 }

@@ -1,12 +1,12 @@
 /**
- * Signs JWTs: with elliptic curves at once and in one piece, for a job of its own costs more than the signature; with
- * RSA in Node's pool of threads, for there it is the signature that others would wait for.
+ * Signs JWTs. Signs with elliptic curves synchronously, because a job in the thread pool costs more than the signature;
+ * signs with RSA in Node's thread pool, because its slow signature would block other requests.
  */
 import { createPrivateKey, createPublicKey, sign, type KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
 import type { JWK } from 'jose';
 
-/** By JWS algorithm (RFC 7518, 3.4; RFC 8037): the digest, where the curve doesn't bring its own. */
+/** The digest of each JWS algorithm (RFC 7518, 3.4; RFC 8037); null if the curve defines its own. */
 const DIGESTS: Readonly<Record<string, string | null>> = {
   ES256: 'sha256',
   EdDSA: null,
@@ -23,7 +23,7 @@ export class Signer {
   readonly #kid: string;
   readonly #key: KeyObject;
   readonly #digest: string | null;
-  /** By `typ`: there are one or two. */
+  /** Encoded headers by `typ`; there are one or two. */
   readonly #headers = new Map<string | undefined, string>();
 
   private constructor(alg: string, kid: string, key: KeyObject) {
@@ -33,24 +33,24 @@ export class Signer {
     this.#digest = DIGESTS[alg]!;
   }
 
-  /** `undefined` for an algorithm that few have use for: what signs with it is `jose`. */
+  /** Returns `undefined` for a rarely used algorithm; `jose` signs with it instead. */
   static of({ alg = '', kid = '', ...jwk }: JWK): Signer | undefined {
     if (!(alg in DIGESTS)) return undefined;
     return new Signer(alg, kid, createPrivateKey({ key: jwk, format: 'jwk' }));
   }
 
-  /** A JWS in compact form (RFC 7515, 7.1). */
+  /** Returns a JWS in compact serialization (RFC 7515, 7.1). */
   sign(typ: string | undefined, claims: object): string | Promise<string> {
     const signed = `${this.#header(typ)}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}`;
     const signature = this.signBytes(Buffer.from(signed, 'latin1'));
-    const compact = (its: Buffer): string => `${signed}.${its.toString('base64url')}`;
+    const compact = (bytes: Buffer): string => `${signed}.${bytes.toString('base64url')}`;
     return signature instanceof Promise ? signature.then(compact) : compact(signature);
   }
 
-  /** A signature as JWS has it. */
+  /** Returns a signature in the form of JWS. */
   signBytes(data: Uint8Array): Buffer | Promise<Buffer> {
     if (this.#alg === 'RS256') return signInPool(this.#digest, data, this.#key);
-    // with the key alone: telling Node which encoding is wanted, in an object, costs as much as the signature
+    // passes only the key: an options object with the signature encoding costs as much as the signature
     const signature = sign(this.#digest, data, this.#key);
     return this.#digest === null ? signature : fromDer(signature);
   }
@@ -69,17 +69,20 @@ export class Signer {
   }
 }
 
-/** An ECDSA signature of P-256 as JWS has it: both integers in full length, one after the other (RFC 7518, 3.4). */
+/**
+ * Converts an ECDSA signature of P-256 from DER to the form of JWS: both integers in full length, one after the other
+ * (RFC 7518, 3.4).
+ */
 function fromDer(der: Buffer): Buffer {
   const signature = Buffer.alloc(2 * P256_BYTES);
-  // SEQUENCE, INTEGER r, INTEGER s: each with a length of one byte, for these are short
+  // SEQUENCE, INTEGER r, INTEGER s, each with a length of one byte, because they are short
   const sAt = 4 + der[3]!;
   placeInteger(der.subarray(4, sAt), signature.subarray(0, P256_BYTES));
   placeInteger(der.subarray(sAt + 2), signature.subarray(P256_BYTES));
   return signature;
 }
 
-/** DER leaves zeros in front out, and puts one there where the number would look negative. */
+/** DER omits leading zeros, and adds one if the number would look negative. */
 function placeInteger(integer: Buffer, field: Buffer): void {
   const excess = integer.length - field.length;
   integer.copy(field, Math.max(0, -excess), Math.max(0, excess));

@@ -1,13 +1,16 @@
-/** Makes signing keys and takes them in and out of the database, where the private half is sealed. */
+/** Generates signing keys, and stores and reads them. The database contains private keys only in encrypted form. */
 import { calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK } from 'jose';
 import type { SigningAlg } from '../base/signing_algs.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
 import type { Vault } from '../vault/vault.ts';
 
-/** `next` is published and will sign, `current` signs, `previous` is published until what it signed has expired. */
+/**
+ * `next` is published and will sign later, `current` signs, `previous` is published until the tokens it signed have
+ * expired.
+ */
 export type KeyStatus = 'next' | 'current' | 'previous';
 
-/** A key without its private half: what admins and verifiers see. */
+/** A key without its private part, as admins and verifiers see it. */
 export interface PublicKey {
   readonly kid: string;
   readonly alg: SigningAlg;
@@ -31,8 +34,8 @@ export interface KeyMaterial {
 }
 
 /**
- * A fresh key pair whose `kid` is its thumbprint (RFC 7638). `rsaBits` is the length of the modulus of an RSA key. Such a
- * key takes up to some seconds: call it outside transactions.
+ * Generates a key pair; its `kid` is its thumbprint (RFC 7638). `rsaBits` is the modulus length of an RSA key, which
+ * may take seconds: call it outside transactions.
  */
 export async function generateKeyMaterial(alg: SigningAlg, rsaBits: number): Promise<KeyMaterial> {
   const { privateKey, publicKey } = await generateKeyPair(alg, { extractable: true, modulusLength: rsaBits });
@@ -69,7 +72,7 @@ export async function insertKey(tx: Tx, vault: Vault, { material, status }: Inse
 
 const ORDER: Record<KeyStatus, number> = { current: 0, next: 1, previous: 2 };
 
-/** All keys in the order in which a signer should choose: the one that signs first. */
+/** Returns all keys in the order in which a signer chooses: current first. */
 export async function listKeys(reader: Reader): Promise<PublicKey[]> {
   const rows = await reader.selectFrom('signing_keys').selectAll().orderBy('created_at').execute();
   return rows.map(toPublicKey).sort((a, b) => ORDER[a.status] - ORDER[b.status]);

@@ -1,11 +1,11 @@
-/** Verifies JWT access tokens (RFC 9068) that this server signed. Whether a token was revoked since is not its business. */
+/** Verifies JWT access tokens (RFC 9068) of this server. Does not check revocation. */
 import { hash, type KeyObject } from 'node:crypto';
 import { errors, jwtVerify, type JWTPayload } from 'jose';
 import { LRUCache } from 'lru-cache';
 import { epochSeconds } from '../base/clock.ts';
 import type { KeyRing } from './key_ring.ts';
 
-/** The claims of an access token that this server made. */
+/** The claims of an access token of this server. */
 export interface AccessTokenClaims extends JWTPayload {
   readonly iss: string;
   readonly sub: string;
@@ -15,29 +15,29 @@ export interface AccessTokenClaims extends JWTPayload {
   readonly jti: string;
   readonly client_id: string;
   readonly scope?: string;
-  /** The client's token generation at the time of issue; see oidc/access_tokens.ts. */
+  /** The client's token generation at the time of issue; see oidc/tokens/access_token_state.ts. */
   readonly gen: number;
-  /** The grant that the token came from, where a person gave one. */
+  /** The grant of the token, if a person gave one. */
   readonly gid?: string;
-  /** The key or the certificate that the token is bound to (RFC 9449, 6.1; RFC 8705, 3.1). */
+  /** The key or certificate that the token is bound to (RFC 9449, 6.1; RFC 8705, 3.1). */
   readonly cnf?: { readonly jkt?: string; readonly 'x5t#S256'?: string };
-  /** Who acts for the subject (RFC 8693, 4.1). */
+  /** The actor for the subject (RFC 8693, 4.1). */
   readonly act?: Act;
-  /** A subject that is no account of ours (RFC 9493, 3.2.4). */
+  /** A subject without an account on this server (RFC 9493, 3.2.4). */
   readonly sub_id?: { readonly format: 'iss_sub'; readonly iss: string; readonly sub: string };
-  /** The trusted issuer on whose word the token was made. */
+  /** The trusted issuer whose assertion the token is based on. */
   readonly asserted_by?: string;
-  /** The tokens that this one was made from: it is dead as soon as one of them is. */
+  /** The tokens that this one was exchanged from: it becomes invalid as soon as one of them does. */
   readonly parents?: readonly ParentToken[];
 }
 
-/** Who acts, and inside it who acted before: the newest is outermost. */
+/** The actor, and nested in it the earlier actors: the newest is outermost. */
 export interface Act {
   readonly sub: string;
   readonly act?: Act;
 }
 
-/** What says whether a token still stands; see oidc/access_tokens.ts. */
+/** The claims that determine whether a parent token is still valid; see oidc/tokens/access_token_state.ts. */
 export interface ParentToken {
   readonly jti: string;
   readonly client_id: string;
@@ -46,13 +46,13 @@ export interface ParentToken {
   readonly asserted_by?: string;
 }
 
-/** Far longer than any token of ours: a bound on what is worth parsing. */
-const LONGEST_TOKEN_CHARACTERS = 65_536;
+/** Much longer than any token of this server: longer texts are not parsed. */
+const TOKEN_CHARACTERS_AT_MOST = 65_536;
 
-/** Of all tokens that are remembered, together. */
-const REMEMBERED_CHARACTERS = 4_000_000;
+/** Total length of all cached tokens. */
+const CACHED_CHARACTERS_AT_MOST = 4_000_000;
 
-/** A token whose signature was found good, and with which key. */
+/** A token with a valid signature, and the key that verified it. */
 interface Verified {
   readonly kid: string;
   readonly key: KeyObject;
@@ -62,27 +62,33 @@ interface Verified {
 export class TokenVerifier {
   readonly #ring: KeyRing;
   readonly #issuer: string;
-  /** By digest. Resource servers ask about the same tokens again and again, and to verify one costs more than all else. */
-  readonly #verified = new LRUCache<string, Verified>({ maxSize: REMEMBERED_CHARACTERS });
+  /**
+   * Verified tokens by digest. Resource servers send the same tokens repeatedly, and verification is the most expensive
+   * part.
+   */
+  readonly #verified = new LRUCache<string, Verified>({ maxSize: CACHED_CHARACTERS_AT_MOST });
 
   constructor(ring: KeyRing, issuer: string) {
     this.#ring = ring;
     this.#issuer = issuer;
   }
 
-  /** The claims, or `undefined` for whatever is not an unexpired access token of ours under a key in force. */
+  /**
+   * Returns the claims; `undefined` unless the text is an unexpired access token of this server, signed with a key in
+   * use.
+   */
   async verify(token: string, now: Date): Promise<AccessTokenClaims | undefined> {
-    if (token.length > LONGEST_TOKEN_CHARACTERS) return undefined;
+    if (token.length > TOKEN_CHARACTERS_AT_MOST) return undefined;
     const digest = hash('sha256', token, 'base64');
-    const remembered = this.#verified.get(digest);
-    const verified = remembered && this.#isInForce(remembered) ? remembered : await this.#verify(token, now);
+    const cached = this.#verified.get(digest);
+    const verified = cached && this.#keyIsInUse(cached) ? cached : await this.#verify(token, now);
     if (!verified || isExpired(verified.claims, now)) return undefined;
-    if (verified !== remembered) this.#verified.set(digest, verified, { size: token.length });
+    if (verified !== cached) this.#verified.set(digest, verified, { size: token.length });
     return verified.claims;
   }
 
-  /** A key that was taken away takes its tokens along. */
-  #isInForce({ kid, key }: Verified): boolean {
+  /** A removed key also invalidates its tokens. */
+  #keyIsInUse({ kid, key }: Verified): boolean {
     return this.#ring.publicKey(kid)?.key === key;
   }
 

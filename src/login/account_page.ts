@@ -1,4 +1,4 @@
-/** A person's own account: where they are logged in and which applications have access, each with a way to end it. */
+/** The account page: it lists a person's sessions and the applications with access, and can end each of them. */
 import type { Context } from 'koa';
 import { z } from 'zod';
 import { listConsents, mergeScopes, withdrawConsent } from '../accounts/consents.ts';
@@ -9,11 +9,11 @@ import { requestOf } from '../http/request_context.ts';
 import { approvalPath } from './approval_page.ts';
 import type { AccountPage, NoticePage } from './pages.ts';
 import { describePermissions } from './permissions.ts';
-import { findApplication, originOf, type LoginContext } from './dependencies.ts';
+import { findApplication, originOfLogin, type LoginContext } from './login_context.ts';
 import { findSessionUser, formToken, readOwnForm, type SessionUser } from './session_user.ts';
 import { describeMoment } from './messages.ts';
 
-/** Ids come back from our own forms; what does not look like one is not worth a query. */
+/** The forms contain ids that this server made; other values are refused without a query. */
 const id = z.string().regex(/^[\x21-\x7e]{1,2048}$/);
 const EndSessionForm = z.object({ form_token: z.string(), session_id: id });
 const EndAllSessionsForm = z.object({ form_token: z.string() });
@@ -25,50 +25,50 @@ const DONE: ReadonlyMap<string, string> = new Map([
   ['application', 'The access has been taken back. The application’s tokens no longer work.'],
 ]);
 
-export async function showAccount(room: LoginContext, ctx: Context): Promise<void> {
-  const visitor = await findSessionUser(room, ctx);
-  if (!visitor) return room.views.show(ctx, 200, nobody(room, DONE.get(String(ctx.query.done))));
-  const { account, session } = visitor;
-  room.views.show(ctx, 200, {
+export async function showAccount(login: LoginContext, ctx: Context): Promise<void> {
+  const user = await findSessionUser(login, ctx);
+  if (!user) return login.views.show(ctx, 200, notLoggedIn(login, DONE.get(String(ctx.query.done))));
+  const { account, session } = user;
+  login.views.show(ctx, 200, {
     page: 'account',
     email: account.email,
     name: account.name,
     formToken: formToken(session),
     done: DONE.get(String(ctx.query.done)),
-    endSessionAction: room.views.path('/account/sessions/end'),
-    endAllSessionsAction: room.views.path('/account/sessions/end-all'),
-    takeBackAction: room.views.path('/account/applications/take-back'),
-    logoutLink: room.provider().pathFor('end_session', { mountPath: room.views.path('') }),
-    approvals: await approvalsOf(room, account.accountId, requestOf(ctx).now),
-    sessions: await sessionsOf(room, visitor, requestOf(ctx).now),
-    applications: await applicationsOf(room, account.accountId, requestOf(ctx).now),
+    endSessionAction: login.views.path('/account/sessions/end'),
+    endAllSessionsAction: login.views.path('/account/sessions/end-all'),
+    takeBackAction: login.views.path('/account/applications/take-back'),
+    logoutLink: login.provider().pathFor('end_session', { mountPath: login.views.path('') }),
+    approvals: await approvalsOf(login, account.accountId, requestOf(ctx).now),
+    sessions: await sessionsOf(login, user, requestOf(ctx).now),
+    applications: await applicationsOf(login, account.accountId, requestOf(ctx).now),
   });
 }
 
-export async function endOwnSession(room: LoginContext, ctx: Context): Promise<void> {
-  const { form, accountId } = await readOwnForm(room, ctx, EndSessionForm);
-  await change(room, ctx, accountId, (own) => endSession(own, accountId, form.session_id));
-  backToAccount(room, ctx, 'session');
+export async function endOwnSession(login: LoginContext, ctx: Context): Promise<void> {
+  const { form, accountId } = await readOwnForm(login, ctx, EndSessionForm);
+  await changeAccount(login, ctx, accountId, (work) => endSession(work, accountId, form.session_id));
+  backToAccount(login, ctx, 'session');
 }
 
-export async function endAllOwnSessions(room: LoginContext, ctx: Context): Promise<void> {
-  const { accountId } = await readOwnForm(room, ctx, EndAllSessionsForm);
-  await change(room, ctx, accountId, (own) => endAllSessions(own, accountId));
-  backToAccount(room, ctx, 'all-sessions');
+export async function endAllOwnSessions(login: LoginContext, ctx: Context): Promise<void> {
+  const { accountId } = await readOwnForm(login, ctx, EndAllSessionsForm);
+  await changeAccount(login, ctx, accountId, (work) => endAllSessions(work, accountId));
+  backToAccount(login, ctx, 'all-sessions');
 }
 
-export async function takeBackConsent(room: LoginContext, ctx: Context): Promise<void> {
-  const { form, accountId } = await readOwnForm(room, ctx, TakeBackForm);
-  await change(room, ctx, accountId, (own) => withdrawConsent(own, accountId, form.client_id));
-  backToAccount(room, ctx, 'application');
+export async function takeBackConsent(login: LoginContext, ctx: Context): Promise<void> {
+  const { form, accountId } = await readOwnForm(login, ctx, TakeBackForm);
+  await changeAccount(login, ctx, accountId, (work) => withdrawConsent(work, accountId, form.client_id));
+  backToAccount(login, ctx, 'application');
 }
 
-async function approvalsOf(room: LoginContext, accountId: string, now: Date): Promise<AccountPage['approvals']> {
-  const waiting = await room.approvals.waiting(accountId, now);
+async function approvalsOf(login: LoginContext, accountId: string, now: Date): Promise<AccountPage['approvals']> {
+  const waiting = await login.approvals.waiting(accountId, now);
   return Promise.all(
     waiting.map(async ({ id: request, clientId, bindingMessage, expiresAt }) => ({
-      link: approvalPath(room, request),
-      name: await nameOf(room, clientId),
+      link: approvalPath(login, request),
+      name: await nameOf(login, clientId),
       bindingMessage,
       expiresAt: describeMoment(expiresAt),
     })),
@@ -76,76 +76,78 @@ async function approvalsOf(room: LoginContext, accountId: string, now: Date): Pr
 }
 
 async function sessionsOf(
-  room: LoginContext,
+  login: LoginContext,
   { account, session }: SessionUser,
   now: Date,
 ): Promise<AccountPage['sessions']> {
-  const lasting = { now, absoluteSeconds: room.sessionAbsoluteTtlSeconds };
-  const sessions = await listSessions(room.database, account.accountId, lasting);
+  const lifetime = { now, absoluteSeconds: login.sessionAbsoluteTtlSeconds };
+  const sessions = await listSessions(login.database, account.accountId, lifetime);
   return Promise.all(
     sessions.map(async ({ sessionId, createdAt, expiresAt, clients }) => ({
       sessionId,
       current: sessionId === session.uid,
       since: describeMoment(createdAt),
       until: describeMoment(expiresAt),
-      applications: await Promise.all(clients.map((clientId) => nameOf(room, clientId))),
+      applications: await Promise.all(clients.map((clientId) => nameOf(login, clientId))),
     })),
   );
 }
 
-/** Everyone who has access: by a consent that is remembered, or by a grant that lasts as long as its session. */
-async function applicationsOf(room: LoginContext, accountId: string, now: Date): Promise<AccountPage['applications']> {
-  const consents = await listConsents(room.database, accountId);
-  const grants = await listGrants(room.database, accountId, now);
+/** Lists every application with access: by a remembered consent, or by a grant that lasts as long as its session. */
+async function applicationsOf(login: LoginContext, accountId: string, now: Date): Promise<AccountPage['applications']> {
+  const consents = await listConsents(login.database, accountId);
+  const grants = await listGrants(login.database, accountId, now);
   const clientIds = new Set([...consents, ...grants].map(({ clientId }) => clientId));
   return Promise.all(
     [...clientIds].map(async (clientId) => {
       const consent = consents.find((candidate) => candidate.clientId === clientId);
-      const own = grants.filter((grant) => grant.clientId === clientId);
-      const scopes = own
+      const clientGrants = grants.filter((grant) => grant.clientId === clientId);
+      const scopes = clientGrants
         .map(({ granted }) => granted)
         .reduce(mergeScopes, consent?.scopes ?? { openid: [], claims: [], resources: {} });
       return {
         clientId,
-        name: await nameOf(room, clientId),
-        since: describeMoment(earliest([consent?.givenAt, ...own.map(({ createdAt }) => createdAt)])),
-        permissions: describePermissions(room, scopes),
+        name: await nameOf(login, clientId),
+        since: describeMoment(earliest([consent?.givenAt, ...clientGrants.map(({ createdAt }) => createdAt)])),
+        permissions: describePermissions(login, scopes),
       };
     }),
   );
 }
 
-async function nameOf(room: LoginContext, clientId: string): Promise<string> {
-  return (await findApplication(room, clientId))?.name ?? clientId;
+async function nameOf(login: LoginContext, clientId: string): Promise<string> {
+  return (await findApplication(login, clientId))?.name ?? clientId;
 }
 
 function earliest(times: readonly (Date | undefined)[]): Date {
   return new Date(Math.min(...times.filter((time) => time !== undefined).map(Number)));
 }
 
-function change(
-  room: LoginContext,
+function changeAccount(
+  login: LoginContext,
   ctx: Context,
   accountId: string,
-  work: (change: UnitOfWork) => Promise<unknown>,
+  apply: (work: UnitOfWork) => Promise<unknown>,
 ): Promise<unknown> {
-  const { database, trail } = room;
-  return transact(database, (tx) => work({ tx, trail, origin: originOf(ctx, accountId), now: requestOf(ctx).now }));
+  const { database, trail } = login;
+  return transact(database, (tx) =>
+    apply({ tx, trail, origin: originOfLogin(ctx, accountId), now: requestOf(ctx).now }),
+  );
 }
 
-function backToAccount(room: LoginContext, ctx: Context, done: 'session' | 'all-sessions' | 'application'): void {
+function backToAccount(login: LoginContext, ctx: Context, done: 'session' | 'all-sessions' | 'application'): void {
   ctx.status = 303;
-  ctx.redirect(`${room.views.path('/account')}?done=${done}`);
+  ctx.redirect(`${login.views.path('/account')}?done=${done}`);
 }
 
-export async function logInToAccount(room: LoginContext, ctx: Context): Promise<void> {
-  const page = room.views.path('/account');
-  if (!(await findSessionUser(room, ctx))) return room.logIn(ctx, page, await room.provider().Session.get(ctx));
+export async function logInToAccount(login: LoginContext, ctx: Context): Promise<void> {
+  const page = login.views.path('/account');
+  if (!(await findSessionUser(login, ctx))) return login.logIn(ctx, page, await login.provider().Session.get(ctx));
   ctx.status = 303;
   ctx.redirect(page);
 }
 
-function nobody({ views }: LoginContext, done: string | undefined): NoticePage {
+function notLoggedIn({ views }: LoginContext, done: string | undefined): NoticePage {
   return {
     page: 'notice',
     heading: 'You are not logged in',

@@ -1,6 +1,7 @@
 /**
- * What an application asks somebody who is not there (CIBA): who asks for what, with the words that the application shows
- * them too, and whether they approve. Only the person it is for sees the page; for everybody else there is none.
+ * The approval page for backchannel authentication (CIBA): it shows which application requests what, and the binding
+ * message, and the person approves or denies. Only the person whom the request is for sees it; for everyone else the
+ * page does not exist.
  */
 import type { Context } from 'koa';
 import { errors } from 'oidc-provider';
@@ -11,104 +12,112 @@ import { requestOf } from '../http/request_context.ts';
 import { addScopes } from './consent_step.ts';
 import type { NoticePage } from './pages.ts';
 import { describePermissions } from './permissions.ts';
-import { findApplication, originOf, type LoginContext } from './dependencies.ts';
+import { findApplication, originOfLogin, type LoginContext } from './login_context.ts';
 import { findSessionUser, formToken, readFormFrom, type SessionUser } from './session_user.ts';
 import { describeAccess, describeMoment } from './messages.ts';
 
 const DecisionForm = z.object({ form_token: z.string(), decision: z.enum(['approve', 'deny', 'confirm']) });
 
-/** What a name looks like; for anything else nobody has to log in. */
-const NAME = /^[\w-]{43}$/;
+/** The form of a request id. For other ids the server asks no person to log in. */
+const REQUEST_ID = /^[\w-]{43}$/;
 
 export function approvalPath({ views }: LoginContext, id: string): string {
   return views.path(`/approve/${id}`);
 }
 
-/** After a decision the same address says what became of it. */
-export async function showApproval(room: LoginContext, ctx: Context, id: string): Promise<void> {
-  if (!NAME.test(id)) throw noSuchRequest();
-  const visitor = await findSessionUser(room, ctx);
-  if (!visitor) return room.logIn(ctx, approvalPath(room, id), await room.provider().Session.get(ctx));
-  const approval = await findApproval(room, ctx, visitor, id);
-  const application = await findApplication(room, approval.clientId);
+/** Shows the request, or its outcome after a decision. */
+export async function showApproval(login: LoginContext, ctx: Context, id: string): Promise<void> {
+  if (!REQUEST_ID.test(id)) throw noSuchRequest();
+  const user = await findSessionUser(login, ctx);
+  if (!user) return login.logIn(ctx, approvalPath(login, id), await login.provider().Session.get(ctx));
+  const approval = await findApproval(login, ctx, user, id);
+  const application = await findApplication(login, approval.clientId);
   if (!application) throw noSuchRequest();
-  if (approval.status !== 'waiting') return room.views.show(ctx, 200, endings[approval.status](application.name));
+  if (approval.status !== 'waiting') return login.views.show(ctx, 200, endings[approval.status](application.name));
   const { openid, resources } = approval.scopes;
   const asked = { openid, resources: Object.keys(resources), withoutSession: true };
-  const lifetime = await room.accessLifetimeOf(approval.clientId, asked);
-  room.views.show(ctx, 200, {
+  const lifetime = await login.accessLifetimeOf(approval.clientId, asked);
+  login.views.show(ctx, 200, {
     page: 'approval',
     application,
-    action: approvalPath(room, id),
-    formToken: tokenFor(visitor, approval),
-    email: visitor.account.email,
+    action: approvalPath(login, id),
+    formToken: tokenFor(user, approval),
+    email: user.account.email,
     bindingMessage: approval.bindingMessage,
-    asked: describePermissions(room, approval.scopes),
+    asked: describePermissions(login, approval.scopes),
     askedAt: describeMoment(approval.askedAt),
     expiresAt: describeMoment(approval.expiresAt),
     address: approval.address,
     access: lifetime && describeAccess(lifetime),
-    confirmsFirst: !loggedInSince(visitor, approval),
+    confirmsFirst: !loggedInSince(user, approval),
   });
 }
 
-export async function decideApproval(room: LoginContext, ctx: Context, id: string): Promise<void> {
-  if (!NAME.test(id)) throw noSuchRequest();
-  const visitor = await findSessionUser(room, ctx);
-  if (!visitor) return room.logIn(ctx, approvalPath(room, id), await room.provider().Session.get(ctx));
-  const approval = await findApproval(room, ctx, visitor, id);
-  const { decision } = await readFormFrom(ctx, DecisionForm, tokenFor(visitor, approval));
-  if (decision === 'deny') await deny(room, ctx, approval);
-  // one that was on the screen for long is asked for the password first, too
-  else if (decision === 'confirm' || !loggedInSince(visitor, approval)) {
-    return room.logIn(ctx, approvalPath(room, id), visitor.session);
-  } else await approve(room, ctx, visitor, approval).catch(asGone);
+export async function decideApproval(login: LoginContext, ctx: Context, id: string): Promise<void> {
+  if (!REQUEST_ID.test(id)) throw noSuchRequest();
+  const user = await findSessionUser(login, ctx);
+  if (!user) return login.logIn(ctx, approvalPath(login, id), await login.provider().Session.get(ctx));
+  const approval = await findApproval(login, ctx, user, id);
+  const { decision } = await readFormFrom(ctx, DecisionForm, tokenFor(user, approval));
+  if (decision === 'deny') await deny(login, ctx, approval);
+  // if the page was open for too long, the person also logs in again before approving
+  else if (decision === 'confirm' || !loggedInSince(user, approval)) {
+    return login.logIn(ctx, approvalPath(login, id), user.session);
+  } else await approve(login, ctx, user, approval).catch(asNoSuchRequest);
   ctx.status = 303;
-  ctx.redirect(approvalPath(room, id));
+  ctx.redirect(approvalPath(login, id));
 }
 
-/** A grant of its own, with what the page showed. Where the request was decided meanwhile, nothing is left of it. */
-async function approve(room: LoginContext, ctx: Context, { session }: SessionUser, approval: Approval): Promise<void> {
-  const { Grant } = room.provider();
+/**
+ * Approves with a new grant for exactly what the page showed. If the request was decided in the meantime, the grant is
+ * not stored.
+ */
+async function approve(login: LoginContext, ctx: Context, { session }: SessionUser, approval: Approval): Promise<void> {
+  const { Grant } = login.provider();
   const grant = new Grant({ accountId: approval.accountId, clientId: approval.clientId });
   addScopes(grant, approval.scopes);
-  const login = { authTime: session.loginTs!, acr: session.acr, amr: session.amr };
-  const approving = room.changeTogether(ctx, originOf(ctx, approval.accountId), async (changes) => {
+  const approvingLogin = { authTime: session.loginTs!, acr: session.acr, amr: session.amr };
+  const approving = login.changeTogether(ctx, originOfLogin(ctx, approval.accountId), async (changes) => {
     const grantId = await grant.save();
-    changes.add(async (change) => {
-      if (!(await room.approvals.approve(change, approval, grantId, login))) throw new DecidedMeanwhile();
+    changes.add(async (work) => {
+      if (!(await login.approvals.approve(work, approval, grantId, approvingLogin))) throw new AlreadyDecided();
     });
   });
   await approving.catch((error: unknown) => {
-    if (!(error instanceof DecidedMeanwhile)) throw error;
+    if (!(error instanceof AlreadyDecided)) throw error;
   });
 }
 
-async function deny(room: LoginContext, ctx: Context, approval: Approval): Promise<void> {
-  await room.changeTogether(ctx, originOf(ctx, approval.accountId), async (changes) => {
-    changes.add(async (change) => {
-      await room.approvals.deny(change, approval);
+async function deny(login: LoginContext, ctx: Context, approval: Approval): Promise<void> {
+  await login.changeTogether(ctx, originOfLogin(ctx, approval.accountId), async (changes) => {
+    changes.add(async (work) => {
+      await login.approvals.deny(work, approval);
     });
   });
 }
 
-class DecidedMeanwhile extends Error {}
+class AlreadyDecided extends Error {}
 
-async function findApproval(room: LoginContext, ctx: Context, { account }: SessionUser, id: string): Promise<Approval> {
-  const approval = await room.approvals.find(account.accountId, id, requestOf(ctx).now);
+async function findApproval(
+  login: LoginContext,
+  ctx: Context,
+  { account }: SessionUser,
+  id: string,
+): Promise<Approval> {
+  const approval = await login.approvals.find(account.accountId, id, requestOf(ctx).now);
   if (!approval) throw noSuchRequest();
   return approval;
 }
 
-/** One sentence for a request that never was, that is long over, and that is somebody else's. */
+/** The same message for a request that never existed, has expired, or belongs to another person. */
 function noSuchRequest(): Error {
   return notFound(
     'There is no such request for you. It may be over, or for another account than the one you use here.',
   );
 }
 
-/** The client was revoked, or the account disabled, while the person was deciding. */
-function asGone(error: unknown): never {
+/** oidc-provider throws `InvalidGrant` if the client was revoked or the account disabled before the decision. */
+function asNoSuchRequest(error: unknown): never {
   throw error instanceof errors.InvalidGrant ? noSuchRequest() : error;
 }
 
@@ -116,7 +125,10 @@ function loggedInSince({ session }: SessionUser, { loginSince }: Approval): bool
   return (session.loginTs ?? 0) >= loginSince;
 }
 
-/** What is approved is what was on the page, whatever the application has been given or lost meanwhile. */
+/**
+ * The form token covers the scopes on the page, so the person approves exactly those even if the client's rights
+ * changed in the meantime.
+ */
 function tokenFor({ session }: SessionUser, { id, scopes }: Approval): string {
   return formToken(session, `the page for the request ${id} ${JSON.stringify(scopes)}`);
 }

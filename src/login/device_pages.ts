@@ -1,12 +1,9 @@
-/**
- * The pages of a device without a browser (RFC 8628): where its code is entered, where a person confirms that the device
- * is theirs, and how it ended.
- */
+/** The pages of the device flow (RFC 8628): the person enters the code, confirms the device, and sees the outcome. */
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import type { Views } from '../http/views.ts';
 import type { NoticePage, Page } from './pages.ts';
 import { describePermissions } from './permissions.ts';
-import type { LoginContext, ScopeRequest } from './dependencies.ts';
+import type { LoginContext, ScopeRequest } from './login_context.ts';
 import { describeAccess, describeWait } from './messages.ts';
 
 export interface DevicePages {
@@ -65,7 +62,7 @@ function statusOf({ reason }: CodeProblem): number {
   return reason === 'throttled' ? 429 : 400;
 }
 
-/** One sentence for a code that is unknown, used or expired: which of them it was is nobody's business. */
+/** The same message for an unknown, used or expired code, so that the page reveals nothing to a guesser. */
 function sentenceOf(problem: CodeProblem): string {
   switch (problem.reason) {
     case 'missing':

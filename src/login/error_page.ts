@@ -1,4 +1,4 @@
-/** Whatever goes wrong in this room ends as a page with a plain sentence; what only we can mend goes to the log. */
+/** Shows an error on a login page as a page with a plain message, and logs the errors of the server. */
 import type { Middleware } from 'koa';
 import { errors } from 'oidc-provider';
 import { Refused, type Refusal } from '../base/refusal.ts';
@@ -6,7 +6,7 @@ import { isUnavailable } from '../db/connection.ts';
 import { statusOf } from '../http/problem.ts';
 import { idOnRecord, markOnRecord, requestOf } from '../http/request_context.ts';
 import type { NoticePage } from './pages.ts';
-import type { LoginContext } from './dependencies.ts';
+import type { LoginContext } from './login_context.ts';
 
 export const EXPIRED: NoticePage = {
   page: 'notice',
@@ -14,7 +14,7 @@ export const EXPIRED: NoticePage = {
   sentences: ['This sign-in has expired or was started in another browser. Go back to the application and try again.'],
 };
 
-/** Its client was revoked, or its account disabled, while the person was on the way. */
+/** For a client that was revoked or an account that was disabled during the login. */
 const ENDED: NoticePage = {
   page: 'notice',
   heading: 'This sign-in can’t go on',
@@ -42,16 +42,17 @@ export function showErrors({ views, log }: LoginContext): Middleware {
 function explain(error: unknown): { status: number; page: NoticePage } {
   if (error instanceof errors.SessionNotFound) return { status: 400, page: EXPIRED };
   if (error instanceof errors.InvalidGrant) return { status: 403, page: ENDED };
-  if (error instanceof Refused) return { status: statusOf(error.refusal), page: sorry(sentenceOf(error.refusal)) };
+  if (error instanceof Refused)
+    return { status: statusOf(error.refusal), page: errorNotice(sentenceOf(error.refusal)) };
   if (isUnavailable(error))
-    return { status: 503, page: sorry('The server can’t be reached in full just now. Try again in a moment.') };
+    return { status: 503, page: errorNotice('The server can’t be reached in full just now. Try again in a moment.') };
   return {
     status: 500,
-    page: sorry('Something went wrong on our side. Try again, and tell us if it stays like this.'),
+    page: errorNotice('Something went wrong on our side. Try again, and tell us if it stays like this.'),
   };
 }
 
-function sorry(sentence: string): NoticePage {
+function errorNotice(sentence: string): NoticePage {
   return { page: 'notice', heading: 'That did not work', sentences: [sentence] };
 }
 

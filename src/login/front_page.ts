@@ -1,20 +1,20 @@
-/** What people see at the issuer itself, and in development a login to try: as the demo client, from start to end. */
+/** The page at the issuer's URL and, in development, a trial login in which this server is its own client. */
 import { createHash, randomBytes } from 'node:crypto';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 import type { Context } from 'koa';
 import { z } from 'zod';
 import { equalInConstantTime, sha256 } from '../base/secret.ts';
-import type { DemoClient, LoginContext } from './dependencies.ts';
+import type { DemoClient, LoginContext } from './login_context.ts';
 import type { LoginResultPage, NoticePage } from './pages.ts';
 
 const START_PATH = '/try-login';
 const CALLBACK_PATH = '/try-login/callback';
 
-/** A browser's own login: what it began with, known to the cookie alone. */
-const Begun = z.object({ state: z.string(), nonce: z.string(), verifier: z.string() });
-type Begun = z.output<typeof Begun>;
+/** The values of a trial login, stored only in the browser's cookie. */
+const TrialLogin = z.object({ state: z.string(), nonce: z.string(), verifier: z.string() });
+type TrialLogin = z.output<typeof TrialLogin>;
 
-const SECONDS = 600;
+const COOKIE_SECONDS = 600;
 const TOKEN_MILLISECONDS = 10_000;
 
 export function showFrontPage({ views, issuer, demo, showsAdminApi }: LoginContext, ctx: Context): void {
@@ -28,47 +28,47 @@ export function showFrontPage({ views, issuer, demo, showsAdminApi }: LoginConte
   });
 }
 
-/** Sends the browser to log in, as an application does. Not found where there is no demo client. */
-export async function tryLogin(room: LoginContext, ctx: Context): Promise<void> {
-  const client = await room.demo?.();
+/** Starts a trial login like an application does. Without a demo client the page does not exist. */
+export async function tryLogin(login: LoginContext, ctx: Context): Promise<void> {
+  const client = await login.demo?.();
   if (!client) return;
   const random = (): string => randomBytes(32).toString('base64url');
-  const begun: Begun = { state: random(), nonce: random(), verifier: random() };
-  ctx.cookies.set(cookieName(room), Buffer.from(JSON.stringify(begun)).toString('base64url'), {
-    ...cookieOptions(room),
-    maxAge: SECONDS * 1_000,
+  const trial: TrialLogin = { state: random(), nonce: random(), verifier: random() };
+  ctx.cookies.set(cookieName(login), Buffer.from(JSON.stringify(trial)).toString('base64url'), {
+    ...cookieOptions(login),
+    maxAge: COOKIE_SECONDS * 1_000,
   });
   const request = {
     client_id: client.client_id,
     response_type: 'code',
-    redirect_uri: room.issuer + CALLBACK_PATH,
+    redirect_uri: login.issuer + CALLBACK_PATH,
     scope: 'openid email notes:read',
     resource: client.resource,
-    state: begun.state,
-    nonce: begun.nonce,
-    code_challenge: createHash('sha256').update(begun.verifier).digest('base64url'),
+    state: trial.state,
+    nonce: trial.nonce,
+    code_challenge: createHash('sha256').update(trial.verifier).digest('base64url'),
     code_challenge_method: 'S256',
   };
   ctx.set('Cache-Control', 'no-store');
   ctx.status = 303;
-  ctx.redirect(`${room.issuer}/authorize?${new URLSearchParams(request)}`);
+  ctx.redirect(`${login.issuer}/authorize?${new URLSearchParams(request)}`);
 }
 
-/** Redeems the code and shows what came back. */
-export async function showLoginResult(room: LoginContext, ctx: Context): Promise<void> {
-  const client = await room.demo?.();
+/** Exchanges the code for tokens and shows the result. */
+export async function showLoginResult(login: LoginContext, ctx: Context): Promise<void> {
+  const client = await login.demo?.();
   if (!client) return;
-  const begun = readCookie(room, ctx);
-  ctx.cookies.set(cookieName(room), null, cookieOptions(room));
+  const trial = readCookie(login, ctx);
+  ctx.cookies.set(cookieName(login), null, cookieOptions(login));
   const { state, iss, code, error, error_description: description } = ctx.query;
-  // RFC 9700, 4.4 and 4.7: only an answer of this server, to a request of this browser
-  if (!begun || iss !== room.issuer || !equalInConstantTime(sha256(String(state)), sha256(begun.state)))
-    return room.views.show(ctx, 400, failed(room, 'This browser has not begun this login, or too long ago.'));
+  // RFC 9700, 4.4 and 4.7: accept only a response of this server to a request of this browser
+  if (!trial || iss !== login.issuer || !equalInConstantTime(sha256(String(state)), sha256(trial.state)))
+    return login.views.show(ctx, 400, failed(login, 'This browser has not begun this login, or too long ago.'));
   if (error !== undefined || typeof code !== 'string')
-    return room.views.show(ctx, 200, failed(room, 'The login ended without access.', { code: error, description }));
-  const answer = await redeem(room, client, code, begun.verifier);
-  if (!answer.id_token) return room.views.show(ctx, 502, failed(room, 'The code was not redeemed.', answer));
-  room.views.show(ctx, 200, await resultOf(room, client, answer, begun.nonce));
+    return login.views.show(ctx, 200, failed(login, 'The login ended without access.', { code: error, description }));
+  const answer = await redeem(login, client, code, trial.verifier);
+  if (!answer.id_token) return login.views.show(ctx, 502, failed(login, 'The code was not redeemed.', answer));
+  login.views.show(ctx, 200, await resultOf(login, client, answer, trial.nonce));
 }
 
 interface TokenAnswer {
@@ -107,16 +107,16 @@ async function redeem(
 }
 
 async function resultOf(
-  room: LoginContext,
+  login: LoginContext,
   client: DemoClient,
   { id_token: idToken = '', scope = '', expires_in: seconds = 0 }: TokenAnswer,
   nonce: string,
 ): Promise<LoginResultPage> {
-  const { payload } = await jwtVerify(idToken, createRemoteJWKSet(new URL(`${room.issuer}/jwks`)), {
-    issuer: room.issuer,
+  const { payload } = await jwtVerify(idToken, createRemoteJWKSet(new URL(`${login.issuer}/jwks`)), {
+    issuer: login.issuer,
     audience: client.client_id,
   });
-  if (payload['nonce'] !== nonce) throw new Error('The ID token is for another request.');
+  if (payload['nonce'] !== nonce) throw new Error('The nonce of the ID token does not match the request.');
   return {
     page: 'login_result',
     scopes: scope.split(' '),
@@ -126,9 +126,9 @@ async function resultOf(
       name,
       value: typeof value === 'string' ? value : JSON.stringify(value),
     })),
-    accountLink: room.views.path('/account'),
-    againLink: room.views.path(START_PATH),
-    frontLink: room.views.path('/'),
+    accountLink: login.views.path('/account'),
+    againLink: login.views.path(START_PATH),
+    frontLink: login.views.path('/'),
   };
 }
 
@@ -158,11 +158,11 @@ function cookieOptions({ views, issuer }: LoginContext) {
   return { httpOnly: true, sameSite: 'lax', secure: issuer.startsWith('https:'), signed: true, path } as const;
 }
 
-function readCookie(room: LoginContext, ctx: Context): Begun | undefined {
-  const text = ctx.cookies.get(cookieName(room), { signed: true });
+function readCookie(login: LoginContext, ctx: Context): TrialLogin | undefined {
+  const text = ctx.cookies.get(cookieName(login), { signed: true });
   if (text === undefined) return undefined;
   try {
-    return Begun.safeParse(JSON.parse(Buffer.from(text, 'base64url').toString())).data;
+    return TrialLogin.safeParse(JSON.parse(Buffer.from(text, 'base64url').toString())).data;
   } catch {
     return undefined;
   }

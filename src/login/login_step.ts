@@ -1,18 +1,19 @@
 /**
- * The login itself. An attempt takes its place in the limits before the password is looked at; a wrong password, an unknown and a
- * disabled account get the same answer in the same time; the true reason is in the audit trail only.
+ * The login step. The server counts an attempt against the rate limits before it checks the password. A wrong password,
+ * an unknown account and a disabled account get the same response in the same time; only the audit trail has the
+ * reason.
  */
 import type { Context } from 'koa';
 import { z } from 'zod';
 import { findAccount, findAccountByEmail, type Account } from '../accounts/account.ts';
 import { acrOf } from '../accounts/authentication_context.ts';
-import { demandStillRight, NoLongerRight, type PasswordOutcome } from '../accounts/password_check.ts';
+import { requireUnchangedAccount, AccountChanged, type PasswordOutcome } from '../accounts/password_check.ts';
 import { readForm } from '../http/form_body.ts';
 import { requestOf } from '../http/request_context.ts';
 import { isOwnPages, resumeWith, stepPath, type Step } from './interaction.ts';
 import { knownBrowser, rememberBrowser } from './known_browser.ts';
-import { originOf, type LoginContext } from './dependencies.ts';
-import { demandsOtherAccount, describeLoginDemand, describeWait } from './messages.ts';
+import { originOfLogin, type LoginContext } from './login_context.ts';
+import { requiresOtherAccount, describeLoginDemand, describeWait } from './messages.ts';
 
 const EMAIL_LIMIT = 254;
 
@@ -29,24 +30,24 @@ const LoginForm = z.object({
 const INCOMPLETE = 'Enter your e-mail address and your password.';
 const WRONG = 'The e-mail address or the password is not right. Check both and try again.';
 
-interface Shown {
+interface LoginFields {
   readonly email: string;
   readonly remember: boolean;
   readonly problem?: string;
 }
 
-export async function showLogin(room: LoginContext, ctx: Context, step: Step): Promise<void> {
-  const another = ctx.query.account === 'another' || demandsOtherAccount(step.interaction.prompt.reasons);
-  const email = another ? hintedEmail(step) : ((await currentEmail(room, step)) ?? hintedEmail(step));
-  await show(room, ctx, step, 200, { email, remember: false });
+export async function showLogin(login: LoginContext, ctx: Context, step: Step): Promise<void> {
+  const another = ctx.query.account === 'another' || requiresOtherAccount(step.interaction.prompt.reasons);
+  const email = another ? hintedEmail(step) : ((await currentEmail(login, step)) ?? hintedEmail(step));
+  await show(login, ctx, step, 200, { email, remember: false });
 }
 
-export async function submitLogin(room: LoginContext, ctx: Context, step: Step): Promise<void> {
+export async function submitLogin(login: LoginContext, ctx: Context, step: Step): Promise<void> {
   const fields = await readForm(ctx);
   const form = LoginForm.safeParse(fields);
   const remember = fields.remember === 'on';
   if (!form.success) {
-    return show(room, ctx, step, 400, {
+    return show(login, ctx, step, 400, {
       email: (fields.email ?? '').slice(0, EMAIL_LIMIT),
       remember,
       problem: INCOMPLETE,
@@ -54,72 +55,73 @@ export async function submitLogin(room: LoginContext, ctx: Context, step: Step):
   }
   const { email, password } = form.data;
   const { address, now } = requestOf(ctx);
-  const attempted = await room.attempts.attempt(
-    { email, place: { address, browser: knownBrowser(room, ctx) }, now },
-    () => room.passwords.check(email, password),
+  const attempted = await login.attempts.attempt(
+    { email, place: { address, browser: knownBrowser(login, ctx) }, now },
+    () => login.passwords.check(email, password),
     ({ account }) => account !== undefined,
   );
-  if (!attempted.admitted) return refuseForNow(room, ctx, step, { email, remember }, attempted.retryAfterSeconds);
+  if (!attempted.admitted) return refuseForNow(login, ctx, step, { email, remember }, attempted.retryAfterSeconds);
 
   const outcome = attempted.result;
-  if (!outcome.account) return refuse(room, ctx, step, { email, remember }, outcome);
+  if (!outcome.account) return refuse(login, ctx, step, { email, remember }, outcome);
   try {
-    await finish(room, ctx, step, outcome.account, remember);
+    await finish(login, ctx, step, outcome.account, remember);
   } catch (error) {
-    if (!(error instanceof NoLongerRight)) throw error;
+    if (!(error instanceof AccountChanged)) throw error;
     const { accountId } = outcome.account;
-    return refuse(room, ctx, step, { email, remember }, { reason: 'wrong_password', accountId });
+    return refuse(login, ctx, step, { email, remember }, { reason: 'wrong_password', accountId });
   }
-  await rememberPlace(room, ctx, email);
+  await rememberPlace(login, ctx, email);
 }
 
-/** The login is done and on record by now: a place that can't be remembered only helps at a later login. */
-async function rememberPlace(room: LoginContext, ctx: Context, email: string): Promise<void> {
+/** The login is committed and recorded at this point. A known place only helps at a later login, so a failure is logged. */
+async function rememberPlace(login: LoginContext, ctx: Context, email: string): Promise<void> {
   const { address, now, id } = requestOf(ctx);
   try {
-    const value = await room.attempts.remember(email, { address, browser: knownBrowser(room, ctx) }, now);
-    rememberBrowser(room, ctx, value);
+    const value = await login.attempts.remember(email, { address, browser: knownBrowser(login, ctx) }, now);
+    rememberBrowser(login, ctx, value);
   } catch (error) {
-    room.log.warn({ error, request_id: id }, 'login.place_not_remembered');
+    login.log.warn({ error, request_id: id }, 'login.place_not_remembered');
   }
 }
 
 async function refuse(
-  room: LoginContext,
+  login: LoginContext,
   ctx: Context,
   step: Step,
-  typed: Shown,
+  entered: LoginFields,
   { reason, accountId }: Extract<PasswordOutcome, { reason: string }>,
 ): Promise<void> {
   const { clientId } = step;
   const about = { accountId, clientId, details: { reason } };
-  await room.trail.refusals.record(originOf(ctx), { event: 'login.failed', outcome: 'refused', ...about });
-  // 401 tells password managers not to keep this one; no WWW-Authenticate, as no HTTP scheme would get anyone in
-  await show(room, ctx, step, 401, { ...typed, problem: WRONG });
+  await login.trail.refusals.record(originOfLogin(ctx), { event: 'login.failed', outcome: 'refused', ...about });
+  // 401 tells password managers not to save the password; no WWW-Authenticate, because no HTTP authentication scheme
+  // applies
+  await show(login, ctx, step, 401, { ...entered, problem: WRONG });
 }
 
-/** The login and the record of it are on disk together, or neither is. */
-function finish(room: LoginContext, ctx: Context, step: Step, account: Account, remember: boolean): Promise<void> {
+/** Commits the login and its audit event in one transaction. */
+function finish(login: LoginContext, ctx: Context, step: Step, account: Account, remember: boolean): Promise<void> {
   const { accountId } = account;
   const { clientId } = step;
   const amr = ['pwd']; // RFC 8176
   const acr = acrOf(amr);
-  return resumeWith(room, ctx, originOf(ctx, accountId), async (changes) => {
-    changes.add(({ tx }) => demandStillRight(tx, account));
+  return resumeWith(login, ctx, originOfLogin(ctx, accountId), async (changes) => {
+    changes.add(({ tx }) => requireUnchangedAccount(tx, account));
     changes.record({ event: 'login.succeeded', outcome: 'success', accountId, clientId, details: { amr } });
     return { login: { accountId, amr, ...(acr !== undefined && { acr }), remember } };
   });
 }
 
 async function refuseForNow(
-  room: LoginContext,
+  login: LoginContext,
   ctx: Context,
   step: Step,
-  typed: Shown,
+  entered: LoginFields,
   retryAfterSeconds: number,
 ): Promise<void> {
-  const account = await findAccountByEmail(room.database, typed.email.trim().toLowerCase());
-  await room.trail.refusals.record(originOf(ctx), {
+  const account = await findAccountByEmail(login.database, entered.email.trim().toLowerCase());
+  await login.trail.refusals.record(originOfLogin(ctx), {
     event: 'login.throttled',
     outcome: 'refused',
     accountId: account?.accountId,
@@ -128,30 +130,30 @@ async function refuseForNow(
   });
   ctx.set('Retry-After', String(retryAfterSeconds));
   const problem = `There were too many attempts to log in. Wait ${describeWait(retryAfterSeconds)}, then try again.`;
-  await show(room, ctx, step, 429, { ...typed, problem });
+  await show(login, ctx, step, 429, { ...entered, problem });
 }
 
-async function show(room: LoginContext, ctx: Context, step: Step, status: number, shown: Shown): Promise<void> {
+async function show(login: LoginContext, ctx: Context, step: Step, status: number, shown: LoginFields): Promise<void> {
   const { uid, session, prompt } = step.interaction;
-  const confirms = shown.email !== '' && shown.email === (await currentEmail(room, step));
-  room.views.show(ctx, status, {
+  const confirms = shown.email !== '' && shown.email === (await currentEmail(login, step));
+  login.views.show(ctx, status, {
     page: 'login',
     application: step.application,
-    action: stepPath(room, uid, 'login'),
-    cancelAction: isOwnPages(step.interaction) ? undefined : stepPath(room, uid, 'cancel'),
+    action: stepPath(login, uid, 'login'),
+    cancelAction: isOwnPages(step.interaction) ? undefined : stepPath(login, uid, 'cancel'),
     ...shown,
     ...(session && { demand: describeLoginDemand(prompt.reasons) }),
-    ...(confirms && { otherAccountLink: `${stepPath(room, uid)}?account=another` }),
+    ...(confirms && { otherAccountLink: `${stepPath(login, uid)}?account=another` }),
   });
 }
 
-/** Who is logged in already and only has to confirm it (`prompt=login`, `max_age`). */
-async function currentEmail(room: LoginContext, { interaction }: Step): Promise<string | undefined> {
+/** Returns the email of the person who is already logged in and only has to confirm it (`prompt=login`, `max_age`). */
+async function currentEmail(login: LoginContext, { interaction }: Step): Promise<string | undefined> {
   if (!interaction.session) return undefined;
-  return (await findAccount(room.database, interaction.session.accountId))?.email;
+  return (await findAccount(login.database, interaction.session.accountId))?.email;
 }
 
-/** OpenID Connect Core §3.1.2.1: what the application believes the person's address to be. */
+/** Returns the email address from `login_hint` (OpenID Connect Core, 3.1.2.1). */
 function hintedEmail({ interaction }: Step): string {
   const hint = interaction.params.login_hint;
   return typeof hint === 'string' && hint.length <= EMAIL_LIMIT ? hint : '';

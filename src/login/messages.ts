@@ -1,8 +1,8 @@
-/** What people read instead of protocol terms. */
+/** Texts that the pages show instead of protocol terms. */
 import type { Moment } from './pages.ts';
-import type { AccessLifetime } from './dependencies.ts';
+import type { AccessLifetime } from './login_context.ts';
 
-/** OpenID Connect Core §5.1. */
+/** Descriptions of standard claims (OpenID Connect Core, 5.1). */
 const CLAIMS: Readonly<Record<string, string>> = {
   name: 'your name',
   given_name: 'your first name',
@@ -29,25 +29,29 @@ export function describeClaim(claim: string): string {
   return `See ${CLAIMS[claim] ?? `the detail ‘${claim}’ about you`}`;
 }
 
-/** Why somebody who is logged in has to log in again, by the name of the check that demands it; the weightiest first. */
-const WHY_AGAIN: readonly (readonly [reason: string, sentence: string])[] = [
+/**
+ * Why a logged-in person has to log in again, by the name of oidc-provider's check; the most important reason first.
+ */
+const REAUTHENTICATION_REASONS: readonly (readonly [reason: string, sentence: string])[] = [
   ['other_account', 'expects another account than the one you are logged in with.'],
   ['acr_values', 'asks for a stronger login than the one you have.'],
   ['max_age', 'asks for a login that is more recent than yours.'],
   ['login_prompt', 'asks you to confirm that it’s still you.'],
 ];
 
-/** What the application wants, as the end of a sentence that begins with its name. */
+/** Returns the end of a sentence that begins with the application's name. */
 export function describeLoginDemand(reasons: readonly string[]): string | undefined {
-  return WHY_AGAIN.find(([reason]) => reasons.includes(reason))?.[1];
+  return REAUTHENTICATION_REASONS.find(([reason]) => reasons.includes(reason))?.[1];
 }
 
-/** Whether a login as the same person would not do. */
-export function demandsOtherAccount(reasons: readonly string[]): boolean {
+/** Whether the person must log in with another account. */
+export function requiresOtherAccount(reasons: readonly string[]): boolean {
   return reasons.includes('other_account');
 }
 
-/** Where a redirect URI leads: the host for a website, the program for an app on the person's own device. */
+/**
+ * Returns the destination of a redirect URI: the host of a website, or the program of an app on the person's device.
+ */
 export function describeDestination(redirectUri: unknown): string {
   const url = typeof redirectUri === 'string' ? URL.parse(redirectUri) : null;
   if (!url) return 'the application';
@@ -57,13 +61,13 @@ export function describeDestination(redirectUri: unknown): string {
   return url.host;
 }
 
-/** ‘40 seconds’, ‘3 minutes’: never less than what is left. */
+/** Returns a waiting time such as ‘40 seconds’ or ‘3 minutes’, rounded up. */
 export function describeWait(seconds: number): string {
   const [count, unit] = seconds <= 90 ? [seconds, 'second'] : [Math.ceil(seconds / 60), 'minute'];
   return `${count} ${unit}${count === 1 ? '' : 's'}`;
 }
 
-/** How long an application has access, in one sentence. */
+/** Returns one sentence that says how long an application has access. */
 export function describeAccess({ endsWith, seconds, unusedSeconds }: AccessLifetime): string {
   const most = describeDuration(seconds);
   switch (endsWith) {
@@ -86,7 +90,7 @@ const UNITS = [
   [1, 'second'],
 ] as const;
 
-/** ‘90 days’, ‘1 hour’: in the largest unit of which there is a whole one, never less than the time is. */
+/** Returns a time such as ‘90 days’ or ‘1 hour’, in the largest unit that fits, rounded up. */
 function describeDuration(seconds: number): string {
   const [length, unit] = UNITS.find(([itsLength]) => seconds >= itsLength) ?? UNITS.at(-1)!;
   const count = Math.ceil(seconds / length);
@@ -95,7 +99,7 @@ function describeDuration(seconds: number): string {
 
 const moment = new Intl.DateTimeFormat('en-GB', { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' });
 
-/** In UTC and saying so: without a script a page can't know where its reader is. */
+/** Formats a time in UTC with the word UTC: without a script, a page does not know the reader's time zone. */
 export function describeMoment(time: Date): Moment {
   return { iso: time.toISOString(), words: `${moment.format(time)} UTC` };
 }

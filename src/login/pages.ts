@@ -1,4 +1,4 @@
-/** Every page that a person can see, as the data that its template of views/ is given. */
+/** The data of every page, as its template in views/ gets it. */
 
 export type Page =
   | LoginPage
@@ -14,15 +14,15 @@ export type Page =
   | LoginResultPage
   | NoticePage;
 
-/** An application as people are told about it. Links are http or https. */
+/** What the pages show about an application. Links are http or https. */
 export interface Application {
   readonly name: string;
   readonly clientUri?: string | undefined;
   readonly policyUri?: string | undefined;
   readonly tosUri?: string | undefined;
-  /** How little is known of who it is, in a sentence. */
+  /** A sentence that warns of an unverified application. */
   readonly caution?: string | undefined;
-  /** Whether the decision can't be remembered. */
+  /** Whether the application must ask every time, because the decision cannot be remembered. */
   readonly asksAlways?: boolean | undefined;
 }
 
@@ -30,15 +30,15 @@ export interface LoginPage {
   readonly page: 'login';
   readonly application: Application;
   readonly action: string;
-  /** `undefined` where nobody waits to be told. */
+  /** `undefined` if no application expects a response. */
   readonly cancelAction: string | undefined;
   readonly email: string;
   readonly remember: boolean;
-  /** What went wrong with the last try. */
+  /** The error of the last attempt. */
   readonly problem?: string | undefined;
-  /** Why someone who is logged in is asked again: what the application wants, after its name. */
+  /** Why a logged-in person has to log in again, as a sentence after the application's name. */
   readonly demand?: string | undefined;
-  /** Set where someone is logged in and has to say so again: where to go for logging in as someone else. */
+  /** The link to log in with another account, if a person is logged in and has to confirm it. */
   readonly otherAccountLink?: string | undefined;
 }
 
@@ -47,19 +47,19 @@ export interface ConsentPage {
   readonly application: Application;
   readonly action: string;
   readonly email: string;
-  /** Where the person goes from here, in words; nowhere, where it is a device that waits. */
+  /** Where the browser goes after the decision, as text; `undefined` if a device is waiting. */
   readonly destination: string | undefined;
-  /** What is asked for now. */
+  /** The scopes that the application requests now. */
   readonly asked: readonly Permissions[];
-  /** What was allowed before and is asked for again. */
+  /** The scopes that the person allowed before and the application requests again. */
   readonly allowedBefore: readonly Permissions[];
-  /** What is asked for in detail, such as one payment: for this time, every time. */
+  /** The requested authorization details, such as one payment: they are allowed once and requested every time. */
   readonly details: readonly Detail[];
   /** How long the access lasts, in a sentence. */
   readonly access: string | undefined;
 }
 
-/** One authorization detail (RFC 9396), as it was requested and in words. */
+/** One authorization detail (RFC 9396), as requested and as text. */
 export interface Detail {
   readonly title: readonly { readonly text: string; readonly isValue: boolean }[];
   readonly description?: string | undefined;
@@ -68,17 +68,17 @@ export interface Detail {
   readonly members: readonly { readonly label: string; readonly value: string }[];
 }
 
-/** Where the code that a device shows is entered. */
+/** The page where the person enters the code of a device. */
 export interface DevicePage {
   readonly page: 'device';
   readonly action: string;
   readonly xsrf: string;
-  /** What was typed, or what the link filled in. */
+  /** The code that the person entered, or the code in the link. */
   readonly code: string;
   readonly problem?: string | undefined;
 }
 
-/** Whether the device is the person's own: asked before anything else, whoever they are. */
+/** The page that asks whether the device belongs to the person, before the login. */
 export interface DeviceConfirmPage {
   readonly page: 'device_confirm';
   readonly application: string;
@@ -91,14 +91,14 @@ export interface DeviceConfirmPage {
   readonly access: string | undefined;
 }
 
-/** What an application asks somebody who is not there (CIBA). */
+/** The page of a backchannel authentication request (CIBA). */
 export interface ApprovalPage {
   readonly page: 'approval';
   readonly application: Application;
   readonly action: string;
   readonly formToken: string;
   readonly email: string;
-  /** Shown by the application too, so that people can compare the two. */
+  /** The application shows it too, so that the person can compare. */
   readonly bindingMessage: string | undefined;
   readonly asked: readonly Permissions[];
   readonly askedAt: Moment;
@@ -106,11 +106,11 @@ export interface ApprovalPage {
   readonly address: string | undefined;
   /** How long the access lasts, in a sentence. */
   readonly access: string | undefined;
-  /** The login is too old to approve with. */
+  /** Whether the login is too old to approve with. */
   readonly confirmsFirst: boolean;
 }
 
-/** What one API, or this server itself, lets an application do. */
+/** What an API, or this server, allows an application to do. */
 export interface Permissions {
   readonly api: string;
   readonly scopes: readonly { readonly name: string; readonly description: string }[];
@@ -120,7 +120,7 @@ export interface AccountPage {
   readonly page: 'account';
   readonly email: string;
   readonly name: string | null;
-  /** Proves that a form was on a page of this very session. */
+  /** Proves that the form comes from a page of the same session. */
   readonly formToken: string;
   readonly done?: string | undefined;
   readonly endSessionAction: string;
@@ -148,7 +148,7 @@ export interface AccountPage {
   }[];
 }
 
-/** A time for machines and for people. */
+/** A time as ISO 8601 and as text. */
 export interface Moment {
   readonly iso: string;
   readonly words: string;
@@ -156,55 +156,57 @@ export interface Moment {
 
 export interface LogoutPage {
   readonly page: 'logout';
-  /** oidc-provider's form, as HTML: the only value that a template does not escape. */
+  /** The form of oidc-provider as HTML; the only value that a template does not escape. */
   readonly form: string;
   readonly formId: string;
-  /** The application that asked for the logout, where one did. */
+  /** The application that requested the logout, if any. */
   readonly application?: string | undefined;
-  /** Set for an application that registered itself: where it wants the person to go afterwards, in words. */
+  /** Set for an application that registered itself: where it wants to redirect the browser after the logout. */
   readonly unchecked?: { readonly destination: string; readonly caution: string } | undefined;
 }
 
-/** Names where an application that registered itself wants to have the browser sent, which goes there by a click. */
+/**
+ * Shows where an application that registered itself wants to redirect the browser; the person continues with a click.
+ */
 export interface RedirectPage {
   readonly page: 'redirect';
   readonly heading: string;
-  /** What became of the request. */
+  /** The outcome of the request. */
   readonly sentence: string;
   readonly application: string;
   readonly caution: string;
-  /** Where the person goes from here, in words. */
+  /** Where the browser goes next, as text. */
   readonly destination: string;
   readonly action: string;
-  /** Set where the answer goes by POST. */
+  /** Set if the response is sent by POST. */
   readonly fields: readonly { readonly name: string; readonly value: string }[] | undefined;
   readonly error: { readonly code: string; readonly description: string | undefined } | undefined;
 }
 
-/** Carries an answer to the application by POST: by itself where scripts run, by a button where they don't. */
+/** Sends a response to the application by POST: with a script, or with a button if scripts are disabled. */
 export interface FormPostPage {
   readonly page: 'form_post';
   readonly action: string;
   readonly fields: readonly { readonly name: string; readonly value: string }[];
-  /** Where the person goes from here, in words; nowhere, where it is a page of ours. */
+  /** Where the browser goes next, as text; `undefined` if it is one of our own pages. */
   readonly destination: string | undefined;
-  /** What submits the form; the policy allows it by its hash. */
+  /** The script that submits the form; the Content-Security-Policy allows its hash. */
   readonly script: string;
 }
 
-/** At the issuer itself: what this is, and where to go. */
+/** The page at the issuer's URL, with links to the other pages. */
 export interface FrontPage {
   readonly page: 'front';
   readonly accountLink: string;
   readonly deviceLink: string;
   readonly discoveryLink: string;
-  /** `undefined` where the admin API is on a port of its own. */
+  /** `undefined` if the admin API is on a separate port. */
   readonly documentationLink: string | undefined;
-  /** Where a login can be tried: in development. */
+  /** The link to the trial login, in development. */
   readonly tryLink: string | undefined;
 }
 
-/** What came back from a login of the demo client. */
+/** The result of a trial login with the demo client. */
 export interface LoginResultPage {
   readonly page: 'login_result';
   readonly scopes: readonly string[];
@@ -216,14 +218,14 @@ export interface LoginResultPage {
   readonly frontLink: string;
 }
 
-/** A page that only says something: an error, a farewell. */
+/** A page with only a message, such as an error or a confirmation. */
 export interface NoticePage {
   readonly page: 'notice';
   readonly heading: string;
   readonly sentences: readonly string[];
-  /** Where to go on from here. */
+  /** The link to the next page. */
   readonly link?: { readonly text: string; readonly href: string } | undefined;
-  /** What a developer would ask for: an error code with what the server says about it, an id to find in the logs. */
+  /** Information for developers: an error code with its description, and a request id to find in the logs. */
   readonly error?: { readonly code: string; readonly description?: string | undefined } | undefined;
   readonly requestId?: string | undefined;
 }

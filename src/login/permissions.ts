@@ -1,7 +1,9 @@
-/** What an application asks for or has, in words. Whatever nobody has words for is shown by its name: nothing stays unseen. */
+/**
+ * Describes the permissions of an application. Scopes without a description appear with their name, so none is hidden.
+ */
 import type { ConsentedScopes } from '../accounts/consents.ts';
 import type { Permissions } from './pages.ts';
-import type { LoginContext } from './dependencies.ts';
+import type { LoginContext } from './login_context.ts';
 import { describeClaim } from './messages.ts';
 
 export function describePermissions(

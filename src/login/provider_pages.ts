@@ -1,4 +1,4 @@
-/** The pages that oidc-provider shows by itself, in our own words and looks: errors, devices, logging out. */
+/** The pages that oidc-provider shows itself (errors, device flow, logout), with our own texts and design. */
 import type { Context } from 'koa';
 import type { ErrorOut, KoaContextWithOIDC } from 'oidc-provider';
 import { idOnRecord } from '../http/request_context.ts';
@@ -6,19 +6,19 @@ import { allowScript } from '../http/page_headers.ts';
 import { Views } from '../http/views.ts';
 import { createDevicePages, type DevicePages } from './device_pages.ts';
 import type { FormPostPage, NoticePage, Page, RedirectPage } from './pages.ts';
-import type { LoginDependencies } from './dependencies.ts';
+import type { LoginDependencies } from './login_context.ts';
 import { EXPIRED } from './error_page.ts';
 import { describeDestination } from './messages.ts';
 
-/** Page sources as oidc-provider's configuration takes them. */
+/** Page functions for oidc-provider's configuration. */
 export interface ProviderPages extends DevicePages {
   renderError(ctx: KoaContextWithOIDC, out: ErrorOut, error: Error): void;
   logoutSource(ctx: KoaContextWithOIDC, form: string): Promise<void>;
   postLogoutSuccessSource(ctx: KoaContextWithOIDC): Promise<void>;
   formPost(ctx: KoaContextWithOIDC, form: Pick<FormPostPage, 'action' | 'fields'>): void;
   confirmRedirect(ctx: KoaContextWithOIDC, redirect: Unconfirmed): void;
-  /** For a browser at an address that nothing answers. */
-  unanswered(ctx: Context, status: number): void;
+  /** Shows the page for a path that does not exist. */
+  notFound(ctx: Context, status: number): void;
 }
 
 type Unconfirmed = Pick<RedirectPage, 'action' | 'fields' | 'caution' | 'error'>;
@@ -64,7 +64,7 @@ export function createProviderPages({
         destination: describeDestination(redirect.action),
       });
     },
-    unanswered: (ctx, status) => views.show(ctx, status, explain(status)),
+    notFound: (ctx, status) => views.show(ctx, status, explain(status)),
     postLogoutSuccessSource: async (ctx) => {
       const { accountId } = await ctx.oidc.provider.Session.get(ctx);
       views.show(ctx, 200, farewell(applicationOf(ctx), accountId !== undefined));
@@ -76,7 +76,7 @@ function applicationOf({ oidc: { client } }: KoaContextWithOIDC): string | undef
   return client && (client.clientName ?? client.clientId);
 }
 
-/** What became of a request that an application is to be told about. */
+/** Returns heading and text for the outcome of a request that an application is told about. */
 function introduce(errorCode: string | undefined): Pick<RedirectPage, 'heading' | 'sentence'> {
   switch (errorCode) {
     case undefined:
@@ -122,7 +122,7 @@ function explain(status: number): NoticePage {
   };
 }
 
-/** An application may have asked for a logout that the person wanted from that application alone. */
+/** Returns the page after a logout. The person may have chosen to log out of that application only. */
 function farewell(application: string | undefined, stillLoggedIn: boolean): NoticePage {
   if (!stillLoggedIn)
     return { page: 'notice', heading: 'You are logged out', sentences: ['You can close this window.'] };

@@ -1,13 +1,13 @@
-/** Whoever opens a page of their own: who they are, and forms that only such a page can have sent. */
+/** Finds the person that a browser is logged in as, and protects the forms of that person's pages. */
 import type { Context } from 'koa';
 import type { z } from 'zod';
 import { findAccount, type Account } from '../accounts/account.ts';
 import { invalid, Refused } from '../base/refusal.ts';
 import { equalInConstantTime, sha256 } from '../base/secret.ts';
 import { readForm } from '../http/form_body.ts';
-import type { LoginContext, Session } from './dependencies.ts';
+import type { LoginContext, Session } from './login_context.ts';
 
-/** Who this browser is logged in as, read anew at every request. */
+/** The person that the browser is logged in as, read again at each request. */
 export interface SessionUser {
   readonly session: Session;
   readonly account: Account;
@@ -22,25 +22,27 @@ export async function findSessionUser(
   return account && !account.disabledAt ? { session, account } : undefined;
 }
 
-/** Only who holds the session's cookie can know it, and it tells nothing about the cookie. `page` is what the form is on. */
+/**
+ * Returns a form token that only the holder of the session cookie can know and that reveals nothing about the cookie.
+ * `page` names the page of the form.
+ */
 export function formToken({ jti }: Session, page = 'the account page'): string {
   return sha256(`a form of ${page} ${jti}`).toString('base64url');
 }
 
-/** A form of a page that was made for this very session, and not by guesswork. */
+/** Reads a form. Refuses it unless its token is the one of this session's account page. */
 export async function readOwnForm<T extends { form_token: string }>(
-  room: LoginContext,
+  login: LoginContext,
   ctx: Context,
   schema: z.ZodType<T>,
 ): Promise<{ form: T; accountId: string }> {
-  const visitor = await findSessionUser(room, ctx);
-  if (!visitor)
-    throw new Refused({ reason: 'forbidden', detail: 'You are no longer logged in, so nothing was changed.' });
-  const form = await readFormFrom(ctx, schema, formToken(visitor.session));
-  return { form, accountId: visitor.account.accountId };
+  const user = await findSessionUser(login, ctx);
+  if (!user) throw new Refused({ reason: 'forbidden', detail: 'You are no longer logged in, so nothing was changed.' });
+  const form = await readFormFrom(ctx, schema, formToken(user.session));
+  return { form, accountId: user.account.accountId };
 }
 
-/** The same where the visitor is known, and the page that the form must be of. */
+/** Reads a form and compares its token with `token`, for a known person and page. */
 export async function readFormFrom<T extends { form_token: string }>(
   ctx: Context,
   schema: z.ZodType<T>,

@@ -27,7 +27,7 @@ import type { RateLimitRefusal, RateLimiter } from '../limits/rate_limiter.ts';
 import type { Verifications } from '../limits/verifications.ts';
 import type { Logger } from '../log.ts';
 import type { Outbox } from '../outbox/outbox.ts';
-import type { AuthorizationDetailsTypes } from '../resources/authorization_details_types.ts';
+import type { AuthorizationDetailsTypes } from '../resources/details_type_directory.ts';
 import type { ResourceDirectory } from '../resources/resource_directory.ts';
 import { accessLifetimes, type AccessLifetimesSettings } from './authorization/access_lifetimes.ts';
 import { AuthorizationDetailsPolicy } from './authorization/authorization_details.ts';

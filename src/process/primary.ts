@@ -6,7 +6,7 @@
 import type { Interruption } from '../base/interruption.ts';
 import type { Config } from '../config.ts';
 import { openDatabase, type OpenDatabase } from '../db/open.ts';
-import { management, readyTogether, type Readiness } from '../http/management.ts';
+import { management, combineReadiness, type Readiness } from '../http/management.ts';
 import { countLogLines, Metrics } from '../http/metrics.ts';
 import { WorkerMetrics } from '../http/worker_metrics.ts';
 import { createNodeLog } from '../log.ts';
@@ -27,7 +27,7 @@ export async function leadWorkers(config: Config, interruption: Interruption): P
     count: config.workers,
     bootstrap: !config.production,
     log,
-    onEnded: (processNumber) => together.ended(processNumber),
+    onEnded: (processNumber) => together.endProcess(processNumber),
     onNoneLeft: ({ message }) => {
       log.fatal({ reason: message }, 'gatehouse.no_worker_left');
       process.stderr.write(`Gatehouse must stop: no worker is left, and no new one can start. ${message}\n`);
@@ -82,7 +82,7 @@ async function readinessOfAll(workers: WorkerPool, count: number, draining: bool
   const all = await Promise.all(
     workers.serving.map(({ line }) => line.ask('readiness', null, PROBE_PATIENCE_MILLISECONDS).catch(() => none)),
   );
-  const { ready: allReady, checks } = readyTogether(all);
+  const { ready: allReady, checks } = combineReadiness(all);
   return {
     ready: allReady && !draining,
     checks: {
@@ -107,7 +107,7 @@ function metricsOfAll(workers: WorkerPool, together: WorkerMetrics, linesDropped
     async text(): Promise<string> {
       await Promise.allSettled(
         workers.serving.map(async ({ line, process: { id } }) =>
-          together.took(id, await line.ask('metrics', null, PROBE_PATIENCE_MILLISECONDS)),
+          together.addSnapshot(id, await line.ask('metrics', null, PROBE_PATIENCE_MILLISECONDS)),
         ),
       );
       return together.text(await own.snapshot());

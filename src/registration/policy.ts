@@ -6,7 +6,7 @@
  */
 import { z } from 'zod';
 import { ResourceAccess } from '../clients/metadata/access.ts';
-import { AUTH_METHODS } from '../clients/metadata/authentication.ts';
+import { AUTH_METHODS } from '../clients/metadata/client_authentication.ts';
 import { DEVICE_CODE, GRANT_TYPES } from '../clients/metadata/flows.ts';
 
 const OPENID_SCOPES = ['openid', 'profile', 'email', 'address', 'phone', 'offline_access'] as const;
@@ -43,12 +43,12 @@ const settings = {
   open_registration: z
     .boolean()
     .default(false)
-    .describe('Whether clients may register under this policy without a token. At most one policy may have this.'),
+    .describe('Whether clients may register under this policy without a token. Only one policy may allow it.'),
   client_id_metadata_documents: z
     .boolean()
     .default(false)
-    .describe('Whether URLs are accepted as client_id under this policy. At most one policy may have this.'),
-  client_id_hosts: hosts.optional().describe('The hosts of metadata documents. If omitted: any public host.'),
+    .describe('Whether this policy accepts a URL of a metadata document as client_id. Only one policy may allow it.'),
+  client_id_hosts: hosts.optional().describe('Hosts of metadata documents. Default: any public host.'),
   grant_types: z
     .array(z.enum(GRANT_TYPES, `must be one of ${GRANT_TYPES.join(', ')}`))
     .min(1, 'must name at least one grant type')
@@ -59,10 +59,10 @@ const settings = {
     .min(1, 'must name at least one method')
     .refine(isUnique, 'must not name a method twice')
     .default([...USUAL_METHODS])
-    .describe('Without client_secret_basic in the list, the first one is the default of clients that name none.'),
+    .describe('If client_secret_basic is not in the list, the first method is the default of clients that name none.'),
   redirect_uri_hosts: hosts
     .optional()
-    .describe('The hosts of redirect URIs on the web; loopback addresses are always permitted. If omitted: any host.'),
+    .describe('Allowed hosts of http and https redirect URIs, besides loopback addresses. Default: any host.'),
   redirect_uri_schemes: z
     .array(
       z
@@ -73,7 +73,9 @@ const settings = {
     .min(1, 'must name at least one scheme')
     .max(50)
     .optional()
-    .describe('http is always limited to loopback addresses. If omitted: every scheme that a redirect URI can have.'),
+    .describe(
+      'Allowed schemes of redirect URIs. http is always limited to loopback addresses. Default: every valid scheme.',
+    ),
   openid_scopes: z
     .array(z.enum(OPENID_SCOPES, `must be one of ${OPENID_SCOPES.join(', ')}`))
     .min(1, 'must name at least one scope')
@@ -84,7 +86,9 @@ const settings = {
     .max(100, 'must not name more than 100 resources')
     .refine((all) => isUnique(all.map(({ resource }) => resource)), 'must not name a resource twice')
     .default([])
-    .describe('What every client under this policy may request. A change applies to existing clients too.'),
+    .describe(
+      'Resources and scopes that every client under this policy may request. Changes apply to existing clients too.',
+    ),
   software_statement: z
     .enum(['ignored', 'accepted', 'required'], 'must be ignored, accepted or required')
     .default('ignored'),
@@ -99,32 +103,32 @@ const settings = {
     .min(1, 'must be at least 1')
     .max(1_000_000, 'must be at most 1000000')
     .default(1_000)
-    .describe('The maximum number of registered clients under this policy; metadata documents are counted separately.'),
+    .describe('Maximum number of registered clients under this policy; metadata documents are counted separately.'),
   metadata_documents_at_most: z
     .int('must be a whole number')
     .min(1, 'must be at least 1')
     .max(1_000_000, 'must be at most 1000000')
     .optional()
-    .describe('The maximum number of clients whose client_id is a URL. If omitted: clients_at_most.'),
+    .describe('Maximum number of clients with a metadata document. Default: clients_at_most.'),
   client_secret_ttl_seconds: z
     .int('must be a whole number of seconds')
     .min(3_600, 'must be at least an hour (3600)')
     .max(157_680_000, 'must be at most five years (157680000)')
     .optional()
-    .describe('The lifetime of client secrets. If omitted: unlimited.'),
+    .describe('Lifetime of the client secrets. Default: unlimited.'),
   unused_client_ttl_seconds: z
     .int('must be a whole number of seconds')
     .min(3_600, 'must be at least an hour (3600)')
     .max(157_680_000, 'must be at most five years (157680000)')
     .optional()
-    .describe('Unused clients are removed after this time. If omitted: never.'),
+    .describe('Time after which an unused client is deleted. Default: never.'),
   never_used_client_ttl_seconds: z
     .int('must be a whole number of seconds')
     .min(3_600, 'must be at least an hour (3600)')
     .max(157_680_000, 'must be at most five years (157680000)')
     .default(NEVER_USED_SECONDS)
     .describe(
-      'Clients that registered without an initial access token, and to which no person has granted access, are removed after this time.',
+      'Time after which a client is deleted if it registered without an initial access token and no person has given it consent.',
     ),
 };
 

@@ -13,7 +13,7 @@ import type { ClientMetadata } from '../clients/metadata/client_metadata.ts';
 import { demandNotMet, type ClientDemands } from '../clients/server_demands.ts';
 import { readSector, type FetchDocument } from '../clients/sector.ts';
 import { NotCompared, type SecretVerifier } from '../clients/secret_verifier.ts';
-import { makeSecret } from '../clients/server_made_secret.ts';
+import { makeSecret } from '../clients/generated_secret.ts';
 import { isUnavailable, type Database } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 import { refusalHeaders } from '../http/admission.ts';

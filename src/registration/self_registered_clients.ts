@@ -6,7 +6,7 @@ import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { ClientWithSecrets, StoredSecret } from '../clients/client.ts';
 import { isLive } from '../clients/client.ts';
 import { readClient } from '../clients/client_rows.ts';
-import { usesSecret } from '../clients/metadata/authentication.ts';
+import { usesSecret } from '../clients/metadata/client_authentication.ts';
 import type { ClientMetadata } from '../clients/metadata/client_metadata.ts';
 import { createClient, deleteClient, lockClient, updateClient } from '../clients/client_store.ts';
 import { addSecret } from '../clients/secrets.ts';

@@ -1,6 +1,6 @@
 /**
- * Types of rich authorization requests (RFC 9396): what an application may ask for beyond scopes, such as one payment.
- * Each says in words what it is about, what its members must be like, and which resources it is for.
+ * Types of authorization details (RFC 9396): what a client may request beyond scopes, such as one payment. Each type
+ * has a title for people, a schema for its members, and the resources that it applies to.
  */
 import { jsonArrayFrom } from 'kysely/helpers/postgres';
 import { z } from 'zod';
@@ -22,15 +22,17 @@ const plain = (most: number) =>
     .regex(/^[^\p{Cc}\p{Cf}]*$/u, 'must not contain control or invisible characters');
 
 const settings = {
-  title: plain(200).describe('What the person is asked to allow. A name in braces stands for a member’s value.'),
-  description: plain(500).nullable().describe('More about it, for the same person.'),
-  schema: DetailsSchema.describe('What the members must be like: a closed part of JSON Schema.'),
+  title: plain(200).describe(
+    'What the person is asked to allow. A member name in braces is replaced by the value of the member.',
+  ),
+  description: plain(500).nullable().describe('A longer explanation for the person.'),
+  schema: DetailsSchema.describe('The schema of the members, in a fixed subset of JSON Schema.'),
   resources: z
     .array(z.string().max(512))
     .min(1, 'must name at least one resource')
     .max(100, 'must not name more than 100 resources')
     .refine((all) => new Set(all).size === all.length, 'must not name a resource twice')
-    .describe('The resources whose tokens may carry it.'),
+    .describe('The resources whose access tokens may contain it.'),
 };
 
 export const NewDetailsType = z
@@ -39,12 +41,12 @@ export const NewDetailsType = z
       .string()
       .min(1, 'must not be empty')
       .max(200, 'must not be longer than 200 characters')
-      .regex(/^[A-Za-z][\w.:/#?=&%~+-]*$/, 'must be a name, or a URI, of ASCII characters that begins with a letter'),
+      .regex(/^[A-Za-z][\w.:/#?=&%~+-]*$/, 'must be a name or URI of ASCII characters that begins with a letter'),
     ...settings,
     description: settings.description.default(null),
   })
-  .superRefine(demandPlaceholders);
-export const DetailsTypeChange = z.strictObject(settings).partial();
+  .superRefine(checkPlaceholders);
+export const DetailsTypePatch = z.strictObject(settings).partial();
 
 export interface DetailsType {
   readonly type: string;
@@ -65,10 +67,10 @@ const RECORDED_MEMBERS = [
 ] as const satisfies readonly (keyof DetailsType)[];
 
 export async function createDetailsType(
-  change: UnitOfWork,
+  work: UnitOfWork,
   given: z.output<typeof NewDetailsType>,
 ): Promise<DetailsType> {
-  const { tx, now } = change;
+  const { tx, now } = work;
   const { type, title, description, schema, resources } = given;
   const row = await tx
     .insertInto('authorization_details_types')
@@ -76,23 +78,23 @@ export async function createDetailsType(
     .onConflict((clash) => clash.doNothing())
     .returning('type')
     .executeTakeFirst();
-  if (!row) throw conflict(`There is a type ${type} already.`);
+  if (!row) throw conflict(`Authorization details type ${type} already exists.`);
   await storeResources(tx, type, resources);
   const details = { type, resources };
-  await changed(change, { event: 'authorization_details_type.created', outcome: 'success', details });
+  await changed(work, { event: 'authorization_details_type.created', outcome: 'success', details });
   return lockDetailsType(tx, type);
 }
 
-/** Changes a type that its caller has locked. What people have granted already stays as they granted it. */
+/** Changes a type that the caller has locked. Existing grants keep their authorization details. Throws `Refused`. */
 export async function updateDetailsType(
-  change: UnitOfWork,
+  work: UnitOfWork,
   before: DetailsType,
-  given: z.output<typeof DetailsTypeChange>,
+  given: z.output<typeof DetailsTypePatch>,
 ): Promise<DetailsType> {
-  const { tx, now } = change;
+  const { tx, now } = work;
   const { type } = before;
   const { resources, schema, ...rest } = given;
-  demandPlaceholdersOf({ title: given.title ?? before.title, schema: given.schema ?? before.schema });
+  refuseUnknownPlaceholders({ title: given.title ?? before.title, schema: given.schema ?? before.schema });
   await tx
     .updateTable('authorization_details_types')
     .set({ ...rest, ...(schema && { schema: json(schema) }), updated_at: now, version: before.version + 1 })
@@ -109,28 +111,28 @@ export async function updateDetailsType(
     ...changedValues(RECORDED_MEMBERS, before, after),
     resources: after.resources,
   };
-  await changed(change, { event: 'authorization_details_type.updated', outcome: 'success', details });
+  await changed(work, { event: 'authorization_details_type.updated', outcome: 'success', details });
   return after;
 }
 
-/** Refuses with `conflict` while a client may still ask with it: take it from them first. */
-export async function deleteDetailsType(change: UnitOfWork, { type }: DetailsType): Promise<void> {
-  const { tx } = change;
-  const holders = await tx
+/** Deletes a type. Refuses with `conflict` while a client may still request it. */
+export async function deleteDetailsType(work: UnitOfWork, { type }: DetailsType): Promise<void> {
+  const { tx } = work;
+  const clients = await tx
     .selectFrom('client_authorization_details_types')
     .select('client_id')
     .where('type', '=', type)
     .limit(3)
     .execute();
-  if (holders.length > 0) {
-    const names = holders.map((holder) => holder.client_id).join(', ');
-    throw conflict(`Clients may still ask for ${type} (${names}); take it from them first.`);
+  if (clients.length > 0) {
+    const names = clients.map((client) => client.client_id).join(', ');
+    throw conflict(`Clients may still request ${type} (${names}); remove it from them first.`);
   }
   await tx.deleteFrom('authorization_details_types').where('type', '=', type).execute();
-  await changed(change, { event: 'authorization_details_type.deleted', outcome: 'success', details: { type } });
+  await changed(work, { event: 'authorization_details_type.deleted', outcome: 'success', details: { type } });
 }
 
-/** The type, locked against other changes until the transaction ends. */
+/** Returns the type, locked against other changes until the transaction ends. */
 export async function lockDetailsType(tx: Tx, type: string): Promise<DetailsType> {
   const locked = await tx
     .selectFrom('authorization_details_types')
@@ -139,7 +141,7 @@ export async function lockDetailsType(tx: Tx, type: string): Promise<DetailsType
     .forUpdate()
     .executeTakeFirst();
   const found = locked && (await findDetailsType(tx, type));
-  if (!found) throw notFound('There is no such type.');
+  if (!found) throw notFound('Authorization details type not found.');
   return found;
 }
 
@@ -150,11 +152,11 @@ export async function findDetailsType(reader: Reader, type: string): Promise<Det
 
 export interface DetailsTypePage {
   readonly limit: number;
-  /** The type that the page before this one ended with. */
+  /** The last type of the previous page. */
   readonly after?: string | undefined;
 }
 
-/** All types in the order of their names, or a page of them. */
+/** Returns all types ordered by name, or one page of them. */
 export async function readDetailsTypes(reader: Reader, page?: DetailsTypePage): Promise<DetailsType[]> {
   let rows = query(reader).orderBy('type');
   if (page) rows = rows.limit(page.limit);
@@ -184,9 +186,9 @@ async function storeResources(tx: Tx, type: string, resources: readonly string[]
     .where('identifier', 'in', resources)
     .forShare()
     .execute();
-  const there = new Set(known.map(({ identifier }) => identifier));
+  const existing = new Set(known.map(({ identifier }) => identifier));
   resources.forEach((resource, index) => {
-    if (!there.has(resource)) throw invalid(`/resources/${index}`, 'names no resource that is registered here');
+    if (!existing.has(resource)) throw invalid(`/resources/${index}`, 'names a resource that is not registered');
   });
   await tx
     .insertInto('authorization_details_type_resources')
@@ -202,13 +204,13 @@ async function changed(
   await recordChange(tx, { topic: 'authorization_details_type', key: what.details.type }, now);
 }
 
-function demandPlaceholders(given: TitleAndSchema, context: z.RefinementCtx): void {
+function checkPlaceholders(given: TitleAndSchema, context: z.RefinementCtx): void {
   const [unknown] = placeholdersWithoutMember(given);
   if (unknown === undefined) return;
   context.addIssue({ code: 'custom', path: ['title'], message: withoutMember(unknown) });
 }
 
-function demandPlaceholdersOf(given: TitleAndSchema): void {
+function refuseUnknownPlaceholders(given: TitleAndSchema): void {
   const [unknown] = placeholdersWithoutMember(given);
   if (unknown !== undefined) throw invalid('/title', withoutMember(unknown));
 }
@@ -216,10 +218,13 @@ function demandPlaceholdersOf(given: TitleAndSchema): void {
 type TitleAndSchema = Pick<DetailsType, 'title' | 'schema'>;
 
 function withoutMember(placeholder: string): string {
-  return `names {${placeholder}}, which is no single value of the schema`;
+  return `names {${placeholder}}, which is not a single value of the schema`;
 }
 
-/** A title stands for single values: the way to each is the names of members with dots between them. */
+/**
+ * Returns the placeholders of a title that do not name a single value. A placeholder is a path of member names with
+ * dots between them.
+ */
 function placeholdersWithoutMember({ title, schema }: TitleAndSchema): string[] {
   return placeholdersOf(title).filter((placeholder) => {
     let at: DetailsSchema | undefined = schema;

@@ -1,7 +1,7 @@
 /**
- * The schema of a type of authorization details: a closed part of JSON Schema (2020-12). Whoever writes one is an
- * admin, but what is held against it comes from anybody, so nothing is in it that could fetch, recur or run for long;
- * and objects take no members beside those they name unless they say so (RFC 9396, 5: unknown fields are refused).
+ * The schema of a type of authorization details: a fixed subset of JSON Schema (2020-12). Admins write schemas, but any
+ * client's input is validated with them, so the subset has nothing that could fetch, recurse or run for long. Objects
+ * accept only declared members unless the schema says otherwise (RFC 9396, 5: unknown fields are refused).
  */
 import { createRequire } from 'node:module';
 import type { Ajv2020, ValidateFunction } from 'ajv/dist/2020.js';
@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { inPlainWords } from '../base/violations.ts';
 import { objectionToPattern } from './safe_pattern.ts';
 
-/** Some eighty files, which most installations never need: they are read with the first schema. */
+/** Loads Ajv with the first schema, because it has about eighty files and most installations never need it. */
 const loadAjv = () => createRequire(import.meta.url)('ajv/dist/2020.js') as { readonly Ajv2020: typeof Ajv2020 };
 
 const text = z.string().min(1, 'must not be empty').max(200, 'must not be longer than 200 characters');
@@ -21,7 +21,7 @@ const memberName = z
   .max(100, 'must not be longer than 100 characters')
   .regex(/^[^\p{Cc}\p{Cf}]*$/u, 'must not contain control or invisible characters');
 
-/** What a string may be written like, beside a pattern. */
+/** The string formats of the keyword `format`. */
 const FORMATS: Readonly<Record<string, z.ZodType>> = {
   date: z.iso.date(),
   'date-time': z.iso.datetime({ offset: true }),
@@ -71,21 +71,22 @@ const Keywords: z.ZodType<DetailsSchema> = z.lazy(() =>
   }),
 );
 
-/** Members that every detail has and the server itself looks after (RFC 9396, 2). */
-const OUR_MEMBERS = ['type', 'locations'] as const;
-const LONGEST_SCHEMA = 16_384;
+/** Members of every authorization detail, which the server itself validates (RFC 9396, 2). */
+const SERVER_MEMBERS = ['type', 'locations'] as const;
+const SCHEMA_CHARACTERS_AT_MOST = 16_384;
 
-/** A schema as an admin gives it. Its own members are left as they are; only what it means is looked at. */
+/** Validates a schema from an admin and returns it unchanged. */
 export const DetailsSchema = z
   .record(z.string(), z.unknown())
   .superRefine((given, context) => {
     const parsed = Keywords.safeParse(given, { error: inPlainWords });
-    if (JSON.stringify(given).length > LONGEST_SCHEMA) {
-      context.addIssue({ code: 'custom', message: `must not be longer than ${LONGEST_SCHEMA} characters` });
+    if (JSON.stringify(given).length > SCHEMA_CHARACTERS_AT_MOST) {
+      context.addIssue({ code: 'custom', message: `must not be longer than ${SCHEMA_CHARACTERS_AT_MOST} characters` });
     } else if (!parsed.success) {
       for (const issue of parsed.error.issues) {
         const unknown = issue.code === 'unrecognized_keys' ? issue.keys : [];
-        const message = unknown.length > 0 ? `knows no keyword ${unknown.join(', ').slice(0, 200)}` : issue.message;
+        const message =
+          unknown.length > 0 ? `has an unsupported keyword: ${unknown.join(', ').slice(0, 200)}` : issue.message;
         context.addIssue({ code: 'custom', path: issue.path, message });
       }
     } else {
@@ -95,58 +96,60 @@ export const DetailsSchema = z
   .transform((given) => given as unknown as DetailsSchema);
 
 function objections(schema: DetailsSchema): string[] {
-  if (schema.type !== 'object') return ['must be of the type object'];
-  const ours = OUR_MEMBERS.filter((name) => name in (schema.properties ?? {}));
-  if (ours.length > 0) return [`must not describe ${ours.join(' and ')}, which every type has`];
+  if (schema.type !== 'object') return ['must have the type object'];
+  const ours = SERVER_MEMBERS.filter((name) => name in (schema.properties ?? {}));
+  if (ours.length > 0) return [`must not describe ${ours.join(' and ')}, which every type has already`];
   try {
     compile(schema);
     return [];
   } catch (error) {
-    return [`is not a schema: ${(error as Error).message}`];
+    return [`is not a valid schema: ${(error as Error).message}`];
   }
 }
 
-/** Answers what is wrong with a detail, in the schema's own words; nothing of the detail is repeated. */
-export type Examine = (detail: Readonly<Record<string, unknown>>) => string | undefined;
+/**
+ * Returns the first error of an authorization detail, or `undefined`. The text comes from the schema and never
+ * contains values of the detail.
+ */
+export type Validate = (detail: Readonly<Record<string, unknown>>) => string | undefined;
 
-/** Throws for what is no schema, such as one with keywords that don't go with its type. */
-export function compile(schema: DetailsSchema): Examine {
+/** Compiles a schema. Throws if it is invalid, for example if a keyword does not apply to its type. */
+export function compile(schema: DetailsSchema): Validate {
   const ajvModule = loadAjv();
   const ajv = new ajvModule.Ajv2020({ strict: true, allowUnionTypes: false, messages: true, logger: false });
   for (const [name, format] of Object.entries(FORMATS)) {
     ajv.addFormat(name, (value: string) => format.safeParse(value).success);
   }
-  const validate: ValidateFunction = ajv.compile(closed(schema));
+  const validate: ValidateFunction = ajv.compile(closeObjects(schema));
   return (detail) => {
-    const own = Object.entries(detail).filter(([name]) => !(OUR_MEMBERS as readonly string[]).includes(name));
+    const own = Object.entries(detail).filter(([name]) => !(SERVER_MEMBERS as readonly string[]).includes(name));
     if (validate(Object.fromEntries(own))) return undefined;
     const [error] = validate.errors ?? [];
     if (!error) return undefined;
-    // a pattern has characters that an error_description can't have
-    const message =
-      error.keyword === 'pattern' ? 'must match its pattern' : (error.message ?? 'is not as it should be');
-    return `${placeOf(error.schemaPath)} ${message}`.trim();
+    // a pattern has characters that error_description must not contain (RFC 6749, 5.2)
+    const message = error.keyword === 'pattern' ? 'must match its pattern' : (error.message ?? 'is invalid');
+    return `${memberPath(error.schemaPath)} ${message}`.trim();
   };
 }
 
-/** Objects take what they name, and nothing else. */
-function closed(schema: DetailsSchema): DetailsSchema {
+/** Returns the schema with objects that accept only their declared members. */
+function closeObjects(schema: DetailsSchema): DetailsSchema {
   const { properties, additionalProperties, items } = schema;
   return {
     ...schema,
     ...(properties && {
-      properties: Object.fromEntries(Object.entries(properties).map(([name, member]) => [name, closed(member)])),
+      properties: Object.fromEntries(Object.entries(properties).map(([name, member]) => [name, closeObjects(member)])),
     }),
     ...(schema.type === 'object' && {
       additionalProperties:
-        typeof additionalProperties === 'object' ? closed(additionalProperties) : (additionalProperties ?? false),
+        typeof additionalProperties === 'object' ? closeObjects(additionalProperties) : (additionalProperties ?? false),
     }),
-    ...(items && { items: closed(items) }),
+    ...(items && { items: closeObjects(items) }),
   };
 }
 
-/** `#/properties/amount/properties/currency/type` as `amount.currency`. */
-function placeOf(schemaPath: string): string {
+/** Converts `#/properties/amount/properties/currency/type` to `amount.currency`. */
+function memberPath(schemaPath: string): string {
   const steps = schemaPath.split('/').slice(1, -1);
   const names: string[] = [];
   for (let at = 0; at < steps.length; at++) {

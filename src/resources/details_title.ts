@@ -1,4 +1,4 @@
-/** A title such as `Pay {amount.value} {amount.currency} to {payee}`: words, and the values that stand between them. */
+/** Titles of authorization details with placeholders, such as `Pay {amount.value} {amount.currency} to {payee}`. */
 
 const PLACEHOLDER = /\{([^{}]*)\}/g;
 
@@ -6,13 +6,13 @@ export function placeholdersOf(title: string): string[] {
   return [...title.matchAll(PLACEHOLDER)].map(([, name = '']) => name);
 }
 
-/** A piece of a title: words of an admin's, or a value that a client gave. */
+/** A part of a title: text of an admin, or a value from a client. */
 export interface TitlePiece {
   readonly text: string;
   readonly isValue: boolean;
 }
 
-/** The title with the values of this detail; what the detail leaves out is said to be missing. */
+/** Returns the title with the values of this detail; a missing value becomes a note that it is missing. */
 export function fillTitle(title: string, detail: Readonly<Record<string, unknown>>): TitlePiece[] {
   return title
     .split(PLACEHOLDER)

@@ -1,8 +1,8 @@
-/** Protected resource metadata (RFC 9728): the document by which an API says who issues tokens for it. */
+/** Protected resource metadata (RFC 9728): the document in which an API names its authorization server. */
 import { z } from 'zod';
 import type { Resource } from './resource.ts';
 
-/** How an API takes DPoP: what this server binds tokens with (RFC 9449) is known here, what an API checks is not. */
+/** How the API handles DPoP (RFC 9449). This server knows its own algorithms, but not what the API checks. */
 export const DpopAtResource = z.enum(['none', 'supported', 'required'], 'must be none, supported or required');
 export type DpopAtResource = z.output<typeof DpopAtResource>;
 
@@ -24,7 +24,7 @@ export interface MetadataOf {
   readonly dpopAlgs: readonly string[];
 }
 
-/** The document for an API to host at its well-known place. */
+/** Returns the document that the API publishes at its well-known URL. */
 export function protectedResourceMetadata(
   { identifier, scopes }: Pick<Resource, 'identifier' | 'scopes'>,
   { issuer, dpop, dpopAlgs }: MetadataOf,
@@ -39,7 +39,10 @@ export function protectedResourceMetadata(
   };
 }
 
-/** Where the document is found: the name goes before the identifier's path (RFC 9728, 3.1). `undefined` for what is no https or http URL. */
+/**
+ * Returns the URL of the document, with the well-known path before the identifier's path (RFC 9728, 3.1); `undefined`
+ * unless the identifier is an https or http URL.
+ */
 export function metadataUrl(identifier: string): string | undefined {
   const url = URL.parse(identifier);
   if (!url || !/^https?:$/.test(url.protocol)) return undefined;

@@ -1,10 +1,10 @@
 /**
- * Resources: the APIs that tokens are for (RFC 8707), each with the scopes that it understands. A scope exists only
- * inside its resource, is spelled out in words for the person who consents, and never contains a wildcard.
+ * Resources: the APIs that access tokens are issued for (RFC 8707), each with its scopes. A scope belongs to one
+ * resource, has a description for the person who consents, and never contains a wildcard.
  */
 import type { SigningAlg } from '../base/signing_algs.ts';
 
-/** Scopes that OpenID Connect defines; they belong to the server and to no resource. */
+/** Scopes of OpenID Connect, which belong to the server and not to a resource. */
 export const OPENID_SCOPES = ['openid', 'profile', 'email', 'address', 'phone', 'offline_access'] as const;
 
 export interface Scope {

@@ -1,4 +1,4 @@
-/** All resources, held in memory: there are tens of them, and every token asks for one. */
+/** Keeps all resources in memory: there are only tens of them, and every token request needs one. */
 import { LatestWins } from '../base/latest_wins.ts';
 import type { Database } from '../db/connection.ts';
 import type { Resource } from './resource.ts';

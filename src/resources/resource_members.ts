@@ -1,4 +1,4 @@
-/** Resources as admins write them: the members of each, checked. */
+/** Validates the members of a resource in admin requests. */
 import { z } from 'zod';
 import { ONE_OF_SIGNING_ALGS, SIGNING_ALGS } from '../base/signing_algs.ts';
 import { OPENID_SCOPES } from './resource.ts';
@@ -11,9 +11,9 @@ const scopeName = z
   .max(128, 'must not be longer than 128 characters')
   .regex(
     /^[\x21\x23-\x5B\x5D-\x7E]+$/,
-    'must be made of visible ASCII characters without space, quote or backslash (RFC 6749, 3.3)',
+    'must consist of visible ASCII characters without space, quote or backslash (RFC 6749, 3.3)',
   )
-  .refine((name) => !name.includes('*'), 'must not contain a wildcard: a client gets exactly the scopes it is given')
+  .refine((name) => !name.includes('*'), 'must not contain a wildcard; name each scope')
   .refine((name) => !reserved.has(name), 'is a scope of OpenID Connect and belongs to the server');
 
 const resourceIdentifier = z
@@ -26,7 +26,7 @@ const resourceIdentifier = z
   .refine((text) => !text.includes('#'), 'must not have a fragment (RFC 8707, 2)')
   .refine(
     (text) => !/^(javascript|data|file|blob|about|vbscript):/.test(text),
-    'must be https, http or another scheme that names an API',
+    'must have the scheme https, http or another one that identifies an API',
   );
 
 const scopes = z
@@ -36,7 +36,7 @@ const scopes = z
       description: z
         .string()
         .trim()
-        .min(1, 'must say in words what the scope allows')
+        .min(1, 'must describe what the scope allows')
         .max(200, 'must not be longer than 200 characters'),
     }),
   )
@@ -59,4 +59,4 @@ export const NewResource = z.strictObject({
   access_token_ttl_seconds: settings.access_token_ttl_seconds.default(600),
   signing_alg: settings.signing_alg.default('ES256'),
 });
-export const ResourceChange = z.strictObject(settings).partial();
+export const ResourcePatch = z.strictObject(settings).partial();

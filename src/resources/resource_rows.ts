@@ -1,4 +1,4 @@
-/** Makes, changes, deletes and reads resources. What writes is part of its caller's transaction. */
+/** Creates, changes, deletes and reads resources. Functions that write run in the caller's transaction. */
 import type { z } from 'zod';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues } from '../audit/changed_values.ts';
@@ -8,10 +8,9 @@ import { recordChange } from '../invalidation/log.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
 import { refuseWhileReferenced } from './references.ts';
 import type { Resource } from './resource.ts';
-import type { NewResource, ResourceChange } from './resource_members.ts';
+import type { NewResource, ResourcePatch } from './resource_members.ts';
 import { withdrawScopes } from './withdrawn_scopes.ts';
 
-/** What admins settle. */
 const RECORDED_MEMBERS = ['scopes', 'access_token_ttl_seconds', 'signing_alg'];
 
 export async function createResource(
@@ -24,7 +23,7 @@ export async function createResource(
     .onConflict((clash) => clash.doNothing())
     .returningAll()
     .executeTakeFirst();
-  if (!row) throw conflict(`There is a resource ${given.identifier} already.`);
+  if (!row) throw conflict(`Resource ${given.identifier} already exists.`);
   await trail.recordIn(tx, origin, {
     event: 'resource.created',
     outcome: 'success',
@@ -35,13 +34,13 @@ export async function createResource(
 }
 
 /**
- * Changes a resource that its caller has locked with `lockResource`. A scope that goes away is taken from every
- * client and policy that had it, so that a scope of the same name made later is not theirs.
+ * Changes a resource that the caller has locked with `lockResource`. Removes a deleted scope from every client and
+ * policy, so that they do not get a later scope with the same name.
  */
 export async function updateResource(
   { tx, trail, origin, now }: UnitOfWork,
   resource: Resource,
-  given: z.output<typeof ResourceChange>,
+  given: z.output<typeof ResourcePatch>,
 ): Promise<Resource> {
   const { scopes: newScopes, ...rest } = given;
   const row = await tx
@@ -65,7 +64,7 @@ export async function updateResource(
   return toResource(row);
 }
 
-/** Refuses with `conflict` while a client or a policy still names it: take it from them first. */
+/** Deletes a resource. Refuses with `conflict` while a client or a policy references it. */
 export async function deleteResource({ tx, trail, origin, now }: UnitOfWork, resource: Resource): Promise<void> {
   const { identifier } = resource;
   await refuseWhileReferenced(tx, identifier);
@@ -84,7 +83,7 @@ export async function deleteResource({ tx, trail, origin, now }: UnitOfWork, res
   for (const { client_id } of readers) await recordChange(tx, { topic: 'client', key: client_id }, now);
 }
 
-/** The resource, locked against other changes until the transaction ends. */
+/** Returns the resource, locked against other changes until the transaction ends. */
 export async function lockResource(tx: Tx, identifier: string): Promise<Resource> {
   const row = await tx
     .selectFrom('resources')
@@ -92,7 +91,7 @@ export async function lockResource(tx: Tx, identifier: string): Promise<Resource
     .where('identifier', '=', identifier)
     .forUpdate()
     .executeTakeFirst();
-  if (!row) throw notFound(`There is no resource ${identifier}.`);
+  if (!row) throw notFound(`Resource ${identifier} not found.`);
   return toResource(row);
 }
 
@@ -103,11 +102,11 @@ export async function findResource(reader: Reader, identifier: string): Promise<
 
 export interface ResourcePage {
   readonly limit: number;
-  /** The identifier that the page before this one ended with. */
+  /** The last identifier of the previous page. */
   readonly after?: string | undefined;
 }
 
-/** Resources in the order of their identifiers. */
+/** Returns a page of resources, ordered by identifier. */
 export async function readResources(reader: Reader, { limit, after }: ResourcePage): Promise<Resource[]> {
   let rows = reader.selectFrom('resources').selectAll().orderBy('identifier').limit(limit);
   if (after !== undefined) rows = rows.where('identifier', '>', after);

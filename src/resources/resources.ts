@@ -4,7 +4,7 @@
  */
 import type { Database } from '../db/connection.ts';
 import type { Feature } from '../lifecycle/feature.ts';
-import { AuthorizationDetailsTypes } from './authorization_details_types.ts';
+import { AuthorizationDetailsTypes } from './details_type_directory.ts';
 import { ResourceDirectory } from './resource_directory.ts';
 
 export interface Resources {

@@ -1,16 +1,16 @@
-/** What becomes of scopes that a resource no longer has: nobody keeps them. */
+/** Removes scopes that a resource no longer has from clients and policies. */
 import { sql } from 'kysely';
 import { recordChange } from '../invalidation/log.ts';
 import type { Tx } from '../db/connection.ts';
 import type { Resource, Scope } from './resource.ts';
 
-/** Whose rows have a resource with some of its scopes. */
-const HOLDERS = [
-  { table: 'registration_policy_resources', holder: 'policy', topic: 'registration_policy' },
-  { table: 'client_resources', holder: 'client_id', topic: 'client' },
+/** Tables whose rows contain a resource and some of its scopes. */
+const SCOPE_TABLES = [
+  { table: 'registration_policy_resources', owner: 'policy', topic: 'registration_policy' },
+  { table: 'client_resources', owner: 'client_id', topic: 'client' },
 ] as const;
 
-/** Takes what the resource had, and has no longer, from every client and policy; nothing is left of an empty one. */
+/** Removes the scopes that are not in `remaining` from every client and policy, and deletes rows without scopes. */
 export async function withdrawScopes(
   tx: Tx,
   resource: Resource,
@@ -18,43 +18,43 @@ export async function withdrawScopes(
   now: Date,
 ): Promise<void> {
   const names = new Set(remaining.map((scope) => scope.name));
-  const gone = resource.scopes.map((scope) => scope.name).filter((name) => !names.has(name));
-  if (gone.length === 0) return;
-  for (const { table, holder, topic } of HOLDERS) {
-    for (const key of await withdraw(tx, { table, holder }, resource.identifier, gone)) {
+  const removed = resource.scopes.map((scope) => scope.name).filter((name) => !names.has(name));
+  if (removed.length === 0) return;
+  for (const { table, owner, topic } of SCOPE_TABLES) {
+    for (const key of await withdraw(tx, { table, owner }, resource.identifier, removed)) {
       await recordChange(tx, { topic, key }, now);
     }
   }
-  await withdrawFromGrantPolicies(tx, resource.identifier, gone);
+  await withdrawFromGrantPolicies(tx, resource.identifier, removed);
 }
 
-/** Answers who had any of them. */
+/** Returns the clients or policies that had any of the scopes. */
 async function withdraw(
   tx: Tx,
-  { table, holder }: Pick<(typeof HOLDERS)[number], 'table' | 'holder'>,
+  { table, owner }: Pick<(typeof SCOPE_TABLES)[number], 'table' | 'owner'>,
   identifier: string,
-  gone: readonly string[],
+  removed: readonly string[],
 ): Promise<string[]> {
-  const emptied = await sql<{ holder: string }>`
+  const emptied = await sql<{ owner: string }>`
     delete from ${sql.table(table)}
-    where resource = ${identifier} and scopes <@ ${gone}::text[]
-    returning ${sql.ref(holder)} as holder`.execute(tx);
-  const narrowed = await sql<{ holder: string }>`
+    where resource = ${identifier} and scopes <@ ${removed}::text[]
+    returning ${sql.ref(owner)} as owner`.execute(tx);
+  const narrowed = await sql<{ owner: string }>`
     update ${sql.table(table)}
     set scopes = array(
       select scope from unnest(scopes) with ordinality as held (scope, place)
-      where scope <> all(${gone}::text[]) order by place
+      where scope <> all(${removed}::text[]) order by place
     )
-    where resource = ${identifier} and scopes && ${gone}::text[]
-    returning ${sql.ref(holder)} as holder`.execute(tx);
-  return [...emptied.rows, ...narrowed.rows].map((row) => row.holder);
+    where resource = ${identifier} and scopes && ${removed}::text[]
+    returning ${sql.ref(owner)} as owner`.execute(tx);
+  return [...emptied.rows, ...narrowed.rows].map((row) => row.owner);
 }
 
-/** Read anew at every request, so no node has to hear of it. */
-async function withdrawFromGrantPolicies(tx: Tx, identifier: string, gone: readonly string[]): Promise<void> {
+/** Needs no invalidation, because nodes read these policies at each request. */
+async function withdrawFromGrantPolicies(tx: Tx, identifier: string, removed: readonly string[]): Promise<void> {
   await sql`
     delete from grant_policy_scopes as rule using grant_policies as policy
     where rule.policy_id = policy.policy_id
-      and (policy.resource = ${identifier} and rule.scope = any(${gone}::text[])
-        or policy.subject_resource = ${identifier} and rule.from_scope = any(${gone}::text[]))`.execute(tx);
+      and (policy.resource = ${identifier} and rule.scope = any(${removed}::text[])
+        or policy.subject_resource = ${identifier} and rule.from_scope = any(${removed}::text[]))`.execute(tx);
 }

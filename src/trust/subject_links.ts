@@ -11,8 +11,8 @@ export const NewSubjectLink = z.strictObject({
   issuer: identifier(512).describe('A trusted issuer.'),
   subject: identifier(255)
     .regex(/^[^\p{Cc}\p{Cf}\p{Cs}]*$/u, 'must not contain control or invisible characters')
-    .describe('The subject (sub) at the issuer.'),
-  account_id: identifier(512).describe('The account of the subject at this server.'),
+    .describe('The subject (sub) in assertions of the issuer.'),
+  account_id: identifier(512).describe('The account that the subject acts as.'),
 });
 
 export interface SubjectLink {

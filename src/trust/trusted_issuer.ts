@@ -30,26 +30,26 @@ const IssuerName = z
 const distinct = (what: string) => [(all: readonly unknown[]) => new Set(all).size === all.length, what] as const;
 
 const members = {
-  display_name: text(200).describe('A name for admins.'),
+  display_name: text(200).describe('Name of the issuer for admins.'),
   jwks: z
     .strictObject({
       keys: z.array(PublicJwk).min(1, 'must hold at least one key').max(10, 'must not hold more than 10 keys'),
     })
     .optional()
-    .describe('Its public keys; alternatively, jwks_uri.'),
+    .describe('The public keys of the issuer; alternatively, jwks_uri names their location.'),
   jwks_uri: keysUrl.optional(),
   algs: z
     .array(clientAlg)
     .min(1, 'must name at least one algorithm')
     .max(CLIENT_ALGS.length)
     .refine(...distinct('must not name an algorithm twice'))
-    .describe('The algorithms it signs with; others are refused.'),
+    .describe('Signing algorithms of the issuer; assertions with others are refused.'),
   purposes: z
     .array(z.enum(PURPOSES, `must be one of ${PURPOSES.join(', ')}`))
     .min(1, 'must name at least one purpose')
     .max(PURPOSES.length)
     .refine(...distinct('must not name a purpose twice'))
-    .describe('What its statements are accepted for.'),
+    .describe('What assertions of the issuer are accepted for.'),
 };
 
 export const TrustedIssuerShape = z.strictObject({ issuer: IssuerName, ...members });

@@ -81,7 +81,7 @@ describe('access to the admin API', () => {
     assert.equal(body['scope'], 'clients:read');
     const answer = await withHeaders({ authorization: `Bearer ${String(body['access_token'])}` });
     assert.equal(answer.status, 403);
-    assert.match(await answer.text(), /on their own behalf/);
+    assert.match(await answer.text(), /on its own behalf/);
   });
 
   it('is refused with a token of a client that was revoked since', async () => {

@@ -86,7 +86,7 @@ describe('types of authorization details in the admin API', () => {
     const path = `/clients/${clientId}`;
     assert.deepEqual((await admin.get(path)).body['authorization_details_types'], ['payment']);
     for (const [types, detail] of [
-      [['nothing'], /names no type/],
+      [['nothing'], /names a type that is not registered/],
       [['payment', 'payment'], /twice/],
     ] as const) {
       const refused = await admin.patch(path, { authorization_details_types: types });

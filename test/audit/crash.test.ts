@@ -73,7 +73,7 @@ describe('the evidence of a server that is killed under load', () => {
     await exportTo('later.ndjson');
     const { stdout } = await gatehouse('verify', inFolder('later.ndjson'), '--key', inFolder('keys.json'));
     assert.match(stdout, /^Proven/);
-    const hash = /hash is (\S+):/.exec(stdout)?.[1] ?? '';
+    const hash = /hash of the last checkpoint is (\S+)\. Keep/.exec(stdout)?.[1] ?? '';
     const known = await gatehouse(
       'verify',
       inFolder('later.ndjson'),
@@ -113,10 +113,10 @@ describe('the evidence of a server that is killed under load', () => {
   it('tells what is wrong with what it was given', async () => {
     const noKey = await gatehouse('verify', inFolder('export.ndjson'), '--key', inFolder('export.ndjson'));
     assert.deepEqual([noKey.code, noKey.stdout], [1, '']);
-    assert.match(noKey.stderr, /holds no public key \(a JWK or a JWK set\)/);
+    assert.match(noKey.stderr, /contains no public key \(a JWK or a JWK set\)/);
     const noFile = await gatehouse('verify', inFolder('nothing'), '--key', inFolder('keys.json'));
     assert.equal(noFile.code, 1);
-    assert.match(noFile.stderr, /can't be read: ENOENT/);
+    assert.match(noFile.stderr, /cannot be read: ENOENT/);
     const noTime = await gatehouse('export', '--from', 'yesterday');
     assert.match(noTime.stderr, /--from must be a time/);
   });

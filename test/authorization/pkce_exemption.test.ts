@@ -86,7 +86,7 @@ describe('a client that an admin has let off PKCE', () => {
 
   it('is let off visibly: in the trail, and with a warning wherever the client is shown', async () => {
     const made = await admin.post('/clients', { redirect_uris: [REDIRECT_URI], ...EXEMPT });
-    const warning = `This client may leave out PKCE, so a stolen or injected code is not noticed: ${EXEMPT.pkce_exemption.reason}`;
+    const warning = `This client may omit PKCE, so the server cannot detect a stolen or injected code: ${EXEMPT.pkce_exemption.reason}`;
     const path = `/clients/${made.body.client_id}`;
     const listed = (await admin.get('/clients?limit=200')).body.items.find(
       (one) => one.client_id === made.body.client_id,

@@ -305,7 +305,7 @@ describe('signed authorization requests (JAR, RFC 9101)', () => {
       const keyless = { redirect_uris: [REDIRECT_URI], require_signed_request_object: true };
       const refused = await gatehouse.adminCall('POST', '/clients', keyless);
       assert.equal(refused.status, 400);
-      assert.match(await refused.text(), /must hold the public keys for require_signed_request_object/);
+      assert.match(await refused.text(), /must contain the public keys for require_signed_request_object/);
       const service = { grant_types: ['client_credentials'], request_object_signing_alg: 'ES256' };
       assert.equal((await gatehouse.adminCall('POST', '/clients', service)).status, 400);
       for (const request_object_signing_alg of ['none', 'HS256']) {

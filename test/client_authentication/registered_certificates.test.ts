@@ -130,9 +130,9 @@ describe('certificates that clients register (RFC 8705)', () => {
     });
 
     it('are named in one way, not in none and not in two (RFC 8705, 2.1.2)', async () => {
-      await refuses(tls({}), '/tls_client_auth_subject_dn', /must be the one member given/);
+      await refuses(tls({}), '/tls_client_auth_subject_dn', /must be exactly one of/);
       const two = { tls_client_auth_san_dns: 'a.example', tls_client_auth_san_ip: '192.0.2.1' };
-      await refuses(tls(two), '/tls_client_auth_san_ip', /must be the one member given/);
+      await refuses(tls(two), '/tls_client_auth_san_ip', /must be exactly one of/);
       await refuses({ tls_client_auth_san_dns: 'a.example' }, '/tls_client_auth_san_dns', /tls_client_auth/);
     });
 
@@ -149,7 +149,7 @@ describe('certificates that clients register (RFC 8705)', () => {
       ],
       ['san_uri', ['payments', '', 'https://a b'], /must be an absolute URI/],
       ['san_ip', ['192.0.2', '192.0.2.0/24', 'fe80::1%eth0', ''], /must be an IPv4 or IPv6 address/],
-      ['san_email', ['payments', '@bank.example', ''], /must be an e-mail address/],
+      ['san_email', ['payments', '@bank.example', ''], /must be an email address/],
     ] as const) {
       it(`are not named by a ${member} that can not be one`, async () => {
         for (const value of values) {
@@ -161,8 +161,8 @@ describe('certificates that clients register (RFC 8705)', () => {
     it('are there for a client that proves itself with one of its own', async () => {
       const method = { token_endpoint_auth_method: 'self_signed_tls_client_auth' };
       const { x5c: _, ...keyAlone } = mine.jwk;
-      await refuses({ ...method, jwks: { keys: [keyAlone] } }, '/jwks', /must hold the certificate \(x5c\)/);
-      await refuses(method, '/jwks', /must hold the certificate/);
+      await refuses({ ...method, jwks: { keys: [keyAlone] } }, '/jwks', /must contain the certificate \(x5c\)/);
+      await refuses(method, '/jwks', /must contain the certificate/);
       for (const x5c of [next.jwk.x5c, ['x'], [mine.cert], []]) {
         const answer = await admin.post('/clients', { ...method, jwks: { keys: [{ ...mine.jwk, x5c }] } });
         assert.equal(answer.status, 400);
@@ -171,7 +171,7 @@ describe('certificates that clients register (RFC 8705)', () => {
 
     it('bind tokens, where a key does not bind them already', async () => {
       const both = { dpop_bound_access_tokens: true, tls_client_certificate_bound_access_tokens: true };
-      await refuses(both, '/tls_client_certificate_bound_access_tokens', /must be left out/);
+      await refuses(both, '/tls_client_certificate_bound_access_tokens', /must be absent/);
     });
   });
 });

@@ -235,7 +235,7 @@ describe('a server that demands strong client authentication', () => {
     await writeFile(file, JSON.stringify({ keys: [publicJwk] }));
     const without = await processes.run([NODE, CLI, 'create-admin'], environment);
     assert.equal(without.code, 1);
-    assert.match(without.stderr, /GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION is set.*give --jwks <file>/);
+    assert.match(without.stderr, /GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION is set.*pass --jwks <file>/);
     const made = await processes.run([NODE, CLI, 'create-admin', '--jwks', file], environment);
     assert.equal(made.code, 0, made.stderr);
     const { client_id, client_secret } = JSON.parse(made.stdout) as Json;
@@ -294,7 +294,7 @@ describe('the response modes', () => {
     const posting = await registerApplication(gatehouse, { response_modes: ['form_post'] });
     const refused = await ask(narrow, posting, 'form_post');
     assert.equal(refused.status, 400);
-    assert.match(await refused.text(), /response_modes must have one that this server answers in: query, query.jwt/);
+    assert.match(await refused.text(), /response_modes must contain one that this server supports: query, query.jwt/);
   });
 
   it('can’t be registered empty, twice, unknown, or by a client that gets no responses (FIELD-V10)', async () => {

@@ -82,7 +82,8 @@ describe('a sector_identifier_uri', () => {
     assert.deepEqual(body.errors, [
       {
         pointer: '/sector_identifier_uri',
-        detail: 'must lead to a list of every redirect URI of the client, and of its jwks_uri where it needs none',
+        detail:
+          'must return a list of every redirect URI of the client, and of its jwks_uri if it needs no redirect URI',
       },
     ]);
   });

@@ -101,11 +101,11 @@ describe('the metadata of a resource of one’s own', () => {
     assert.deepEqual(JSON.parse(printed.stdout), document(supported));
     assert.match(
       printed.stderr,
-      /Host this at https:\/\/reports\.example\.com\/\.well-known\/oauth-protected-resource\n/,
+      /Publish this at https:\/\/reports\.example\.com\/\.well-known\/oauth-protected-resource\n/,
     );
     const unknown = await run('https://nowhere.example.com');
     assert.equal(unknown.code, 1);
-    assert.match(unknown.stderr, /There is no resource https:\/\/nowhere\.example\.com\./);
+    assert.match(unknown.stderr, /Resource https:\/\/nowhere\.example\.com not found\./);
     await rm(dataDir, { recursive: true, force: true });
   });
 });

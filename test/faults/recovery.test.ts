@@ -89,7 +89,7 @@ describe('a backup that is restored under a running node', () => {
     const [afterRestore, afterFailOver] = await commandsOfPage('recover');
     const done = await run(afterRestore!);
     assert.equal(done.code, 0, done.stderr);
-    assert.match(done.stdout, /^Access tokens of \d+ clients are ended\.\n1 sessions and \d+ grants, /);
+    assert.match(done.stdout, /^Ended the access tokens of \d+ clients\.\nEnded 1 sessions and \d+ grants with/);
 
     await eventually(async () => (await isActive(earlier.token)) === false);
     assert.equal(await isActive(since.token), false);
@@ -109,7 +109,7 @@ describe('a backup that is restored under a running node', () => {
     assert.equal(await isActive(token), true);
     const kept = await run(afterFailOver!);
     assert.equal(kept.code, 0, kept.stderr);
-    assert.match(kept.stdout, /^Sessions and grants are kept\.$/m);
+    assert.match(kept.stdout, /^Kept sessions and grants\.$/m);
     await eventually(async () => (await isActive(token)) === false);
     const form = { grant_type: 'refresh_token', refresh_token: again.tokens.refresh_token! };
     assert.equal((await ask(application, form)).status, 200);

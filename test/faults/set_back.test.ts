@@ -177,8 +177,11 @@ for (const [name, prepare] of SET_BACKS) {
         const { code, stdout } = await processes.run([NODE, CLI, 'audit', 'verify', exported, '--key', keys]);
         assert.equal(code, 0, stdout);
         assert.match(stdout, /^Proven: \d+ entries, none changed, removed or added\.$/m);
-        assert.match(stdout, /^The database was set back before .*; lost are \d+ entries that a node had written/m);
-        assert.match(stdout, /what stood under the checkpoints up to \d+ \(/);
+        assert.match(
+          stdout,
+          /^The database was restored to an earlier state before .*\. Lost: \d+ entries that a node had written/m,
+        );
+        assert.match(stdout, /everything covered by the checkpoints up to \d+ \(/);
       } finally {
         await processes.end();
         await rm(folder, { recursive: true, force: true });

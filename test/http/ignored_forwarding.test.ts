@@ -41,7 +41,7 @@ describe('a header that says where a request came from', () => {
     const [line, ...more] = ignored(other);
     assert.deepEqual(more, []);
     assert.deepEqual([line?.level, line?.peer, line?.header], ['warn', '127.0.0.1', 'X-Forwarded-For']);
-    assert.match(line!.change, /name it in GATEHOUSE_TRUSTED_PROXIES/);
+    assert.match(line!.change, /add it to GATEHOUSE_TRUSTED_PROXIES/);
     moveClock(3_601);
     await ask(other, { forwarded: 'for=203.0.113.7' });
     await ask(other, { forwarded: 'for=203.0.113.7' });

@@ -93,7 +93,7 @@ describe('a start without NODE_ENV', () => {
     assert.equal(ending.code, 1);
     assert.equal(
       ending.stderr,
-      "Gatehouse can't start. The database that DATABASE_URL names has clients, and no development server has made them: set NODE_ENV to production, or DATABASE_URL to a database for development.\n",
+      "Gatehouse can't start. The database in DATABASE_URL has clients that no development server created: set NODE_ENV to production, or DATABASE_URL to a development database.\n",
     );
     assert.equal(await countOf('clients'), 1);
     assert.equal(await countOf('accounts'), 0);

@@ -125,7 +125,7 @@ describe('a start that is called off by a signal', () => {
     silent.close();
     assert.deepEqual(
       { code, stdout, stderr },
-      { code: 130, stdout: '', stderr: 'Stopped by SIGINT; what was not finished is undone.\n' },
+      { code: 130, stdout: '', stderr: 'Stopped by SIGINT; unfinished changes were rolled back.\n' },
     );
   });
 

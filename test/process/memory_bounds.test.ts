@@ -29,14 +29,14 @@ describe('the memory of a node', () => {
     const directory = new ClientDirectory(gatehouse.database);
     const found = await findAll(directory, 'plain', MANY);
     assert.equal(found.filter((client) => client?.metadata.client_name === 'One of many').length, MANY);
-    assert.equal(directory.held.clients, 10_000);
+    assert.equal(directory.cacheSize.clients, 10_000);
   });
 
   it('holds fewer clients where they are large', async () => {
     await crowd('large', 1_500, { client_name: 'x'.repeat(20_000) });
     const directory = new ClientDirectory(gatehouse.database);
     await findAll(directory, 'large', 1_500);
-    const { clients, bytes } = directory.held;
+    const { clients, bytes } = directory.cacheSize;
     assert.ok(clients > 500 && clients < 1_000 && bytes <= 16 * 1024 * 1024, `${clients} clients, ${bytes} bytes`);
   });
 
@@ -44,7 +44,7 @@ describe('the memory of a node', () => {
     const directory = new ClientDirectory(gatehouse.database);
     await directory.find(gatehouse.demo.client_id);
     await Promise.all(Array.from({ length: 8_000 }, () => directory.find(randomUUID())));
-    assert.deepEqual([directory.held.clients, directory.held.absent], [1, 5_000]);
+    assert.deepEqual([directory.cacheSize.clients, directory.cacheSize.absent], [1, 5_000]);
   });
 
   it('holds 50,000 uses of secrets at most until they are written', async () => {

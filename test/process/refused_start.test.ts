@@ -67,26 +67,26 @@ describe('a server that can not start says why in one sentence', () => {
   const socketFolder = (): string => new URL(withPassword.url).searchParams.get('host') ?? '';
 
   it('when its port is taken', async () => {
-    await refuses({ PORT: String(port()) }, `Port ${port()} on 127.0.0.1 is taken by another program.`);
+    await refuses({ PORT: String(port()) }, `Port ${port()} on 127.0.0.1 is in use by another program.`);
   });
 
   it('when its port is taken, however many workers would share it', async () => {
     const ports = [{ PORT: String(port()) }, { GATEHOUSE_MANAGEMENT_PORT: String(port()) }];
     for (const taken of ports) {
-      await refuses({ GATEHOUSE_WORKERS: '2', ...taken }, `Port ${port()} on 127.0.0.1 is taken by another program.`);
+      await refuses({ GATEHOUSE_WORKERS: '2', ...taken }, `Port ${port()} on 127.0.0.1 is in use by another program.`);
     }
   });
 
   for (const name of ['GATEHOUSE_MANAGEMENT_PORT', 'GATEHOUSE_ADMIN_PORT']) {
     it(`when the port that was chosen with ${name} is taken`, async () => {
-      await refuses({ [name]: String(port()) }, `Port ${port()} on 127.0.0.1 is taken by another program.`);
+      await refuses({ [name]: String(port()) }, `Port ${port()} on 127.0.0.1 is in use by another program.`);
     });
   }
 
   it('when it is told to listen on an address that is not its own', async () => {
     await refuses(
       { HOST: 'nowhere.invalid' },
-      /^Gatehouse can't start\. Can't listen on nowhere\.invalid:\d+: .*\.\n$/,
+      /^Gatehouse can't start\. Cannot listen on nowhere\.invalid:\d+: .*\.\n$/,
     );
   });
 
@@ -216,7 +216,7 @@ describe('a server that can not start says why in one sentence', () => {
     await refuses(reachable, cannot(`The file of the master key, ${locked}/master.key`), AS_ORDINARY_USER);
     await refuses(
       { ...reachable, GATEHOUSE_MASTER_KEY: MASTER_KEY },
-      cannot(`${locked}/bootstrap.json can't be written`),
+      cannot(`${locked}/bootstrap.json cannot be written`),
       AS_ORDINARY_USER,
     );
   });

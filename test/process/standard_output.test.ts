@@ -126,7 +126,7 @@ describe('a node whose standard output', () => {
       GATEHOUSE_DATA_DIR: folder,
       GATEHOUSE_MASTER_KEY: TEST_MASTER_KEY,
     });
-    assert.deepEqual([code, stderr], [1, "Can't write the output: ENOSPC: no space left on device, write.\n"]);
+    assert.deepEqual([code, stderr], [1, 'Cannot write the output: ENOSPC: no space left on device, write.\n']);
   });
 });
 

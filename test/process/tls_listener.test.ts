@@ -53,17 +53,17 @@ describe('the TLS listener', () => {
       [
         'a certificate that is not there',
         { certificate: 'none.pem' },
-        /^GATEHOUSE_TLS_CERTIFICATE_FILE names \S+none\.pem, which is not there\.$/,
+        /^GATEHOUSE_TLS_CERTIFICATE_FILE names \S+none\.pem, which does not exist\.$/,
       ],
       [
         'a key that is not there',
         { key: 'none.pem' },
-        /^GATEHOUSE_TLS_KEY_FILE names \S+none\.pem, which is not there\.$/,
+        /^GATEHOUSE_TLS_KEY_FILE names \S+none\.pem, which does not exist\.$/,
       ],
       [
         'authorities that are not there',
         { clientCa: 'none.pem' },
-        /^GATEHOUSE_CLIENT_CA_FILE names \S+none\.pem, which is not there\.$/,
+        /^GATEHOUSE_CLIENT_CA_FILE names \S+none\.pem, which does not exist\.$/,
       ],
       [
         'a key in the place of the certificate',
@@ -93,7 +93,7 @@ describe('the TLS listener', () => {
       [
         'a folder',
         { certificate: '.' },
-        /^GATEHOUSE_TLS_CERTIFICATE_FILE names \S+, which can't be read \(EISDIR\)\.$/,
+        /^GATEHOUSE_TLS_CERTIFICATE_FILE names \S+, which cannot be read \(EISDIR\)\.$/,
       ],
     ] as const) {
       it(`says in one sentence what is wrong with ${what}`, async () => {
@@ -268,7 +268,7 @@ describe('the TLS listener', () => {
       const { port } = await freeAddresses();
       const given = { ...environment(port), GATEHOUSE_TLS_KEY_FILE: path('none.pem') };
       const { code, stderr } = await processes.run([NODE, MAIN], given);
-      const sentence = `GATEHOUSE_TLS_KEY_FILE names ${path('none.pem')}, which is not there.`;
+      const sentence = `GATEHOUSE_TLS_KEY_FILE names ${path('none.pem')}, which does not exist.`;
       assert.deepEqual([code, stderr], [1, `Gatehouse can't start. ${sentence}\n`]);
     });
   });

@@ -76,7 +76,7 @@ describe('a client that comes by itself with a sector_identifier_uri', () => {
     assert.deepEqual([status, body.error], [400, 'invalid_client_metadata']);
     assert.equal(
       body.error_description,
-      'sector_identifier_uri must lead to a list of every redirect URI of the client, and of its jwks_uri where it needs none',
+      'sector_identifier_uri must return a list of every redirect URI of the client, and of its jwks_uri if it needs no redirect URI',
     );
   });
 
@@ -128,7 +128,7 @@ describe('a client that comes by itself with a sector_identifier_uri', () => {
     publishClient('/stranger.json', publish('/of-others', [A]));
     const refused = await ask('/stranger.json');
     assert.equal(refused.status, 400);
-    assert.match(await refused.text(), /sector_identifier_uri must lead to a list of every redirect URI/);
+    assert.match(await refused.text(), /sector_identifier_uri must return a list of every redirect URI/);
     publishClient('/client.json', publish('/of-client', [CALLBACK]));
     assert.equal((await ask('/client.json')).status, 303);
     publishClient('/client.json', at('/of-others'));

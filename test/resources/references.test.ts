@@ -137,7 +137,7 @@ describe('a holder of a resource', () => {
     it('as a client', async () => {
       const { client_id } = await client('a');
       const said = await refusal(() => admin.patch(`/clients/${client_id}`, { resources: [] }));
-      assert.equal(said, `Clients may still ask for ${resource} (${client_id}); take it from them first.`);
+      assert.equal(said, `Clients may still request ${resource} (${client_id}); remove it from them first.`);
     });
 
     for (const [how, member] of [
@@ -152,7 +152,7 @@ describe('a holder of a resource', () => {
         ];
         const { policy_id } = await exchangePolicy({ resource: gatehouse.demo.resource, scopes, [member]: resource });
         const said = await refusal(() => admin.delete(`/exchange-policies/${policy_id}`));
-        assert.equal(said, `Policies still name ${resource} (${policy_id}); delete them first.`);
+        assert.equal(said, `Policies still use ${resource} (${policy_id}); delete them first.`);
       });
     }
 
@@ -165,14 +165,14 @@ describe('a holder of a resource', () => {
       });
       assert.equal(status, 201);
       const said = await refusal(() => admin.delete(`/authorization-details-types/${type}`));
-      assert.equal(said, `Types of authorization details are for ${resource} (${type}); take it from them first.`);
+      assert.equal(said, `Types of authorization details still use ${resource} (${type}); remove it from them first.`);
     });
 
     it('as a registration policy', async () => {
       const name = `giving-${made}`;
       await makePolicy(gatehouse, { name, resources: [{ resource, scopes: ['a'] }] });
       const said = await refusal(() => admin.delete(`/registration-policies/${name}`));
-      assert.equal(said, `Registration policies give ${resource} (${name}); take it out of them first.`);
+      assert.equal(said, `Registration policies still include ${resource} (${name}); remove it from them first.`);
     });
   });
 });

@@ -51,7 +51,7 @@ describe('a change of the master key', () => {
     const { length } = await dataKeys();
     assert.equal(
       ending.stdout,
-      `${length} data keys were sealed anew. GATEHOUSE_MASTER_KEY_PREVIOUS is not needed any more.\n`,
+      `${length} data keys are now encrypted with GATEHOUSE_MASTER_KEY. GATEHOUSE_MASTER_KEY_PREVIOUS is no longer needed.\n`,
     );
     assert.deepEqual({ code: ending.code, stderr: ending.stderr }, { code: 0, stderr: '' });
     t.diagnostic(`${answered} introspections while ${length} data keys were sealed anew`);
@@ -60,7 +60,7 @@ describe('a change of the master key', () => {
   it('leaves nothing to do for a second time', async () => {
     const sealed = await dataKeys();
     const ending = await rewrap(withKeys(NEW, OLD));
-    assert.equal(ending.stdout, 'Nothing to do: GATEHOUSE_MASTER_KEY seals every data key already.\n');
+    assert.equal(ending.stdout, 'Nothing to do: every data key is encrypted with GATEHOUSE_MASTER_KEY.\n');
     assert.equal(ending.code, 0);
     assert.deepEqual(await dataKeys(), sealed);
   });

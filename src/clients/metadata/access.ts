@@ -1,4 +1,7 @@
-/** What a client may ask for, and ask about. */
+/**
+ * Metadata members for the resources and authorization details that a client may request, and the tokens that it may
+ * introspect.
+ */
 import { z } from 'zod';
 import type { Check } from './check.ts';
 
@@ -13,8 +16,8 @@ export const ResourceAccess = z.strictObject({
 });
 export type ResourceAccess = z.output<typeof ResourceAccess>;
 
-/** Both together: a resource that is in each has the scopes of each. */
-export function together(one: readonly ResourceAccess[], other: readonly ResourceAccess[]): ResourceAccess[] {
+/** Returns the union: a resource in both lists gets the scopes of both. */
+export function unionOfAccess(one: readonly ResourceAccess[], other: readonly ResourceAccess[]): ResourceAccess[] {
   const scopes = new Map(one.map((access) => [access.resource, new Set(access.scopes)]));
   for (const { resource, scopes: more } of other) {
     scopes.set(resource, new Set([...(scopes.get(resource) ?? []), ...more]));
@@ -22,8 +25,8 @@ export function together(one: readonly ResourceAccess[], other: readonly Resourc
   return [...scopes].map(([resource, all]) => ({ resource, scopes: [...all] }));
 }
 
-/** What the first has and the second hasn't. */
-export function beyond(one: readonly ResourceAccess[], other: readonly ResourceAccess[]): ResourceAccess[] {
+/** Returns the access in `one` that is not in `other`. */
+export function accessBeyond(one: readonly ResourceAccess[], other: readonly ResourceAccess[]): ResourceAccess[] {
   const scopesOf = new Map(other.map((access) => [access.resource, new Set(access.scopes)]));
   return one
     .map(({ resource, scopes }) => ({
@@ -33,9 +36,9 @@ export function beyond(one: readonly ResourceAccess[], other: readonly ResourceA
     .filter(({ scopes }) => scopes.length > 0);
 }
 
-/** What both have. */
-export function shared(one: readonly ResourceAccess[], other: readonly ResourceAccess[]): ResourceAccess[] {
-  return beyond(one, beyond(one, other));
+/** Returns the access that is in both lists. */
+export function commonAccess(one: readonly ResourceAccess[], other: readonly ResourceAccess[]): ResourceAccess[] {
+  return accessBeyond(one, accessBeyond(one, other));
 }
 
 export const access = {
@@ -43,7 +46,7 @@ export const access = {
     .array(ResourceAccess)
     .max(100, 'must not name more than 100 resources')
     .default([])
-    .describe('What the client may ask for.'),
+    .describe('Resources and scopes that the client may request.'),
   introspects: z
     .array(z.string().max(512))
     .max(100)
@@ -53,7 +56,7 @@ export const access = {
     .array(z.string().max(200))
     .max(100)
     .default([])
-    .describe('What the client may ask for in detail (RFC 9396).'),
+    .describe('Types of authorization details that the client may request (RFC 9396).'),
 };
 
 export const checkAccess: Check<typeof access> = (client, object) => {

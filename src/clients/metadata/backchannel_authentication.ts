@@ -1,4 +1,4 @@
-/** How a client asks people who are not at the application, and hears of their decision (CIBA, 4). */
+/** Metadata members for backchannel authentication (CIBA, 4). */
 import { z } from 'zod';
 import { clientAlg, keysUrl } from './field_types.ts';
 import { CIBA } from './flows.ts';
@@ -8,13 +8,15 @@ export const backchannelAuthentication = {
   backchannel_token_delivery_mode: z
     .enum(['poll', 'ping'], 'must be poll or ping')
     .optional()
-    .describe('Whether the client asks for the tokens every few seconds, or is told when to fetch them.'),
+    .describe(
+      'poll: the client polls the token endpoint; ping: the server notifies the client when it can fetch the tokens.',
+    ),
   backchannel_client_notification_endpoint: keysUrl
     .optional()
-    .describe('Where a client with the delivery mode ping is told.'),
+    .describe('The notification URL of a client with the delivery mode ping.'),
   backchannel_authentication_request_signing_alg: clientAlg
     .optional()
-    .describe('The one algorithm that the client’s requests are signed with. Then none that isn’t signed is taken.'),
+    .describe('The only algorithm for signed requests of the client. If set, the client must sign its requests.'),
 };
 
 const MEMBERS = Object.keys(backchannelAuthentication) as (keyof typeof backchannelAuthentication)[];
@@ -22,7 +24,7 @@ const MEMBERS = Object.keys(backchannelAuthentication) as (keyof typeof backchan
 export const checkBackchannelAuthentication: Check<typeof backchannelAuthentication> = (client, object) => {
   if (!client.grant_types.includes(CIBA)) {
     for (const member of MEMBERS) {
-      if (client[member] !== undefined) object([member], `is for clients with the grant type ${CIBA}`);
+      if (client[member] !== undefined) object([member], `is only allowed with the grant type ${CIBA}`);
     }
     return;
   }
@@ -33,9 +35,12 @@ export const checkBackchannelAuthentication: Check<typeof backchannelAuthenticat
   if (mode === undefined)
     object(['backchannel_token_delivery_mode'], `must be poll or ping with the grant type ${CIBA}`);
   if ((mode === 'ping') !== (client.backchannel_client_notification_endpoint !== undefined)) {
-    object(['backchannel_client_notification_endpoint'], 'must be there for the delivery mode ping, and not otherwise');
+    object(
+      ['backchannel_client_notification_endpoint'],
+      'is required for the delivery mode ping, and not allowed otherwise',
+    );
   }
   if (client.backchannel_authentication_request_signing_alg && !client.jwks && !client.jwks_uri) {
-    object(['jwks'], 'must hold the public keys that requests are signed with, or jwks_uri must say where they are');
+    object(['jwks'], 'must contain the public keys for signed requests, unless jwks_uri names their location');
   }
 };

@@ -1,10 +1,10 @@
 /**
- * What a client is registered with: the members of RFC 7591 that this server speaks, each bounded, none unknown.
- * The whole is validated again after every change, so no sequence of changes can reach a state that could not be made.
+ * Client metadata: the members of RFC 7591 that this server supports. Each is bounded; unknown members are refused.
+ * Every change validates the whole metadata again, so changes cannot lead to a state that registration would refuse.
  */
 import { z } from 'zod';
 import { access, checkAccess } from './access.ts';
-import { authentication, checkAuthentication } from './authentication.ts';
+import { authentication, checkAuthentication } from './client_authentication.ts';
 import { authorizationRequests, checkAuthorizationRequests } from './authorization_requests.ts';
 import { backchannelAuthentication, checkBackchannelAuthentication } from './backchannel_authentication.ts';
 import type { Objection } from './check.ts';
@@ -44,13 +44,13 @@ const CHECKS: readonly ((client: ClientMetadata, object: Objection) => void)[] =
   checkSecurityProfile,
 ];
 
-/** What only an admin may settle; a client that registers itself never can. */
+/** Members that only an admin may set, not a client that registers itself. */
 export const ADMIN_ONLY_MEMBERS = ['pkce_exemption'] as const satisfies readonly (keyof typeof members)[];
 
-/** With what follows from the rest filled in. */
+/** Validated metadata, including default values that follow from other members. */
 export type ClientMetadata = ReturnType<typeof withDefaults>;
 
-/** Everything a client is registered with, validated as a whole. */
+/** Validates client metadata as a whole. */
 export const ClientMetadata = z
   .strictObject(members)
   .transform(withDefaults)
@@ -60,7 +60,7 @@ export const ClientMetadata = z
     }
   });
 
-/** The shape alone, for the OpenAPI document. */
+/** The members without the rules between them, for the OpenAPI document. */
 export const ClientMetadataShape = z.strictObject(members);
 
 function withDefaults(given: Given) {

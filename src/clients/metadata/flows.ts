@@ -1,15 +1,15 @@
-/** How a client gets tokens, and where people come back to it. */
+/** Metadata members for grant types and redirect URIs. */
 import { z } from 'zod';
 import { objectionToRedirectUri } from '../redirect_uri.ts';
 import type { Check } from './check.ts';
 
-/** For devices without a browser (RFC 8628). */
+/** Device authorization grant (RFC 8628). */
 export const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
-/** A token for another token (RFC 8693). */
+/** Token exchange (RFC 8693). */
 export const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
-/** A token for an assertion of a trusted issuer (RFC 7523, 2.1). */
+/** JWT bearer grant (RFC 7523, 2.1). */
 export const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
-/** For asking people who are not at the application (CIBA). */
+/** Backchannel authentication (CIBA). */
 export const CIBA = 'urn:openid:params:grant-type:ciba';
 export const GRANT_TYPES = [
   'authorization_code',
@@ -21,10 +21,10 @@ export const GRANT_TYPES = [
   CIBA,
 ] as const;
 
-/** The grant types where nothing but the client's authentication says who asks. */
-const CONFIDENTIAL_ALONE = ['client_credentials', TOKEN_EXCHANGE, JWT_BEARER] as const;
-/** Those that a refresh token may come with. */
-const WITH_A_PERSON = ['authorization_code', DEVICE_CODE, CIBA] as const;
+/** Grant types that only confidential clients may use, because nothing else authenticates the request. */
+const CONFIDENTIAL_ONLY = ['client_credentials', TOKEN_EXCHANGE, JWT_BEARER] as const;
+/** Grant types that may issue a refresh token. */
+const REFRESHABLE = ['authorization_code', DEVICE_CODE, CIBA] as const;
 
 const uris = z.array(z.string()).max(50, 'must not name more than 50 URIs');
 
@@ -36,7 +36,7 @@ export const flows = {
     .array(z.enum(GRANT_TYPES, `must be one of ${GRANT_TYPES.join(', ')}`))
     .max(GRANT_TYPES.length)
     .optional()
-    .describe('Left out: authorization_code with redirect_uris, client_credentials without.'),
+    .describe('Default: authorization_code with redirect_uris, client_credentials without.'),
   response_types: z.array(z.literal('code', 'must be code')).max(1).optional(),
 };
 
@@ -44,18 +44,18 @@ export const checkFlows: Check<typeof flows> = (client, object) => {
   const grants = new Set<string>(client.grant_types);
   if (grants.size === 0) object(['grant_types'], 'must name at least one grant type');
   if (grants.size !== client.grant_types.length) object(['grant_types'], 'must not name a grant type twice');
-  for (const grant of CONFIDENTIAL_ALONE) {
+  for (const grant of CONFIDENTIAL_ONLY) {
     if (!grants.has(grant) || client.token_endpoint_auth_method !== 'none') continue;
     object(
       ['grant_types'],
       `must not contain ${grant} for a client that does not authenticate (token_endpoint_auth_method none)`,
     );
   }
-  if (grants.has('refresh_token') && !WITH_A_PERSON.some((grant) => grants.has(grant))) {
-    object(['grant_types'], `must contain ${WITH_A_PERSON.join(' or ')} where it contains refresh_token`);
+  if (grants.has('refresh_token') && !REFRESHABLE.some((grant) => grants.has(grant))) {
+    object(['grant_types'], `must contain ${REFRESHABLE.join(' or ')} if it contains refresh_token`);
   }
   if (grants.has('authorization_code') !== client.response_types.includes('code')) {
-    object(['response_types'], 'must be ["code"] with the grant type authorization_code, and empty without');
+    object(['response_types'], 'must be ["code"] with the grant type authorization_code and empty otherwise');
   }
   if (grants.has('authorization_code') && client.redirect_uris.length === 0) {
     object(['redirect_uris'], 'must name at least one URI for the grant type authorization_code');

@@ -1,4 +1,4 @@
-/** How people are told about a client. */
+/** Metadata members that describe a client to people. */
 import { z } from 'zod';
 import { httpsUrl, text } from './field_types.ts';
 
@@ -8,7 +8,7 @@ export const presentation = {
   logo_uri: httpsUrl.optional(),
   policy_uri: httpsUrl.optional(),
   tos_uri: httpsUrl.optional(),
-  software_id: text(200).optional().describe('The same for all installations of one program (RFC 7591).'),
+  software_id: text(200).optional().describe('Identifies the software; the same for all its installations (RFC 7591).'),
   software_version: text(100).optional(),
-  contacts: z.array(z.email('must be an e-mail address').max(254)).max(20).optional(),
+  contacts: z.array(z.email('must be an email address').max(254)).max(20).optional(),
 };

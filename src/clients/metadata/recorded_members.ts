@@ -1,8 +1,8 @@
 import type { ClientMetadata } from './client_metadata.ts';
 
 /**
- * The members whose values the audit trail keeps when they change. None can hold a secret. `contacts` are people's
- * addresses: the trail says that they were changed, and not to what.
+ * Metadata members whose values the audit trail records when they change. None can contain a secret. `contacts` are
+ * personal addresses: the trail records that they changed, but not the values.
  */
 export const RECORDED_MEMBERS = [
   'client_name',

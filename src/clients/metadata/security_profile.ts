@@ -1,10 +1,10 @@
 /**
- * What an admin may demand of a client as a whole. `fapi2` is the FAPI 2.0 security profile: what it leaves open is
- * filled in here, what contradicts it is refused, and what can only be seen in a request is refused there.
+ * Security profile of a client. `fapi2` is the FAPI 2.0 Security Profile: this file sets its defaults and refuses
+ * metadata that contradicts it; rules for requests are checked at the endpoints.
  */
 import { z } from 'zod';
 import { CIBA, DEVICE_CODE } from './flows.ts';
-import type { authentication } from './authentication.ts';
+import type { authentication } from './client_authentication.ts';
 import type { authorizationRequests } from './authorization_requests.ts';
 import type { Check } from './check.ts';
 import type { mutualTls } from './mutual_tls.ts';
@@ -14,29 +14,29 @@ export const securityProfile = {
   profile: z
     .enum(['fapi2'], 'must be fapi2')
     .optional()
-    .describe('fapi2: the client and all its requests must follow the FAPI 2.0 security profile.'),
+    .describe('fapi2: the client and all its requests must comply with the FAPI 2.0 Security Profile.'),
 };
 
-/** FAPI 2.0, 5.4.1; Ed25519 is what the profile calls EdDSA (RFC 9864). */
+/** FAPI 2.0, 5.4.1. The profile's EdDSA is Ed25519 (RFC 9864). */
 const FAPI2_ALGS: ReadonlySet<string> = new Set(['ES256', 'PS256', 'Ed25519', 'EdDSA']);
 const FAPI2_AUTH_METHODS: ReadonlySet<string> = new Set([
   'private_key_jwt',
   'tls_client_auth',
   'self_signed_tls_client_auth',
 ]);
-/** How long an access token of such a client lives at most, whatever its API allows others. */
+/** Maximum lifetime of access tokens of such a client, even if the resource allows more. */
 export const FAPI2_ACCESS_TOKEN_SECONDS = 600;
 
 export function isFapi2({ profile }: { readonly profile?: 'fapi2' | undefined }): boolean {
   return profile === 'fapi2';
 }
 
-/** Whether such a client may sign with it, or be sent what is signed with it. */
+/** Whether such a client may sign with the algorithm or receive signatures with it. */
 export function isFapi2Alg(alg: unknown): boolean {
   return typeof alg === 'string' && FAPI2_ALGS.has(alg);
 }
 
-/** What follows from the profile where the client is registered with nothing else. */
+/** Returns the defaults of the profile for members that are not set. */
 export function fapi2Defaults(grantTypes: readonly string[]) {
   if (!grantTypes.includes('authorization_code')) return {};
   return {
@@ -65,19 +65,19 @@ export const checkSecurityProfile: Check<
   if (!client.dpop_bound_access_tokens && !client.tls_client_certificate_bound_access_tokens) {
     object(
       ['dpop_bound_access_tokens'],
-      'must be true for profile fapi2, or tls_client_certificate_bound_access_tokens: tokens are bound to the client',
+      'or tls_client_certificate_bound_access_tokens must be true for profile fapi2',
     );
   }
   if (client.grant_types.includes('authorization_code') && !client.require_pushed_authorization_requests) {
     object(['require_pushed_authorization_requests'], 'must be true for profile fapi2');
   }
   if (client.grant_types.includes(DEVICE_CODE)) {
-    object(['grant_types'], `must not contain ${DEVICE_CODE} for profile fapi2: its requests can not be pushed`);
+    object(['grant_types'], `must not contain ${DEVICE_CODE} for profile fapi2: its requests cannot be pushed`);
   }
   if (client.grant_types.includes(CIBA)) {
-    object(['grant_types'], `must not contain ${CIBA} for profile fapi2: FAPI-CIBA is a profile of its own`);
+    object(['grant_types'], `must not contain ${CIBA} for profile fapi2: FAPI-CIBA is a separate profile`);
   }
-  if (client.pkce_exemption) object(['pkce_exemption'], 'must be left out for profile fapi2: it demands PKCE');
+  if (client.pkce_exemption) object(['pkce_exemption'], 'must be absent for profile fapi2, which requires PKCE');
   for (const member of ALG_MEMBERS) {
     const alg = client[member];
     if (alg && !isFapi2Alg(alg)) object([member], 'must be ES256, PS256, Ed25519 or EdDSA for profile fapi2');

@@ -1,4 +1,4 @@
-/** What a client's tokens are like. */
+/** Metadata members for the tokens of a client. */
 import { z } from 'zod';
 import { serverAlg } from './field_types.ts';
 
@@ -8,20 +8,20 @@ export const tokens = {
     .max(200)
     .regex(
       /^(openid|profile|email|address|phone|offline_access)( (openid|profile|email|address|phone|offline_access))*$/,
-      'must list scopes of OpenID Connect; name those of an API in resources',
+      'must contain only scopes of OpenID Connect; name scopes of an API in resources',
     )
     .optional(),
-  id_token_signed_response_alg: serverAlg.optional().describe('Left out: RS256.'),
+  id_token_signed_response_alg: serverAlg.optional().describe('Default: RS256.'),
   userinfo_signed_response_alg: serverAlg
     .optional()
-    .describe('What answers of the userinfo endpoint are signed with. Left out: they are plain JSON.'),
+    .describe('The signing algorithm of userinfo responses. Default: plain JSON.'),
   introspection_signed_response_alg: serverAlg
     .optional()
-    .describe(
-      'What introspection answers are signed with that the client asks for as JWT (RFC 9701). Left out: RS256.',
-    ),
+    .describe('The signing algorithm of introspection responses as JWT (RFC 9701). Default: RS256.'),
   dpop_bound_access_tokens: z
     .boolean()
     .optional()
-    .describe('Whether every token of the client is bound to a key: without a DPoP proof it gets none (RFC 9449).'),
+    .describe(
+      'Whether the server binds every token of the client to a key, and issues none without a DPoP proof (RFC 9449).',
+    ),
 };

@@ -16,7 +16,7 @@ import {
 import { Refused } from '../../base/refusal.ts';
 import type { ClientWithSecrets } from '../../clients/client.ts';
 import { parseJson } from '../../http/json_text.ts';
-import type { AuthorizationDetailsTypes } from '../../resources/authorization_details_types.ts';
+import type { AuthorizationDetailsTypes } from '../../resources/details_type_directory.ts';
 import { areWithin } from './narrower_details.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { requestedDetails, locationsOf, type Details } from '../request/requested_details.ts';

@@ -1,5 +1,5 @@
 /** Descriptions of clients and scopes for the consent pages. */
-import { isUnproven, type Client } from '../../clients/client.ts';
+import { isUnverified, type Client } from '../../clients/client.ts';
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { ResourceDirectory } from '../../resources/resource_directory.ts';
 
@@ -40,7 +40,7 @@ export function describeClient(clients: ClientDirectory) {
       policyUri: policy_uri,
       tosUri: tos_uri,
       caution: cautionAbout(client),
-      asksAlways: isUnproven(client),
+      asksAlways: isUnverified(client),
     };
   };
 }

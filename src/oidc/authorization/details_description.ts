@@ -1,6 +1,6 @@
 /** Descriptions of authorization details (RFC 9396) for the consent page. Every member is shown. */
 import type { AuthorizationDetail } from 'oidc-provider';
-import type { AuthorizationDetailsTypes } from '../../resources/authorization_details_types.ts';
+import type { AuthorizationDetailsTypes } from '../../resources/details_type_directory.ts';
 import type { DetailsSchema } from '../../resources/details_schema.ts';
 import { fillTitle } from '../../resources/details_title.ts';
 import { locationsOf } from '../request/requested_details.ts';

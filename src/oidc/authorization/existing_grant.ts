@@ -6,7 +6,7 @@ import { errors, type Grant, type KoaContextWithOIDC } from 'oidc-provider';
 import { findConsent } from '../../accounts/consents.ts';
 import type { Clock } from '../../base/clock.ts';
 import { epochSeconds } from '../../base/clock.ts';
-import { isUnproven } from '../../clients/client.ts';
+import { isUnverified } from '../../clients/client.ts';
 import { DEVICE_CODE } from '../../clients/metadata/flows.ts';
 import type { Database } from '../../db/connection.ts';
 import { DEVICE_PAGES } from '../request/request_events.ts';
@@ -19,7 +19,7 @@ export function loadExistingGrant(database: Database, clock: Clock) {
     checkStillRegistered(ctx);
     const consentedNow = oidc.result?.consent?.grantId;
     // another application may use this client's id, so the person must consent each time
-    if (isUnproven(recordOf(oidc.client!)) && !consentedNow) return undefined;
+    if (isUnverified(recordOf(oidc.client!)) && !consentedNow) return undefined;
     const grantId = consentedNow ?? oidc.session?.grantIdFor(oidc.client!.clientId);
     const grant = grantId ? await oidc.provider.Grant.find(grantId) : undefined;
     if (grant && (grant.exp ?? 0) > epochSeconds(clock())) return grant;

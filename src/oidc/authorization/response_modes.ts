@@ -1,7 +1,7 @@
 /** The response modes of this server and of each client. */
 import { Provider, type UnknownObject } from 'oidc-provider';
 import type { ResponseMode } from '../../base/response_modes.ts';
-import { answersIn } from '../../clients/server_demands.ts';
+import { supportsResponseMode } from '../../clients/server_demands.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { internalsOf } from '../provider/library_types.ts';
 
@@ -9,8 +9,8 @@ import { internalsOf } from '../provider/library_types.ts';
 export function limitResponseModes(provider: Provider, modes: readonly ResponseMode[]): void {
   const { prototype } = internalsOf(provider).Client;
   prototype.responseModeAllowed = function (mode) {
-    const allowed = (recordOf(this).metadata.response_modes ?? modes).filter((one) => answersIn(modes, one));
-    if (mode === undefined || answersIn(allowed, mode)) return true;
+    const allowed = (recordOf(this).metadata.response_modes ?? modes).filter((one) => supportsResponseMode(modes, one));
+    if (mode === undefined || supportsResponseMode(allowed, mode)) return true;
     // answer the error in a response mode that the client permits
     const { params } = Provider.ctx?.oidc ?? {};
     if (params) params['response_mode'] = allowed[0];

@@ -10,7 +10,7 @@
 import { errors, Provider, type Client, type KoaContextWithOIDC } from 'oidc-provider';
 import type { Clock } from '../../base/clock.ts';
 import { Unavailable } from '../../base/unavailable.ts';
-import { isOfTakenSize } from '../../clients/metadata/public_jwk.ts';
+import { isAcceptedSize } from '../../clients/metadata/public_jwk.ts';
 import type { Cause, Egress } from '../../egress/egress.ts';
 import { refusalHeaders } from '../../http/admission.ts';
 import { requestOf } from '../../http/request_context.ts';
@@ -60,7 +60,7 @@ export function guardKeys(settings: ClientKeysSettings, client: Client): void {
   const selectForVerify = store.selectForVerify.bind(store);
   store.selectForVerify = (options) => {
     // keys that were registered before key sizes were limited are never tried
-    const fitting = selectForVerify(options).filter((key) => isOfTakenSize({ ...key }));
+    const fitting = selectForVerify(options).filter((key) => isAcceptedSize({ ...key }));
     if (fitting.length > KEYS_TRIED_AT_MOST) throw new KeyNotNamed();
     if (fitting.length > 0) countVerification(settings.verifications, client);
     return fitting;

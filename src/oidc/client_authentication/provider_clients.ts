@@ -8,13 +8,13 @@ import { errors, Provider, type AllClientMetadata, type Client } from 'oidc-prov
 import { SYSTEM, type Origin } from '../../audit/events.ts';
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { ClientWithSecrets } from '../../clients/client.ts';
-import { usesSecret } from '../../clients/metadata/authentication.ts';
+import { usesSecret } from '../../clients/metadata/client_authentication.ts';
 import { CIBA, DEVICE_CODE } from '../../clients/metadata/flows.ts';
 import { needsCertificate } from '../../clients/metadata/mutual_tls.ts';
 import type { SecretUses } from '../../clients/secret_uses.ts';
 import { NotCompared, type SecretVerifier } from '../../clients/secret_verifier.ts';
 import { demandNotMet, type ClientDemands } from '../../clients/server_demands.ts';
-import { signingAlgsOf } from '../../clients/signing_algs.ts';
+import { signingAlgsOf } from '../../clients/response_signing_algs.ts';
 import type { Clock } from '../../base/clock.ts';
 import { Unavailable } from '../../base/unavailable.ts';
 import { refusalHeaders } from '../../http/admission.ts';

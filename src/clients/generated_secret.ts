@@ -1,6 +1,6 @@
 /**
- * Secrets that this server makes: `gatehouse_secret_`, 256 random bits, a checksum. The prefix lets scanners find one
- * that leaked; the checksum lets a typo or a guess fail before anything is looked up or hashed.
+ * Generates client secrets: `gatehouse_secret_`, 256 random bits, and a checksum. With the prefix, scanners find leaked
+ * secrets; with the checksum, typing errors and guesses fail before any lookup or hash.
  */
 import { randomBytes } from 'node:crypto';
 import { crc32 } from 'node:zlib';
@@ -17,14 +17,14 @@ export function makeSecret(): Secret {
   return new Secret(SECRET_PREFIX + random + checksum(random));
 }
 
-/** Whether the text could have come from `makeSecret`. */
-export function looksServerMade(text: string): boolean {
+/** Whether the text has the form and checksum of a generated secret. */
+export function looksGenerated(text: string): boolean {
   if (!SHAPE.test(text)) return false;
   const random = text.slice(SECRET_PREFIX.length, -CHECKSUM_LENGTH);
   return text.endsWith(checksum(random));
 }
 
-/** Enough for a person to tell two secrets apart, and of no use to anyone else. */
+/** Returns the first characters, enough for a person to tell secrets apart and useless otherwise. */
 export function hintOf(secret: Secret): string {
   return `${secret.reveal().slice(0, SECRET_PREFIX.length + 4)}…`;
 }

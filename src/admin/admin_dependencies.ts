@@ -1,4 +1,4 @@
-/** What the admin API works with; app.ts hands it over. */
+/** What the admin API needs from the rest of the node. */
 import type { AuditKeys } from '../audit/audit_keys.ts';
 import type { Checkpoints } from '../audit/checkpoints.ts';
 import type { AuditTrail } from '../audit/trail.ts';
@@ -25,7 +25,7 @@ export interface AdminDependencies extends Authentication {
   readonly subjects: Subjects;
   readonly fetchDocument: FetchDocument;
   readonly log: Logger;
-  /** How long after its login a session ends. */
+  /** Maximum age of a session, in seconds after the login. */
   readonly sessionAbsoluteTtlSeconds: number;
   readonly clientDemands: ClientDemands;
 }

@@ -1,4 +1,4 @@
-/** What every step of this room works with. */
+/** What the login pages need from the rest of the node. */
 import type { Context } from 'koa';
 import type { Provider } from 'oidc-provider';
 import type { Approval, ApprovingLogin } from '../accounts/approval.ts';
@@ -16,74 +16,76 @@ import type { Application, Detail, Page, Permissions } from './pages.ts';
 export type Session = Awaited<ReturnType<Provider['Session']['get']>>;
 
 export interface LoginDependencies {
-  /** The provider in force: another one after each key rotation, so it is asked for anew at every request. */
+  /** Returns the current provider. Key rotation replaces it, so call this at each request. */
   readonly provider: () => Provider;
   readonly database: Database;
   readonly trail: AuditTrail;
   readonly passwords: PasswordCheck;
   readonly attempts: LoginAttempts;
-  /** `undefined` where there is no such client (any more). */
+  /** Returns `undefined` if the client does not exist. */
   readonly describeClient: (clientId: string) => Promise<Application | undefined>;
-  /** Scopes in words: every one that is asked about, each under the API it belongs to. */
+  /** Describes the requested scopes, grouped by API. */
   readonly describeScopes: (request: ScopeRequest) => readonly Permissions[];
-  /** How long the access lasts that an application asks for; `undefined` where there is no such client. */
+  /** Returns how long the requested access lasts; `undefined` if the client does not exist. */
   readonly accessLifetimeOf: (clientId: string, asked: AskedAccess) => Promise<AccessLifetime | undefined>;
   readonly approvals: Approvals;
-  /** Commits what the library's models store and what a page changes itself together, with its events. */
+  /** Commits the writes of oidc-provider's models, the changes of the page, and their events in one transaction. */
   readonly changeTogether: ChangeTogether;
-  /** Sends a browser to log in, or to log in again, and then to one of our own pages. */
+  /** Redirects the browser to a login, and then to one of our own pages. */
   readonly logIn: (ctx: Context, page: string, session: Session) => Promise<void>;
-  /** Authorization details (RFC 9396) in words: every one of them, with every member. */
+  /** Describes all authorization details (RFC 9396) with all their members. */
   readonly describeDetails: (authorizationDetails: string, resources: readonly string[]) => readonly Detail[];
   readonly issuer: string;
-  /** How long after its login a session ends. */
+  /** Maximum age of a session, in seconds after the login. */
   readonly sessionAbsoluteTtlSeconds: number;
-  /** Whether the admin API answers on the same port as the pages. */
+  /** Whether the admin API is on the same port as the pages. */
   readonly showsAdminApi: boolean;
-  /** The client of a development server's own, to try a login with; elsewhere there is none. */
+  /** Returns the demo client of a development server, used to try a login; `undefined` on other servers. */
   readonly demo: (() => Promise<DemoClient | undefined>) | undefined;
   readonly log: Logger;
 }
 
-/** A client that may send people back to `<issuer>/try-login/callback`. */
+/** A client with the redirect URI `<issuer>/try-login/callback`. */
 export interface DemoClient {
   readonly client_id: string;
   readonly client_secret: string;
   readonly resource: string;
 }
 
-/** Requests that people decide about on a page of their own (CIBA). */
+/** Backchannel authentication requests (CIBA) that people approve or deny on the approval page. */
 export interface Approvals {
   waiting(accountId: string, now: Date): Promise<readonly Approval[]>;
   find(accountId: string, id: string, now: Date): Promise<Approval | undefined>;
-  /** Both answer whether the request still waited. */
-  approve(change: UnitOfWork, approval: Approval, grantId: string, login: ApprovingLogin): Promise<boolean>;
-  deny(change: UnitOfWork, approval: Approval): Promise<boolean>;
+  /** `approve` and `deny` return whether the request was still waiting. */
+  approve(work: UnitOfWork, approval: Approval, grantId: string, login: ApprovingLogin): Promise<boolean>;
+  deny(work: UnitOfWork, approval: Approval): Promise<boolean>;
 }
 
-/** What one request of a page changes. */
+/** Collects the changes that one request of a page makes. */
 export interface PageChanges {
-  /** Runs in the transaction, after what the library's models have stored so far. It may run again. */
-  add(write: (change: UnitOfWork) => Promise<void>): void;
+  /**
+   * Adds a change that runs in the transaction, after the writes of oidc-provider's models. It may run more than once.
+   */
+  add(write: (work: UnitOfWork) => Promise<void>): void;
   record(event: AuditEvent): void;
 }
 
-type ChangeTogether = (ctx: Context, origin: Origin, work: (changes: PageChanges) => Promise<void>) => Promise<void>;
+type ChangeTogether = (ctx: Context, origin: Origin, collect: (changes: PageChanges) => Promise<void>) => Promise<void>;
 
-/** What access is asked for, as far as its lifetime depends on it. */
+/** The parts of the requested access that determine its lifetime. */
 export interface AskedAccess {
   readonly openid: readonly string[];
   readonly resources: readonly string[];
-  /** Whether no session of the person's is part of it (CIBA). */
+  /** Whether the access does not depend on a session of the person (CIBA). */
   readonly withoutSession?: boolean;
 }
 
 export interface AccessLifetime {
-  /** With what it ends, unless it is taken back before. */
+  /** What ends the access, unless the person withdraws it earlier. */
   readonly endsWith: 'grant' | 'session' | 'token';
-  /** After which time at the latest. */
+  /** Maximum lifetime in seconds. */
   readonly seconds: number;
-  /** How long it may lie unused, where that ends it before. */
+  /** Unused time in seconds after which the access ends earlier. */
   readonly unusedSeconds?: number | undefined;
 }
 
@@ -96,16 +98,16 @@ export interface LoginContext extends LoginDependencies {
   readonly views: Views<Page>;
 }
 
-/** Who did what is recorded below, in words of the audit trail. */
-export function originOf(ctx: Context, accountId?: string): Origin {
+/** Returns the origin of audit events: the person if logged in, or else an anonymous caller. */
+export function originOfLogin(ctx: Context, accountId?: string): Origin {
   const { address, id } = requestOf(ctx);
   const actor: Actor = accountId === undefined ? { type: 'anonymous' } : { type: 'account', id: accountId };
   return { actor, address, requestId: id };
 }
 
-/** The client as people are told about it; a link that is not one for a browser is left out. */
-export async function findApplication(room: LoginContext, clientId: string): Promise<Application | undefined> {
-  const found = await room.describeClient(clientId);
+/** Returns what the pages show about the client, without links that are not http or https. */
+export async function findApplication(login: LoginContext, clientId: string): Promise<Application | undefined> {
+  const found = await login.describeClient(clientId);
   if (!found) return undefined;
   const { name, clientUri, policyUri, tosUri, caution, asksAlways } = found;
   return {

@@ -1,4 +1,4 @@
-/** How a client proves that it is itself. */
+/** Metadata members for client authentication. */
 import { z } from 'zod';
 import { clientAlg, keysUrl } from './field_types.ts';
 import { PublicJwk } from './public_jwk.ts';
@@ -20,7 +20,7 @@ export const authentication = {
   token_endpoint_auth_signing_alg: clientAlg.optional(),
   jwks: z
     .strictObject({
-      keys: z.array(PublicJwk).min(1, 'must hold at least one key').max(10, 'must not hold more than 10 keys'),
+      keys: z.array(PublicJwk).min(1, 'must contain at least one key').max(10, 'must not contain more than 10 keys'),
     })
     .optional(),
   jwks_uri: keysUrl.optional(),
@@ -29,24 +29,24 @@ export const authentication = {
     .min(1, 'must be at least 1 day')
     .max(365, 'must be at most 365 days')
     .optional()
-    .describe('How old the newest secret may get before the client counts as overdue.'),
+    .describe('Maximum age of the newest secret, in days, before the client counts as overdue for rotation.'),
 };
 
-/** Whether the client proves itself with a shared secret. */
+/** Whether the client authenticates with a shared secret. */
 export function usesSecret(metadata: { readonly token_endpoint_auth_method: string }): boolean {
   return metadata.token_endpoint_auth_method.startsWith('client_secret_');
 }
 
 export const checkAuthentication: Check<typeof authentication> = (client, object) => {
   const method = client.token_endpoint_auth_method;
-  if (client.jwks && client.jwks_uri) object(['jwks_uri'], 'must be left out where jwks is given');
+  if (client.jwks && client.jwks_uri) object(['jwks_uri'], 'must be absent if jwks is given');
   if (method === 'private_key_jwt' && !client.jwks && !client.jwks_uri) {
-    object(['jwks'], 'must hold the public keys for private_key_jwt, or jwks_uri must say where they are');
+    object(['jwks'], 'must contain the public keys for private_key_jwt, unless jwks_uri names their location');
   }
   if (client.token_endpoint_auth_signing_alg && method !== 'private_key_jwt') {
-    object(['token_endpoint_auth_signing_alg'], 'is for clients that authenticate with private_key_jwt');
+    object(['token_endpoint_auth_signing_alg'], 'is only allowed for clients that authenticate with private_key_jwt');
   }
   if (client.secret_rotation_days !== undefined && !usesSecret(client)) {
-    object(['secret_rotation_days'], 'is for clients that authenticate with a secret');
+    object(['secret_rotation_days'], 'is only allowed for clients that authenticate with a secret');
   }
 };

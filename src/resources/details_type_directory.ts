@@ -1,11 +1,11 @@
-/** All types of authorization details, held in memory with their schemas compiled. */
+/** Keeps all types of authorization details in memory, with compiled schemas. */
 import { LatestWins } from '../base/latest_wins.ts';
 import type { Database } from '../db/connection.ts';
 import { readDetailsTypes, type DetailsType } from './authorization_details_type.ts';
-import { compile, type Examine } from './details_schema.ts';
+import { compile, type Validate } from './details_schema.ts';
 
 export interface KnownDetailsType extends DetailsType {
-  readonly examine: Examine;
+  readonly examine: Validate;
 }
 
 export class AuthorizationDetailsTypes {
@@ -21,7 +21,7 @@ export class AuthorizationDetailsTypes {
   load(): Promise<void> {
     return this.#newest.run(
       () => readDetailsTypes(this.#database),
-      (types) => this.#putInForce(types),
+      (types) => this.#replace(types),
     );
   }
 
@@ -37,7 +37,7 @@ export class AuthorizationDetailsTypes {
     return [...this.#types.keys()];
   }
 
-  #putInForce(types: readonly DetailsType[]): void {
+  #replace(types: readonly DetailsType[]): void {
     const before = [...this.#types.values()].map(versionOf).join();
     if (types.map(versionOf).join() === before) return;
     this.#types = new Map(types.map((type) => [type.type, { ...type, examine: compile(type.schema) }]));
@@ -45,7 +45,7 @@ export class AuthorizationDetailsTypes {
   }
 }
 
-/** A type that was deleted and made anew begins at version 1 again, but at another time. */
+/** A type that was deleted and created again restarts at version 1, so the key includes the creation time. */
 function versionOf({ type, version, createdAt }: DetailsType): string {
   return `${type} ${version} ${createdAt.getTime()}`;
 }

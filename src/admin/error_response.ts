@@ -1,4 +1,7 @@
-/** A call that can't be carried out: a problem for the caller, an entry in the trail, and the error for the log where it is ours. */
+/**
+ * Turns the error of a failed call into a problem for the caller, an audit event for refusals, and a log line for
+ * errors of the server.
+ */
 import type { Context } from 'koa';
 import type { AuditTrail } from '../audit/trail.ts';
 import { Refused, type Refusal } from '../base/refusal.ts';
@@ -7,20 +10,22 @@ import { sendInternalError, sendRefusal, statusOf } from '../http/problem.ts';
 import { markOnRecord, requestOf } from '../http/request_context.ts';
 import type { Logger } from '../log.ts';
 import type { Caller } from './authentication.ts';
-import { originOf } from './call.ts';
+import { originOfCall } from './call.ts';
 
 export interface FailedCall {
   readonly ctx: Context;
-  /** As far as the call came to be known. */
+  /** Set if the caller was authenticated before the call failed. */
   readonly caller: Caller | undefined;
-  /** With its parameters in braces: what a caller writes into a path is not for the trail. */
+  /**
+   * The route with its parameters in braces: values that a caller puts into a path do not belong in the audit trail.
+   */
   readonly path: string | undefined;
   readonly error: unknown;
 }
 
 const OUTAGE: Refusal = {
   reason: 'unavailable',
-  detail: 'The database can’t answer now; try again in a moment.',
+  detail: 'The database is not available; try again in a moment.',
   retryAfterSeconds: 1,
 };
 
@@ -51,5 +56,5 @@ async function recordRefused(trail: AuditTrail, { ctx, caller, path }: FailedCal
   if (status >= 500) return;
   const details = { method: ctx.method, path: path ?? null, status, reason: refusal.reason };
   const event = { event: 'admin_call.refused', outcome: 'refused', details } as const;
-  if (await trail.refusals.record(originOf(ctx, caller), event)) markOnRecord(ctx);
+  if (await trail.refusals.record(originOfCall(ctx, caller), event)) markOnRecord(ctx);
 }

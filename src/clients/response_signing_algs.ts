@@ -1,4 +1,7 @@
-/** What a client asks this server to sign with. An algorithm gets its keys before the first client that names it. */
+/**
+ * The algorithms that the server signs with for a client. The server creates keys for an algorithm before the first
+ * client uses it.
+ */
 import { ALWAYS_SIGNING_ALGS, SIGNING_ALGS, type SigningAlg } from '../base/signing_algs.ts';
 import { invalid } from '../base/refusal.ts';
 import type { Tx } from '../db/connection.ts';
@@ -10,16 +13,16 @@ const MEMBERS = [
   'authorization_signed_response_alg',
 ] as const;
 
-/** The algorithms that a client's metadata, or a change of it, names. What is none is for its schema to refuse. */
+/** Returns the known algorithms in a client's metadata or patch. The schema refuses unknown ones. */
 export function signingAlgsOf(metadata: Readonly<Record<string, unknown>>): SigningAlg[] {
   return MEMBERS.map((member) => metadata[member] as SigningAlg).filter((alg) => SIGNING_ALGS.includes(alg));
 }
 
 /**
- * Refuses what nothing could be signed with. An admin's call makes the keys first; a client that registers itself takes
- * an algorithm that is in use, so that nobody can make the key set grow from outside.
+ * Throws `Refused` for an algorithm without a key. An admin call creates the keys first; a client that registers itself
+ * must use an existing algorithm, so that it cannot make the key set grow.
  */
-export async function refuseWithoutKey(tx: Tx, metadata: Readonly<Record<string, unknown>>): Promise<void> {
+export async function requireSigningKeys(tx: Tx, metadata: Readonly<Record<string, unknown>>): Promise<void> {
   const wanted = signingAlgsOf(metadata).filter((alg) => !ALWAYS_SIGNING_ALGS.includes(alg));
   if (wanted.length === 0) return;
   const rows = await tx
@@ -32,6 +35,6 @@ export async function refuseWithoutKey(tx: Tx, metadata: Readonly<Record<string,
   for (const member of MEMBERS) {
     const alg = metadata[member];
     if (wanted.includes(alg as SigningAlg) && !present.has(alg))
-      throw invalid(`/${member}`, 'names an algorithm that this server has no key for');
+      throw invalid(`/${member}`, 'names an algorithm for which this server has no key');
   }
 }
