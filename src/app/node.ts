@@ -112,8 +112,8 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
     lastAbsence: () => breaker.lastAbsence,
   });
   breaker.alsoTry(async (itsDatabase) => {
-    await oidc.settleUnansweredUses(itsDatabase);
-    await trail.writeHeld(itsDatabase, HELD_WRITING_MILLISECONDS);
+    const areSettled = await oidc.settleUnansweredUses(itsDatabase);
+    return (await trail.writeHeld(itsDatabase, HELD_WRITING_MILLISECONDS)) && areSettled;
   });
 
   const features = [

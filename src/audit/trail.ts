@@ -286,14 +286,17 @@ export class AuditTrail {
     }
   }
 
-  /** Writes buffered entries for up to `milliseconds`, on a connection that the breaker allows during an outage. */
-  async writeHeld(database: Database, milliseconds: number): Promise<void> {
+  /**
+   * Writes buffered entries for up to `milliseconds`, on a connection that the breaker allows during an outage. Resolves
+   * to whether all of them are written.
+   */
+  async writeHeld(database: Database, milliseconds: number): Promise<boolean> {
     const until = performance.now() + milliseconds;
     for (;;) {
       const batch = await this.#settings.outage?.held.writeSome(database);
-      if (!batch) return;
+      if (!batch) return true;
       this.#remember(batch);
-      if (performance.now() > until) return;
+      if (performance.now() > until) return false;
     }
   }
 

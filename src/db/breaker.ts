@@ -59,7 +59,9 @@ export class Breaker {
   readonly #stopped = new AbortController();
   readonly #opened: (() => void)[] = [];
   readonly #closed: (() => void)[] = [];
-  #alsoTry: (database: Database) => Promise<void> = () => Promise.resolve();
+  #alsoTry: (database: Database) => Promise<boolean> = () => Promise.resolve(true);
+  /** Whether the last probe did all the work of `alsoTry`. */
+  #done = true;
   #look: Promise<boolean> | undefined;
   /** The pid of the server process behind the current connection. */
   #serverProcess: number | undefined;
@@ -114,9 +116,9 @@ export class Breaker {
 
   /**
    * Adds `work` to each probe, on the connection that works even while the breaker is open. A probe succeeds only if
-   * `work` does.
+   * `work` does. `work` resolves to whether it is done; if not, the next probe comes soon, even while no requests arrive.
    */
-  alsoTry(work: (database: Database) => Promise<void>): void {
+  alsoTry(work: (database: Database) => Promise<boolean>): void {
     this.#alsoTry = work;
   }
 
@@ -216,7 +218,7 @@ export class Breaker {
     const before = this.#serverProcess;
     this.#serverProcess = rows[0]?.pid;
     if (before !== undefined && before !== this.#serverProcess) throw new Unavailable(POOLER_IN_TRANSACTION_MODE);
-    await this.#alsoTry(this.#database);
+    this.#done = await this.#alsoTry(this.#database);
   }
 
   async #watch(): Promise<void> {
@@ -226,7 +228,7 @@ export class Breaker {
       await this.#lookNow();
       const wait = this.open ? EVERY_MILLISECONDS_WHILE_OPEN : EVERY_MILLISECONDS;
       await delay(wait, undefined, { signal, ref: false }).catch(() => {});
-      if (!this.open && !this.#used) await this.#rest(signal);
+      if (!this.open && !this.#used && this.#done) await this.#rest(signal);
     }
   }
 

@@ -62,15 +62,16 @@ export class UnansweredUses {
 
   /**
    * Takes back all stored uses on the circuit breaker's own connection, before the pool gives out connections again.
-   * Never rejects, and stops after 200 ms; the next call continues.
+   * Never rejects, and stops after 200 ms; the next call continues. Resolves to whether none is left.
    */
-  async settle(database: Database): Promise<void> {
+  async settle(database: Database): Promise<boolean> {
     const until = performance.now() + SETTLING_MILLISECONDS;
     // a use that is postponed moves to the end
     const uses = [...this.#uses];
     for (const use of uses) {
-      if ((await this.#try(database, use)) === 'away' || performance.now() > until) return;
+      if ((await this.#try(database, use)) === 'away' || performance.now() > until) break;
     }
+    return this.#uses.size === 0;
   }
 
   /** Returns `postponed` if the use is to be tried again later, and `away` if the database is away. */
