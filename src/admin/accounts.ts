@@ -19,10 +19,10 @@ import {
 import { profileMembers, validateProfile } from '../accounts/profile.ts';
 import { notFound } from '../base/refusal.ts';
 import { NO_CONTENT, type Reply } from '../http/route.ts';
-import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { entityTag } from './entity_tag.ts';
-import { AccountParams, search, Timestamp, timestamp, timestampOrNull } from './members.ts';
+import { AccountParams, search, Timestamp, timestamp, timestampOrNull } from './shared_members.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 
 const AccountView = z

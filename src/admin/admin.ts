@@ -11,7 +11,7 @@ import { auditEventRoutes } from './audit_events.ts';
 import { auditEvidenceRoutes } from './audit_evidence.ts';
 import { authorizationDetailsTypeRoutes } from './authorization_details_types.ts';
 import { authenticate, requireScope, type Caller } from './authentication.ts';
-import { AdminCall, type AdminRoute } from './call.ts';
+import { AdminCall, type AdminRoute } from './admin_call.ts';
 import { clientRoutes } from './clients.ts';
 import type { AdminDependencies } from './admin_dependencies.ts';
 import { answerFailure } from './error_response.ts';

@@ -3,7 +3,7 @@ import type { AuditKeys } from '../audit/audit_keys.ts';
 import type { Checkpoints } from '../audit/checkpoints.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import type { Argon2id } from '../password_hashing/argon2id.ts';
-import type { ClientDemands } from '../clients/server_demands.ts';
+import type { ClientDemands } from '../clients/server_requirements.ts';
 import type { FetchDocument } from '../clients/sector.ts';
 import type { Subjects } from '../clients/subject.ts';
 import type { InvalidationFollower } from '../invalidation/follower.ts';

@@ -5,9 +5,9 @@ import { EVENT_NAMES, type EventName } from '../audit/catalogue.ts';
 import { readAllEvents, readEvents, type RecordedEvent } from '../audit/query.ts';
 import type { Reply } from '../http/route.ts';
 import { auditFilters, toFilter } from './audit_filter.ts';
-import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
-import { Timestamp, timestamp } from './members.ts';
+import { Timestamp, timestamp } from './shared_members.ts';
 
 const NDJSON = 'application/x-ndjson';
 

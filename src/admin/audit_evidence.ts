@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { exportEvidence } from '../audit/evidence.ts';
 import type { Reply } from '../http/route.ts';
 import { time } from './audit_filter.ts';
-import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 
 const NDJSON = 'application/x-ndjson';
 

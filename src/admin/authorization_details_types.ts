@@ -16,10 +16,10 @@ import {
   updateDetailsType,
   type DetailsType,
 } from '../resources/authorization_details_type.ts';
-import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { entityTag } from './entity_tag.ts';
-import { Timestamp, timestamp } from './members.ts';
+import { Timestamp, timestamp } from './shared_members.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 
 const PATH = '/authorization-details-types';

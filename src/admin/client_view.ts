@@ -6,7 +6,7 @@ import { readClient } from '../clients/client_rows.ts';
 import { ClientMetadataShape, type ClientMetadata } from '../clients/metadata/client_metadata.ts';
 import type { Reader } from '../db/connection.ts';
 import { entityTag } from './entity_tag.ts';
-import { Timestamp, timestamp, timestampOrNull } from './members.ts';
+import { Timestamp, timestamp, timestampOrNull } from './shared_members.ts';
 
 export const ClientView = z
   .strictObject({

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { invalid } from '../base/refusal.ts';
 import type { Vault } from '../vault/vault.ts';
-import { decimal } from './members.ts';
+import { decimal } from './shared_members.ts';
 
 /** The list that a caller requests. A cursor is valid for the same name with the same filters. */
 export interface List {

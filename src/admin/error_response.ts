@@ -10,7 +10,7 @@ import { sendInternalError, sendRefusal, statusOf } from '../http/problem.ts';
 import { markOnRecord, requestOf } from '../http/request_context.ts';
 import type { Logger } from '../log.ts';
 import type { Caller } from './authentication.ts';
-import { originOfCall } from './call.ts';
+import { originOfCall } from './admin_call.ts';
 
 export interface FailedCall {
   readonly ctx: Context;

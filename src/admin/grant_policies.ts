@@ -25,10 +25,10 @@ import {
   updatePolicy,
 } from '../grant_policies/policy_store.ts';
 import { NO_CONTENT } from '../http/route.ts';
-import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { entityTag } from './entity_tag.ts';
-import { mergePatchOf, Timestamp, timestamp } from './members.ts';
+import { mergePatchOf, Timestamp, timestamp } from './shared_members.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 
 interface PolicyKind {

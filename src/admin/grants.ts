@@ -5,9 +5,9 @@ import { listConsents, withdrawConsent } from '../accounts/consents.ts';
 import { endGrant, listGrants, type GrantView } from '../accounts/sessions.ts';
 import { notFound } from '../base/refusal.ts';
 import { NO_CONTENT } from '../http/route.ts';
-import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
-import { AccountParams, Timestamp, timestamp } from './members.ts';
+import { AccountParams, Timestamp, timestamp } from './shared_members.ts';
 
 const Grant = z
   .strictObject({

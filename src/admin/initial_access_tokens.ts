@@ -11,9 +11,9 @@ import {
   type InitialAccessToken,
 } from '../registration/initial_access_tokens.ts';
 import { policyName } from '../registration/policy.ts';
-import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
-import { Reason, Timestamp, timestamp, timestampOrNull } from './members.ts';
+import { Reason, Timestamp, timestamp, timestampOrNull } from './shared_members.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 
 const TokenView = z

@@ -2,8 +2,8 @@
 import { z } from 'zod';
 import { ONE_OF_SIGNING_ALGS, SIGNING_ALGS } from '../base/signing_algs.ts';
 import { listKeys, type PublicKey } from '../keys/signing_key.ts';
-import { adminRoute, type AdminRoute } from './call.ts';
-import { Reason, Timestamp, timestamp, timestampOrNull } from './members.ts';
+import { adminRoute, type AdminRoute } from './admin_call.ts';
+import { Reason, Timestamp, timestamp, timestampOrNull } from './shared_members.ts';
 
 const KeyView = z
   .strictObject({

@@ -3,9 +3,9 @@ import { z } from 'zod';
 import { notFound } from '../base/refusal.ts';
 import { readClient } from '../clients/client_rows.ts';
 import { listLiveTokens } from '../clients/live_tokens.ts';
-import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
-import { ClientParams, Timestamp, timestamp } from './members.ts';
+import { ClientParams, Timestamp, timestamp } from './shared_members.ts';
 
 const LiveTokenView = z
   .strictObject({

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { makeSecret } from '../clients/generated_secret.ts';
 import type { SecretCheck } from '../clients/secrets.ts';
-import type { AdminCall } from './call.ts';
+import type { AdminCall } from './admin_call.ts';
 
 /** A secret that the operator provides, for example to migrate clients from another server. */
 export const ProvidedSecret = z

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { detailsSchema, EVENT_NAMES, type EventName } from '../audit/catalogue.ts';
 import { Problem } from '../http/problem.ts';
 import { bodyTypes, paramsSchema, querySchema } from '../http/route.ts';
-import { adminRoute, type AdminRoute } from './call.ts';
+import { adminRoute, type AdminRoute } from './admin_call.ts';
 import { ADMIN_SCOPES, adminResourceIdentifier } from './scopes.ts';
 
 type Json = { [member: string]: unknown };

@@ -7,7 +7,7 @@
 import { conflict, Refused } from '../base/refusal.ts';
 import type { Client } from '../clients/client.ts';
 import type { ClientMetadata } from '../clients/metadata/client_metadata.ts';
-import type { AdminCall } from './call.ts';
+import type { AdminCall } from './admin_call.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 
 /** Throws unless the caller's token carries every admin scope in the metadata. */

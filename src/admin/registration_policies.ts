@@ -10,12 +10,12 @@ import {
   readPolicies,
   updatePolicy,
   type StoredPolicy,
-} from '../registration/policies.ts';
+} from '../registration/policy_store.ts';
 import { RegistrationPolicy, RegistrationPolicyShape } from '../registration/policy.ts';
-import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { entityTag } from './entity_tag.ts';
-import { mergePatchOf, Timestamp, timestamp } from './members.ts';
+import { mergePatchOf, Timestamp, timestamp } from './shared_members.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 
 const PolicyView = z

@@ -21,10 +21,10 @@ import {
   updateResource,
 } from '../resources/resource_rows.ts';
 import { NO_CONTENT } from '../http/route.ts';
-import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { entityTag } from './entity_tag.ts';
-import { Timestamp, timestamp } from './members.ts';
+import { Timestamp, timestamp } from './shared_members.ts';
 import { refuseAdminResource } from './privilege_check.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 

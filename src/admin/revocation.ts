@@ -4,9 +4,9 @@ import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
 import { lockClient, restoreClient, revokeClient } from '../clients/client_store.ts';
 import type { Reply } from '../http/route.ts';
-import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { ClientView, clientTag, clientView, rereadClient } from './client_view.ts';
-import { ClientParams, Reason } from './members.ts';
+import { ClientParams, Reason } from './shared_members.ts';
 import { refuseSelf, requireScopesToManage } from './privilege_check.ts';
 
 const reply = { status: 200, description: 'The client after the change.', body: ClientView, headers: ['ETag'] };

@@ -7,9 +7,9 @@ import { lockClient } from '../clients/client_store.ts';
 import { addSecret, endSecret, LONGEST_OVERLAP_SECONDS } from '../clients/secrets.ts';
 import { NO_CONTENT, type Reply } from '../http/route.ts';
 import { keepRegistration } from '../registration/client_quota.ts';
-import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
-import { ClientParams, Timestamp, timestamp, timestampOrNull } from './members.ts';
+import { ClientParams, Timestamp, timestamp, timestampOrNull } from './shared_members.ts';
 import { ProvidedSecret, ExpiresInSeconds, prepareSecret } from './new_secret.ts';
 import { requireScopesToManage } from './privilege_check.ts';
 

@@ -10,9 +10,9 @@ import {
   readSubjectLinks,
   type SubjectLink,
 } from '../trust/subject_links.ts';
-import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
-import { Timestamp, timestamp } from './members.ts';
+import { Timestamp, timestamp } from './shared_members.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 
 const SubjectLinkView = z

@@ -17,10 +17,10 @@ import {
   updateTrustedIssuer,
   type TrustedIssuer,
 } from '../trust/trusted_issuer.ts';
-import { adminRoute, type AdminCall, type AdminRoute } from './call.ts';
+import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { entityTag } from './entity_tag.ts';
-import { mergePatchOf, Timestamp, timestamp, timestampOrNull } from './members.ts';
+import { mergePatchOf, Timestamp, timestamp, timestampOrNull } from './shared_members.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 
 const TrustedIssuerView = z

@@ -8,9 +8,9 @@ import type { Logger } from '../log.ts';
 import type { Argon2id } from '../password_hashing/argon2id.ts';
 import type { Vault } from '../vault/vault.ts';
 import { ClientDirectory } from './client_directory.ts';
-import { SecretUses } from './secret_uses.ts';
+import { SecretUses } from './secret_last_used.ts';
 import { SecretVerifier, type AdmitComparison } from './secret_verifier.ts';
-import { countRefused, type ClientDemands } from './server_demands.ts';
+import { countRefused, type ClientDemands } from './server_requirements.ts';
 
 export interface ClientsSettings {
   readonly database: Database;

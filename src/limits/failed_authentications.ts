@@ -14,7 +14,7 @@ import type pg from 'pg';
 import { countAttempt, createCounter, keyFor, type CountedKey } from './failed_attempts.ts';
 import { networkOf } from './rate_limit_key.ts';
 import type { WorkerSync } from './worker_sync.ts';
-import { TokenBuckets } from './token_buckets.ts';
+import { TokenBuckets } from './rate_limit_buckets.ts';
 import type { RateLimitRefusal } from './rate_limiter.ts';
 
 /**

@@ -45,7 +45,7 @@ export class FairQueue {
 
   /**
    * Takes a turn: `undefined` if at once, else a promise. End the turn with `leave`, unless the promise resolves with
-   * `false`: the turn did not come in time. `nowMilliseconds` as in token_buckets.ts.
+   * `false`: the turn did not come in time. `nowMilliseconds` as in rate_limit_buckets.ts.
    */
   take(key: string, nowMilliseconds: number): Promise<boolean> | undefined {
     if (key !== this.#last) {

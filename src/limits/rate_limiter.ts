@@ -8,7 +8,7 @@ import type { Quota } from '../base/quota.ts';
 import { EventLoop, type LoopDelays } from './event_loop.ts';
 import { networkOf } from './rate_limit_key.ts';
 import type { WorkerSync } from './worker_sync.ts';
-import { TokenBuckets, type BucketSettings, type Remaining, type BucketResult } from './token_buckets.ts';
+import { TokenBuckets, type BucketSettings, type Remaining, type BucketResult } from './rate_limit_buckets.ts';
 import { FairQueue } from './fair_queue.ts';
 
 export interface RateLimiterSettings {

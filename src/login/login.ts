@@ -14,7 +14,7 @@ import { openStep, refuseRequest, stepPath, type Step } from './interaction.ts';
 import { showLogin, submitLogin } from './login_step.ts';
 import type { Page } from './pages.ts';
 import { originOfLogin, type LoginDependencies, type LoginContext } from './login_context.ts';
-import { requireSameOrigin } from './same_origin.ts';
+import { requireSameOrigin } from './csrf_check.ts';
 import { showErrors } from './error_page.ts';
 
 export { createProviderPages } from './provider_pages.ts';

@@ -11,7 +11,7 @@ import type { Provider } from 'oidc-provider';
 import type { AuditTrail } from '../audit/trail.ts';
 import { DPOP_ALGS } from '../base/signing_algs.ts';
 import type { ClientDirectory } from '../clients/client_directory.ts';
-import type { SecretUses } from '../clients/secret_uses.ts';
+import type { SecretUses } from '../clients/secret_last_used.ts';
 import type { SecretVerifier } from '../clients/secret_verifier.ts';
 import type { Absence } from '../db/breaker.ts';
 import type { Database } from '../db/connection.ts';
@@ -41,7 +41,7 @@ import {
   authenticationRequestMatcher,
 } from './client_authentication/failed_authentication.ts';
 import type { DocumentClients } from './client_authentication/provider_clients.ts';
-import { createSenderCheck } from './client_authentication/sender_proofs.ts';
+import { createSenderCheck } from './sender_constraint/resource_request_proofs.ts';
 import { FastClientCredentials } from './fast_path/client_credentials.ts';
 import { CodeAndRefresh } from './fast_path/code_and_refresh.ts';
 import { FastPath } from './fast_path/fast_path.ts';

@@ -11,7 +11,7 @@ import { countLogLines, Metrics } from '../http/metrics.ts';
 import { WorkerMetrics } from '../http/worker_metrics.ts';
 import { createNodeLog } from '../log.ts';
 import { noteServiceLinks } from './service_link_notice.ts';
-import { listenForManagement, logStarted, stopOnSignal, version } from './lifecycle.ts';
+import { listenForManagement, logStarted, stopOnSignal, version } from './start_and_stop.ts';
 import { WorkerPool } from './worker_pool.ts';
 
 /** The time of a drain besides the configured pauses: writing what is buffered, closing connections. */

@@ -6,7 +6,7 @@ import { openDatabase } from '../db/open.ts';
 import { createNodeLog } from '../log.ts';
 import type { Listeners } from './listeners.ts';
 import { noteServiceLinks } from './service_link_notice.ts';
-import { listenForManagement, logStarted, stopOnSignal, version, type Management } from './lifecycle.ts';
+import { listenForManagement, logStarted, stopOnSignal, version, type Management } from './start_and_stop.ts';
 
 export async function serveInOneProcess(config: Config, interruption: Interruption): Promise<void> {
   const { log, linesDropped, print } = createNodeLog(config);

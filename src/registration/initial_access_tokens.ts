@@ -8,7 +8,7 @@ import { invalid, notFound } from '../base/refusal.ts';
 import { sha256, type Secret } from '../base/secret.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Reader, Tx } from '../db/connection.ts';
-import { findPolicy } from './policies.ts';
+import { findPolicy } from './policy_store.ts';
 
 export interface NewInitialAccessToken {
   readonly policy: string;

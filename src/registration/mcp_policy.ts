@@ -1,7 +1,7 @@
 /** The default registration policy of a server for MCP. It is stored like any other, and admins may change it. */
 import { sql } from 'kysely';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
-import { createPolicy, findPolicy, readPolicies } from './policies.ts';
+import { createPolicy, findPolicy, readPolicies } from './policy_store.ts';
 import { RegistrationPolicy } from './policy.ts';
 
 const NAME = 'mcp';

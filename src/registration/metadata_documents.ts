@@ -26,7 +26,7 @@ import { networkOf } from '../limits/rate_limit_key.ts';
 import type { Registrations } from '../limits/registrations.ts';
 import { enforceQuota, unusedClientOrigin } from './client_quota.ts';
 import { isDocumentUrl, isPermittedHost, readDocument } from './metadata_document.ts';
-import { lockPolicy } from './policies.ts';
+import { lockPolicy } from './policy_store.ts';
 import type { RegistrationPolicy } from './policy.ts';
 import type { PolicyDirectory } from './policy_directory.ts';
 import { errorOf, ofChange, reasonOf, RegistrationRefused } from './refusal.ts';

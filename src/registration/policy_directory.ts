@@ -1,7 +1,7 @@
 /** Registration policies in memory, for discovery and for every request with an unknown client_id URL. */
 import { LatestWins } from '../base/latest_wins.ts';
 import type { Database } from '../db/connection.ts';
-import { readPolicies } from './policies.ts';
+import { readPolicies } from './policy_store.ts';
 import type { RegistrationPolicy } from './policy.ts';
 
 const POLICIES_AT_MOST = 1_000;

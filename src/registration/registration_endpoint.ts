@@ -10,7 +10,7 @@ import { Refused } from '../base/refusal.ts';
 import type { InvalidationFollower } from '../invalidation/follower.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
 import type { ClientMetadata } from '../clients/metadata/client_metadata.ts';
-import { demandNotMet, type ClientDemands } from '../clients/server_demands.ts';
+import { demandNotMet, type ClientDemands } from '../clients/server_requirements.ts';
 import { readSector, type FetchDocument } from '../clients/sector.ts';
 import { NotCompared, type SecretVerifier } from '../clients/secret_verifier.ts';
 import { makeSecret } from '../clients/generated_secret.ts';
@@ -29,7 +29,7 @@ import { makeRegistrationAccessToken } from './bearer_tokens.ts';
 import { clientInformation, firstInformation, REGISTRATION_PATH } from './client_information.ts';
 import { policyOfToken } from './initial_access_tokens.ts';
 import { underPolicy, type Given } from './allowed_metadata.ts';
-import { findPolicy } from './policies.ts';
+import { findPolicy } from './policy_store.ts';
 import type { PolicyDirectory } from './policy_directory.ts';
 import {
   BROKEN,

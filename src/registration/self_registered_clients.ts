@@ -16,7 +16,7 @@ import type { DataKey } from '../vault/vault.ts';
 import { enforceQuota, NEVER_DISPLACED, unusedClientOrigin } from './client_quota.ts';
 import { useInitialAccessToken } from './initial_access_tokens.ts';
 import { allowedMembers, underPolicy, type Given } from './allowed_metadata.ts';
-import { lockPolicy } from './policies.ts';
+import { lockPolicy } from './policy_store.ts';
 import type { RegistrationPolicy } from './policy.ts';
 import { refusedMember, tokenRefused } from './refusal.ts';
 

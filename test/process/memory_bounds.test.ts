@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import { sql } from 'kysely';
 import { ClientDirectory } from '../../src/clients/client_directory.ts';
-import { SecretUses } from '../../src/clients/secret_uses.ts';
+import { SecretUses } from '../../src/clients/secret_last_used.ts';
 import { RevokedTokens } from '../../src/oidc/tokens/revoked_tokens.ts';
 import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 

@@ -1,7 +1,7 @@
 /** Metadata members for a client's authorization requests and the responses to them. */
 import { z } from 'zod';
 import { ONE_OF_RESPONSE_MODES, RESPONSE_MODES } from '../../base/response_modes.ts';
-import { clientAlg, serverAlg, text } from './field_types.ts';
+import { clientAlg, serverAlg } from './field_types.ts';
 import type { Check } from './check.ts';
 
 export const authorizationRequests = {
@@ -26,12 +26,6 @@ export const authorizationRequests = {
     .refine((all) => new Set(all).size === all.length, 'must not name a response mode twice')
     .optional()
     .describe('Response modes that the client may use. Default: all modes of this server.'),
-  pkce_exemption: z
-    .strictObject({ reason: text(500).describe('The reason for the exemption, for later reviews.') })
-    .optional()
-    .describe(
-      'Allows a client that authenticates to omit PKCE, which OAuth 2.1 requires of every client. Only for software that does not support PKCE. If the client sends a challenge, the server still checks it.',
-    ),
   default_max_age: z.int().min(0).max(31_536_000).optional(),
   require_auth_time: z.boolean().optional(),
 };
@@ -43,7 +37,6 @@ const CODE_FLOW_MEMBERS = [
   'require_signed_request_object',
   'authorization_signed_response_alg',
   'response_modes',
-  'pkce_exemption',
 ] as const;
 
 export const checkAuthorizationRequests: Check<typeof authorizationRequests> = (client, object) => {
@@ -51,12 +44,6 @@ export const checkAuthorizationRequests: Check<typeof authorizationRequests> = (
     if (client[member] && !client.grant_types.includes('authorization_code')) {
       object([member], 'is only allowed with the grant type authorization_code');
     }
-  }
-  if (client.pkce_exemption && client.token_endpoint_auth_method === 'none') {
-    object(
-      ['pkce_exemption'],
-      'is only allowed for clients that authenticate, because otherwise nothing protects their codes',
-    );
   }
   for (const member of ['request_object_signing_alg', 'require_signed_request_object'] as const) {
     if (client[member] && !client.jwks && !client.jwks_uri) {

@@ -11,6 +11,7 @@ import type { Objection } from './check.ts';
 import { checkFlows, flows } from './flows.ts';
 import { checkLogout, logout } from './logout.ts';
 import { checkMutualTls, mutualTls } from './mutual_tls.ts';
+import { checkPkceExemption, pkceExemption } from './pkce_exemption.ts';
 import { presentation } from './presentation.ts';
 import { checkSecurityProfile, fapi2Defaults, isFapi2, securityProfile } from './security_profile.ts';
 import { checkSubjects, subjects } from './subjects.ts';
@@ -22,6 +23,7 @@ const members = {
   ...authentication,
   ...mutualTls,
   ...authorizationRequests,
+  ...pkceExemption,
   ...backchannelAuthentication,
   ...tokens,
   ...securityProfile,
@@ -37,6 +39,7 @@ const CHECKS: readonly ((client: ClientMetadata, object: Objection) => void)[] =
   checkAuthentication,
   checkMutualTls,
   checkAuthorizationRequests,
+  checkPkceExemption,
   checkBackchannelAuthentication,
   checkSubjects,
   checkLogout,

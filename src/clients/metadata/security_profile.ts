@@ -8,6 +8,7 @@ import type { authentication } from './client_authentication.ts';
 import type { authorizationRequests } from './authorization_requests.ts';
 import type { Check } from './check.ts';
 import type { mutualTls } from './mutual_tls.ts';
+import type { pkceExemption } from './pkce_exemption.ts';
 import type { tokens } from './tokens.ts';
 
 export const securityProfile = {
@@ -56,7 +57,12 @@ const ALG_MEMBERS = [
 ] as const;
 
 export const checkSecurityProfile: Check<
-  typeof securityProfile & typeof authentication & typeof authorizationRequests & typeof mutualTls & typeof tokens
+  typeof securityProfile &
+    typeof authentication &
+    typeof authorizationRequests &
+    typeof pkceExemption &
+    typeof mutualTls &
+    typeof tokens
 > = (client, object) => {
   if (!isFapi2(client)) return;
   if (!FAPI2_AUTH_METHODS.has(client.token_endpoint_auth_method)) {

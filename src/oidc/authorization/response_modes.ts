@@ -1,7 +1,7 @@
 /** The response modes of this server and of each client. */
 import { Provider, type UnknownObject } from 'oidc-provider';
 import type { ResponseMode } from '../../base/response_modes.ts';
-import { supportsResponseMode } from '../../clients/server_demands.ts';
+import { supportsResponseMode } from '../../clients/server_requirements.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { internalsOf } from '../provider/library_types.ts';
 

@@ -8,7 +8,7 @@ import type { AuditEvent } from '../../audit/events.ts';
 import type { Client } from '../../clients/client.ts';
 import { quotaHeaders, refusalBody, refusalHeaders } from '../../http/admission.ts';
 import { requestOf, type RequestContext } from '../../http/request_context.ts';
-import type { Remaining } from '../../limits/token_buckets.ts';
+import type { Remaining } from '../../limits/rate_limit_buckets.ts';
 import type { ProvenClient, RateLimitRefusal, RateLimiter } from '../../limits/rate_limiter.ts';
 import { note, notesOf } from '../request/request_events.ts';
 

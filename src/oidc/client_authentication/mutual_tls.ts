@@ -6,7 +6,7 @@
 import { hash, type X509Certificate } from 'node:crypto';
 import { errors, Provider, type Client, type KoaContextWithOIDC } from 'oidc-provider';
 import { canonicalName, canonicalSubject } from '../../base/distinguished_name.ts';
-import { STRONG_AUTH_METHODS, type ClientDemands } from '../../clients/server_demands.ts';
+import { STRONG_AUTH_METHODS, type ClientDemands } from '../../clients/server_requirements.ts';
 import { AUTH_METHODS } from '../../clients/metadata/client_authentication.ts';
 import { BadCertificateHeader } from '../../http/certificate_header.ts';
 import type { ClientCertificates } from '../../http/client_certificates.ts';

@@ -2,7 +2,7 @@
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { ClientWithSecrets } from '../../clients/client.ts';
 import type { ClientMetadata } from '../../clients/metadata/client_metadata.ts';
-import type { SecretUses } from '../../clients/secret_uses.ts';
+import type { SecretUses } from '../../clients/secret_last_used.ts';
 import type { SecretVerifier } from '../../clients/secret_verifier.ts';
 import type { RequestContext } from '../../http/request_context.ts';
 import type { RateLimiter } from '../../limits/rate_limiter.ts';

@@ -17,7 +17,7 @@ import { assertedClaims } from '../issuance/exchanged_claims.ts';
 import { findExternalSubject } from './external_subject.ts';
 import { useOnce } from '../request/single_use.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
-import { bindToSender, requireSameKey } from './sender_constraint.ts';
+import { bindToSender, requireSameKey } from '../sender_constraint/sender_constraint.ts';
 import { chosen, draftToken, issueToken, refuseAuthorizationDetails, targetOf } from './exchanged_token.ts';
 
 export interface JwtBearerSettings {

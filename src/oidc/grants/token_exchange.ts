@@ -25,7 +25,7 @@ import { findExternalSubject } from './external_subject.ts';
 import { assertedClaims, inheritedClaims, parentOf } from '../issuance/exchanged_claims.ts';
 import { splitScope } from '../issuance/scope_decision.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
-import { bindToSender, requireSameKey } from './sender_constraint.ts';
+import { bindToSender, requireSameKey } from '../sender_constraint/sender_constraint.ts';
 import {
   chosen,
   draftToken,

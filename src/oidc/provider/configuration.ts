@@ -15,7 +15,7 @@ import type { Digest } from '../../base/secret.ts';
 import { DPOP_ALGS, SIGNING_ALGS } from '../../base/signing_algs.ts';
 import { GRANT_TYPES } from '../../clients/metadata/flows.ts';
 import { CLIENT_ALGS } from '../../clients/metadata/field_types.ts';
-import type { ClientDemands } from '../../clients/server_demands.ts';
+import type { ClientDemands } from '../../clients/server_requirements.ts';
 import type { Subjects } from '../../clients/subject.ts';
 import type { Database } from '../../db/connection.ts';
 import type { Egress } from '../../egress/egress.ts';
@@ -42,17 +42,11 @@ import { demandOurAudience } from '../client_authentication/client_assertions.ts
 import { cookies } from '../request/cookies.ts';
 import { DeviceCodeStore } from '../device/device_code_store.ts';
 import { deviceFlow, guardDeviceFlow } from '../device/device_flow.ts';
-import {
-  demandProofOfBound,
-  examineProof,
-  isAboutProof,
-  isProvedFor,
-  useProof,
-} from '../client_authentication/dpop.ts';
+import { demandProofOfBound, examineProof, isAboutProof, isProvedFor, useProof } from '../sender_constraint/dpop.ts';
 import { confirmErrorRedirects } from '../authorization/error_redirects.ts';
 import { demandDecimalNumbers } from '../request/decimal_numbers.ts';
 import { showFormPost } from './form_post.ts';
-import type { ProviderPages } from './provider_pages.ts';
+import type { ProviderPages } from './page_interfaces.ts';
 import { loadExistingGrant } from '../authorization/existing_grant.ts';
 import {
   authMethods,

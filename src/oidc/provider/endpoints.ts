@@ -3,7 +3,6 @@
  * request's changes and its audit events are committed together; if the commit fails, the answer is 503 and nothing has
  * changed.
  */
-import { createHash } from 'node:crypto';
 import type Koa from 'koa';
 import compose from 'koa-compose';
 import type { KoaContextWithOIDC, Provider } from 'oidc-provider';
@@ -17,10 +16,11 @@ import { answerKeyObjection } from '../client_authentication/client_keys.ts';
 import { chargeClientRate } from '../client_authentication/client_rate_limit.ts';
 import { countFailure } from '../client_authentication/failed_authentication.ts';
 import { endGrant } from '../storage/grant_store.ts';
+import { makeJwksCacheable } from './jwks_endpoint.ts';
 import { answerRefusal } from './late_refusal.ts';
 import { noteReuse, notesOf, originOf, undelivered } from '../request/request_events.ts';
 import { ownPageOf } from '../request/first_party_login.ts';
-import type { ProviderPages } from './provider_pages.ts';
+import type { ProviderPages } from './page_interfaces.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { asRefusal, commitTogether, InteractionGone, LostRace } from '../request/request_writes.ts';
 import { METHODS, ROUTES } from '../request/routes.ts';
@@ -93,7 +93,7 @@ export class Endpoints {
     await this.#report(context);
     chargeClientRate(this.#settings.traffic, context, context.oidc.client && recordOf(context.oidc.client));
     if (context.oidc.route === 'discovery') omitEmpty(ctx);
-    if (ctx.path === ROUTES.jwks && ctx.status === 200) this.#cacheable(ctx);
+    makeJwksCacheable(ctx, this.#settings.jwksMaxAgeSeconds);
     // this media type has no parameters (RFC 9701, 10.3); the library adds a charset
     if (ctx.type === INTROSPECTION_JWT) ctx.set('Content-Type', INTROSPECTION_JWT);
     // the answer is empty (RFC 7009, 2.2), and some clients reject a Content-Type that they can't parse
@@ -219,12 +219,6 @@ export class Endpoints {
     if (!uncertain) return;
     const takeBacks = writes.flatMap(({ takeBack }) => takeBack ?? []);
     await unanswered.takeBack({ origin, takeBacks, event: undelivered(ctx) });
-  }
-
-  #cacheable(ctx: Koa.Context): void {
-    ctx.set('Cache-Control', `public, max-age=${this.#settings.jwksMaxAgeSeconds}`);
-    ctx.set('ETag', `"${createHash('sha256').update(JSON.stringify(ctx.body)).digest('base64url').slice(0, 27)}"`);
-    if (ctx.fresh) ctx.status = 304;
   }
 }
 

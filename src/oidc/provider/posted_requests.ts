@@ -6,7 +6,7 @@
 import { errors, type Provider } from 'oidc-provider';
 import type { Context } from 'koa';
 import { readBody } from '../../http/body.ts';
-import type { ProviderPages } from './provider_pages.ts';
+import type { ProviderPages } from './page_interfaces.ts';
 import { oidcContextOf } from './library_types.ts';
 
 /** The URL length that browsers and servers support. A client can push a larger request (RFC 9126). */

@@ -6,7 +6,7 @@ import type { Context, Middleware } from 'koa';
 import { errors } from 'oidc-provider';
 import { Refused } from '../../base/refusal.ts';
 import { readBody } from '../../http/body.ts';
-import type { ProviderPages } from '../provider/provider_pages.ts';
+import type { ProviderPages } from '../provider/page_interfaces.ts';
 import { METHODS } from './routes.ts';
 import { oidcContextOf } from '../provider/library_types.ts';
 

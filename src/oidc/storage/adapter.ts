@@ -11,7 +11,7 @@ import { sha256, type Digest } from '../../base/secret.ts';
 import type { Database, Tx } from '../../db/connection.ts';
 import { PreparedStatement } from '../../db/prepared.ts';
 import { open, seal } from '../../vault/seal.ts';
-import { keyOfProof } from '../client_authentication/dpop.ts';
+import { keyOfProof } from '../sender_constraint/dpop.ts';
 import { endGrant, GrantStore } from './grant_store.ts';
 import { payloadJson } from './payload_json.ts';
 import { prefetch, takeSession } from './request_prefetch.ts';

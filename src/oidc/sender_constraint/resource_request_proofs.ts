@@ -10,7 +10,7 @@ import { BadCertificateHeader } from '../../http/certificate_header.ts';
 import type { ClientCertificates } from '../../http/client_certificates.ts';
 import { isProvedFor, useProof } from './dpop.ts';
 import { anonymousOrigin, notesOf } from '../request/request_events.ts';
-import { validateProofAt } from '../grants/sender_constraint.ts';
+import { validateProofAt } from './sender_constraint.ts';
 import type { UnansweredUses } from '../request/unanswered_uses.ts';
 
 export interface SenderProofsSettings {

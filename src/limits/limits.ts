@@ -14,7 +14,7 @@ import { LoginHints } from './login_hints.ts';
 import { RateLimiter } from './rate_limiter.ts';
 import { Registrations } from './registrations.ts';
 import { SecretGuesses } from './secret_guesses.ts';
-import type { BucketSettings } from './token_buckets.ts';
+import type { BucketSettings } from './rate_limit_buckets.ts';
 import { UserCodeGuesses } from './user_code_guesses.ts';
 import { Verifications } from './verifications.ts';
 import type { WorkerSync } from './worker_sync.ts';
