@@ -97,7 +97,7 @@ export interface Config {
   readonly sessionTtlSeconds: number;
   /** How long after a login its session ends, even if it is used. */
   readonly sessionAbsoluteTtlSeconds: number;
-  /** The requirements for all clients; see clients/server_demands.ts. */
+  /** The requirements for all clients; see clients/server_requirements.ts. */
   readonly clientDemands: {
     readonly pushedRequests: boolean;
     readonly senderConstrainedTokens: boolean;

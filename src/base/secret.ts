@@ -33,7 +33,7 @@ declare const digestOf: unique symbol;
  */
 export type Digest = Buffer & { readonly [digestOf]: true };
 
-/** SHA-256 of a value with at least 128 random bits; not for passwords (see accounts/password.ts). */
+/** SHA-256 of a value with at least 128 random bits; not for passwords (see password_hashing/argon2id.ts). */
 export function sha256(value: string): Digest {
   return createHash('sha256').update(value).digest() as Digest;
 }

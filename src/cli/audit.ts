@@ -46,7 +46,7 @@ export async function keepAuditMonths(): Promise<void> {
     ),
   );
   process.stdout.write(
-    'The partitions of the audit trail for the coming months exist; those older than the retention are dropped.',
+    'The partitions of the audit trail for the coming months exist; those older than the retention are dropped.\n',
   );
 }
 

@@ -11,7 +11,7 @@ const USES_AT_MOST = 50_000;
 /** Small, so that no statement keeps the database busy for longer than a token request may take. */
 const BATCH = 200;
 
-export interface Pace {
+export interface WritePace {
   readonly pauseMilliseconds?: number;
   /** Aborting it ends the pauses. */
   readonly signal?: AbortSignal;
@@ -37,7 +37,7 @@ export class SecretUses {
    * Writes the uses recorded since the last call, with a pause after each batch. After an error it keeps the unwritten
    * ones.
    */
-  async write({ pauseMilliseconds = 0, signal }: Pace = {}): Promise<void> {
+  async write({ pauseMilliseconds = 0, signal }: WritePace = {}): Promise<void> {
     const uses = [...this.#uses];
     this.#uses = new Map();
     while (uses.length > 0) {

@@ -19,7 +19,7 @@ export type EgressFailure = { readonly host: string } & (
  * Whether the failure may be temporary: this server has no free place, or the host is away. A fault in the URL itself
  * is not.
  */
-export function passes(failure: EgressFailure): boolean {
+export function isTemporary(failure: EgressFailure): boolean {
   switch (failure.reason) {
     case 'busy':
     case 'resting':

@@ -8,7 +8,7 @@ import type { Snapshot } from '../http/metrics.ts';
 /** The requests, each with the types of its data and its reply. */
 export interface IpcRequests {
   /** To a worker: begin to answer requests of clients. */
-  begin: { asked: Begin; answer: Begun };
+  begin: { asked: WorkerStart; answer: WorkerStarted };
   /** To a worker. */
   readiness: { asked: null; answer: Readiness };
   /** To a worker. */
@@ -27,7 +27,7 @@ export interface IpcNotifications {
   taken: { readonly limit: string; readonly key: string; readonly count: number };
 }
 
-export interface Begin {
+export interface WorkerStart {
   /** From 1; a replacement takes the number of the ended worker. */
   readonly worker: number;
   readonly databaseUrl: string;
@@ -36,7 +36,8 @@ export interface Begin {
 }
 
 /** `refused`: why the worker can't start, as a sentence for the operator. `welcome`: the text to print. */
-export type Begun = { readonly refused: string } | { readonly refused?: never; readonly welcome: string | undefined };
+export type WorkerStarted =
+  { readonly refused: string } | { readonly refused?: never; readonly welcome: string | undefined };
 
 type Question = keyof IpcRequests;
 type Answer<Q extends Question> = IpcRequests[Q]['answer'];

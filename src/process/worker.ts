@@ -8,7 +8,7 @@ import { connectDatabase, type OpenDatabase } from '../db/open.ts';
 import { asCannotStart } from '../db/start_failure.ts';
 import { createNodeLog, type Logger } from '../log.ts';
 import { startListening, type Listeners } from './listeners.ts';
-import { IpcChannel, type Begin, type Begun } from './ipc.ts';
+import { IpcChannel, type WorkerStart, type WorkerStarted } from './ipc.ts';
 import { configOfWorker } from './worker_config.ts';
 
 interface Work {
@@ -24,7 +24,7 @@ export function workForPrimary(config: Config): void {
   const line = new IpcChannel(process);
   const siblings = siblingsThroughPrimary(line, config.workers);
   let work: Work | undefined;
-  line.onAsked('begin', async (begin): Promise<Begun> => {
+  line.onAsked('begin', async (begin): Promise<WorkerStarted> => {
     try {
       work = await startWork(config, begin, siblings(begin.worker === 1));
       return { welcome: work.listeners.welcome };
@@ -42,7 +42,7 @@ export function workForPrimary(config: Config): void {
 
 async function startWork(
   config: Config,
-  { worker, databaseUrl, bootstrap }: Begin,
+  { worker, databaseUrl, bootstrap }: WorkerStart,
   siblings: SiblingWorkers,
 ): Promise<Work> {
   const { log, linesDropped } = createNodeLog(config, worker);

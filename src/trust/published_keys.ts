@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { addSeconds } from '../base/clock.ts';
 import { PublicJwk } from '../clients/metadata/public_jwk.ts';
 import type { Cause, Egress } from '../egress/egress.ts';
-import { EgressFailed, passes } from '../egress/failure.ts';
+import { EgressFailed, isTemporary } from '../egress/failure.ts';
 import type { CachedResponse } from '../egress/response_cache.ts';
 
 /** An unknown `kid` or an invalid signature causes a fetch of newer keys, at most once in this time. */
@@ -89,7 +89,7 @@ export class PublishedKeys {
   #outlast(now: Date, error: unknown): void {
     if (!(error instanceof EgressFailed)) this.#onUnreadable(error);
     const failure = error instanceof EgressFailed ? error.failure : undefined;
-    this.#areUnavailable = failure !== undefined && passes(failure);
+    this.#areUnavailable = failure !== undefined && isTemporary(failure);
     this.#triedUntil = addSeconds(now, failure?.reason === 'busy' ? RETRY_WHEN_BUSY_SECONDS : RETRY_AFTER_SECONDS);
     // an owner whose registration has changed starts with an empty instance
     const last = this.#fetchedAt === LONG_AGO ? this.#egress.last(this.#uri, this.#causeOf()) : undefined;

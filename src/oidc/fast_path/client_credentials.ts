@@ -7,7 +7,7 @@ import { accessTokenClaims } from '../issuance/access_token.ts';
 import { validityFrom } from '../issuance/issuance.ts';
 import { tokenIssued } from '../issuance/token_issued.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
-import { originOf, randomId } from './fast_path.ts';
+import { originOfRequest, randomTokenValue } from './fast_path.ts';
 import type { PlainMachineRequest } from './plain_request.ts';
 
 export interface FastClientCredentialsSettings {
@@ -38,7 +38,16 @@ export class FastClientCredentials {
     const { resource, scope, lifetimeSeconds } = entitlement;
     const audience = resource.identifier;
     const { iat, exp } = validityFrom(context.now, lifetimeSeconds);
-    const claims = accessTokenClaims({ issuer, client, jti: randomId(), sub: clientId, iat, exp, audience, scope });
+    const claims = accessTokenClaims({
+      issuer,
+      client,
+      jti: randomTokenValue(),
+      sub: clientId,
+      iat,
+      exp,
+      audience,
+      scope,
+    });
     const token = await signer.sign('at+jwt', claims);
     const event = tokenIssued({
       clientId,
@@ -49,7 +58,7 @@ export class FastClientCredentials {
       claims,
       withRefreshToken: false,
     });
-    await trail.record(originOf(clientId, context), event);
+    await trail.record(originOfRequest(clientId, context), event);
     return `{"access_token":"${token}","expires_in":${lifetimeSeconds},"scope":${JSON.stringify(scope)},"token_type":"Bearer"}`;
   }
 }

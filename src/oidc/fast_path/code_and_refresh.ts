@@ -21,7 +21,7 @@ import type { RefreshTokenFamilies } from '../storage/refresh_token_families.ts'
 import { useOnRecord, type RecordedUseSettings } from '../storage/recorded_use.ts';
 import { readTokenRow, type Successor } from '../storage/token_rows.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
-import { originOf, randomId } from './fast_path.ts';
+import { originOfRequest, randomTokenValue } from './fast_path.ts';
 import { isAnsweredBy, plainGrant, type PlainGrant } from './plain_grant.ts';
 import type { PlainPersonRequest } from './plain_request.ts';
 
@@ -68,7 +68,7 @@ export class CodeAndRefresh {
       ? await this.#idToken(idTokenSigner, client, source, now)
       : undefined;
     const refreshToken = getsRefreshToken(metadata)
-      ? families.mark(randomId(), source.payload.grantId, validityFrom(now, refreshTtlSeconds).exp)
+      ? families.mark(randomTokenValue(), source.payload.grantId, validityFrom(now, refreshTtlSeconds).exp)
       : undefined;
     const successor = refreshToken === undefined ? undefined : this.#successor(refreshToken, source, now);
     const event = tokenIssued({
@@ -84,7 +84,7 @@ export class CodeAndRefresh {
     });
     const keptUntil = kind === 'RefreshToken' ? families.keptUntil(used, now) : undefined;
     const use = { kind, id, grantId: sha256(source.payload.grantId), keptUntil };
-    const origin = originOf(clientId, context);
+    const origin = originOfRequest(clientId, context);
     if (!(await useOnRecord(this.#settings, { use, successor, origin, event }, now))) return undefined;
     return JSON.stringify({
       access_token: accessToken,
@@ -102,7 +102,7 @@ export class CodeAndRefresh {
     return accessTokenClaims({
       issuer,
       client,
-      jti: randomId(),
+      jti: randomTokenValue(),
       sub: subjects(payload.accountId, client),
       iat,
       exp,

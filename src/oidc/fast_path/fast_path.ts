@@ -146,7 +146,7 @@ export class FastPath {
     context: RequestContext,
   ): Promise<void> {
     const { trail, traffic } = this.#settings;
-    if (refusal.first) await trail.record(originOf(clientId, context), clientThrottled(clientId, refusal));
+    if (refusal.first) await trail.record(originOfRequest(clientId, context), clientThrottled(clientId, refusal));
     await traffic.holdBack(refusal);
     this.#write(response, context, refusal.status, refusalHeaders(refusal), JSON.stringify(refusalBody(refusal)));
   }
@@ -179,12 +179,12 @@ export class FastPath {
   }
 }
 
-export function originOf(clientId: string, { id, address }: RequestContext): Origin {
+export function originOfRequest(clientId: string, { id, address }: RequestContext): Origin {
   return { actor: { type: 'client', id: clientId }, address, requestId: id };
 }
 
 /** An id or value of 256 random bits. */
-export function randomId(): string {
+export function randomTokenValue(): string {
   return randomBytes(32).toString('base64url');
 }
 

@@ -5,7 +5,7 @@ import type { RequestContext } from '../../http/request_context.ts';
 import type { AccessTokenStates } from '../tokens/access_token_state.ts';
 import type { Revocations } from '../tokens/revocation.ts';
 import { introspectionResponse } from '../tokens/jwt_introspection.ts';
-import { originOf, type FastPathEndpoint } from './fast_path.ts';
+import { originOfRequest, type FastPathEndpoint } from './fast_path.ts';
 import { readTokenQuestion, type PlainTokenQuestion } from './plain_request.ts';
 
 /** Any other value may ask for a signed answer (RFC 9701). */
@@ -38,7 +38,7 @@ export function fastRevocation(
       // a dead token, or no token at all, needs no revocation (RFC 7009, 2.2)
       if (!claims) return '';
       if (claims.client_id !== client.clientId) return undefined;
-      await revocations.revoke({ claims, origin: originOf(client.clientId, context), now: context.now });
+      await revocations.revoke({ claims, origin: originOfRequest(client.clientId, context), now: context.now });
       return '';
     },
   };

@@ -33,7 +33,7 @@ interface Granted extends AdapterPayload {
   readonly resources?: Readonly<Record<string, string>>;
 }
 
-/** `undefined` for everything that is to be refused, and for everything that has a member which the fast path does not know. */
+/** Returns `undefined` if the ordinary path would refuse the grant, or if a member of it is unknown to the fast path. */
 export function plainGrant(
   { payload, consumed_at, ...related }: TokenRow,
   clientId: string,

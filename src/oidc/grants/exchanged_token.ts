@@ -70,8 +70,8 @@ export async function issueToken(ctx: KoaContextWithOIDC, { token, lifetimeSecon
   };
 }
 
-/** The policy that was chosen; throws what the request is to be told where there is none. */
-export function chosen(choice: Choice, refuseSubject: (reason: string) => never): Policy {
+/** The policy that was requirePolicy; throws what the request is to be told where there is none. */
+export function requirePolicy(choice: Choice, refuseSubject: (reason: string) => never): Policy {
   if ('policy' in choice) return choice.policy;
   switch (choice.refused) {
     case 'subject_not_allowed':

@@ -18,7 +18,7 @@ import { findExternalSubject } from './external_subject.ts';
 import { useOnce } from '../request/single_use.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 import { bindToSender, requireSameKey } from '../sender_constraint/sender_constraint.ts';
-import { chosen, draftToken, issueToken, refuseAuthorizationDetails, targetOf } from './exchanged_token.ts';
+import { requirePolicy, draftToken, issueToken, refuseAuthorizationDetails, targetOf } from './exchanged_token.ts';
 
 export interface JwtBearerSettings {
   readonly issuer: string;
@@ -52,7 +52,7 @@ async function answer(ctx: KoaContextWithOIDC, settings: JwtBearerSettings): Pro
   if (typeof jti !== 'string' || jti === '' || jti.length > LONGEST_JTI_CHARACTERS) {
     refuse(`jti must be a string of 1 to ${LONGEST_JTI_CHARACTERS} characters`);
   }
-  const policy = chosen(choosePolicy(policies, { issuer: claims.iss }, target), refuse);
+  const policy = requirePolicy(choosePolicy(policies, { issuer: claims.iss }, target), refuse);
   if (!isExternal(policy.subject)) throw new Error('A policy for assertions must have an issuer.');
   const subject = await findExternalSubject(database, policy.subject, claims);
   if ('refused' in subject) refuse(subject.refused);

@@ -27,7 +27,7 @@ import { splitScope } from '../issuance/scope_decision.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 import { bindToSender, requireSameKey } from '../sender_constraint/sender_constraint.ts';
 import {
-  chosen,
+  requirePolicy,
   draftToken,
   issueToken,
   refuseAuthorizationDetails,
@@ -74,7 +74,7 @@ async function answer(ctx: KoaContextWithOIDC, settings: TokenExchangeSettings):
   if (policies.length === 0) throw new errors.UnauthorizedClient('no policy permits this client to exchange tokens');
 
   const presented = await verifySubjectToken(ctx, settings, request);
-  const policy = chosen(choosePolicy(policies, sourceOf(presented), request.target), refuseSubject);
+  const policy = requirePolicy(choosePolicy(policies, sourceOf(presented), request.target), refuseSubject);
   const actor = await actorOf(ctx, settings, request, policy);
   const mayActClaim = presented.claims['may_act'];
   if (!mayAct(mayActClaim, { sub: actor?.sub ?? clientId, iss: settings.issuer }))

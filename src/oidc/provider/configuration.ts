@@ -46,7 +46,7 @@ import { demandProofOfBound, examineProof, isAboutProof, isProvedFor, useProof }
 import { confirmErrorRedirects } from '../authorization/error_redirects.ts';
 import { demandDecimalNumbers } from '../request/decimal_numbers.ts';
 import { showFormPost } from './form_post.ts';
-import type { ProviderPages } from './page_interfaces.ts';
+import type { LibraryPages } from './page_interfaces.ts';
 import { loadExistingGrant } from '../authorization/existing_grant.ts';
 import {
   authMethods,
@@ -96,7 +96,7 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly loginHints: LoginHints;
   /** Digests a user code under a key; the same on every node. */
   readonly digestUserCode: (userCode: string) => Digest;
-  readonly pages: ProviderPages;
+  readonly pages: LibraryPages;
   /** Signs cookies; the same on every node. */
   readonly cookieSignatures: CookieSignatures;
   /** What DPoP nonces are made from, 32 bytes; the same on every node. */

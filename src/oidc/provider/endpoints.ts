@@ -18,9 +18,9 @@ import { countFailure } from '../client_authentication/failed_authentication.ts'
 import { endGrant } from '../storage/grant_store.ts';
 import { makeJwksCacheable } from './jwks_endpoint.ts';
 import { answerRefusal } from './late_refusal.ts';
-import { noteReuse, notesOf, originOf, undelivered } from '../request/request_events.ts';
+import { noteReuse, notesOf, originOf, undeliveredEvent } from '../request/request_events.ts';
 import { ownPageOf } from '../request/first_party_login.ts';
-import type { ProviderPages } from './page_interfaces.ts';
+import type { LibraryPages } from './page_interfaces.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { asRefusal, commitTogether, InteractionGone, LostRace } from '../request/request_writes.ts';
 import { METHODS, ROUTES } from '../request/routes.ts';
@@ -35,14 +35,14 @@ export interface EndpointsSettings {
   readonly trail: AuditTrail;
   readonly unanswered: UnansweredUses;
   readonly structured: JwtIntrospection;
-  readonly renderError: ProviderPages['renderError'];
+  readonly renderError: LibraryPages['renderError'];
   readonly jwksMaxAgeSeconds: number;
   readonly traffic: RateLimiter;
   readonly failures: FailedAuthentications;
   readonly log: Logger;
 }
 
-/** What a refusal keeps may lose a race as well. */
+/** A refusal commits the writes that it keeps, and that commit may lose a race too; a second refusal keeps none. */
 const REFUSALS_AT_MOST = 2;
 
 const BROKEN = { error: 'server_error', error_description: 'an internal error occurred' };
@@ -218,7 +218,7 @@ export class Endpoints {
     await unanswered.takeBack({ origin, takeBacks: releases });
     if (!uncertain) return;
     const takeBacks = writes.flatMap(({ takeBack }) => takeBack ?? []);
-    await unanswered.takeBack({ origin, takeBacks, event: undelivered(ctx) });
+    await unanswered.takeBack({ origin, takeBacks, event: undeliveredEvent(ctx) });
   }
 }
 

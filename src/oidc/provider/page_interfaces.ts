@@ -4,7 +4,7 @@ import type { DevicePages } from '../device/device_flow.ts';
 import type { FormPostPages } from './form_post.ts';
 
 /** Pages that the library asks for while it answers; login/ draws them. */
-export interface ProviderPages extends DevicePages, FormPostPages, RedirectPages {
+export interface LibraryPages extends DevicePages, FormPostPages, RedirectPages {
   readonly logoutSource: (ctx: KoaContextWithOIDC, form: string) => void | Promise<void>;
   readonly postLogoutSuccessSource: (ctx: KoaContextWithOIDC) => void | Promise<void>;
 }

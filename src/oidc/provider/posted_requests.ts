@@ -6,7 +6,7 @@
 import { errors, type Provider } from 'oidc-provider';
 import type { Context } from 'koa';
 import { readBody } from '../../http/body.ts';
-import type { ProviderPages } from './page_interfaces.ts';
+import type { LibraryPages } from './page_interfaces.ts';
 import { oidcContextOf } from './library_types.ts';
 
 /** The URL length that browsers and servers support. A client can push a larger request (RFC 9126). */
@@ -15,7 +15,7 @@ const LONGEST_QUERY_CHARACTERS = 8_000;
 /**
  * Adds the middleware to a provider; call it for each new provider. `path` is the endpoint's path below the issuer's.
  */
-export function takePostedRequests(provider: Provider, path: string, { renderError }: ProviderPages): void {
+export function takePostedRequests(provider: Provider, path: string, { renderError }: LibraryPages): void {
   const prefix = new URL(provider.issuer).pathname.replace(/\/$/, '');
   provider.use(async (ctx, next) => {
     if (ctx.method !== 'POST' || ctx.path !== path) return next();

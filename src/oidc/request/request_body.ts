@@ -6,7 +6,7 @@ import type { Context, Middleware } from 'koa';
 import { errors } from 'oidc-provider';
 import { Refused } from '../../base/refusal.ts';
 import { readBody } from '../../http/body.ts';
-import type { ProviderPages } from '../provider/page_interfaces.ts';
+import type { LibraryPages } from '../provider/page_interfaces.ts';
 import { METHODS } from './routes.ts';
 import { oidcContextOf } from '../provider/library_types.ts';
 
@@ -24,7 +24,7 @@ const JWT_PARAMETERS = ['request', 'client_assertion', 'id_token_hint'];
  * Reads a form before the library does and passes it on. Answers 413 if it is too large (RFC 9110, 15.5.14), 400 if a
  * JWT in it is too long.
  */
-export function limitFormBodies({ renderError }: Pick<ProviderPages, 'renderError'>): Middleware {
+export function limitFormBodies({ renderError }: Pick<LibraryPages, 'renderError'>): Middleware {
   return async (ctx, next) => {
     const isForm = ctx.method === 'POST' && ctx.request.is('application/x-www-form-urlencoded');
     // the fast path may have read the body already, before its database connection broke (fast_path/fast_path.ts)

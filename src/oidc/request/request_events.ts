@@ -166,7 +166,7 @@ export function noteReplay(ctx: KoaContextWithOIDC, event: ReplayEvent): void {
 }
 
 /** The event for a code or token that the client may use again, because the answer was a 503 without tokens. */
-export function undelivered(ctx: KoaContextWithOIDC): AuditEvent {
+export function undeliveredEvent(ctx: KoaContextWithOIDC): AuditEvent {
   const details = { grant_type: parameter(ctx, 'grant_type') };
   return { event: 'token.undelivered', outcome: 'refused', ...partiesOf(ctx), details };
 }

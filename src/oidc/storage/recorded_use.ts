@@ -3,7 +3,7 @@ import type { AuditEvent, Origin } from '../../audit/events.ts';
 import type { AuditTrail } from '../../audit/trail.ts';
 import type { Database, Tx } from '../../db/connection.ts';
 import { mayBeCommitted, type UnansweredUses } from '../request/unanswered_uses.ts';
-import { takeBackToken, takeBackUse, timeOfUse, useUp, type Successor, type Unused } from './token_rows.ts';
+import { takeBackToken, takeBackUse, timeOfUse, useUp, type Successor, type UnusedToken } from './token_rows.ts';
 
 export interface RecordedUseSettings {
   readonly database: Database;
@@ -12,7 +12,7 @@ export interface RecordedUseSettings {
 }
 
 export interface RecordedUse {
-  readonly use: Unused;
+  readonly use: UnusedToken;
   readonly successor: Successor | undefined;
   readonly origin: Origin;
   readonly event: AuditEvent<'token.issued'>;

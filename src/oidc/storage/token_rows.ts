@@ -79,7 +79,7 @@ export interface Successor {
 }
 
 /** A code or refresh token that was read unused, with its grant. */
-export interface Unused {
+export interface UnusedToken {
   readonly kind: string;
   readonly id: Digest;
   readonly grantId: Digest;
@@ -110,7 +110,7 @@ const RECORDED_USE_FOR_SUCCESSOR = new PreparedStatement(
 export async function useUp(
   database: Database,
   record: readonly unknown[],
-  { kind, id, grantId, keptUntil }: Unused,
+  { kind, id, grantId, keptUntil }: UnusedToken,
   successor: Successor | undefined,
   usedAt: TimeOfUse,
 ): Promise<boolean> {

@@ -139,8 +139,9 @@ export class ResourcePolicy {
 }
 
 /**
- * Some clients ask for every scope that discovery lists, also for those that they may not have (sssd's does). Of the scopes that are about a
- * person this server gives what the client is registered for (RFC 6749, 3.3), and the answer's `scope` says what it gave.
+ * Some clients request every scope that discovery lists, even those that they are not registered for (sssd does). Of
+ * the scopes about a person, this server grants those that the client is registered for (RFC 6749, 3.3), and names them
+ * in the `scope` of the answer.
  */
 function narrowOpenid(ctx: KoaContextWithOIDC, { metadata }: ClientWithSecrets): void {
   const asked = scopesAskedFor(ctx);
@@ -150,7 +151,7 @@ function narrowOpenid(ctx: KoaContextWithOIDC, { metadata }: ClientWithSecrets):
   ctx.oidc.params!['scope'] = asked.filter((scope) => registered.has(scope) || !openid.has(scope)).join(' ');
 }
 
-/** The API as the library is to know it for this client: what its tokens may carry, how long they live, how they are signed. */
+/** The API as the library needs it for this client: the scopes, the lifetime and the format of its tokens. */
 function asServer({ metadata }: ClientWithSecrets, resource: Resource, scopes: ReadonlySet<string>): ResourceServer {
   if (isFapi2(metadata) && !isFapi2Alg(resource.signingAlg)) {
     throw new errors.InvalidTarget(
