@@ -14,7 +14,7 @@ export interface PoolSettings {
   readonly maxConnections: number;
   /** 5,000 by default; 0 is no limit, for migrations. */
   readonly statementTimeoutMilliseconds?: number;
-  /** How long a statement may wait for a lock; 2,000 by default. */
+  /** How long a statement may wait for a lock; 1,500 by default. */
   readonly lockTimeoutMilliseconds?: number;
   /** How long to wait for a connection; 2,000 by default. */
   readonly connectionTimeoutMilliseconds?: number;
@@ -30,7 +30,7 @@ const types: pg.CustomTypesConfig = {
 };
 
 const STATEMENT_TIMEOUT_MILLISECONDS = 5_000;
-const LOCK_TIMEOUT_MILLISECONDS = 2_000;
+const LOCK_TIMEOUT_MILLISECONDS = 1_500;
 const CONNECTION_TIMEOUT_MILLISECONDS = 2_000;
 /** For connections outside of pools, for which no request waits. */
 const OWN_CONNECTION_TIMEOUT_MILLISECONDS = 8_000;

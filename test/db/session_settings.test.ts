@@ -30,7 +30,7 @@ const SETTINGS: readonly (readonly [name: string, elsewhere: string, here: strin
   ['row_security', 'on', 'off'],
   ['exit_on_error', 'on', 'off'],
   ['statement_timeout', '2s', '5s'],
-  ['lock_timeout', '1', '2s'],
+  ['lock_timeout', '1', '1500ms'],
   ['idle_session_timeout', '300', '0'],
   ['idle_in_transaction_session_timeout', '1', '10s'],
   ['plan_cache_mode', 'force_generic_plan', 'auto'],
