@@ -1,9 +1,9 @@
-/** The repeated requests of a benchmark: single requests, or requests that depend on the previous response. */
+/** Makes the repeated requests of a benchmark: single requests, or requests that depend on the previous response. */
 import type { BenchClient } from './seed.ts';
 
 export interface Answer {
   readonly status: number;
-  /** Status line and headers. */
+  /** The status line and the headers. */
   readonly head: string;
   readonly body: string;
 }
@@ -15,7 +15,7 @@ export interface Conversation {
   expects(answer: Answer): boolean;
 }
 
-/** Each unit is one of the requests, chosen at random. */
+/** Sends one of the requests per unit, chosen at random. */
 export function any(requests: readonly Buffer[]): Conversation {
   return {
     begin: () => requests[Math.floor(Math.random() * requests.length)]!,
@@ -24,13 +24,13 @@ export function any(requests: readonly Buffer[]): Conversation {
   };
 }
 
-/** Each unit is the next request; starts over after the last one. */
+/** Sends the next request per unit, and starts over after the last one. */
 export function each(requests: readonly Buffer[], from: number): Conversation {
   let next = from;
   return { ...any(requests), begin: () => requests[next++ % requests.length]! };
 }
 
-/** Refreshes with a token that each response replaces. */
+/** Sends refresh requests; each response replaces the refresh token. */
 export function refreshing(client: BenchClient, refreshToken: string): Conversation {
   let current = refreshToken;
   return {
@@ -76,7 +76,7 @@ export function codeFlow({ client, redirectUri, cookie, challenge, verifier }: C
   };
 }
 
-/** A form with Basic authentication, as bytes. */
+/** Returns a POST request with a form and Basic authentication, as bytes. */
 export function post(path: string, { id, secret }: BenchClient, form: string): Buffer {
   const basic = Buffer.from(`${encodeURIComponent(id)}:${encodeURIComponent(secret)}`).toString('base64');
   return Buffer.from(

@@ -1,4 +1,4 @@
-/** Load over plain sockets, cheap enough that one core can saturate a server on another. */
+/** Generates load over plain sockets, at so low a cost that one core can saturate a server on another. */
 import { connect, type Socket } from 'node:net';
 import type { Answer, Conversation } from './conversations.ts';
 
@@ -6,7 +6,7 @@ export interface LoadResult {
   readonly units: number;
   readonly seconds: number;
   readonly failures: number;
-  /** Of each unit, in milliseconds, sorted. */
+  /** The latency of each unit in milliseconds, sorted. */
   readonly latencies: Float64Array;
 }
 
@@ -34,7 +34,7 @@ export async function closedLoop(
   return result(latencies, failures, began);
 }
 
-/** Starts units at a steady rate, even if earlier ones are not done. Waiting for a connection counts. */
+/** Starts units at a steady rate, even if earlier ones are not done. Latency includes the wait for a connection. */
 export async function openLoop(
   port: number,
   conversations: readonly Conversation[],
@@ -50,7 +50,7 @@ export async function openLoop(
   const began = performance.now();
   const serve = (): void => {
     while (due.length > 0 && idle.length > 0) {
-      // in turn, because a server closes idle connections
+      // uses the connections in turn, because a server closes idle ones
       const one = idle.shift()!;
       const since = due.shift()!;
       running++;

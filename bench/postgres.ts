@@ -2,7 +2,7 @@
 import pg from 'pg';
 import { startEmbedded, type Embedded } from '../src/db/embedded.ts';
 
-/** Of 16 MB each: more than is written between two calls of `settle`. */
+/** The number of WAL files of 16 MB: more than the benchmark writes between two calls of `settle`. */
 const FILES = 60;
 
 export async function startPostgres(folder: string): Promise<Embedded> {

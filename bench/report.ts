@@ -1,4 +1,4 @@
-/** Writes the measurements as a page, with medians over the rounds. */
+/** Formats the measurements as a page, with medians over the rounds. */
 import { cpus } from 'node:os';
 
 export interface Measured {

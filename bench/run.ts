@@ -1,6 +1,6 @@
 /**
- * `npm run bench`: measures a node beside the bare library and the ceiling, in turn, each in its own process on one
- * core, loaded from another core. Prints medians over the rounds and writes docs/benchmarks.md.
+ * `npm run bench`: measures a node, the bare library and the ceiling in turn. Each runs in its own process on one core;
+ * the load comes from another core. Prints medians over the rounds and writes docs/benchmarks.md.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -20,7 +20,7 @@ const SECONDS = Number(process.env['SECONDS'] ?? 4);
 const CLIENTS = Number(process.env['CLIENTS'] ?? 5_000);
 const CROWD = Number(process.env['CROWD'] ?? 1_000_000);
 const CONNECTIONS = 16;
-/** The share of the server's maximum rate. */
+/** The rate of the open loop, as a share of the server's maximum rate. */
 const OPEN_LOOP_SHARE = 0.7;
 const MASTER_KEY = Buffer.from('a master key for the bench only!').toString('base64');
 
@@ -53,7 +53,7 @@ async function measureAll(databaseUrl: string): Promise<string> {
     DATABASE_URL: databaseUrl,
     GATEHOUSE_MASTER_KEY: MASTER_KEY,
     GATEHOUSE_DATA_DIR: folder,
-    // one client makes all code flows, and one resource server introspects all tokens
+    // high limits, because one client sends all code flows and one resource server introspects all tokens
     GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: '100000',
     GATEHOUSE_CLIENT_REQUESTS_BURST: '100000',
     GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: '100000',
@@ -89,7 +89,7 @@ async function measureAll(databaseUrl: string): Promise<string> {
   return [table(rounds), '', open, '', scaled, '', started, '', grown].join('\n');
 }
 
-/** `script`: a file of this folder, or the start command of a node. */
+/** Starts a server. `script` is a file of this folder, or the start command of a node. */
 async function launch(
   script: string | readonly string[],
   port: number,
@@ -102,7 +102,7 @@ async function launch(
   return target;
 }
 
-/** Runs the rounds in turn, so that other load on the machine affects all of them alike. */
+/** Runs the rounds in turn, so that other load on the machine affects all of them equally. */
 async function inTurn(contestants: readonly Contestant[]): Promise<Map<string, Measured[]>> {
   const rounds = new Map(contestants.map(({ name }): [string, Measured[]] => [name, []]));
   for (const contestant of contestants) await measure(contestant, 2);
@@ -135,14 +135,14 @@ async function atSevenTenths(
   const perSecond = OPEN_LOOP_SHARE * median(rounds.get(name)!.map((measured) => measured.perSecond));
   const many = Array.from({ length: 8 }, () => conversations).flat();
   await settle(postgres.url);
-  // new connections, and a server that did other work before, would distort the result
+  // warm-up: new connections, and a server that did other work before, would distort the result
   await openLoop(port, many, { perSecond, seconds: SECONDS });
   const result = await openLoop(port, many, { perSecond, seconds: 3 * SECONDS });
   const [p50, p99] = [quantile(result, 0.5), quantile(result, 0.99)].map((milliseconds) => milliseconds.toFixed(1));
   return `Open loop, client credentials at 70 % of the maximum (${perSecond.toFixed(0)}/s): p50 ${p50} ms, p99 ${p99} ms, ${result.failures} failures.`;
 }
 
-/** Measures two processes of one node beside one process. */
+/** Compares a node of two processes with a node of one process. */
 async function withWorkers(
   contestants: readonly Contestant[],
   settings: Readonly<Record<string, string>>,
@@ -150,7 +150,7 @@ async function withWorkers(
   const { target, port, conversations } = tokenContestant(contestants);
   const environment = { ...settings, GATEHOUSE_WORKERS: '2', GATEHOUSE_MANAGEMENT_PORT: '4106' };
   const two = { target: await launch(GATEHOUSE, 4105, environment), port: 4105, processes: 2 };
-  // the primary answers probes when all workers run
+  // the primary process answers probes once all workers run
   await two.target.ready(4106);
   const one = { target, port, processes: 1 };
   const sentence = await scaling({ one, two, conversations, rounds: ROUNDS, seconds: SECONDS });
@@ -162,7 +162,7 @@ function tokenContestant(contestants: readonly Contestant[]): Contestant {
   return contestants.find((one) => one.name.endsWith('client credentials') && one.port === 4103)!;
 }
 
-/** Measures the same clients in a database with a million others. */
+/** Measures the same clients before and after a million others are in the database. */
 async function amongMany(seed: Seed, ceiling: Contestant, gatehouse: Target): Promise<string> {
   const contestant = { name: '', port: 4103, target: gatehouse, conversations: await tokensOnly(seed, 1_000) };
   await measure(contestant, 2);

@@ -1,8 +1,8 @@
 /**
- * Measures the gain of a second process. The load also needs a core, so two servers on two cores can't be loaded here.
- * Instead it compares the CPU time of a request with one and with two processes, all on one core and with the same
- * number of connections each. Two processes on one core disturb each other more than on two, so the result is not too
- * good.
+ * Measures the gain of a second process. The load also needs a core, so on two cores the benchmark can't load servers
+ * on both. Instead it compares the CPU time of a request with one and with two processes, all on one core and with the
+ * same number of connections each. Two processes disturb each other more on one core than on two, so the result does
+ * not overstate the gain.
  */
 import type { Conversation } from './conversations.ts';
 import { closedLoop } from './load.ts';
@@ -21,13 +21,13 @@ export interface Served {
 export interface ScalingSettings {
   readonly one: Served;
   readonly two: Served;
-  /** For each process. */
+  /** The conversations with each process. */
   readonly conversations: readonly Conversation[];
   readonly rounds: number;
   readonly seconds: number;
 }
 
-/** A sentence with the figures: medians over rounds in turn. */
+/** Returns a sentence with the figures, which are medians over alternating rounds. */
 export async function scaling(settings: ScalingSettings): Promise<string> {
   const { one, two } = settings;
   const [rounds, seconds] = [settings.rounds * ROUNDS_FOR_ONE, settings.seconds / ROUNDS_FOR_ONE];

@@ -1,4 +1,4 @@
-/** The scenarios of the benchmark, prepared once and then repeated. */
+/** Prepares the scenarios of the benchmark, which it then repeats. */
 import { createHash } from 'node:crypto';
 import { Person } from '../test/support/person/person.ts';
 import { any, codeFlow, each, post, refreshing, type Conversation } from './conversations.ts';
@@ -6,7 +6,7 @@ import { API, REDIRECT_URI, type BenchClient, type Seed } from './seed.ts';
 
 export interface Scenario {
   readonly name: string;
-  /** One for each connection. */
+  /** One conversation for each connection. */
   readonly conversations: readonly Conversation[];
 }
 
@@ -23,7 +23,7 @@ const CHALLENGE = createHash('sha256').update(VERIFIER).digest('base64url');
 const CONNECTIONS = 16;
 export const TOKEN_FORM = 'grant_type=client_credentials&scope=notes%3Aread';
 
-/** Prepares all scenarios, on the same server. */
+/** Prepares all scenarios on the same server. */
 export async function prepare(seed: Seed, url: string, clientCount: number): Promise<Scenario[]> {
   const clients = await seed.clients(clientCount, MACHINE);
   const tokenRequests = clients.map((client) => post('/token', client, TOKEN_FORM));
@@ -32,7 +32,7 @@ export async function prepare(seed: Seed, url: string, clientCount: number): Pro
   await seed.account(ACCOUNT.email, ACCOUNT.password);
   const tokens = await issue(url, clients);
   const introspections = tokens.map(({ token }) => post('/introspect', resourceServer!, `token=${token}`));
-  // other tokens, so that the introspected ones stay valid
+  // not the introspected tokens, which must stay valid
   const revocations = (await issue(url, clients)).map(({ client, token }) => post('/revoke', client, `token=${token}`));
   return [
     { name: 'client credentials', conversations: times(() => any(tokenRequests)) },
@@ -46,7 +46,7 @@ export async function prepare(seed: Seed, url: string, clientCount: number): Pro
   ];
 }
 
-/** Client credentials only. */
+/** Prepares only the scenario of client credentials. */
 export async function tokensOnly(seed: Seed, clientCount: number): Promise<Conversation[]> {
   const clients = await seed.clients(clientCount, MACHINE);
   const requests = clients.map((client) => post('/token', client, TOKEN_FORM));

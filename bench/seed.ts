@@ -36,7 +36,7 @@ export class Seed {
   }
 
   static async in(connectionString: string, masterKey: string): Promise<Seed> {
-    // a million clients take a while
+    // the insertion of a million clients takes longer than the usual limit
     const statementTimeoutMilliseconds = 0;
     const database = createDatabase(
       createPool({ connectionString, maxConnections: 4, onIdleError: () => {}, statementTimeoutMilliseconds }),

@@ -13,7 +13,7 @@ export interface StartSettings {
   readonly rounds: number;
 }
 
-/** A sentence with the medians. */
+/** Returns a sentence with the medians. */
 export async function timeToFirstToken({ environment, port, client, rounds }: StartSettings): Promise<string> {
   const seconds: number[] = [];
   const cpuSeconds: number[] = [];

@@ -1,4 +1,4 @@
-/** A server under test: its own processes, pinned to one core. The kernel reports their CPU time and memory. */
+/** Runs a server under test in its own processes on one core. The kernel reports their CPU time and memory. */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 const SERVER_CORE = '0';
-/** A node, started as in the image. */
+/** The command that starts a node, as in the image. */
 export const GATEHOUSE = [
   '--max-semi-space-size=4',
   '--heap-growing-percent=25',
@@ -40,7 +40,7 @@ export class Target {
     throw new Error('The server under test did not start.');
   }
 
-  /** User and system time so far, in microseconds, including its workers. */
+  /** Returns the user and system time until now in microseconds, including the server's workers. */
   cpuMicroseconds(): number {
     return processesOf(this.#child.pid!).reduce((sum, pid) => sum + cpuMicroseconds(pid), 0);
   }

@@ -1,4 +1,4 @@
-/** oidc-provider by itself: one static client with a plain secret, everything in memory, no audit. */
+/** Runs oidc-provider by itself: one static client with a plain secret, all data in memory, no audit. */
 import { generateKeyPairSync } from 'node:crypto';
 import Provider from 'oidc-provider';
 

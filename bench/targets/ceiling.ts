@@ -1,4 +1,4 @@
-/** The minimum work of a token server on Koa: read a form, hash a secret, sign a JWT with ES256. */
+/** Does the minimum work of a token server on Koa: reads a form, hashes a secret, and signs a JWT with ES256. */
 import { createHash, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 import Koa from 'koa';
 

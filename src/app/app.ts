@@ -1,6 +1,6 @@
 /**
- * A node as its process sees it. This folder connects the features: it is the only one that may import all others, and
- * nothing here is imported but by the process that runs the node (process/).
+ * Creates a node for the process that runs it. This folder connects the features: only it may import all other folders,
+ * and only process/ imports it.
  */
 import type { RequestListener } from 'node:http';
 import type { Bootstrap } from '../bootstrap/development.ts';
@@ -16,29 +16,29 @@ import type { RequestPipeline } from './request_pipeline.ts';
 export type { SiblingWorkers } from './sibling_workers.ts';
 
 export interface App extends RequestPipeline {
-  /** Answers probes and scrapers. */
+  /** Answers health probes and metrics scrapers. */
   readonly management: RequestListener;
-  /** The answer of `/readyz`, for a node of several processes. */
+  /** Returns the answer of `/readyz`; the primary of a node with several processes combines them. */
   readonly readiness: () => Promise<Readiness>;
   readonly metrics: Metrics;
-  /** The scheduled jobs, for callers that can't wait for the schedule. */
+  /** The scheduled jobs, so that tests can run them at once. */
   readonly jobs: readonly Job[];
-  /** Makes what development starts with, or finds what an earlier start has left. */
+  /** Creates the clients and the account for development, or reads those that an earlier start created. */
   bootstrap(): Promise<Bootstrap>;
-  /** From now on `/readyz` says no, so that a load balancer looks elsewhere. */
+  /** Makes `/readyz` fail from now on, so that a load balancer uses other nodes. */
   beginDraining(): void;
-  /** After the last request: writes what waits and releases all resources. */
+  /** Writes all waiting data and releases all resources. Call it after the last request. */
   stop(): Promise<void>;
 }
 
-/** Builds a node on an open, migrated database: when this resolves it can answer. */
+/** Creates a node on a migrated database. When this resolves, the node can answer requests. */
 export async function createApp(settings: AppSettings): Promise<App> {
   const { linesDropped = () => 0, siblings, log } = settings;
   const metrics = new Metrics();
   const { features, difference, pipeline, bootstrap } = await createNode(settings, metrics);
   countLogLines(metrics, linesDropped);
   showMetrics(metrics, features);
-  // a wrong clock does not know which jobs are due, and what has expired
+  // with a wrong clock, this node can't tell which jobs are due and which rows have expired
   const jobs = jobsOf(features, { runsForNode: siblings?.first ?? true, paused: () => difference.tooFar });
   const scheduler = scheduleJobs(jobs, log);
   let draining = false;

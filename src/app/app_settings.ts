@@ -13,19 +13,19 @@ export interface AppSettings {
   readonly pool: pg.Pool;
   readonly database: Database;
   readonly databaseUrl: string;
-  /** For LISTEN, which tells this node of changes at once; without it the node only polls. */
+  /** For LISTEN, through which this node gets changes at once; `undefined`: the node only polls. */
   readonly connectionString: string | undefined;
   readonly masterKeys: readonly [MasterKey, ...MasterKey[]];
   readonly log: Logger;
-  /** How many lines of the log could not be written; by default none. */
+  /** Returns the number of log lines that could not be written; 0 by default. */
   readonly linesDropped?: () => number;
   readonly clock: Clock;
-  /** The authorities whose client certificates prove a name, as their file has them now. */
+  /** Returns the certificate authorities for client certificates, as they are in their file now. */
   readonly clientAuthorities: () => readonly X509Certificate[];
-  /** The other processes, if several share the work of this node. */
+  /** The other processes of this node; `undefined` if it has only one. */
   readonly siblings?: SiblingWorkers | undefined;
   /** Replaces `dns.lookup` in tests. */
   readonly resolve?: Resolve;
-  /** An authority that egress trusts, in tests; otherwise egress trusts those of Node. */
+  /** A certificate authority that egress trusts in tests, in place of those of Node.js. */
   readonly ca?: string;
 }

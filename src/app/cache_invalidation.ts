@@ -1,4 +1,4 @@
-/** Follows the change log, in this process and in the other ones of the node. */
+/** Follows the change log in this process and in the node's other processes, to invalidate their caches. */
 import { FaultLog } from '../base/fault_log.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Breaker } from '../db/breaker.ts';
@@ -18,7 +18,7 @@ export interface ChangeLogSettings {
   readonly log: Logger;
 }
 
-/** The follower starts with the caches (lifecycle/lifecycle.ts). */
+/** Creates the follower. It starts together with the caches (lifecycle/lifecycle.ts). */
 export function followChangeLog({
   database,
   connectionString,
@@ -28,7 +28,7 @@ export function followChangeLog({
   clock,
   log,
 }: ChangeLogSettings): { readonly changes: InvalidationFollower; readonly feature: Feature } {
-  // while the database is away each poll fails
+  // each poll fails while the database is away
   const faults = new FaultLog(log, {
     begins: 'change_log.unreadable',
     goesOn: 'change_log.still_unreadable',

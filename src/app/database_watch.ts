@@ -1,4 +1,4 @@
-/** The node's view of its database: whether it answers, whether its clock agrees with this machine's, how busy the pool is. */
+/** Watches the database: its availability, its clock compared with this machine's, and the connection pool. */
 import type pg from 'pg';
 import type { Clock } from '../base/clock.ts';
 import { Breaker } from '../db/breaker.ts';
@@ -10,13 +10,13 @@ import type { Logger } from '../log.ts';
 
 export interface ClockComparisonSettings {
   readonly database: Database;
-  /** 0: any difference is allowed. */
+  /** The greatest difference that is allowed; 0 allows any difference. */
   readonly clockDifferenceSeconds: number;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
-/** Throws `CannotStart` if the two clocks are too far apart. */
+/** Compares the clocks of this machine and the database. Throws `CannotStart` if they differ too much. */
 export async function compareClocks({
   database,
   clockDifferenceSeconds,
@@ -55,7 +55,7 @@ export interface DatabaseWatchSettings {
   readonly log: Logger;
 }
 
-/** The breaker refuses connections of the pool while the database is away, from the start of the feature on. */
+/** Creates the breaker. From the feature's start on, it refuses connections of the pool while the database is away. */
 export function watchDatabase({
   pool,
   databaseUrl,
@@ -90,7 +90,7 @@ export function watchDatabase({
     },
     async start() {
       guard(pool, breaker);
-      // opens the breaker's own connection before it is needed in a hurry
+      // opens the breaker's own connection now, so that the first probe of an outage does not have to
       await breaker.check();
       breaker.start();
     },

@@ -1,4 +1,4 @@
-/** Keys and secrets that are derived from data keys of the vault; each is the same on every node. */
+/** Derives keys and secrets from data keys of the vault. Each of them is the same on every node. */
 import { addSeconds, type Clock } from '../base/clock.ts';
 import type { Digest } from '../base/secret.ts';
 import { createSubjects, type Subjects } from '../clients/subject.ts';
@@ -18,9 +18,9 @@ export interface DerivedKeys {
   readonly cookieSignatures: CookieSignatures;
   readonly digestUserCode: (userCode: string) => Digest;
   readonly digestAttempt: (attempt: string) => Digest;
-  /** 32 bytes. */
+  /** A key of 32 bytes. */
   readonly refreshTokenKey: Buffer;
-  /** 32 bytes. */
+  /** A secret of 32 bytes. */
   readonly dpopNonceSecret: Buffer;
   readonly subjects: Subjects;
   readonly feature: Feature;

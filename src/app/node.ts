@@ -1,4 +1,4 @@
-/** A node: the list of its features, each created with what it needs, and the endpoints that work with them. */
+/** Creates a node: its features, each with its dependencies as arguments, and the endpoints that use them. */
 import { lookup } from 'node:dns/promises';
 import { PasswordCheck } from '../accounts/password_check.ts';
 import { ADMIN_SCOPES, adminResourceIdentifier, createAdmin } from '../admin/admin.ts';
@@ -37,17 +37,17 @@ import { createOutageMode } from './outage_mode.ts';
 import { createRequestPipeline, type RequestPipeline } from './request_pipeline.ts';
 
 export interface Node {
-  /** In the order in which they start; they stop in the reverse order. */
+  /** The features in the order in which they start. They stop in the reverse order. */
   readonly features: readonly Feature[];
   readonly difference: ClockDifference;
   readonly pipeline: RequestPipeline;
   readonly bootstrap: () => Promise<Bootstrap>;
 }
 
-/** The part of a look at the database that may go into writing audit entries that wait in memory. */
+/** The time that each probe of the database may spend on writing held audit entries. */
 const HELD_WRITING_MILLISECONDS = 100;
 
-/** When this resolves, keys and caches are loaded and follow the change log, and the node can answer. */
+/** Creates a node. When this resolves, keys and caches are loaded and follow the change log. */
 export async function createNode(settings: AppSettings, metrics: Metrics): Promise<Node> {
   const { config, pool, database, databaseUrl, connectionString, log, clock, siblings } = settings;
   const { issuer } = config;
@@ -84,8 +84,8 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
   const { clients } = clientStore;
   const apis = createResources(database);
   const keys = await createKeys({ ...basics, trail });
-  const outside = createEgress({ ...basics, resolve: settings.resolve ?? lookup, ca: settings.ca });
-  const { egress } = outside;
+  const outgoing = createEgress({ ...basics, resolve: settings.resolve ?? lookup, ca: settings.ca });
+  const { egress } = outgoing;
   const trust = createTrust({ database, egress, log });
   const messages = createOutbox({ ...basics, egress, trail, delivers: isFirst });
   const { outbox } = messages;
@@ -111,9 +111,9 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
     vouch: outage.vouch,
     lastAbsence: () => breaker.lastAbsence,
   });
-  breaker.alsoTry(async (itsDatabase) => {
-    const areSettled = await oidc.settleUnansweredUses(itsDatabase);
-    return (await trail.writeHeld(itsDatabase, HELD_WRITING_MILLISECONDS)) && areSettled;
+  breaker.alsoTry(async (probeDatabase) => {
+    const areSettled = await oidc.settleUnansweredUses(probeDatabase);
+    return (await trail.writeHeld(probeDatabase, HELD_WRITING_MILLISECONDS)) && areSettled;
   });
 
   const features = [
@@ -123,7 +123,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
     clientStore.feature,
     changeLog.feature,
     clocks.feature,
-    outside.feature,
+    outgoing.feature,
     derivedKeys.feature,
     keys.feature,
     apis.feature,
@@ -195,7 +195,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
   }
 }
 
-/** `undefined`: this server sees no client certificates. */
+/** Returns `undefined` if this server receives no client certificates. */
 function clientCertificatesOf({ config, clientAuthorities }: AppSettings): ClientCertificates | undefined {
   const { tls, clientCertificateHeader: header, trustedProxies } = config;
   if (tls === undefined && header === undefined) return undefined;

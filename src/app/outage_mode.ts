@@ -1,7 +1,8 @@
 /**
- * What this node still does while the database is away: it serves known clients from memory for a limited time, as long
- * as their audit entries fit into the outage buffer. The age of the change log says how old the node's knowledge is: it
- * can't know of a client that was revoked through another node, which still reached the database.
+ * Limits what this node does while the database is away. It serves known clients from memory for a limited time, and
+ * only while their audit entries fit into the outage buffer. The time is limited because another node may still reach
+ * the database and revoke a client there. The time since the last read of the change log is the age of this node's
+ * data.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { AuditKeys } from '../audit/audit_keys.ts';
@@ -18,7 +19,7 @@ interface OutageModeParts {
   readonly breaker: Breaker;
   readonly changes: InvalidationFollower;
   readonly held: OutageBuffer;
-  /** 0: nothing is served from memory. */
+  /** The longest time in which the node serves from memory; 0: it does not. */
   readonly allowedSeconds: number;
 }
 
@@ -37,10 +38,10 @@ class OutageMode implements Outage {
     return this.#parts.held;
   }
 
-  /** The rest of the time that is allowed. */
+  /** The rest of the allowed time. */
   get secondsLeft(): number {
     const { allowedSeconds, changes, held } = this.#parts;
-    // a database that comes and goes, and never takes the entries that are held, is away, too
+    // the held entries count, too: the database may return for short times in which they can't be written
     const age = Math.max(changes.ageMilliseconds(), held.ageMilliseconds());
     return Math.max(0, allowedSeconds - age / 1000);
   }
@@ -53,7 +54,7 @@ class OutageMode implements Outage {
     return this.#parts.breaker.check();
   }
 
-  /** Throws `Unavailable` if this node's knowledge is too old to rely on. */
+  /** Throws `Unavailable` if this node's data is too old to rely on. */
   vouch = (): void => {
     if (this.away && this.secondsLeft === 0) throw new Unavailable('What is known here is too old.');
   };
@@ -70,11 +71,11 @@ export interface OutageModeSettings {
   readonly log: Logger;
 }
 
-/** A node that has not read the change log for so long may lack revocations. */
+/** After this time without reading the change log, a node may lack revocations. */
 const CHANGE_LOG_STALE_MILLISECONDS = 5_000;
 
-/** The longest time between two looks at the database; a probe gets the result of the last one. */
-const LOOKS_MILLISECONDS = 3_000;
+/** The longest time between two checks of the database. A readiness probe gets the result of the last check. */
+const CHECK_INTERVAL_MILLISECONDS = 3_000;
 
 export function createOutageMode(settings: OutageModeSettings): {
   readonly outage: OutageMode;
@@ -113,13 +114,15 @@ export function createOutageMode(settings: OutageModeSettings): {
   return { outage, feature };
 }
 
-/** A node that serves from memory stays ready: all nodes lose the database at once, and no node would be left. */
+/**
+ * A node that serves from memory stays ready. All nodes lose the database at once, so otherwise none would be ready.
+ */
 function checks(
   { breaker, changes, databasePatienceMilliseconds }: OutageModeSettings,
   outage: OutageMode,
 ): Record<'database' | 'change_log', () => CheckResult> {
   const isReachable = (): boolean =>
-    !breaker.open && breaker.unseenMilliseconds < databasePatienceMilliseconds + LOOKS_MILLISECONDS;
+    !breaker.open && breaker.unseenMilliseconds < databasePatienceMilliseconds + CHECK_INTERVAL_MILLISECONDS;
   const servesFromMemory = (): boolean => !isReachable() && outage.away && outage.permits;
   return {
     database() {
@@ -135,12 +138,12 @@ function checks(
   };
 }
 
-/** More than the longest pause between two looks. */
-const LAST_CHANCE_MILLISECONDS = 1_200;
+/** The time for the last attempt, longer than the longest pause between two checks of the database. */
+const FINAL_WRITE_MILLISECONDS = 1_200;
 
-/** If the database does not return in time, the entries are lost with this process. */
+/** Writes the held entries before the process ends. If the database does not return in time, they are lost. */
 async function writeHeldEntries(breaker: Breaker, held: OutageBuffer, log: Logger): Promise<void> {
-  const until = performance.now() + LAST_CHANCE_MILLISECONDS;
+  const until = performance.now() + FINAL_WRITE_MILLISECONDS;
   while (held.count > 0) {
     if (await breaker.check()) continue;
     if (performance.now() > until) break;

@@ -1,4 +1,4 @@
-/** The order in which a request meets what may refuse it, and then what may answer it. */
+/** Defines the order of a request's checks, and of the middleware that may answer it after them. */
 import type { IncomingMessage, RequestListener } from 'node:http';
 import Koa, { type Middleware } from 'koa';
 import { ADMIN_PREFIX, ADMIN_SCOPES } from '../admin/admin.ts';
@@ -25,9 +25,9 @@ import { METHODS, type Oidc } from '../oidc/oidc.ts';
 import type { Registration } from '../registration/registration.ts';
 
 export interface RequestPipeline {
-  /** Answers the public: the protocol, the pages, the admin API. */
+  /** Answers public requests: the protocol, the pages, and the admin API if `admin` is `undefined`. */
   readonly public: RequestListener;
-  /** Answers admins, if the admin API has a port of its own; then `public` doesn't. */
+  /** Answers the admin API if it has its own port; `public` does not answer it then. */
   readonly admin: RequestListener | undefined;
 }
 
@@ -37,7 +37,7 @@ export interface RequestPipelineSettings {
   readonly difference: ClockDifference;
   readonly rateLimiter: RateLimiter;
   readonly cookieSignatures: CookieSignatures;
-  /** `undefined`: this server sees no client certificates. */
+  /** `undefined` if this server receives no client certificates. */
   readonly clientCertificates: ClientCertificates | undefined;
   readonly oidc: Oidc;
   readonly login: Middleware;
@@ -49,8 +49,8 @@ export interface RequestPipelineSettings {
   readonly log: Logger;
 }
 
-/** The routes that /metrics tells apart. */
-const COUNTED = [
+/** The routes that have their own label in /metrics. */
+const COUNTED_ROUTES = [
   '/admin/v1',
   '/interaction',
   '/account',
@@ -61,13 +61,13 @@ const COUNTED = [
   ...Object.keys(METHODS),
 ];
 
-/** The public's listener, and the admin API's if it has a port of its own. */
+/** Creates the listener for public requests, and one for the admin API if it has its own port. */
 export function createRequestPipeline(settings: RequestPipelineSettings): RequestPipeline {
   const { config, breaker, difference, rateLimiter, clientCertificates, oidc, login, admin, registration } = settings;
   const { metrics, clock, log } = settings;
   const { issuer, adminPort } = config;
   const open = openRequests(clock, clientAddress(config.trustedProxies, reportIgnoredHeaders(log, clock)));
-  // with certificates a token may be bound to one of those instead
+  // if this server receives certificates, a token may be bound to a certificate instead
   const dpop =
     config.clientDemands.senderConstrainedTokens && clientCertificates === undefined ? 'required' : 'supported';
   const described = oidc.describeProtectedResources(dpop, [{ path: ADMIN_PREFIX, scopes: ADMIN_SCOPES }]);
@@ -89,35 +89,35 @@ export function createRequestPipeline(settings: RequestPipelineSettings): Reques
     refuses: (request: IncomingMessage) => RateLimitRefusal | undefined,
     next: RequestListener,
   ): RequestListener => admitUnless(refuses, admission, next);
-  const refusesInWrongTime = (request: IncomingMessage): RateLimitRefusal | undefined =>
-    difference.tooFar ? refuseUnlessTimeless(request) : undefined;
+  const refusesOnWrongClock = (request: IncomingMessage): RateLimitRefusal | undefined =>
+    difference.tooFar ? refuseUnlessClockIndependent(request) : undefined;
   const knownFailures = oidc.refuseKnownFailures(admission, answers);
   const addresses = unless((request) => rateLimiter.refusesAddress(open(request).address), knownFailures);
   const fastPath = oidc.fastPath(open, metrics)(addresses);
-  const spentClients = unless(oidc.refusesRateLimited, fastPath);
+  const limitedClients = unless(oidc.refusesRateLimited, fastPath);
   // the cheapest check comes first
   const guarded = unless((request) => {
     breaker.noteUse();
-    return rateLimiter.refusesAny() ?? refusesInWrongTime(request);
-  }, spentClients);
+    return rateLimiter.refusesAny() ?? refusesOnWrongClock(request);
+  }, limitedClients);
   if (adminPort === undefined) return { public: guarded, admin: undefined };
   const guardedAdmin = unless(
     (request) => {
       breaker.noteUse();
-      return refusesInWrongTime(request);
+      return refusesOnWrongClock(request);
     },
     listener(settings, open, [described, admin, last]),
   );
   return { public: guarded, admin: guardedAdmin };
 }
 
-/** How a request that is refused is answered and counted. */
+/** Returns the settings for answering and counting refused requests. */
 function admissionOf(
   { config: { issuer }, rateLimiter, metrics }: RequestPipelineSettings,
   open: OpenRequest,
 ): AdmissionSettings<RateLimitRefusal> {
   const base = new URL(issuer).pathname.replace(/\/$/, '');
-  const routeOf = routeAmong(COUNTED);
+  const routeOf = routeAmong(COUNTED_ROUTES);
   return {
     open,
     holdBack: (refusal) => rateLimiter.holdBack(refusal),
@@ -128,15 +128,15 @@ function admissionOf(
   };
 }
 
-/** Keys and discovery are right at any time; all other answers would bear a wrong date. */
-const TIMELESS = /^[^?]*\/(?:jwks|\.well-known\/[^?]*)(?:\?|$)/;
+/** Keys and discovery do not depend on the clock. All other responses would have wrong times. */
+const CLOCK_INDEPENDENT = /^[^?]*\/(?:jwks|\.well-known\/[^?]*)(?:\?|$)/;
 
-function refuseUnlessTimeless({ url = '' }: IncomingMessage): RateLimitRefusal | undefined {
-  if (TIMELESS.test(url)) return undefined;
+function refuseUnlessClockIndependent({ url = '' }: IncomingMessage): RateLimitRefusal | undefined {
+  if (CLOCK_INDEPENDENT.test(url)) return undefined;
   return { status: 503, retryAfterSeconds: 5, why: "this machine's clock is wrong", first: false };
 }
 
-/** What every request that is answered here passes, and then what answers which path. */
+/** Creates a listener: first the middleware for all requests, then `answers`, in their order. */
 function listener(
   { config, cookieSignatures, metrics, log }: RequestPipelineSettings,
   open: OpenRequest,
@@ -151,7 +151,7 @@ function listener(
   });
   app.use(requestContext(open));
   app.use(pinToIssuer(app, config.issuer));
-  app.use(metrics.measure(routeAmong(COUNTED)));
+  app.use(metrics.measure(routeAmong(COUNTED_ROUTES)));
   for (const answer of answers) app.use(answer);
   const answer = app.callback();
   return (request, response) => void answer(request, response);

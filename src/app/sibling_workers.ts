@@ -1,11 +1,11 @@
-/** The other processes that share the work of this node, as the app sees them. */
+/** The app's interface to the other processes of this node. */
 import type { WorkerSync } from '../limits/worker_sync.ts';
 
 export interface SiblingWorkers extends WorkerSync {
-  /** Whether this is the one that does what a node need not do more than once. */
+  /** Whether this process does the work that a node does only once. */
   readonly first: boolean;
-  /** Resolves when they have read the change log, or haven't answered in time: they read it soon anyway. */
+  /** Resolves when they have read the change log, or after a time limit, because they also poll it. */
   catchUp(): Promise<void>;
-  /** What one of them asks for with `catchUp`. */
+  /** Calls `listener` when another process calls `catchUp`. */
   onCatchUp(listener: () => Promise<void>): void;
 }

@@ -1,8 +1,8 @@
 /**
- * The audit trail: who did what, as evidence. Each event is written together with the change that it is about, in
- * streams whose entries are chained by hashes (chain.ts) and named by signed checkpoints (checkpoints.ts), so that a
- * verifier finds entries that were altered or removed (verifier.ts). Months that are older than the retention time are
- * dropped (upkeep.ts).
+ * The audit trail records, as evidence, who did what. Each event is written together with the change that
+ * it describes. The entries form streams that are chained by hashes (chain.ts) and covered by signed checkpoints
+ * (checkpoints.ts), so that a verifier finds entries that were altered or removed (verifier.ts). Months that are older
+ * than the retention time are dropped (upkeep.ts).
  */
 import type { Clock } from '../base/clock.ts';
 import type { Database } from '../db/connection.ts';
@@ -17,15 +17,15 @@ import { keepPartitions } from './upkeep.ts';
 
 export interface AuditSettings {
   readonly database: Database;
-  /** The user who owns the tables; `undefined`: the user of `database`. */
+  /** The connection of the user who owns the tables; `undefined` if that is the user of `database`. */
   readonly ownerDatabaseUrl: string | undefined;
   readonly auditKeys: AuditKeys;
   readonly outage: Outage;
-  /** Which database answers (db/identity.ts); `undefined` before the start. */
+  /** Returns the identity of the database that answers (db/identity.ts); `undefined` before the start. */
   readonly identity: () => string | undefined;
-  /** The network that an address belongs to, for counting refusals. */
+  /** Returns the network of an address, for counting refusals. */
   readonly networkOf: (address: string) => string;
-  /** 0 keeps everything. */
+  /** The number of days after which entries may be dropped; 0 keeps all entries. */
   readonly auditRetentionDays: number;
   readonly auditCheckpointSeconds: number;
   readonly clock: Clock;
@@ -45,7 +45,7 @@ export async function createAudit(settings: AuditSettings): Promise<Audit> {
   await asOwner(ownerDatabaseUrl, database, (owner) => makePartitions(owner, now)).catch((error: unknown) =>
     log.warn({ error }, 'audit.partitions_not_made'),
   );
-  // the fields of an audit event hold no secret, and to search each of them for one would slow down every token
+  // the fields of audit events contain no secrets, and searching them for secrets would slow down each token request
   const auditLog = log.child({ stream: 'audit' }, { redact: [] });
   const trail = new AuditTrail({ database, keys, log: auditLog, clock, identity, outage, networkOf });
   const checkpoints = new Checkpoints({ database, keys, trail, clock, log, retentionDays });
@@ -84,7 +84,7 @@ function auditFeature(
         'max',
       );
     },
-    // the entries that the other database lacks are recorded soon
+    // the new checkpoint records soon which entries the other database lacks
     onDatabaseReplaced: () => void makeCheckpoint(),
     async stop() {
       await trail.refusals

@@ -1,6 +1,6 @@
 /**
- * Clients: the applications and services that use this server (RFC 6749, 2). This folder knows their metadata and
- * validates it, stores them with their secrets, holds those that are in use in memory, and compares presented secrets.
+ * Clients are the applications and services that use this server (RFC 6749, 2). This folder defines and validates their
+ * metadata, stores clients and their secrets, caches the clients in use, and verifies presented secrets.
  */
 import type { Database } from '../db/connection.ts';
 import type { Feature } from '../lifecycle/feature.ts';
@@ -16,10 +16,10 @@ export interface ClientsSettings {
   readonly database: Database;
   readonly vault: Vault;
   readonly argon2id: Argon2id;
-  /** Whether another hash of a chosen secret may be computed. */
+  /** Decides whether another hash may be computed for a client whose secret a person chose. */
   readonly secretGuesses: { readonly admit: AdmitComparison };
   readonly clientDemands: ClientDemands;
-  /** Whether the start logs how many clients the demands of this server exclude. */
+  /** Whether the start logs the number of clients that the settings of this server exclude. */
   readonly warnsOfRefused: boolean;
   readonly log: Logger;
 }
@@ -43,11 +43,11 @@ export function createClients(settings: ClientsSettings): Clients {
       {
         topic: 'client',
         onChange: (clientId) => clients.drop(clientId),
-        // all are forgotten at once, then read again without anybody waiting for it
+        // this clears the cache at once, and reads the clients again in the background
         onReset: () => void clients.reload(),
         resetsFirst: true,
       },
-      // a client carries what its registration policy gives it
+      // a cached client includes values from its registration policy
       { topic: 'registration_policy', onChange: () => clients.dropAll() },
     ],
     jobs: [
@@ -74,7 +74,7 @@ export function createClients(settings: ClientsSettings): Clients {
 const ADVICE =
   'Register keys for these clients, or certificates. An admin that has none gets in with one that create-admin --jwks makes.';
 
-/** A setting that was just switched on refuses clients that were served before. */
+/** Logs a warning if the setting for strong authentication excludes existing clients. */
 async function warnOfRefusedClients({ database, clientDemands, log }: ClientsSettings): Promise<void> {
   const clients = await countRefused(database, clientDemands);
   if (clients === 0) return;

@@ -1,6 +1,6 @@
 /**
- * Refuses IP addresses to which no client may make this server connect: all that are not clearly on the public
- * internet.
+ * Refuses IP addresses that are not clearly on the public internet, so that a client can't make this server connect to
+ * them.
  */
 import type { LookupAddress } from 'node:dns';
 import { BlockList, isIP } from 'node:net';
@@ -31,9 +31,9 @@ const SPECIAL_IPV4 = [
 ];
 
 /**
- * Global unicast is 2000::/3. The first three networks are everything else: loopback, mapped, compatible and translated
- * IPv4, unique local, link-local, multicast. The others are special networks within 2000::/3: IETF protocols with
- * Teredo and benchmarking, documentation twice, 6to4, AS112.
+ * Global unicast is 2000::/3. The first three networks contain all other addresses: loopback, mapped, compatible and
+ * translated IPv4, unique local, link-local, multicast. The others are special networks within 2000::/3: IETF protocols
+ * (with Teredo and benchmarking), two for documentation, 6to4, AS112.
  */
 const SPECIAL_IPV6 = [
   '::/3',
@@ -46,7 +46,7 @@ const SPECIAL_IPV6 = [
   '2620:4f:8000::/48',
 ];
 
-/** Whether the server may not connect to an address, given as text. */
+/** Returns true if the server must not connect to the address, which is given as text. */
 export type RefusesAddress = (address: string) => boolean;
 
 // one list for each family: a common list compares IPv4 addresses with IPv6 networks by their mapped form

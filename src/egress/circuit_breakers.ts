@@ -1,7 +1,8 @@
 /**
- * A circuit breaker for each destination. After several failures in a row it opens, for longer each time; then one
- * request tests the destination. An unreachable destination opens the breaker of the whole origin. A slow or broken one
- * opens that of the path only, because a client may use any path of another party's server in its metadata.
+ * Keeps a circuit breaker for each destination. After several failures in a row the breaker opens, each time for
+ * longer; then one request tests the destination. An unreachable destination opens the breaker of its whole origin. A
+ * slow or broken destination opens only the breaker of its path, because a client may use any path of another party's
+ * server in its metadata.
  */
 import {
   BrokenCircuitError,
@@ -30,7 +31,7 @@ const retryOnce = retry(handleWhen(isBroken), {
   backoff: new ExponentialBackoff({ initialDelay: 50 }),
 });
 
-/** The failures of an origin, and of a path. */
+/** The failures that count for an origin, and those that count for a path. */
 const FAILURES = {
   unreachable: handleWhen((error) => error instanceof EgressFailed && UNREACHABLE.has(error.failure.reason)),
   broken: handleWhen((error) => error instanceof EgressFailed && isSlowOrBroken(error)).orWhenResult(

@@ -24,7 +24,7 @@ export class ConcurrencyLimit {
     this.#limits = limits;
   }
 
-  /** Whether the queue has no place for this request. */
+  /** Whether the request can neither run now nor wait in the queue. */
   isFull(source: RequestSource): boolean {
     if (this.#hasPlace(source)) return false;
     if (this.#waiting.size >= this.#limits.waiting) return true;
@@ -34,7 +34,7 @@ export class ConcurrencyLimit {
   }
 
   /**
-   * Waits for a free place and returns the function that releases it. Rejects with the signal's reason if the signal
+   * Waits for a free slot and returns the function that releases it. Rejects with the signal's reason if the signal
    * aborts first.
    */
   async acquire(source: RequestSource, signal: AbortSignal): Promise<() => void> {
@@ -68,7 +68,7 @@ export class ConcurrencyLimit {
   }
 
   /**
-   * Admits the first waiting request whose host and requester have a free place, so that a slow host does not delay the
+   * Admits the first waiting request whose host and requester have a free slot, so that a slow host does not delay the
    * others.
    */
   #admitNext(): void {

@@ -4,9 +4,9 @@ import { EgressFailed } from './failure.ts';
 
 export interface Destination {
   readonly url: URL;
-  /** With the port if it is not the default: for the log and for counting. */
+  /** The host, with the port if it is not the default; for the log and for counting. */
   readonly host: string;
-  /** A name, or an address without brackets. */
+  /** A host name, or an IP address without brackets. */
   readonly hostname: string;
   /** Whether the operator allows exactly this scheme, host and port. */
   readonly allowed: boolean;
@@ -19,9 +19,9 @@ export interface Rules {
 }
 
 const URL_CHARACTERS_AT_MOST = 2_048;
-/** At least two non-empty labels: a single label is looked up in the machine's search domains. */
+/** At least two non-empty labels, because the resolver appends the machine's search domains to a single label. */
 const PUBLIC_NAME = /^[a-z0-9_-]+(\.[a-z0-9_-]+)+$/;
-/** Names of no public server (RFC 6761, 6762, 7686, 8375, and ICANN's `internal`). */
+/** Names that no public server has (RFC 6761, 6762, 7686, 8375, and ICANN's `internal`). */
 const LOCAL_NAME = /(^|\.)(localhost|localdomain|local|internal|home\.arpa|onion)$/;
 
 /**

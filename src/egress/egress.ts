@@ -1,11 +1,11 @@
 /**
- * Sends all requests to URLs that clients supply. Any client may supply one, and this server can reach addresses that
+ * Sends all requests to URLs that clients supply. Any client may supply a URL, and this server can reach addresses that
  * clients can not. So the destination must be on the public internet or allowed by the operator. The name is resolved
  * once, each address is checked, and the connection uses a checked address. Redirects, content encodings and large
  * bodies are refused. Responses are cached, so that clients can't use this server to flood another one.
  *
- * There are two lanes, each with its own places, queue and cache: one for URLs from admins, one for URLs from unknown
- * parties. However slow the hosts of unknown parties are, they take no place from a client that an admin created.
+ * There are two lanes, each with its own concurrency limit, queue and cache: one for URLs from admins, one for URLs
+ * from unknown parties. So slow hosts of unknown parties do not delay requests for a client that an admin created.
  */
 import type { Clock } from '../base/clock.ts';
 import { FaultLog } from '../base/fault_log.ts';
@@ -28,7 +28,8 @@ export interface EgressSettings {
   readonly log: Logger;
   readonly limits?: Partial<Limits>;
   /**
-   * The remaining settings are for tests, which have no public address, no port 443 and no authority that Node trusts.
+   * This setting and the next two are for tests, which have no public address, no port 443 and no certificate authority
+   * that Node.js trusts.
    */
   readonly ports?: readonly number[];
   readonly refusesAddress?: RefusesAddress;
@@ -39,7 +40,7 @@ export interface EgressSettings {
 export interface Cause {
   /** Whether an admin named the URL's owner: a client that an admin created, or a trusted issuer. */
   readonly vetted?: boolean;
-  /** The network of an unknown party whose request is the cause, as text. */
+  /** The network, as text, of the unknown party whose request causes this one. */
   readonly asker?: string | undefined;
 }
 
@@ -50,7 +51,7 @@ export interface GetOptions extends Cause {
 
 export interface EgressFeatureSettings extends Pick<EgressSettings, 'resolve' | 'clock' | 'log'> {
   readonly egressAllow: readonly string[];
-  /** An authority that is trusted in the place of those of Node, in tests. */
+  /** A certificate authority that replaces those of Node.js in tests. */
   readonly ca: string | undefined;
 }
 
@@ -69,7 +70,7 @@ export function createEgress({ egressAllow: allow, resolve, clock, log, ca }: Eg
       );
     },
     checks: {
-      // for operators: if a client's server is down, this node is ready all the same
+      // for operators only: the node stays ready if a client's server is down
       egress: () => ({ ready: true, says: resting(egress.places) }),
     },
   };
@@ -116,7 +117,7 @@ export class Egress {
     return fetching;
   }
 
-  /** The last response of `get`, however old; for callers that prefer it to a failure. */
+  /** Returns the last response of `get`, of any age, for callers that prefer it to a failure. */
   last(url: string, cause: Cause = {}): CachedResponse | undefined {
     return this.#laneOf(cause).cache.last(url);
   }
@@ -165,7 +166,7 @@ export class Egress {
     } catch (error) {
       const failed = this.#failureOf(error, URL.parse(url)?.host ?? '', signal);
       const { failure } = failed;
-      // a lack of free places says nothing about the destination
+      // the concurrency limit was reached, which is no failure of the destination
       if (failure.reason === 'busy') this.#faults.failed(laneName(cause), { ...failure, lane: laneName(cause) });
       else this.#faults.failed(breakerKeyOf(url), failure);
       throw failed;
@@ -184,12 +185,12 @@ export class Egress {
     const source = { host, asker: cause.asker };
     if (concurrency.isFull(source)) throw busy();
     const began = performance.now();
-    // no request was sent, so this says nothing about the destination
+    // no request was sent, so this is no failure of the destination
     const release = await concurrency.acquire(source, signal).catch(() => {
       throw busy();
     });
     try {
-      // the remaining time is too short for a fair attempt
+      // in the remaining time, even a healthy destination might not answer
       if (performance.now() - began > this.#limits.totalMilliseconds / 2) throw busy();
       const addresses = await unlessAborted(checkedAddresses(destination, resolve, refusesAddress), signal);
       const reply = await sendRequest(destination, addresses, outgoing, { limits: this.#limits, ca, signal });
@@ -229,7 +230,7 @@ function laneName({ vetted = false }: Cause): string {
   return vetted ? 'vetted' : 'strangers';
 }
 
-/** Origin and path, which have one circuit breaker (see circuit_breakers.ts). */
+/** Returns origin and path, which identify a circuit breaker (circuit_breakers.ts). */
 function breakerKeyOf(url: string): string {
   const parsed = URL.parse(url);
   return parsed ? `${parsed.origin}${parsed.pathname}` : '';

@@ -1,10 +1,10 @@
-/** The reason why a URL from a client was not fetched, as data for the log and for tests, never for the client. */
+/** The reason why a URL from a client was not fetched: data for the log and for tests, never for the client. */
 export type EgressFailure = { readonly host: string } & (
   | { readonly reason: 'url_invalid' | 'scheme_refused' | 'userinfo_refused' | 'port_refused' | 'name_refused' }
   | { readonly reason: 'name_unknown'; readonly errorCode: string }
-  /** One of the name's addresses is not public. */
+  /** At least one of the name's addresses is not public. */
   | { readonly reason: 'address_refused'; readonly address: string }
-  /** This server has too many requests of its own. Like `resting`, it means that no request was sent. */
+  /** This server has reached its concurrency limit. As with `resting`, no request was sent. */
   | { readonly reason: 'busy' }
   /** The circuit breaker is open after several failures in a row. */
   | { readonly reason: 'resting' }
@@ -16,8 +16,8 @@ export type EgressFailure = { readonly host: string } & (
 );
 
 /**
- * Whether the failure may be temporary: this server has no free place, or the host is away. A fault in the URL itself
- * is not.
+ * Whether the failure may be temporary: this server is busy, or the host is unavailable. A fault in the URL is
+ * permanent.
  */
 export function isTemporary(failure: EgressFailure): boolean {
   switch (failure.reason) {
@@ -34,7 +34,7 @@ export function isTemporary(failure: EgressFailure): boolean {
   }
 }
 
-/** Whether this server is to blame, and not the URL. */
+/** Whether the cause is the load of this server, not the URL. */
 export function isBusy(error: unknown): boolean {
   return error instanceof EgressFailed && error.failure.reason === 'busy';
 }

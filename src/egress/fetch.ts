@@ -5,8 +5,8 @@ import type { Egress } from './egress.ts';
 const WITHOUT_BODY = [204, 205];
 
 /**
- * Accepts GET without headers of the caller, so that responses can be shared, and POST with a text or a form. Redirects
- * are refused regardless of the options. Rejects with `EgressFailed`.
+ * Accepts GET, and POST with a text or a form. It ignores the caller's headers of a GET, so that callers can share a
+ * cached response, and refuses redirects regardless of the options. Rejects with `EgressFailed`.
  */
 export function fetchThrough(egress: Pick<Egress, 'get' | 'post'>) {
   return async (input: string | URL | Request, options: RequestInit = {}): Promise<Response> => {

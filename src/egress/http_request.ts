@@ -1,4 +1,4 @@
-/** Sends one request to a checked address and reads the response, within limits and independent of the environment. */
+/** Sends one request to a checked address and reads the response, within limits. Ignores environment variables. */
 import type { LookupAddress } from 'node:dns';
 import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import https from 'node:https';
@@ -21,7 +21,7 @@ export interface Reply {
 
 interface RequestOptions {
   readonly limits: Limits;
-  /** Authorities that replace Node's own; `undefined` outside tests. */
+  /** Certificate authorities that replace those of Node.js; `undefined` outside tests. */
   readonly ca: string | undefined;
   readonly signal: AbortSignal;
 }
@@ -61,7 +61,7 @@ function send(
       ...(body !== undefined && { 'content-length': Buffer.byteLength(body) }),
     },
     lookup: pinned(addresses),
-    // a fresh agent: the global one may use a proxy from the environment (NODE_USE_ENV_PROXY)
+    // a new agent, because the global one may use a proxy from the environment (NODE_USE_ENV_PROXY)
     agent: false,
     maxHeaderSize: limits.headerBytes,
     // overrides NODE_OPTIONS and NODE_TLS_REJECT_UNAUTHORIZED
@@ -73,7 +73,7 @@ function send(
   };
   return new Promise((resolve, reject) => {
     const request = url.protocol === 'https:' ? https.request(options) : http.request(options);
-    // otherwise Node drops headers past the 2000th silently, and one of them may be Content-Encoding
+    // by default Node.js silently drops headers after the 2000th, and one of them may be Content-Encoding
     request.maxHeadersCount = 0;
     request.on('response', resolve).on('error', reject);
     request.on('close', () => reject(new Error('closed without a response')));
@@ -81,7 +81,7 @@ function send(
   });
 }
 
-/** Returns the checked addresses: a second look-up could return another address (DNS rebinding). */
+/** Always returns the checked addresses, because a second look-up could return others (DNS rebinding). */
 function pinned(addresses: readonly LookupAddress[]): LookupFunction {
   return (_hostname, { all }, callback) => {
     const [first] = addresses;

@@ -1,25 +1,25 @@
 /** The limits of one request, and of all requests together. */
 export interface Limits {
-  /** For the whole request: waiting for a place, the look-up, the connection and the response. */
+  /** The time for the whole request: the wait in the queue, the look-up, the connection and the response. */
   readonly totalMilliseconds: number;
   readonly headerBytes: number;
   readonly bodyBytes: number;
-  /** The limits from here on are for each lane (see egress.ts). */
+  /** This limit and the following ones, up to `rememberedFailures`, apply to each lane (egress.ts). */
   readonly atOnce: number;
   readonly atOncePerHost: number;
-  /** For requests that an unknown party causes, by its network; other requests have no such limit. */
+  /** For each network of unknown parties that cause requests. Other requests have no such limit. */
   readonly atOncePerAsker: number;
-  /** Requests that wait for a place; more are refused. */
+  /** The length of the queue. Further requests are refused. */
   readonly waiting: number;
   readonly waitingPerAsker: number;
-  /** How long a response is cached: its max-age, within these two. */
+  /** A response is cached for its max-age, but at least and at most for these two times. */
   readonly reuseSecondsLeast: number;
   readonly reuseSecondsMost: number;
   readonly failureReuseSeconds: number;
   readonly rememberedAnswers: number;
   readonly rememberedBytes: number;
   readonly rememberedFailures: number;
-  /** After so many failures a breaker opens, first for the least time and never longer than the most. */
+  /** After this number of failures a breaker opens, first for the least time and later for at most the greatest. */
   readonly failuresInARow: number;
   readonly restMillisecondsLeast: number;
   readonly restMillisecondsMost: number;

@@ -8,7 +8,7 @@ import type { Limits } from './limits.ts';
 export interface CachedResponse {
   readonly contentType: string;
   readonly body: Buffer;
-  /** The time of the request: the content is at least as new. */
+  /** The time of the request. The content is not older. */
   readonly fetchedAt: Date;
   readonly freshUntil: Date;
 }
@@ -57,7 +57,7 @@ export class ResponseCache {
     this.#failures.set(url, { error, until: addSeconds(now, this.#limits.failureReuseSeconds) });
   }
 
-  /** `max-age` less `Age` (RFC 9111, section 4.2), within the limits; the least limit if there is none. */
+  /** Returns now plus `max-age` minus `Age` (RFC 9111, 4.2), within the limits; without `max-age`, the least limit. */
   freshUntil(now: Date, cacheControl = '', age = '0'): Date {
     const maxAge = Number(/(?:^|[\s,])max-age\s*=\s*"?(\d+)/i.exec(cacheControl)?.[1] ?? 0);
     const { reuseSecondsLeast, reuseSecondsMost } = this.#limits;

@@ -1,6 +1,7 @@
 /**
- * Signing keys: created, published, rotated (`next → current → previous → removed`) and held in memory for signing and
- * for verifying this server's own access tokens. Private keys are sealed in the database (vault/).
+ * Signing keys. This folder creates, publishes and rotates them (`next → current → previous → removed`), and keeps them
+ * in memory to sign tokens and to verify this server's own access tokens. In the database, private keys are encrypted
+ * (vault/).
  */
 import type { Clock } from '../base/clock.ts';
 import type { Feature } from '../lifecycle/feature.ts';
@@ -21,7 +22,7 @@ export interface Keys {
   readonly feature: Feature;
 }
 
-/** Creates the keys that every server needs, if the database has none. */
+/** Creates the services for signing keys, and the first keys if the database has none. */
 export async function createKeys({ issuer, keyRotationDays, clock, ...settings }: KeysSettings): Promise<Keys> {
   const ring = new KeyRing(settings.database, settings.vault);
   const rotation = new KeyRotation({ ...settings, rotationDays: keyRotationDays });
@@ -32,7 +33,7 @@ export async function createKeys({ issuer, keyRotationDays, clock, ...settings }
         topic: 'signing_keys',
         onChange: () => ring.load(),
         load: () => ring.load(),
-        // before everything that is signed with them
+        // loaded before the data that is signed with these keys
         resetsFirst: true,
       },
     ],

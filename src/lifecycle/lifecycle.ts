@@ -1,4 +1,4 @@
-/** Combines the features of a node: their caches follow the change log, their jobs run, their checks make one answer. */
+/** Combines the features of a node: connects their caches to the change log, runs their jobs, combines their checks. */
 import { FaultLog, type FaultLogger } from '../base/fault_log.ts';
 import type { Readiness } from '../http/management.ts';
 import type { Metrics } from '../http/metrics.ts';
@@ -16,7 +16,7 @@ export async function startFeatures(changes: InvalidationFollower, features: rea
   changes.onReset(() => resetAll(caches));
   changes.onReset(verifyAll);
   for (const { onDatabaseReplaced } of features) if (onDatabaseReplaced) changes.onReplaced(onDatabaseReplaced);
-  // the follower starts before the caches are loaded, so that no change is missed between the two
+  // the follower starts before the caches load, so that they miss no change in between
   await changes.start();
   await Promise.all([...caches.map((cache) => cache.load?.()), verifyAll()]);
   for (const feature of features) await feature.start?.();
@@ -33,9 +33,9 @@ export async function stopFeatures(features: readonly Feature[]): Promise<void> 
 }
 
 export interface JobsSettings {
-  /** Whether this process runs the jobs that one process per node runs. */
+  /** Whether this process runs the jobs that are marked as `oncePerNode`. */
   readonly runsForNode: boolean;
-  /** While this is true no job does anything. */
+  /** While this returns true, all jobs do nothing. */
   readonly paused: () => boolean;
 }
 
@@ -50,7 +50,7 @@ export function jobsOf(features: readonly Feature[], { runsForNode, paused }: Jo
     }));
 }
 
-/** Runs the jobs until it is stopped, and logs which ones fail. */
+/** Starts the jobs, and logs failures. They run until the returned scheduler is stopped. */
 export function scheduleJobs(jobs: readonly Job[], log: FaultLogger): Scheduler {
   const faults = new FaultLog(log, { begins: 'job.failed', goesOn: 'job.still_fails', ends: 'job.works_again' });
   const scheduler = new Scheduler({
@@ -65,7 +65,7 @@ export function showMetrics(metrics: Metrics, features: readonly Feature[]): voi
   for (const feature of features) feature.showMetrics?.(metrics);
 }
 
-/** Ready if every check says so. */
+/** The node is ready if all checks are. */
 export function readinessOf(features: readonly Feature[]): Readiness {
   const found = features.flatMap(({ checks = {} }) =>
     Object.entries(checks).map(([name, check]) => [name, check()] as const),

@@ -1,4 +1,4 @@
-/** Runs jobs periodically and independently, each never twice at once. A failed job is reported and tried again. */
+/** Runs each job periodically, independently of the others, and never twice at once. Repeats failed jobs. */
 import { setTimeout as delay } from 'node:timers/promises';
 
 export interface Job {
@@ -35,7 +35,7 @@ export class Scheduler {
   async #repeat(job: Job): Promise<void> {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
-      // random, so that nodes that started together do not run jobs together
+      // the wait is random, so that nodes that start together do not run their jobs at the same time
       const wait = job.everyMilliseconds * (0.75 + Math.random() / 2);
       await delay(wait, undefined, { signal, ref: false }).catch(() => {});
       if (signal.aborted) return;

@@ -1,7 +1,7 @@
 /**
- * Rate limits: how often addresses and clients may ask, how often credentials, login hints, codes and registrations may
- * be tried, and how busy the process may be before it refuses requests. Limits on attempts are counted in the database,
- * for all nodes together; limits on requests are counted by each node.
+ * Rate limits: limits on the requests of addresses and clients, on attempts with credentials, login hints, user codes
+ * and registrations, and on the load of the process. The database counts attempts for all nodes together; each node
+ * counts requests by itself.
  */
 import type pg from 'pg';
 import type { Clock } from '../base/clock.ts';
@@ -23,14 +23,14 @@ export interface RateLimitsSettings {
   readonly pool: pg.Pool;
   readonly clientRequests: BucketSettings;
   readonly addressRequests: BucketSettings;
-  /** How late the process may be with its own work before it refuses requests. */
+  /** The event loop delay at which the process begins to refuse requests. */
   readonly overloadMilliseconds: number;
   readonly failedAuthenticationsPerMinute: number;
   readonly database: Database;
-  /** A keyed digest of what an attempt counts for. */
+  /** Digests, with a key, the value for which attempts are counted. */
   readonly digestAttempt: AttemptLimiterSettings['digest'];
   readonly clock: Clock;
-  /** The other processes, if several share the work of this node. */
+  /** The other processes of this node; `undefined` if it has only one. */
   readonly siblings: WorkerSync | undefined;
 }
 

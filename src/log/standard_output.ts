@@ -14,9 +14,9 @@ export interface StandardOutputSettings {
   readonly descriptor?: number;
 }
 
-/** A write for each line would cost a busy server more than most of its work. */
+/** Lines are gathered, because on a busy server a write for each line takes more time than most other work. */
 const FLUSH_MILLISECONDS = 100;
-/** The buffer while nothing can be written: about 200 lines. Later lines are dropped. */
+/** The size of the buffer for lines that wait, about 200 lines. Lines beyond it are dropped. */
 const WAITING_BYTES_AT_MOST = 128 * 1024;
 const LAST_FLUSH_MILLISECONDS = 500;
 const LAST_FLUSH_STEP_MILLISECONDS = 10;
@@ -53,7 +53,7 @@ export class StandardOutput {
     this.#reportDropped = reportDropped;
   }
 
-  /** Writes one line, or several that belong together, with the line end. */
+  /** Writes one line, or several lines that belong together. `line` includes the line end. */
   write(line: string): void {
     const bytes = Buffer.byteLength(line);
     if (this.#waitingBytes + bytes > WAITING_BYTES_AT_MOST) return this.#drop(1);
@@ -76,7 +76,7 @@ export class StandardOutput {
     if (this.#writes.length > 0) this.#timer = setTimeout(() => this.flush(), FLUSH_MILLISECONDS).unref();
   }
 
-  /** The same before the process ends: waits up to half a second for a slow reader. */
+  /** Writes all lines before the process ends; waits up to half a second for a slow reader. */
   flushSync(): void {
     const until = performance.now() + LAST_FLUSH_MILLISECONDS;
     const pause = new Int32Array(new SharedArrayBuffer(4));
@@ -121,8 +121,8 @@ export class StandardOutput {
     try {
       return writeSync(this.#descriptor, buffer);
     } catch (error) {
-      // without a reader, earlier lines are of no use to a later reader
-      if (!WAITS.has(String((error as NodeJS.ErrnoException).code))) this.#forget();
+      // the reader is gone, and a later reader has no use for the waiting lines
+      if (!TEMPORARY_ERRORS.has(String((error as NodeJS.ErrnoException).code))) this.#forget();
       return undefined;
     }
   }
@@ -138,10 +138,10 @@ export class StandardOutput {
   }
 }
 
-/** Temporary errors: a slow reader, a full disk. */
-const WAITS = new Set(['EAGAIN', 'ENOSPC', 'EDQUOT', 'EINTR', 'EBUSY']);
+/** Errors after which a later write may succeed: a slow reader, a full disk. */
+const TEMPORARY_ERRORS = new Set(['EAGAIN', 'ENOSPC', 'EDQUOT', 'EINTR', 'EBUSY']);
 
-/** Kept, because garbage collection would close their descriptors. */
+/** References to the sockets, because garbage collection would close their descriptors. */
 const kept: Socket[] = [];
 
 /**
@@ -156,7 +156,7 @@ function withoutBlocking(descriptor: number): number {
     if (again !== undefined) return again;
     kept.push(new Socket({ fd: descriptor, readable: false, writable: true }).on('error', () => {}).unref());
   } catch {
-    // it is closed, or of a kind that Node does not know: each write will fail with that error
+    // the descriptor is closed, or of a kind that Node.js does not support: each write fails with that error
   }
   return descriptor;
 }
@@ -170,7 +170,7 @@ function reopened(descriptor: number): number | undefined {
     if (fstatSync(opened).ino === fstatSync(descriptor).ino) return opened;
     closeSync(opened);
   } catch {
-    // no /proc, or the reader is gone
+    // there is no /proc, or the pipe has no reader
   }
   return undefined;
 }

@@ -1,4 +1,4 @@
-/** Maintenance of the database: rows that have expired are removed, and a database that was restored is made safe to use. */
+/** Maintains the database: removes expired rows, and makes a restored database safe to use (recovery.ts). */
 import type { Clock } from '../base/clock.ts';
 import type { Database } from '../db/connection.ts';
 import type { Feature } from '../lifecycle/feature.ts';

@@ -1,8 +1,8 @@
 /**
- * The protocol: OAuth 2.1 and OpenID Connect. The library oidc-provider implements them, and this folder decides all that
- * the library leaves open. It has a folder for each endpoint or group of endpoints; `provider/` configures the library,
- * `storage/` is its adapter, `fast_path/` answers the most frequent requests without the library. The other folders of
- * src import this file alone.
+ * The protocols OAuth 2.1 and OpenID Connect. The library oidc-provider implements them; this folder configures and
+ * extends the library. It has a folder for each endpoint or group of endpoints. `provider/` configures the library,
+ * `storage/` is its adapter, and `fast_path/` answers the most frequent requests without the library. The other folders
+ * of src import only this file.
  */
 import type { RequestListener } from 'node:http';
 import type { Context, Middleware } from 'koa';
@@ -71,7 +71,7 @@ export interface DescriptionsSettings extends AccessLifetimesSettings {
   readonly detailsTypes: AuthorizationDetailsTypes;
 }
 
-/** What people read about clients and what those ask for, for the pages of login/. */
+/** Creates the descriptions of clients and of requested access that people read on the pages of login/. */
 export function createDescriptions(settings: DescriptionsSettings) {
   return {
     describeClient: describeClient(settings.clients),
@@ -81,10 +81,10 @@ export function createDescriptions(settings: DescriptionsSettings) {
   };
 }
 
-/** The provider's settings that are made here, of the ones below. */
-type MadeHere = 'clients' | 'policy' | 'detailsPolicy' | 'tokens' | 'refreshFamilies' | 'unanswered';
+/** The settings of the provider that this file creates from its own settings. */
+type CreatedSettings = 'clients' | 'policy' | 'detailsPolicy' | 'tokens' | 'refreshFamilies' | 'unanswered';
 
-export interface OidcSettings extends Omit<ProviderSettings, MadeHere> {
+export interface OidcSettings extends Omit<ProviderSettings, CreatedSettings> {
   readonly clients: ClientDirectory;
   readonly documents: DocumentClients;
   readonly secretVerifier: SecretVerifier;
@@ -100,14 +100,14 @@ export interface OidcSettings extends Omit<ProviderSettings, MadeHere> {
   readonly trail: AuditTrail;
   readonly changes: InvalidationFollower;
   readonly outbox: Outbox;
-  /** Marks refresh tokens, 32 bytes; the same on every node. */
+  /** The key that marks refresh tokens: 32 bytes, the same on every node. */
   readonly refreshTokenKey: Buffer;
   readonly jwksMaxAgeSeconds: number;
-  /** The addresses under which the admin API is reached, the issuer first. */
+  /** The base URLs of the admin API, the issuer first. */
   readonly adminBases: readonly string[];
   /** Throws if this node's knowledge of revocations is too old to rely on. */
   readonly vouch: () => void;
-  /** When this node saw the database away last. */
+  /** Returns the last outage of the database that this node has seen. */
   readonly lastAbsence: () => Absence | undefined;
   readonly log: Logger;
 }
@@ -164,7 +164,7 @@ export function createOidc(settings: OidcSettings) {
   outbox.serve(pingDelivery(directory));
   outbox.serve(backchannelLogouts(provider));
   const isAuthenticationRequest = authenticationRequestMatcher(issuer, ROUTES);
-  /** A provider knows its keys and types for good: when they change, another one takes over between two requests. */
+  /** A provider can't change its keys and types. When they change, a new provider replaces it between two requests. */
   const replaceProvider = (): void => endpoints.use(createProvider(providerSettings, ring.privateJwks));
   const feature: Feature = {
     caches: [
@@ -185,15 +185,15 @@ export function createOidc(settings: OidcSettings) {
     feature,
     /** Answers the endpoints of the protocol; other paths go to the next middleware. */
     middleware: compose([limitFormBodies(settings.pages), endpoints.middleware]),
-    /** Answers, in front of a listener, the most frequent requests of the plainest clients. */
+    /** Wraps a listener: answers the most frequent requests of clients with plain metadata. */
     fastPath: (open: OpenRequest, metrics: Metrics): ((next: RequestListener) => RequestListener) =>
       fastPathOf(settings, { policy, tokens, revocations, unanswered, families }, open, metrics),
-    /** Refuses, in front of everything else, clients that were refused a moment ago. */
+    /** Returns the refusal for a client that was refused a moment ago, before the request's body is read. */
     refusesRateLimited: rateLimitCheck(traffic, isAuthenticationRequest),
-    /** Refuses, in front of a listener, wrong secrets of clients that are past a limit already. */
+    /** Wraps a listener: refuses wrong secrets of clients that have already exceeded a limit. */
     refuseKnownFailures: (admission: AdmissionSettings<RateLimitRefusal>, next: RequestListener): RequestListener =>
       refuseKnownFailures({ ...admission, failures, clients: directory, verifier, isAuthenticationRequest }, next),
-    /** Describes the protected endpoints of this server (RFC 9728): userinfo, and the ones given. */
+    /** Describes the protected endpoints of this server (RFC 9728): userinfo and `others`. */
     describeProtectedResources: (
       dpop: ProtectedEndpoint['dpop'],
       others: readonly Omit<ProtectedEndpoint, 'dpop'>[],
@@ -202,14 +202,14 @@ export function createOidc(settings: OidcSettings) {
         { issuer, seesCertificates: settings.clientCertificates !== undefined },
         [USERINFO, ...others].map((endpoint) => ({ ...endpoint, dpop })),
       ),
-    /** For the pages of login/. */
+    /** The services for the pages of login/. */
     forLogin: {
       provider,
       approvals: new Approvals({ provider, database, policy }),
       changeTogether: changeTogether({ database, trail }),
       logIn: loginForOwnPages({ issuer, provider }),
     },
-    /** For the admin API, which is protected by this server's own tokens. */
+    /** The services for the admin API, which accepts access tokens of this server. */
     forAdmin: {
       dpopAlgs: DPOP_ALGS,
       inspectToken: (token: string, now: Date) => tokens.inspect(token, now),
@@ -224,8 +224,8 @@ export function createOidc(settings: OidcSettings) {
         },
       }),
     },
-    /** Takes back uses whose outcome is unknown, on a connection that is let through before all others. */
-    settleUnansweredUses: (itsDatabase: Database) => unanswered.settle(itsDatabase),
+    /** Takes back uses whose outcome is unknown. The breaker runs this in its probe, before it admits other work. */
+    settleUnansweredUses: (probeDatabase: Database) => unanswered.settle(probeDatabase),
   };
 }
 
@@ -246,7 +246,7 @@ function fastPathOf(
   const { issuer, database, clients, ring, trail, subjects, log } = settings;
   const { refreshTtlSeconds, sessionAbsoluteTtlSeconds } = settings;
   const fastPath = new FastPath({ issuer, open, clients, verifier, uses, trail, traffic, metrics, log });
-  // these paths are for clients that authenticate with a secret, and issue tokens that are bound to nothing
+  // the fast path serves only clients that authenticate with a secret, and its tokens are not bound to a key
   if (clientDemands.strongAuthentication) return (next) => next;
   const tokenEndpoint = fastTokenEndpoint(
     ROUTES.token,

@@ -1,11 +1,11 @@
 /**
- * Messages to clients that must arrive at least once. The cause of a message writes it in its own transaction
+ * Delivers messages to clients at least once. The operation that causes a message writes it in its own transaction
  * (message.ts); any node sends it. A node claims messages in one statement and gets a lease: if the node dies, the
  * lease ends and another node sends them. A message that can't be delivered is tried again at growing intervals, up to
  * a limit of its type. Then it is marked as failed, kept for some days for the operator, and removed.
  *
- * Each node sends a client one message at a time, and messages with a failed attempt take at most half of the places,
- * so that slow receivers do not delay other receivers.
+ * Each node sends a client one message at a time, and at most half of the messages that it sends at once have a failed
+ * attempt, so that slow receivers do not delay other receivers.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { SYSTEM } from '../audit/events.ts';
@@ -39,13 +39,13 @@ export interface OutboxSettings {
 }
 
 const AT_ONCE = 8;
-/** The limit for messages with a failed attempt: receivers that are down must not delay others. */
+/** The limit for messages with a failed attempt, because receivers that are down must not delay others. */
 const RETRIES_AT_ONCE = 4;
 /** The limit for messages to clients that registered themselves, which may be numerous and slow. */
 const SELF_REGISTERED_AT_ONCE = 5;
-/** The limit for messages to them with a failed attempt: the other half is for clients that an admin registered. */
+/** The limit for messages to them with a failed attempt. The other half is for clients that an admin registered. */
 const SELF_REGISTERED_AGAIN_AT_ONCE = 2;
-/** The change log wakes a node for new messages; the poll is for messages whose wait has ended. */
+/** The change log wakes a node for new messages. The poll finds messages whose next attempt is due. */
 const POLL_MILLISECONDS = 1_000;
 const COUNT_MILLISECONDS = 5_000;
 
@@ -55,7 +55,7 @@ type ReportedOutcome = DeliveryOutcome & {
   readonly attempts: number;
 };
 
-/** `delivers`: whether this process sends messages; of several processes of a node only one does. */
+/** `delivers`: whether this process sends messages. Only one process of a node does. */
 export function createOutbox({ delivers, ...settings }: OutboxSettings & { readonly delivers: boolean }): {
   readonly outbox: Outbox;
   readonly feature: Feature;
@@ -106,7 +106,7 @@ export class Outbox {
     });
   }
 
-  /** Makes this node send messages of this type. It leaves other types to nodes that know them. */
+  /** Makes this node send messages of this type. Without this call, only other nodes send them. */
   serve(kind: MessageType): void {
     this.#kinds.set(kind.name, kind);
   }
@@ -136,7 +136,7 @@ export class Outbox {
   async #run(): Promise<void> {
     const { log } = this.#settings;
     const { signal } = this.#stopping;
-    // while the database is away this fails every second
+    // this fails every second while the database is away
     const unreadable = new FaultLog(log, {
       begins: 'outbox.unreadable',
       goesOn: 'outbox.still_unreadable',
@@ -196,7 +196,7 @@ export class Outbox {
     return claimed.length > 0;
   }
 
-  /** Never rejects: after an error, the lease ends and the message is sent again. */
+  /** Never rejects. After an error, the lease ends and the message is sent again. */
   async #send(claimed: ClaimedMessage): Promise<void> {
     const { database, trail, clock, log } = this.#settings;
     const about = { message_id: claimed.messageId, kind: claimed.kind, client_id: claimed.clientId };
@@ -215,17 +215,17 @@ export class Outbox {
     }
   }
 
-  /** Logs an unreachable receiver once, however many messages wait for it. */
+  /** Logs an unreachable receiver once, for all messages that wait for it. */
   #report(about: ReportedOutcome): void {
     const { log } = this.#settings;
     const receiver = `${about.kind} ${about.client_id}`;
-    // a lack of places on this node says nothing about the receiver
+    // `busy` means that this node reached a limit, which is no failure of the receiver
     if (about.result === 'postponed' && about.reason !== 'busy') {
       this.#faults.failed(receiver, about);
       return;
     }
     if (about.result === 'delivered') this.#faults.worked(receiver, { kind: about.kind, client_id: about.client_id });
-    // the trail has the outcome of each message
+    // the audit trail records the outcome of each message
     log[about.result === 'delivered' ? 'info' : 'debug'](about, `outbox.${about.result}`);
   }
 
@@ -233,7 +233,7 @@ export class Outbox {
     const { vault, egress, clock } = this.#settings;
     const now = clock();
     if (now >= claimed.expiresAt) return { result: 'failed', reason: 'expired' };
-    // also counts attempts of nodes that ended during the attempt
+    // `attempts` includes those of nodes that ended during the attempt
     if (claimed.attempts > kind.retries.attemptsAtMost) return { result: 'failed', reason: 'given_up' };
     const request = await kind.build(await openMessage(vault, claimed), now);
     if (!request) return { result: 'dropped' };

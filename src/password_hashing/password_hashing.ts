@@ -1,4 +1,4 @@
-/** Hashes of what people choose: passwords, and secrets that a client's owner made up. A process of its own computes them. */
+/** Hashes passwords, and client secrets that people chose, with Argon2id in a separate process. */
 import { availableParallelism } from 'node:os';
 import type { Feature } from '../lifecycle/feature.ts';
 import { Argon2id } from './argon2id.ts';

@@ -1,6 +1,7 @@
 /**
- * Clients that register themselves: at the registration endpoint (RFC 7591, RFC 7592), or by a client_id that is the URL
- * of their metadata. Policies say who may register, with what, and when a client that is not used is removed.
+ * Clients that register themselves, at the registration endpoint (RFC 7591, RFC 7592) or with a client_id that is the
+ * URL of their metadata. Policies define who may register, which metadata is permitted, and when an unused client is
+ * removed.
  */
 import type { Middleware } from 'koa';
 import { addSeconds, type Clock } from '../base/clock.ts';
@@ -38,12 +39,12 @@ export interface Registration {
   readonly discovery: Middleware;
   /** Clients whose client_id is the URL of their metadata. */
   readonly documents: MetadataDocuments;
-  /** Fetches a document that a client's metadata points to; `vetted`: an admin named the client. */
+  /** Fetches a document to which a client's metadata refers. `vetted`: an admin created the client. */
   readonly fetchDocument: (options: { readonly vetted: boolean }) => FetchDocument;
   readonly feature: Feature;
 }
 
-/** A developer who has just corrected a document must not wait for long until this server reads it again. */
+/** Short, so that a developer who corrects a document needs to wait only this long for the server to read it again. */
 const DOCUMENT_AGE_AT_MOST_SECONDS = 10;
 
 export function createRegistration(settings: RegistrationSettings): Registration {
@@ -62,8 +63,8 @@ export function createRegistration(settings: RegistrationSettings): Registration
         throw error instanceof EgressFailed ? new NotFetched(error.message, { cause: error }) : error;
       }
     };
-  const ofStrangers = fetchDocument({ vetted: false });
-  const shared = { database, directory, egress, fetchDocument: ofStrangers, policies, limits, trail, changes, clock };
+  const fetchUnvetted = fetchDocument({ vetted: false });
+  const shared = { database, directory, egress, fetchDocument: fetchUnvetted, policies, limits, trail, changes, clock };
   const feature: Feature = {
     caches: [{ topic: 'registration_policy', onChange: () => policies.load(), load: () => policies.load() }],
     jobs: [
@@ -76,7 +77,7 @@ export function createRegistration(settings: RegistrationSettings): Registration
     ],
   };
   return {
-    endpoint: registrationEndpoint({ ...settings, verifier, limits, failures, policies, fetchDocument: ofStrangers }),
+    endpoint: registrationEndpoint({ ...settings, verifier, limits, failures, policies, fetchDocument: fetchUnvetted }),
     discovery: discloseRegistration(issuer, policies),
     documents: new MetadataDocuments(shared),
     fetchDocument,

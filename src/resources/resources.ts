@@ -1,6 +1,6 @@
 /**
- * Resources: the APIs that this server issues access tokens for (RFC 8707), each with its scopes, and the types of
- * authorization details (RFC 9396) that their tokens may carry. All of them are held in memory.
+ * Resources are the APIs for which this server issues access tokens (RFC 8707). Each has its scopes and its types of
+ * authorization details (RFC 9396). This folder keeps all of them in memory.
  */
 import type { Database } from '../db/connection.ts';
 import type { Feature } from '../lifecycle/feature.ts';

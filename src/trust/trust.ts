@@ -1,7 +1,7 @@
 /**
- * Trusted issuers: other servers whose signed statements this server accepts, such as assertions about a subject
- * (RFC 7523, RFC 8693) and software statements (RFC 7591, 2.3). An admin registers each issuer with its keys or with the
- * URL where it publishes them.
+ * Trusted issuers are other servers whose signed statements this server accepts: assertions about a subject (RFC 7523,
+ * RFC 8693) and software statements (RFC 7591, 2.3), for example. An admin registers each issuer with its keys or with
+ * the URL where the issuer publishes them.
  */
 import type { Feature } from '../lifecycle/feature.ts';
 import { IssuerDirectory, type IssuerDirectorySettings } from './issuer_directory.ts';

@@ -7,16 +7,17 @@ import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const ADMIN_PREFIX = '/admin/v1';
-/** Middleware and the management listener answer these without a router. Each has to answer with another status than 404. */
+/** Middleware answers these paths without a router. The status must not be 404. */
 const WITHOUT_ROUTER: Readonly<Record<string, string>> = {
   '/register': 'POST',
   '/register/{client_id}': 'GET',
   '/.well-known/oauth-protected-resource/userinfo': 'GET',
   '/.well-known/oauth-protected-resource/admin/v1': 'GET',
 };
+/** The management listener answers these paths without a router. */
 const MANAGEMENT = ['/healthz', '/readyz', '/metrics'];
 
-/** Not part of the library's types. */
+/** The router of the library, which its types do not declare. */
 const LIBRARY_ROUTER: string = 'oidc-provider/lib/helpers/router.js';
 
 interface Row {
@@ -24,7 +25,7 @@ interface Row {
   readonly file: string;
 }
 
-/** Compares the table of URLs in docs/architecture.md with the routes that a node registers when it starts. */
+/** Compares the table of URLs in docs/architecture.md with the routes that a node registers at its start. */
 describe('docs/architecture.md', () => {
   const document = readFileSync(join(ROOT, 'docs/architecture.md'), 'utf8');
   const rows = rowsOf(document);
@@ -104,7 +105,7 @@ describe('docs/architecture.md', () => {
   }
 });
 
-/** The rows below the heading "URLs": one or several paths in the first column, the file in the second. */
+/** Returns the rows below the heading "URLs": the first column has one or several paths, the second has the file. */
 function rowsOf(document: string): Row[] {
   const [, table = ''] = document.split(/^## URLs$/m);
   return table
@@ -121,7 +122,7 @@ function rowsOf(document: string): Row[] {
 type Register = (...parameters: unknown[]) => unknown;
 type RouterPrototype = Record<string, Register>;
 
-/** Notes each path that a router of ours or of oidc-provider registers until `stop` is called. */
+/** Records each path that a router of this project or of oidc-provider registers, until `stop` is called. */
 async function recordRoutes(): Promise<{ stop(): ReadonlySet<string> }> {
   const paths = new Set<string>();
   const note = (path: unknown): void => void paths.add(String(path).replaceAll(/:(\w+)/g, '{$1}'));

@@ -9,7 +9,7 @@ import { requestToken, TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
 import { CLI, NODE, Processes, type Environment } from '../support/node/process.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
-/** What Node says of a file that it has to compile itself. */
+/** The message of Node.js for a file that is not in the compile cache. */
 const COMPILED_ANEW = /no transpile cache for .*/;
 
 describe('the image that the Dockerfile builds', () => {

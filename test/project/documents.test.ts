@@ -5,12 +5,12 @@ import { describe, it } from 'node:test';
 
 const ROOT = join(import.meta.dirname, '../..');
 const DOCUMENTS = ['*.md', '{docs,deploy,examples,bench,test}/**/*.md'];
-/** A path from the root of the repository, as documents write it. A name in braces or angle brackets is an example. */
+/** A path from the repository's root, as documents write it. A path with braces or angle brackets is an example. */
 const PATH =
   /(?<![\w/.@-])((?:src|test|docs|migrations|scripts|bench|views|examples|deploy|\.ci|\.github)\/[\w./*-]*[\w/*])(?![\w{<…])/g;
 const LINK = /\]\(([^)\s]+)\)/g;
 const NPM_SCRIPT = /\bnpm run (?:-s )?([\w:-]+)/g;
-/** The resource that CONTRIBUTING.md adds as an example. */
+/** The resource that CONTRIBUTING.md uses as an example. */
 const EXAMPLE = /\/(?:\d{4}_)?reports\b/;
 
 describe('the documents', () => {
@@ -79,7 +79,7 @@ function brokenLinks({ path, text }: Document): string[] {
   });
 }
 
-/** The anchors that GitHub makes of a file's headings. */
+/** Returns the anchors that GitHub creates for the headings of a file. */
 function headingsOf(file: string): string[] {
   return [...readFileSync(file, 'utf8').matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
     heading

@@ -4,7 +4,8 @@ import { basename, dirname, join, relative } from 'node:path/posix';
 import { describe, it } from 'node:test';
 
 /**
- * The folders of src and which other ones each may import. A file at the top of src belongs to the folder of its name:
+ * The folders of src, and the other folders that each may import. A file at the top of src belongs to the folder of its
+ * name:
  * `src/log.ts` and `src/log/` are both `log`.
  */
 const MAY_IMPORT: Readonly<Record<string, string>> = {
@@ -40,22 +41,24 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   cli: 'base config log db vault audit clients resources keys admin bootstrap maintenance password_hashing',
 };
 
-/** Folders with a public face: the one file of each that other folders of src may import. */
-const FACES: Readonly<Record<string, string>> = {
+/** The public file of each folder that has one. Other folders of src may import only this file. */
+const PUBLIC_FILES: Readonly<Record<string, string>> = {
   admin: 'src/admin/admin.ts',
   app: 'src/app/app.ts',
   login: 'src/login/login.ts',
   oidc: 'src/oidc/oidc.ts',
 };
 
-/** The modules of Node.js and the npm packages that each folder may import; a folder that is not here imports none. */
+/**
+ * The modules of Node.js and the npm packages that each folder may import. A folder without an entry may import none.
+ */
 const MODULES: Readonly<Record<string, string>> = {
   main: 'node:cluster',
   process: 'node:cluster node:fs node:fs/promises node:http node:os node:path node:timers/promises',
   cli: 'node:fs node:fs/promises node:os node:readline node:stream node:stream/promises commander jose',
   config: 'node:fs node:net node:os node:path zod',
   log: 'node:fs node:module node:net pino pino-pretty',
-  // no input and no output
+  // base does no input and no output
   base: 'node:crypto node:util lru-cache zod',
   db: 'node:child_process node:crypto node:events node:fs node:fs/promises node:net node:os node:path node:timers/promises node:util cockatiel kysely pg',
   vault: 'node:crypto node:fs/promises node:path kysely lru-cache',
@@ -83,10 +86,10 @@ const MODULES: Readonly<Record<string, string>> = {
 };
 
 /** The only file that casts objects of oidc-provider to other types. */
-const CASTS = 'src/oidc/provider/library_types.ts';
+const CASTING_FILE = 'src/oidc/provider/library_types.ts';
 
 interface SourceFile {
-  /** From the repository's root: `src/db/connection.ts`. */
+  /** The path from the repository's root: `src/db/connection.ts`. */
   readonly path: string;
   readonly text: string;
 }
@@ -227,7 +230,7 @@ function violationsOfFile(file: SourceFile): string[] {
   if (file.path !== 'src/config.ts' && readsEnvironment(file.text)) {
     found.push(`${file.path} reads process.env: only src/config.ts does.`);
   }
-  const cast = folder === 'oidc' && file.path !== CASTS ? castOf(file.text) : undefined;
+  const cast = folder === 'oidc' && file.path !== CASTING_FILE ? castOf(file.text) : undefined;
   if (cast !== undefined) {
     found.push(`${file.path} has '${cast}': src/oidc/provider/library_types.ts alone casts objects of oidc-provider.`);
   }
@@ -236,19 +239,21 @@ function violationsOfFile(file: SourceFile): string[] {
 
 function violationsOfImport(file: SourceFile, specifier: string, allowed: readonly string[]): string[] {
   const folder = folderOf(file.path);
-  const says = `${file.path} imports '${specifier}'`;
-  if (!specifier.endsWith('.ts')) return [`${says}: a relative import ends in .ts.`];
+  const statement = `${file.path} imports '${specifier}'`;
+  if (!specifier.endsWith('.ts')) return [`${statement}: a relative import ends in .ts.`];
   const target = join(dirname(file.path), specifier);
-  if (!target.startsWith('src/')) return [`${says}: what src needs is in src.`];
+  if (!target.startsWith('src/')) return [`${statement}: what src needs is in src.`];
   const targetFolder = folderOf(target);
   if (targetFolder === folder) return [];
-  if (!allowed.includes(targetFolder)) return [`${says}: ${folder} may import ${only(allowed)}.`];
-  const face = FACES[targetFolder];
-  return face === undefined || face === target ? [] : [`${says}: other folders import ${face} alone.`];
+  if (!allowed.includes(targetFolder)) return [`${statement}: ${folder} may import ${only(allowed)}.`];
+  const publicFile = PUBLIC_FILES[targetFolder];
+  return publicFile === undefined || publicFile === target
+    ? []
+    : [`${statement}: other folders import ${publicFile} alone.`];
 }
 
 function violationsOfModule(file: SourceFile, specifier: string, allowed: readonly string[]): string[] {
-  // that one has a rule of its own
+  // the check of `process.env` handles node:process
   if (specifier === 'node:process' || allowed.includes(moduleOf(specifier))) return [];
   return [`${file.path} imports '${specifier}': of modules ${folderOf(file.path)} may import ${only(allowed)}.`];
 }
@@ -257,7 +262,7 @@ function only(allowed: readonly string[]): string {
   return allowed.length === 0 ? 'nothing' : `only ${allowed.join(', ')}`;
 }
 
-/** `oidc-provider/lib/x.js` is of the package oidc-provider, `@koa/router` a package of its own. */
+/** Returns the package of a specifier: `oidc-provider` for `oidc-provider/lib/x.js`, `@koa/router` for itself. */
 function moduleOf(specifier: string): string {
   if (specifier.startsWith('node:')) return specifier;
   return specifier
@@ -273,12 +278,12 @@ function deepImports(files: readonly SourceFile[]): string[] {
   return [`${paths} import from oidc-provider/lib: keep what is outside semver in one file.`];
 }
 
-/** `src/db/connection.ts` is in the folder db; `src/config.ts` belongs to the folder config. */
+/** Returns the folder of a file: `db` for `src/db/connection.ts`, `config` for `src/config.ts`. */
 function folderOf(path: string): string {
   return (path.split('/')[1] ?? '').replace(/\.ts$/, '');
 }
 
-/** What stands after `from`, `import` and `import(`. TypeScript 7 brings no parser for this. */
+/** Returns the specifiers after `from`, `import` and `import(`. TypeScript 7 has no parser for this. */
 function importsOf({ text }: SourceFile): string[] {
   const statements = text.matchAll(
     /^\s*(?:import|export|\})[^'"`;]*?\bfrom\s*(['"])(.+?)\1|^\s*import\s*(['"])(.+?)\3/gm,
@@ -288,8 +293,9 @@ function importsOf({ text }: SourceFile): string[] {
 }
 
 /**
- * A cast of an object of the library: over `unknown`, which the compiler wants where two types have too little in common,
- * or of a context or a session. Other casts (of rows, payloads and parsed JSON) are not about the library.
+ * Returns a cast of an object of the library, if the text has one: a cast through `unknown`, which the compiler
+ * requires between two types with too little in common, or a cast of a context or a session. Other casts (of rows,
+ * payloads and parsed JSON) do not concern the library.
  */
 function castOf(text: string): string | undefined {
   return /\bas unknown as\b|\bas (?:Partial<)?KoaContextWithOIDC\b|\boidc\??\.session as\b/.exec(text)?.[0];

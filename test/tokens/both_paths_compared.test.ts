@@ -16,13 +16,13 @@ import { send, tracesOf, type Answer } from '../support/compared/traces.ts';
 import { seededRandom } from '../support/random.ts';
 
 const PAIRS = 2_000;
-/** Of these the fast path answers at least so many; with fewer there would be little to compare. */
+/** The fast path must answer at least this number of them, so that the comparison is meaningful. */
 const FAST_AT_LEAST = 500;
 const AT_ONCE = 8;
 const DIFFERENCES_SHOWN = 3;
 const OPENID = ['openid', 'profile', 'email', 'address', 'phone', 'offline_access'];
 
-/** One request, and the code or token that each path gets for it. */
+/** One request, and the code or token for each of the two paths. */
 interface Pair {
   readonly draft: RequestDraft;
   readonly values: readonly [string, string];
@@ -37,7 +37,7 @@ describe(`both paths, given the same random requests (FAULT_SEED=${random.seed})
   before(async () => {
     scene = await startScene();
     tokens = new StoredTokens({ ...scene, database: scene.fast.database, random });
-    // from here on time stands still, so that both paths give tokens of the same second
+    // stops the clock, so that the tokens of both paths have the same times
     moveClock(0);
   });
   after(async () => {
@@ -62,7 +62,7 @@ describe(`both paths, given the same random requests (FAULT_SEED=${random.seed})
     return Number(/^gatehouse_lean_answers_total (\d+)/m.exec(metrics)?.[1]);
   };
 
-  /** Sends each pair, and compares all that the two requests of it leave. */
+  /** Sends each pair, and compares all effects of its two requests. */
   const compare = async (t: TestContext, pairs: readonly Pair[]): Promise<void> => {
     const earlier = await fastAnswers(scene.fast);
     const answers = await sendAll(pairs);
@@ -95,7 +95,7 @@ describe(`both paths, given the same random requests (FAULT_SEED=${random.seed})
     const work = async (): Promise<void> => {
       for (let index = next++; index < pairs.length; index = next++) {
         const { draft: its, values } = pairs[index]!;
-        // few requests from one address: of many like refusals from there only the first are on record one by one
+        // few requests from one address, because the trail records only the first of many equal refusals one by one
         its.headers['x-forwarded-for'] = `10.${index >> 10}.${(index >> 2) & 255}.1`;
         answers[index] = await Promise.all([
           send(scene.fast.url, written(its, values[0]), ''),
@@ -159,13 +159,13 @@ describe(`both paths, given the same random requests (FAULT_SEED=${random.seed})
     it(`give the same at ${path}`, async (t) => {
       moveClock(3_601);
       const pairs = await pairsOfTokens(path);
-      // tokens of one API expire in the meantime
+      // now the tokens of one API have expired
       moveClock(11);
       await compare(t, pairs);
     });
   }
 
-  /** A code or refresh token of the client, in any condition, in a request that may be varied. */
+  /** Plans a code or refresh token of the client in a random condition, and a request with it that may be changed. */
   const prepared = (kind: TokenPlan['kind'], client: Client, asked: RequestDraft): Pair => {
     const resource = random.pick(Object.keys(scene.scopesOf).slice(0, client.name.includes('two') ? 2 : 1));
     const scopes = someScopes(scene.scopesOf[resource]!);
@@ -181,14 +181,14 @@ describe(`both paths, given the same random requests (FAULT_SEED=${random.seed})
     return { draft: vary(asked, variety()), tokens: its, values: [its[0].value, its[1].value] };
   };
 
-  /** Questions about tokens of programs and of people; and of what else is sent to these endpoints. */
+  /** Makes requests with access tokens of programs and of people, with refresh tokens, and with invalid tokens. */
   const pairsOfTokens = async (path: string): Promise<Pair[]> => {
     const issued = await issuedTokens();
     const stored = Array.from({ length: 20 }, () => prepared('RefreshToken', scene.applications[0]!, emptyDraft()));
     await tokens.save();
     const odd = ['x', 'x.y.z', 'a.b', `${issued[0]!.values[0]}x`];
     return Array.from({ length: PAIRS }, (_, index): Pair => {
-      // a token is asked about several times, and what was revoked is revoked again
+      // each token is sent several times, so that some are revoked again
       const owner = issued[index % issued.length]!;
       const client = random.next() < 0.6 ? owner.client : random.pick([...scene.machines, ...scene.applications]);
       const asked = vary(draft(path, client, [['token', VALUE]]), variety());
@@ -207,7 +207,7 @@ describe(`both paths, given the same random requests (FAULT_SEED=${random.seed})
     readonly values: readonly [string, string];
   }
 
-  /** Living access tokens, two for each request that gave them. */
+  /** Gets unexpired access tokens, one from each path for each request. */
   const issuedTokens = async (): Promise<Issued[]> => {
     const people = scene.applications.filter(({ name }) => /^application(?: with p.*)?$/.test(name));
     const machines = scene.machines.filter(({ name }) => /^machine(?: with post| of files| of one scope)?$/.test(name));

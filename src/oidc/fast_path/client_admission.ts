@@ -1,4 +1,4 @@
-/** Which clients the fast path serves, and how it finds out that a request is from one of them. */
+/** Admits clients to the fast path: decides which clients it serves, and authenticates them with their secret. */
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { ClientWithSecrets } from '../../clients/client.ts';
 import type { ClientMetadata } from '../../clients/metadata/client_metadata.ts';
@@ -9,10 +9,10 @@ import type { RateLimiter } from '../../limits/rate_limiter.ts';
 import type { PlainCredentials } from './plain_request.ts';
 
 /**
- * Which metadata a client may have here: members that change nothing about its requests. A new member does not compile
- * before a developer has decided about it.
+ * `true` for each member of the metadata that does not change how the fast path answers. The library serves a client
+ * that has another member. A new member of `ClientMetadata` is a type error until a developer adds it here.
  */
-const UNDERSTOOD: Readonly<Record<keyof ClientMetadata, boolean>> = {
+const SUPPORTED: Readonly<Record<keyof ClientMetadata, boolean>> = {
   ...decide(true, ['client_name', 'client_uri', 'logo_uri', 'policy_uri', 'tos_uri', 'contacts', 'application_type']),
   ...decide(true, ['software_id', 'software_version', 'secret_rotation_days', 'token_endpoint_auth_method']),
   ...decide(true, ['grant_types', 'response_types', 'response_modes', 'redirect_uris', 'scope', 'pkce_exemption']),
@@ -30,8 +30,8 @@ const UNDERSTOOD: Readonly<Record<keyof ClientMetadata, boolean>> = {
   ...decide(false, ['backchannel_authentication_request_signing_alg']),
 };
 
-function decide<Member extends string>(understood: boolean, members: readonly Member[]): Record<Member, boolean> {
-  return Object.fromEntries(members.map((member) => [member, understood])) as Record<Member, boolean>;
+function decide<Member extends string>(supported: boolean, members: readonly Member[]): Record<Member, boolean> {
+  return Object.fromEntries(members.map((member) => [member, supported])) as Record<Member, boolean>;
 }
 
 export interface ClientAdmissionSettings {
@@ -49,7 +49,7 @@ export class ClientAdmission {
     this.#settings = settings;
   }
 
-  /** The client that has proved itself with its secret; `undefined` where the library is to decide. */
+  /** Returns the client if its secret is right; `undefined` if the library must decide. */
   async admit<Asked extends PlainCredentials>(
     endpoint: { serves(client: ClientWithSecrets, asked: Asked): boolean },
     asked: Asked,
@@ -57,12 +57,12 @@ export class ClientAdmission {
   ): Promise<ClientWithSecrets | undefined> {
     const { clients, verifier, uses, traffic } = this.#settings;
     const known = clients.known(asked.clientId);
-    // a request may name any client, and a look-up costs: an address that has used up its share gets none
+    // a request may name any client, so an address that has reached its limit must not cause a query
     if (!known && !traffic.addressHasLeft(address)) return undefined;
     const client = known ?? (await clients.find(asked.clientId));
     if (!client || client.revokedAt || client.metadata.token_endpoint_auth_method !== asked.method) return undefined;
     if (!this.#isPlain(client) || !endpoint.serves(client, asked)) return undefined;
-    // a client that registered itself uses up its address's share, too; the library refuses it
+    // a self-registered client also counts against the limit of its address; the library makes the refusal
     if (client.registration && !traffic.addressHasLeft(address)) return undefined;
     const secret = await verifier.verify(client, { secret: asked.clientSecret, address }, now);
     if (!secret) return undefined;
@@ -74,7 +74,7 @@ export class ClientAdmission {
     const known = this.#plain.get(client);
     if (known !== undefined) return known;
     const members = Object.entries(client.metadata).filter(([, value]) => value !== undefined && value !== false);
-    const plain = members.every(([member]) => UNDERSTOOD[member as keyof ClientMetadata]);
+    const plain = members.every(([member]) => SUPPORTED[member as keyof ClientMetadata]);
     this.#plain.set(client, plain);
     return plain;
   }

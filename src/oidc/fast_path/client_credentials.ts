@@ -1,4 +1,4 @@
-/** Client credentials on the fast path (fast_path.ts): most of the requests that a token server gets. */
+/** The client credentials grant on the fast path (fast_path.ts). A token server gets most of its requests for it. */
 import type { AuditTrail } from '../../audit/trail.ts';
 import type { ClientWithSecrets } from '../../clients/client.ts';
 import type { RequestContext } from '../../http/request_context.ts';
@@ -24,7 +24,7 @@ export class FastClientCredentials {
     this.#settings = settings;
   }
 
-  /** The answer leaves when its audit event is on disk. */
+  /** Resolves after the audit event is on disk. */
   async answer(
     client: ClientWithSecrets,
     asked: PlainMachineRequest,

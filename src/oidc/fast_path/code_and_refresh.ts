@@ -1,8 +1,9 @@
 /**
- * Codes and refresh tokens exchanged for tokens (RFC 6749, 4.1.3 and 6) on the fast path (fast_path.ts), in the plain
- * case: a token for one API, bound to nothing, with no single claims and no authorization details. One statement reads
- * everything about the code or refresh token, then the tokens are made, and only then it is used up, in the statement that
- * stores its successor and the audit entry. Until then nothing has happened, and the library may start from the beginning.
+ * Exchanges codes and refresh tokens for tokens (RFC 6749, 4.1.3 and 6) on the fast path (fast_path.ts). It handles the
+ * plain case: a token for one API, not bound to a key, without the `claims` parameter and without authorization
+ * details. One statement reads all data about the code or refresh token. Then the tokens are made. The last statement
+ * uses up the code or refresh token and stores its successor and the audit entry. Before that statement nothing is
+ * changed, so the library can still handle the request from the beginning.
  */
 import { addSeconds } from '../../base/clock.ts';
 import { sha256 } from '../../base/secret.ts';

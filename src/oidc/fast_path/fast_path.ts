@@ -1,9 +1,9 @@
 /**
- * The fast path: the requests that programs send most, answered in front of Koa without the library's two dozen steps. It
- * reads a request and admits its client; what stands in a token comes from the functions that the library's hooks call,
- * too (issuance/issuance.ts). It refuses no request for its contents: it hands over to the library, untouched, everything
- * that it does not fully understand and everything that is to be refused. test/tokens/both_paths_compared.test.ts sends the
- * same requests both ways and compares the results.
+ * The fast path answers the most frequent requests of programs in front of Koa, without the two dozen steps of the
+ * library. It parses the request and authenticates the client. The contents of tokens come from functions that the
+ * library's hooks call, too (issuance/issuance.ts). It refuses no request because of its contents: it passes each
+ * request that it does not fully support, and each request that must be refused, to the library unchanged.
+ * test/tokens/both_paths_compared.test.ts sends the same requests on both paths and compares the results.
  */
 import { randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage, RequestListener, ServerResponse } from 'node:http';
@@ -29,15 +29,15 @@ export interface FastPathSettings extends ClientAdmissionSettings {
   readonly log: Logger;
 }
 
-/** What the fast path knows of one endpoint. */
+/** One endpoint of the fast path. */
 export interface FastPathEndpoint<Asked extends PlainCredentials = PlainCredentials> {
-  /** The endpoint's path, below the issuer's. */
+  /** The endpoint's path, relative to the issuer's. */
   readonly path: string;
-  /** `undefined` for a request that is for the library to read. */
+  /** Parses a request; returns `undefined` if the library must handle it. */
   read(headers: IncomingHttpHeaders, body: string): Asked | undefined;
-  /** Whether a client that the fast path understands may send this request. */
+  /** Whether this client may send this request; the client's metadata is supported here. */
   serves(client: ClientWithSecrets, asked: Asked): boolean;
-  /** The body of an answer with status 200: JSON, or empty. `undefined` where the library is to answer. */
+  /** Returns the body of a response with status 200, JSON or empty; `undefined` if the library must answer. */
   answer(client: ClientWithSecrets, asked: Asked, context: RequestContext): Promise<string | undefined>;
 }
 
@@ -61,7 +61,7 @@ export class FastPath {
     );
   }
 
-  /** Answers what it can in front of `library`, which answers the rest. */
+  /** Wraps `library`: answers the requests that the fast path supports, and passes all others to `library`. */
   before(library: RequestListener, endpoints: readonly FastPathEndpoint[]): RequestListener {
     const byUrl = new Map(endpoints.map((endpoint) => [this.#base + endpoint.path, endpoint]));
     return (request, response) => {
@@ -69,10 +69,10 @@ export class FastPath {
       const bytes = endpoint && plainBodyBytes(request);
       if (bytes === undefined) return library(request, response);
       const began = performance.now();
-      // a request without a body is never readable, and needs no answer
+      // the event does not come for a request that was aborted before its body, which needs no response
       request.once('readable', () => {
         const body = request.read() as Buffer | null;
-        // the next reader of the request gets all of it
+        // the library reads the body again, from its beginning
         if (body) request.unshift(body);
         if (body?.length !== bytes) return library(request, response);
         const handOver = (): void => {
@@ -87,7 +87,7 @@ export class FastPath {
     };
   }
 
-  /** Whether there was an answer. If there was none, nothing has happened that the library could not do again. */
+  /** Returns whether it answered. If not, it has changed nothing, and the library can handle the request. */
   async #answer(endpoint: FastPathEndpoint, { request, response, body, began }: Exchange): Promise<boolean> {
     const asked = endpoint.read(request.headers, body);
     if (!asked) return false;
@@ -99,13 +99,13 @@ export class FastPath {
     const refusal = traffic.refusesClient(proven);
     if (refusal) await this.#refuse(response, client.clientId, refusal, context);
     else if (!(await this.#send(response, endpoint, { client, proven, asked, context }))) {
-      // the request is counted by the library
+      // the library counts the request again
       traffic.giveBack(proven);
       return false;
     }
     this.#answers++;
     metrics.observe({ method: 'POST', route: endpoint.path, status: response.statusCode, began });
-    // takes the body out of the connection, which may bring the next request
+    // reads the rest of the body, so that the connection can receive its next request
     request.resume();
     return true;
   }
@@ -129,7 +129,7 @@ export class FastPath {
     } catch (error) {
       const unavailable = isUnavailable(error);
       log[unavailable ? 'warn' : 'error']({ error, request_id: context.id, path: endpoint.path }, 'request.failed');
-      // the failure may be the fast path's alone: the library tries once more
+      // the cause may be an error in the fast path only, so the library handles the request again
       if (!unavailable) return false;
       answerUnavailable(response, this.#headers(context));
     } finally {
@@ -138,7 +138,7 @@ export class FastPath {
     return true;
   }
 
-  /** Only the first refusal of a flood is an event: a client must not be able to fill the trail. */
+  /** Records only the first refusal of a series, so that a client can not fill the audit trail. */
   async #refuse(
     response: ServerResponse,
     clientId: string,
@@ -172,7 +172,7 @@ export class FastPath {
       'X-Request-Id': id,
       'Cache-Control': 'no-store',
       'X-Content-Type-Options': 'nosniff',
-      // the library answers a page of another origin, with CORS
+      // the library's response to a page of another origin has CORS headers
       Vary: 'Origin',
       ...(this.#secure && { 'Strict-Transport-Security': 'max-age=63072000' }),
     };
@@ -183,14 +183,14 @@ export function originOfRequest(clientId: string, { id, address }: RequestContex
   return { actor: { type: 'client', id: clientId }, address, requestId: id };
 }
 
-/** An id or value of 256 random bits. */
+/** Returns a token id or token value of 256 random bits. */
 export function randomTokenValue(): string {
   return randomBytes(32).toString('base64url');
 }
 
 /**
- * Node discards the unread body of a request whose connection was lost. The library must see it all the same: a code that
- * comes a second time ends its family, whether or not the sender waits for the answer.
+ * Keeps the body of a request whose connection was lost; Node would discard it unread. The library needs the body: a
+ * code that is used twice must end its token family, even if the sender no longer waits for the response.
  */
 function keepBody(request: IncomingMessage, body: Buffer): void {
   Object.defineProperties(request, { readable: { value: true }, iterator: { value: () => [body] } });
@@ -203,7 +203,7 @@ interface Exchange {
   readonly began: number;
 }
 
-/** A request whose client has proved itself. */
+/** A request of an authenticated client. */
 interface Admitted {
   readonly client: ClientWithSecrets;
   readonly proven: ProvenClient;

@@ -1,4 +1,4 @@
-/** Introspection and revocation of JWT access tokens on the fast path (fast_path.ts). */
+/** Introspects (RFC 7662) and revokes (RFC 7009) JWT access tokens on the fast path (fast_path.ts). */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { ClientWithSecrets } from '../../clients/client.ts';
 import type { RequestContext } from '../../http/request_context.ts';
@@ -8,7 +8,7 @@ import { introspectionResponse } from '../tokens/jwt_introspection.ts';
 import { originOfRequest, type FastPathEndpoint } from './fast_path.ts';
 import { readTokenQuestion, type PlainTokenQuestion } from './plain_request.ts';
 
-/** Any other value may ask for a signed answer (RFC 9701). */
+/** Values of `Accept` that ask for JSON. Any other value may ask for a signed response (RFC 9701). */
 const PLAIN_ACCEPT = new Set([undefined, '*/*', 'application/json', 'application/json, */*']);
 
 export function fastIntrospection(path: string, tokens: AccessTokenStates): FastPathEndpoint<PlainTokenQuestion> {
@@ -35,7 +35,7 @@ export function fastRevocation(
     serves: () => true,
     async answer(client: ClientWithSecrets, { token }, context: RequestContext) {
       const claims = await tokens.inspect(token, context.now);
-      // a dead token, or no token at all, needs no revocation (RFC 7009, 2.2)
+      // an invalid or expired token needs no revocation (RFC 7009, 2.2)
       if (!claims) return '';
       if (claims.client_id !== client.clientId) return undefined;
       await revocations.revoke({ claims, origin: originOfRequest(client.clientId, context), now: context.now });

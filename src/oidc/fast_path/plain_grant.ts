@@ -1,4 +1,4 @@
-/** What a code or refresh token was granted for, if the fast path understands all of it. */
+/** Reads the grant of a code or refresh token, if the fast path supports all members of both. */
 import type { AdapterPayload } from 'oidc-provider';
 import type { Account } from '../../accounts/account.ts';
 import { epochSeconds } from '../../base/clock.ts';
@@ -8,23 +8,23 @@ import { isYoungEnough } from '../storage/session_store.ts';
 import type { Related, TokenRow } from '../storage/token_rows.ts';
 import type { CodeAnswer } from './plain_request.ts';
 
-/** The members that the fast path knows. Any other has a meaning that it must not ignore. */
-const OF_EACH = ['kind', 'iat', 'exp', 'clientId', 'accountId'];
-const OF_LOGIN = ['acr', 'amr', 'authTime', 'nonce', 'sid', 'sessionUid', 'expiresWithSession'];
-const OF_CODE = ['redirectUri', 'codeChallenge', 'codeChallengeMethod'];
-const OF_TOKEN = ['iiat', 'grantId', 'gty', 'scope', 'resource', 'rotations'];
-const UNDERSTOOD = new Set([...OF_EACH, ...OF_LOGIN, ...OF_CODE, ...OF_TOKEN]);
-const UNDERSTOOD_OF_GRANT = new Set([...OF_EACH, 'openid', 'resources']);
+/** The supported members. Each other member has a meaning that the fast path must not ignore. */
+const COMMON_MEMBERS = ['kind', 'iat', 'exp', 'clientId', 'accountId'];
+const LOGIN_MEMBERS = ['acr', 'amr', 'authTime', 'nonce', 'sid', 'sessionUid', 'expiresWithSession'];
+const CODE_MEMBERS = ['redirectUri', 'codeChallenge', 'codeChallengeMethod'];
+const TOKEN_MEMBERS = ['iiat', 'grantId', 'gty', 'scope', 'resource', 'rotations'];
+const SUPPORTED_IN_TOKEN = new Set([...COMMON_MEMBERS, ...LOGIN_MEMBERS, ...CODE_MEMBERS, ...TOKEN_MEMBERS]);
+const SUPPORTED_IN_GRANT = new Set([...COMMON_MEMBERS, 'openid', 'resources']);
 
-/** A code or refresh token that is alive and this client's, with its grant, and with nothing unusual about them. */
+/** An unexpired, unused code or refresh token of this client, with its grant; both have supported members only. */
 export interface PlainGrant {
   readonly payload: AdapterPayload & { readonly grantId: string; readonly accountId: string };
   readonly account: Account;
   readonly scopes: readonly string[];
-  /** Of OpenID Connect, that the person has granted. */
+  /** The requested scopes of OpenID Connect that the person has granted. */
   readonly openid: readonly string[];
   readonly resource: string;
-  /** Of the resource, that the person has granted and this token may carry. */
+  /** The requested scopes of the resource that the person has granted. */
   readonly resourceScopes: readonly string[];
 }
 
@@ -33,7 +33,9 @@ interface Granted extends AdapterPayload {
   readonly resources?: Readonly<Record<string, string>>;
 }
 
-/** Returns `undefined` if the ordinary path would refuse the grant, or if a member of it is unknown to the fast path. */
+/**
+ * Returns `undefined` if the library would refuse the token, or if the token or its grant has an unsupported member.
+ */
 export function plainGrant(
   { payload, consumed_at, ...related }: TokenRow,
   clientId: string,
@@ -43,36 +45,40 @@ export function plainGrant(
   const token = payload as AdapterPayload;
   const { grant, account } = related;
   const { resource, accountId, grantId } = token;
-  if (consumed_at || !hasOnly(token, UNDERSTOOD) || !lives(token, now) || token.clientId !== clientId) return undefined;
+  if (consumed_at || !hasOnly(token, SUPPORTED_IN_TOKEN) || !isUnexpired(token, now) || token.clientId !== clientId)
+    return undefined;
   if (!account || account.disabledAt || account.accountId !== accountId || grantId === undefined) return undefined;
-  if (!grant || !hasOnly(grant.payload, UNDERSTOOD_OF_GRANT) || !lives(grant.payload, now)) return undefined;
+  if (!grant || !hasOnly(grant.payload, SUPPORTED_IN_GRANT) || !isUnexpired(grant.payload, now)) return undefined;
   if (grant.payload.clientId !== clientId || grant.payload.accountId !== accountId) return undefined;
   if (token.expiresWithSession) {
-    if (!isOfSession(token, related, now)) return undefined;
+    if (!belongsToSession(token, related, now)) return undefined;
     if (!isYoungEnough(related.session!.payload, sessionAbsoluteTtlSeconds, now)) return undefined;
   }
   if (typeof resource !== 'string') return undefined;
   const scopes = splitScope(token.scope);
-  const wanted = new Set(scopes);
+  const requested = new Set(scopes);
   const granted = grant.payload as Granted;
-  const ofWanted = (scope: string | undefined) => splitScope(scope).filter((name) => wanted.has(name));
+  const requestedOnly = (scope: string | undefined) => splitScope(scope).filter((name) => requested.has(name));
   return {
     payload: { ...token, accountId, grantId },
     account,
     scopes,
-    openid: ofWanted(granted.openid?.scope),
+    openid: requestedOnly(granted.openid?.scope),
     resource,
-    resourceScopes: ofWanted(granted.resources?.[resource]),
+    resourceScopes: requestedOnly(granted.resources?.[resource]),
   };
 }
 
-/** For a token that ends with its session: the session lives, and is of the same person and the same grant. */
-function isOfSession({ accountId, clientId, grantId }: AdapterPayload, { session }: Related, now: Date): boolean {
-  if (!session || !lives(session.payload, now) || session.payload.accountId !== accountId) return false;
+/** For a token that ends with its session: whether the session is unexpired and has the same person and grant. */
+function belongsToSession({ accountId, clientId, grantId }: AdapterPayload, { session }: Related, now: Date): boolean {
+  if (!session || !isUnexpired(session.payload, now) || session.payload.accountId !== accountId) return false;
   return session.payload.authorizations?.[clientId!]?.grantId === grantId;
 }
 
-/** The verifier fits (RFC 7636, 4.6), and the redirect URI is that of the authorization request (RFC 6749, 4.1.3). */
+/**
+ * Whether the verifier matches the challenge (RFC 7636, 4.6), and the redirect URI equals that of the authorization
+ * request (RFC 6749, 4.1.3).
+ */
 export function isAnsweredBy({ payload }: PlainGrant, { redirectUri, codeVerifier }: CodeAnswer): boolean {
   const { codeChallenge, codeChallengeMethod } = payload;
   if (payload.redirectUri !== redirectUri || codeChallengeMethod !== 'S256' || !codeChallenge) return false;
@@ -83,6 +89,6 @@ function hasOnly(payload: object, members: ReadonlySet<string>): boolean {
   return Object.keys(payload).every((member) => members.has(member));
 }
 
-function lives({ exp }: AdapterPayload, now: Date): boolean {
+function isUnexpired({ exp }: AdapterPayload, now: Date): boolean {
   return typeof exp === 'number' && exp > epochSeconds(now);
 }

@@ -1,10 +1,10 @@
 /**
- * The requests that the fast path understands: of a client with a secret, in the plainest form that client libraries send.
- * Every other form, valid or not, is for the library to read.
+ * Parses the requests that the fast path supports: requests of a client with a secret, in the simplest form that client
+ * libraries send. The library handles each other form, valid or not.
  */
 import type { IncomingMessage } from 'node:http';
 
-/** The two ways in which a client proves itself with no more than its secret. */
+/** The credentials of a client that authenticates with a secret, in the header or in the form. */
 export interface PlainCredentials {
   readonly clientId: string;
   readonly clientSecret: string;
@@ -17,15 +17,16 @@ export interface PlainMachineRequest extends PlainCredentials {
   readonly resource: string | undefined;
 }
 
-/** A code or refresh token, exchanged for everything that the person has granted (RFC 6749, 4.1.3 and 6). */
+/** Exchanges a code or refresh token for all scopes that the person has granted (RFC 6749, 4.1.3 and 6). */
 export interface PlainPersonRequest extends PlainCredentials {
   readonly grantType: 'authorization_code' | 'refresh_token';
-  /** The code or refresh token itself. */
+  /** The value of the code or refresh token. */
   readonly used: string;
-  /** What must come with a code. */
+  /** Present if `used` is a code. */
   readonly answer?: CodeAnswer;
 }
 
+/** The parameters that must accompany a code. */
 export interface CodeAnswer {
   readonly redirectUri: string;
   readonly codeVerifier: string;
@@ -33,33 +34,42 @@ export interface CodeAnswer {
 
 export type PlainTokenRequest = PlainMachineRequest | PlainPersonRequest;
 
-/** Introspection (RFC 7662, 2.1) and revocation (RFC 7009, 2.1) have the same form. */
+/** A request for introspection (RFC 7662, 2.1) or revocation (RFC 7009, 2.1), which have the same parameters. */
 export interface PlainTokenQuestion extends PlainCredentials {
   readonly token: string;
 }
 
 const BODY_BYTES_AT_MOST = 2_048;
 const FORM = /^application\/x-www-form-urlencoded(?:; ?charset=utf-8)?$/i;
-/** Headers whose meaning is not known here: a proof, a page of another origin, an encoding, another authentication. */
 const ATTESTATION_HEADERS = ['oauth-client-attestation', 'oauth-client-attestation-pop'];
-const FOREIGN_HEADERS = ['dpop', 'origin', 'expect', 'content-encoding', 'transfer-encoding', ...ATTESTATION_HEADERS];
+/**
+ * Headers that the fast path does not support: a proof, a page of another origin, an encoding, other authentication.
+ */
+const UNSUPPORTED_HEADERS = [
+  'dpop',
+  'origin',
+  'expect',
+  'content-encoding',
+  'transfer-encoding',
+  ...ATTESTATION_HEADERS,
+];
 const CREDENTIALS = ['client_id', 'client_secret'];
-const OF_A_GRANT = ['scope', 'resource', 'code', 'redirect_uri', 'code_verifier', 'refresh_token'];
-const TOKEN_REQUEST = new Set([...CREDENTIALS, 'grant_type', ...OF_A_GRANT]);
-/** RFC 7636, 4.1. */
+const GRANT_PARAMETERS = ['scope', 'resource', 'code', 'redirect_uri', 'code_verifier', 'refresh_token'];
+const TOKEN_REQUEST = new Set([...CREDENTIALS, 'grant_type', ...GRANT_PARAMETERS]);
+/** The syntax of a code verifier (RFC 7636, 4.1). */
 const CODE_VERIFIER = /^[\w.~-]{43,128}$/;
 const TOKEN_QUESTION = new Set([...CREDENTIALS, 'token', 'token_type_hint']);
-/** A JWS in compact form (RFC 7515, 7.1); the library looks for every other kind of token. */
+/** A JWS in compact form (RFC 7515, 7.1). The library handles each other kind of token. */
 const JWS = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 const BASIC = /^basic ((?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)$/i;
-/** A name and a secret that form encoding does not change (RFC 6749, 2.3.1). */
+/** A client id and a secret that form encoding does not change (RFC 6749, 2.3.1). */
 const PLAIN_CREDENTIALS = /^([\w.~-]+):([\w.~-]+)$/;
 const SCOPE = /^[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*$/;
 
-/** The length of the form, if the request may be for the fast path at all. */
+/** Returns the length of the form in bytes; `undefined` if the fast path does not support the request's headers. */
 export function plainBodyBytes({ method, headers }: IncomingMessage): number | undefined {
   if (method !== 'POST' || !FORM.test(headers['content-type'] ?? '')) return undefined;
-  if (FOREIGN_HEADERS.some((name) => headers[name] !== undefined)) return undefined;
+  if (UNSUPPORTED_HEADERS.some((name) => headers[name] !== undefined)) return undefined;
   const length = Number(headers['content-length']);
   return length > 0 && length <= BODY_BYTES_AT_MOST ? length : undefined;
 }
@@ -110,7 +120,7 @@ function readRefreshRequest(
   return { ...credentials, grantType: 'refresh_token', used };
 }
 
-/** The hint is ignored: it may be wrong (RFC 7662, 2.1). */
+/** Ignores the hint about the token's type, because it may be wrong (RFC 7662, 2.1). */
 export function readTokenQuestion(authorization: string | undefined, body: string): PlainTokenQuestion | undefined {
   const form = readForm(body, TOKEN_QUESTION);
   if (form?.['token'] === undefined || !JWS.test(form['token'])) return undefined;
@@ -134,7 +144,7 @@ function readCredentials(
   return { clientId, clientSecret, method: 'client_secret_basic' };
 }
 
-/** `undefined` for every form with a parameter that is unknown, empty, doubled, or not plain ASCII. */
+/** Returns `undefined` for a form with a parameter that is unknown, empty, repeated, or not plain ASCII. */
 function readForm(body: string, parameters: ReadonlySet<string>): Readonly<Record<string, string>> | undefined {
   const form: Record<string, string> = {};
   for (const pair of body.split('&')) {

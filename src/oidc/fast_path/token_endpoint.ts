@@ -1,4 +1,4 @@
-/** The token endpoint on the fast path (fast_path.ts). */
+/** The token endpoint of the fast path (fast_path.ts): chooses the handler by the grant type. */
 import type { FastClientCredentials } from './client_credentials.ts';
 import type { FastPathEndpoint } from './fast_path.ts';
 import type { CodeAndRefresh } from './code_and_refresh.ts';

@@ -1,4 +1,4 @@
-/** Makes the token that is given for another token or an assertion: the common part of both grants of our own. */
+/** Issues the token for a presented token or assertion: the common part of token exchange and the JWT bearer grant. */
 import { errors, type AccessToken, type KoaContextWithOIDC } from 'oidc-provider';
 import { epochSeconds } from '../../base/clock.ts';
 import type { Choice } from '../../grant_policies/evaluate.ts';
@@ -11,19 +11,19 @@ import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 
 const carried = new WeakMap<object, CarriedClaims>();
 
-/** What the token says of what it was made from, once it is about to be issued. */
+/** Returns the claims that a token takes over from the presented tokens; `undefined` before `issueToken`. */
 export function carriedClaims(token: object): CarriedClaims | undefined {
   return carried.get(token);
 }
 
 export interface Exchange {
   readonly policy: Policy;
-  /** What the token may carry at most; what is asked for beyond it is refused. */
+  /** The scopes that the token may have. A request for another scope is refused. */
   readonly permitted: ReadonlySet<string>;
   readonly sub: string;
-  /** The account that the token is newly given a grant for, so that it ends with the account's other grants. */
+  /** The account to create a grant for, so that the token ends when the account's other grants end. */
   readonly accountId: string | undefined;
-  /** Epoch seconds: the earliest end of all that the token is made from. */
+  /** The earliest expiry of the presented tokens, in epoch seconds. */
   readonly notAfter: number;
   readonly claims: CarriedClaims;
 }
@@ -34,7 +34,7 @@ export interface Draft {
   readonly trade: Exchange;
 }
 
-/** The token as it would be, neither bound nor issued; throws for a scope or resource that can't be had. */
+/** Creates the token without binding or issuing it. Throws if the policy does not permit the scope or resource. */
 export function draftToken(ctx: KoaContextWithOIDC, resources: ResourcePolicy, trade: Exchange): Draft {
   const { provider, client, params } = ctx.oidc;
   const { policy, permitted, sub, notAfter } = trade;
@@ -50,7 +50,7 @@ export function draftToken(ctx: KoaContextWithOIDC, resources: ResourcePolicy, t
   return { token, lifetimeSeconds: exp - now, trade };
 }
 
-/** Issues the token. For an account it gets a grant of its own, which is stored only while the account is not disabled. */
+/** Issues the token. With an account, it creates a grant first, which is stored only if the account is not disabled. */
 export async function issueToken(ctx: KoaContextWithOIDC, { token, lifetimeSeconds, trade }: Draft) {
   const { provider, client } = ctx.oidc;
   const { accountId, policy, claims } = trade;
@@ -70,7 +70,7 @@ export async function issueToken(ctx: KoaContextWithOIDC, { token, lifetimeSecon
   };
 }
 
-/** The policy that was requirePolicy; throws what the request is to be told where there is none. */
+/** Returns the chosen policy. If there is none, throws the error of the response. */
 export function requirePolicy(choice: Choice, refuseSubject: (reason: string) => never): Policy {
   if ('policy' in choice) return choice.policy;
   switch (choice.refused) {
@@ -83,14 +83,14 @@ export function requirePolicy(choice: Choice, refuseSubject: (reason: string) =>
   }
 }
 
-/** The one resource that a request names, if it names any. */
+/** Returns the resource that a request names; `undefined` if it names none. Throws if it names several. */
 export function targetOf(named: readonly unknown[]): string | undefined {
   const [target, ...others] = new Set(named.flat().filter((one) => one !== undefined));
   if (others.length > 0) throw new errors.InvalidTarget('a token is for one resource: name a single one');
   return target as string | undefined;
 }
 
-/** These grants have none (RFC 9396, 1): what is not understood must not be dropped. */
+/** Refuses `authorization_details` (RFC 9396): these grants do not support them and must not ignore them silently. */
 export function refuseAuthorizationDetails({ oidc }: KoaContextWithOIDC): void {
   if (!oidc.body?.['authorization_details']) return;
   throw new errors.InvalidRequest('authorization_details can not be used with this grant type');

@@ -1,4 +1,6 @@
-/** oidc-provider as an OAuth 2.1 server: everything that its defaults leave open is closed here, each with its reason. */
+/**
+ * Configures oidc-provider as an OAuth 2.1 server. It restricts each default that is too permissive, with the reason.
+ */
 import {
   errors,
   Provider,
@@ -94,14 +96,14 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly detailsPolicy: AuthorizationDetailsPolicy;
   readonly userCodeGuesses: UserCodeGuesses;
   readonly loginHints: LoginHints;
-  /** Digests a user code under a key; the same on every node. */
+  /** Digests a user code with a key that is the same on every node. */
   readonly digestUserCode: (userCode: string) => Digest;
   readonly pages: LibraryPages;
-  /** Signs cookies; the same on every node. */
+  /** Signs cookies with a key that is the same on every node. */
   readonly cookieSignatures: CookieSignatures;
-  /** What DPoP nonces are made from, 32 bytes; the same on every node. */
+  /** The secret for DPoP nonces: 32 bytes, the same on every node. */
   readonly dpopNonceSecret: Buffer;
-  /** What each client calls a person. */
+  /** Returns the subject identifier of a person for a client. */
   readonly subjects: Subjects;
   readonly refreshFamilies: RefreshTokenFamilies;
   readonly refreshGraceSeconds: number;
@@ -137,7 +139,7 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
   offerTokenExchange(provider, settings);
   offerJwtBearer(provider, settings);
   showFormPost(provider, settings.pages);
-  // inside of the one above: it reads what the library wrote
+  // this runs inside of showFormPost, because it reads the library's own response
   confirmErrorRedirects(provider, settings);
   takePostedRequests(provider, ROUTES.authorization, settings.pages);
   guardDeviceFlow(provider, ROUTES.code_verification, settings.userCodeGuesses);
@@ -147,7 +149,7 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
   return provider;
 }
 
-/** In the place of the library's own, which reads and then writes. */
+/** Replaces the library's check, which reads and then writes, so that two nodes could both accept the same `jti`. */
 function useOnceOnAllNodes(database: Database) {
   return async (issuer: string, jti: string, until: number): Promise<boolean> => {
     const ctx = Provider.ctx!;
@@ -178,20 +180,20 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       return artifacts(kind);
     },
     jwks: { keys: signExternally(jwks) },
-    // the library fetches through the guarded egress alone
+    // all requests of the library go through the checks of egress
     fetch: fetchThrough(settings.egress),
     routes: ROUTES,
     cookies: cookies(settings.issuer, settings.cookieSignatures),
-    // OAuth 2.1: the code flow alone, and PKCE for every client that no admin has let off
+    // OAuth 2.1: only the code flow, and PKCE for each client unless an admin made an exemption
     responseTypes: ['code'],
     pkce: { required: (_ctx, client) => recordOf(client).metadata.pkce_exemption === undefined },
     subjectTypes: ['public', 'pairwise'],
     pairwiseIdentifier: (_ctx, accountId, client) => settings.subjects(accountId, recordOf(client)),
-    // which URI is meant is said in every request (OpenID Connect Core, 3.1.2.1)
+    // each request must name its redirect URI (OpenID Connect Core, 3.1.2.1)
     allowOmittingSingleRegisteredRedirectUri: false,
     clientAuthMethods: authMethods(settings, settings.clientDemands),
     assertJwtClientAuthClaimsAndHeader: demandOurAudience(settings.issuer, clock),
-    // of what this server signs with the library takes, and names in discovery, what there are keys for
+    // of the algorithms for signing, the library accepts and publishes in discovery only those that have keys
     enabledJWA: {
       idTokenSigningAlgValues: [...SIGNING_ALGS],
       clientAuthSigningAlgValues: [...CLIENT_ALGS],
@@ -201,16 +203,16 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       dPoPSigningAlgValues: [...DPOP_ALGS],
       requestObjectSigningAlgValues: [...CLIENT_ALGS],
     },
-    // what RFC 9701 (6) says, and the library leaves out
+    // the default of RFC 9701, 6; the library has none
     clientDefaults: { introspection_signed_response_alg: 'RS256' },
     scopes: ['openid', 'offline_access'],
     claims: CLAIMS_BY_SCOPE,
     acrValues: [...ACR_VALUES],
-    // a token for an API can't be used at userinfo, so who asked for the claims finds them in the ID token
+    // a token for an API can't be used at userinfo, so the ID token contains the claims that the client asked for
     conformIdTokenClaims: false,
     clientBasedCORS: (_ctx, origin, client) =>
       client.tokenEndpointAuthMethod === 'none' &&
-      // `null` is what every sandboxed page sends, and what a redirect URI of a scheme of its own has for an origin
+      // each sandboxed page sends `null`, and a redirect URI with a private-use scheme has this origin, too
       origin !== 'null' &&
       (client.redirectUris ?? []).some((uri) => URL.parse(uri)?.origin === origin),
     findAccount: async (ctx, name) => {
@@ -270,7 +272,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       },
       resourceIndicators: {
         enabled: true,
-        // one of the two is called for every request, however it came, before the library reads its numbers
+        // the library calls one of these two functions for each request before it reads the request's numbers
         defaultResource: (ctx, client, ...more) => {
           demandDecimalNumbers(ctx);
           return policy.defaultResource(ctx, client, ...more);
@@ -279,7 +281,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
           demandDecimalNumbers(ctx);
           return policy.resourceServer(ctx, identifier, client);
         },
-        // a code or refresh token that was granted for an API yields a token for that API
+        // a code or refresh token that was granted for an API is exchanged for a token for that API
         useGrantedResource: () => true,
       },
     },
@@ -290,7 +292,10 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
   };
 }
 
-/** Its own tokens only. Who has not proved to be that client is not even told that this one is another's. */
+/**
+ * A client may revoke only its own tokens. A public client, which has not proved its identity, does not learn that the
+ * token belongs to another client.
+ */
 function mayRevoke(
   _ctx: KoaContextWithOIDC,
   client: Client,
@@ -301,7 +306,7 @@ function mayRevoke(
   throw new errors.InvalidRequest('client is not authorized to revoke the presented token');
 }
 
-/** Every URL that the library makes starts with the issuer: a request's Host and X-Forwarded-* headers do not count. */
+/** Makes each URL of the library start with the issuer, regardless of the request's Host and X-Forwarded-* headers. */
 function pinToIssuer(provider: Provider, aliases: Readonly<Record<string, string>> = {}): void {
   const { protocol, host } = new URL(provider.issuer);
   Object.defineProperties(provider.request, {
@@ -312,7 +317,7 @@ function pinToIssuer(provider: Provider, aliases: Readonly<Record<string, string
   const contexts: { urlFor: UrlFor } = library.OIDCContext.prototype;
   contexts.urlFor = function (this: { readonly ctx: KoaContextWithOIDC }, name, options) {
     const alias = aliases[`${name}_endpoint`];
-    // asked for where a proof is compared with it: an endpoint has two addresses then, and is the same one
+    // the library compares this URL with a proof's `htu`; a proof for the endpoint's mTLS alias is valid, too
     if (alias !== undefined && isProvedFor(this.ctx, alias)) return alias;
     return library.urlFor(name, options);
   };

@@ -1,19 +1,20 @@
 /**
- * Members of oidc-provider that its types leave out and that this server calls or replaces. Only these functions cast an
- * object of the library to another type (test/project/layers.test.ts); check them with each new version of the library.
+ * Members of oidc-provider that this server calls or replaces, but that the library's types do not declare. Only these
+ * functions cast an object of the library to another type (test/project/layers.test.ts). Check them with each new
+ * version of the library.
  */
 import type { AccessToken, AllClientMetadata, Client, KoaContextWithOIDC, Provider } from 'oidc-provider';
 import type { AccessTokenClaims } from '../../keys/token_verifier.ts';
 
 export type UrlFor = (name: string, options?: object) => string;
 
-/** Members of a provider that its types leave out. */
+/** Members of a provider that its types do not declare. */
 interface ProviderInternals {
   readonly urlFor: UrlFor;
   readonly OIDCContext: { readonly prototype: { urlFor: UrlFor } };
   readonly ReplayDetection: { unique: unknown };
   readonly Client: ClientClass;
-  /** The library's types demand more values than the constructors do. */
+  /** The library's types require more values than the constructors do. */
   readonly AccessToken: new (values: object) => AccessToken;
   readonly Grant: new (values: object) => InstanceType<Provider['Grant']>;
   readonly IdToken: IdTokenClass;
@@ -23,7 +24,7 @@ interface ProviderInternals {
   readonly PushedAuthorizationRequest: { find(id: string, options?: object): Promise<unknown> };
 }
 
-/** The library calls all of these, and documents none as replaceable. */
+/** The library calls all of these members, and does not document that they can be replaced. */
 interface ClientClass {
   new (metadata: AllClientMetadata): Client;
   find(id: string): Promise<Client | undefined>;
@@ -31,12 +32,12 @@ interface ClientClass {
     compareClientSecret(this: Client, presented: string): Promise<boolean>;
     grantTypeAllowed(this: Client, grantType: string): boolean;
     responseModeAllowed(this: Client, mode: string | undefined, type: string, profile: unknown): boolean;
-    /** Called for each client when a person logs out. */
+    /** The library calls this for each client when a person logs out. */
     backchannelLogout(this: Client, accountId: string, sid: string): Promise<void>;
   };
 }
 
-/** Signs for a client: `iss`, `aud`, `iat`, the type and the client's algorithm are its work. */
+/** Signs a JWT for a client, and sets `iss`, `aud`, `iat`, the type and the client's algorithm. */
 type IdTokenClass = new (
   claims: object,
   options: { readonly client: Client | undefined; readonly ctx: KoaContextWithOIDC | undefined },
@@ -47,7 +48,7 @@ type IdTokenClass = new (
   issue(options: { readonly use: 'logout' | 'introspection' }): Promise<string>;
 };
 
-/** Codes and refresh tokens, which may be bound to a key. */
+/** The model of codes or refresh tokens, which may be bound to a key. */
 interface BoundModel {
   find(value: string, options?: object): Promise<Bound | undefined>;
 }
@@ -58,7 +59,7 @@ interface Bound {
   readonly jkt?: string;
 }
 
-/** A token chooses its value when it is saved. */
+/** A token generates its value when it is saved. */
 export interface SavedToken {
   readonly grantId?: string;
   readonly remainingTTL: number;
@@ -75,8 +76,9 @@ export function internalsOf(provider: Provider): ProviderInternals {
 }
 
 /**
- * What the library calls of a client's keys: `fresh` and `refresh` once a verification failed, then it verifies again.
- * For a client with a self-signed certificate it calls `refresh` each time, and goes through them all.
+ * The members of a client's key store that the library calls. After a failed verification it calls `fresh` and
+ * `refresh` and verifies again. For a client with a self-signed certificate it always calls `refresh` and iterates over
+ * all keys.
  */
 export interface KeyStore {
   [Symbol.iterator](): Iterator<{ readonly 'x5t#S256'?: string }>;
@@ -91,7 +93,7 @@ export function keyStoreOf(client: Client): KeyStore {
   return (client as unknown as { readonly asymmetricKeyStore: KeyStore }).asymmetricKeyStore;
 }
 
-/** A Koa context that the library's router has matched: it has the library's members too. */
+/** Returns a Koa context with the library's members; the library's router must have matched the request. */
 export function oidcContextOf(ctx: object): KoaContextWithOIDC {
   return ctx as KoaContextWithOIDC;
 }

@@ -1,4 +1,4 @@
-/** The hooks by which oidc-provider takes what stands in its tokens from the shared functions (issuance/issuance.ts). */
+/** The hooks through which oidc-provider gets the contents of its tokens from the shared functions of issuance/. */
 import type { AccessToken, ClientCredentials, Configuration, KoaContextWithOIDC } from 'oidc-provider';
 import type { AccessTokenClaims } from '../../keys/token_verifier.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
@@ -24,13 +24,13 @@ export function tokenHooks({ issuer }: TokenSettings) {
     formats: {
       customizers: {
         jwt: (ctx, token, structured) => {
-          const claims = ourClaims(issuer, ctx, token, claimsOfJwt(structured));
+          const claims = jwtClaims(issuer, ctx, token, claimsOfJwt(structured));
           structured.payload = claims;
           noteClaims(token, claims);
         },
       },
     },
-    // an opaque token says when it is introspected how its person logged in; of a JWT the customizer above sets all claims
+    // introspection shows how the person of an opaque token logged in; the customizer above sets all claims of a JWT
     extraTokenClaims: (ctx, token) =>
       'aud' in token && token.aud !== undefined ? undefined : loginClaims(loginOf(ctx)),
   } satisfies Partial<Configuration>;
@@ -48,8 +48,8 @@ export function tokenLifetimes(settings: TokenSettings) {
   } satisfies Configuration['ttl'];
 }
 
-/** The claims of a JWT access token of the library's, which has chosen those that it would sign without us. */
-function ourClaims(
+/** Returns the claims of a JWT access token, given the claims that the library would sign without this hook. */
+function jwtClaims(
   issuer: string,
   ctx: KoaContextWithOIDC,
   token: AccessToken | ClientCredentials,
@@ -73,7 +73,7 @@ function ourClaims(
   });
 }
 
-/** The login that a token is from, for as long as it is refreshed. */
+/** The login behind the code or token of this request; refresh tokens keep it. */
 function loginOf({ oidc }: KoaContextWithOIDC): Login {
   const { AuthorizationCode, DeviceCode, BackchannelAuthenticationRequest, RefreshToken } = oidc.entities;
   return AuthorizationCode ?? DeviceCode ?? BackchannelAuthenticationRequest ?? RefreshToken ?? {};

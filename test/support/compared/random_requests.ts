@@ -1,16 +1,19 @@
-/** Random requests, valid and invalid: a plain one is made first, and then changed in some of the ways that go wrong. */
+/**
+ * Makes random requests, valid and invalid: first a plain request, then random changes to it that often make it
+ * invalid.
+ */
 import { basic } from '../client/code_flow.ts';
 import type { RegisteredClient } from '../node/operator.ts';
 import type { Random } from '../random.ts';
 
-/** A request without the code or token that it is about, of which each path gets its own. */
+/** A request without its code or token, because each path gets its own code or token. */
 export interface RequestDraft {
   readonly path: string;
   readonly parameters: [name: string, value: string][];
   readonly headers: Record<string, string>;
-  /** Stands behind the form. */
+  /** Text after the form. */
   tail: string;
-  /** The names of its parts and changes, for the report of a difference. */
+  /** The names of the client and of the changes, for the report of a difference. */
   readonly what: string[];
 }
 
@@ -20,7 +23,7 @@ export interface SentRequest {
   readonly body: string;
 }
 
-/** Where the code or token stands in a draft. */
+/** The placeholder for the code or token in a draft. */
 export const VALUE = '{value}';
 
 export type Client = RegisteredClient & { readonly name: string; readonly method: 'basic' | 'post' | 'none' };
@@ -89,11 +92,11 @@ const TAILS = ['&', '&=', '&scope', '&scope=%ZZ', '&scope=ü', '&scope=%00', '&=
 const GRANT_TYPES = ['client_credentials', 'authorization_code', 'refresh_token', 'password', ''];
 
 const CHANGES: Readonly<Record<string, Change>> = {
-  missing: (made, { random }) => void made.parameters.splice(place(made, random), 1),
-  doubled: (made, { random }) => void made.parameters.push([...made.parameters[place(made, random)]!]),
-  empty: (made, { random }) => void (made.parameters[place(made, random)]![1] = ''),
+  missing: (made, { random }) => void made.parameters.splice(randomIndex(made, random), 1),
+  doubled: (made, { random }) => void made.parameters.push([...made.parameters[randomIndex(made, random)]!]),
+  empty: (made, { random }) => void (made.parameters[randomIndex(made, random)]![1] = ''),
   wrong: (made, { random }) =>
-    void (made.parameters[place(made, random)]![1] += random.pick(['x', ' ', '%', 'ü', '.'])),
+    void (made.parameters[randomIndex(made, random)]![1] += random.pick(['x', ' ', '%', 'ü', '.'])),
   unknown: (made, { random }) => void made.parameters.push([...random.pick(UNKNOWN)]),
   scope: (made, { random, scopes }) => set(made, 'scope', random.some(scopes, random.between(1, 3)).join(' ')),
   resource: (made, { random, resources }) => set(made, 'resource', random.pick(resources)),
@@ -105,12 +108,12 @@ const CHANGES: Readonly<Record<string, Change>> = {
   secret: (made, variety) => impersonate(made, variety, (client) => ({ ...client, client_secret: 'wrong' })),
   stranger: (made, variety) => impersonate(made, variety, (client) => ({ ...client, client_id: 'unknown' })),
   other: (made, variety) => impersonate(made, variety, (client) => client),
-  unauthenticated: (made) => forget(made),
+  unauthenticated: (made) => removeCredentials(made),
   twice: (made, { random, clients }) =>
     authenticate(made, random.pick(clients), random.pick(['basic', 'post', 'none'])),
 };
 
-/** Changes two of five requests, in one or two ways. */
+/** Makes one or two random changes to two of five requests. */
 export function vary(made: RequestDraft, variety: Variety): RequestDraft {
   const { random } = variety;
   if (random.next() < 0.6) return made;
@@ -122,7 +125,7 @@ export function vary(made: RequestDraft, variety: Variety): RequestDraft {
   return made;
 }
 
-function place({ parameters }: RequestDraft, random: Random): number {
+function randomIndex({ parameters }: RequestDraft, random: Random): number {
   return random.between(0, parameters.length - 1);
 }
 
@@ -132,7 +135,7 @@ function set({ parameters }: RequestDraft, name: string, value: string): void {
   else parameters.push([name, value]);
 }
 
-function forget(made: RequestDraft): void {
+function removeCredentials(made: RequestDraft): void {
   delete made.headers['authorization'];
   const others = made.parameters.filter(([name]) => !name.startsWith('client_'));
   made.parameters.splice(0, Infinity, ...others);
@@ -140,6 +143,6 @@ function forget(made: RequestDraft): void {
 
 function impersonate(made: RequestDraft, { random, clients }: Variety, as: (client: Client) => Client): void {
   const client = random.pick(clients);
-  forget(made);
+  removeCredentials(made);
   authenticate(made, as(client), random.next() < 0.8 ? client.method : random.pick(['basic', 'post', 'none']));
 }

@@ -1,4 +1,6 @@
-/** Two nodes of one database, clients of many kinds, and an account: one node answers on the fast path, the other never. */
+/**
+ * Starts two nodes on one database, with clients of many kinds and accounts. Only one node answers on the fast path.
+ */
 import { MasterKey } from '../../../src/vault/master_key.ts';
 import { Vault } from '../../../src/vault/vault.ts';
 import { RefreshTokenFamilies } from '../../../src/oidc/storage/refresh_token_families.ts';
@@ -14,10 +16,11 @@ export interface Scene {
   readonly families: RefreshTokenFamilies;
   readonly accountId: string;
   readonly disabledAccountId: string;
-  /** Programs, and applications that people use. A kind that the fast path serves is there several times. */
+  /** Clients for programs. Kinds that the fast path serves are in the list several times. */
   readonly machines: readonly Client[];
+  /** Clients for applications that people use, in the same way. */
   readonly applications: readonly Client[];
-  /** By resource, what clients may ask for. */
+  /** The scopes of each resource. */
   readonly scopesOf: Readonly<Record<string, readonly string[]>>;
   stop(): Promise<void>;
 }
@@ -26,7 +29,7 @@ const ENVIRONMENT = {
   GATEHOUSE_TRUSTED_PROXIES: '127.0.0.1',
   GATEHOUSE_CLIENT_REQUESTS_PER_SECOND: '1000000',
   GATEHOUSE_CLIENT_REQUESTS_BURST: '1000000',
-  // the node logs each request and each event: this test asks the database
+  // without the log lines of each request and event: this test reads the database instead
   LOG_LEVEL: 'warn',
 };
 

@@ -1,6 +1,6 @@
 /**
- * Codes and refresh tokens as the library stores them, made in bulk without a browser. Each is made twice, and the two
- * differ in their ids alone: one is for the fast path, one for the library.
+ * Stores codes and refresh tokens as the library does, in bulk and without a browser. It makes each of them twice, one
+ * for the fast path and one for the library; the two differ only in their ids.
  */
 import { randomBytes } from 'node:crypto';
 import { addSeconds, epochSeconds } from '../../../src/base/clock.ts';
@@ -12,7 +12,7 @@ import type { Random } from '../random.ts';
 
 export const VERIFIER = 'a-code-verifier-that-every-prepared-code-is-bound-to';
 
-/** What differs from a token that can be used. */
+/** The differences of each kind of token from a usable one. */
 export const CONDITIONS = {
   usable: {},
   expired: { expired: true },
@@ -53,13 +53,13 @@ export interface TokenPlan {
   readonly clientId: string;
   readonly otherClientId: string;
   readonly resource: string;
-  /** Scopes of the request. */
+  /** The scopes of the request. */
   readonly scopes: readonly string[];
-  /** What the person has granted, which may be less or more. */
+  /** The scopes that the person has granted: fewer or more than `scopes`. */
   readonly granted: { readonly openid: readonly string[]; readonly resource: readonly string[] };
 }
 
-/** One of the two, and the grant that it hangs on. */
+/** One token of a pair, and its grant. */
 export interface StoredToken {
   readonly value: string;
   readonly grantId: string;
@@ -76,7 +76,7 @@ export interface PreparerSettings {
 
 type Row = Readonly<Record<string, unknown>>;
 
-/** Gathers rows, and stores all of them at once. */
+/** Collects rows, and stores all of them at once. */
 export class StoredTokens {
   readonly #settings: PreparerSettings;
   readonly #grants: Row[] = [];
@@ -86,7 +86,7 @@ export class StoredTokens {
     this.#settings = settings;
   }
 
-  /** The pair. Members that are random but no ids (nonce, sid) are the same in both. */
+  /** Plans a pair of tokens. Random members that are not ids (nonce, sid) are the same in both. */
   plan(plan: TokenPlan): [StoredToken, StoredToken] {
     const { random } = this.#settings;
     const condition: Condition = CONDITIONS[plan.condition];
@@ -132,13 +132,13 @@ export class StoredTokens {
     const value =
       marked && plan.kind === 'RefreshToken' ? families.mark(randomId(), grantId, this.#now(seconds)) : randomId();
     const { clientId, resource } = plan;
-    const theirs = { accountId, clientId };
-    this.#grant(plan, condition, grantId, theirs);
+    const accountAndClient = { accountId, clientId };
+    this.#grant(plan, condition, grantId, accountAndClient);
     const payload = {
       kind: plan.kind,
       iat: this.#now(-5),
       exp: this.#now(seconds),
-      ...theirs,
+      ...accountAndClient,
       grantId,
       scope: plan.scopes.join(' '),
       ...(!condition.withoutResource && {
@@ -160,11 +160,11 @@ export class StoredTokens {
       expires_at: addSeconds(new Date(), Math.max(seconds, 50_000)),
     });
     if ('expiresWithSession' in common && !condition.withoutSession)
-      this.#session(condition, { sessionUid, grantId, ...theirs });
+      this.#session(condition, { sessionUid, grantId, ...accountAndClient });
     return { value, grantId, sessionUid };
   }
 
-  #grant(plan: TokenPlan, condition: Condition, grantId: string, { accountId, clientId }: Theirs): void {
+  #grant(plan: TokenPlan, condition: Condition, grantId: string, { accountId, clientId }: AccountAndClient): void {
     if (condition.withoutGrant) return;
     const { openid, resource } = plan.granted;
     const owner = condition.grantOfOther ? plan.otherClientId : clientId;
@@ -187,7 +187,7 @@ export class StoredTokens {
     });
   }
 
-  #session(condition: Condition, { sessionUid: uid, grantId, accountId, clientId }: Theirs & Ids): void {
+  #session(condition: Condition, { sessionUid: uid, grantId, accountId, clientId }: AccountAndClient & Ids): void {
     const payload = {
       kind: 'Session',
       iat: this.#now(-5),
@@ -216,7 +216,7 @@ export class StoredTokens {
   }
 }
 
-interface Theirs {
+interface AccountAndClient {
   readonly accountId: string;
   readonly clientId: string;
 }

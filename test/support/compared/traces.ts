@@ -1,4 +1,6 @@
-/** Everything that a request leaves: the answer, the rows of its grant, and its audit events, without what is random. */
+/**
+ * Collects all effects of a request: the response, the rows of its grant, and its audit events, without random values.
+ */
 import { once } from 'node:events';
 import { Agent, request, type IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
@@ -9,7 +11,7 @@ import type { RefreshTokenFamilies } from '../../../src/oidc/storage/refresh_tok
 import type { SentRequest } from './random_requests.ts';
 import { chunks, type StoredToken } from './stored_tokens.ts';
 
-/** Headers that differ from one answer to the next. */
+/** Headers that differ from one response to the next. */
 const CHANGING = new Set(['date', 'x-request-id', 'dpop-nonce', 'content-length']);
 /** Headers for pages and for scripts of other origins, which the fast path does not serve. */
 const FOR_BROWSERS = /^(?:access-control-|content-security-policy|permissions-policy|referrer-policy|x-frame-options)/;
@@ -18,7 +20,7 @@ export interface Answer {
   readonly requestId: string;
   readonly status: number;
   readonly headers: Readonly<Record<string, unknown>>;
-  /** JSON, or a page. */
+  /** The parsed JSON, or the text of a page. */
   readonly body: Readonly<Record<string, unknown>> | string;
 }
 
@@ -38,15 +40,15 @@ export async function send(url: string, { path, headers, body }: SentRequest, qu
   };
 }
 
-/** A request that was answered, and the code or token of its own that it was about. */
+/** A response, and the code or token of its request. */
 export interface Exchanged {
   readonly answer: Answer;
   readonly token?: StoredToken | undefined;
-  /** Of a JWT that was asked about or revoked. */
+  /** The id of the JWT that the request introspected or revoked. */
   readonly jti?: string | undefined;
 }
 
-/** The traces of all of them, in their order, with few queries. */
+/** Returns the trace of each request, in the same order, with few queries. */
 export async function tracesOf(
   database: Database,
   families: RefreshTokenFamilies,
@@ -128,7 +130,7 @@ function traceOf({ answer, token, jti }: Exchanged, rows: Rows, families: Refres
   );
 }
 
-/** The body with each token as what it says. */
+/** Replaces each token in the body with its contents. */
 function shown(body: Readonly<Record<string, unknown>>, families: RefreshTokenFamilies): object {
   const all = Object.entries(body).map(([name, value]) => {
     if (typeof value !== 'string' || !name.endsWith('_token')) return [name, value];
@@ -145,7 +147,7 @@ function payloadOf(token: unknown) {
   return typeof token === 'string' && token.split('.').length === 3 ? decodeJwt(token) : undefined;
 }
 
-/** Ids of the request's own are replaced by what they are the ids of. */
+/** Replaces the ids that each request has by itself with the names of their objects. */
 function named(trace: object, names: ReadonlyMap<unknown, string>): object {
   return JSON.parse(
     JSON.stringify(trace),
@@ -153,7 +155,7 @@ function named(trace: object, names: ReadonlyMap<unknown, string>): object {
   ) as object;
 }
 
-/** The rows by one of their members. */
+/** Reads the rows for the keys, and groups them by one of their members. */
 async function grouped<K, R>(
   keys: readonly K[],
   read: (keys: K[]) => Promise<readonly R[]>,
