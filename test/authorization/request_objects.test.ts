@@ -194,6 +194,19 @@ describe('signed authorization requests (JAR, RFC 9101)', () => {
       for (const typ of [undefined, 'JWT']) await accepts(await object({ header: { typ } }));
     });
 
+    it('of a type that is compared without regard to case and with or without application/ (FIELD-C11)', async () => {
+      for (const typ of [
+        'OAuth-AuthZ-Req+JWT',
+        'application/oauth-authz-req+jwt',
+        'APPLICATION/OAUTH-AUTHZ-REQ+JWT',
+        'jwt',
+        'application/JWT',
+      ])
+        await accepts(await object({ header: { typ } }));
+      for (const typ of ['DPoP+JWT', 'oauth-authz-req', 'text/oauth-authz-req+jwt', '', ['JWT'], 1, null])
+        await refuses(await object({ header: { typ } }));
+    });
+
     it('for a client that has registered no key', async () => {
       const keyless = await registerApplication(gatehouse);
       await refuses(await object({}, keyless), keyless);
