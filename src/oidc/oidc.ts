@@ -161,7 +161,7 @@ export function createOidc(settings: OidcSettings) {
     unanswered,
   };
   const provider = (): Provider => endpoints.provider;
-  outbox.serve(pingDelivery(directory));
+  outbox.serve(pingDelivery(directory, database));
   outbox.serve(backchannelLogouts(provider));
   const isAuthenticationRequest = authenticationRequestMatcher(issuer, ROUTES);
   /** A provider knows its keys and types for good: when they change, another one takes over between two requests. */
