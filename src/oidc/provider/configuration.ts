@@ -44,6 +44,7 @@ import { DeviceCodeStore } from '../device/device_code_store.ts';
 import { deviceFlow, guardDeviceFlow } from '../device/device_flow.ts';
 import {
   demandProofOfBound,
+  demandThumbprint,
   examineProof,
   isAboutProof,
   isProvedFor,
@@ -278,11 +279,11 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
         enabled: true,
         // one of the two is called for every request, however it came, before the library reads its numbers
         defaultResource: (ctx, client, ...more) => {
-          demandDecimalNumbers(ctx);
+          demandWellFormed(ctx);
           return policy.defaultResource(ctx, client, ...more);
         },
         getResourceServerInfo: (ctx, identifier, client) => {
-          demandDecimalNumbers(ctx);
+          demandWellFormed(ctx);
           return policy.resourceServer(ctx, identifier, client);
         },
         // a code or refresh token that was granted for an API yields a token for that API
@@ -301,6 +302,12 @@ function mayRevoke(
   _ctx: KoaContextWithOIDC,
   client: Client,
   token: { readonly clientId?: string | undefined },
+/** Refuses values of parameters that the library would take, or find wrong at the token endpoint only. */
+function demandWellFormed(ctx: KoaContextWithOIDC): void {
+  demandDecimalNumbers(ctx);
+  demandThumbprint(ctx);
+}
+
 ): boolean {
   if (token.clientId === client.clientId) return true;
   if (client.tokenEndpointAuthMethod === 'none') return false;
