@@ -2,7 +2,8 @@
  * Validates redirect URIs at registration, so that requests can be matched by string comparison (RFC 9700, 4.1.3).
  * Refuses URIs that two parsers could read differently.
  */
-const LOOPBACK = /^(localhost|\[::1\]|127(\.\d{1,3}){3})$/;
+import { isLoopback } from '../base/loopback.ts';
+
 const FORBIDDEN_SCHEME = /^(javascript|vbscript|data|blob|file|about|ftp|ws|wss):$/;
 
 export type ApplicationType = 'web' | 'native';
@@ -24,7 +25,7 @@ export function objectionToRedirectUri(uri: string, applicationType: Application
 }
 
 function objectionToWebUri(uri: string, url: URL): string | undefined {
-  if (url.protocol === 'http:' && !LOOPBACK.test(url.hostname)) {
+  if (url.protocol === 'http:' && !isLoopback(url.hostname)) {
     return 'must use https; http is only allowed for loopback addresses (RFC 8252, 7.3)';
   }
   // this covers dot segments, upper-case hosts, default ports and numeric forms of an address

@@ -1,18 +1,18 @@
 /** Redirects browsers from other loopback addresses to the issuer, because cookies and redirect URIs belong to it. */
 import type { Middleware } from 'koa';
+import { isLoopback } from '../base/loopback.ts';
 
-const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/;
 /** Paths of pages; API endpoints answer at each address. */
 const PAGE = /^\/(?:$|(?:account|approve|authorize|device|interaction|logout|try-login)(?:\/|$))/;
 
 /** For development: does nothing unless the issuer is a loopback address. Use it after `pinToIssuer`. */
 export function pagesAtIssuer(issuer: string): Middleware {
   const { hostname, port } = new URL(issuer);
-  if (!LOOPBACK.test(hostname)) return (_ctx, next) => next();
+  if (!isLoopback(hostname)) return (_ctx, next) => next();
   return (ctx, next) => {
     // not ctx.host, because pinToIssuer sets it to the issuer's host
     const asked = URL.parse(`http://${ctx.req.headers.host ?? ''}`);
-    const elsewhere = asked !== null && LOOPBACK.test(asked.hostname) && asked.hostname !== hostname;
+    const elsewhere = asked !== null && isLoopback(asked.hostname) && asked.hostname !== hostname;
     const isPage = (ctx.method === 'GET' || ctx.method === 'HEAD') && PAGE.test(ctx.path);
     if (!elsewhere || asked.port !== port || !isPage) return next();
     ctx.set('Cache-Control', 'no-store');

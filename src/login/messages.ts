@@ -1,4 +1,5 @@
 /** Texts that the pages show instead of protocol terms. */
+import { isLoopback } from '../base/loopback.ts';
 import type { Moment } from './pages.ts';
 import type { AccessLifetime } from './login_context.ts';
 
@@ -57,7 +58,7 @@ export function describeDestination(redirectUri: unknown): string {
   if (!url) return 'the application';
   if (url.protocol !== 'https:' && url.protocol !== 'http:')
     return `an app on this device (${url.protocol.slice(0, -1)})`;
-  if (/^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname)) return `a program on this computer (${url.host})`;
+  if (isLoopback(url.hostname)) return `a program on this computer (${url.host})`;
   return url.host;
 }
 

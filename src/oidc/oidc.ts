@@ -161,7 +161,7 @@ export function createOidc(settings: OidcSettings) {
     unanswered,
   };
   const provider = (): Provider => endpoints.provider;
-  outbox.serve(pingDelivery(directory));
+  outbox.serve(pingDelivery(directory, database));
   outbox.serve(backchannelLogouts(provider));
   const isAuthenticationRequest = authenticationRequestMatcher(issuer, ROUTES);
   /** A provider can't change its keys and types. When they change, a new provider replaces it between two requests. */

@@ -28,7 +28,10 @@ export async function outcomeOf(
     return tryAgain(type, attempts, `status ${status}`);
   } catch (error) {
     if (!(error instanceof EgressFailed)) throw error;
-    const { reason } = error.failure;
+    const { failure } = error;
+    const { reason } = failure;
+    if (failure.reason === 'redirect_refused' && type.judge(failure.status) === 'refused')
+      return { result: 'failed', reason };
     const pauseSeconds = NOT_SENT[reason];
     if (pauseSeconds !== undefined) return { result: 'postponed', reason, waitSeconds: pauseSeconds, uncounted: true };
     return tryAgain(type, attempts, reason);

@@ -22,7 +22,7 @@ export interface ClaimedMessage extends Omit<Message, 'secret'> {
 
 export type DeliveryOutcome =
   | { readonly result: 'delivered' }
-  /** There is no longer a receiver. */
+  /** There is no longer a receiver, or a need for the message. */
   | { readonly result: 'dropped' }
   | {
       readonly result: 'postponed';

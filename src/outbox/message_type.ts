@@ -4,9 +4,9 @@ import type { Secret } from '../base/secret.ts';
 export interface MessageType {
   readonly name: string;
   readonly retries: Retries;
-  /** Builds the request, for each attempt; `undefined` if there is no longer a receiver. */
+  /** Builds the request, for each attempt; `undefined` if there is no longer a receiver or a need for the message. */
   build(message: Message, now: Date): Promise<OutgoingMessage | undefined>;
-  /** Judges a status. It is never a redirect, which is not followed and leads to another attempt. */
+  /** Judges a status. A redirect is not followed; unless it is `refused`, it leads to another attempt. */
   judge(status: number): Verdict;
 }
 

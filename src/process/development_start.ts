@@ -1,7 +1,7 @@
 /** Refuses to start a development server that may change data of others. */
 import { CannotStart } from '../base/cannot_start.ts';
+import { isLoopback } from '../base/loopback.ts';
 import type { Config } from '../config.ts';
-import { isLoopback } from '../config/value_types.ts';
 
 /**
  * A development server makes an admin client, a demo client and a demo account, and replaces their secrets. Without

@@ -11,6 +11,7 @@ import {
   type JWTPayload,
   type ProtectedHeaderParameters,
 } from 'jose';
+import { jwtType } from '../base/jwt_type.ts';
 import { DAY_SECONDS, epochSeconds } from '../base/clock.ts';
 import { Unavailable } from '../base/unavailable.ts';
 import type { IssuerDirectory, KeySet, KnownIssuer } from './issuer_directory.ts';
@@ -122,7 +123,7 @@ function checkHeader(
   // the server supports no extension
   if (crit !== undefined) return 'header_refused';
   if (typ !== undefined && typeof typ !== 'string') return 'header_refused';
-  const type = typ?.toLowerCase().replace(/^application\//, '');
+  const type = jwtType(typ);
   // an issuer that also signs assertions about people must set `typ` (RFC 8725, 3.11), because people hold those
   // assertions
   if (purpose === 'software_statement' && purposes.length > 1 && type !== SOFTWARE_STATEMENT) return 'typ_refused';

@@ -194,6 +194,19 @@ describe('signed authorization requests (JAR, RFC 9101)', () => {
       for (const typ of [undefined, 'JWT']) await accepts(await object({ header: { typ } }));
     });
 
+    it('of a type that is compared without regard to case and with or without application/ (FIELD-C11)', async () => {
+      for (const typ of [
+        'OAuth-AuthZ-Req+JWT',
+        'application/oauth-authz-req+jwt',
+        'APPLICATION/OAUTH-AUTHZ-REQ+JWT',
+        'jwt',
+        'application/JWT',
+      ])
+        await accepts(await object({ header: { typ } }));
+      for (const typ of ['DPoP+JWT', 'oauth-authz-req', 'text/oauth-authz-req+jwt', '', ['JWT'], 1, null])
+        await refuses(await object({ header: { typ } }));
+    });
+
     it('for a client that has registered no key', async () => {
       const keyless = await registerApplication(gatehouse);
       await refuses(await object({}, keyless), keyless);
@@ -220,6 +233,8 @@ describe('signed authorization requests (JAR, RFC 9101)', () => {
       'hold another request': () => ({ request: 'e30.e30.e30' }),
       'hold a request_uri': () => ({ request_uri: 'https://app.example.com/request' }),
       'name a parameter twice': () => ({ scope: ['openid', 'email'] }),
+      'have a dpop_jkt that is no thumbprint (FIELD-C16)': () => ({ dpop_jkt: 'x' }),
+      'have a dpop_jkt that is no text (FIELD-C16)': () => ({ dpop_jkt: ['x'] }),
       'have no PKCE': () => ({ code_challenge: undefined, code_challenge_method: undefined }),
     })) {
       it(what, async () => refuses(await object({ claims: claims() })));

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { createRemoteJWKSet, decodeJwt, jwtVerify } from 'jose';
 import * as openid from 'openid-client';
+import { sha256 } from '../../src/base/secret.ts';
 import { ClientMetadata } from '../../src/clients/metadata/client_metadata.ts';
 import { CIBA } from '../../src/clients/metadata/flows.ts';
 import { removeExpiredRows } from '../../src/maintenance/expired_rows.ts';
@@ -146,6 +147,26 @@ describe('backchannel authentication (CIBA)', () => {
     assert.equal((await eventsOf('backchannel_request.reused')).length, 1);
   });
 
+  it('is over when the auth_req_id was used: a poll within the interval gets invalid_grant (FIELD-C12)', async () => {
+    const asked = await ask(gatehouse, till);
+    await decide(gatehouse, asked, 'approve');
+    const { access_token } = await poll(gatehouse, till, asked);
+    for (let again = 0; again < 3; again++)
+      assert.deepEqual(errorOf(await poll(gatehouse, till, asked)), [400, 'invalid_grant']);
+    assert.equal(await intervalOf(asked), 5);
+    // a second poll of the same moment may be a retry, so it does not end the tokens; a later one does
+    const answer = await fetch(`${gatehouse.url}/userinfo`, { headers: { authorization: `Bearer ${access_token}` } });
+    assert.equal(answer.status, 200, await answer.text());
+  });
+
+  it('is over when it was denied: each poll gets access_denied (FIELD-C12)', async () => {
+    const asked = await ask(gatehouse, till);
+    await decide(gatehouse, asked, 'deny');
+    for (let again = 0; again < 3; again++)
+      assert.deepEqual(errorOf(await poll(gatehouse, till, asked)), [400, 'access_denied']);
+    assert.equal(await intervalOf(asked), 5);
+  });
+
   it('keeps an auth_req_id for its own client: another one gets the answer for an unknown one (CIBA-04)', async () => {
     const thief = await registerTill(gatehouse);
     const asked = await ask(gatehouse, till);
@@ -262,6 +283,15 @@ describe('backchannel authentication (CIBA)', () => {
     login_hint: gatehouse.account.email,
     ...parameters,
   });
+
+  async function intervalOf({ auth_req_id }: { readonly auth_req_id: string }): Promise<number> {
+    const { interval_seconds } = await gatehouse.database
+      .selectFrom('backchannel_requests')
+      .select('interval_seconds')
+      .where('auth_req_id', '=', sha256(auth_req_id))
+      .executeTakeFirstOrThrow();
+    return interval_seconds;
+  }
 
   function eventsOf(event: string) {
     return gatehouse.database.selectFrom('audit_events').selectAll().where('event', '=', event).execute();

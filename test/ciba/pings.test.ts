@@ -135,18 +135,49 @@ describe('pings (CIBA)', () => {
     });
   }
 
-  it('follow no redirect (fapi-ciba-id1-ping-backchannel-notification-endpoint-return-redirect-request)', async () => {
-    const client = await register();
-    answer = (_, response) => void response.writeHead(307, { location: `${url}/elsewhere` }).end();
-    const asked = await ask(gatehouse, client, { client_notification_token: TOKEN });
-    await decide(gatehouse, asked, 'approve', person);
-    await pinged(client);
-    assert.equal((await poll(gatehouse, client, asked)).status, 200);
-    await eventually(async () => (await waiting(client)).postponed === 1, A_WHILE_MILLISECONDS);
+  it('follow no redirect, and end with it (fapi-ciba-id1-ping-backchannel-notification-endpoint-return-redirect-request, FIELD-C14c)', async () => {
+    for (const status of [301, 307]) {
+      const client = await register();
+      answer = (_, response) => void response.writeHead(status, { location: `${url}/elsewhere` }).end();
+      const asked = await ask(gatehouse, client, { client_notification_token: TOKEN });
+      await decide(gatehouse, asked, 'approve', person);
+      const { attempts, reason } = await settled('message.failed', client);
+      assert.deepEqual([attempts, reason], [1, 'redirect_refused']);
+      assert.equal((await waiting(client)).rows, 0);
+      assert.equal(pingsOf(client).length, 1);
+      assert.equal((await poll(gatehouse, client, asked)).status, 200, 'the tokens are there all the same');
+    }
     assert.equal(
       came.some(({ path }) => path === '/elsewhere'),
       false,
     );
+  });
+
+  it('end when the client has fetched the tokens (FIELD-C14c)', async () => {
+    const client = await register();
+    answer = (_, response) => void response.writeHead(503).end();
+    const asked = await ask(gatehouse, client, { client_notification_token: TOKEN });
+    await decide(gatehouse, asked, 'approve', person);
+    await pinged(client);
+    assert.equal((await poll(gatehouse, client, asked)).status, 200);
+    const sent = pingsOf(client).length;
+    await eventually(async () => (await waiting(client)).rows === 0, A_WHILE_MILLISECONDS);
+    assert.equal(pingsOf(client).length, sent);
+    assert.equal((await eventsOf('message.failed', client)).length, 0);
+  });
+
+  it('end when the client has read the refusal, and not with a poll before it (FIELD-C14c)', async () => {
+    const client = await register();
+    answer = (_, response) => void response.writeHead(503).end();
+    const asked = await ask(gatehouse, client, { client_notification_token: TOKEN });
+    assert.equal((await poll(gatehouse, client, asked)).error, 'authorization_pending');
+    await decide(gatehouse, asked, 'deny', person);
+    await pinged(client);
+    await eventually(async () => pingsOf(client).length === 2, A_WHILE_MILLISECONDS);
+    assert.equal((await poll(gatehouse, client, asked)).error, 'access_denied');
+    const sent = pingsOf(client).length;
+    await eventually(async () => (await waiting(client)).rows === 0, A_WHILE_MILLISECONDS);
+    assert.equal(pingsOf(client).length, sent);
   });
 
   it('are sent again where the client’s server was in trouble', async () => {

@@ -304,6 +304,12 @@ describe('a client that publishes its keys (jwks_uri)', () => {
       }
     });
 
+    it('with localhost in the place of the address (FIELD-C16)', async () => {
+      assert.equal(await register('http://localhost:9400/jwks'), 201);
+      for (const uri of ['http://localhost.example:9400/jwks', 'http://keys.localhost:9400/jwks'])
+        assert.equal(await register(uri), 400, uri);
+    });
+
     it('with no other URL', async () => {
       const uris = [
         'http://keys.client.example/jwks',

@@ -3,6 +3,7 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 import * as oauth from 'oauth4webapi';
 import * as openid from 'openid-client';
+import { sha256 } from '../../src/base/secret.ts';
 import { ClientMetadata } from '../../src/clients/metadata/client_metadata.ts';
 import { DEVICE_CODE } from '../../src/clients/metadata/flows.ts';
 import { moveClock, resetClock } from '../support/node/clock.ts';
@@ -200,6 +201,27 @@ describe('the device flow', () => {
       assert.equal((await eventsOf('device_code.reused')).at(-1)?.client_id, tv.client_id);
     });
 
+    it('with a used code within the interval gets invalid_grant, and no longer interval (FIELD-C12)', async () => {
+      const { device_code, user_code } = await requestDevice(gatehouse, tv);
+      await connectDevice(gatehouse, user_code);
+      const tokens = await poll(gatehouse, tv, device_code);
+      for (let again = 0; again < 3; again++)
+        assert.deepEqual(errorOf(await poll(gatehouse, tv, device_code)), [400, 'invalid_grant']);
+      assert.equal(await intervalOf(device_code), 5);
+      // a second poll of the same moment may be a retry, so it does not end the tokens; a later one does
+      assert.equal(await userinfo(tokens.access_token!), 200);
+    });
+
+    it('with a denied code gets access_denied each time, and no longer interval (FIELD-C12)', async () => {
+      const { device_code, user_code } = await requestDevice(gatehouse, tv);
+      const person = new Person(gatehouse);
+      const { page } = await enterCode(gatehouse, person, user_code);
+      await person.submit(`${gatehouse.issuer}/device`, { ...fieldsOf(page), abort: 'yes' });
+      for (let again = 0; again < 3; again++)
+        assert.deepEqual(errorOf(await poll(gatehouse, tv, device_code)), [400, 'access_denied']);
+      assert.equal(await intervalOf(device_code), 5);
+    });
+
     it('with what a thief read in the database gets nothing', async () => {
       const { device_code, user_code } = await requestDevice(gatehouse, tv);
       await connectDevice(gatehouse, user_code);
@@ -296,6 +318,15 @@ describe('the device flow', () => {
       false,
     );
   });
+
+  async function intervalOf(deviceCode: string): Promise<number> {
+    const { interval_seconds } = await gatehouse.database
+      .selectFrom('device_codes')
+      .select('interval_seconds')
+      .where('device_code', '=', sha256(deviceCode))
+      .executeTakeFirstOrThrow();
+    return interval_seconds;
+  }
 
   async function userinfo(token: string): Promise<number> {
     const answer = await fetch(`${gatehouse.url}/userinfo`, { headers: { authorization: `Bearer ${token}` } });

@@ -88,6 +88,15 @@ describe('the JWT bearer grant (RFC 7523, 2.1)', () => {
     assert.equal('act' in claims, false);
   });
 
+  it('takes an assertion whose typ is written in any case (FIELD-C11)', async () => {
+    for (const typ of ['JWT', 'jwt', 'Application/jwt']) {
+      const { status, body } = await present(gatehouse, client, await issuer.assert({ header: { typ } }));
+      assert.equal(status, 200, `${typ}: ${body.error_description}`);
+    }
+    for (const typ of ['AT+JWT', 'Application/Logout+JWT'])
+      refused(await present(gatehouse, client, await issuer.assert({ header: { typ } })), 'invalid_grant', /typ/);
+  });
+
   it('is in force on every node, and says what it said to an API that introspects', async () => {
     const { body } = await present(second, client, await issuer.assert());
     const told = await introspect(gatehouse, client, body.access_token);

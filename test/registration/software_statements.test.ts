@@ -191,5 +191,10 @@ describe('a software statement', () => {
       const { status } = await bring(await sign({}, { typ: 'software-statement+jwt' }));
       assert.equal(status, 201);
     });
+
+    it('says so in any case (FIELD-C11)', async () => {
+      const { status, body } = await bring(await sign({}, { typ: 'Application/Software-Statement+JWT' }));
+      assert.equal(status, 201, body.error_description);
+    });
   });
 });

@@ -68,7 +68,7 @@ describe('what is single-use, asked for by many at once on two nodes', () => {
     t.diagnostic(`5 refresh tokens, ${5 * CROWD} uses: ${won} answers with tokens`);
   });
 
-  it('a device code gives tokens to one poll, and the others are told to slow down', async () => {
+  it('a device code gives tokens to one poll, and the others are told to slow down or that it was used', async () => {
     const tv = await registerDevice(pair.a);
     for (let round = 0; round < 3; round++) {
       const { device_code, user_code } = await requestDevice(pair.a, tv, { scope: 'openid notes:read' });
@@ -76,7 +76,8 @@ describe('what is single-use, asked for by many at once on two nodes', () => {
       const answers = await atOnce(CROWD, pair, (node) => poll(node, tv, device_code));
       const [winner, ...others] = answers.filter(({ status }) => status === 200);
       assert.equal(others.length, 0);
-      assert.equal(answers.filter(({ error }) => error === 'slow_down').length, CROWD - 1);
+      const refused = answers.filter(({ error }) => error === 'slow_down' || error === 'invalid_grant');
+      assert.equal(refused.length, CROWD - 1);
       const again = { grant_type: 'refresh_token', refresh_token: winner!.refresh_token! };
       const renewed = await post(`${pair.b.url}/token`, tv, again);
       assert.equal(renewed.status, 200);

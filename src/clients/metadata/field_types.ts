@@ -1,5 +1,6 @@
 /** Value types that several metadata members share. */
 import { z } from 'zod';
+import { isLoopback } from '../../base/loopback.ts';
 import { ONE_OF_SIGNING_ALGS, SIGNING_ALGS } from '../../base/signing_algs.ts';
 
 /**
@@ -31,8 +32,8 @@ export const httpsUrl = z
   .refine((value) => URL.parse(value)?.protocol === 'https:' && !URL.parse(value)?.username, 'must be an https URL');
 
 /**
- * An https URL, or http on a loopback address. The operator decides whether the server fetches from loopback addresses
- * (see egress/).
+ * An https URL, or http on loopback, by address or as `localhost`. The operator decides whether the server sends requests
+ * there (see egress/).
  */
 export const keysUrl = z
   .string()
@@ -40,5 +41,5 @@ export const keysUrl = z
   .refine((value) => {
     const url = URL.parse(value);
     if (!url || url.username || url.password) return false;
-    return url.protocol === 'https:' || (url.protocol === 'http:' && /^(127(\.\d+){3}|\[::1\])$/.test(url.hostname));
+    return url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url.hostname));
   }, 'must be an https URL');

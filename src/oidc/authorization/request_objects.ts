@@ -4,6 +4,7 @@
  */
 import { errors, type Client, type KoaContextWithOIDC } from 'oidc-provider';
 import { epochSeconds, type Clock } from '../../base/clock.ts';
+import { jwtType } from '../../base/jwt_type.ts';
 import { isFapi2, isFapi2Alg } from '../../clients/metadata/security_profile.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 
@@ -12,7 +13,7 @@ const LONGEST_REQUEST_SECONDS = 3_600;
 const FURTHEST_AHEAD_SECONDS = 60;
 
 /** Many clients omit the type; another type was signed for another purpose (RFC 9101, 10.8). */
-const TYPES: readonly unknown[] = [undefined, 'JWT', 'oauth-authz-req+jwt', 'application/oauth-authz-req+jwt'];
+const TYPES: readonly unknown[] = [undefined, 'jwt', 'oauth-authz-req+jwt'];
 
 type Claims = Readonly<Record<string, unknown>>;
 
@@ -24,7 +25,7 @@ export function demandRequestObject(clock: Clock) {
   return (ctx: KoaContextWithOIDC, claims: Claims, header: Claims, client: Client): void => {
     // a pushed request object was checked when it was pushed
     if (ctx.oidc.entities.PushedAuthorizationRequest) return;
-    if (!TYPES.includes(header['typ'])) refuse('typ must be oauth-authz-req+jwt');
+    if (!TYPES.includes(jwtType(header['typ']))) refuse('typ must be oauth-authz-req+jwt');
     // otherwise it could be used as a client assertion by anyone who sees the URL (RFC 9101, 10.8)
     if (claims['sub'] === client.clientId) refuse('sub must not be the client_id');
     if (ctx.oidc.route === 'backchannel_authentication') demandAll(claims);

@@ -17,7 +17,14 @@ import { endGrant } from '../storage/grant_store.ts';
 import { note, notesOf } from '../request/request_events.ts';
 import { payloadJson } from '../storage/payload_json.ts';
 import { sealPing } from './ping_delivery.ts';
-import { countPoll, forgetPoll, INTERVAL_SECONDS, takeBackDecision, takeDecision } from '../grants/polling.ts';
+import {
+  countPoll,
+  forgetPoll,
+  INTERVAL_SECONDS,
+  refuseUsedAtOnce,
+  takeBackDecision,
+  takeDecision,
+} from '../grants/polling.ts';
 import { timeOfUse } from '../storage/token_rows.ts';
 import { writeWithRequest } from '../request/request_writes.ts';
 import type { UnansweredUses } from '../request/unanswered_uses.ts';
@@ -107,6 +114,7 @@ export class BackchannelRequestStore implements Adapter {
     const row = await countPoll(database, BACKCHANNEL_REQUESTS, { digest, clientId, now: clock() });
     if (!row) return undefined;
     if (row.consumed_at) this.#settings.unanswered.demandSettled(row.consumed_at);
+    refuseUsedAtOnce(row, 'auth_req_id');
     return { ...row.payload, jti: id, ...(row.consumed_at && { consumed: epochSeconds(row.consumed_at) }) };
   }
 

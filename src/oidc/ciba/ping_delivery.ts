@@ -4,10 +4,10 @@
  * delivery.
  */
 import type { ClientDirectory } from '../../clients/client_directory.ts';
-import { Secret } from '../../base/secret.ts';
+import { Secret, sha256 } from '../../base/secret.ts';
 import type { MessageType } from '../../outbox/message_type.ts';
 import { enqueue, sealForMessage, type SealedSecret } from '../../outbox/message.ts';
-import type { Tx } from '../../db/connection.ts';
+import type { Database, Tx } from '../../db/connection.ts';
 import type { Vault } from '../../vault/vault.ts';
 
 interface Ping {
@@ -37,7 +37,7 @@ export function sendPing(
 }
 
 /** The outbox message type of notifications. */
-export function pingDelivery(clients: ClientDirectory): MessageType {
+export function pingDelivery(clients: ClientDirectory, database: Database): MessageType {
   return {
     name: NAME,
     // about three minutes: a client that is unreachable for longer has to poll
@@ -47,6 +47,7 @@ export function pingDelivery(clients: ClientDirectory): MessageType {
       const url = client?.metadata.backchannel_client_notification_endpoint;
       if (!client || client.revokedAt || !url || !secret) return undefined;
       const { auth_req_id, client_notification_token } = JSON.parse(secret.reveal()) as Ping;
+      if (!(await isAwaited(database, auth_req_id))) return undefined;
       return {
         url,
         headers: { authorization: `Bearer ${client_notification_token}`, 'content-type': 'application/json' },
@@ -54,10 +55,27 @@ export function pingDelivery(clients: ClientDirectory): MessageType {
         vetted: client.registration === null,
       };
     },
-    /** A client error is permanent: if the client refuses the token, the server does not send it again. */
+    /**
+     * A client error is permanent: if the client refuses the token, the server does not send it again. So is a redirect,
+     * which the client must not send and the server must not follow (CIBA, 10.2).
+     */
     judge(status) {
       if (status >= 200 && status < 300) return 'delivered';
       return status >= 500 || status === 408 || status === 429 ? 'try_again' : 'refused';
     },
   };
+}
+
+/**
+ * Whether the client does not know the decision yet. A client in ping mode may poll too (CIBA, 5), and needs no
+ * notification of tokens that it has fetched or of a refusal that it has read: a decision resets `polled_at`.
+ */
+async function isAwaited(database: Database, authReqId: string): Promise<boolean> {
+  const request = await database
+    .selectFrom('backchannel_requests')
+    .select(['status', 'polled_at', 'consumed_at'])
+    .where('auth_req_id', '=', sha256(authReqId))
+    .executeTakeFirst();
+  if (!request || request.consumed_at) return false;
+  return request.status !== 'denied' || request.polled_at === null;
 }

@@ -16,7 +16,14 @@ import { refuseWithoutGrant } from '../storage/adapter.ts';
 import { endGrant } from '../storage/grant_store.ts';
 import { DEVICE_PAGES, note, notesOf } from '../request/request_events.ts';
 import { payloadJson } from '../storage/payload_json.ts';
-import { countPoll, forgetPoll, INTERVAL_SECONDS, takeBackDecision, takeDecision } from '../grants/polling.ts';
+import {
+  countPoll,
+  forgetPoll,
+  INTERVAL_SECONDS,
+  refuseUsedAtOnce,
+  takeBackDecision,
+  takeDecision,
+} from '../grants/polling.ts';
 import { timeOfUse } from '../storage/token_rows.ts';
 import { writeWithRequest } from '../request/request_writes.ts';
 import type { UnansweredUses } from '../request/unanswered_uses.ts';
@@ -61,6 +68,7 @@ export class DeviceCodeStore implements Adapter {
     const row = ctx?.oidc.route === 'token' ? await this.#poll(ctx, id) : await this.#read(digestIn(id) ?? sha256(id));
     if (!row) return undefined;
     if (row.consumed_at) this.#settings.unanswered.demandSettled(row.consumed_at);
+    if ('polled_too_soon' in row) refuseUsedAtOnce(row, 'device code');
     const consumed = row.consumed_at ? { consumed: epochSeconds(row.consumed_at) } : {};
     return { ...row.payload, jti: id, ...consumed };
   }

@@ -28,11 +28,14 @@ export type Polled =
 interface Found {
   readonly payload: AdapterPayload;
   readonly consumed_at: Date | null;
+  /** Whether the poll came within the interval. */
+  readonly polled_too_soon: boolean;
 }
 
 /**
  * Finds the row and counts the poll. Throws `SlowDown` if it came too soon; of several polls at the same moment, all
- * but one do. The poll of another client finds nothing and is not counted.
+ * but one do. A used or denied request is over: its interval does not grow, and the caller answers the poll (RFC 8628,
+ * 3.5). The poll of another client finds nothing and is not counted.
  */
 export async function countPoll(
   database: Database,
@@ -43,16 +46,25 @@ export async function countPoll(
     and polled_at + make_interval(secs => interval_seconds - ${TOLERANCE_SECONDS}::int) > ${now}::timestamptz, false)`;
   const either = <T>(soon: RawBuilder<T>, well: RawBuilder<T>) =>
     sql<T>`case when ${tooSoon} then ${soon} else ${well} end`;
-  const longer = sql<number>`least(interval_seconds + ${LONGER_SECONDS}::int, ${LONGEST_INTERVAL_SECONDS}::int)`;
-  const { rows } = await sql<Found & { readonly polled_too_soon: boolean }>`update ${sql.table(table)} set
+  const over = sql<boolean>`(consumed_at is not null or status = 'denied')`;
+  const longer = sql<number>`case when ${over} then interval_seconds else least(interval_seconds + ${LONGER_SECONDS}::int, ${LONGEST_INTERVAL_SECONDS}::int) end`;
+  const { rows } = await sql<Found & { readonly over: boolean }>`update ${sql.table(table)} set
     polled_too_soon = ${tooSoon},
     polled_at = ${either(sql<Date>`polled_at`, sql<Date>`${now}::timestamptz`)},
     interval_seconds = ${either(longer, sql<number>`interval_seconds`)}
     where ${sql.ref(id)} = ${digest} and client_id = ${clientId}
-    returning payload, consumed_at, polled_too_soon`.execute(database);
+    returning payload, consumed_at, polled_too_soon, ${over} as over`.execute(database);
   const [row] = rows;
-  if (row?.polled_too_soon) throw new errors.SlowDown();
+  if (row?.polled_too_soon && !row.over) throw new errors.SlowDown();
   return row;
+}
+
+/**
+ * Refuses a code that was used within the interval. Such a poll may be a retry, so it does not end the tokens; a later
+ * one does.
+ */
+export function refuseUsedAtOnce({ consumed_at, polled_too_soon }: Found, what: string): void {
+  if (consumed_at && polled_too_soon) throw new errors.InvalidGrant(`the ${what} was already used`);
 }
 
 /** Resets the time of the latest poll if its answer was 503, so that the next poll is not too soon. */

@@ -40,11 +40,18 @@ import {
 } from '../ciba/backchannel_authentication.ts';
 import { BackchannelRequestStore } from '../ciba/backchannel_request_store.ts';
 import type { AuthorizationDetailsPolicy } from '../authorization/authorization_details.ts';
-import { demandOurAudience } from '../client_authentication/client_assertions.ts';
+import { demandAssertion, leaveAudienceToUs } from '../client_authentication/client_assertions.ts';
 import { cookies } from '../request/cookies.ts';
 import { DeviceCodeStore } from '../device/device_code_store.ts';
 import { deviceFlow, guardDeviceFlow } from '../device/device_flow.ts';
-import { demandProofOfBound, examineProof, isAboutProof, isProvedFor, useProof } from '../sender_constraint/dpop.ts';
+import {
+  demandProofOfBound,
+  demandThumbprint,
+  examineProof,
+  isAboutProof,
+  isProvedFor,
+  useProof,
+} from '../sender_constraint/dpop.ts';
 import { confirmErrorRedirects } from '../authorization/error_redirects.ts';
 import { demandDecimalNumbers } from '../request/decimal_numbers.ts';
 import { showFormPost } from './form_post.ts';
@@ -129,6 +136,7 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
     certificates: settings.clientCertificates,
     demands: settings.clientDemands,
   });
+  leaveAudienceToUs(provider);
   limitResponseModes(provider, settings.clientDemands.responseModes);
   demandProofOfBound(provider);
   demandPushedRequest(provider);
@@ -192,7 +200,11 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     // each request must name its redirect URI (OpenID Connect Core, 3.1.2.1)
     allowOmittingSingleRegisteredRedirectUri: false,
     clientAuthMethods: authMethods(settings, settings.clientDemands),
-    assertJwtClientAuthClaimsAndHeader: demandOurAudience(settings.issuer, clock),
+    assertJwtClientAuthClaimsAndHeader: demandAssertion({
+      issuer: settings.issuer,
+      clock,
+      aliases: endpointAliases(settings, ROUTES),
+    }),
     // of the algorithms for signing, the library accepts and publishes in discovery only those that have keys
     enabledJWA: {
       idTokenSigningAlgValues: [...SIGNING_ALGS],
@@ -274,11 +286,11 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
         enabled: true,
         // the library calls one of these two functions for each request before it reads the request's numbers
         defaultResource: (ctx, client, ...more) => {
-          demandDecimalNumbers(ctx);
+          demandWellFormed(ctx);
           return policy.defaultResource(ctx, client, ...more);
         },
         getResourceServerInfo: (ctx, identifier, client) => {
-          demandDecimalNumbers(ctx);
+          demandWellFormed(ctx);
           return policy.resourceServer(ctx, identifier, client);
         },
         // a code or refresh token that was granted for an API is exchanged for a token for that API
@@ -290,6 +302,12 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       mtls_endpoint_aliases: endpointAliases(settings, ROUTES),
     },
   };
+}
+
+/** Refuses values of parameters that the library would accept, or refuse only at the token endpoint. */
+function demandWellFormed(ctx: KoaContextWithOIDC): void {
+  demandDecimalNumbers(ctx);
+  demandThumbprint(ctx);
 }
 
 /**

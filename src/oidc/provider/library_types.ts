@@ -11,7 +11,13 @@ export type UrlFor = (name: string, options?: object) => string;
 /** Members of a provider that its types do not declare. */
 interface ProviderInternals {
   readonly urlFor: UrlFor;
-  readonly OIDCContext: { readonly prototype: { urlFor: UrlFor } };
+  readonly OIDCContext: {
+    readonly prototype: {
+      urlFor: UrlFor;
+      /** The values of `aud` that the library takes in a client assertion. */
+      clientJwtAuthExpectedAudience(): { has(audience: unknown): boolean };
+    };
+  };
   readonly ReplayDetection: { unique: unknown };
   readonly Client: ClientClass;
   /** The library's types require more values than the constructors do. */
