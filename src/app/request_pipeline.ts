@@ -129,7 +129,7 @@ function admissionOf(
 }
 
 /** Keys and discovery are right at any time; all other answers would bear a wrong date. */
-const TIMELESS = /^[^?]*\/(?:jwks|\.well-known\/[^?]*)(?:\?|$)/;
+const TIMELESS = /^[^?]*\/(?:jwks(?:\/ml-dsa)?|\.well-known\/[^?]*)(?:\?|$)/;
 
 function refuseUnlessTimeless({ url = '' }: IncomingMessage): RateLimitRefusal | undefined {
   if (TIMELESS.test(url)) return undefined;

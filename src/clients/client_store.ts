@@ -93,7 +93,7 @@ export async function updateClient(
   requireSector(metadata, sector, client.metadata);
   // a refreshed ID token would otherwise have another `sub` (OpenID Connect Core, 12.2)
   if (sectorOf(metadata) !== sectorOf(client.metadata)) await endGrants(tx, client.clientId);
-  await requireSigningKeys(tx, metadata);
+  await requireSigningKeys(tx, metadata, client.metadata);
   if (usesSecret(client.metadata) && !usesSecret(metadata)) {
     await sendIn(
       tx,

@@ -50,6 +50,7 @@ import { fastTokenEndpoint } from './fast_path/token_endpoint.ts';
 import { backchannelLogouts } from './logout/backchannel_logout.ts';
 import { createProvider, ID_TOKEN_SECONDS, type ProviderSettings } from './provider/configuration.ts';
 import { Endpoints } from './provider/endpoints.ts';
+import { publishKeys } from './provider/key_sets.ts';
 import { describeProtectedResources, USERINFO, type ProtectedEndpoint } from './provider/protected_resources.ts';
 import { loginForOwnPages } from './request/first_party_login.ts';
 import { changeTogether } from './request/page_changes.ts';
@@ -138,7 +139,6 @@ export function createOidc(settings: OidcSettings) {
     unanswered,
     structured: new JwtIntrospection({ tokens, revocations }),
     renderError: settings.pages.renderError,
-    jwksMaxAgeSeconds: settings.jwksMaxAgeSeconds,
     traffic,
     failures,
     log,
@@ -184,7 +184,7 @@ export function createOidc(settings: OidcSettings) {
   return {
     feature,
     /** Answers the endpoints of the protocol; other paths go to the next middleware. */
-    middleware: compose([limitFormBodies(settings.pages), endpoints.middleware]),
+    middleware: compose([publishKeys(settings), limitFormBodies(settings.pages), endpoints.middleware]),
     /** Answers, in front of a listener, the most frequent requests of the plainest clients. */
     fastPath: (open: OpenRequest, metrics: Metrics): ((next: RequestListener) => RequestListener) =>
       fastPathOf(settings, { policy, tokens, revocations, unanswered, families }, open, metrics),

@@ -14,7 +14,7 @@ import { needsCertificate } from '../../clients/metadata/mutual_tls.ts';
 import type { SecretUses } from '../../clients/secret_uses.ts';
 import { NotCompared, type SecretVerifier } from '../../clients/secret_verifier.ts';
 import { demandNotMet, type ClientDemands } from '../../clients/server_demands.ts';
-import { signingAlgsOf } from '../../clients/response_signing_algs.ts';
+import { outdatedAlgsOf, signingAlgsOf } from '../../clients/response_signing_algs.ts';
 import type { Clock } from '../../base/clock.ts';
 import { Unavailable } from '../../base/unavailable.ts';
 import { refusalHeaders } from '../../http/admission.ts';
@@ -97,6 +97,7 @@ export function useProviderClients(
     const client = new RegisteredClient(toLibraryMetadata(record, knows));
     // set here because the library has rules of its own about sectors; clients/ has validated the sector
     Object.assign(client, { subjectType: record.metadata.subject_type ?? 'public' });
+    for (const [member, alg] of outdatedAlgsOf(record.metadata)) Object.assign(client, { [camelCase(member)]: alg });
     if (knows.demands.senderConstrainedTokens && !record.metadata.tls_client_certificate_bound_access_tokens) {
       Object.assign(client, { dpopBoundAccessTokens: true });
     }
@@ -125,6 +126,11 @@ export function useProviderClients(
     demandCertificate(knows.certificates, this);
     return allowed;
   };
+}
+
+/** The library's name for a metadata member. */
+function camelCase(member: string): string {
+  return member.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 }
 
 function asTooManyRequests(error: unknown): never {
@@ -209,7 +215,9 @@ function toLibraryMetadata(
   { clientId, metadata, createdAt }: ClientWithSecrets,
   { detailsTypes }: ProviderKnowledge,
 ): AllClientMetadata {
-  const passed = Object.entries(metadata).filter(([member]) => !HANDLED_HERE.has(member));
+  // the library would refuse an algorithm that no longer signs for clients
+  const outdated = new Set<string>(outdatedAlgsOf(metadata).map(([member]) => member));
+  const passed = Object.entries(metadata).filter(([member]) => !HANDLED_HERE.has(member) && !outdated.has(member));
   return {
     ...(Object.fromEntries(passed) as AllClientMetadata),
     // a type that this node has not loaded yet would make the library refuse the whole client

@@ -12,7 +12,7 @@ import { findAccount } from '../../accounts/account.ts';
 import type { Clock } from '../../base/clock.ts';
 import { ACR_VALUES } from '../../accounts/authentication_context.ts';
 import type { Digest } from '../../base/secret.ts';
-import { DPOP_ALGS, SIGNING_ALGS } from '../../base/signing_algs.ts';
+import { DPOP_ALGS, RESPONSE_ALGS } from '../../base/signing_algs.ts';
 import { GRANT_TYPES } from '../../clients/metadata/flows.ts';
 import { CLIENT_ALGS } from '../../clients/metadata/field_types.ts';
 import type { ClientDemands } from '../../clients/server_demands.ts';
@@ -197,13 +197,13 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     allowOmittingSingleRegisteredRedirectUri: false,
     clientAuthMethods: authMethods(settings, settings.clientDemands),
     assertJwtClientAuthClaimsAndHeader: demandOurAudience(settings.issuer, clock),
-    // of what this server signs with the library takes, and names in discovery, what there are keys for
+    // of these the library takes, and names in discovery, what there are keys for
     enabledJWA: {
-      idTokenSigningAlgValues: [...SIGNING_ALGS],
+      idTokenSigningAlgValues: [...RESPONSE_ALGS],
       clientAuthSigningAlgValues: [...CLIENT_ALGS],
-      userinfoSigningAlgValues: [...SIGNING_ALGS],
-      introspectionSigningAlgValues: [...SIGNING_ALGS],
-      authorizationSigningAlgValues: [...SIGNING_ALGS],
+      userinfoSigningAlgValues: [...RESPONSE_ALGS],
+      introspectionSigningAlgValues: [...RESPONSE_ALGS],
+      authorizationSigningAlgValues: [...RESPONSE_ALGS],
       dPoPSigningAlgValues: [...DPOP_ALGS],
       requestObjectSigningAlgValues: [...CLIENT_ALGS],
     },

@@ -3,7 +3,6 @@
  * request's changes and its audit events are committed together; if the commit fails, the answer is 503 and nothing has
  * changed.
  */
-import { createHash } from 'node:crypto';
 import type Koa from 'koa';
 import compose from 'koa-compose';
 import type { KoaContextWithOIDC, Provider } from 'oidc-provider';
@@ -36,7 +35,6 @@ export interface EndpointsSettings {
   readonly unanswered: UnansweredUses;
   readonly structured: JwtIntrospection;
   readonly renderError: ProviderPages['renderError'];
-  readonly jwksMaxAgeSeconds: number;
   readonly traffic: RateLimiter;
   readonly failures: FailedAuthentications;
   readonly log: Logger;
@@ -93,7 +91,6 @@ export class Endpoints {
     await this.#report(context);
     chargeClientRate(this.#settings.traffic, context, context.oidc.client && recordOf(context.oidc.client));
     if (context.oidc.route === 'discovery') omitEmpty(ctx);
-    if (ctx.path === ROUTES.jwks && ctx.status === 200) this.#cacheable(ctx);
     // this media type has no parameters (RFC 9701, 10.3); the library adds a charset
     if (ctx.type === INTROSPECTION_JWT) ctx.set('Content-Type', INTROSPECTION_JWT);
     // the answer is empty (RFC 7009, 2.2), and some clients reject a Content-Type that they can't parse
@@ -219,12 +216,6 @@ export class Endpoints {
     if (!uncertain) return;
     const takeBacks = writes.flatMap(({ takeBack }) => takeBack ?? []);
     await unanswered.takeBack({ origin, takeBacks, event: undelivered(ctx) });
-  }
-
-  #cacheable(ctx: Koa.Context): void {
-    ctx.set('Cache-Control', `public, max-age=${this.#settings.jwksMaxAgeSeconds}`);
-    ctx.set('ETag', `"${createHash('sha256').update(JSON.stringify(ctx.body)).digest('base64url').slice(0, 27)}"`);
-    if (ctx.fresh) ctx.status = 304;
   }
 }
 

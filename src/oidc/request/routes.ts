@@ -1,4 +1,5 @@
 /** The paths of the protocol's endpoints below the issuer's path, and their methods. */
+import { JWKS_PATH, ML_DSA_JWKS_PATH } from '../../base/signing_algs.ts';
 
 export const ROUTES = {
   authorization: '/authorize',
@@ -7,7 +8,7 @@ export const ROUTES = {
   introspection: '/introspect',
   revocation: '/revoke',
   userinfo: '/userinfo',
-  jwks: '/jwks',
+  jwks: JWKS_PATH,
   end_session: '/logout',
   device_authorization: '/device_authorization',
   code_verification: '/device',
@@ -23,6 +24,7 @@ export const METHODS: Readonly<Record<string, readonly string[]>> = {
   [ROUTES.revocation]: ['POST', 'OPTIONS'],
   [ROUTES.userinfo]: ['GET', 'POST', 'OPTIONS'],
   [ROUTES.jwks]: ['GET', 'OPTIONS'],
+  [ML_DSA_JWKS_PATH]: ['GET', 'OPTIONS'],
   [ROUTES.end_session]: ['GET', 'POST'],
   [ROUTES.device_authorization]: ['POST', 'OPTIONS'],
   [ROUTES.code_verification]: ['GET', 'POST'],
