@@ -246,6 +246,7 @@ function rightsOf(metadata: ClientMetadata): DetailsOf<'client.created'> {
     grant_types: metadata.grant_types,
     token_endpoint_auth_method: metadata.token_endpoint_auth_method,
     redirect_uris: metadata.redirect_uris,
+    ...(metadata.allowed_cors_origins && { allowed_cors_origins: metadata.allowed_cors_origins }),
     resources: metadata.resources.map(({ resource, scopes }) => `${resource} ${scopes.join(' ')}`),
     introspects: metadata.introspects,
     ...(metadata.profile && { profile: metadata.profile }),

@@ -207,6 +207,7 @@ const HANDLED_HERE: ReadonlySet<string> = new Set([
   'scope',
   'profile',
   'response_modes',
+  'allowed_cors_origins',
   'subject_type',
   'sector_identifier_uri',
 ] satisfies (keyof ClientWithSecrets['metadata'])[]);

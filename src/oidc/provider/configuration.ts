@@ -214,11 +214,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     acrValues: [...ACR_VALUES],
     // a token for an API can't be used at userinfo, so who asked for the claims finds them in the ID token
     conformIdTokenClaims: false,
-    clientBasedCORS: (_ctx, origin, client) =>
-      client.tokenEndpointAuthMethod === 'none' &&
-      // `null` is what every sandboxed page sends, and what a redirect URI of a scheme of its own has for an origin
-      origin !== 'null' &&
-      (client.redirectUris ?? []).some((uri) => URL.parse(uri)?.origin === origin),
+    clientBasedCORS: (_ctx, origin, client) => mayReadAnswers(origin, client),
     findAccount: async (ctx, name) => {
       const accountId = await resolveHintedSubject(database, settings.subjects, ctx, name);
       if (accountId === undefined) return undefined;
@@ -294,6 +290,14 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       mtls_endpoint_aliases: endpointAliases(settings, ROUTES),
     },
   };
+}
+
+/** Only pages of public clients may: where their redirect URIs are, and where an admin says. */
+function mayReadAnswers(origin: string, client: Client): boolean {
+  // `null` is what every sandboxed page sends, and what a redirect URI of a scheme of its own has for an origin
+  if (client.tokenEndpointAuthMethod !== 'none' || origin === 'null') return false;
+  if (recordOf(client).metadata.allowed_cors_origins?.includes(origin)) return true;
+  return (client.redirectUris ?? []).some((uri) => URL.parse(uri)?.origin === origin);
 }
 
 /** Its own tokens only. Who has not proved to be that client is not even told that this one is another's. */
