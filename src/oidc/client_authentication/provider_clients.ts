@@ -15,6 +15,7 @@ import type { SecretUses } from '../../clients/secret_uses.ts';
 import { NotCompared, type SecretVerifier } from '../../clients/secret_verifier.ts';
 import { demandNotMet, type ClientDemands } from '../../clients/server_demands.ts';
 import { outdatedAlgsOf, signingAlgsOf } from '../../clients/response_signing_algs.ts';
+import { toErrorDescription } from '../../base/error_description.ts';
 import type { Clock } from '../../base/clock.ts';
 import { Unavailable } from '../../base/unavailable.ts';
 import { refusalHeaders } from '../../http/admission.ts';
@@ -151,7 +152,7 @@ function findRecord(
 async function findDocumentClient(documents: DocumentClients, id: string): Promise<ClientWithSecrets | undefined> {
   const { ctx } = Provider;
   const { client, objection } = await documents.find(id, ctx ? anonymousOrigin(ctx) : SYSTEM);
-  if (objection !== undefined) throw new errors.InvalidClient(objection.replaceAll(/[^\x20-\x7e]/g, ''));
+  if (objection !== undefined) throw new errors.InvalidClient(toErrorDescription(objection));
   return client;
 }
 

@@ -80,7 +80,7 @@ import { useOnce } from '../request/single_use.ts';
 import { demandRequestObject } from '../authorization/request_objects.ts';
 import { offerJwtBearer } from '../grants/jwt_bearer.ts';
 import { offerTokenExchange } from '../grants/token_exchange.ts';
-import { limitResponseModes } from '../authorization/response_modes.ts';
+import { limitErrorDescriptions, limitResponseModes } from '../authorization/response_modes.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 import { ROUTES } from '../request/routes.ts';
 import { sessionSeconds } from '../storage/session_store.ts';
@@ -134,6 +134,7 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
     demands: settings.clientDemands,
   });
   limitResponseModes(provider, settings.clientDemands.responseModes);
+  limitErrorDescriptions(provider);
   demandProofOfBound(provider);
   demandPushedRequest(provider);
   postponeLogouts(provider, settings);

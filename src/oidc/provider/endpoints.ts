@@ -9,6 +9,7 @@ import type { KoaContextWithOIDC, Provider } from 'oidc-provider';
 import type { AuditTrail } from '../../audit/trail.ts';
 import { isUnavailable, type Database } from '../../db/connection.ts';
 import type { Logger } from '../../log.ts';
+import { limitErrorDescriptions } from '../../http/error_descriptions.ts';
 import { markOnRecord, requestOf } from '../../http/request_context.ts';
 import type { FailedAuthentications } from '../../limits/failed_authentications.ts';
 import type { RateLimiter } from '../../limits/rate_limiter.ts';
@@ -98,6 +99,7 @@ export class Endpoints {
       ctx.remove('Content-Type');
       ctx.set('Cache-Control', 'no-store');
     }
+    limitErrorDescriptions(ctx);
   };
 
   /** Wraps the library's router: commits everything that belongs to the answer once the library has made it. */
