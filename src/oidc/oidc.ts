@@ -65,7 +65,7 @@ import { ResourcePolicy } from './tokens/resource_policy.ts';
 import { Revocations } from './tokens/revocation.ts';
 import { RevokedTokens } from './tokens/revoked_tokens.ts';
 
-export { METHODS } from './request/routes.ts';
+export { JSON_ENDPOINTS, METHODS } from './request/routes.ts';
 
 export interface DescriptionsSettings extends AccessLifetimesSettings {
   readonly issuer: string;

@@ -15,6 +15,20 @@ export const ROUTES = {
   backchannel_authentication: '/backchannel_authentication',
 } as const;
 
+/** Endpoints that only programs call: they answer errors as JSON, never as a page. */
+export const JSON_ENDPOINTS: readonly string[] = [
+  ROUTES.pushed_authorization_request,
+  ROUTES.token,
+  ROUTES.introspection,
+  ROUTES.revocation,
+  ROUTES.userinfo,
+  ROUTES.jwks,
+  ML_DSA_JWKS_PATH,
+  ROUTES.device_authorization,
+  ROUTES.backchannel_authentication,
+  '/register',
+];
+
 /** The permitted methods by path, for the `Allow` header. */
 export const METHODS: Readonly<Record<string, readonly string[]>> = {
   [ROUTES.authorization]: ['GET', 'POST'],
