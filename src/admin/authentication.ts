@@ -1,5 +1,6 @@
 /** Authenticates the caller of the admin API: the client that the access token was issued to, and its admin scopes. */
 import type { Context } from 'koa';
+import { toErrorDescription } from '../base/error_description.ts';
 import { Refused } from '../base/refusal.ts';
 import type { ClientDirectory } from '../clients/client_directory.ts';
 import type { AccessTokenClaims } from '../keys/token_verifier.ts';
@@ -73,7 +74,7 @@ export async function authenticate(
   const refusal = await checkSender(ctx, { scheme, token, cnf: claims.cnf });
   if (refusal) {
     const { error, description } = refusal;
-    const said = `, error="${error}", error_description="${description.replaceAll(/["\\]/g, '')}"`;
+    const said = `, error="${error}", error_description="${toErrorDescription(description)}"`;
     throw unauthorized(ctx, challenge(scheme, said), `The access token was refused: ${description}.`);
   }
   refuseDelegated(claims);

@@ -1,9 +1,11 @@
 /** The client as the admin API shows it: metadata and the state of its secrets, never a secret. */
 import { z } from 'zod';
 import { epochSeconds } from '../base/clock.ts';
+import { ML_DSA_JWKS_PATH, RESPONSE_ALGS } from '../base/signing_algs.ts';
 import { isLive, rotationDueAt, type ClientWithSecrets } from '../clients/client.ts';
 import { readClient } from '../clients/client_rows.ts';
 import { ClientMetadataShape, type ClientMetadata } from '../clients/metadata/client_metadata.ts';
+import { outdatedAlgsOf } from '../clients/response_signing_algs.ts';
 import type { Reader } from '../db/connection.ts';
 import { entityTag } from './entity_tag.ts';
 import { Timestamp, timestamp, timestampOrNull } from './shared_members.ts';
@@ -21,7 +23,9 @@ export const ClientView = z
       'Null if the client has no secret_rotation_days or no live secret.',
     ),
     secret_rotation_overdue: z.boolean(),
-    warnings: z.array(z.string()).describe('Settings that make this client less secure, as sentences.'),
+    warnings: z
+      .array(z.string())
+      .describe('Settings that make this client less secure or no longer fit, as sentences.'),
     registration: z
       .strictObject({
         source: z.enum(['registration', 'metadata_document']),
@@ -59,7 +63,8 @@ export function clientView(client: ClientWithSecrets, now: Date): ClientView {
   };
 }
 
-function warningsOf({ pkce_exemption, assertion_audience }: ClientMetadata): string[] {
+function warningsOf(metadata: ClientMetadata): string[] {
+  const { pkce_exemption, assertion_audience } = metadata;
   return [
     ...(pkce_exemption
       ? [`This client may omit PKCE, so the server cannot detect a stolen or injected code: ${pkce_exemption.reason}`]
@@ -67,6 +72,10 @@ function warningsOf({ pkce_exemption, assertion_audience }: ClientMetadata): str
     ...(assertion_audience === 'endpoints'
       ? ['This client may name an endpoint as the audience of its assertions, so another server may misuse one here.']
       : []),
+    ...outdatedAlgsOf(metadata).map(
+      ([member, alg]) =>
+        `${member} is ${alg}, which is for access tokens alone: its keys are not at jwks_uri but at ${ML_DSA_JWKS_PATH} below the issuer, where libraries for clients do not look. Choose ${RESPONSE_ALGS.join(', ')}.`,
+    ),
   ];
 }
 

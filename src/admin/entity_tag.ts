@@ -38,5 +38,5 @@ export function matchesAny(ifNoneMatch: string, tag: string): boolean {
 function splitTags(header: string, name: string): string[] {
   const tags = header.split(',').map((tag) => tag.trim());
   if (tags.every((tag) => /^(W\/)?"[\x21\x23-\x7e]*"$/.test(tag))) return tags;
-  throw invalid(name, 'must be * or a list of entity tags such as "3"');
+  throw invalid(name, 'must be * or a list of entity tags, each in double quotes');
 }

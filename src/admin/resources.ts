@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { notFound } from '../base/refusal.ts';
-import { SIGNING_ALGS } from '../base/signing_algs.ts';
+import { jwksPathOf, SIGNING_ALGS } from '../base/signing_algs.ts';
 import {
   DpopAtResource,
   ProtectedResourceMetadata,
@@ -34,6 +34,7 @@ const ResourceView = z
     scopes: z.array(z.strictObject({ name: z.string(), description: z.string() })),
     access_token_ttl_seconds: z.int(),
     signing_alg: z.enum(SIGNING_ALGS),
+    issuer_jwks_uri: z.string().describe('The JWK Set of this server that verifies the access tokens of the resource.'),
     created_at: Timestamp,
     updated_at: Timestamp,
   })
@@ -58,7 +59,8 @@ export const resourceRoutes: readonly AdminRoute[] = [
     scope: 'resources:write',
     tag: 'resources',
     summary: 'Register a resource',
-    description: 'The first resource with a signing_alg creates the signing keys for that algorithm.',
+    description:
+      'The first resource with a signing_alg creates the signing keys for that algorithm. ML-DSA keys are in a JWK Set of their own; issuer_jwks_uri names the set.',
     body: NewResource.meta({ id: 'NewResource', examples: [example] }),
     reply: { status: 201, description: 'The resource.', body: ResourceView, headers: ['ETag', 'Location'] },
     refuses: [409],
@@ -75,7 +77,7 @@ export const resourceRoutes: readonly AdminRoute[] = [
             ETag: entityTag(resource.version),
             Location: adminResourceIdentifier(call.dependencies.issuer) + path,
           },
-          body: resourceView(resource),
+          body: resourceView(resource, call.dependencies.issuer),
         };
       });
     },
@@ -102,7 +104,7 @@ export const resourceRoutes: readonly AdminRoute[] = [
     async handle({ params }, call) {
       const resource = await findResource(call.dependencies.database, params.identifier);
       if (!resource) throw notFound('Resource not found.');
-      return call.show(entityTag(resource.version), resourceView(resource));
+      return call.show(entityTag(resource.version), resourceView(resource, call.dependencies.issuer));
     },
   }),
   adminRoute({
@@ -146,7 +148,11 @@ export const resourceRoutes: readonly AdminRoute[] = [
         call.refuseOtherVersion(locked.version);
         await rotation.addIn(work, keys);
         const resource = await updateResource(work, locked, body);
-        return { status: 200, headers: { ETag: entityTag(resource.version) }, body: resourceView(resource) };
+        return {
+          status: 200,
+          headers: { ETag: entityTag(resource.version) },
+          body: resourceView(resource, call.dependencies.issuer),
+        };
       });
     },
   }),
@@ -173,16 +179,23 @@ export const resourceRoutes: readonly AdminRoute[] = [
 async function list(call: AdminCall, { limit, cursor }: z.output<typeof ListQuery>) {
   const resources: List = { name: 'resources' };
   const after = await call.openCursor<{ readonly identifier: string }>(resources, cursor);
-  const rows = await readResources(call.dependencies.database, { limit: limit + 1, after: after?.identifier });
-  return call.page(resources, { rows, limit, position: ({ identifier }) => ({ identifier }), view: resourceView });
+  const { database, issuer } = call.dependencies;
+  const rows = await readResources(database, { limit: limit + 1, after: after?.identifier });
+  return call.page(resources, {
+    rows,
+    limit,
+    position: ({ identifier }) => ({ identifier }),
+    view: (resource) => resourceView(resource, issuer),
+  });
 }
 
-function resourceView(resource: Resource): z.output<typeof ResourceView> {
+function resourceView(resource: Resource, issuer: string): z.output<typeof ResourceView> {
   return {
     identifier: resource.identifier,
     scopes: resource.scopes.map(({ name, description }) => ({ name, description })),
     access_token_ttl_seconds: resource.accessTokenTtlSeconds,
     signing_alg: resource.signingAlg,
+    issuer_jwks_uri: issuer + jwksPathOf(resource.signingAlg),
     created_at: timestamp(resource.createdAt),
     updated_at: timestamp(resource.updatedAt),
   };

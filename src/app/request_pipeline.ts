@@ -12,6 +12,7 @@ import { clientAddress } from '../http/client_address.ts';
 import type { ClientCertificates } from '../http/client_certificates.ts';
 import type { CookieSignatures } from '../http/cookie_signatures.ts';
 import { exactPaths } from '../http/exact_paths.ts';
+import { answerInJson } from '../http/json_endpoints.ts';
 import { reportIgnoredHeaders } from '../http/ignored_forwarding.ts';
 import { pinToIssuer } from '../http/issuer_base.ts';
 import { pagesAtIssuer } from '../http/issuer_pages.ts';
@@ -21,7 +22,7 @@ import { pageHeaders } from '../http/page_headers.ts';
 import { openRequests, requestContext, type OpenRequest } from '../http/request_context.ts';
 import type { RateLimiter, RateLimitRefusal } from '../limits/rate_limiter.ts';
 import type { Logger } from '../log.ts';
-import { METHODS, type Oidc } from '../oidc/oidc.ts';
+import { JSON_ENDPOINTS, METHODS, type Oidc } from '../oidc/oidc.ts';
 import type { Registration } from '../registration/registration.ts';
 
 export interface RequestPipeline {
@@ -118,18 +119,19 @@ function admissionOf(
 ): AdmissionSettings<RateLimitRefusal> {
   const base = new URL(issuer).pathname.replace(/\/$/, '');
   const routeOf = routeAmong(COUNTED_ROUTES);
+  const pathOf = (url = ''): string => (url.startsWith(`${base}/`) ? url.slice(base.length).replace(/\?.*$/s, '') : '');
   return {
     open,
     holdBack: (refusal) => rateLimiter.holdBack(refusal),
-    answered: ({ method = '', url = '' }, status, began) => {
-      const path = url.startsWith(`${base}/`) ? url.slice(base.length).replace(/\?.*$/s, '') : '';
-      metrics.observe({ method, route: routeOf(path), status, began });
+    isForPrograms: ({ url }) => JSON_ENDPOINTS.includes(pathOf(url)),
+    answered: ({ method = '', url }, status, began) => {
+      metrics.observe({ method, route: routeOf(pathOf(url)), status, began });
     },
   };
 }
 
 /** Keys and discovery do not depend on the clock. All other responses would have wrong times. */
-const CLOCK_INDEPENDENT = /^[^?]*\/(?:jwks|\.well-known\/[^?]*)(?:\?|$)/;
+const CLOCK_INDEPENDENT = /^[^?]*\/(?:jwks(?:\/ml-dsa)?|\.well-known\/[^?]*)(?:\?|$)/;
 
 function refuseUnlessClockIndependent({ url = '' }: IncomingMessage): RateLimitRefusal | undefined {
   if (CLOCK_INDEPENDENT.test(url)) return undefined;
@@ -151,6 +153,7 @@ function listener(
   });
   app.use(requestContext(open));
   app.use(pinToIssuer(app, config.issuer));
+  app.use(answerInJson(JSON_ENDPOINTS));
   app.use(metrics.measure(routeAmong(COUNTED_ROUTES)));
   for (const answer of answers) app.use(answer);
   const answer = app.callback();

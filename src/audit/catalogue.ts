@@ -147,6 +147,7 @@ const rights = {
   grant_types: texts,
   token_endpoint_auth_method: text,
   redirect_uris: texts,
+  allowed_cors_origins: texts.optional().describe('Further origins whose pages may read the answers to the client.'),
   resources: texts.describe('Each with the scopes that the client may request, separated by spaces.'),
   introspects: texts.describe('The resources whose tokens the client may introspect.'),
   profile: text.optional(),

@@ -93,7 +93,7 @@ export async function updateClient(
   requireSector(metadata, sector, client.metadata);
   // a refreshed ID token would otherwise have another `sub` (OpenID Connect Core, 12.2)
   if (sectorOf(metadata) !== sectorOf(client.metadata)) await endGrants(tx, client.clientId);
-  await requireSigningKeys(tx, metadata);
+  await requireSigningKeys(tx, metadata, client.metadata);
   if (usesSecret(client.metadata) && !usesSecret(metadata)) {
     await sendIn(
       tx,
@@ -260,6 +260,7 @@ function rightsOf(metadata: ClientMetadata): DetailsOf<'client.created'> {
     grant_types: metadata.grant_types,
     token_endpoint_auth_method: metadata.token_endpoint_auth_method,
     redirect_uris: metadata.redirect_uris,
+    ...(metadata.allowed_cors_origins && { allowed_cors_origins: metadata.allowed_cors_origins }),
     resources: metadata.resources.map(({ resource, scopes }) => `${resource} ${scopes.join(' ')}`),
     introspects: metadata.introspects,
     ...(metadata.profile && { profile: metadata.profile }),

@@ -32,6 +32,7 @@ export interface Tables {
   used_once: UsedOnce;
   revoked_tokens: RevokedTokens;
   signing_keys: SigningKeys;
+  unused_signing_algs: UnusedSigningAlgs;
   trusted_issuers: TrustedIssuers;
   grant_policies: GrantPolicies;
   grant_policy_scopes: GrantPolicyScopes;
@@ -321,6 +322,11 @@ interface SigningKeys {
   published_at: Date;
   signs_from: Date | null;
   signed_until: Date | null;
+}
+
+interface UnusedSigningAlgs {
+  alg: SigningAlg;
+  since: Date;
 }
 
 interface TrustedIssuers {

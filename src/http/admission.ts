@@ -21,6 +21,8 @@ export interface AdmissionSettings<R extends AdmissionRefusal> {
   readonly open: OpenRequest;
   /** Resolves when a refusal may be sent; `undefined` means at once. */
   readonly holdBack: (refused: R) => Promise<void> | undefined;
+  /** Whether only programs call the path of the request: then the refusal is never a page. */
+  readonly isForPrograms: (request: IncomingMessage) => boolean;
   /** Called after each refusal. `began` is a `performance.now()` value. */
   readonly answered: (request: IncomingMessage, status: number, began: number) => void;
 }
@@ -46,11 +48,12 @@ export function refuse<R extends AdmissionRefusal>(
   request: IncomingMessage,
   response: ServerResponse,
   refused: R,
-  { open, holdBack, answered }: AdmissionSettings<R>,
+  { open, holdBack, isForPrograms, answered }: AdmissionSettings<R>,
 ): void {
   const began = performance.now();
   const answer = (): void => {
-    answerRefused(response, refused, { 'X-Request-Id': open(request).id }, wantsPage(request));
+    const page = wantsPage(request) && !isForPrograms(request);
+    answerRefused(response, refused, { 'X-Request-Id': open(request).id }, page);
     answered(request, refused.status, began);
   };
   const held = holdBack(refused);

@@ -40,6 +40,11 @@ export class KeyRing {
     return this.#keys.map((key) => key.privateJwk);
   }
 
+  /** The keys to publish, in the same order. */
+  get publicJwks(): readonly JWK[] {
+    return this.#keys.map((key) => key.publicJwk);
+  }
+
   /** Returns the signer of the current key; `undefined` if `jose` signs with this algorithm. */
   signer(alg: string): Signer | undefined {
     return this.#signers.get(alg);

@@ -8,6 +8,7 @@ import type { Feature } from '../lifecycle/feature.ts';
 import { KeyRing } from './key_ring.ts';
 import { KeyRotation, type RotationSettings } from './rotation.ts';
 import { TokenVerifier } from './token_verifier.ts';
+import { UnusedKeys } from './unused_keys.ts';
 
 export interface KeysSettings extends Omit<RotationSettings, 'rotationDays'> {
   readonly keyRotationDays: number;
@@ -27,6 +28,7 @@ export async function createKeys({ issuer, keyRotationDays, clock, ...settings }
   const ring = new KeyRing(settings.database, settings.vault);
   const rotation = new KeyRotation({ ...settings, rotationDays: keyRotationDays });
   await rotation.ensureKeys(clock());
+  const unused = new UnusedKeys(settings);
   const feature: Feature = {
     caches: [
       {
@@ -43,6 +45,12 @@ export async function createKeys({ issuer, keyRotationDays, clock, ...settings }
         everyMilliseconds: 60_000,
         oncePerNode: true,
         run: () => rotation.runSchedule(clock()),
+      },
+      {
+        name: 'unused_keys',
+        everyMilliseconds: 600_000,
+        oncePerNode: true,
+        run: () => unused.remove(clock()),
       },
     ],
   };

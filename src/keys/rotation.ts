@@ -3,7 +3,6 @@
  * published for that long before it signs. If two nodes rotate at the same time, the second one waits for the first and
  * then finds the next key too new.
  */
-import { sql } from 'kysely';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
 import { conflict, Refused } from '../base/refusal.ts';
 import { ALWAYS_SIGNING_ALGS, type SigningAlg } from '../base/signing_algs.ts';
@@ -14,12 +13,8 @@ import { recordChange } from '../invalidation/log.ts';
 import type { Database, Tx } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 import type { Vault } from '../vault/vault.ts';
+import { lockKeys, removeKeys, TOKEN_TTL_SECONDS_AT_MOST } from './removed_keys.ts';
 import { generateKeyMaterial, insertKey, listKeys, type KeyMaterial, type PublicKey } from './signing_key.ts';
-
-/**
- * The longest lifetime of a token (see resources): the tokens of a key that last signed before this time have expired.
- */
-const TOKEN_TTL_SECONDS_AT_MOST = DAY_SECONDS;
 
 export interface RotationSettings {
   readonly database: Database;
@@ -81,7 +76,7 @@ export class KeyRotation {
    */
   async addIn({ tx, trail, origin, now }: UnitOfWork, keys: readonly NewKeys[]): Promise<void> {
     if (keys.length === 0) return;
-    await lock(tx);
+    await lockKeys(tx);
     for (const { alg, current, next } of keys) {
       if (await find(tx, alg, 'current')) continue;
       await insertKey(tx, this.#settings.vault, { material: current, status: 'current' }, now);
@@ -110,7 +105,7 @@ export class KeyRotation {
 
   /** Rotates like `rotate`, in the caller's transaction, with `material` that was generated before it. */
   async rotateIn({ tx, origin, now }: UnitOfWork, request: RotationRequest, material: KeyMaterial): Promise<Rotated> {
-    await lock(tx);
+    await lockKeys(tx);
     const keys = await this.#pair(tx, request.alg);
     if (!request.emergency) this.#refuseTooNew(keys, now);
     return this.#promote(tx, { ...keys, material, request, origin, now });
@@ -127,7 +122,7 @@ export class KeyRotation {
   async #rotateIfDue(alg: SigningAlg, now: Date): Promise<void> {
     const material = await this.makeMaterial(alg);
     await transact(this.#settings.database, async (tx) => {
-      await lock(tx);
+      await lockKeys(tx);
       const keys = await this.#pair(tx, alg);
       if (!this.#isDue(keys.current, now) || this.#visibleToVerifiersFrom(keys) > now) return;
       const request = { alg, reason: 'schedule', emergency: false };
@@ -146,19 +141,11 @@ export class KeyRotation {
 
   async #remove(before: Date, now: Date): Promise<void> {
     const { database, trail } = this.#settings;
-    await transact(database, async (tx) => {
-      const removed = await tx
-        .deleteFrom('signing_keys')
-        .where('status', '=', 'previous')
-        .where('signed_until', '<=', before)
-        .returning(['kid', 'alg', 'data_key_id'])
-        .execute();
-      for (const { kid, alg, data_key_id } of removed) {
-        await tx.deleteFrom('data_keys').where('data_key_id', '=', data_key_id).execute();
-        await trail.recordIn(tx, SYSTEM, { event: 'signing_key.removed', outcome: 'success', details: { kid, alg } });
-        await recordChange(tx, { topic: 'signing_keys', key: alg }, now);
-      }
-    });
+    await transact(database, (tx) =>
+      removeKeys({ tx, trail, origin: SYSTEM, now }, (keys) =>
+        keys.where('status', '=', 'previous').where('signed_until', '<=', before),
+      ),
+    );
   }
 
   #isDue({ status, signsFrom }: PublicKey, now: Date): boolean {
@@ -249,11 +236,6 @@ interface Promotion extends KeyPair {
   readonly request: RotationRequest;
   readonly origin: Origin;
   readonly now: Date;
-}
-
-/** Serializes rotations; other transactions do not wait. */
-async function lock(tx: Tx): Promise<void> {
-  await sql`select pg_advisory_xact_lock(hashtext('gatehouse.signing_keys'))`.execute(tx);
 }
 
 async function find(tx: Tx, alg: SigningAlg, status: 'current' | 'next'): Promise<PublicKey | undefined> {

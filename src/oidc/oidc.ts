@@ -50,6 +50,7 @@ import { fastTokenEndpoint } from './fast_path/token_endpoint.ts';
 import { backchannelLogouts } from './logout/backchannel_logout.ts';
 import { createProvider, ID_TOKEN_SECONDS, type ProviderSettings } from './provider/configuration.ts';
 import { Endpoints } from './provider/endpoints.ts';
+import { publishKeys } from './provider/jwks_endpoint.ts';
 import { describeProtectedResources, USERINFO, type ProtectedEndpoint } from './provider/protected_resources.ts';
 import { loginForOwnPages } from './request/first_party_login.ts';
 import { changeTogether } from './request/page_changes.ts';
@@ -64,7 +65,7 @@ import { ResourcePolicy } from './tokens/resource_policy.ts';
 import { Revocations } from './tokens/revocation.ts';
 import { RevokedTokens } from './tokens/revoked_tokens.ts';
 
-export { METHODS } from './request/routes.ts';
+export { JSON_ENDPOINTS, METHODS } from './request/routes.ts';
 
 export interface DescriptionsSettings extends AccessLifetimesSettings {
   readonly issuer: string;
@@ -138,7 +139,6 @@ export function createOidc(settings: OidcSettings) {
     unanswered,
     structured: new JwtIntrospection({ tokens, revocations }),
     renderError: settings.pages.renderError,
-    jwksMaxAgeSeconds: settings.jwksMaxAgeSeconds,
     traffic,
     failures,
     log,
@@ -184,7 +184,7 @@ export function createOidc(settings: OidcSettings) {
   return {
     feature,
     /** Answers the endpoints of the protocol; other paths go to the next middleware. */
-    middleware: compose([limitFormBodies(settings.pages), endpoints.middleware]),
+    middleware: compose([publishKeys(settings), limitFormBodies(settings.pages), endpoints.middleware]),
     /** Wraps a listener: answers the most frequent requests of clients with plain metadata. */
     fastPath: (open: OpenRequest, metrics: Metrics): ((next: RequestListener) => RequestListener) =>
       fastPathOf(settings, { policy, tokens, revocations, unanswered, families }, open, metrics),

@@ -6,6 +6,7 @@ import type { Context, Middleware } from 'koa';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
+import { toErrorDescription } from '../base/error_description.ts';
 import { Refused } from '../base/refusal.ts';
 import type { InvalidationFollower } from '../invalidation/follower.ts';
 import type { ClientWithSecrets } from '../clients/client.ts';
@@ -327,5 +328,5 @@ function challenge({ issuer, presented }: Call): string {
 
 function send(ctx: Context, { status, error, description }: RegistrationError): void {
   ctx.status = status;
-  ctx.body = { error, error_description: description.replaceAll(/[^\x20-\x21\x23-\x5b\x5d-\x7e]/g, '?') };
+  ctx.body = { error, error_description: toErrorDescription(description) };
 }

@@ -4,6 +4,7 @@ import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues } from '../audit/changed_values.ts';
 import { conflict, notFound } from '../base/refusal.ts';
 import type { SigningAlg } from '../base/signing_algs.ts';
+import { keepSigningKeys } from '../keys/unused_keys.ts';
 import { recordChange } from '../invalidation/log.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
 import { refuseWhileReferenced } from './references.ts';
@@ -17,6 +18,7 @@ export async function createResource(
   { tx, trail, origin, now }: UnitOfWork,
   given: z.output<typeof NewResource>,
 ): Promise<Resource> {
+  await keepKeys(tx, given.signing_alg);
   const row = await tx
     .insertInto('resources')
     .values({ ...given, scopes: json(given.scopes), created_at: now, updated_at: now })
@@ -43,6 +45,7 @@ export async function updateResource(
   given: z.output<typeof ResourcePatch>,
 ): Promise<Resource> {
   const { scopes: newScopes, ...rest } = given;
+  if (given.signing_alg) await keepKeys(tx, given.signing_alg);
   const row = await tx
     .updateTable('resources')
     .set({ ...rest, ...(newScopes && { scopes: json(newScopes) }), updated_at: now, version: resource.version + 1 })
@@ -62,6 +65,12 @@ export async function updateResource(
   });
   await recordChange(tx, { topic: 'resource', key: resource.identifier }, now);
   return toResource(row);
+}
+
+/** The caller has stored keys that were missing; a node may have removed unused ones since the caller looked. */
+async function keepKeys(tx: Tx, alg: SigningAlg): Promise<void> {
+  const missing = await keepSigningKeys(tx, [alg]);
+  if (missing.size > 0) throw conflict(`This server has no ${alg} keys at this moment; send the request again.`);
 }
 
 /** Deletes a resource. Refuses with `conflict` while a client or a policy references it. */

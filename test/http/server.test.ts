@@ -41,6 +41,36 @@ describe('the HTTP server', () => {
     assert.equal(response.status, 431);
   });
 
+  it('answers 64 kB of headers with 431 and closes without a reset, which would destroy the answer, also over TLS and on a connection in use (FIELD-C16)', async () => {
+    const { cert, key } = await certify();
+    const secure = new HttpServer((_, response) => response.end('done'), { cert, key });
+    const securePort = await secure.listen('127.0.0.1', 0);
+    const opened: Readonly<Record<string, () => Socket>> = {
+      plain: () => connect(port, '127.0.0.1'),
+      TLS: () => connectTls({ port: securePort, host: '127.0.0.1', rejectUnauthorized: false }),
+    };
+    for (const [how, openOne] of Object.entries(opened)) {
+      for (const used of [false, true]) {
+        const socket = openOne();
+        let answer = '';
+        socket.setEncoding('latin1').on('data', (some: string) => (answer += some));
+        if (used) {
+          socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+          while (!answer.endsWith('done')) await once(socket, 'data');
+        }
+        // rejects on a reset
+        const closed = once(socket, 'close');
+        socket.write(`GET / HTTP/1.1\r\nHost: x\r\nX-Large: ${'a'.repeat(65_536)}\r\n`);
+        for (let more = 0; more < 10 && socket.writable; more++) socket.write(`X-${more}: ${'a'.repeat(30_000)}\r\n`);
+        await closed;
+        const where = `${how}, ${used ? 'used' : 'new'}`;
+        const [, body = ''] = /HTTP\/1\.1 431 .*\r\nConnection: close\r\n.*\r\n\r\n(.*)$/s.exec(answer) ?? [];
+        assert.match(body, /^\{"error":"invalid_request",.*16384 bytes.*\}$/, where);
+      }
+    }
+    await secure.drain(0);
+  });
+
   it('refuses more headers than anyone needs, instead of keeping them all', async () => {
     const socket = await open();
     const many = Array.from({ length: 3_000 }, (_, index) => `x${index}: y`).join('\r\n');

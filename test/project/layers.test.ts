@@ -22,8 +22,8 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   audit: 'base db vault lifecycle log',
   limits: 'base db lifecycle',
   outbox: 'base db audit invalidation vault egress lifecycle log',
-  resources: 'base db audit invalidation lifecycle',
-  clients: 'base db audit invalidation vault password_hashing lifecycle log',
+  resources: 'base db audit invalidation keys lifecycle',
+  clients: 'base db audit invalidation vault keys password_hashing lifecycle log',
   accounts: 'base db audit outbox password_hashing',
   keys: 'base db audit invalidation vault lifecycle',
   trust: 'base db audit invalidation clients egress lifecycle log',
@@ -113,7 +113,7 @@ describe('the layers', () => {
     {
       path: 'src/clients/secret.ts',
       text: `import { verify } from '../accounts/password.ts';`,
-      rule: `src/clients/secret.ts imports '../accounts/password.ts': clients may import only base, db, audit, invalidation, vault, password_hashing, lifecycle, log.`,
+      rule: `src/clients/secret.ts imports '../accounts/password.ts': clients may import only base, db, audit, invalidation, vault, keys, password_hashing, lifecycle, log.`,
     },
     {
       path: 'src/base/ids.ts',

@@ -18,7 +18,7 @@ export const authorizationRequests = {
     .describe('Whether the client must sign every authorization request (RFC 9101).'),
   authorization_signed_response_alg: serverAlg
     .optional()
-    .describe('The signing algorithm of authorization responses as JWT (JARM). Default: RS256.'),
+    .describe('The signing algorithm of authorization responses as JWT (JARM). Default: RS256. ML-DSA is refused.'),
   response_modes: z
     .array(z.enum(RESPONSE_MODES, ONE_OF_RESPONSE_MODES))
     .min(1, 'must name at least one response mode')

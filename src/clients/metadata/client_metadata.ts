@@ -8,6 +8,7 @@ import { authentication, checkAuthentication } from './client_authentication.ts'
 import { authorizationRequests, checkAuthorizationRequests } from './authorization_requests.ts';
 import { backchannelAuthentication, checkBackchannelAuthentication } from './backchannel_authentication.ts';
 import type { Objection } from './check.ts';
+import { checkCorsOrigins, corsOrigins } from './cors_origins.ts';
 import { checkFlows, flows } from './flows.ts';
 import { checkLogout, logout } from './logout.ts';
 import { checkMutualTls, mutualTls } from './mutual_tls.ts';
@@ -20,6 +21,7 @@ import { tokens } from './tokens.ts';
 const members = {
   ...presentation,
   ...flows,
+  ...corsOrigins,
   ...authentication,
   ...mutualTls,
   ...authorizationRequests,
@@ -36,6 +38,7 @@ type Given = z.output<z.ZodObject<typeof members>>;
 
 const CHECKS: readonly ((client: ClientMetadata, object: Objection) => void)[] = [
   checkFlows,
+  checkCorsOrigins,
   checkAuthentication,
   checkMutualTls,
   checkAuthorizationRequests,
@@ -51,6 +54,7 @@ const CHECKS: readonly ((client: ClientMetadata, object: Objection) => void)[] =
 export const ADMIN_ONLY_MEMBERS = [
   'pkce_exemption',
   'assertion_audience',
+  'allowed_cors_origins',
 ] as const satisfies readonly (keyof typeof members)[];
 
 /** Validated metadata, including default values that follow from other members. */

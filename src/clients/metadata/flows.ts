@@ -55,7 +55,10 @@ export const checkFlows: Check<typeof flows> = (client, object) => {
     object(['grant_types'], `must contain ${REFRESHABLE.join(' or ')} if it contains refresh_token`);
   }
   if (grants.has('authorization_code') !== client.response_types.includes('code')) {
-    object(['response_types'], 'must be ["code"] with the grant type authorization_code and empty otherwise');
+    object(
+      ['response_types'],
+      'must contain code alone with the grant type authorization_code, and be empty otherwise',
+    );
   }
   if (grants.has('authorization_code') && client.redirect_uris.length === 0) {
     object(['redirect_uris'], 'must name at least one URI for the grant type authorization_code');

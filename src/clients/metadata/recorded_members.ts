@@ -15,6 +15,7 @@ export const RECORDED_MEMBERS = [
   'application_type',
   'redirect_uris',
   'post_logout_redirect_uris',
+  'allowed_cors_origins',
   'grant_types',
   'response_types',
   'response_modes',

@@ -11,13 +11,15 @@ export const tokens = {
       'must contain only scopes of OpenID Connect; name scopes of an API in resources',
     )
     .optional(),
-  id_token_signed_response_alg: serverAlg.optional().describe('Default: RS256.'),
+  id_token_signed_response_alg: serverAlg
+    .optional()
+    .describe('Default: RS256. ML-DSA is refused, unless the client has it from an earlier release.'),
   userinfo_signed_response_alg: serverAlg
     .optional()
-    .describe('The signing algorithm of userinfo responses. Default: plain JSON.'),
+    .describe('The signing algorithm of userinfo responses. Default: plain JSON. ML-DSA is refused.'),
   introspection_signed_response_alg: serverAlg
     .optional()
-    .describe('The signing algorithm of introspection responses as JWT (RFC 9701). Default: RS256.'),
+    .describe('The signing algorithm of introspection responses as JWT (RFC 9701). Default: RS256. ML-DSA is refused.'),
   dpop_bound_access_tokens: z
     .boolean()
     .optional()

@@ -14,7 +14,8 @@ import { needsCertificate } from '../../clients/metadata/mutual_tls.ts';
 import type { SecretUses } from '../../clients/secret_last_used.ts';
 import { NotCompared, type SecretVerifier } from '../../clients/secret_verifier.ts';
 import { demandNotMet, type ClientDemands } from '../../clients/server_requirements.ts';
-import { signingAlgsOf } from '../../clients/response_signing_algs.ts';
+import { outdatedAlgsOf, signingAlgsOf } from '../../clients/response_signing_algs.ts';
+import { toErrorDescription } from '../../base/error_description.ts';
 import type { Clock } from '../../base/clock.ts';
 import { Unavailable } from '../../base/unavailable.ts';
 import { refusalHeaders } from '../../http/admission.ts';
@@ -97,6 +98,7 @@ export function useProviderClients(
     const client = new RegisteredClient(toLibraryMetadata(record, knows));
     // set here because the library has rules of its own about sectors; clients/ has validated the sector
     Object.assign(client, { subjectType: record.metadata.subject_type ?? 'public' });
+    for (const [member, alg] of outdatedAlgsOf(record.metadata)) Object.assign(client, { [camelCase(member)]: alg });
     if (knows.demands.senderConstrainedTokens && !record.metadata.tls_client_certificate_bound_access_tokens) {
       Object.assign(client, { dpopBoundAccessTokens: true });
     }
@@ -127,6 +129,11 @@ export function useProviderClients(
   };
 }
 
+/** The library's name for a metadata member. */
+function camelCase(member: string): string {
+  return member.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
+}
+
 function asTooManyRequests(error: unknown): never {
   if (!(error instanceof NotCompared)) throw error;
   const { retryAfterSeconds } = error;
@@ -145,7 +152,7 @@ function findRecord(
 async function findDocumentClient(documents: DocumentClients, id: string): Promise<ClientWithSecrets | undefined> {
   const { ctx } = Provider;
   const { client, objection } = await documents.find(id, ctx ? anonymousOrigin(ctx) : SYSTEM);
-  if (objection !== undefined) throw new errors.InvalidClient(objection.replaceAll(/[^\x20-\x7e]/g, ''));
+  if (objection !== undefined) throw new errors.InvalidClient(toErrorDescription(objection));
   return client;
 }
 
@@ -202,6 +209,7 @@ const HANDLED_HERE: ReadonlySet<string> = new Set([
   'profile',
   'assertion_audience',
   'response_modes',
+  'allowed_cors_origins',
   'subject_type',
   'sector_identifier_uri',
 ] satisfies (keyof ClientWithSecrets['metadata'])[]);
@@ -210,7 +218,9 @@ function toLibraryMetadata(
   { clientId, metadata, createdAt }: ClientWithSecrets,
   { detailsTypes }: ProviderKnowledge,
 ): AllClientMetadata {
-  const passed = Object.entries(metadata).filter(([member]) => !HANDLED_HERE.has(member));
+  // the library would refuse an algorithm that no longer signs for clients
+  const outdated = new Set<string>(outdatedAlgsOf(metadata).map(([member]) => member));
+  const passed = Object.entries(metadata).filter(([member]) => !HANDLED_HERE.has(member) && !outdated.has(member));
   return {
     ...(Object.fromEntries(passed) as AllClientMetadata),
     // a type that this node has not loaded yet would make the library refuse the whole client

@@ -34,7 +34,7 @@ const SUPPORTED: Readonly<Record<keyof ClientMetadata, boolean>> = {
   ...decide(false, ['require_pushed_authorization_requests', 'require_signed_request_object']),
   ...decide(false, ['request_object_signing_alg', 'authorization_signed_response_alg']),
   ...decide(false, ['backchannel_token_delivery_mode', 'backchannel_client_notification_endpoint']),
-  ...decide(false, ['backchannel_authentication_request_signing_alg']),
+  ...decide(false, ['backchannel_authentication_request_signing_alg', 'allowed_cors_origins']),
 };
 
 function decide<Member extends string>(supported: boolean, members: readonly Member[]): Record<Member, boolean> {

@@ -14,7 +14,7 @@ import { findAccount } from '../../accounts/account.ts';
 import type { Clock } from '../../base/clock.ts';
 import { ACR_VALUES } from '../../accounts/authentication_context.ts';
 import type { Digest } from '../../base/secret.ts';
-import { DPOP_ALGS, SIGNING_ALGS } from '../../base/signing_algs.ts';
+import { DPOP_ALGS, RESPONSE_ALGS } from '../../base/signing_algs.ts';
 import { GRANT_TYPES } from '../../clients/metadata/flows.ts';
 import { CLIENT_ALGS } from '../../clients/metadata/field_types.ts';
 import type { ClientDemands } from '../../clients/server_requirements.ts';
@@ -83,7 +83,7 @@ import { useOnce } from '../request/single_use.ts';
 import { demandRequestObject } from '../authorization/request_objects.ts';
 import { offerJwtBearer } from '../grants/jwt_bearer.ts';
 import { offerTokenExchange } from '../grants/token_exchange.ts';
-import { limitResponseModes } from '../authorization/response_modes.ts';
+import { limitErrorDescriptions, limitResponseModes } from '../authorization/response_modes.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 import { ROUTES } from '../request/routes.ts';
 import { sessionSeconds } from '../storage/session_store.ts';
@@ -138,6 +138,7 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
   });
   leaveAudienceToUs(provider);
   limitResponseModes(provider, settings.clientDemands.responseModes);
+  limitErrorDescriptions(provider);
   demandProofOfBound(provider);
   demandPushedRequest(provider);
   postponeLogouts(provider, settings);
@@ -207,11 +208,11 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     }),
     // of the algorithms for signing, the library accepts and publishes in discovery only those that have keys
     enabledJWA: {
-      idTokenSigningAlgValues: [...SIGNING_ALGS],
+      idTokenSigningAlgValues: [...RESPONSE_ALGS],
       clientAuthSigningAlgValues: [...CLIENT_ALGS],
-      userinfoSigningAlgValues: [...SIGNING_ALGS],
-      introspectionSigningAlgValues: [...SIGNING_ALGS],
-      authorizationSigningAlgValues: [...SIGNING_ALGS],
+      userinfoSigningAlgValues: [...RESPONSE_ALGS],
+      introspectionSigningAlgValues: [...RESPONSE_ALGS],
+      authorizationSigningAlgValues: [...RESPONSE_ALGS],
       dPoPSigningAlgValues: [...DPOP_ALGS],
       requestObjectSigningAlgValues: [...CLIENT_ALGS],
     },
@@ -222,11 +223,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     acrValues: [...ACR_VALUES],
     // a token for an API can't be used at userinfo, so the ID token contains the claims that the client asked for
     conformIdTokenClaims: false,
-    clientBasedCORS: (_ctx, origin, client) =>
-      client.tokenEndpointAuthMethod === 'none' &&
-      // each sandboxed page sends `null`, and a redirect URI with a private-use scheme has this origin, too
-      origin !== 'null' &&
-      (client.redirectUris ?? []).some((uri) => URL.parse(uri)?.origin === origin),
+    clientBasedCORS: (_ctx, origin, client) => mayReadAnswers(origin, client),
     findAccount: async (ctx, name) => {
       const accountId = await resolveHintedSubject(database, settings.subjects, ctx, name);
       if (accountId === undefined) return undefined;
@@ -302,6 +299,14 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       mtls_endpoint_aliases: endpointAliases(settings, ROUTES),
     },
   };
+}
+
+/** Whether a page of the origin may read answers to the client: origins of redirect URIs, and those that an admin set. */
+function mayReadAnswers(origin: string, client: Client): boolean {
+  // each sandboxed page sends `null`, and a redirect URI with a private-use scheme has this origin, too
+  if (client.tokenEndpointAuthMethod !== 'none' || origin === 'null') return false;
+  if (recordOf(client).metadata.allowed_cors_origins?.includes(origin)) return true;
+  return (client.redirectUris ?? []).some((uri) => URL.parse(uri)?.origin === origin);
 }
 
 /** Refuses values of parameters that the library would accept, or refuse only at the token endpoint. */

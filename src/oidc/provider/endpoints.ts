@@ -9,6 +9,7 @@ import type { KoaContextWithOIDC, Provider } from 'oidc-provider';
 import type { AuditTrail } from '../../audit/trail.ts';
 import { isUnavailable, type Database } from '../../db/connection.ts';
 import type { Logger } from '../../log.ts';
+import { limitErrorDescriptions } from '../../http/error_descriptions.ts';
 import { markOnRecord, requestOf } from '../../http/request_context.ts';
 import type { FailedAuthentications } from '../../limits/failed_authentications.ts';
 import type { RateLimiter } from '../../limits/rate_limiter.ts';
@@ -16,7 +17,6 @@ import { answerKeyObjection } from '../client_authentication/client_keys.ts';
 import { chargeClientRate } from '../client_authentication/client_rate_limit.ts';
 import { countFailure } from '../client_authentication/failed_authentication.ts';
 import { endGrant } from '../storage/grant_store.ts';
-import { makeJwksCacheable } from './jwks_endpoint.ts';
 import { answerRefusal } from './late_refusal.ts';
 import { noteReuse, notesOf, originOf, undeliveredEvent } from '../request/request_events.ts';
 import { ownPageOf } from '../request/first_party_login.ts';
@@ -36,7 +36,6 @@ export interface EndpointsSettings {
   readonly unanswered: UnansweredUses;
   readonly structured: JwtIntrospection;
   readonly renderError: LibraryPages['renderError'];
-  readonly jwksMaxAgeSeconds: number;
   readonly traffic: RateLimiter;
   readonly failures: FailedAuthentications;
   readonly log: Logger;
@@ -93,7 +92,6 @@ export class Endpoints {
     await this.#report(context);
     chargeClientRate(this.#settings.traffic, context, context.oidc.client && recordOf(context.oidc.client));
     if (context.oidc.route === 'discovery') omitEmpty(ctx);
-    makeJwksCacheable(ctx, this.#settings.jwksMaxAgeSeconds);
     // this media type has no parameters (RFC 9701, 10.3); the library adds a charset
     if (ctx.type === INTROSPECTION_JWT) ctx.set('Content-Type', INTROSPECTION_JWT);
     // the answer is empty (RFC 7009, 2.2), and some clients reject a Content-Type that they can't parse
@@ -101,6 +99,7 @@ export class Endpoints {
       ctx.remove('Content-Type');
       ctx.set('Cache-Control', 'no-store');
     }
+    limitErrorDescriptions(ctx);
   };
 
   /** Wraps the library's router: commits everything that belongs to the answer once the library has made it. */

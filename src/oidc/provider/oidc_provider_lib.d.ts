@@ -50,3 +50,15 @@ declare module 'oidc-provider/lib/shared/error_handler.js' {
     eventName: string | undefined,
   ): (ctx: KoaContextWithOIDC, next: () => Promise<unknown>) => Promise<void>;
 }
+
+/** What the library keeps about a provider. */
+declare module 'oidc-provider/lib/helpers/weak_cache.js' {
+  import type { KoaContextWithOIDC, Provider } from 'oidc-provider';
+
+  type Respond = (ctx: KoaContextWithOIDC, redirectUri: string, out: AuthorizationResponse) => unknown;
+  interface AuthorizationResponse {
+    readonly error_description?: string;
+  }
+
+  export default function instance(provider: Provider): { readonly responseModes: Map<string, Respond> };
+}

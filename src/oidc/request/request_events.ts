@@ -3,6 +3,7 @@
  * so the listeners here collect them, and endpoints.ts writes them before the answer is sent.
  */
 import { Provider, type Configuration, type ErrorOut, type errors, type KoaContextWithOIDC } from 'oidc-provider';
+import { toErrorDescription } from '../../base/error_description.ts';
 import type { DetailsOf } from '../../audit/catalogue.ts';
 import type { Actor, AuditEvent, Origin } from '../../audit/events.ts';
 import { CIBA, DEVICE_CODE } from '../../clients/metadata/flows.ts';
@@ -193,7 +194,8 @@ function noteRefusal(
 ): void {
   notesOf(ctx).refusal = error;
   if (isRateLimited(error)) return;
-  const reason = error.error_detail ?? error.error_description;
+  const { error_description: description } = error;
+  const reason = error.error_detail ?? (description && toErrorDescription(description));
   note(ctx, { event, outcome: 'refused', ...partiesOf(ctx), details: { ...details, error: error.error, reason } });
 }
 

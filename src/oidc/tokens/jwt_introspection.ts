@@ -47,7 +47,7 @@ export class JwtIntrospection {
     claims: AccessTokenClaims | undefined,
   ): Promise<void> {
     if (claims && claims.client_id !== caller.clientId) {
-      const details = { error: 'invalid_request', reason: 'the token is another client’s', jti: claims.jti };
+      const details = { error: 'invalid_request', reason: 'the token is of another client', jti: claims.jti };
       note(ctx, { event: 'token.revoked', outcome: 'refused', clientId: caller.clientId, details });
       ctx.status = 400;
       ctx.body = {
