@@ -34,6 +34,7 @@ const ResourceView = z
     scopes: z.array(z.strictObject({ name: z.string(), description: z.string() })),
     access_token_ttl_seconds: z.int(),
     signing_alg: z.enum(SIGNING_ALGS),
+    userinfo_audience: z.boolean(),
     created_at: Timestamp,
     updated_at: Timestamp,
   })
@@ -44,6 +45,7 @@ const example = {
   scopes: [{ name: 'reports:read', description: 'Read reports' }],
   access_token_ttl_seconds: 600,
   signing_alg: 'ES256',
+  userinfo_audience: true,
 };
 
 const ResourceParams = z.strictObject({
@@ -183,6 +185,7 @@ function resourceView(resource: Resource): z.output<typeof ResourceView> {
     scopes: resource.scopes.map(({ name, description }) => ({ name, description })),
     access_token_ttl_seconds: resource.accessTokenTtlSeconds,
     signing_alg: resource.signingAlg,
+    userinfo_audience: resource.userinfoAudience,
     created_at: timestamp(resource.createdAt),
     updated_at: timestamp(resource.updatedAt),
   };

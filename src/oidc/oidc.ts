@@ -131,7 +131,7 @@ export function createOidc(settings: OidcSettings) {
   const unanswered = new UnansweredUses({ database, trail, clock, log, lastAbsence: settings.lastAbsence });
   const families = new RefreshTokenFamilies(settings.refreshTokenKey);
   const detailsPolicy = new AuthorizationDetailsPolicy(settings.detailsTypes);
-  const policy = new ResourcePolicy(settings.resources, detailsPolicy);
+  const policy = new ResourcePolicy(issuer, settings.resources, detailsPolicy);
   const endpoints = new Endpoints({
     database,
     trail,

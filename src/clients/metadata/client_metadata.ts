@@ -45,7 +45,10 @@ const CHECKS: readonly ((client: ClientMetadata, object: Objection) => void)[] =
 ];
 
 /** Members that only an admin may set, not a client that registers itself. */
-export const ADMIN_ONLY_MEMBERS = ['pkce_exemption'] as const satisfies readonly (keyof typeof members)[];
+export const ADMIN_ONLY_MEMBERS = [
+  'pkce_exemption',
+  'userinfo_audience',
+] as const satisfies readonly (keyof typeof members)[];
 
 /** Validated metadata, including default values that follow from other members. */
 export type ClientMetadata = ReturnType<typeof withDefaults>;

@@ -18,6 +18,12 @@ export const tokens = {
   introspection_signed_response_alg: serverAlg
     .optional()
     .describe('The signing algorithm of introspection responses as JWT (RFC 9701). Default: RS256.'),
+  userinfo_audience: z
+    .boolean()
+    .optional()
+    .describe(
+      'false: no access token of the client for an API is for userinfo too. Default: a request for openid and scopes of an API that names no resource gets one token for both.',
+    ),
   dpop_bound_access_tokens: z
     .boolean()
     .optional()

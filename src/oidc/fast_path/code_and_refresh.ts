@@ -55,9 +55,9 @@ export class CodeAndRefresh {
     const kind = asked.grantType === 'refresh_token' ? 'RefreshToken' : 'AuthorizationCode';
     const id = sha256(used);
     const row = await readTokenRow(database, kind, id);
-    const source = row && plainGrant(row, clientId, now, this.#settings.sessionAbsoluteTtlSeconds);
+    const source = row && plainGrant(row, clientId, now, this.#settings);
     if (!source || (asked.answer && !isAnsweredBy(source, asked.answer))) return undefined;
-    const entitlement = policy.granted(client, source.resource, source.resourceScopes);
+    const entitlement = policy.granted(client, source.resource, source.granted);
     const signer = entitlement && ring.signer(entitlement.resource.signingAlg);
     const idTokenSigner = ring.signer(metadata.id_token_signed_response_alg ?? 'RS256');
     if (!signer || !idTokenSigner) return undefined;
@@ -77,6 +77,7 @@ export class CodeAndRefresh {
       grantType: asked.grantType,
       grantId: source.payload.grantId,
       resource: entitlement.resource.identifier,
+      withUserinfo: entitlement.audience !== entitlement.resource.identifier,
       scope: entitlement.scope,
       expiresInSeconds: entitlement.lifetimeSeconds,
       claims,
@@ -106,7 +107,7 @@ export class CodeAndRefresh {
       sub: subjects(payload.accountId, client),
       iat,
       exp,
-      audience: entitlement.resource.identifier,
+      audience: entitlement.audience,
       scope: entitlement.scope,
       grantId: payload.grantId,
       login: payload,

@@ -3,7 +3,8 @@ import type { AdapterPayload } from 'oidc-provider';
 import type { Account } from '../../accounts/account.ts';
 import { epochSeconds } from '../../base/clock.ts';
 import { equalInConstantTime, sha256 } from '../../base/secret.ts';
-import { splitScope } from '../issuance/scope_decision.ts';
+import { splitScope, type GrantedScopes } from '../issuance/scope_decision.ts';
+import { readAudience } from '../issuance/userinfo_audience.ts';
 import { isYoungEnough } from '../storage/session_store.ts';
 import type { Related, TokenRow } from '../storage/token_rows.ts';
 import type { CodeAnswer } from './plain_request.ts';
@@ -24,8 +25,13 @@ export interface PlainGrant {
   /** Of OpenID Connect, that the person has granted. */
   readonly openid: readonly string[];
   readonly resource: string;
-  /** Of the resource, that the person has granted and this token may carry. */
-  readonly resourceScopes: readonly string[];
+  /** What the person has granted and this token may carry. */
+  readonly granted: GrantedScopes;
+}
+
+export interface PlainGrantSettings {
+  readonly issuer: string;
+  readonly sessionAbsoluteTtlSeconds: number;
 }
 
 interface Granted extends AdapterPayload {
@@ -38,11 +44,11 @@ export function plainGrant(
   { payload, consumed_at, ...related }: TokenRow,
   clientId: string,
   now: Date,
-  sessionAbsoluteTtlSeconds: number,
+  { issuer, sessionAbsoluteTtlSeconds }: PlainGrantSettings,
 ): PlainGrant | undefined {
   const token = payload as AdapterPayload;
   const { grant, account } = related;
-  const { resource, accountId, grantId } = token;
+  const { accountId, grantId } = token;
   if (consumed_at || !hasOnly(token, UNDERSTOOD) || !lives(token, now) || token.clientId !== clientId) return undefined;
   if (!account || account.disabledAt || account.accountId !== accountId || grantId === undefined) return undefined;
   if (!grant || !hasOnly(grant.payload, UNDERSTOOD_OF_GRANT) || !lives(grant.payload, now)) return undefined;
@@ -51,18 +57,22 @@ export function plainGrant(
     if (!isOfSession(token, related, now)) return undefined;
     if (!isYoungEnough(related.session!.payload, sessionAbsoluteTtlSeconds, now)) return undefined;
   }
-  if (typeof resource !== 'string') return undefined;
+  const audience = readAudience(token.resource, issuer);
+  if (!audience) return undefined;
+  const { api: resource, withUserinfo } = audience;
   const scopes = splitScope(token.scope);
   const wanted = new Set(scopes);
   const granted = grant.payload as Granted;
   const ofWanted = (scope: string | undefined) => splitScope(scope).filter((name) => wanted.has(name));
+  const openid = ofWanted(granted.openid?.scope);
+  const ofApi = ofWanted(granted.resources?.[resource]);
   return {
     payload: { ...token, accountId, grantId },
     account,
     scopes,
-    openid: ofWanted(granted.openid?.scope),
+    openid,
     resource,
-    resourceScopes: ofWanted(granted.resources?.[resource]),
+    granted: { ofApi, forUserinfo: withUserinfo ? openid : [] },
   };
 }
 

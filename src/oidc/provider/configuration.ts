@@ -85,6 +85,7 @@ import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 import { ROUTES } from '../request/routes.ts';
 import { sessionSeconds } from '../storage/session_store.ts';
 import { maySee } from '../tokens/jwt_introspection.ts';
+import { acceptJwtsAtUserinfo } from '../tokens/userinfo_tokens.ts';
 import type { UnansweredUses } from '../request/unanswered_uses.ts';
 
 export interface ProviderSettings extends MutualTlsSettings {
@@ -149,6 +150,7 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
   guardDeviceFlow(provider, ROUTES.code_verification, settings.userCodeGuesses);
   guardBackchannelAuthentication(provider);
   markRefreshTokens(provider, settings.refreshFamilies, settings.clock);
+  acceptJwtsAtUserinfo(provider, settings);
   collectEvents(provider);
   return provider;
 }
@@ -212,7 +214,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     scopes: ['openid', 'offline_access'],
     claims: CLAIMS_BY_SCOPE,
     acrValues: [...ACR_VALUES],
-    // a token for an API can't be used at userinfo, so who asked for the claims finds them in the ID token
+    // many relying parties read the ID token alone
     conformIdTokenClaims: false,
     clientBasedCORS: (_ctx, origin, client) =>
       client.tokenEndpointAuthMethod === 'none' &&

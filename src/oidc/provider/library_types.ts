@@ -14,7 +14,9 @@ interface ProviderInternals {
   readonly ReplayDetection: { unique: unknown };
   readonly Client: ClientClass;
   /** The library's types demand more values than the constructors do. */
-  readonly AccessToken: new (values: object) => AccessToken;
+  readonly AccessToken: (new (values: object) => AccessToken) & {
+    find(value: unknown, options?: object): Promise<AccessToken | undefined>;
+  };
   readonly Grant: new (values: object) => InstanceType<Provider['Grant']>;
   readonly IdToken: IdTokenClass;
   readonly Interaction: new (uid: string, payload: object) => { save(ttlSeconds: number): Promise<string> };

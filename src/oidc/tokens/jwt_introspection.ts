@@ -12,6 +12,7 @@ import { note, originOf } from '../request/request_events.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import type { Revocations } from './revocation.ts';
 import { signIntrospection } from './signed_introspection.ts';
+import { scopeForApi } from '../issuance/userinfo_audience.ts';
 
 export interface JwtIntrospectionSettings {
   readonly tokens: AccessTokenStates;
@@ -72,14 +73,23 @@ export function maySee(
 ): boolean {
   if (caller.metadata.token_endpoint_auth_method === 'none') return false;
   if (token.clientId === caller.clientId) return true;
-  return typeof token.audience === 'string' && caller.metadata.introspects.includes(token.audience);
+  return [token.audience].flat().some((one) => typeof one === 'string' && caller.metadata.introspects.includes(one));
 }
 
-/** The introspection answer for this caller. `claims` are those of a valid token, else `undefined`. */
+/**
+ * The introspection answer for this caller. `claims` are those of a valid token, else `undefined`. An API sees its own
+ * scopes, the token's client sees all of them.
+ */
 export function introspectionResponse(claims: AccessTokenClaims | undefined, caller: ClientWithSecrets): object {
   if (!claims || !maySee(caller, { clientId: claims.client_id, audience: claims.aud })) return { active: false };
-  const { gen: _, gid: __, parents: ___, asserted_by: ____, ...visible } = claims;
-  return { active: true, ...visible, token_type: visible.cnf?.jkt === undefined ? 'Bearer' : 'DPoP' };
+  const { gen: _, gid: __, parents: ___, asserted_by: ____, userinfo_claims: _____, ...visible } = claims;
+  const showsAll = typeof claims.aud === 'string' || claims.client_id === caller.clientId;
+  return {
+    active: true,
+    ...visible,
+    scope: showsAll ? visible.scope : scopeForApi(visible.scope),
+    token_type: visible.cnf?.jkt === undefined ? 'Bearer' : 'DPoP',
+  };
 }
 
 function isHandled(route: string): boolean {
