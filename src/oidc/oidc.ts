@@ -63,6 +63,7 @@ import { JwtIntrospection } from './tokens/jwt_introspection.ts';
 import { ResourcePolicy } from './tokens/resource_policy.ts';
 import { Revocations } from './tokens/revocation.ts';
 import { RevokedTokens } from './tokens/revoked_tokens.ts';
+import { Usernames } from './tokens/userinfo_tokens.ts';
 
 export { METHODS } from './request/routes.ts';
 
@@ -82,7 +83,7 @@ export function createDescriptions(settings: DescriptionsSettings) {
 }
 
 /** The provider's settings that are made here, of the ones below. */
-type MadeHere = 'clients' | 'policy' | 'detailsPolicy' | 'tokens' | 'refreshFamilies' | 'unanswered';
+type MadeHere = 'clients' | 'policy' | 'detailsPolicy' | 'tokens' | 'usernames' | 'refreshFamilies' | 'unanswered';
 
 export interface OidcSettings extends Omit<ProviderSettings, MadeHere> {
   readonly clients: ClientDirectory;
@@ -132,11 +133,12 @@ export function createOidc(settings: OidcSettings) {
   const families = new RefreshTokenFamilies(settings.refreshTokenKey);
   const detailsPolicy = new AuthorizationDetailsPolicy(settings.detailsTypes);
   const policy = new ResourcePolicy(issuer, settings.resources, detailsPolicy);
+  const usernames = new Usernames({ issuer, database, clients: directory, policy });
   const endpoints = new Endpoints({
     database,
     trail,
     unanswered,
-    structured: new JwtIntrospection({ tokens, revocations }),
+    structured: new JwtIntrospection({ tokens, revocations, usernames }),
     renderError: settings.pages.renderError,
     jwksMaxAgeSeconds: settings.jwksMaxAgeSeconds,
     traffic,
@@ -157,6 +159,7 @@ export function createOidc(settings: OidcSettings) {
     policy,
     detailsPolicy,
     tokens,
+    usernames,
     refreshFamilies: families,
     unanswered,
   };
@@ -187,7 +190,7 @@ export function createOidc(settings: OidcSettings) {
     middleware: compose([limitFormBodies(settings.pages), endpoints.middleware]),
     /** Answers, in front of a listener, the most frequent requests of the plainest clients. */
     fastPath: (open: OpenRequest, metrics: Metrics): ((next: RequestListener) => RequestListener) =>
-      fastPathOf(settings, { policy, tokens, revocations, unanswered, families }, open, metrics),
+      fastPathOf(settings, { policy, tokens, usernames, revocations, unanswered, families }, open, metrics),
     /** Refuses, in front of everything else, clients that were refused a moment ago. */
     refusesRateLimited: rateLimitCheck(traffic, isAuthenticationRequest),
     /** Refuses, in front of a listener, wrong secrets of clients that are past a limit already. */
@@ -232,6 +235,7 @@ export function createOidc(settings: OidcSettings) {
 interface FastPathParts {
   readonly policy: ResourcePolicy;
   readonly tokens: AccessTokenStates;
+  readonly usernames: Usernames;
   readonly revocations: Revocations;
   readonly unanswered: UnansweredUses;
   readonly families: RefreshTokenFamilies;
@@ -239,7 +243,7 @@ interface FastPathParts {
 
 function fastPathOf(
   { secretVerifier: verifier, secretUses: uses, rateLimiter: traffic, clientDemands, ...settings }: OidcSettings,
-  { policy, tokens, revocations, unanswered, families }: FastPathParts,
+  { policy, tokens, usernames, revocations, unanswered, families }: FastPathParts,
   open: OpenRequest,
   metrics: Metrics,
 ): (next: RequestListener) => RequestListener {
@@ -267,7 +271,7 @@ function fastPathOf(
   );
   const paths = [
     ...(clientDemands.senderConstrainedTokens ? [] : [tokenEndpoint]),
-    fastIntrospection(ROUTES.introspection, tokens),
+    fastIntrospection(ROUTES.introspection, tokens, usernames),
     fastRevocation(ROUTES.revocation, tokens, revocations),
   ];
   return (next) => fastPath.before(next, paths);

@@ -262,7 +262,29 @@ describe('an access token for an API and userinfo', () => {
         const toClient = await introspect(tokens.access_token, application, second, query);
         assert.deepEqual([toClient['aud'], toClient['scope']], [both, SCOPE]);
       });
+
+      it(`has a username, where the token gives the e-mail address at userinfo, on ${path} (FIELD-C16)`, async () => {
+        const { email } = gatehouse.account;
+        const { tokens } = await logIn();
+        assert.equal((await introspect(tokens.access_token, resourceServer, second, query))['username'], email);
+        assert.equal((await introspect(tokens.access_token, application, second, query))['username'], email);
+        const without = await logIn(application, { scope: 'openid profile notes:read' });
+        const alone = await logIn(application, { parameters: { resource: api } });
+        for (const { access_token } of [without.tokens, alone.tokens]) {
+          const told = await introspect(access_token, resourceServer, second, query);
+          assert.deepEqual([told['active'], told['username']], [true, undefined]);
+        }
+      });
     }
+
+    it('has a username for opaque tokens, too (FIELD-C16)', async () => {
+      const { email } = gatehouse.account;
+      const { tokens } = await logIn(application, { scope: 'openid email' });
+      assert.equal((await introspect(tokens.access_token, application))['username'], email);
+      assert.equal((await introspect(tokens.refresh_token!, application))['username'], email);
+      const { tokens: without } = await logIn(application, { scope: 'openid' });
+      assert.equal((await introspect(without.access_token, application))['username'], undefined);
+    });
   });
 
   it('is listed for admins with its API and userinfo, and recorded so (FIELD-C1)', async () => {

@@ -67,7 +67,7 @@ import { INTERACTION_SECONDS } from '../request/first_party_login.ts';
 import { takePostedRequests } from './posted_requests.ts';
 import { demandPushedRequest } from '../authorization/pushed_requests.ts';
 import { signExternally } from './external_signing.ts';
-import { internalsOf, type UrlFor } from './library_types.ts';
+import { answerBesides, internalsOf, type UrlFor } from './library_types.ts';
 import { tokenHooks, tokenLifetimes } from './token_hooks.ts';
 import { takeAccount } from '../storage/request_prefetch.ts';
 import { markRefreshTokens, type RefreshTokenFamilies } from '../storage/refresh_token_families.ts';
@@ -85,7 +85,7 @@ import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 import { ROUTES } from '../request/routes.ts';
 import { sessionSeconds } from '../storage/session_store.ts';
 import { maySee } from '../tokens/jwt_introspection.ts';
-import { acceptJwtsAtUserinfo } from '../tokens/userinfo_tokens.ts';
+import { acceptJwtsAtUserinfo, type Usernames } from '../tokens/userinfo_tokens.ts';
 import type { UnansweredUses } from '../request/unanswered_uses.ts';
 
 export interface ProviderSettings extends MutualTlsSettings {
@@ -97,6 +97,7 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly clients: ProviderClientsSettings;
   readonly policy: ResourcePolicy;
   readonly tokens: AccessTokenStates;
+  readonly usernames: Usernames;
   readonly statements: StatementVerifier;
   readonly detailsPolicy: AuthorizationDetailsPolicy;
   readonly userCodeGuesses: UserCodeGuesses;
@@ -266,8 +267,13 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       revocation: { enabled: true, allowedPolicy: mayRevoke },
       introspection: {
         enabled: true,
-        allowedPolicy: (_ctx, client, token) =>
-          maySee(recordOf(client), { clientId: token.clientId, audience: 'aud' in token ? token.aud : undefined }),
+        allowedPolicy: async (_ctx, client, token) => {
+          const audience = 'aud' in token ? token.aud : undefined;
+          if (!maySee(recordOf(client), { clientId: token.clientId, audience })) return false;
+          const username = 'grantId' in token ? await settings.usernames.ofStored(recordOf(client), token) : undefined;
+          if (username !== undefined) answerBesides(token, { username });
+          return true;
+        },
       },
       backchannelLogout: { enabled: true },
       richAuthorizationRequests: settings.detailsPolicy.feature(),

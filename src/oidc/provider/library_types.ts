@@ -72,6 +72,12 @@ export function claimsOfJwt({ payload }: { readonly payload: object }): AccessTo
   return payload as AccessTokenClaims;
 }
 
+/** Makes the library's introspection of this token answer with these members too. */
+export function answerBesides(token: object, members: object): void {
+  const { extra } = token as { readonly extra?: object };
+  Object.assign(token, { extra: { ...extra, ...members } });
+}
+
 export function internalsOf(provider: Provider): ProviderInternals {
   return provider as unknown as ProviderInternals;
 }

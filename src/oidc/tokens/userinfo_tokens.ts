@@ -3,8 +3,10 @@
  * today, and not what it was registered for when the token was issued.
  */
 import { Provider, type AccessToken } from 'oidc-provider';
+import { sql } from 'kysely';
+import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { ClientWithSecrets } from '../../clients/client.ts';
-import { sha256 } from '../../base/secret.ts';
+import { sha256, type Digest } from '../../base/secret.ts';
 import type { Database } from '../../db/connection.ts';
 import { requestOf } from '../../http/request_context.ts';
 import type { AccessTokenClaims } from '../../keys/token_verifier.ts';
@@ -80,4 +82,40 @@ function scopesAtUserinfo(
 ): readonly string[] {
   const audience = readAudience(aud, issuer);
   return audience?.withUserinfo ? policy.userinfoScopes(client, audience.api, splitScope(scope)) : [];
+}
+
+/**
+ * The name that a person logs in with, for introspection (`username`, RFC 7662, 2.2). It is their e-mail address, so it is
+ * told only of a token that would give the address at userinfo.
+ */
+export class Usernames {
+  readonly #settings: Omit<UserinfoTokensSettings, 'tokens'> & { readonly clients: ClientDirectory };
+
+  constructor(settings: Omit<UserinfoTokensSettings, 'tokens'> & { readonly clients: ClientDirectory }) {
+    this.#settings = settings;
+  }
+
+  /** `undefined` at once, without a query, for a token that does not give the address. */
+  async ofJwt(claims: AccessTokenClaims): Promise<string | undefined> {
+    const { clients, policy, issuer, database } = this.#settings;
+    const client = await clients.find(claims.client_id);
+    if (!client || claims.gid === undefined) return undefined;
+    if (!scopesAtUserinfo(claims, client, policy, issuer).includes('email')) return undefined;
+    return emailOf(database, Buffer.from(claims.gid, 'base64url') as Digest);
+  }
+
+  /** For the opaque tokens of the library: those for userinfo, and refresh tokens. */
+  async ofStored(
+    client: ClientWithSecrets,
+    { scope, grantId }: { readonly scope?: string | undefined; readonly grantId?: string | undefined },
+  ): Promise<string | undefined> {
+    if (grantId === undefined || !registeredOpenid(client, splitScope(scope)).includes('email')) return undefined;
+    return emailOf(this.#settings.database, sha256(grantId));
+  }
+}
+
+async function emailOf(database: Database, grantId: Digest): Promise<string | undefined> {
+  const { rows } = await sql<{ readonly email: string }>`
+    select email from grants join accounts using (account_id) where grant_id = ${grantId}`.execute(database);
+  return rows[0]?.email;
 }
