@@ -201,6 +201,7 @@ const HANDLED_HERE: ReadonlySet<string> = new Set([
   'scope',
   'profile',
   'response_modes',
+  'id_token_claims',
   'userinfo_audience',
   'subject_type',
   'sector_identifier_uri',

@@ -19,7 +19,7 @@ const UNDERSTOOD: Readonly<Record<keyof ClientMetadata, boolean>> = {
   ...decide(true, ['resources', 'introspects', 'authorization_details_types', 'subject_type']),
   ...decide(true, ['id_token_signed_response_alg', 'userinfo_signed_response_alg']),
   ...decide(true, ['introspection_signed_response_alg', 'default_max_age', 'require_auth_time']),
-  ...decide(true, ['userinfo_audience']),
+  ...decide(true, ['id_token_claims', 'userinfo_audience']),
   ...decide(true, ['post_logout_redirect_uris', 'backchannel_logout_uri', 'backchannel_logout_session_required']),
   ...decide(false, ['profile', 'jwks', 'jwks_uri', 'token_endpoint_auth_signing_alg', 'sector_identifier_uri']),
   ...decide(false, ['tls_client_auth_subject_dn', 'tls_client_auth_san_dns', 'tls_client_auth_san_uri']),

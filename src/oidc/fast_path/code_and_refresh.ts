@@ -12,7 +12,7 @@ import type { RequestContext } from '../../http/request_context.ts';
 import type { KeyRing } from '../../keys/key_ring.ts';
 import type { Signer } from '../../keys/signer.ts';
 import { accessTokenClaims } from '../issuance/access_token.ts';
-import { idTokenClaims } from '../issuance/id_token.ts';
+import { idTokenClaims, idTokenScopes } from '../issuance/id_token.ts';
 import { validityFrom } from '../issuance/issuance.ts';
 import { getsRefreshToken, successorPayload } from '../issuance/refresh_token.ts';
 import type { Entitlement } from '../issuance/scope_decision.ts';
@@ -115,7 +115,8 @@ export class CodeAndRefresh {
   }
 
   #idToken(signer: Signer, client: ClientWithSecrets, source: PlainGrant, now: Date): string | Promise<string> {
-    const { payload, account, openid: scopes } = source;
+    const { payload, account } = source;
+    const scopes = idTokenScopes(client.metadata, source.openid);
     const { issuer, subjects, idTokenTtlSeconds } = this.#settings;
     const { clientId } = client;
     const sub = subjects(payload.accountId, client);

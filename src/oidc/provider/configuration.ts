@@ -30,7 +30,7 @@ import { createAdapter } from '../storage/adapter.ts';
 import { postponeLogouts } from '../logout/backchannel_logout.ts';
 import { loginPolicy } from '../authorization/login_policy.ts';
 import { demandBoundedClaims } from '../authorization/claims.ts';
-import { accountClaims, CLAIMS_BY_SCOPE } from '../issuance/id_token.ts';
+import { accountClaims, claimsForIdToken, CLAIMS_BY_SCOPE } from '../issuance/id_token.ts';
 import {
   backchannelAuthentication,
   backchannelRequestSeconds,
@@ -215,7 +215,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     scopes: ['openid', 'offline_access'],
     claims: CLAIMS_BY_SCOPE,
     acrValues: [...ACR_VALUES],
-    // many relying parties read the ID token alone
+    // many relying parties read the ID token alone; `claims` below cuts it down for a client that chose so
     conformIdTokenClaims: false,
     clientBasedCORS: (_ctx, origin, client) =>
       client.tokenEndpointAuthMethod === 'none' &&
@@ -227,7 +227,14 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       if (accountId === undefined) return undefined;
       const account = takeAccount(accountId) ?? (await findAccount(database, accountId));
       if (!account || account.disabledAt) return undefined;
-      return { accountId: account.accountId, claims: () => accountClaims(account) } satisfies OidcAccount;
+      const { client } = ctx.oidc;
+      return {
+        accountId: account.accountId,
+        claims: (use, _scope, asked) =>
+          use === 'id_token' && client
+            ? claimsForIdToken(recordOf(client).metadata, account, asked)
+            : accountClaims(account),
+      } satisfies OidcAccount;
     },
     loadExistingGrant: loadExistingGrant(database, clock),
     ...tokenHooks(settings),

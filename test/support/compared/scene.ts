@@ -97,6 +97,7 @@ async function registerClients(gatehouse: Gatehouse, notes: Api, files: Api, old
     ...times(3, await make('application of two APIs', { ...quick, resources: [notes, files] })),
     ...times(2, await make('application without refresh tokens', { ...quick, grant_types: ['authorization_code'] })),
     ...times(2, await make('application with a few scopes', { ...quick, scope: 'openid email' })),
+    ...times(2, await make('application with minimal ID tokens', { ...quick, id_token_claims: 'minimal' })),
     await make('application without a login', { ...quick, scope: 'email profile' }),
     await make('application without userinfo', { ...quick, userinfo_audience: false }),
     await make('application with RSA', people),
