@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { decodeJwt } from 'jose';
 import * as openid from 'openid-client';
-import { registerApplication, registerPublicApplication, signIn } from '../support/client/code_flow.ts';
+import {
+  redeem,
+  registerApplication,
+  registerPublicApplication,
+  requestCode,
+  signIn,
+} from '../support/client/code_flow.ts';
 import { makePolicy, register } from '../support/client/registration.ts';
 import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 
@@ -13,8 +20,8 @@ describe('the claims of an ID token', () => {
   after(() => gatehouse.stop());
 
   const kinds = [
-    ['on the fast path', registerApplication],
-    ['on the ordinary path', registerPublicApplication],
+    ['to a client with a secret', registerApplication],
+    ['to a public client', registerPublicApplication],
   ] as const;
   for (const scope of ['openid email', 'openid email notes:read']) {
     for (const [path, make] of kinds) {
@@ -37,6 +44,20 @@ describe('the claims of an ID token', () => {
       });
     }
   }
+
+  it('are those of openid alone on the fast path, too (FIELD-C15)', async () => {
+    const client = await registerApplication(gatehouse, { id_token_claims: 'minimal' });
+    const answers = async () => {
+      const metrics = await (await fetch(`${gatehouse.managementUrl}/metrics`)).text();
+      return Number(/^gatehouse_lean_answers_total (\d+)/m.exec(metrics)?.[1]);
+    };
+    const earlier = await answers();
+    const callback = await requestCode(gatehouse, client, { scope: 'openid email notes:read' });
+    const body = (await (await redeem(gatehouse.url, client, callback)).json()) as { id_token: string };
+    assert.equal(await answers(), earlier + 1);
+    const { email, sub } = decodeJwt(body.id_token);
+    assert.deepEqual([email, typeof sub], [undefined, 'string']);
+  });
 
   it('are, for a client that chose minimal, also those that it asks for one by one (FIELD-C15)', async () => {
     const client = await registerApplication(gatehouse, { id_token_claims: 'minimal' });
