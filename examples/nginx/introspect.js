@@ -10,7 +10,9 @@ async function authorize(request) {
   });
   if (answer.status !== 200) return request.return(500);
   const claims = JSON.parse(answer.responseText);
-  if (!claims.active || claims.aud !== AUDIENCE) return refuse(request, 'Bearer error="invalid_token"');
+  // one text, or a list where the token is for userinfo too
+  if (!claims.active || ![].concat(claims.aud).includes(AUDIENCE))
+    return refuse(request, 'Bearer error="invalid_token"');
   request.headersOut['X-Client-Id'] = claims.client_id;
   request.headersOut['X-Subject'] = claims.sub;
   request.headersOut['X-Scope'] = claims.scope || '';

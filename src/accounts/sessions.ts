@@ -198,7 +198,7 @@ interface GrantPayload {
 }
 
 function scopesOf({ openid, resources }: GrantPayload & object): string[] {
-  return [openid?.scope, ...Object.values(resources ?? {})].flatMap(split);
+  return [...new Set([openid?.scope, ...Object.values(resources ?? {})].flatMap(split))];
 }
 
 function grantedOf({ openid, resources = {} }: GrantPayload & object): ConsentedScopes {

@@ -11,6 +11,7 @@ const LiveTokenView = z
   .strictObject({
     jti: z.string().describe('Identifies the token; it is not the token itself.'),
     resource: z.string(),
+    with_userinfo: z.boolean().describe('True for a token that is for userinfo too.'),
     scope: z.string().nullable(),
     grant_type: z.string(),
     account_id: z.string().nullable().describe('The account that the token acts for, if there is one.'),
@@ -55,9 +56,10 @@ async function list(call: AdminCall, clientId: string, { limit, cursor }: z.outp
     rows,
     limit,
     position: ({ expiresAt, jti }): TokenPosition => ({ expires_at: expiresAt.toISOString(), jti }),
-    view: ({ jti, resource, scope, grantType, accountId, grantId, jkt, issuedAt, expiresAt }) => ({
+    view: ({ jti, resource, withUserinfo, scope, grantType, accountId, grantId, jkt, issuedAt, expiresAt }) => ({
       jti,
       resource,
+      with_userinfo: withUserinfo,
       scope,
       grant_type: grantType,
       account_id: accountId,

@@ -35,6 +35,7 @@ const ResourceView = z
     access_token_ttl_seconds: z.int(),
     signing_alg: z.enum(SIGNING_ALGS),
     issuer_jwks_uri: z.string().describe('The JWK Set of this server that verifies the access tokens of the resource.'),
+    userinfo_audience: z.boolean(),
     created_at: Timestamp,
     updated_at: Timestamp,
   })
@@ -45,6 +46,7 @@ const example = {
   scopes: [{ name: 'reports:read', description: 'Read reports' }],
   access_token_ttl_seconds: 600,
   signing_alg: 'ES256',
+  userinfo_audience: true,
 };
 
 const ResourceParams = z.strictObject({
@@ -196,6 +198,7 @@ function resourceView(resource: Resource, issuer: string): z.output<typeof Resou
     access_token_ttl_seconds: resource.accessTokenTtlSeconds,
     signing_alg: resource.signingAlg,
     issuer_jwks_uri: issuer + jwksPathOf(resource.signingAlg),
+    userinfo_audience: resource.userinfoAudience,
     created_at: timestamp(resource.createdAt),
     updated_at: timestamp(resource.updatedAt),
   };

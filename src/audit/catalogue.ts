@@ -42,6 +42,7 @@ const TOKENS = {
   'token.issued': done('A client receives a token.', {
     grant_type,
     resource: text.optional().describe('The audience.'),
+    with_userinfo: flag.optional().describe('True for a token that is for userinfo too.'),
     scope,
     authorization_details_types,
     jti,

@@ -9,6 +9,7 @@ import type { Reader } from '../db/connection.ts';
 export interface LiveToken {
   readonly jti: string;
   readonly resource: string;
+  readonly withUserinfo: boolean;
   readonly scope: string | null;
   readonly grantType: string;
   readonly accountId: string | null;
@@ -53,6 +54,7 @@ export async function listLiveTokens(
   return rows.map(({ occurred_at, account_id, details }) => ({
     jti: details.jti,
     resource: details.resource,
+    withUserinfo: details.with_userinfo ?? false,
     scope: details.scope ?? null,
     grantType: details.grant_type,
     accountId: account_id,
@@ -69,6 +71,7 @@ interface Row {
   readonly details: {
     readonly jti: string;
     readonly resource: string;
+    readonly with_userinfo?: boolean;
     readonly scope?: string;
     readonly grant_type: string;
     readonly grant_id?: string;

@@ -112,6 +112,7 @@ interface Resources {
   scopes: JSONColumnType<{ name: string; description: string }[]>;
   access_token_ttl_seconds: number;
   signing_alg: SigningAlg;
+  userinfo_audience: Generated<boolean>;
   version: Generated<number>;
   created_at: Date;
   updated_at: Date;

@@ -9,12 +9,15 @@ import type { KeyRing } from './key_ring.ts';
 export interface AccessTokenClaims extends JWTPayload {
   readonly iss: string;
   readonly sub: string;
-  readonly aud: string;
+  /** An API, or an API and userinfo. */
+  readonly aud: string | string[];
   readonly exp: number;
   readonly iat: number;
   readonly jti: string;
   readonly client_id: string;
   readonly scope?: string;
+  /** Single claims that the client asked for at userinfo (OpenID Connect Core, 5.5). */
+  readonly userinfo_claims?: readonly string[];
   /** The client's token generation at the time of issue; see oidc/tokens/access_token_state.ts. */
   readonly gen: number;
   /** The grant of the token, if a person gave one. */

@@ -140,7 +140,7 @@ function detailsOf(login: LoginContext, { interaction }: Step): readonly Detail[
 }
 
 function namesOf({ openid, claims, resources }: ConsentedScopes): string[] {
-  return [...openid, ...claims, ...Object.values(resources).flat()];
+  return [...new Set([...openid, ...claims, ...Object.values(resources).flat()])];
 }
 
 function accountOf({ interaction }: Step): string {

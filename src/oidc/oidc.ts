@@ -64,6 +64,7 @@ import { JwtIntrospection } from './tokens/jwt_introspection.ts';
 import { ResourcePolicy } from './tokens/resource_policy.ts';
 import { Revocations } from './tokens/revocation.ts';
 import { RevokedTokens } from './tokens/revoked_tokens.ts';
+import { Usernames } from './tokens/userinfo_tokens.ts';
 
 export { JSON_ENDPOINTS, METHODS } from './request/routes.ts';
 
@@ -83,7 +84,7 @@ export function createDescriptions(settings: DescriptionsSettings) {
 }
 
 /** The settings of the provider that this file creates from its own settings. */
-type CreatedSettings = 'clients' | 'policy' | 'detailsPolicy' | 'tokens' | 'refreshFamilies' | 'unanswered';
+type CreatedSettings = 'clients' | 'policy' | 'detailsPolicy' | 'tokens' | 'usernames' | 'refreshFamilies' | 'unanswered';
 
 export interface OidcSettings extends Omit<ProviderSettings, CreatedSettings> {
   readonly clients: ClientDirectory;
@@ -132,12 +133,13 @@ export function createOidc(settings: OidcSettings) {
   const unanswered = new UnansweredUses({ database, trail, clock, log, lastAbsence: settings.lastAbsence });
   const families = new RefreshTokenFamilies(settings.refreshTokenKey);
   const detailsPolicy = new AuthorizationDetailsPolicy(settings.detailsTypes);
-  const policy = new ResourcePolicy(settings.resources, detailsPolicy);
+  const policy = new ResourcePolicy(issuer, settings.resources, detailsPolicy);
+  const usernames = new Usernames({ issuer, database, clients: directory, policy });
   const endpoints = new Endpoints({
     database,
     trail,
     unanswered,
-    structured: new JwtIntrospection({ tokens, revocations }),
+    structured: new JwtIntrospection({ tokens, revocations, usernames }),
     renderError: settings.pages.renderError,
     traffic,
     failures,
@@ -157,6 +159,7 @@ export function createOidc(settings: OidcSettings) {
     policy,
     detailsPolicy,
     tokens,
+    usernames,
     refreshFamilies: families,
     unanswered,
   };
@@ -187,7 +190,7 @@ export function createOidc(settings: OidcSettings) {
     middleware: compose([publishKeys(settings), limitFormBodies(settings.pages), endpoints.middleware]),
     /** Wraps a listener: answers the most frequent requests of clients with plain metadata. */
     fastPath: (open: OpenRequest, metrics: Metrics): ((next: RequestListener) => RequestListener) =>
-      fastPathOf(settings, { policy, tokens, revocations, unanswered, families }, open, metrics),
+      fastPathOf(settings, { policy, tokens, usernames, revocations, unanswered, families }, open, metrics),
     /** Returns the refusal for a client that was refused a moment ago, before the request's body is read. */
     refusesRateLimited: rateLimitCheck(traffic, isAuthenticationRequest),
     /** Wraps a listener: refuses wrong secrets of clients that have already exceeded a limit. */
@@ -232,6 +235,7 @@ export function createOidc(settings: OidcSettings) {
 interface FastPathParts {
   readonly policy: ResourcePolicy;
   readonly tokens: AccessTokenStates;
+  readonly usernames: Usernames;
   readonly revocations: Revocations;
   readonly unanswered: UnansweredUses;
   readonly families: RefreshTokenFamilies;
@@ -239,7 +243,7 @@ interface FastPathParts {
 
 function fastPathOf(
   { secretVerifier: verifier, secretUses: uses, rateLimiter: traffic, clientDemands, ...settings }: OidcSettings,
-  { policy, tokens, revocations, unanswered, families }: FastPathParts,
+  { policy, tokens, usernames, revocations, unanswered, families }: FastPathParts,
   open: OpenRequest,
   metrics: Metrics,
 ): (next: RequestListener) => RequestListener {
@@ -267,7 +271,7 @@ function fastPathOf(
   );
   const paths = [
     ...(clientDemands.senderConstrainedTokens ? [] : [tokenEndpoint]),
-    fastIntrospection(ROUTES.introspection, tokens),
+    fastIntrospection(ROUTES.introspection, tokens, usernames),
     fastRevocation(ROUTES.revocation, tokens, revocations),
   ];
   return (next) => fastPath.before(next, paths);

@@ -10,7 +10,7 @@ import { refusedMember } from './refusal.ts';
 
 /**
  * Registered metadata members (RFC 7591, 4.1, and later specifications) that clients may set; the server accepts those
- * that it supports. `profile` is this server's own: a client may always choose stricter rules.
+ * that it supports. `profile` and `id_token_claims` are this server's own: a client may always choose stricter rules.
  */
 const OWN_MEMBERS: ReadonlySet<string> = new Set(
   `application_type redirect_uris post_logout_redirect_uris grant_types response_types client_name client_uri
@@ -24,7 +24,7 @@ const OWN_MEMBERS: ReadonlySet<string> = new Set(
   backchannel_logout_uri backchannel_logout_session_required frontchannel_logout_uri
   frontchannel_logout_session_required backchannel_token_delivery_mode backchannel_client_notification_endpoint
   backchannel_authentication_request_signing_alg backchannel_user_code_parameter
-  profile`.split(/\s+/),
+  profile id_token_claims`.split(/\s+/),
 );
 
 export type Given = Readonly<Record<string, unknown>>;

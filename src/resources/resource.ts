@@ -17,6 +17,8 @@ export interface Resource {
   readonly scopes: readonly Scope[];
   readonly accessTokenTtlSeconds: number;
   readonly signingAlg: SigningAlg;
+  /** Whether a token for this resource may be for userinfo too. */
+  readonly userinfoAudience: boolean;
   readonly version: number;
   readonly createdAt: Date;
   readonly updatedAt: Date;

@@ -51,6 +51,9 @@ const settings = {
     .min(10, 'must be at least 10 seconds')
     .max(86_400, 'must be at most a day (86400)'),
   signing_alg: z.enum(SIGNING_ALGS, ONE_OF_SIGNING_ALGS),
+  userinfo_audience: z
+    .boolean('must be true or false')
+    .describe('false: no access token for this resource is for userinfo too.'),
 };
 
 export const NewResource = z.strictObject({
@@ -58,5 +61,6 @@ export const NewResource = z.strictObject({
   ...settings,
   access_token_ttl_seconds: settings.access_token_ttl_seconds.default(600),
   signing_alg: settings.signing_alg.default('ES256'),
+  userinfo_audience: settings.userinfo_audience.default(true),
 });
 export const ResourcePatch = z.strictObject(settings).partial();

@@ -12,7 +12,7 @@ import type { Resource } from './resource.ts';
 import type { NewResource, ResourcePatch } from './resource_members.ts';
 import { withdrawScopes } from './withdrawn_scopes.ts';
 
-const RECORDED_MEMBERS = ['scopes', 'access_token_ttl_seconds', 'signing_alg'];
+const RECORDED_MEMBERS = ['scopes', 'access_token_ttl_seconds', 'signing_alg', 'userinfo_audience'];
 
 export async function createResource(
   { tx, trail, origin, now }: UnitOfWork,
@@ -132,13 +132,19 @@ interface ResourceRow {
   scopes: { name: string; description: string }[];
   access_token_ttl_seconds: number;
   signing_alg: SigningAlg;
+  userinfo_audience: boolean;
   version: number;
   created_at: Date;
   updated_at: Date;
 }
 
-function columnsOf({ scopes, accessTokenTtlSeconds, signingAlg }: Resource) {
-  return { scopes, access_token_ttl_seconds: accessTokenTtlSeconds, signing_alg: signingAlg };
+function columnsOf({ scopes, accessTokenTtlSeconds, signingAlg, userinfoAudience }: Resource) {
+  return {
+    scopes,
+    access_token_ttl_seconds: accessTokenTtlSeconds,
+    signing_alg: signingAlg,
+    userinfo_audience: userinfoAudience,
+  };
 }
 
 function toResource(row: ResourceRow): Resource {
@@ -147,6 +153,7 @@ function toResource(row: ResourceRow): Resource {
     scopes: row.scopes,
     accessTokenTtlSeconds: row.access_token_ttl_seconds,
     signingAlg: row.signing_alg,
+    userinfoAudience: row.userinfo_audience,
     version: row.version,
     createdAt: row.created_at,
     updatedAt: row.updated_at,

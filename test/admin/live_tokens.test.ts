@@ -38,6 +38,7 @@ describe('the live tokens of a client', () => {
     assert.deepEqual(rest, {
       jti: jti(token),
       resource: gatehouse.demo.resource,
+      with_userinfo: false,
       scope: 'notes:read',
       grant_type: 'client_credentials',
       account_id: null,

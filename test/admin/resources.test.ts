@@ -32,6 +32,18 @@ describe('a resource in the admin API', () => {
     assert.ok(await requestToken(gatehouse.url, client));
   });
 
+  it('says whether its tokens may be for userinfo too, and the change is on record (FIELD-C1)', async () => {
+    const identifier = 'https://quiet.example.com';
+    const { body } = await admin.post('/resources', { identifier, scopes });
+    assert.equal(body['userinfo_audience'], true);
+    const changed = await admin.patch(pathOf(identifier), { userinfo_audience: false });
+    assert.deepEqual([changed.status, changed.body['userinfo_audience']], [200, false]);
+    assert.equal((await admin.patch(pathOf(identifier), { userinfo_audience: 'no' })).status, 400);
+    const events = (await admin.get('/audit-events?event=resource.updated&limit=1')).body.items;
+    const { before: was, after: is } = events[0]!['details'] as Record<string, unknown>;
+    assert.deepEqual([was, is], [{ userinfo_audience: true }, { userinfo_audience: false }]);
+  });
+
   it('that loses a scope takes it from every client, and one made anew is not theirs', async () => {
     const identifier = 'https://shrinking.example.com';
     await admin.post('/resources', { identifier, scopes });

@@ -28,7 +28,7 @@ describe('scopes that are about a person', () => {
   it('are given beside those of an API, which are not narrowed', async () => {
     const modest = await registerPublicApplication(gatehouse, { scope: 'openid' });
     const { tokens } = await signIn(gatehouse, modest, { scope: 'openid profile notes:read' });
-    assert.equal(tokens.scope, 'notes:read');
+    assert.equal(tokens.scope, 'openid notes:read');
     assert.equal('name' in tokens.claims()!, false);
     await assert.rejects(signIn(gatehouse, modest, { scope: 'openid notes:delete' }), ({ cause }: Error) =>
       String(cause).includes('invalid_scope'),

@@ -271,7 +271,8 @@ describe('backchannel authentication (CIBA)', () => {
       ['authorization.refused', 'client', false],
     ]);
     const [requested, approved] = events;
-    assert.deepEqual(requested!.details['resources'], [gatehouse.demo.resource]);
+    const both = [gatehouse.demo.resource, `${gatehouse.issuer}/userinfo`];
+    assert.deepEqual(requested!.details['resources'], both);
     assert.equal(requested!.details['request'], approved!.details['request']);
     assert.deepEqual(approved!.details['scopes'], ['openid', 'notes:read']);
     assert.equal(events[5]!.details['error'], 'unknown_user_id');

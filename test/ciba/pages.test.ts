@@ -59,7 +59,7 @@ describe('the page where a person decides about a request', () => {
     );
     await press(page, 'Approve');
     await page.getByRole('heading', { name: 'You have approved the request' }).waitFor();
-    assert.equal((await poll(scene.gatehouse, till, asked)).scope, 'notes:read');
+    assert.equal((await poll(scene.gatehouse, till, asked)).scope, 'openid notes:read');
   });
 
   it('works with JavaScript switched off, and takes a no', async () => {
@@ -231,7 +231,7 @@ describe('the page where a person decides about a request', () => {
     const again = await openPage(at, person);
     assert.equal(again.page.includes('Read your notes'), true);
     await person.submit(at, { ...fieldsOf(again.page), decision: 'approve' });
-    assert.equal((await poll(scene.gatehouse, shop, asked)).scope, 'notes:read');
+    assert.equal((await poll(scene.gatehouse, shop, asked)).scope, 'openid notes:read');
   });
 
   it('says how long the access lasts (FIELD-V10)', async () => {

@@ -83,6 +83,14 @@ describe('oidc-client-ts, in a browser, on an origin of its own', () => {
     assert.equal(user.scope, 'notes:read');
   });
 
+  it('gets one token for an API and userinfo, and reads userinfo with it (FIELD-C1)', async () => {
+    const page = await scene.visit();
+    const { issuer, demo, account } = scene.gatehouse;
+    const user = await logIn(page, { scope: 'openid email notes:read' });
+    assert.deepEqual(decodeJwt(user.access_token).aud, [demo.resource, `${issuer}/userinfo`]);
+    assert.deepEqual([user.scope, user.profile['email']], ['openid email notes:read', account.email]);
+  });
+
   it('binds its tokens to a key of the browser (DPoP), and renews them so', async () => {
     const page = await scene.visit();
     // it asks userinfo with the word Bearer, which a bound token is not

@@ -302,7 +302,8 @@ describe('the device flow', () => {
       ['device.requested', 'client', false],
       ['device.denied', 'account', true],
     ]);
-    assert.deepEqual(events[1]!.details, { scope: 'openid notes:read', resources: [gatehouse.demo.resource] });
+    const resources = [gatehouse.demo.resource, `${gatehouse.issuer}/userinfo`];
+    assert.deepEqual(events[1]!.details, { scope: 'openid notes:read', resources });
     assert.equal(events[2]!.details['grant_type'], DEVICE_CODE);
     assert.equal(events[4]!.details['error'], 'access_denied');
     for (const { user_code } of [confirmed, denied]) assert.equal(JSON.stringify(events).includes(user_code), false);

@@ -39,7 +39,7 @@ describe('the pages of a device', () => {
     await press(page, 'Allow');
     await page.getByRole('heading', { name: 'Your device is connected' }).waitFor();
     const tokens = await openid.pollDeviceAuthorizationGrant(config, { ...answer, interval: 0 });
-    assert.equal(tokens.scope, 'notes:read');
+    assert.equal(tokens.scope, 'openid notes:read');
     assert.equal(typeof tokens.claims()?.sub, 'string');
   });
 

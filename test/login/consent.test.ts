@@ -44,6 +44,40 @@ describe('consent', () => {
     await assertAccessible(page);
   });
 
+  it('says that the API can read the data too, where one token is for both (FIELD-C1)', async (t) => {
+    const application = await startApplication(scene.gatehouse);
+    t.after(() => application.stop());
+    const page = await scene.visit();
+    const host = new URL(scene.gatehouse.issuer).host;
+    await page.goto(application.authorizationUrl({ scope: 'openid email notes:read' }));
+    await logIn(page, scene.gatehouse.account);
+    const text = await textOf(page);
+    assert.ok(text.includes(`Your account at ${host}, for https://api.example.com`), text);
+    assert.ok(text.includes('Let https://api.example.com see your e-mail address too'), text);
+    await assertAccessible(page);
+
+    const named = await scene.visit();
+    await named.goto(
+      application.authorizationUrl({ scope: 'openid email notes:read', resource: scene.gatehouse.demo.resource }),
+    );
+    await logIn(named, scene.gatehouse.account);
+    assert.doesNotMatch(await textOf(named), /Let https/);
+  });
+
+  it('is asked for one token for both, though the person allowed each of them before (FIELD-C1)', async (t) => {
+    const application = await startApplication(scene.gatehouse);
+    t.after(() => application.stop());
+    const its = { ...scene, application };
+    const page = await scene.visit();
+    await signIn(page, its, { scope: 'openid email' });
+    await signIn(page, its, { scope: 'openid notes:read', resource: scene.gatehouse.demo.resource });
+    await page.goto(application.authorizationUrl({ scope: 'openid email notes:read' }));
+    const text = await textOf(page);
+    const asked = text.slice(text.indexOf('It asks for'), text.indexOf('You have allowed it before'));
+    assert.match(asked, /see your e-mail address too/);
+    assert.doesNotMatch(asked, /Read your notes/);
+  });
+
   it('tells the application when it is denied, and grants nothing', async () => {
     const page = await scene.visit();
     await page.goto(scene.application.authorizationUrl(both));

@@ -36,7 +36,7 @@ describe(`both paths, given the same random requests (FAULT_SEED=${random.seed})
   let tokens: StoredTokens;
   before(async () => {
     scene = await startScene();
-    tokens = new StoredTokens({ ...scene, database: scene.fast.database, random });
+    tokens = new StoredTokens({ ...scene, issuer: scene.fast.issuer, database: scene.fast.database, random });
     // stops the clock, so that the tokens of both paths have the same times
     moveClock(0);
   });
@@ -176,7 +176,10 @@ describe(`both paths, given the same random requests (FAULT_SEED=${random.seed})
     asked.what.push(condition);
     const { client_id: clientId } = client;
     const { client_id: otherClientId } = random.pick(scene.applications);
-    const plan = { kind, condition, clientId, otherClientId, resource, scopes: [...openid, ...scopes], granted };
+    const withUserinfo = openid.length > 0 && random.next() < 0.5;
+    if (withUserinfo) asked.what.push('for userinfo too');
+    const ids = { clientId, otherClientId, resource, withUserinfo };
+    const plan = { kind, condition, ...ids, scopes: [...openid, ...scopes], granted };
     const its = tokens.plan(plan);
     return { draft: vary(asked, variety()), tokens: its, values: [its[0].value, its[1].value] };
   };
@@ -217,7 +220,8 @@ describe(`both paths, given the same random requests (FAULT_SEED=${random.seed})
         return { draft: draft('/token', client, [['grant_type', 'client_credentials']]), values: ['', ''] };
       const [resource = ''] = Object.keys(scene.scopesOf);
       const scopes = scene.scopesOf[resource]!;
-      const granted = { openid: [], resource: scopes };
+      const openid = random.next() < 0.5 ? ['openid', 'email'] : [];
+      const granted = { openid, resource: scopes };
       const { client_id: clientId } = client;
       const its = tokens.plan({
         kind: 'RefreshToken',
@@ -225,7 +229,8 @@ describe(`both paths, given the same random requests (FAULT_SEED=${random.seed})
         clientId,
         otherClientId: '',
         resource,
-        scopes,
+        withUserinfo: openid.length > 0,
+        scopes: [...openid, ...scopes],
         granted,
       });
       const form = [

@@ -56,7 +56,7 @@ describe('codes and refresh tokens on the fast path', () => {
   it('gives what was asked for of a grant that has more', async () => {
     await both.codes(application, { scope: `${EVERY_SCOPE} notes:write`, parameters: { prompt: 'consent' } });
     const pair = await both.compare(await both.codes(application), application, 'code');
-    assert.deepEqual([pair.taken, pair.lean.body['scope']], [true, 'notes:read']);
+    assert.deepEqual([pair.taken, pair.lean.body['scope']], [true, 'openid notes:read']);
     assert.equal('email' in decodeJwt(String(pair.lean.body['id_token'])), false);
     assert.equal(
       (await both.compare([ofRefresh(pair.lean), ofRefresh(pair.ordinary)], application, 'refresh')).taken,
@@ -192,7 +192,7 @@ describe('codes and refresh tokens on the fast path', () => {
     const { resource } = gatehouse.demo;
     await admin.patch(`/clients/${client.client_id}`, { resources: [{ resource, scopes: ['notes:read'] }] });
     const narrowed = await both.compare(pair, client, 'a scope less');
-    assert.deepEqual([narrowed.taken, narrowed.lean.body['scope']], [true, 'notes:read']);
+    assert.deepEqual([narrowed.taken, narrowed.lean.body['scope']], [true, 'openid notes:read']);
     await admin.patch(`/clients/${client.client_id}`, { resources: [] });
     const nothing = [ofRefresh(narrowed.lean), ofRefresh(narrowed.ordinary)] as const;
     assert.equal((await both.compare(nothing, client, 'no API')).lean.body['error'], 'invalid_target');

@@ -55,6 +55,7 @@ export const ADMIN_ONLY_MEMBERS = [
   'pkce_exemption',
   'assertion_audience',
   'allowed_cors_origins',
+  'userinfo_audience',
 ] as const satisfies readonly (keyof typeof members)[];
 
 /** Validated metadata, including default values that follow from other members. */

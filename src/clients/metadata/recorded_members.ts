@@ -45,6 +45,8 @@ export const RECORDED_MEMBERS = [
   'id_token_signed_response_alg',
   'userinfo_signed_response_alg',
   'introspection_signed_response_alg',
+  'id_token_claims',
+  'userinfo_audience',
   'dpop_bound_access_tokens',
   'profile',
   'backchannel_logout_uri',

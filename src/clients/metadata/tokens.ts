@@ -20,6 +20,18 @@ export const tokens = {
   introspection_signed_response_alg: serverAlg
     .optional()
     .describe('The signing algorithm of introspection responses as JWT (RFC 9701). Default: RS256. ML-DSA is refused.'),
+  id_token_claims: z
+    .enum(['full', 'minimal'], 'must be full or minimal')
+    .optional()
+    .describe(
+      'full: the ID token has the claims of all granted scopes. minimal: it has those of openid, and the others are at userinfo (OpenID Connect Core, 5.4). Default: full.',
+    ),
+  userinfo_audience: z
+    .boolean()
+    .optional()
+    .describe(
+      'false: no access token of the client for an API is for userinfo too. Default: a request for openid and scopes of an API that names no resource gets one token for both.',
+    ),
   dpop_bound_access_tokens: z
     .boolean()
     .optional()

@@ -2,6 +2,7 @@
 import { isUnverified, type Client } from '../../clients/client.ts';
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { ResourceDirectory } from '../../resources/resource_directory.ts';
+import { userinfoIdentifier } from '../issuance/userinfo_audience.ts';
 
 export interface ClientDescription {
   readonly name: string;
@@ -63,11 +64,28 @@ export function describeScopes(resources: ResourceDirectory, issuer: string) {
     const words = new Map(resources.get(identifier)?.scopes.map((scope) => [scope.name, scope.description]));
     return { api: identifier, scopes: scopes.map((name) => ({ name, description: words.get(name) ?? name })) };
   };
+  const throughApis = (apis: readonly string[], scopes: readonly string[]): ApiDescription => {
+    const who = apis.length > 0 ? apis.join(' and ') : 'the services that it uses';
+    const describe = (name: string): string =>
+      `Let ${who} ${(OPENID_SCOPES_IN_WORDS[name] ?? name).replace(/^See/, 'see')} too`;
+    return {
+      api: `Your account at ${new URL(issuer).host}, for ${who}`,
+      scopes: scopes.map((name) => ({ name, description: describe(name) })),
+    };
+  };
+  const userinfo = userinfoIdentifier(issuer);
   return (request: {
     readonly openid: readonly string[];
     readonly resources: Readonly<Record<string, readonly string[]>>;
   }): ApiDescription[] => [
     ...(request.openid.length > 0 ? [account(request.openid)] : []),
-    ...Object.entries(request.resources).map(([identifier, scopes]) => api(identifier, scopes)),
+    ...Object.entries(request.resources).map(([identifier, scopes]) =>
+      identifier === userinfo
+        ? throughApis(
+            Object.keys(request.resources).filter((other) => other !== userinfo),
+            scopes,
+          )
+        : api(identifier, scopes),
+    ),
   ];
 }

@@ -61,7 +61,7 @@ export class Approvals {
   async approve(change: UnitOfWork, approval: Approval, grantId: string, login: ApprovingLogin): Promise<boolean> {
     const { authTime, acr, amr } = login;
     const { openid, claims, resources } = approval.scopes;
-    const scopes = [...openid, ...claims, ...Object.values(resources).flat()];
+    const scopes = [...new Set([...openid, ...claims, ...Object.values(resources).flat()])];
     return decide(change, approval, {
       set: { status: 'approved', grant_id: sha256(grantId) },
       payload: { grantId, authTime, acr, amr },

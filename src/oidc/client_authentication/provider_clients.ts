@@ -210,6 +210,8 @@ const HANDLED_HERE: ReadonlySet<string> = new Set([
   'assertion_audience',
   'response_modes',
   'allowed_cors_origins',
+  'id_token_claims',
+  'userinfo_audience',
   'subject_type',
   'sector_identifier_uri',
 ] satisfies (keyof ClientWithSecrets['metadata'])[]);

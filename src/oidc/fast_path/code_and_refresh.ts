@@ -13,7 +13,7 @@ import type { RequestContext } from '../../http/request_context.ts';
 import type { KeyRing } from '../../keys/key_ring.ts';
 import type { Signer } from '../../keys/signer.ts';
 import { accessTokenClaims } from '../issuance/access_token.ts';
-import { idTokenClaims } from '../issuance/id_token.ts';
+import { idTokenClaims, idTokenScopes } from '../issuance/id_token.ts';
 import { validityFrom } from '../issuance/issuance.ts';
 import { getsRefreshToken, successorPayload } from '../issuance/refresh_token.ts';
 import type { Entitlement } from '../issuance/scope_decision.ts';
@@ -56,9 +56,9 @@ export class CodeAndRefresh {
     const kind = asked.grantType === 'refresh_token' ? 'RefreshToken' : 'AuthorizationCode';
     const id = sha256(used);
     const row = await readTokenRow(database, kind, id);
-    const source = row && plainGrant(row, clientId, now, this.#settings.sessionAbsoluteTtlSeconds);
+    const source = row && plainGrant(row, clientId, now, this.#settings);
     if (!source || (asked.answer && !isAnsweredBy(source, asked.answer))) return undefined;
-    const entitlement = policy.granted(client, source.resource, source.resourceScopes);
+    const entitlement = policy.granted(client, source.resource, source.granted);
     const signer = entitlement && ring.signer(entitlement.resource.signingAlg);
     const idTokenSigner = ring.signer(metadata.id_token_signed_response_alg ?? 'RS256');
     if (!signer || !idTokenSigner) return undefined;
@@ -78,6 +78,7 @@ export class CodeAndRefresh {
       grantType: asked.grantType,
       grantId: source.payload.grantId,
       resource: entitlement.resource.identifier,
+      withUserinfo: entitlement.audience !== entitlement.resource.identifier,
       scope: entitlement.scope,
       expiresInSeconds: entitlement.lifetimeSeconds,
       claims,
@@ -107,7 +108,7 @@ export class CodeAndRefresh {
       sub: subjects(payload.accountId, client),
       iat,
       exp,
-      audience: entitlement.resource.identifier,
+      audience: entitlement.audience,
       scope: entitlement.scope,
       grantId: payload.grantId,
       login: payload,
@@ -115,7 +116,8 @@ export class CodeAndRefresh {
   }
 
   #idToken(signer: Signer, client: ClientWithSecrets, source: PlainGrant, now: Date): string | Promise<string> {
-    const { payload, account, openid: scopes } = source;
+    const { payload, account } = source;
+    const scopes = idTokenScopes(client.metadata, source.openid);
     const { issuer, subjects, idTokenTtlSeconds } = this.#settings;
     const { clientId } = client;
     const sub = subjects(payload.accountId, client);

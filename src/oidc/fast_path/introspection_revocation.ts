@@ -5,13 +5,18 @@ import type { RequestContext } from '../../http/request_context.ts';
 import type { AccessTokenStates } from '../tokens/access_token_state.ts';
 import type { Revocations } from '../tokens/revocation.ts';
 import { introspectionResponse } from '../tokens/jwt_introspection.ts';
+import type { Usernames } from '../tokens/userinfo_tokens.ts';
 import { originOfRequest, type FastPathEndpoint } from './fast_path.ts';
 import { readTokenQuestion, type PlainTokenQuestion } from './plain_request.ts';
 
 /** Values of `Accept` that ask for JSON. Any other value may ask for a signed response (RFC 9701). */
 const PLAIN_ACCEPT = new Set([undefined, '*/*', 'application/json', 'application/json, */*']);
 
-export function fastIntrospection(path: string, tokens: AccessTokenStates): FastPathEndpoint<PlainTokenQuestion> {
+export function fastIntrospection(
+  path: string,
+  tokens: AccessTokenStates,
+  usernames: Usernames,
+): FastPathEndpoint<PlainTokenQuestion> {
   return {
     path,
     read: ({ accept, authorization }: IncomingHttpHeaders, body) =>
@@ -19,7 +24,7 @@ export function fastIntrospection(path: string, tokens: AccessTokenStates): Fast
     serves: () => true,
     async answer(client: ClientWithSecrets, { token }, { now }: RequestContext) {
       const claims = await tokens.inspect(token, now);
-      return JSON.stringify(introspectionResponse(claims, client));
+      return JSON.stringify(await introspectionResponse(claims, client, usernames));
     },
   };
 }

@@ -3,7 +3,8 @@ import type { AdapterPayload } from 'oidc-provider';
 import type { Account } from '../../accounts/account.ts';
 import { epochSeconds } from '../../base/clock.ts';
 import { equalInConstantTime, sha256 } from '../../base/secret.ts';
-import { splitScope } from '../issuance/scope_decision.ts';
+import { splitScope, type GrantedScopes } from '../issuance/scope_decision.ts';
+import { readAudience } from '../issuance/userinfo_audience.ts';
 import { isYoungEnough } from '../storage/session_store.ts';
 import type { Related, TokenRow } from '../storage/token_rows.ts';
 import type { CodeAnswer } from './plain_request.ts';
@@ -24,8 +25,13 @@ export interface PlainGrant {
   /** The requested scopes of OpenID Connect that the person has granted. */
   readonly openid: readonly string[];
   readonly resource: string;
-  /** The requested scopes of the resource that the person has granted. */
-  readonly resourceScopes: readonly string[];
+  /** What the person has granted and this token may carry. */
+  readonly granted: GrantedScopes;
+}
+
+export interface PlainGrantSettings {
+  readonly issuer: string;
+  readonly sessionAbsoluteTtlSeconds: number;
 }
 
 interface Granted extends AdapterPayload {
@@ -40,11 +46,11 @@ export function plainGrant(
   { payload, consumed_at, ...related }: TokenRow,
   clientId: string,
   now: Date,
-  sessionAbsoluteTtlSeconds: number,
+  { issuer, sessionAbsoluteTtlSeconds }: PlainGrantSettings,
 ): PlainGrant | undefined {
   const token = payload as AdapterPayload;
   const { grant, account } = related;
-  const { resource, accountId, grantId } = token;
+  const { accountId, grantId } = token;
   if (consumed_at || !hasOnly(token, SUPPORTED_IN_TOKEN) || !isUnexpired(token, now) || token.clientId !== clientId)
     return undefined;
   if (!account || account.disabledAt || account.accountId !== accountId || grantId === undefined) return undefined;
@@ -54,18 +60,22 @@ export function plainGrant(
     if (!belongsToSession(token, related, now)) return undefined;
     if (!isYoungEnough(related.session!.payload, sessionAbsoluteTtlSeconds, now)) return undefined;
   }
-  if (typeof resource !== 'string') return undefined;
+  const audience = readAudience(token.resource, issuer);
+  if (!audience) return undefined;
+  const { api: resource, withUserinfo } = audience;
   const scopes = splitScope(token.scope);
   const requested = new Set(scopes);
   const granted = grant.payload as Granted;
   const requestedOnly = (scope: string | undefined) => splitScope(scope).filter((name) => requested.has(name));
+  const openid = requestedOnly(granted.openid?.scope);
+  const ofApi = requestedOnly(granted.resources?.[resource]);
   return {
     payload: { ...token, accountId, grantId },
     account,
     scopes,
-    openid: requestedOnly(granted.openid?.scope),
+    openid,
     resource,
-    resourceScopes: requestedOnly(granted.resources?.[resource]),
+    granted: { ofApi, forUserinfo: withUserinfo ? openid : [] },
   };
 }
 

@@ -24,6 +24,7 @@ import { notesOf } from '../request/request_events.ts';
 import { findExternalSubject } from './external_subject.ts';
 import { assertedClaims, inheritedClaims, parentOf } from '../issuance/exchanged_claims.ts';
 import { splitScope } from '../issuance/scope_decision.ts';
+import { readAudience, scopeForApi } from '../issuance/userinfo_audience.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 import { bindToSender, requireSameKey } from '../sender_constraint/sender_constraint.ts';
 import {
@@ -74,7 +75,7 @@ async function answer(ctx: KoaContextWithOIDC, settings: TokenExchangeSettings):
   if (policies.length === 0) throw new errors.UnauthorizedClient('no policy permits this client to exchange tokens');
 
   const presented = await verifySubjectToken(ctx, settings, request);
-  const policy = requirePolicy(choosePolicy(policies, sourceOf(presented), request.target), refuseSubject);
+  const policy = requirePolicy(choosePolicy(policies, sourceOf(presented, settings.issuer), request.target), refuseSubject);
   const actor = await actorOf(ctx, settings, request, policy);
   const mayActClaim = presented.claims['may_act'];
   if (!mayAct(mayActClaim, { sub: actor?.sub ?? clientId, iss: settings.issuer }))
@@ -158,8 +159,11 @@ async function verifySubjectToken(
   return { own: false, claims: verdict.claims };
 }
 
-function sourceOf({ own, claims }: Presented): SubjectSource {
-  return own ? { resource: claims.aud } : { issuer: claims.iss };
+/** A token that is for userinfo too counts as one for its API. */
+function sourceOf({ own, claims }: Presented, issuer: string): SubjectSource {
+  if (!own) return { issuer: claims.iss };
+  const audience = readAudience(claims.aud, issuer);
+  return audience ? { resource: audience.api } : refuseSubject('it must be for one API');
 }
 
 interface Subject {
@@ -200,7 +204,7 @@ function ownSubject(claims: AccessTokenClaims): Subject {
     sub,
     accountId: gid === undefined ? undefined : sub,
     newGrantFor: undefined,
-    scopes: new Set(splitScope(scope)),
+    scopes: new Set(splitScope(scopeForApi(scope))),
     act,
     parents: [parentOf(claims), ...parents],
     claims: inheritedClaims(claims),

@@ -5,13 +5,14 @@ import { FAPI2_ACCESS_TOKEN_SECONDS, isFapi2 } from '../../clients/metadata/secu
 import type { AccessTokenClaims } from '../../keys/token_verifier.ts';
 import type { CarriedClaims } from './exchanged_claims.ts';
 import { grantReference, loginClaims, type Login, type Validity } from './issuance.ts';
+import type { Audience } from './userinfo_audience.ts';
 
 export interface AccessTokenFacts extends Validity {
   readonly issuer: string;
   readonly client: Pick<Client, 'clientId' | 'tokenGeneration'>;
   readonly jti: string;
   readonly sub: string;
-  readonly audience: string;
+  readonly audience: Audience;
   readonly scope: string | undefined;
   /** Set where a person's grant is behind the token. */
   readonly grantId?: string | undefined;
@@ -21,6 +22,8 @@ export interface AccessTokenFacts extends Validity {
   readonly carried?: CarriedClaims | undefined;
   readonly authorizationDetails?: unknown;
   readonly confirmation?: AccessTokenClaims['cnf'] | undefined;
+  /** The claims that userinfo gives besides those of the scopes. */
+  readonly singleClaims?: readonly string[] | undefined;
 }
 
 /**
@@ -44,6 +47,7 @@ export function accessTokenClaims(facts: AccessTokenFacts) {
     iss: facts.issuer,
     aud: facts.audience,
     cnf: facts.confirmation,
+    userinfo_claims: facts.singleClaims,
   };
 }
 

@@ -2,6 +2,7 @@
 import type { AccountClaims } from 'oidc-provider';
 import type { Account } from '../../accounts/account.ts';
 import { PROFILE_CLAIMS } from '../../accounts/profile.ts';
+import type { ClientMetadata } from '../../clients/metadata/client_metadata.ts';
 import { epochSeconds } from '../../base/clock.ts';
 import { loginClaims, type Login, type Validity } from './issuance.ts';
 
@@ -26,6 +27,25 @@ export function accountClaims({ accountId, email, emailVerified, name, profile, 
     ...(phone_number !== undefined && { phone_number, phone_number_verified }),
     updated_at: epochSeconds(updatedAt),
   };
+}
+
+type IdTokenMetadata = Pick<ClientMetadata, 'id_token_claims'>;
+
+/** The scopes whose claims are in the ID token; a client that chose `minimal` reads the others at userinfo (Core, 5.4). */
+export function idTokenScopes({ id_token_claims }: IdTokenMetadata, scopes: readonly string[]): readonly string[] {
+  return id_token_claims === 'minimal' ? scopes.filter((scope) => scope === 'openid') : scopes;
+}
+
+/** The same for the library, which picks from these claims: those that the client asked for one by one stay (Core, 5.5). */
+export function claimsForIdToken(
+  { id_token_claims }: IdTokenMetadata,
+  account: Account,
+  askedOneByOne: object,
+): AccountClaims {
+  const claims = accountClaims(account);
+  if (id_token_claims !== 'minimal') return claims;
+  const asked = Object.entries(claims).filter(([claim]) => Object.hasOwn(askedOneByOne, claim));
+  return { ...Object.fromEntries(asked), sub: claims.sub };
 }
 
 export interface IdTokenFacts extends Validity {

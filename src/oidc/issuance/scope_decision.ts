@@ -5,14 +5,22 @@
 import type { ClientWithSecrets } from '../../clients/client.ts';
 import type { Resource } from '../../resources/resource.ts';
 import { accessTokenSeconds } from './access_token.ts';
+import { accessOf, userinfoScopes, type Audience } from './userinfo_audience.ts';
 
 type FindResource = (identifier: string) => Resource | undefined;
 
 /** A resource, and what a token for it is to carry. */
 export interface Entitlement {
   readonly resource: Resource;
+  readonly audience: Audience;
   readonly scope: string;
   readonly lifetimeSeconds: number;
+}
+
+/** What a person has granted of one API, and of OpenID Connect if the request was for userinfo too. */
+export interface GrantedScopes {
+  readonly ofApi: readonly string[];
+  readonly forUserinfo: readonly string[];
 }
 
 export function splitScope(scope: unknown): string[] {
@@ -62,7 +70,9 @@ export function clientCredentialsEntitlement(
   );
   if (!only || others.length > 0) return undefined;
   const decision = decideScope(asked, only.allowed);
-  return 'scopes' in decision ? entitlement(client, only.resource, decision.scopes) : undefined;
+  if (!('scopes' in decision)) return undefined;
+  const { resource } = only;
+  return entitlement(client, resource, resource.identifier, decision.scopes.join(' '));
 }
 
 /**
@@ -71,15 +81,24 @@ export function clientCredentialsEntitlement(
  */
 export function grantedEntitlement(
   client: ClientWithSecrets,
-  granted: readonly string[],
+  granted: GrantedScopes,
   resource: Resource | undefined,
+  issuer: string,
 ): Entitlement | undefined {
   const allowed = allowedScopes(client, resource);
-  const scopes = granted.filter((scope) => allowed.has(scope));
-  return resource && scopes.length > 0 ? entitlement(client, resource, scopes) : undefined;
+  const scopes = granted.ofApi.filter((scope) => allowed.has(scope));
+  if (!resource || scopes.length === 0) return undefined;
+  const openid = granted.forUserinfo.length === 0 ? [] : userinfoScopes(client, resource, granted.forUserinfo, issuer);
+  const { audience, scope } = accessOf(resource.identifier, scopes.join(' '), openid, issuer);
+  return entitlement(client, resource, audience, scope);
 }
 
-function entitlement({ metadata }: ClientWithSecrets, resource: Resource, scopes: readonly string[]): Entitlement {
+function entitlement(
+  { metadata }: ClientWithSecrets,
+  resource: Resource,
+  audience: Audience,
+  scope: string,
+): Entitlement {
   const lifetimeSeconds = accessTokenSeconds(metadata, resource.accessTokenTtlSeconds);
-  return { resource, scope: scopes.join(' '), lifetimeSeconds };
+  return { resource, audience, scope, lifetimeSeconds };
 }

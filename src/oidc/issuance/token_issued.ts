@@ -17,6 +17,8 @@ export interface IssuedToken {
   readonly grantType: string | undefined;
   readonly grantId?: string | undefined;
   readonly resource: string | undefined;
+  /** Set if the token is for userinfo besides the resource. */
+  readonly withUserinfo?: boolean | undefined;
   readonly scope: string | undefined;
   readonly expiresInSeconds: number | undefined;
   /** `undefined` for an opaque token: its id is the token itself. */
@@ -34,6 +36,7 @@ export function tokenIssued(token: IssuedToken): EventOf<'token.issued'> & Audit
   const details: DetailsOf<'token.issued'> = {
     grant_type: token.grantType,
     resource: token.resource,
+    with_userinfo: token.withUserinfo || undefined,
     scope: token.scope,
     authorization_details_types: typesOf(token.authorizationDetails),
     jti: claims?.jti,

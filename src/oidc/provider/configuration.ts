@@ -32,7 +32,7 @@ import { createAdapter } from '../storage/adapter.ts';
 import { postponeLogouts } from '../logout/backchannel_logout.ts';
 import { loginPolicy } from '../authorization/login_policy.ts';
 import { demandBoundedClaims } from '../authorization/claims.ts';
-import { accountClaims, CLAIMS_BY_SCOPE } from '../issuance/id_token.ts';
+import { accountClaims, claimsForIdToken, CLAIMS_BY_SCOPE } from '../issuance/id_token.ts';
 import {
   backchannelAuthentication,
   backchannelRequestSeconds,
@@ -70,7 +70,7 @@ import { INTERACTION_SECONDS } from '../request/first_party_login.ts';
 import { takePostedRequests } from './posted_requests.ts';
 import { demandPushedRequest } from '../authorization/pushed_requests.ts';
 import { signExternally } from './external_signing.ts';
-import { internalsOf, type UrlFor } from './library_types.ts';
+import { answerBesides, internalsOf, type UrlFor } from './library_types.ts';
 import { tokenHooks, tokenLifetimes } from './token_hooks.ts';
 import { takeAccount } from '../storage/request_prefetch.ts';
 import { markRefreshTokens, type RefreshTokenFamilies } from '../storage/refresh_token_families.ts';
@@ -88,6 +88,7 @@ import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 import { ROUTES } from '../request/routes.ts';
 import { sessionSeconds } from '../storage/session_store.ts';
 import { maySee } from '../tokens/jwt_introspection.ts';
+import { acceptJwtsAtUserinfo, type Usernames } from '../tokens/userinfo_tokens.ts';
 import type { UnansweredUses } from '../request/unanswered_uses.ts';
 
 export interface ProviderSettings extends MutualTlsSettings {
@@ -99,6 +100,7 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly clients: ProviderClientsSettings;
   readonly policy: ResourcePolicy;
   readonly tokens: AccessTokenStates;
+  readonly usernames: Usernames;
   readonly statements: StatementVerifier;
   readonly detailsPolicy: AuthorizationDetailsPolicy;
   readonly userCodeGuesses: UserCodeGuesses;
@@ -154,6 +156,7 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
   guardDeviceFlow(provider, ROUTES.code_verification, settings.userCodeGuesses);
   guardBackchannelAuthentication(provider);
   markRefreshTokens(provider, settings.refreshFamilies, settings.clock);
+  acceptJwtsAtUserinfo(provider, settings);
   collectEvents(provider);
   return provider;
 }
@@ -221,7 +224,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     scopes: ['openid', 'offline_access'],
     claims: CLAIMS_BY_SCOPE,
     acrValues: [...ACR_VALUES],
-    // a token for an API can't be used at userinfo, so the ID token contains the claims that the client asked for
+    // many relying parties read only the ID token; `claims` below reduces it for a client that chose so
     conformIdTokenClaims: false,
     clientBasedCORS: (_ctx, origin, client) => mayReadAnswers(origin, client),
     findAccount: async (ctx, name) => {
@@ -229,7 +232,14 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       if (accountId === undefined) return undefined;
       const account = takeAccount(accountId) ?? (await findAccount(database, accountId));
       if (!account || account.disabledAt) return undefined;
-      return { accountId: account.accountId, claims: () => accountClaims(account) } satisfies OidcAccount;
+      const { client } = ctx.oidc;
+      return {
+        accountId: account.accountId,
+        claims: (use, _scope, asked) =>
+          use === 'id_token' && client
+            ? claimsForIdToken(recordOf(client).metadata, account, asked)
+            : accountClaims(account),
+      } satisfies OidcAccount;
     },
     loadExistingGrant: loadExistingGrant(database, clock),
     ...tokenHooks(settings),
@@ -269,8 +279,13 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       revocation: { enabled: true, allowedPolicy: mayRevoke },
       introspection: {
         enabled: true,
-        allowedPolicy: (_ctx, client, token) =>
-          maySee(recordOf(client), { clientId: token.clientId, audience: 'aud' in token ? token.aud : undefined }),
+        allowedPolicy: async (_ctx, client, token) => {
+          const audience = 'aud' in token ? token.aud : undefined;
+          if (!maySee(recordOf(client), { clientId: token.clientId, audience })) return false;
+          const username = 'grantId' in token ? await settings.usernames.ofStored(recordOf(client), token) : undefined;
+          if (username !== undefined) answerBesides(token, { username });
+          return true;
+        },
       },
       backchannelLogout: { enabled: true },
       richAuthorizationRequests: settings.detailsPolicy.feature(),

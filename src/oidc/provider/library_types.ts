@@ -21,7 +21,9 @@ interface ProviderInternals {
   readonly ReplayDetection: { unique: unknown };
   readonly Client: ClientClass;
   /** The library's types require more values than the constructors do. */
-  readonly AccessToken: new (values: object) => AccessToken;
+  readonly AccessToken: (new (values: object) => AccessToken) & {
+    find(value: unknown, options?: object): Promise<AccessToken | undefined>;
+  };
   readonly Grant: new (values: object) => InstanceType<Provider['Grant']>;
   readonly IdToken: IdTokenClass;
   readonly Interaction: new (uid: string, payload: object) => { save(ttlSeconds: number): Promise<string> };
@@ -75,6 +77,12 @@ export interface SavedToken {
 /** The claims of a JWT access token that the library is about to sign. */
 export function claimsOfJwt({ payload }: { readonly payload: object }): AccessTokenClaims {
   return payload as AccessTokenClaims;
+}
+
+/** Makes the library's introspection of this token answer with these members too. */
+export function answerBesides(token: object, members: object): void {
+  const { extra } = token as { readonly extra?: object };
+  Object.assign(token, { extra: { ...extra, ...members } });
 }
 
 export function internalsOf(provider: Provider): ProviderInternals {

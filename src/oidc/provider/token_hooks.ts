@@ -4,10 +4,16 @@ import type { AccessTokenClaims } from '../../keys/token_verifier.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { carriedClaims } from '../grants/exchanged_token.ts';
 import { accessTokenClaims } from '../issuance/access_token.ts';
+import { CLAIMS_BY_SCOPE } from '../issuance/id_token.ts';
 import { loginClaims, type Login } from '../issuance/issuance.ts';
 import { getsRefreshToken, isRotated, refreshTokenSeconds } from '../issuance/refresh_token.ts';
+import { splitScope } from '../issuance/scope_decision.ts';
+import { accessOf, readAudience } from '../issuance/userinfo_audience.ts';
 import { noteClaims } from '../request/request_events.ts';
+import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 import { claimsOfJwt } from './library_types.ts';
+
+const CLAIMS: ReadonlySet<string> = new Set(Object.values(CLAIMS_BY_SCOPE).flat());
 
 export const OPAQUE_ACCESS_TOKEN_SECONDS = 600;
 
@@ -17,15 +23,17 @@ interface TokenSettings {
   readonly refreshAbsoluteTtlSeconds: number;
 }
 
-export function tokenHooks({ issuer }: TokenSettings) {
+export function tokenHooks({ issuer, policy }: TokenSettings & { readonly policy: ResourcePolicy }) {
   return {
     issueRefreshToken: (_ctx, client) => getsRefreshToken(recordOf(client).metadata),
     rotateRefreshToken: ({ oidc }) => isRotated(recordOf(oidc.client!).metadata),
     formats: {
       customizers: {
         jwt: (ctx, token, structured) => {
-          const claims = jwtClaims(issuer, ctx, token, claimsOfJwt(structured));
+          const claims = jwtClaims({ issuer, policy }, ctx, token, claimsOfJwt(structured));
           structured.payload = claims;
+          // the library knows the scope of the API alone, and answers with the scope that it finds here
+          if (Array.isArray(claims.aud)) token.scope = claims.scope;
           noteClaims(token, claims);
         },
       },
@@ -50,12 +58,14 @@ export function tokenLifetimes(settings: TokenSettings) {
 
 /** Returns the claims of a JWT access token, given the claims that the library would sign without this hook. */
 function jwtClaims(
-  issuer: string,
+  { issuer, policy }: { readonly issuer: string; readonly policy: ResourcePolicy },
   ctx: KoaContextWithOIDC,
   token: AccessToken | ClientCredentials,
   { jti, sub, iat, exp, scope, aud, cnf, authorization_details }: AccessTokenClaims,
 ) {
   const grantId = 'grantId' in token ? token.grantId : undefined;
+  const openid = openidOf(ctx, String(aud), { issuer, policy });
+  const access = accessOf(String(aud), scope ?? '', openid, issuer);
   return accessTokenClaims({
     issuer,
     client: recordOf(token.client!),
@@ -63,18 +73,49 @@ function jwtClaims(
     sub,
     iat,
     exp,
-    audience: aud,
-    scope,
+    audience: access.audience,
+    scope: access.scope || undefined,
     grantId,
     login: grantId === undefined ? undefined : loginOf(ctx),
     carried: carriedClaims(token),
     authorizationDetails: authorization_details,
     confirmation: cnf,
+    singleClaims: openid.length > 0 ? singleClaims(ctx) : undefined,
   });
 }
 
-/** The login behind the code or token of this request; refresh tokens keep it. */
-function loginOf({ oidc }: KoaContextWithOIDC): Login {
+/**
+ * The scopes of OpenID Connect of a token that is for userinfo too. A client that names the API at this endpoint gets a
+ * token for the API alone (RFC 8707, 2.2).
+ */
+function openidOf(
+  ctx: KoaContextWithOIDC,
+  api: string,
+  { issuer, policy }: { readonly issuer: string; readonly policy: ResourcePolicy },
+): readonly string[] {
+  const source = sourceOf(ctx);
+  const { client, params, requestParamScopes, entities } = ctx.oidc;
+  if (!source || !readAudience(params?.['resource'] ?? source.resource, issuer)?.withUserinfo) return [];
+  const asked = params?.['scope'] === undefined ? source.scopes : requestParamScopes;
+  const granted = splitScope(entities.Grant?.getOIDCScopeFiltered(asked));
+  return policy.userinfoScopes(recordOf(client!), api, granted);
+}
+
+/** The known ones of the claims that the client asked for one by one at userinfo, and that the person has granted. */
+function singleClaims(ctx: KoaContextWithOIDC): string[] | undefined {
+  const asked = sourceOf(ctx)?.claims?.userinfo ?? {};
+  const known = Object.keys(asked).filter((claim) => CLAIMS.has(claim));
+  const granted = ctx.oidc.entities.Grant?.getOIDCClaimsFiltered(new Set(known)) ?? [];
+  return granted.length > 0 ? granted : undefined;
+}
+
+/** The code or refresh token that a token is from. */
+function sourceOf({ oidc }: KoaContextWithOIDC) {
   const { AuthorizationCode, DeviceCode, BackchannelAuthenticationRequest, RefreshToken } = oidc.entities;
-  return AuthorizationCode ?? DeviceCode ?? BackchannelAuthenticationRequest ?? RefreshToken ?? {};
+  return AuthorizationCode ?? DeviceCode ?? BackchannelAuthenticationRequest ?? RefreshToken;
+}
+
+/** The login behind the code or token of this request; refresh tokens keep it. */
+function loginOf(ctx: KoaContextWithOIDC): Login {
+  return sourceOf(ctx) ?? {};
 }

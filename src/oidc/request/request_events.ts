@@ -10,6 +10,7 @@ import { CIBA, DEVICE_CODE } from '../../clients/metadata/flows.ts';
 import { requestOf } from '../../http/request_context.ts';
 import { grantReference } from '../issuance/issuance.ts';
 import { tokenIssued, type IssuedClaims } from '../issuance/token_issued.ts';
+import type { Audience } from '../issuance/userinfo_audience.ts';
 import { ownPageOf } from './first_party_login.ts';
 import { requestedDetails, typesOf } from './requested_details.ts';
 import type { PendingWrite } from './pending_write.ts';
@@ -42,10 +43,14 @@ const REUSED: Readonly<Record<string, ReuseEvent>> = {
 
 const notes = new WeakMap<object, Notes>();
 
-const jwtClaims = new WeakMap<object, IssuedClaims>();
+const jwtClaims = new WeakMap<object, NotedClaims>();
+
+interface NotedClaims extends IssuedClaims {
+  readonly aud: Audience;
+}
 
 /** Stores the claims of a JWT access token for its `token.issued` event. */
-export function noteClaims(token: object, claims: IssuedClaims): void {
+export function noteClaims(token: object, claims: NotedClaims): void {
   jwtClaims.set(token, claims);
 }
 
@@ -202,6 +207,7 @@ function noteRefusal(
 function issuedEvent(ctx: KoaContextWithOIDC): AuditEvent {
   const { AccessToken, ClientCredentials, RefreshToken } = ctx.oidc.entities;
   const token = AccessToken ?? ClientCredentials;
+  const claims = token && jwtClaims.get(token);
   const { tokenSource } = notesOf(ctx);
   const { clientId, accountId } = partiesOf(ctx);
   return tokenIssued({
@@ -209,10 +215,12 @@ function issuedEvent(ctx: KoaContextWithOIDC): AuditEvent {
     accountId: tokenSource?.accountId ?? accountId,
     grantType: parameter(ctx, 'grant_type'),
     grantId: AccessToken?.grantId,
+    // the library knows the API alone
     resource: token && typeof token.aud === 'string' ? token.aud : undefined,
+    withUserinfo: Array.isArray(claims?.aud),
     scope: token?.scope,
     expiresInSeconds: token?.expiration,
-    claims: token && jwtClaims.get(token),
+    claims,
     withRefreshToken: RefreshToken !== undefined,
     authorizationDetails: token?.rar,
     jkt: token?.jkt,

@@ -72,6 +72,12 @@ export class GrantStore implements Adapter {
   }
 }
 
+/** The payload of the referenced grant (`grantReference`). */
+export async function readGrantByReference(database: Database, reference: string): Promise<AdapterPayload | undefined> {
+  const { rows } = await READ_GRANT.execute(database, Buffer.from(reference, 'base64url'));
+  return rows[0]?.payload;
+}
+
 /** True if the referenced grant (`grantReference`) exists and has not expired. */
 export async function grantLives(database: Database, reference: string, now: Date): Promise<boolean> {
   const row = await database

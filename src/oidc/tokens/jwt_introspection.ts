@@ -12,10 +12,13 @@ import { note, originOf } from '../request/request_events.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import type { Revocations } from './revocation.ts';
 import { signIntrospection } from './signed_introspection.ts';
+import { scopeForApi } from '../issuance/userinfo_audience.ts';
+import type { Usernames } from './userinfo_tokens.ts';
 
 export interface JwtIntrospectionSettings {
   readonly tokens: AccessTokenStates;
   readonly revocations: Revocations;
+  readonly usernames: Usernames;
 }
 
 export class JwtIntrospection {
@@ -36,7 +39,7 @@ export class JwtIntrospection {
     const claims = await this.#settings.tokens.inspect(token, requestOf(ctx).now);
     if (ctx.oidc.route === 'introspection') {
       ctx.status = 200;
-      ctx.body = introspectionResponse(claims, caller);
+      ctx.body = await introspectionResponse(claims, caller, this.#settings.usernames);
       await signIntrospection(ctx);
     } else await this.#revoke(ctx, caller, claims);
   }
@@ -72,14 +75,28 @@ export function maySee(
 ): boolean {
   if (caller.metadata.token_endpoint_auth_method === 'none') return false;
   if (token.clientId === caller.clientId) return true;
-  return typeof token.audience === 'string' && caller.metadata.introspects.includes(token.audience);
+  return [token.audience].flat().some((one) => typeof one === 'string' && caller.metadata.introspects.includes(one));
 }
 
-/** The introspection answer for this caller. `claims` are those of a valid token, else `undefined`. */
-export function introspectionResponse(claims: AccessTokenClaims | undefined, caller: ClientWithSecrets): object {
+/**
+ * The introspection answer for this caller. `claims` are those of a valid token, else `undefined`. An API sees its own
+ * scopes, the token's client sees all of them.
+ */
+export async function introspectionResponse(
+  claims: AccessTokenClaims | undefined,
+  caller: ClientWithSecrets,
+  usernames: Usernames,
+): Promise<object> {
   if (!claims || !maySee(caller, { clientId: claims.client_id, audience: claims.aud })) return { active: false };
-  const { gen: _, gid: __, parents: ___, asserted_by: ____, ...visible } = claims;
-  return { active: true, ...visible, token_type: visible.cnf?.jkt === undefined ? 'Bearer' : 'DPoP' };
+  const { gen: _, gid: __, parents: ___, asserted_by: ____, userinfo_claims: _____, ...visible } = claims;
+  const showsAll = typeof claims.aud === 'string' || claims.client_id === caller.clientId;
+  return {
+    active: true,
+    ...visible,
+    scope: showsAll ? visible.scope : scopeForApi(visible.scope),
+    username: Array.isArray(claims.aud) ? await usernames.ofJwt(claims) : undefined,
+    token_type: visible.cnf?.jkt === undefined ? 'Bearer' : 'DPoP',
+  };
 }
 
 function isHandled(route: string): boolean {

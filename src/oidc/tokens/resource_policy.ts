@@ -18,7 +18,14 @@ import {
   grantedEntitlement,
   splitScope,
   type Entitlement,
+  type GrantedScopes,
 } from '../issuance/scope_decision.ts';
+import {
+  mayAddUserinfo,
+  scopesAboutPerson,
+  userinfoIdentifier,
+  userinfoScopes,
+} from '../issuance/userinfo_audience.ts';
 
 const openid = new Set<string>(OPENID_SCOPES);
 
@@ -37,8 +44,12 @@ export interface SortedScopes {
 export class ResourcePolicy {
   readonly #resources: ResourceDirectory;
   readonly #details: AuthorizationDetailsPolicy;
+  readonly #issuer: string;
+  readonly #userinfo: string;
 
-  constructor(resources: ResourceDirectory, details: AuthorizationDetailsPolicy) {
+  constructor(issuer: string, resources: ResourceDirectory, details: AuthorizationDetailsPolicy) {
+    this.#issuer = issuer;
+    this.#userinfo = userinfoIdentifier(issuer);
     this.#resources = resources;
     this.#details = details;
   }
@@ -49,8 +60,11 @@ export class ResourcePolicy {
     client: Client,
     granted?: readonly string[],
   ): string | string[] | undefined => {
-    // several were granted, and this token is for one: the client must say which
-    if (granted) return [...granted];
+    if (granted) {
+      // userinfo goes with the one API; of several APIs the client must say which the token is for
+      const [api, ...others] = granted.filter((resource) => resource !== this.#userinfo);
+      return api !== undefined && others.length === 0 ? api : [...granted];
+    }
     const record = recordOf(client);
     narrowOpenid(ctx, record);
     demandScope(ctx);
@@ -60,7 +74,11 @@ export class ResourcePolicy {
     const fitting = fittingResources(record, asked, this.#find).filter(({ resource }) =>
       details.every((itsResources) => itsResources.includes(resource.identifier)),
     );
-    if (fitting.length === 1) return fitting[0]!.resource.identifier;
+    if (fitting.length === 1) {
+      const { resource } = fitting[0]!;
+      const forUserinfo = asked.length > 0 && this.#mayAskForBoth(ctx, record, resource);
+      return forUserinfo ? [resource.identifier, this.#userinfo] : resource.identifier;
+    }
     if (fitting.length > 1)
       throw new errors.InvalidTarget('this client may use several resources: name one with the resource parameter');
     if (details.length > 0)
@@ -80,6 +98,7 @@ export class ResourcePolicy {
     const asked = splitScope(params['scope']);
     const named = [params['resource']].flat().filter((value) => typeof value === 'string');
     const ofResource = (resource: string): string[] => {
+      if (resource === this.#userinfo) return scopesAboutPerson(asked);
       const allowed = this.#allowed(record, resource);
       return asked.filter((scope) => allowed.has(scope));
     };
@@ -92,6 +111,7 @@ export class ResourcePolicy {
   /** Called for each resource of a request; refuses what this client was not given. */
   resourceServer = (ctx: KoaContextWithOIDC, identifier: string, client: Client): ResourceServer => {
     const record = recordOf(client);
+    if (identifier === this.#userinfo) return this.#userinfoServer(ctx, record);
     const resource = this.#resources.get(identifier);
     const allowed = this.#allowed(record, identifier);
     if (!resource || allowed.size === 0) throw new errors.InvalidTarget('this client has not been given the resource');
@@ -120,8 +140,36 @@ export class ResourcePolicy {
   }
 
   /** What a client gets of what a person has granted it; `undefined` where no scope is left. */
-  granted(client: ClientWithSecrets, identifier: string, scopes: readonly string[]): Entitlement | undefined {
-    return grantedEntitlement(client, scopes, this.#find(identifier));
+  granted(client: ClientWithSecrets, identifier: string, granted: GrantedScopes): Entitlement | undefined {
+    return grantedEntitlement(client, granted, this.#find(identifier), this.#issuer);
+  }
+
+  /** The scopes of OpenID Connect that a token for the API and userinfo gives; none if it is for the API alone. */
+  userinfoScopes(client: ClientWithSecrets, identifier: string, granted: readonly string[]): readonly string[] {
+    const resource = this.#find(identifier);
+    return resource ? userinfoScopes(client, resource, granted, this.#issuer) : [];
+  }
+
+  #mayAskForBoth(ctx: KoaContextWithOIDC, record: ClientWithSecrets, resource: Resource): boolean {
+    return (
+      isAuthorization(ctx) && scopesAskedFor(ctx).includes('openid') && mayAddUserinfo(record, resource, this.#issuer)
+    );
+  }
+
+  /**
+   * Userinfo as a resource of a request, besides one API. The scopes are those for which the person must agree that the
+   * API can use them there.
+   */
+  #userinfoServer(ctx: KoaContextWithOIDC, record: ClientWithSecrets): ResourceServer {
+    if (ctx.oidc.route === 'token')
+      throw new errors.InvalidTarget('a token for userinfo alone is what a request for no scope of an API gets');
+    narrowOpenid(ctx, record);
+    const apis = [ctx.oidc.params?.['resource']].flat().filter((one) => one !== this.#userinfo);
+    const resource = typeof apis[0] === 'string' ? this.#find(apis[0]) : undefined;
+    const isPermitted = apis.length === 1 && resource && this.#mayAskForBoth(ctx, record, resource);
+    if (isAuthorization(ctx) && !isPermitted)
+      throw new errors.InvalidTarget('userinfo can be named with openid and one API that permits it');
+    return { scope: scopesAboutPerson(scopesAskedFor(ctx)).join(' '), audience: this.#userinfo };
   }
 
   #find = (identifier: string): Resource | undefined => this.#resources.get(identifier);

@@ -36,7 +36,7 @@ const ENVIRONMENT = {
 export async function startScene(): Promise<Scene> {
   const fast = await startGatehouse({ environment: ENVIRONMENT });
   const library = await startGatehouse({ environment: ENVIRONMENT, beside: fast });
-  const files = await registerResource(fast, 'files', { access_token_ttl_seconds: 10 });
+  const files = await registerResource(fast, 'files', { access_token_ttl_seconds: 10, userinfo_audience: false });
   const old = await registerResource(fast, 'old', { signing_alg: 'RS256' });
   const notes = { resource: fast.demo.resource, scopes: fast.demo.scope.split(' ') };
   const apis = [notes, files, old];
@@ -99,6 +99,10 @@ async function registerClients(gatehouse: Gatehouse, notes: Api, files: Api, old
     ...times(3, await make('application with pairwise subjects', { ...quick, subject_type: 'pairwise' })),
     ...times(3, await make('application of two APIs', { ...quick, resources: [notes, files] })),
     ...times(2, await make('application without refresh tokens', { ...quick, grant_types: ['authorization_code'] })),
+    ...times(2, await make('application with a few scopes', { ...quick, scope: 'openid email' })),
+    ...times(2, await make('application with minimal ID tokens', { ...quick, id_token_claims: 'minimal' })),
+    await make('application without a login', { ...quick, scope: 'email profile' }),
+    await make('application without userinfo', { ...quick, userinfo_audience: false }),
     await make('application with RSA', people),
     await make('application of one scope', { ...quick, resources: [{ ...notes, scopes: ['notes:read'] }] }),
     await make('application of nothing', { ...quick, resources: [] }),

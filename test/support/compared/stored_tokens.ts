@@ -53,6 +53,8 @@ export interface TokenPlan {
   readonly clientId: string;
   readonly otherClientId: string;
   readonly resource: string;
+  /** Whether the request was for userinfo too. */
+  readonly withUserinfo: boolean;
   /** The scopes of the request. */
   readonly scopes: readonly string[];
   /** The scopes that the person has granted: fewer or more than `scopes`. */
@@ -67,6 +69,7 @@ export interface StoredToken {
 }
 
 export interface PreparerSettings {
+  readonly issuer: string;
   readonly database: Database;
   readonly families: RefreshTokenFamilies;
   readonly random: Random;
@@ -125,7 +128,7 @@ export class StoredTokens {
   }
 
   #store(plan: TokenPlan, condition: Condition, common: object, marked: boolean): StoredToken {
-    const { accountId: usual, disabledAccountId, families } = this.#settings;
+    const { accountId: usual, disabledAccountId, families, issuer } = this.#settings;
     const [grantId, sessionUid] = [randomId(), randomId()];
     const accountId = condition.disabled ? disabledAccountId : usual;
     const seconds = condition.expired ? -5 : plan.kind === 'RefreshToken' ? 50_000 : 55;
@@ -142,7 +145,11 @@ export class StoredTokens {
       grantId,
       scope: plan.scopes.join(' '),
       ...(!condition.withoutResource && {
-        resource: condition.twoResources ? [resource, 'https://files.example.com'] : resource,
+        resource: condition.twoResources
+          ? [resource, 'https://files.example.com']
+          : plan.withUserinfo
+            ? [resource, `${issuer}/userinfo`]
+            : resource,
       }),
       sessionUid,
       ...common,
