@@ -14,6 +14,16 @@ import type { RegisteredClient } from '../support/node/operator.ts';
 import { Person } from '../support/person/person.ts';
 
 const EVIL = 'https://evil.example';
+/** A thumbprint is the base64url form of 32 bytes (RFC 9449, 10). */
+const MALFORMED_THUMBPRINTS = [
+  'x',
+  CHALLENGE.slice(1),
+  `${CHALLENGE}A`,
+  `${CHALLENGE}=`,
+  `+${CHALLENGE.slice(1)}`,
+  `${CHALLENGE.slice(0, -1)}B`,
+  'a'.repeat(64),
+];
 
 describe('authorization requests', () => {
   let gatehouse: Gatehouse;
@@ -39,6 +49,10 @@ describe('authorization requests', () => {
   };
 
   it('reach the login page when nothing is wrong with them (AUTH-P00)', () => reachesLogin(gatehouse, query()));
+
+  it('reach the login page with a dpop_jkt that is a thumbprint, or empty (FIELD-C16)', async () => {
+    for (const dpop_jkt of [CHALLENGE, '']) await reachesLogin(gatehouse, query({ dpop_jkt }));
+  });
 
   describe('tell the application what is wrong', () => {
     for (const [what, changed, error] of [
@@ -90,6 +104,15 @@ describe('authorization requests', () => {
             /^invalid_request$/,
           ] as const,
       ),
+      ...MALFORMED_THUMBPRINTS.map(
+        (dpop_jkt) =>
+          [`with dpop_jkt=${dpop_jkt}, which is no thumbprint (FIELD-C16)`, { dpop_jkt }, /^invalid_request$/] as const,
+      ),
+      [
+        'with a dpop_jkt that is no thumbprint, for an API (FIELD-C16)',
+        { dpop_jkt: 'x', scope: 'notes:read', resource: 'https://api.example.com' },
+        /^invalid_request$/,
+      ],
       ['with a scope that the client was not given', { scope: 'openid clients:write' }, /^invalid_scope$/],
       ['with a resource that does not exist', { resource: 'https://nowhere.example.com' }, /^invalid_target$/],
       ['with a resource that has a fragment (AUTH-P20)', { resource: 'https://api.example.com#x' }, /^invalid_target$/],

@@ -129,6 +129,17 @@ describe('pushed authorization requests (RFC 9126)', () => {
       await refuses({ code_challenge: VERIFIER, code_challenge_method: 'plain' }, 'invalid_request');
     });
 
+    it('with a dpop_jkt that is no thumbprint, with a proof or without (FIELD-C16)', async () => {
+      for (const dpop_jkt of ['x', CHALLENGE.slice(1), `${CHALLENGE}=`, 'a'.repeat(64)]) {
+        await refuses({ dpop_jkt }, 'invalid_request');
+        const DPoP = await prove(await makeProofKey(), ['POST', `${gatehouse.issuer}/par`]);
+        const { status, body } = await send(formOf(client, { dpop_jkt }), client, { DPoP });
+        assert.deepEqual([status, body['error']], [400, 'invalid_request']);
+        assert.match(String(body['error_description']), /^dpop_jkt must be/);
+      }
+      assert.match(await push({ dpop_jkt: CHALLENGE }), /^urn:/);
+    });
+
     it('PAR-08: with a parameter given twice', async () => {
       for (const [name, value] of [
         ['scope', 'email'],

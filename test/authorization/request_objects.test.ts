@@ -233,6 +233,8 @@ describe('signed authorization requests (JAR, RFC 9101)', () => {
       'hold another request': () => ({ request: 'e30.e30.e30' }),
       'hold a request_uri': () => ({ request_uri: 'https://app.example.com/request' }),
       'name a parameter twice': () => ({ scope: ['openid', 'email'] }),
+      'have a dpop_jkt that is no thumbprint (FIELD-C16)': () => ({ dpop_jkt: 'x' }),
+      'have a dpop_jkt that is no text (FIELD-C16)': () => ({ dpop_jkt: ['x'] }),
       'have no PKCE': () => ({ code_challenge: undefined, code_challenge_method: undefined }),
     })) {
       it(what, async () => refuses(await object({ claims: claims() })));

@@ -34,6 +34,19 @@ export function examineProof(clock: Clock) {
   };
 }
 
+/** The base64url form of the 32 bytes of a SHA-256; of its last character two bits are zero. */
+const THUMBPRINT = /^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/;
+
+/**
+ * Throws `invalid_request` if `dpop_jkt` can't be a thumbprint (RFC 9449, 10), because no proof could ever match it. A
+ * request object may hold a value that is not a text.
+ */
+export function demandThumbprint({ oidc: { params = {} } }: KoaContextWithOIDC): void {
+  const { dpop_jkt: thumbprint } = params;
+  if (thumbprint === undefined || (typeof thumbprint === 'string' && THUMBPRINT.test(thumbprint))) return;
+  throw new errors.InvalidRequest('dpop_jkt must be the base64url-encoded SHA-256 thumbprint of a JWK: 43 characters');
+}
+
 /**
  * True if the single-use object that the library checks is this request's DPoP proof; client assertions are checked
  * before it.

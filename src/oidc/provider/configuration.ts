@@ -44,6 +44,7 @@ import { DeviceCodeStore } from '../device/device_code_store.ts';
 import { deviceFlow, guardDeviceFlow } from '../device/device_flow.ts';
 import {
   demandProofOfBound,
+  demandThumbprint,
   examineProof,
   isAboutProof,
   isProvedFor,
@@ -276,13 +277,13 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       },
       resourceIndicators: {
         enabled: true,
-        // one of the two is called for every request, however it came, before the library reads its numbers
+        // one of the two is called for every request, however it came, before the library reads its parameters
         defaultResource: (ctx, client, ...more) => {
-          demandDecimalNumbers(ctx);
+          demandWellFormed(ctx);
           return policy.defaultResource(ctx, client, ...more);
         },
         getResourceServerInfo: (ctx, identifier, client) => {
-          demandDecimalNumbers(ctx);
+          demandWellFormed(ctx);
           return policy.resourceServer(ctx, identifier, client);
         },
         // a code or refresh token that was granted for an API yields a token for that API
@@ -294,6 +295,12 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       mtls_endpoint_aliases: endpointAliases(settings, ROUTES),
     },
   };
+}
+
+/** Refuses values of parameters that the library would take, or find wrong at the token endpoint only. */
+function demandWellFormed(ctx: KoaContextWithOIDC): void {
+  demandDecimalNumbers(ctx);
+  demandThumbprint(ctx);
 }
 
 /** Its own tokens only. Who has not proved to be that client is not even told that this one is another's. */
