@@ -59,9 +59,15 @@ export function clientView(client: ClientWithSecrets, now: Date): ClientView {
   };
 }
 
-function warningsOf({ pkce_exemption }: ClientMetadata): string[] {
-  if (!pkce_exemption) return [];
-  return [`This client may omit PKCE, so the server cannot detect a stolen or injected code: ${pkce_exemption.reason}`];
+function warningsOf({ pkce_exemption, assertion_audience }: ClientMetadata): string[] {
+  return [
+    ...(pkce_exemption
+      ? [`This client may omit PKCE, so the server cannot detect a stolen or injected code: ${pkce_exemption.reason}`]
+      : []),
+    ...(assertion_audience === 'endpoints'
+      ? ['This client may name an endpoint as the audience of its assertions, so another server may misuse one here.']
+      : []),
+  ];
 }
 
 /**

@@ -170,6 +170,10 @@ const CLIENTS = {
   'client.deleted': done('A client is deleted, with its grants.', {}),
   'client.pkce_exempted': done('A client no longer has to use PKCE.', { reason: why }),
   'client.pkce_exemption_ended': done('A client has to use PKCE again.', {}),
+  'client.assertion_audience_changed': done(
+    'The audiences that a client may name in its assertions change: the issuer only, or endpoints too.',
+    { assertion_audience: z.enum(['issuer', 'endpoints']) },
+  ),
   'client.revoked': done('A client is revoked; its grants and tokens end.', { reason: why }),
   'client.restored': done('A revoked client is restored; its old tokens stay invalid.', {}),
   'client.throttled': alarm('A client sends too many requests. Only the first of consecutive refusals is recorded.', {

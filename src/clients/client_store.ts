@@ -67,7 +67,7 @@ export async function addClient(
   }
   await storeAccess(work, clientId, metadata);
   await changed(work, clientId, { event: 'client.created', outcome: 'success', details: rightsOf(metadata) });
-  await recordExemption(work, clientId, metadata);
+  await recordExemptions(work, clientId, metadata);
   return clientId;
 }
 
@@ -122,7 +122,7 @@ export async function updateClient(
     ...rightsOf(metadata),
   };
   await changed(work, client.clientId, { event: 'client.updated', outcome: 'success', details });
-  await recordExemption(work, client.clientId, metadata, client.metadata);
+  await recordExemptions(work, client.clientId, metadata, client.metadata);
   return { clientId: client.clientId, metadata };
 }
 
@@ -224,8 +224,22 @@ async function changed(
   await recordChange(tx, { topic: 'client', key: clientId }, now);
 }
 
-/** A PKCE exemption and its end have events of their own, so that they are easy to find. */
-async function recordExemption(
+/** Exemptions and their end have events of their own, so that they are easy to find. */
+async function recordExemptions(
+  work: UnitOfWork,
+  clientId: string,
+  metadata: ClientMetadata,
+  before?: ClientMetadata,
+): Promise<void> {
+  await recordPkceExemption(work, clientId, metadata, before);
+  const { assertion_audience = 'issuer' } = metadata;
+  if (assertion_audience === (before?.assertion_audience ?? 'issuer')) return;
+  const details = { assertion_audience };
+  const event = { event: 'client.assertion_audience_changed', outcome: 'success', clientId, details } as const;
+  await work.trail.recordIn(work.tx, work.origin, event);
+}
+
+async function recordPkceExemption(
   { tx, trail, origin }: UnitOfWork,
   clientId: string,
   { pkce_exemption }: ClientMetadata,

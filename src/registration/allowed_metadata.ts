@@ -30,7 +30,7 @@ const OWN_MEMBERS: ReadonlySet<string> = new Set(
 export type Given = Readonly<Record<string, unknown>>;
 
 const isKnown = (member: string): boolean => Object.hasOwn(ClientMetadataShape.shape, member);
-/** `scope` is set by the server; see `underPolicy`. */
+/** `scope` and `assertion_audience` are set by the server; see `underPolicy`. */
 const isOwn = (member: string): boolean => OWN_MEMBERS.has(member) && isKnown(member);
 
 /** The names of all members that a client may set itself. */
@@ -48,8 +48,9 @@ export function allowedView(metadata: ClientMetadata): Record<string, unknown> {
  */
 export function underPolicy(policy: RegistrationPolicy, given: Given): ClientMetadata {
   const own = ownMembers(given);
+  const asked = { ...defaultsFor(policy, own), ...own };
   const { data: metadata, error } = ClientMetadata.safeParse(
-    { ...defaultsFor(policy, own), ...own, scope: policy.openid_scopes.join(' ') },
+    { ...asked, scope: policy.openid_scopes.join(' '), ...audienceUnder(policy, asked) },
     { error: inPlainWords },
   );
   if (!metadata) {
@@ -80,6 +81,12 @@ function defaultsFor(policy: RegistrationPolicy, own: Given): Given {
     token_endpoint_auth_method: methods.includes(method) ? method : methods[0],
     application_type: isNative(own['redirect_uris']) ? 'native' : 'web',
   };
+}
+
+/** The policy's audience of assertions, for a client to which it can apply. */
+function audienceUnder({ assertion_audience }: RegistrationPolicy, asked: Given): Given {
+  const applies = asked['token_endpoint_auth_method'] === 'private_key_jwt' && asked['profile'] !== 'fapi2';
+  return applies && assertion_audience === 'endpoints' ? { assertion_audience } : {};
 }
 
 /** Native applications seldom register as such, but the rule for loopback ports depends on it (RFC 8252, 7.3). */

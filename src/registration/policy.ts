@@ -6,7 +6,7 @@
  */
 import { z } from 'zod';
 import { ResourceAccess } from '../clients/metadata/access.ts';
-import { AUTH_METHODS } from '../clients/metadata/client_authentication.ts';
+import { assertionAudience, AUTH_METHODS } from '../clients/metadata/client_authentication.ts';
 import { DEVICE_CODE, GRANT_TYPES } from '../clients/metadata/flows.ts';
 
 const OPENID_SCOPES = ['openid', 'profile', 'email', 'address', 'phone', 'offline_access'] as const;
@@ -60,6 +60,11 @@ const settings = {
     .refine(isUnique, 'must not name a method twice')
     .default([...USUAL_METHODS])
     .describe('If client_secret_basic is not in the list, the first method is the default of clients that name none.'),
+  assertion_audience: assertionAudience
+    .optional()
+    .describe(
+      'The assertion_audience of clients with private_key_jwt, except those with profile fapi2: endpoints lets them name the token endpoint or the called endpoint. Default: issuer.',
+    ),
   redirect_uri_hosts: hosts
     .optional()
     .describe('Allowed hosts of http and https redirect URIs, besides loopback addresses. Default: any host.'),

@@ -200,13 +200,16 @@ export function withStatement(given: Given, statement: SoftwareStatement | undef
 /** The client's metadata, with the members that an admin has set taking precedence. */
 export function withHeld({ registration, metadata }: ClientWithSecrets, given: Given): Given {
   const held = registration?.heldMembers ?? [];
-  const stored = Object.entries(metadata).filter(([member]) => held.includes(member));
+  // members that the policy sets are not the client's; `patchFor` leaves those that an admin has set
+  const stored = Object.entries(metadata).filter(
+    ([member]) => held.includes(member) && allowedMembers.includes(member),
+  );
   const asked = Object.entries(given).filter(([member]) => !held.includes(member));
   return Object.fromEntries([...asked, ...stored]);
 }
 
-/** The members that a registration determines: the client's own, and the scope of its policy. */
-const SETTLED = [...allowedMembers, 'scope'];
+/** The members that a registration determines: the client's own, and those that its policy sets. */
+const SETTLED = [...allowedMembers, 'scope', 'assertion_audience'];
 
 /** The merge patch that replaces the client's own members, except those that an admin has set. */
 export function patchFor({ metadata: before, registration }: ClientWithSecrets, after: ClientMetadata): Given {

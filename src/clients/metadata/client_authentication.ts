@@ -13,11 +13,18 @@ export const AUTH_METHODS = [
   'none',
 ] as const;
 
+export const assertionAudience = z.enum(['issuer', 'endpoints'], 'must be issuer or endpoints');
+
 export const authentication = {
   token_endpoint_auth_method: z
     .enum(AUTH_METHODS, `must be one of ${AUTH_METHODS.join(', ')}`)
     .default('client_secret_basic'),
   token_endpoint_auth_signing_alg: clientAlg.optional(),
+  assertion_audience: assertionAudience
+    .optional()
+    .describe(
+      "The audience of the client's assertions (private_key_jwt). issuer (default): the issuer only; endpoints: also the token endpoint or the called endpoint, for software that can send nothing else. Only an admin or a registration policy sets it.",
+    ),
   jwks: z
     .strictObject({
       keys: z.array(PublicJwk).min(1, 'must contain at least one key').max(10, 'must not contain more than 10 keys'),
@@ -45,6 +52,9 @@ export const checkAuthentication: Check<typeof authentication> = (client, object
   }
   if (client.token_endpoint_auth_signing_alg && method !== 'private_key_jwt') {
     object(['token_endpoint_auth_signing_alg'], 'is only allowed for clients that authenticate with private_key_jwt');
+  }
+  if (client.assertion_audience && method !== 'private_key_jwt') {
+    object(['assertion_audience'], 'is only allowed for clients that authenticate with private_key_jwt');
   }
   if (client.secret_rotation_days !== undefined && !usesSecret(client)) {
     object(['secret_rotation_days'], 'is only allowed for clients that authenticate with a secret');

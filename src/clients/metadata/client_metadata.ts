@@ -44,8 +44,11 @@ const CHECKS: readonly ((client: ClientMetadata, object: Objection) => void)[] =
   checkSecurityProfile,
 ];
 
-/** Members that only an admin may set, not a client that registers itself. */
-export const ADMIN_ONLY_MEMBERS = ['pkce_exemption'] as const satisfies readonly (keyof typeof members)[];
+/** Members that a client that registers itself must not set. */
+export const ADMIN_ONLY_MEMBERS = [
+  'pkce_exemption',
+  'assertion_audience',
+] as const satisfies readonly (keyof typeof members)[];
 
 /** Validated metadata, including default values that follow from other members. */
 export type ClientMetadata = ReturnType<typeof withDefaults>;

@@ -20,6 +20,7 @@ export const RECORDED_MEMBERS = [
   'response_modes',
   'token_endpoint_auth_method',
   'token_endpoint_auth_signing_alg',
+  'assertion_audience',
   'jwks',
   'jwks_uri',
   'secret_rotation_days',

@@ -78,6 +78,8 @@ export const checkSecurityProfile: Check<
     object(['grant_types'], `must not contain ${CIBA} for profile fapi2: FAPI-CIBA is a separate profile`);
   }
   if (client.pkce_exemption) object(['pkce_exemption'], 'must be absent for profile fapi2, which requires PKCE');
+  if (client.assertion_audience === 'endpoints')
+    object(['assertion_audience'], 'must be issuer for profile fapi2, whose assertions are for the issuer only');
   for (const member of ALG_MEMBERS) {
     const alg = client[member];
     if (alg && !isFapi2Alg(alg)) object([member], 'must be ES256, PS256, Ed25519 or EdDSA for profile fapi2');

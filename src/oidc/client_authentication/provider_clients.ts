@@ -200,6 +200,7 @@ const HANDLED_HERE: ReadonlySet<string> = new Set([
   'secret_rotation_days',
   'scope',
   'profile',
+  'assertion_audience',
   'response_modes',
   'subject_type',
   'sector_identifier_uri',

@@ -38,7 +38,7 @@ import {
 } from '../ciba/backchannel_authentication.ts';
 import { BackchannelRequestStore } from '../ciba/backchannel_request_store.ts';
 import type { AuthorizationDetailsPolicy } from '../authorization/authorization_details.ts';
-import { demandOurAudience } from '../client_authentication/client_assertions.ts';
+import { demandAssertion, leaveAudienceToUs } from '../client_authentication/client_assertions.ts';
 import { cookies } from '../request/cookies.ts';
 import { DeviceCodeStore } from '../device/device_code_store.ts';
 import { deviceFlow, guardDeviceFlow } from '../device/device_flow.ts';
@@ -134,6 +134,7 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
     certificates: settings.clientCertificates,
     demands: settings.clientDemands,
   });
+  leaveAudienceToUs(provider);
   limitResponseModes(provider, settings.clientDemands.responseModes);
   demandProofOfBound(provider);
   demandPushedRequest(provider);
@@ -197,7 +198,11 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     // which URI is meant is said in every request (OpenID Connect Core, 3.1.2.1)
     allowOmittingSingleRegisteredRedirectUri: false,
     clientAuthMethods: authMethods(settings, settings.clientDemands),
-    assertJwtClientAuthClaimsAndHeader: demandOurAudience(settings.issuer, clock),
+    assertJwtClientAuthClaimsAndHeader: demandAssertion({
+      issuer: settings.issuer,
+      clock,
+      aliases: endpointAliases(settings, ROUTES),
+    }),
     // of what this server signs with the library takes, and names in discovery, what there are keys for
     enabledJWA: {
       idTokenSigningAlgValues: [...SIGNING_ALGS],

@@ -10,7 +10,13 @@ export type UrlFor = (name: string, options?: object) => string;
 /** Members of a provider that its types leave out. */
 interface ProviderInternals {
   readonly urlFor: UrlFor;
-  readonly OIDCContext: { readonly prototype: { urlFor: UrlFor } };
+  readonly OIDCContext: {
+    readonly prototype: {
+      urlFor: UrlFor;
+      /** The values of `aud` that the library takes in a client assertion. */
+      clientJwtAuthExpectedAudience(): { has(audience: unknown): boolean };
+    };
+  };
   readonly ReplayDetection: { unique: unknown };
   readonly Client: ClientClass;
   /** The library's types demand more values than the constructors do. */
