@@ -9,6 +9,7 @@ const ROOT = join(import.meta.dirname, '../..');
 const ADMIN_PREFIX = '/admin/v1';
 /** Middleware and the management listener answer these without a router. Each has to answer with another status than 404. */
 const WITHOUT_ROUTER: Readonly<Record<string, string>> = {
+  '/jwks/ml-dsa': 'GET',
   '/register': 'POST',
   '/register/{client_id}': 'GET',
   '/.well-known/oauth-protected-resource/userinfo': 'GET',
