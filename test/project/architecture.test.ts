@@ -9,6 +9,7 @@ const ROOT = join(import.meta.dirname, '../..');
 const ADMIN_PREFIX = '/admin/v1';
 /** Middleware answers these paths without a router. The status must not be 404. */
 const WITHOUT_ROUTER: Readonly<Record<string, string>> = {
+  '/jwks/ml-dsa': 'GET',
   '/register': 'POST',
   '/register/{client_id}': 'GET',
   '/.well-known/oauth-protected-resource/userinfo': 'GET',
