@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { randomId } from '../base/ids.ts';
 import { conflict, notFound } from '../base/refusal.ts';
+import { INVISIBLE_REFUSED, isVisible } from '../base/visible_text.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues } from '../audit/changed_values.ts';
 import { announceLogouts } from './logouts.ts';
@@ -43,7 +44,7 @@ const name = z
   .trim()
   .min(1, 'must not be empty')
   .max(200, 'must not be longer than 200 characters')
-  .regex(/^[^\p{Cc}\p{Cf}]*$/u, 'must not contain control or invisible characters');
+  .refine(isVisible, INVISIBLE_REFUSED);
 
 export const NewAccount = z.strictObject({
   email: Email,

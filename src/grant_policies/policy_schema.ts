@@ -3,13 +3,11 @@
  * from policy terms.
  */
 import { z } from 'zod';
+import { INVISIBLE_REFUSED, isVisible } from '../base/visible_text.ts';
 import { isExternal, MODES, SUBJECT_ACCOUNTS, type PolicyTerms } from './policy.ts';
 
-const VISIBLE = /^[^\p{Cc}\p{Cf}\p{Cs}]*$/u;
-const INVISIBLE = 'must not contain control or invisible characters';
-
 const name = (what: string) =>
-  z.string().min(1, 'must not be empty').max(512, 'is too long').regex(VISIBLE, INVISIBLE).describe(what);
+  z.string().min(1, 'must not be empty').max(512, 'is too long').refine(isVisible, INVISIBLE_REFUSED).describe(what);
 
 const scope = z.string().min(1, 'must not be empty').max(128, 'must not be longer than 128 characters');
 
@@ -45,7 +43,10 @@ const outside = {
   email_domains: list(domain, 50)
     .optional()
     .describe('For verified_email: the email domains that the issuer is trusted for.'),
-  subjects: list(z.string().min(1, 'must not be empty').max(255, 'is too long').regex(VISIBLE, INVISIBLE), 200)
+  subjects: list(
+    z.string().min(1, 'must not be empty').max(255, 'is too long').refine(isVisible, INVISIBLE_REFUSED),
+    200,
+  )
     .optional()
     .describe('Only these subjects of the issuer. Default: all subjects.'),
 };

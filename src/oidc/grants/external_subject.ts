@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { findAccount, findAccountByEmail, type Account } from '../../accounts/account.ts';
+import { isVisible } from '../../base/visible_text.ts';
 import type { Database } from '../../db/connection.ts';
 import type { ExternalSubjects } from '../../grant_policies/policy.ts';
 import type { StatementClaims } from '../../trust/statement_verifier.ts';
@@ -22,8 +23,8 @@ export interface SubjectRefused {
   readonly refused: string;
 }
 
-/** Text that can be stored, compared and displayed: 1 to 255 characters, none of them invisible. */
-const SUBJECT = /^[^\p{Cc}\p{Cf}\p{Cs}]{1,255}$/u;
+/** The length that can be stored, in characters. */
+const SUBJECT = /^.{1,255}$/su;
 /** ASCII only: lower-casing some other letters gives ASCII, which would make two addresses equal. */
 const ADDRESS = /^[\x21-\x3f\x41-\x7e]+@([\x21-\x3f\x41-\x7e]+)$/;
 
@@ -34,7 +35,7 @@ export async function findExternalSubject(
   claims: StatementClaims,
 ): Promise<ExternalSubject | SubjectRefused> {
   const { iss, sub } = claims;
-  if (typeof sub !== 'string' || !SUBJECT.test(sub)) {
+  if (typeof sub !== 'string' || !SUBJECT.test(sub) || !isVisible(sub)) {
     return { refused: 'sub must be a string of 1 to 255 visible characters' };
   }
   if (subjects.subjects && !subjects.subjects.includes(sub))
