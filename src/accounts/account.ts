@@ -3,6 +3,7 @@
  * case. Disabling an account ends its sessions and grants at once; deleting it also deletes all its data.
  */
 import { z } from 'zod';
+import { canonicalDomain, canonicalEmail, EMAIL_ADDRESS, EMAIL_LIMIT } from '../base/email_address.ts';
 import { randomId } from '../base/ids.ts';
 import { conflict, notFound } from '../base/refusal.ts';
 import { INVISIBLE_REFUSED, isVisible } from '../base/visible_text.ts';
@@ -28,10 +29,13 @@ export interface Account {
 
 const Email = z
   .string()
-  .trim()
-  .toLowerCase()
-  .max(254, 'must not be longer than 254 characters')
-  .pipe(z.email('must be an email address'));
+  .overwrite(canonicalEmail)
+  .max(EMAIL_LIMIT, `must not be longer than ${EMAIL_LIMIT} characters`)
+  .pipe(z.email({ pattern: EMAIL_ADDRESS, error: ({ input }) => objectionToEmail(String(input)) }));
+
+function objectionToEmail(text: string): string {
+  return `must be an email address${/\P{ASCII}.*@/su.test(text) ? '; the part before the @ must be ASCII' : ''}`;
+}
 
 /** NIST SP 800-63B: only the length matters, every character is allowed, and the password is not truncated. */
 const Password = z
@@ -181,7 +185,9 @@ export async function findAccount(reader: Reader, accountId: string): Promise<Ac
   return row && toAccount(row);
 }
 
-export async function findAccountByEmail(reader: Reader, email: string): Promise<Account | undefined> {
+/** Finds the account of an address as a person may type it. */
+export async function findAccountByEmail(reader: Reader, typed: string): Promise<Account | undefined> {
+  const email = canonicalEmail(typed);
   const row = await reader.selectFrom('accounts').selectAll().where('email', '=', email).executeTakeFirst();
   return row && toAccount(row);
 }
@@ -189,7 +195,7 @@ export async function findAccountByEmail(reader: Reader, email: string): Promise
 export interface AccountPage {
   readonly limit: number;
   readonly after?: { readonly createdAt: Date; readonly accountId: string } | undefined;
-  /** Part of the email address or name; case does not matter. */
+  /** Part of the email address or name; case does not matter. A domain may be in the letters of its language. */
   readonly search?: string | undefined;
 }
 
@@ -200,10 +206,20 @@ export async function readAccounts(reader: Reader, { limit, after, search }: Acc
       eb(refTuple('created_at', 'account_id'), '>', tuple(after.createdAt, after.accountId)),
     );
   if (search) {
-    const pattern = `%${search.replaceAll(/[\\%_]/g, (character) => `\\${character}`)}%`;
-    rows = rows.where(({ or, eb }) => or([eb('email', 'ilike', pattern), eb('name', 'ilike', pattern)]));
+    rows = rows.where(({ or, eb }) =>
+      or([eb('email', 'ilike', containing(partOfEmail(search))), eb('name', 'ilike', containing(search))]),
+    );
   }
   return (await rows.execute()).map(toAccount);
+}
+
+function containing(text: string): string {
+  return `%${text.replaceAll(/[\\%_]/g, (character) => `\\${character}`)}%`;
+}
+
+/** The part of stored addresses that a search text stands for: without an @, it may be part of a domain. */
+function partOfEmail(search: string): string {
+  return search.includes('@') ? canonicalEmail(search) : canonicalDomain(search.trim());
 }
 
 /** Another transaction may have stored the address after the check above. */

@@ -29,7 +29,7 @@ export class PasswordCheck {
     // a hash that no password matches, with the same cost
     this.#decoy ??= this.#argon2id.hash('no account has this password');
     const decoy = await this.#decoy;
-    const account = await findAccountByEmail(this.#database, email.trim().toLowerCase());
+    const account = await findAccountByEmail(this.#database, email);
     const matches = await this.#argon2id.verify(account?.passwordHash ?? decoy, password);
     if (!account) return { reason: 'unknown_account' };
     const { accountId } = account;

@@ -3,6 +3,7 @@
  * from policy terms.
  */
 import { z } from 'zod';
+import { canonicalDomain } from '../base/email_address.ts';
 import { INVISIBLE_REFUSED, isVisible } from '../base/visible_text.ts';
 import { isExternal, MODES, SUBJECT_ACCOUNTS, type PolicyTerms } from './policy.ts';
 
@@ -18,8 +19,10 @@ const list = <T extends z.ZodType>(item: T, most: number) =>
     .max(most, `must not have more than ${most} items`)
     .refine((all) => new Set(all.map((one) => JSON.stringify(one))).size === all.length, 'must not name one twice');
 
+/** Stored in A-labels, as the addresses are that it is compared with. ASCII is only taken in lower case. */
 const domain = z
   .string()
+  .overwrite((text) => (/[A-Z]/.test(text) ? text : canonicalDomain(text)))
   .max(253, 'must not be longer than 253 characters')
   .regex(/^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]$/, 'must be a domain name in lower case');
 

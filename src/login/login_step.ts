@@ -8,14 +8,13 @@ import { z } from 'zod';
 import { findAccount, findAccountByEmail, type Account } from '../accounts/account.ts';
 import { acrOf } from '../accounts/authentication_context.ts';
 import { requireUnchangedAccount, AccountChanged, type PasswordOutcome } from '../accounts/password_check.ts';
+import { canonicalEmail, EMAIL_LIMIT } from '../base/email_address.ts';
 import { readForm } from '../http/form_body.ts';
 import { requestOf } from '../http/request_context.ts';
 import { isOwnPages, resumeWith, stepPath, type Step } from './interaction.ts';
 import { knownBrowser, rememberBrowser } from './known_browser.ts';
 import { originOfLogin, type LoginContext } from './login_context.ts';
 import { requiresOtherAccount, describeLoginDemand, describeWait } from './messages.ts';
-
-const EMAIL_LIMIT = 254;
 
 const LoginForm = z.object({
   email: z
@@ -120,7 +119,7 @@ async function refuseForNow(
   entered: LoginFields,
   retryAfterSeconds: number,
 ): Promise<void> {
-  const account = await findAccountByEmail(login.database, entered.email.trim().toLowerCase());
+  const account = await findAccountByEmail(login.database, entered.email);
   await login.trail.refusals.record(originOfLogin(ctx), {
     event: 'login.throttled',
     outcome: 'refused',
@@ -135,7 +134,7 @@ async function refuseForNow(
 
 async function show(login: LoginContext, ctx: Context, step: Step, status: number, shown: LoginFields): Promise<void> {
   const { uid, session, prompt } = step.interaction;
-  const confirms = shown.email !== '' && shown.email === (await currentEmail(login, step));
+  const confirms = shown.email !== '' && canonicalEmail(shown.email) === (await currentEmail(login, step));
   login.views.show(ctx, status, {
     page: 'login',
     application: step.application,

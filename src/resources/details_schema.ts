@@ -7,6 +7,7 @@ import { createRequire } from 'node:module';
 import type { Ajv2020, ValidateFunction } from 'ajv/dist/2020.js';
 import { z } from 'zod';
 import { inPlainWords } from '../base/violations.ts';
+import { EMAIL_ADDRESS } from '../base/email_address.ts';
 import { INVISIBLE_REFUSED, isVisible } from '../base/visible_text.ts';
 import { objectionToPattern } from './safe_pattern.ts';
 
@@ -26,7 +27,7 @@ const memberName = z
 const FORMATS: Readonly<Record<string, z.ZodType>> = {
   date: z.iso.date(),
   'date-time': z.iso.datetime({ offset: true }),
-  email: z.email().max(254),
+  email: z.email({ pattern: EMAIL_ADDRESS }).max(254),
   uri: z.url().max(2_000),
   uuid: z.guid(),
 };

@@ -100,7 +100,7 @@ async function findHintedAccount(
   const hinted = await loginHints.attempt(clientId, async () => {
     if (!LOGIN_HINT.test(hint)) return undefined;
     const account = hint.includes('@')
-      ? await findAccountByEmail(database, hint.trim().toLowerCase())
+      ? await findAccountByEmail(database, hint)
       : takesIds && (await findAccount(database, hint));
     return account && !account.disabledAt ? account.accountId : undefined;
   });
