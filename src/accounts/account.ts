@@ -12,6 +12,7 @@ import { changedValues } from '../audit/changed_values.ts';
 import { announceLogouts } from './logouts.ts';
 import type { EventOf } from '../audit/catalogue.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
+import { composed } from './password.ts';
 import { changeProfile, profileChanges, profileMembers, type Profile, type ProfileChange } from './profile.ts';
 
 export interface Account {
@@ -41,7 +42,8 @@ function objectionToEmail(text: string): string {
 const Password = z
   .string()
   .min(12, 'must have at least 12 characters')
-  .max(256, 'must not be longer than 256 characters');
+  .max(256, 'must not be longer than 256 characters')
+  .refine((password) => composed(password).length >= 12, 'must have at least 12 characters');
 
 const name = z
   .string()
