@@ -11,7 +11,10 @@ const contact = z
 export const presentation = {
   client_name: text(200).optional().describe('Shown to people at login and consent.'),
   client_uri: httpsUrl.optional(),
-  logo_uri: httpsUrl.optional(),
+  logo_uri: z
+    .never('is not supported: the pages of this server load no pictures from other hosts')
+    .optional()
+    .describe('Not supported. A client that registers itself may send it; the server ignores it.'),
   policy_uri: httpsUrl.optional(),
   tos_uri: httpsUrl.optional(),
   software_id: text(200).optional().describe('Identifies the software; the same for all its installations (RFC 7591).'),
