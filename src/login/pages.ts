@@ -57,6 +57,8 @@ export interface ConsentPage {
   readonly details: readonly Detail[];
   /** How long the access lasts, in a sentence. */
   readonly access: string | undefined;
+  /** Whether the person may have the decision remembered for later requests. */
+  readonly offersToRemember: boolean;
 }
 
 /** One authorization detail (RFC 9396), as requested and as text. */
