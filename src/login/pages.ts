@@ -83,7 +83,7 @@ export interface DevicePage {
 /** The page that asks whether the device belongs to the person, before the login. */
 export interface DeviceConfirmPage {
   readonly page: 'device_confirm';
-  readonly application: string;
+  readonly application: Application;
   readonly action: string;
   readonly xsrf: string;
   readonly code: string;

@@ -5,7 +5,7 @@ import { idOnRecord } from '../http/request_context.ts';
 import { allowScript } from '../http/page_headers.ts';
 import { Views } from '../http/views.ts';
 import { createDevicePages, type DevicePages } from './device_pages.ts';
-import type { FormPostPage, NoticePage, Page, RedirectPage } from './pages.ts';
+import type { Application, FormPostPage, NoticePage, Page, RedirectPage } from './pages.ts';
 import type { LoginDependencies } from './login_context.ts';
 import { EXPIRED } from './error_page.ts';
 import { describeDestination } from './messages.ts';
@@ -31,8 +31,10 @@ export function createProviderPages({
   ...descriptions
 }: Pick<LoginDependencies, 'issuer' | 'describeScopes' | 'describeClient' | 'accessLifetimeOf'>): ProviderPages {
   const views = new Views<Page>(issuer);
+  const applicationOf = async ({ oidc: { client } }: KoaContextWithOIDC): Promise<Application | undefined> =>
+    client && ((await describeClient(client.clientId)) ?? { name: client.clientName ?? client.clientId });
   return {
-    ...createDevicePages(views, descriptions),
+    ...createDevicePages(views, { ...descriptions, applicationOf }),
     renderError: (ctx, { error, error_description: description }, { name }) => {
       const notice = name === 'SessionNotFound' ? EXPIRED : explain(ctx.status);
       views.show(ctx, ctx.status, { ...notice, error: { code: error, description }, requestId: idOnRecord(ctx) });
@@ -45,7 +47,7 @@ export function createProviderPages({
         page: 'logout',
         form,
         formId: 'op.logoutForm',
-        application: applicationOf(ctx),
+        application: nameOf(ctx),
         unchecked: caution === undefined ? undefined : { destination: describeDestination(wanted), caution },
       });
     },
@@ -60,19 +62,19 @@ export function createProviderPages({
         page: 'redirect',
         ...redirect,
         ...introduce(redirect.error?.code),
-        application: applicationOf(ctx) ?? 'the application',
+        application: nameOf(ctx) ?? 'the application',
         destination: describeDestination(redirect.action),
       });
     },
     notFound: (ctx, status) => views.show(ctx, status, explain(status)),
     postLogoutSuccessSource: async (ctx) => {
       const { accountId } = await ctx.oidc.provider.Session.get(ctx);
-      views.show(ctx, 200, farewell(applicationOf(ctx), accountId !== undefined));
+      views.show(ctx, 200, farewell(nameOf(ctx), accountId !== undefined));
     },
   };
 }
 
-function applicationOf({ oidc: { client } }: KoaContextWithOIDC): string | undefined {
+function nameOf({ oidc: { client } }: KoaContextWithOIDC): string | undefined {
   return client && (client.clientName ?? client.clientId);
 }
 
