@@ -1,6 +1,7 @@
 /** The pages of the device flow (RFC 8628): the person enters the code, confirms the device, and sees the outcome. */
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import type { Views } from '../http/views.ts';
+import { onwardLink } from './onward_link.ts';
 import type { Application, NoticePage, Page } from './pages.ts';
 import { describePermissions } from './permissions.ts';
 import type { LoginContext, ScopeRequest } from './login_context.ts';
@@ -54,7 +55,10 @@ export function createDevicePages(
         access: lifetime && describeAccess(lifetime),
       });
     },
-    deviceDone: (ctx, outcome) => views.show(ctx, outcome === 'over' ? 400 : 200, endings[outcome](nameOf(ctx))),
+    deviceDone: (ctx, outcome) => {
+      const link = outcome === 'over' ? { text: 'Enter another code', href: views.path('/device') } : onwardLink(views);
+      views.show(ctx, outcome === 'over' ? 400 : 200, { ...endings[outcome](nameOf(ctx)), link });
+    },
   };
 }
 

@@ -18,6 +18,8 @@ export type Page =
 export interface Application {
   readonly name: string;
   readonly clientUri?: string | undefined;
+  /** `clientUri`, if an admin or a trusted software statement has set it. */
+  readonly vettedUri?: string | undefined;
   readonly policyUri?: string | undefined;
   readonly tosUri?: string | undefined;
   /** A sentence that warns of an unverified application. */
@@ -163,6 +165,8 @@ export interface LogoutPage {
   readonly formId: string;
   /** The application that requested the logout, if any. */
   readonly application?: string | undefined;
+  /** Set if the application asked for a redirect that the server does not make: says so. */
+  readonly staysHere?: string | undefined;
   /** Set for an application that registered itself: where it wants to redirect the browser after the logout. */
   readonly unchecked?: { readonly destination: string; readonly caution: string } | undefined;
 }

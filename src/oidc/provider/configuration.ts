@@ -62,6 +62,7 @@ import {
 } from '../client_authentication/mutual_tls.ts';
 import { noteErrorPages, noteReplay, collectEvents } from '../request/request_events.ts';
 import { resolveHintedSubject } from '../authorization/hinted_subject.ts';
+import { ignoreRefusedDestinations, rpInitiatedLogout } from '../logout/refused_destinations.ts';
 import { acceptRetiredKeyHints } from '../logout/retired_key_hints.ts';
 import { INTERACTION_SECONDS } from '../request/first_party_login.ts';
 import { takePostedRequests } from './posted_requests.ts';
@@ -139,6 +140,7 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
   postponeLogouts(provider, settings);
   takePostedRequests(provider, ROUTES.end_session, settings.pages);
   acceptRetiredKeyHints(provider, ROUTES.end_session, jwks);
+  ignoreRefusedDestinations(provider, settings.pages);
   internalsOf(provider).ReplayDetection.unique = useOnceOnAllNodes(settings.database);
   offerTokenExchange(provider, settings);
   offerJwtBearer(provider, settings);
@@ -269,11 +271,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       },
       backchannelLogout: { enabled: true },
       richAuthorizationRequests: settings.detailsPolicy.feature(),
-      rpInitiatedLogout: {
-        enabled: true,
-        logoutSource: settings.pages.logoutSource,
-        postLogoutSuccessSource: settings.pages.postLogoutSuccessSource,
-      },
+      rpInitiatedLogout: rpInitiatedLogout(settings.pages),
       resourceIndicators: {
         enabled: true,
         // one of the two is called for every request, however it came, before the library reads its numbers
