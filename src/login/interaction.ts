@@ -41,7 +41,7 @@ export function isOwnPages({ prompt }: Interaction): boolean {
 export function stepPath(
   { views }: LoginContext,
   uid: string,
-  action?: 'login' | 'consent' | 'cancel',
+  action?: 'login' | 'choose' | 'consent' | 'cancel',
 ): string {
   return views.path(`/interaction/${encodeURIComponent(uid)}${action ? `/${action}` : ''}`);
 }

@@ -7,6 +7,7 @@ import Router from '@koa/router';
 import type { Context, Middleware } from 'koa';
 import { Views } from '../http/views.ts';
 import { endAllOwnSessions, endOwnSession, logInToAccount, showAccount, takeBackConsent } from './account_page.ts';
+import { chooseAccount, showAccountChoice } from './account_choice_step.ts';
 import { decideApproval, showApproval } from './approval_page.ts';
 import { decideConsent, showConsent } from './consent_step.ts';
 import { showFrontPage, showLoginResult, tryLogin } from './front_page.ts';
@@ -24,6 +25,7 @@ type Handler = (login: LoginContext, ctx: Context, step: Step) => Promise<void>;
 /** The steps, by the prompt name of oidc-provider. */
 const STEPS: Readonly<Record<string, Handler>> = {
   login: showLogin,
+  select_account: showAccountChoice,
   consent: showConsent,
 };
 
@@ -41,10 +43,11 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
   });
 
   router.get('/interaction/:uid', onStep(login, showStep));
-  router.post('/interaction/:uid/login', onStep(login, only(['login'], submitLogin)));
+  router.post('/interaction/:uid/login', onStep(login, only(['login', 'select_account'], submitLogin)));
+  router.post('/interaction/:uid/choose', onStep(login, only(['select_account'], chooseAccount)));
   router.post('/interaction/:uid/consent', onStep(login, only(['consent'], decideConsent)));
-  router.post('/interaction/:uid/cancel', onStep(login, only(['login'], cancel)));
-  for (const action of ['login', 'consent', 'cancel']) {
+  router.post('/interaction/:uid/cancel', onStep(login, only(['login', 'select_account'], cancel)));
+  for (const action of ['login', 'choose', 'consent', 'cancel']) {
     router.get(`/interaction/:uid/${action}`, (ctx) => seeOther(ctx, stepPath(login, String(ctx.params.uid))));
   }
 

@@ -16,6 +16,9 @@ import { knownBrowser, rememberBrowser } from './known_browser.ts';
 import { originOfLogin, type LoginContext } from './login_context.ts';
 import { requiresOtherAccount, describeLoginDemand, describeWait } from './messages.ts';
 
+/** The value of the query parameter `account` with which a step shows the login form without an address. */
+export const ANOTHER_ACCOUNT = 'another';
+
 const LoginForm = z.object({
   email: z
     .string()
@@ -37,7 +40,7 @@ interface LoginFields {
 }
 
 export async function showLogin(login: LoginContext, ctx: Context, step: Step): Promise<void> {
-  const another = ctx.query.account === 'another' || requiresOtherAccount(step.interaction.prompt.reasons);
+  const another = ctx.query.account === ANOTHER_ACCOUNT || requiresOtherAccount(step.interaction.prompt.reasons);
   const email = another ? hintedEmail(step) : ((await currentEmail(login, step)) ?? hintedEmail(step));
   await show(login, ctx, step, 200, { email, remember: false });
 }
@@ -109,7 +112,8 @@ function finish(login: LoginContext, ctx: Context, step: Step, account: Account,
   return resumeWith(login, ctx, originOfLogin(ctx, accountId), async (changes) => {
     changes.add(({ tx }) => requireUnchangedAccount(tx, account));
     changes.record({ event: 'login.succeeded', outcome: 'success', accountId, clientId, details: { amr } });
-    return { login: { accountId, amr, ...(acr !== undefined && { acr }), remember } };
+    // a login is a choice of an account too (`prompt=select_account`)
+    return { login: { accountId, amr, ...(acr !== undefined && { acr }), remember }, select_account: {} };
   });
 }
 
@@ -143,7 +147,7 @@ async function show(login: LoginContext, ctx: Context, step: Step, status: numbe
     cancelAction: isOwnPages(step.interaction) ? undefined : stepPath(login, uid, 'cancel'),
     ...shown,
     ...(session && { demand: describeLoginDemand(prompt.reasons) }),
-    ...(confirms && { otherAccountLink: `${stepPath(login, uid)}?account=another` }),
+    ...(confirms && { otherAccountLink: `${stepPath(login, uid)}?account=${ANOTHER_ACCOUNT}` }),
   });
 }
 

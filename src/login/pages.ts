@@ -2,6 +2,7 @@
 
 export type Page =
   | LoginPage
+  | AccountChoicePage
   | ConsentPage
   | FormPostPage
   | DevicePage
@@ -42,6 +43,17 @@ export interface LoginPage {
   readonly demand?: string | undefined;
   /** The link to log in with another account, if a person is logged in and has to confirm it. */
   readonly otherAccountLink?: string | undefined;
+}
+
+/** The page that asks a logged-in person with which account to go on. */
+export interface AccountChoicePage {
+  readonly page: 'account_choice';
+  readonly application: Application;
+  readonly action: string;
+  readonly cancelAction: string;
+  readonly email: string;
+  readonly name: string | null;
+  readonly otherAccountLink: string;
 }
 
 export interface ConsentPage {

@@ -36,7 +36,7 @@ describe('an application that registered itself is named with a caution', () => 
   const request = (parameters = {}): string =>
     scene.application.authorizationUrl({ client_id: bank.client_id, ...parameters });
 
-  it('on the login page (FIELD-D6)', async () => {
+  it('on the login page and where an account is chosen (FIELD-D6)', async () => {
     const page = await scene.visit({ viewport: { width: 320, height: 568 } });
     await page.goto(request());
     assert.match(await textOf(page), CAUTION);
@@ -46,6 +46,8 @@ describe('an application that registered itself is named with a caution', () => 
     await logIn(page, scene.gatehouse.account);
     await page.getByRole('heading', { name: 'Allow Your Bank?' }).waitFor();
     assert.match(await textOf(page), CAUTION);
+    await page.goto(request({ prompt: 'select_account' }));
+    assert.match(await textOf(page), new RegExp(`^Choose an account .*${CAUTION.source}`));
     await assertFits(page);
   });
 
@@ -74,5 +76,7 @@ describe('an application that registered itself is named with a caution', () => 
     await page.goto(scene.application.authorizationUrl());
     assert.doesNotMatch(await textOf(page), CAUTION);
     await signIn(page, scene);
+    await page.goto(scene.application.authorizationUrl({ prompt: 'select_account' }));
+    assert.doesNotMatch(await textOf(page), CAUTION);
   });
 });

@@ -52,7 +52,7 @@ describe('a page on which something is over', () => {
 
   it('leads back to its step for each form of an interaction, and from there to the account (FIELD-D4)', async () => {
     const { person, url } = await opened();
-    for (const form of ['login', 'consent', 'cancel']) {
+    for (const form of ['login', 'choose', 'consent', 'cancel']) {
       const arrival = await person.open(`${url}/${form}`);
       assert.deepEqual([arrival.url, arrival.response.status], [url, 200], form);
     }

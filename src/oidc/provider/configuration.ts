@@ -28,7 +28,7 @@ import type { AccessTokenStates } from '../tokens/access_token_state.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { createAdapter } from '../storage/adapter.ts';
 import { postponeLogouts } from '../logout/backchannel_logout.ts';
-import { loginPolicy } from '../authorization/login_policy.ts';
+import { loginPolicy, PROMPTS } from '../authorization/login_policy.ts';
 import { demandBoundedClaims } from '../authorization/claims.ts';
 import { accountClaims, CLAIMS_BY_SCOPE } from '../issuance/id_token.ts';
 import {
@@ -289,6 +289,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     },
     discovery: {
       grant_types_supported: [...GRANT_TYPES],
+      prompt_values_supported: PROMPTS,
       mtls_endpoint_aliases: endpointAliases(settings, ROUTES),
     },
   };
