@@ -3,13 +3,16 @@
  * case. Disabling an account ends its sessions and grants at once; deleting it also deletes all its data.
  */
 import { z } from 'zod';
+import { canonicalDomain, canonicalEmail, EMAIL_ADDRESS, EMAIL_LIMIT } from '../base/email_address.ts';
 import { randomId } from '../base/ids.ts';
 import { conflict, notFound } from '../base/refusal.ts';
+import { INVISIBLE_REFUSED, isVisible } from '../base/visible_text.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues } from '../audit/changed_values.ts';
 import { announceLogouts } from './logouts.ts';
 import type { EventOf } from '../audit/catalogue.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
+import { composed } from './password.ts';
 import { changeProfile, profileChanges, profileMembers, type Profile, type ProfileChange } from './profile.ts';
 
 export interface Account {
@@ -27,23 +30,27 @@ export interface Account {
 
 const Email = z
   .string()
-  .trim()
-  .toLowerCase()
-  .max(254, 'must not be longer than 254 characters')
-  .pipe(z.email('must be an email address'));
+  .overwrite(canonicalEmail)
+  .max(EMAIL_LIMIT, `must not be longer than ${EMAIL_LIMIT} characters`)
+  .pipe(z.email({ pattern: EMAIL_ADDRESS, error: ({ input }) => objectionToEmail(String(input)) }));
+
+function objectionToEmail(text: string): string {
+  return `must be an email address${/\P{ASCII}.*@/su.test(text) ? '; the part before the @ must be ASCII' : ''}`;
+}
 
 /** NIST SP 800-63B: only the length matters, every character is allowed, and the password is not truncated. */
 const Password = z
   .string()
   .min(12, 'must have at least 12 characters')
-  .max(256, 'must not be longer than 256 characters');
+  .max(256, 'must not be longer than 256 characters')
+  .refine((password) => composed(password).length >= 12, 'must have at least 12 characters');
 
 const name = z
   .string()
   .trim()
   .min(1, 'must not be empty')
   .max(200, 'must not be longer than 200 characters')
-  .regex(/^[^\p{Cc}\p{Cf}]*$/u, 'must not contain control or invisible characters');
+  .refine(isVisible, INVISIBLE_REFUSED);
 
 export const NewAccount = z.strictObject({
   email: Email,
@@ -180,7 +187,9 @@ export async function findAccount(reader: Reader, accountId: string): Promise<Ac
   return row && toAccount(row);
 }
 
-export async function findAccountByEmail(reader: Reader, email: string): Promise<Account | undefined> {
+/** Finds the account of an address as a person may type it. */
+export async function findAccountByEmail(reader: Reader, typed: string): Promise<Account | undefined> {
+  const email = canonicalEmail(typed);
   const row = await reader.selectFrom('accounts').selectAll().where('email', '=', email).executeTakeFirst();
   return row && toAccount(row);
 }
@@ -188,7 +197,7 @@ export async function findAccountByEmail(reader: Reader, email: string): Promise
 export interface AccountPage {
   readonly limit: number;
   readonly after?: { readonly createdAt: Date; readonly accountId: string } | undefined;
-  /** Part of the email address or name; case does not matter. */
+  /** Part of the email address or name; case does not matter. A domain may be in the letters of its language. */
   readonly search?: string | undefined;
 }
 
@@ -199,10 +208,20 @@ export async function readAccounts(reader: Reader, { limit, after, search }: Acc
       eb(refTuple('created_at', 'account_id'), '>', tuple(after.createdAt, after.accountId)),
     );
   if (search) {
-    const pattern = `%${search.replaceAll(/[\\%_]/g, (character) => `\\${character}`)}%`;
-    rows = rows.where(({ or, eb }) => or([eb('email', 'ilike', pattern), eb('name', 'ilike', pattern)]));
+    rows = rows.where(({ or, eb }) =>
+      or([eb('email', 'ilike', containing(partOfEmail(search))), eb('name', 'ilike', containing(search))]),
+    );
   }
   return (await rows.execute()).map(toAccount);
+}
+
+function containing(text: string): string {
+  return `%${text.replaceAll(/[\\%_]/g, (character) => `\\${character}`)}%`;
+}
+
+/** The part of stored addresses that a search text stands for: without an @, it may be part of a domain. */
+function partOfEmail(search: string): string {
+  return search.includes('@') ? canonicalEmail(search) : canonicalDomain(search.trim());
 }
 
 /** Another transaction may have stored the address after the check above. */

@@ -1,10 +1,12 @@
 /**
- * Checks the email address and password of a login. Every failure takes one argon2id computation, so the duration
- * reveals nothing.
+ * Checks the email address and password of a login. Every failure with the same password takes the same number of
+ * argon2id computations, so the duration reveals nothing about the account: one, or two if the password was typed in
+ * another form than normalization form C.
  */
 import type { Argon2id } from '../password_hashing/argon2id.ts';
 import type { Database, Tx } from '../db/connection.ts';
-import { findAccountByEmail, type Account } from './account.ts';
+import { findAccount, findAccountByEmail, type Account } from './account.ts';
+import { composed, hashPassword } from './password.ts';
 
 /** The reason of a failure is only for the audit trail; no page may show it. */
 export type PasswordOutcome =
@@ -29,14 +31,41 @@ export class PasswordCheck {
     // a hash that no password matches, with the same cost
     this.#decoy ??= this.#argon2id.hash('no account has this password');
     const decoy = await this.#decoy;
-    const account = await findAccountByEmail(this.#database, email.trim().toLowerCase());
-    const matches = await this.#argon2id.verify(account?.passwordHash ?? decoy, password);
+    const account = await findAccountByEmail(this.#database, email);
+    const stored = account?.passwordHash ?? decoy;
+    const matches = await this.#argon2id.verify(stored, composed(password));
+    if (account && matches && isUsable(account)) return { account };
+    // hashes of earlier versions are of the password as it was typed
+    const matchesAsTyped = password !== composed(password) && (await this.#argon2id.verify(stored, password));
     if (!account) return { reason: 'unknown_account' };
     const { accountId } = account;
-    if (!matches || !account.passwordHash) return { reason: 'wrong_password', accountId };
+    if (!account.passwordHash || !(matches || matchesAsTyped)) return { reason: 'wrong_password', accountId };
     if (account.disabledAt) return { reason: 'account_disabled', accountId };
-    return { account };
+    return this.#renewHash(account, password);
   }
+
+  /**
+   * Replaces the hash by one of the composed form. If the hash was replaced meanwhile, by a login at the same time or
+   * with a new password, the new one decides.
+   */
+  async #renewHash(account: Account, password: string): Promise<PasswordOutcome> {
+    const { accountId } = account;
+    const passwordHash = await hashPassword(this.#argon2id, password);
+    const { numUpdatedRows } = await this.#database
+      .updateTable('accounts')
+      .set({ password_hash: passwordHash })
+      .where('account_id', '=', accountId)
+      .where('password_hash', '=', account.passwordHash)
+      .executeTakeFirst();
+    if (numUpdatedRows > 0n) return { account: { ...account, passwordHash } };
+    const changed = await findAccount(this.#database, accountId);
+    const matches = changed?.passwordHash && (await this.#argon2id.verify(changed.passwordHash, composed(password)));
+    return changed && matches && isUsable(changed) ? { account: changed } : { reason: 'wrong_password', accountId };
+  }
+}
+
+function isUsable({ passwordHash, disabledAt }: Account): boolean {
+  return passwordHash !== null && disabledAt === null;
 }
 
 /** The password was changed or the account disabled after the password check. */

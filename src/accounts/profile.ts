@@ -1,6 +1,7 @@
 /** The profile of an account: standard claims (OpenID Connect Core, 5.1) besides name and email address. */
 import { z } from 'zod';
 import { invalid } from '../base/refusal.ts';
+import { INVISIBLE_REFUSED, isVisible } from '../base/visible_text.ts';
 
 const line = (most: number) =>
   z
@@ -8,7 +9,7 @@ const line = (most: number) =>
     .trim()
     .min(1, 'must not be empty')
     .max(most, `must not be longer than ${most} characters`)
-    .regex(/^[^\p{Cc}\p{Cf}\p{Cs}]*$/u, 'must not contain control or invisible characters');
+    .refine(isVisible, INVISIBLE_REFUSED);
 
 /** Text with line breaks, for postal addresses. */
 const lines = (most: number) =>
@@ -17,7 +18,7 @@ const lines = (most: number) =>
     .trim()
     .min(1, 'must not be empty')
     .max(most, `must not be longer than ${most} characters`)
-    .regex(/^(?:[^\p{Cc}\p{Cf}\p{Cs}]|\r?\n)*$/u, 'must not contain control or invisible characters');
+    .refine((value) => isVisible(value.replaceAll(/\r?\n/g, ' ')), INVISIBLE_REFUSED);
 
 const webUrl = z
   .string()

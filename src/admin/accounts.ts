@@ -16,6 +16,7 @@ import {
   updateAccount,
   type Account,
 } from '../accounts/account.ts';
+import { hashPassword } from '../accounts/password.ts';
 import { profileMembers, validateProfile } from '../accounts/profile.ts';
 import { notFound } from '../base/refusal.ts';
 import { NO_CONTENT, type Reply } from '../http/route.ts';
@@ -143,7 +144,7 @@ async function create(
   { password, email, email_verified, name, ...given }: z.output<typeof NewAccount>,
 ): Promise<Reply<AccountView>> {
   const profile = validateProfile(given);
-  const password_hash = password === undefined ? null : await call.dependencies.argon2id.hash(password);
+  const password_hash = password === undefined ? null : await hashPassword(call.dependencies.argon2id, password);
   return call.write(async (work) => {
     const account = await createAccount(work, {
       email,
@@ -168,7 +169,7 @@ async function update(
   accountId: string,
   { password, email, email_verified, name, ...profile }: z.output<typeof AccountPatch>,
 ): Promise<Reply<AccountView>> {
-  const password_hash = password === undefined ? undefined : await call.dependencies.argon2id.hash(password);
+  const password_hash = password === undefined ? undefined : await hashPassword(call.dependencies.argon2id, password);
   return changed(call, accountId, (work, account) => {
     call.refuseOtherVersion(account.version);
     const moved = email !== undefined && email !== account.email;

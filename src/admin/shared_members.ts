@@ -1,5 +1,6 @@
 /** Request members and parameters that several routes share. */
 import { z } from 'zod';
+import { INVISIBLE_REFUSED, isVisible } from '../base/visible_text.ts';
 
 const identifier = (what: string) =>
   z.string().min(1, 'must not be empty').max(512, 'must not be longer than 512 characters').describe(what);
@@ -25,7 +26,7 @@ export const Reason = z
   .trim()
   .min(1, 'must not be empty')
   .max(500, 'must not be longer than 500 characters')
-  .regex(/^[^\p{Cc}\p{Cf}]*$/u, 'must not contain control or invisible characters')
+  .refine(isVisible, INVISIBLE_REFUSED)
   .describe('The reason, stored in the audit trail.');
 
 export function timestamp(time: Date): string {

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { createAccount, findAccountByEmail, lockAccount, updateAccount } from '../accounts/account.ts';
+import { hashPassword } from '../accounts/password.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { SYSTEM } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
@@ -102,7 +103,7 @@ async function create({
 }: DevelopmentSettings): Promise<Bootstrap> {
   const pepper = await vault.current('pepper', now);
   const password = base62(randomBytes(12));
-  const password_hash = await argon2id.hash(password);
+  const password_hash = await hashPassword(argon2id, password);
   const bootstrap = await transact(database, async (tx): Promise<Bootstrap> => {
     if (!databaseIsOwn) await requireDevelopmentDatabase(tx);
     const work: UnitOfWork = { tx, trail, origin: SYSTEM, now };

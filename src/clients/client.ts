@@ -43,6 +43,14 @@ export function isUnverified({ registration, metadata }: Client): boolean {
   return registration !== null && metadata.token_endpoint_auth_method === 'none';
 }
 
+/**
+ * Whether an admin, or a trusted issuer's software statement, has set the member, so that the client can't change it. An
+ * admin has set each member of a client that did not register itself.
+ */
+export function isSetByAdmin({ registration }: Client, member: keyof ClientMetadata): boolean {
+  return registration === null || registration.heldMembers.includes(member);
+}
+
 /** A stored secret: a digest or an argon2id hash, never the secret. Exactly one of `digest` and `argon2id` is set. */
 export interface StoredSecret {
   readonly secretId: string;

@@ -155,8 +155,10 @@ const SHARED = new InternedLists();
 
 function toClient(row: Row): ClientWithSecrets {
   const registration = toRegistration(row);
+  // earlier versions stored it, and it is not supported any more
+  const { logo_uri: _, ...stored } = row.metadata;
   const members = {
-    ...row.metadata,
+    ...stored,
     resources: registration ? unionOfAccess(registration.given, registration.fromPolicy) : row.resources,
     introspects: row.introspects.map((introspected) => introspected.resource),
     authorization_details_types: row.details_types.map(({ type }) => type),

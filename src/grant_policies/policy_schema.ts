@@ -3,13 +3,12 @@
  * from policy terms.
  */
 import { z } from 'zod';
+import { canonicalDomain } from '../base/email_address.ts';
+import { INVISIBLE_REFUSED, isVisible } from '../base/visible_text.ts';
 import { isExternal, MODES, SUBJECT_ACCOUNTS, type PolicyTerms } from './policy.ts';
 
-const VISIBLE = /^[^\p{Cc}\p{Cf}\p{Cs}]*$/u;
-const INVISIBLE = 'must not contain control or invisible characters';
-
 const name = (what: string) =>
-  z.string().min(1, 'must not be empty').max(512, 'is too long').regex(VISIBLE, INVISIBLE).describe(what);
+  z.string().min(1, 'must not be empty').max(512, 'is too long').refine(isVisible, INVISIBLE_REFUSED).describe(what);
 
 const scope = z.string().min(1, 'must not be empty').max(128, 'must not be longer than 128 characters');
 
@@ -20,8 +19,10 @@ const list = <T extends z.ZodType>(item: T, most: number) =>
     .max(most, `must not have more than ${most} items`)
     .refine((all) => new Set(all.map((one) => JSON.stringify(one))).size === all.length, 'must not name one twice');
 
+/** Stored in A-labels, as the addresses are that it is compared with. ASCII is only taken in lower case. */
 const domain = z
   .string()
+  .overwrite((text) => (/[A-Z]/.test(text) ? text : canonicalDomain(text)))
   .max(253, 'must not be longer than 253 characters')
   .regex(/^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]$/, 'must be a domain name in lower case');
 
@@ -45,7 +46,10 @@ const outside = {
   email_domains: list(domain, 50)
     .optional()
     .describe('For verified_email: the email domains that the issuer is trusted for.'),
-  subjects: list(z.string().min(1, 'must not be empty').max(255, 'is too long').regex(VISIBLE, INVISIBLE), 200)
+  subjects: list(
+    z.string().min(1, 'must not be empty').max(255, 'is too long').refine(isVisible, INVISIBLE_REFUSED),
+    200,
+  )
     .optional()
     .describe('Only these subjects of the issuer. Default: all subjects.'),
 };

@@ -7,6 +7,7 @@
  * networks are needed to reach the limit of an account, and then only people at unknown places must wait.
  */
 import { randomBytes } from 'node:crypto';
+import { canonicalEmail } from '../base/email_address.ts';
 import { type Attempted, AttemptLimiter, type AttemptLimiterSettings, type AppliedLimit } from './attempt_limiter.ts';
 import type { AttemptLimit } from './attempt_counters.ts';
 import { KnownLogins } from './known_logins.ts';
@@ -48,7 +49,7 @@ export class LoginAttempts {
     check: () => Promise<T>,
     isRight: (outcome: T) => boolean,
   ): Promise<Attempted<T>> {
-    const account = email.trim().toLowerCase();
+    const account = canonicalEmail(email);
     const network = `network ${networkOf(place.address)}`;
     // the browser first: it belongs to one person, a network to many
     const places = [...(place.browser === undefined ? [] : [`browser ${place.browser}`]), network];
@@ -62,7 +63,7 @@ export class LoginAttempts {
    * it before: any other value may come from a stranger who wants to share the owner's attempts.
    */
   async remember(email: string, { address, browser }: LoginPlace, now: Date): Promise<string> {
-    const account = email.trim().toLowerCase();
+    const account = canonicalEmail(email);
     const isKnown = browser !== undefined && (await this.#known.among(account, [`browser ${browser}`], now)).length > 0;
     const value = isKnown ? browser : randomBytes(32).toString('base64url');
     await this.#known.remember(account, [`browser ${value}`, `network ${networkOf(address)}`], now);

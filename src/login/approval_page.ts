@@ -10,6 +10,7 @@ import type { Approval } from '../accounts/approval.ts';
 import { notFound } from '../base/refusal.ts';
 import { requestOf } from '../http/request_context.ts';
 import { addScopes } from './consent_step.ts';
+import { onwardLink } from './onward_link.ts';
 import type { NoticePage } from './pages.ts';
 import { describePermissions } from './permissions.ts';
 import { findApplication, originOfLogin, type LoginContext } from './login_context.ts';
@@ -33,7 +34,10 @@ export async function showApproval(login: LoginContext, ctx: Context, id: string
   const approval = await findApproval(login, ctx, user, id);
   const application = await findApplication(login, approval.clientId);
   if (!application) throw noSuchRequest();
-  if (approval.status !== 'waiting') return login.views.show(ctx, 200, endings[approval.status](application.name));
+  if (approval.status !== 'waiting') {
+    const ending = endings[approval.status](application.name);
+    return login.views.show(ctx, 200, { ...ending, link: onwardLink(login.views) });
+  }
   const { openid, resources } = approval.scopes;
   const asked = { openid, resources: Object.keys(resources), withoutSession: true };
   const lifetime = await login.accessLifetimeOf(approval.clientId, asked);

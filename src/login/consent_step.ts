@@ -38,7 +38,20 @@ export async function showConsent(login: LoginContext, ctx: Context, step: Step)
     allowedBefore: describePermissions(login, before),
     details: detailsOf(login, step),
     access: await accessOf(login, step, mergeScopes(askedFor(step), before)),
+    offersToRemember: offersToRemember(step),
   });
+}
+
+/**
+ * Whether a remembered decision would be used: each device is a request of its own, an unverified application asks every
+ * time, and so does each authorization detail.
+ */
+function offersToRemember({ interaction, application }: Step): boolean {
+  if (interaction.deviceCode !== undefined || application.asksAlways) return false;
+  const { openid, claims, resources } = askedFor({ interaction });
+  return (
+    interaction.params.authorization_details === undefined || [openid, claims, Object.keys(resources)].flat().length > 0
+  );
 }
 
 async function accessOf(login: LoginContext, step: Step, scopes: ConsentedScopes): Promise<string | undefined> {
@@ -54,7 +67,10 @@ export async function decideConsent(login: LoginContext, ctx: Context, step: Ste
   const { decision, remember } = form.data;
   // an application that asks every time is remembered too, so that the person finds it on the account page and can
   // withdraw access
-  if (decision === 'allow') return allow(login, ctx, step, remember === 'on' || step.application.asksAlways === true);
+  if (decision === 'allow') {
+    const isWanted = remember === 'on' && offersToRemember(step);
+    return allow(login, ctx, step, isWanted || step.application.asksAlways === true);
+  }
 
   const accountId = accountOf(step);
   const clientId = clientOf(step);
@@ -120,7 +136,7 @@ async function findGrant(login: LoginContext, step: Step) {
   return grant?.accountId === accountOf(step) && grant.clientId === clientOf(step) ? grant : undefined;
 }
 
-function askedFor({ interaction }: Step): ConsentedScopes {
+function askedFor({ interaction }: Pick<Step, 'interaction'>): ConsentedScopes {
   const missing = Missing.parse(interaction.prompt.details);
   return {
     openid: missing.missingOIDCScope,

@@ -1,7 +1,8 @@
 /** The pages of the device flow (RFC 8628): the person enters the code, confirms the device, and sees the outcome. */
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import type { Views } from '../http/views.ts';
-import type { NoticePage, Page } from './pages.ts';
+import { onwardLink } from './onward_link.ts';
+import type { Application, NoticePage, Page } from './pages.ts';
 import { describePermissions } from './permissions.ts';
 import type { LoginContext, ScopeRequest } from './login_context.ts';
 import { describeAccess, describeWait } from './messages.ts';
@@ -13,6 +14,10 @@ export interface DevicePages {
     form: DeviceForm & { confirmation: string; scopes: ScopeRequest },
   ): Promise<void>;
   deviceDone(ctx: KoaContextWithOIDC, outcome: 'connected' | 'denied' | 'over'): void;
+}
+
+interface DevicePagesSettings extends Pick<LoginContext, 'describeScopes' | 'accessLifetimeOf'> {
+  readonly applicationOf: (ctx: KoaContextWithOIDC) => Promise<Application | undefined>;
 }
 
 interface DeviceForm {
@@ -27,7 +32,7 @@ type CodeProblem =
 
 export function createDevicePages(
   views: Views<Page>,
-  { describeScopes, accessLifetimeOf }: Pick<LoginContext, 'describeScopes' | 'accessLifetimeOf'>,
+  { describeScopes, accessLifetimeOf, applicationOf }: DevicePagesSettings,
 ): DevicePages {
   return {
     enterCode: (ctx, { action, xsrf, code }, problem) => {
@@ -41,7 +46,7 @@ export function createDevicePages(
       const lifetime = await accessLifetimeOf(clientId, { openid, resources: Object.keys(resources) });
       views.show(ctx, 200, {
         page: 'device_confirm',
-        application: applicationOf(ctx),
+        application: (await applicationOf(ctx)) ?? { name: nameOf(ctx) },
         action,
         xsrf,
         code,
@@ -50,11 +55,14 @@ export function createDevicePages(
         access: lifetime && describeAccess(lifetime),
       });
     },
-    deviceDone: (ctx, outcome) => views.show(ctx, outcome === 'over' ? 400 : 200, endings[outcome](applicationOf(ctx))),
+    deviceDone: (ctx, outcome) => {
+      const link = outcome === 'over' ? { text: 'Enter another code', href: views.path('/device') } : onwardLink(views);
+      views.show(ctx, outcome === 'over' ? 400 : 200, { ...endings[outcome](nameOf(ctx)), link });
+    },
   };
 }
 
-function applicationOf({ oidc: { client } }: KoaContextWithOIDC): string {
+function nameOf({ oidc: { client } }: KoaContextWithOIDC): string {
   return client?.clientName ?? client?.clientId ?? 'the application';
 }
 

@@ -1,11 +1,13 @@
 /** Shows an error on a login page as a page with a plain message, and logs the errors of the server. */
-import type { Middleware } from 'koa';
+import type { Context, Middleware } from 'koa';
 import { errors } from 'oidc-provider';
 import { Refused, type Refusal } from '../base/refusal.ts';
 import { isUnavailable } from '../db/connection.ts';
 import { statusOf } from '../http/problem.ts';
 import { idOnRecord, markOnRecord, requestOf } from '../http/request_context.ts';
-import type { NoticePage } from './pages.ts';
+import type { Views } from '../http/views.ts';
+import { onwardLink } from './onward_link.ts';
+import type { NoticePage, Page } from './pages.ts';
 import type { LoginContext } from './login_context.ts';
 
 export const EXPIRED: NoticePage = {
@@ -34,9 +36,16 @@ export function showErrors({ views, log }: LoginContext): Middleware {
         markOnRecord(ctx);
       }
       if (status === 503) ctx.set('Retry-After', '1');
-      views.show(ctx, status, { ...page, requestId: idOnRecord(ctx) });
+      const link = (page === EXPIRED || page === ENDED ? undefined : formLink(views, ctx)) ?? onwardLink(views);
+      views.show(ctx, status, { ...page, link, requestId: idOnRecord(ctx) });
     }
   };
+}
+
+/** The page with the form that was sent; `undefined` if there is none, or if it is the account page. */
+function formLink(views: Views<Page>, { method, path }: Context): NoticePage['link'] {
+  const [page] = (method === 'POST' && /^\/(?:interaction|approve)\/[\w-]+/.exec(path)) || [];
+  return page === undefined ? undefined : { text: 'Go back', href: views.path(page) };
 }
 
 function explain(error: unknown): { status: number; page: NoticePage } {

@@ -38,8 +38,12 @@ export function isOwnPages({ prompt }: Interaction): boolean {
 }
 
 /** Returns the path of a step, or of one of its forms. */
-export function stepPath({ views }: LoginContext, uid: string, action?: 'login' | 'consent' | 'cancel'): string {
-  return views.path(`/interaction/${uid}${action ? `/${action}` : ''}`);
+export function stepPath(
+  { views }: LoginContext,
+  uid: string,
+  action?: 'login' | 'choose' | 'consent' | 'cancel',
+): string {
+  return views.path(`/interaction/${encodeURIComponent(uid)}${action ? `/${action}` : ''}`);
 }
 
 /**

@@ -7,6 +7,7 @@ import Router from '@koa/router';
 import type { Context, Middleware } from 'koa';
 import { Views } from '../http/views.ts';
 import { endAllOwnSessions, endOwnSession, logInToAccount, showAccount, takeBackConsent } from './account_page.ts';
+import { chooseAccount, showAccountChoice } from './account_choice_step.ts';
 import { decideApproval, showApproval } from './approval_page.ts';
 import { decideConsent, showConsent } from './consent_step.ts';
 import { showFrontPage, showLoginResult, tryLogin } from './front_page.ts';
@@ -22,7 +23,11 @@ export { createProviderPages } from './provider_pages.ts';
 type Handler = (login: LoginContext, ctx: Context, step: Step) => Promise<void>;
 
 /** The steps, by the prompt name of oidc-provider. */
-const STEPS: Readonly<Record<string, Handler>> = { login: showLogin, consent: showConsent };
+const STEPS: Readonly<Record<string, Handler>> = {
+  login: showLogin,
+  select_account: showAccountChoice,
+  consent: showConsent,
+};
 
 /**
  * Serves /, /interaction, /account, /approve, /try-login and /assets below the issuer's path; passes other paths to the
@@ -38,9 +43,13 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
   });
 
   router.get('/interaction/:uid', onStep(login, showStep));
-  router.post('/interaction/:uid/login', onStep(login, only('login', submitLogin)));
-  router.post('/interaction/:uid/consent', onStep(login, only('consent', decideConsent)));
-  router.post('/interaction/:uid/cancel', onStep(login, only('login', cancel)));
+  router.post('/interaction/:uid/login', onStep(login, only(['login', 'select_account'], submitLogin)));
+  router.post('/interaction/:uid/choose', onStep(login, only(['select_account'], chooseAccount)));
+  router.post('/interaction/:uid/consent', onStep(login, only(['consent'], decideConsent)));
+  router.post('/interaction/:uid/cancel', onStep(login, only(['login', 'select_account'], cancel)));
+  for (const action of ['login', 'choose', 'consent', 'cancel']) {
+    router.get(`/interaction/:uid/${action}`, (ctx) => seeOther(ctx, stepPath(login, String(ctx.params.uid))));
+  }
 
   router.get('/', (ctx) => showFrontPage(login, ctx));
   if (login.demo) {
@@ -53,12 +62,16 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
   router.post('/account/sessions/end', (ctx) => endOwnSession(login, ctx));
   router.post('/account/sessions/end-all', (ctx) => endAllOwnSessions(login, ctx));
   router.post('/account/applications/take-back', (ctx) => takeBackConsent(login, ctx));
+  for (const form of ['/account/sessions/end', '/account/sessions/end-all', '/account/applications/take-back']) {
+    router.get(form, (ctx) => seeOther(ctx, login.views.path('/account')));
+  }
 
   router.get('/approve/:id', (ctx) => showApproval(login, ctx, String(ctx.params.id)));
   router.post('/approve/:id', (ctx) => decideApproval(login, ctx, String(ctx.params.id)));
 
   // oidc-provider serves this page; the middleware above only checks the origin of its forms
   router.post('/device', (_ctx, next) => next());
+  router.get('/logout/confirm', (ctx) => seeOther(ctx, login.views.path('/logout')));
 
   router.get('/assets/:file', (ctx, next) =>
     login.views.sendAsset(ctx, String(ctx.params.file)) ? undefined : next(),
@@ -83,11 +96,19 @@ function cancel(login: LoginContext, ctx: Context): Promise<void> {
 }
 
 /** Answers an outdated form, such as one from the browser's history, with the page of the current step. */
-function only(prompt: string, handler: Handler): Handler {
+function only(prompts: readonly string[], handler: Handler): Handler {
   return async (login, ctx, step) => {
     const { uid, prompt: wanted } = step.interaction;
-    if (wanted.name === prompt) return handler(login, ctx, step);
-    ctx.status = 303;
-    ctx.redirect(stepPath(login, uid));
+    if (prompts.includes(wanted.name)) return handler(login, ctx, step);
+    seeOther(ctx, stepPath(login, uid));
   };
+}
+
+/**
+ * A browser asks again for the address of a form that it has sent when its person presses Enter in the address bar, or
+ * opens a tab that was put to sleep.
+ */
+function seeOther(ctx: Context, path: string): void {
+  ctx.status = 303;
+  ctx.redirect(path);
 }

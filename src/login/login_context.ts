@@ -109,10 +109,11 @@ export function originOfLogin(ctx: Context, accountId?: string): Origin {
 export async function findApplication(login: LoginContext, clientId: string): Promise<Application | undefined> {
   const found = await login.describeClient(clientId);
   if (!found) return undefined;
-  const { name, clientUri, policyUri, tosUri, caution, asksAlways } = found;
+  const { name, clientUri, vettedUri, policyUri, tosUri, caution, asksAlways } = found;
   return {
     name,
     clientUri: webLink(clientUri),
+    vettedUri: webLink(vettedUri),
     policyUri: webLink(policyUri),
     tosUri: webLink(tosUri),
     caution,

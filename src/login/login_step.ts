@@ -7,7 +7,9 @@ import type { Context } from 'koa';
 import { z } from 'zod';
 import { findAccount, findAccountByEmail, type Account } from '../accounts/account.ts';
 import { acrOf } from '../accounts/authentication_context.ts';
+import { composed } from '../accounts/password.ts';
 import { requireUnchangedAccount, AccountChanged, type PasswordOutcome } from '../accounts/password_check.ts';
+import { canonicalEmail, EMAIL_LIMIT } from '../base/email_address.ts';
 import { readForm } from '../http/form_body.ts';
 import { requestOf } from '../http/request_context.ts';
 import { isOwnPages, resumeWith, stepPath, type Step } from './interaction.ts';
@@ -15,7 +17,8 @@ import { knownBrowser, rememberBrowser } from './known_browser.ts';
 import { originOfLogin, type LoginContext } from './login_context.ts';
 import { requiresOtherAccount, describeLoginDemand, describeWait } from './messages.ts';
 
-const EMAIL_LIMIT = 254;
+/** The value of the query parameter `account` with which a step shows the login form without an address. */
+export const ANOTHER_ACCOUNT = 'another';
 
 const LoginForm = z.object({
   email: z
@@ -23,7 +26,12 @@ const LoginForm = z.object({
     .min(1)
     .max(EMAIL_LIMIT)
     .regex(/^[^\p{Cc}]*$/u),
-  password: z.string().min(1).max(256),
+  // decomposed, a password of 256 characters has up to four times as many
+  password: z
+    .string()
+    .min(1)
+    .max(1_024)
+    .refine((password) => composed(password).length <= 256),
   remember: z.literal('on').optional(),
 });
 
@@ -37,7 +45,7 @@ interface LoginFields {
 }
 
 export async function showLogin(login: LoginContext, ctx: Context, step: Step): Promise<void> {
-  const another = ctx.query.account === 'another' || requiresOtherAccount(step.interaction.prompt.reasons);
+  const another = ctx.query.account === ANOTHER_ACCOUNT || requiresOtherAccount(step.interaction.prompt.reasons);
   const email = another ? hintedEmail(step) : ((await currentEmail(login, step)) ?? hintedEmail(step));
   await show(login, ctx, step, 200, { email, remember: false });
 }
@@ -109,7 +117,8 @@ function finish(login: LoginContext, ctx: Context, step: Step, account: Account,
   return resumeWith(login, ctx, originOfLogin(ctx, accountId), async (changes) => {
     changes.add(({ tx }) => requireUnchangedAccount(tx, account));
     changes.record({ event: 'login.succeeded', outcome: 'success', accountId, clientId, details: { amr } });
-    return { login: { accountId, amr, ...(acr !== undefined && { acr }), remember } };
+    // a login is a choice of an account too (`prompt=select_account`)
+    return { login: { accountId, amr, ...(acr !== undefined && { acr }), remember }, select_account: {} };
   });
 }
 
@@ -120,7 +129,7 @@ async function refuseForNow(
   entered: LoginFields,
   retryAfterSeconds: number,
 ): Promise<void> {
-  const account = await findAccountByEmail(login.database, entered.email.trim().toLowerCase());
+  const account = await findAccountByEmail(login.database, entered.email);
   await login.trail.refusals.record(originOfLogin(ctx), {
     event: 'login.throttled',
     outcome: 'refused',
@@ -135,7 +144,7 @@ async function refuseForNow(
 
 async function show(login: LoginContext, ctx: Context, step: Step, status: number, shown: LoginFields): Promise<void> {
   const { uid, session, prompt } = step.interaction;
-  const confirms = shown.email !== '' && shown.email === (await currentEmail(login, step));
+  const confirms = shown.email !== '' && canonicalEmail(shown.email) === (await currentEmail(login, step));
   login.views.show(ctx, status, {
     page: 'login',
     application: step.application,
@@ -143,7 +152,7 @@ async function show(login: LoginContext, ctx: Context, step: Step, status: numbe
     cancelAction: isOwnPages(step.interaction) ? undefined : stepPath(login, uid, 'cancel'),
     ...shown,
     ...(session && { demand: describeLoginDemand(prompt.reasons) }),
-    ...(confirms && { otherAccountLink: `${stepPath(login, uid)}?account=another` }),
+    ...(confirms && { otherAccountLink: `${stepPath(login, uid)}?account=${ANOTHER_ACCOUNT}` }),
   });
 }
 

@@ -2,6 +2,7 @@
 
 export type Page =
   | LoginPage
+  | AccountChoicePage
   | ConsentPage
   | FormPostPage
   | DevicePage
@@ -18,6 +19,8 @@ export type Page =
 export interface Application {
   readonly name: string;
   readonly clientUri?: string | undefined;
+  /** `clientUri`, if an admin or a trusted software statement has set it. */
+  readonly vettedUri?: string | undefined;
   readonly policyUri?: string | undefined;
   readonly tosUri?: string | undefined;
   /** A sentence that warns of an unverified application. */
@@ -42,6 +45,17 @@ export interface LoginPage {
   readonly otherAccountLink?: string | undefined;
 }
 
+/** The page that asks a logged-in person with which account to go on. */
+export interface AccountChoicePage {
+  readonly page: 'account_choice';
+  readonly application: Application;
+  readonly action: string;
+  readonly cancelAction: string;
+  readonly email: string;
+  readonly name: string | null;
+  readonly otherAccountLink: string;
+}
+
 export interface ConsentPage {
   readonly page: 'consent';
   readonly application: Application;
@@ -57,6 +71,8 @@ export interface ConsentPage {
   readonly details: readonly Detail[];
   /** How long the access lasts, in a sentence. */
   readonly access: string | undefined;
+  /** Whether the person may have the decision remembered for later requests. */
+  readonly offersToRemember: boolean;
 }
 
 /** One authorization detail (RFC 9396), as requested and as text. */
@@ -81,7 +97,7 @@ export interface DevicePage {
 /** The page that asks whether the device belongs to the person, before the login. */
 export interface DeviceConfirmPage {
   readonly page: 'device_confirm';
-  readonly application: string;
+  readonly application: Application;
   readonly action: string;
   readonly xsrf: string;
   readonly code: string;
@@ -161,6 +177,8 @@ export interface LogoutPage {
   readonly formId: string;
   /** The application that requested the logout, if any. */
   readonly application?: string | undefined;
+  /** Set if the application asked for a redirect that the server does not make: says so. */
+  readonly staysHere?: string | undefined;
   /** Set for an application that registered itself: where it wants to redirect the browser after the logout. */
   readonly unchecked?: { readonly destination: string; readonly caution: string } | undefined;
 }

@@ -5,16 +5,18 @@ import { idOnRecord } from '../http/request_context.ts';
 import { allowScript } from '../http/page_headers.ts';
 import { Views } from '../http/views.ts';
 import { createDevicePages, type DevicePages } from './device_pages.ts';
-import type { FormPostPage, NoticePage, Page, RedirectPage } from './pages.ts';
+import { onwardLink } from './onward_link.ts';
+import type { Application, FormPostPage, NoticePage, Page, RedirectPage } from './pages.ts';
 import type { LoginDependencies } from './login_context.ts';
 import { EXPIRED } from './error_page.ts';
 import { describeDestination } from './messages.ts';
 
 /** Page functions for oidc-provider's configuration. */
 export interface ProviderPages extends DevicePages {
-  renderError(ctx: KoaContextWithOIDC, out: ErrorOut, error: Error): void;
-  logoutSource(ctx: KoaContextWithOIDC, form: string): Promise<void>;
-  postLogoutSuccessSource(ctx: KoaContextWithOIDC): Promise<void>;
+  renderError(ctx: KoaContextWithOIDC, out: ErrorOut, error: Error): Promise<void>;
+  /** `isDestinationRefused`: the request named an address to which the server does not redirect. */
+  logoutSource(ctx: KoaContextWithOIDC, form: string, isDestinationRefused: boolean): Promise<void>;
+  postLogoutSuccessSource(ctx: KoaContextWithOIDC, isDestinationRefused: boolean): Promise<void>;
   formPost(ctx: KoaContextWithOIDC, form: Pick<FormPostPage, 'action' | 'fields'>): void;
   confirmRedirect(ctx: KoaContextWithOIDC, redirect: Unconfirmed): void;
   /** Shows the page for a path that does not exist. */
@@ -31,21 +33,27 @@ export function createProviderPages({
   ...descriptions
 }: Pick<LoginDependencies, 'issuer' | 'describeScopes' | 'describeClient' | 'accessLifetimeOf'>): ProviderPages {
   const views = new Views<Page>(issuer);
+  const applicationOf = async ({ oidc: { client } }: KoaContextWithOIDC): Promise<Application | undefined> =>
+    client && ((await describeClient(client.clientId)) ?? { name: client.clientName ?? client.clientId });
   return {
-    ...createDevicePages(views, descriptions),
-    renderError: (ctx, { error, error_description: description }, { name }) => {
+    ...createDevicePages(views, { ...descriptions, applicationOf }),
+    renderError: async (ctx, { error, error_description: description }, { name }) => {
       const notice = name === 'SessionNotFound' ? EXPIRED : explain(ctx.status);
-      views.show(ctx, ctx.status, { ...notice, error: { code: error, description }, requestId: idOnRecord(ctx) });
+      // the page also tells of a database that can't be reached
+      const application = await applicationOf(ctx).catch(() => undefined);
+      const link = onwardLink(views, application);
+      views.show(ctx, ctx.status, { ...notice, link, error: { code: error, description }, requestId: idOnRecord(ctx) });
     },
-    logoutSource: async (ctx, form) => {
-      const { client, params } = ctx.oidc;
-      const wanted = params?.['post_logout_redirect_uri'];
-      const { caution } = (client && wanted !== undefined && (await describeClient(client.clientId))) || {};
+    logoutSource: async (ctx, form, isDestinationRefused) => {
+      const wanted = ctx.oidc.params?.['post_logout_redirect_uri'];
+      const application = await applicationOf(ctx);
+      const caution = wanted === undefined ? undefined : application?.caution;
       views.show(ctx, 200, {
         page: 'logout',
         form,
         formId: 'op.logoutForm',
-        application: applicationOf(ctx),
+        application: application?.name,
+        staysHere: isDestinationRefused ? STAYS_HERE : undefined,
         unchecked: caution === undefined ? undefined : { destination: describeDestination(wanted), caution },
       });
     },
@@ -60,21 +68,29 @@ export function createProviderPages({
         page: 'redirect',
         ...redirect,
         ...introduce(redirect.error?.code),
-        application: applicationOf(ctx) ?? 'the application',
+        application: nameOf(ctx) ?? 'the application',
         destination: describeDestination(redirect.action),
       });
     },
-    notFound: (ctx, status) => views.show(ctx, status, explain(status)),
-    postLogoutSuccessSource: async (ctx) => {
+    notFound: (ctx, status) => views.show(ctx, status, { ...explain(status), link: onwardLink(views) }),
+    postLogoutSuccessSource: async (ctx, isDestinationRefused) => {
       const { accountId } = await ctx.oidc.provider.Session.get(ctx);
-      views.show(ctx, 200, farewell(applicationOf(ctx), accountId !== undefined));
+      const application = await applicationOf(ctx);
+      const { sentences, ...page } = farewell(application?.name, accountId !== undefined);
+      views.show(ctx, 200, {
+        ...page,
+        sentences: isDestinationRefused ? [STAYS_HERE, ...sentences] : sentences,
+        link: onwardLink(views, application),
+      });
     },
   };
 }
 
-function applicationOf({ oidc: { client } }: KoaContextWithOIDC): string | undefined {
+function nameOf({ oidc: { client } }: KoaContextWithOIDC): string | undefined {
   return client && (client.clientName ?? client.clientId);
 }
+
+const STAYS_HERE = 'You are not sent on: the address that the application asked for is not registered here.';
 
 /** Returns heading and text for the outcome of a request that an application is told about. */
 function introduce(errorCode: string | undefined): Pick<RedirectPage, 'heading' | 'sentence'> {

@@ -14,7 +14,7 @@ import { refusedMember } from './refusal.ts';
  */
 const OWN_MEMBERS: ReadonlySet<string> = new Set(
   `application_type redirect_uris post_logout_redirect_uris grant_types response_types client_name client_uri
-  logo_uri policy_uri tos_uri contacts software_id software_version token_endpoint_auth_method
+  policy_uri tos_uri contacts software_id software_version token_endpoint_auth_method
   token_endpoint_auth_signing_alg jwks jwks_uri tls_client_auth_subject_dn tls_client_auth_san_dns
   tls_client_auth_san_uri tls_client_auth_san_ip tls_client_auth_san_email
   tls_client_certificate_bound_access_tokens dpop_bound_access_tokens require_pushed_authorization_requests
@@ -26,6 +26,12 @@ const OWN_MEMBERS: ReadonlySet<string> = new Set(
   backchannel_authentication_request_signing_alg backchannel_user_code_parameter
   profile id_token_claims`.split(/\s+/),
 );
+
+/**
+ * Many clients send it with their registration. No page could show it: a picture from a host that the client chose would
+ * tell that host who logs in when, and the Content-Security-Policy of the pages allows none (http/page_headers.ts).
+ */
+const IGNORED = 'logo_uri';
 
 export type Given = Readonly<Record<string, unknown>>;
 
@@ -64,7 +70,7 @@ export function underPolicy(policy: RegistrationPolicy, given: Given): ClientMet
 /** Empty members count as omitted (RFC 7592, 2.2), and so do unknown ones. */
 function ownMembers(given: Given): Record<string, unknown> {
   const privileged = Object.keys(given).find(
-    (member) => isKnown(member) && !OWN_MEMBERS.has(member) && member !== 'scope',
+    (member) => isKnown(member) && !OWN_MEMBERS.has(member) && member !== 'scope' && member !== IGNORED,
   );
   if (privileged !== undefined) throw refusedMember(privileged, 'can only be set by an admin');
   return Object.fromEntries(

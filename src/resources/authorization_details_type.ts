@@ -8,6 +8,7 @@ import type { EventOf } from '../audit/catalogue.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues } from '../audit/changed_values.ts';
 import { conflict, invalid, notFound } from '../base/refusal.ts';
+import { INVISIBLE_REFUSED, isVisible } from '../base/visible_text.ts';
 import { recordChange } from '../invalidation/log.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
 import { DetailsSchema } from './details_schema.ts';
@@ -19,7 +20,7 @@ const plain = (most: number) =>
     .trim()
     .min(1, 'must not be empty')
     .max(most, `must not be longer than ${most} characters`)
-    .regex(/^[^\p{Cc}\p{Cf}]*$/u, 'must not contain control or invisible characters');
+    .refine(isVisible, INVISIBLE_REFUSED);
 
 const settings = {
   title: plain(200).describe(

@@ -7,6 +7,8 @@ import { createRequire } from 'node:module';
 import type { Ajv2020, ValidateFunction } from 'ajv/dist/2020.js';
 import { z } from 'zod';
 import { inPlainWords } from '../base/violations.ts';
+import { EMAIL_ADDRESS } from '../base/email_address.ts';
+import { INVISIBLE_REFUSED, isVisible } from '../base/visible_text.ts';
 import { objectionToPattern } from './safe_pattern.ts';
 
 /** Loads Ajv with the first schema, because it has about eighty files and most installations never need it. */
@@ -19,13 +21,13 @@ const memberName = z
   .string()
   .min(1, 'must not be empty')
   .max(100, 'must not be longer than 100 characters')
-  .regex(/^[^\p{Cc}\p{Cf}]*$/u, 'must not contain control or invisible characters');
+  .refine(isVisible, INVISIBLE_REFUSED);
 
 /** The string formats of the keyword `format`. */
 const FORMATS: Readonly<Record<string, z.ZodType>> = {
   date: z.iso.date(),
   'date-time': z.iso.datetime({ offset: true }),
-  email: z.email().max(254),
+  email: z.email({ pattern: EMAIL_ADDRESS }).max(254),
   uri: z.url().max(2_000),
   uuid: z.guid(),
 };

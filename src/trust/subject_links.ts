@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { randomId } from '../base/ids.ts';
 import { conflict, invalid, notFound } from '../base/refusal.ts';
+import { INVISIBLE_REFUSED, isVisible } from '../base/visible_text.ts';
 import type { Reader } from '../db/connection.ts';
 
 const identifier = (most: number) => z.string().min(1, 'must not be empty').max(most, 'is too long');
@@ -10,7 +11,7 @@ const identifier = (most: number) => z.string().min(1, 'must not be empty').max(
 export const NewSubjectLink = z.strictObject({
   issuer: identifier(512).describe('A trusted issuer.'),
   subject: identifier(255)
-    .regex(/^[^\p{Cc}\p{Cf}\p{Cs}]*$/u, 'must not contain control or invisible characters')
+    .refine(isVisible, INVISIBLE_REFUSED)
     .describe('The subject (sub) in assertions of the issuer.'),
   account_id: identifier(512).describe('The account that the subject acts as.'),
 });

@@ -104,6 +104,7 @@ describe('discovery', () => {
     const algorithms = Object.entries(metadata).filter(([name]) => name.includes('alg_values'));
     for (const [name, values] of algorithms) assert.doesNotMatch(JSON.stringify(values), /none|HS/, name);
     assert.deepEqual(metadata['dpop_signing_alg_values_supported'], ['ES256', 'Ed25519', 'EdDSA']);
+    assert.deepEqual(metadata['prompt_values_supported'], ['none', 'login', 'consent', 'select_account']);
     assert.equal(metadata['backchannel_logout_supported'], true);
     assert.equal(metadata['backchannel_logout_session_supported'], true);
     const off = /registration_endpoint|frontchannel|mtls|check_session|request_object_encryption/;

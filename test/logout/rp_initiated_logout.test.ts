@@ -7,7 +7,7 @@ import { registerApplication, signIn, type SignedIn } from '../support/client/co
 import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 import { logOut } from '../support/network/logout_receiver.ts';
 import type { RegisteredClient } from '../support/node/operator.ts';
-import type { Arrival, Person } from '../support/person/person.ts';
+import { Person, type Arrival } from '../support/person/person.ts';
 
 const BYE = 'https://app.example.com/bye';
 
@@ -97,7 +97,7 @@ describe('RP-initiated logout', () => {
     it(`${request} ends on our own page`, async () => {
       const { person, tokens } = await signIn(gatehouse, client);
       const { url, page } = await logOut(person, gatehouse, parameters(tokens));
-      assert.equal(url, `${gatehouse.issuer}/logout/success`);
+      assert.equal(url.replace(/\?client_id=[^&]*$/, ''), `${gatehouse.issuer}/logout/success`);
       assert.match(page, /You are logged out/);
       assert.equal(await isLoggedIn(person), false);
     });
@@ -122,14 +122,54 @@ describe('RP-initiated logout', () => {
     ['https://app.example.com/callback'],
   ];
   for (const [uri, name = ''] of refusedUris) {
-    it(`leads nowhere when asked to lead to ${JSON.stringify(uri)} ${name}`, async () => {
+    it(`asks, and leads nowhere, when asked to lead to ${JSON.stringify(uri)} ${name} (FIELD-D7)`, async () => {
       const { person, tokens } = await signIn(gatehouse, client);
       const sent = person.cookieHeaders.length;
-      await assertRefused(person, { id_token_hint: tokens.id_token!, post_logout_redirect_uri: uri, state: 's' });
+      const request = { id_token_hint: tokens.id_token!, post_logout_redirect_uri: uri, state: 's' };
+      const { response, page } = await person.open(`${gatehouse.issuer}/logout?${new URLSearchParams(request)}`);
+      assert.equal(response.status, 200);
+      assert.match(page, /Do you want to log out here, too\?/);
+      assert.match(page, /the address that the application asked for is not registered here/);
+      assert.doesNotMatch(page, /evil\.example/);
+      assert.equal(await isLoggedIn(person), true, 'nothing happens by looking');
+      const arrival = await logOut(person, gatehouse, request);
+      assert.equal(arrival.url, `${gatehouse.issuer}/logout/success?client_id=${client.client_id}`);
+      assert.doesNotMatch(arrival.page, /evil\.example/);
       assert.ok(!person.cookieHeaders.slice(sent).some((header) => header.startsWith('a=b')));
-      assert.equal(await isLoggedIn(person), true);
+      assert.equal(await isLoggedIn(person), false);
     });
   }
+
+  it('of the application alone works with an address that is not registered, too (FIELD-D7)', async () => {
+    const { person, tokens } = await signIn(gatehouse, client);
+    const request = { id_token_hint: tokens.id_token!, post_logout_redirect_uri: 'https://evil.example/' };
+    const { url, page } = await logOut(person, gatehouse, request, 'stay');
+    assert.equal(url, `${gatehouse.issuer}/logout/success?client_id=${client.client_id}`);
+    assert.match(page, /You are logged out of/);
+    assert.match((await person.open(`${gatehouse.issuer}/account`)).page, /demo@example\.com/);
+  });
+
+  it('says to a person who is not logged in that the address is not used (FIELD-D7)', async () => {
+    for (const client_id of [client.client_id, undefined]) {
+      const query = new URLSearchParams({
+        ...(client_id && { client_id }),
+        post_logout_redirect_uri: 'https://evil.example/',
+      });
+      const { url, response, page } = await new Person(gatehouse).open(`${gatehouse.issuer}/logout?${query}`);
+      assert.deepEqual([url, response.status], [`${gatehouse.issuer}/logout?${query}`, 200]);
+      assert.match(page, /You are logged out.*the address that the application asked for is not registered here/s);
+      assert.doesNotMatch(page, /evil\.example/);
+    }
+  });
+
+  it('says that it stays here where the request does not name the client (FIELD-D7)', async () => {
+    const { person } = await signIn(gatehouse, client);
+    const { page } = await person.open(
+      `${gatehouse.issuer}/logout?${new URLSearchParams({ post_logout_redirect_uri: BYE })}`,
+    );
+    assert.match(page, /the address that the application asked for is not registered here/);
+    assert.doesNotMatch((await person.open(`${gatehouse.issuer}/logout`)).page, /is not registered here/);
+  });
 
   const hints: Readonly<Record<string, (signedIn: SignedIn) => string | Promise<string>>> = {
     'is no token at all (oidcc-rp-initiated-logout-bad-id-token-hint)': () => 'not-a-token',

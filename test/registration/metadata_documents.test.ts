@@ -135,7 +135,7 @@ describe('a client id metadata document', () => {
       { grant_types: ['client_credentials'], redirect_uris: [], response_types: [] },
       /grant_types/,
     ],
-    ['has a logo of script', { logo_uri: 'javascript:alert(1)' }, /logo_uri must be an https URL/],
+    ['has a website of script', { client_uri: 'javascript:alert(1)' }, /client_uri must be an https URL/],
   ];
   for (const [index, [what, members, says]] of REFUSED.entries()) {
     it(`that ${what} is refused`, async () => {

@@ -68,7 +68,7 @@ const REFUSED: readonly (readonly [threat: string, error: string, metadata: Json
     },
   ],
   ['the password grant', 'invalid_client_metadata', { grant_types: ['password'] }],
-  ['a javascript: logo (DCR-14)', 'invalid_client_metadata', { logo_uri: 'javascript:alert(1)' }],
+  ['a javascript: website (DCR-14)', 'invalid_client_metadata', { client_uri: 'javascript:alert(1)' }],
   ['a plain http policy page', 'invalid_client_metadata', { policy_uri: 'http://app.example.com/policy' }],
   [
     'a plain http jwks_uri, also on loopback',

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { isLoopback } from '../../base/loopback.ts';
 import { ONE_OF_SIGNING_ALGS, SIGNING_ALGS } from '../../base/signing_algs.ts';
+import { INVISIBLE_REFUSED, isVisible } from '../../base/visible_text.ts';
 
 /**
  * Algorithms that clients sign assertions and request objects with. RFC 9864 renames EdDSA to Ed25519; clients may use
@@ -12,19 +13,15 @@ export const clientAlg = z.enum(CLIENT_ALGS, 'must be ES256, RS256, PS256, Ed255
 /** An algorithm that this server signs with. */
 export const serverAlg = z.enum(SIGNING_ALGS, ONE_OF_SIGNING_ALGS);
 
-/**
- * Excludes control and format characters, line and paragraph separators, and filler characters that are letters but
- * invisible.
- */
-const VISIBLE = /^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\u034F\u115F\u1160\u17B4\u17B5\u2800\u3164\uFFA0]*$/u;
-
+/** Text that many people read. It has no private-use characters: each font shows another picture for them. */
 export const text = (most: number) =>
   z
     .string()
     .trim()
     .min(1, 'must not be empty')
     .max(most, `must not be longer than ${most} characters`)
-    .regex(VISIBLE, 'must not contain control or invisible characters');
+    .refine(isVisible, INVISIBLE_REFUSED)
+    .regex(/^\P{Co}*$/u, 'must not contain private-use characters');
 
 export const httpsUrl = z
   .string()

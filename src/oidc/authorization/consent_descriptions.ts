@@ -1,5 +1,5 @@
 /** Descriptions of clients and scopes for the consent pages. */
-import { isUnverified, type Client } from '../../clients/client.ts';
+import { isSetByAdmin, isUnverified, type Client } from '../../clients/client.ts';
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { ResourceDirectory } from '../../resources/resource_directory.ts';
 import { userinfoIdentifier } from '../issuance/userinfo_audience.ts';
@@ -7,6 +7,8 @@ import { userinfoIdentifier } from '../issuance/userinfo_audience.ts';
 export interface ClientDescription {
   readonly name: string;
   readonly clientUri?: string | undefined;
+  /** `clientUri`, if the client can't change it. */
+  readonly vettedUri?: string | undefined;
   readonly policyUri?: string | undefined;
   readonly tosUri?: string | undefined;
   /** A warning that the application's identity is not verified; `undefined` if an admin registered it. */
@@ -38,6 +40,7 @@ export function describeClient(clients: ClientDirectory) {
     return {
       name: client_name ?? clientId,
       clientUri: client_uri,
+      vettedUri: isSetByAdmin(client, 'client_uri') ? client_uri : undefined,
       policyUri: policy_uri,
       tosUri: tos_uri,
       caution: cautionAbout(client),

@@ -1,5 +1,6 @@
 /** Descriptions of authorization details (RFC 9396) for the consent page. Every member is shown. */
 import type { AuthorizationDetail } from 'oidc-provider';
+import { replaceInvisible } from '../../base/visible_text.ts';
 import type { AuthorizationDetailsTypes } from '../../resources/details_type_directory.ts';
 import type { DetailsSchema } from '../../resources/details_schema.ts';
 import { fillTitle } from '../../resources/details_title.ts';
@@ -53,10 +54,11 @@ function rows(label: string, value: unknown, schema?: DetailsSchema): { label: s
   return inside.map((row) => ({ ...row, label: `${visible(here)} · ${row.label}` }));
 }
 
-/** Writes invisible characters, and those that change the text direction, as code points. */
+/** Writes invisible characters, those that change the text direction, and private-use ones as code points. */
 function visible(text: string): string {
-  return text.replaceAll(
-    /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\u034F\u115F\u1160\u17B4\u17B5\u3164\uFFA0]/gu,
-    (character) => `⟨U+${character.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0')}⟩`,
-  );
+  return replaceInvisible(text, codePoint).replaceAll(/\p{Co}/gu, codePoint);
+}
+
+function codePoint(character: string): string {
+  return `⟨U+${character.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0')}⟩`;
 }

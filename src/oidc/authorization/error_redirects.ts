@@ -5,7 +5,7 @@
 import type { KoaContextWithOIDC, Provider } from 'oidc-provider';
 import { findConsent } from '../../accounts/consents.ts';
 import { epochSeconds, type Clock } from '../../base/clock.ts';
-import type { Client } from '../../clients/client.ts';
+import { isSetByAdmin, type Client } from '../../clients/client.ts';
 import type { Database } from '../../db/connection.ts';
 import { cautionAbout } from './consent_descriptions.ts';
 import { formIn, type FormPost } from '../provider/form_post.ts';
@@ -84,14 +84,6 @@ async function mustConfirmError(ctx: KoaContextWithOIDC, client: Client, setting
   if (ctx.oidc.params?.['prompt'] !== 'none') return true;
   // if this can't be determined at the moment, the person must confirm
   return !isInFrame(ctx) && !(await hasAgreedBefore(ctx, client, settings).catch(() => false));
-}
-
-/**
- * True if an admin, or a trusted issuer's software statement, has set the redirect URIs, so that the client can't
- * change them.
- */
-function isSetByAdmin({ registration }: Client, member: 'redirect_uris' | 'post_logout_redirect_uris'): boolean {
-  return registration?.heldMembers.includes(member) === true;
 }
 
 /**

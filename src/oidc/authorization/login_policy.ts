@@ -9,7 +9,10 @@ import { ACR_VALUES } from '../../accounts/authentication_context.ts';
 import type { Subjects } from '../../clients/subject.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 
-const { Check } = interactionPolicy;
+const { Check, Prompt } = interactionPolicy;
+
+/** The values of `prompt` (OpenID Connect Core, 3.1.2.1), for discovery (Initiating User Registration 1.0, 4). */
+export const PROMPTS = ['none', 'login', 'consent', 'select_account'];
 
 /** Library checks that are replaced: they would ask for a login again and again, and ignore a hint after a login. */
 const REPLACED = ['id_token_hint', 'claims_id_token_sub_value', 'essential_acr', 'essential_acrs'];
@@ -21,6 +24,8 @@ export function loginPolicy(subjects: Subjects): ReturnType<typeof interactionPo
   for (const reason of REPLACED) checks.remove(reason);
   checks.add(new Check('other_account', 'another account is required', 'login_required', needsOtherAccount(subjects)));
   checks.add(new Check('acr_values', 'a stronger login is required', 'login_required', needsOtherContext));
+  // after the login, which is a choice of an account too
+  policy.add(new Prompt({ name: 'select_account', requestable: true }), 1);
   return policy;
 }
 

@@ -7,6 +7,7 @@ import { errors, type Configuration, type KoaContextWithOIDC, type Provider, typ
 import { decodeJwt } from 'jose';
 import type { Next, ParameterizedContext } from 'koa';
 import { findAccount, findAccountByEmail } from '../../accounts/account.ts';
+import { isVisible } from '../../base/visible_text.ts';
 import type { Database } from '../../db/connection.ts';
 import type { LoginHints } from '../../limits/login_hints.ts';
 import { RequestLimitReached } from './backchannel_request_store.ts';
@@ -22,11 +23,8 @@ type Feature = NonNullable<NonNullable<Configuration['features']>['ciba']>;
 const REQUEST_SECONDS = 600;
 const LONGEST_REQUEST_SECONDS = 1_800;
 
-/**
- * Letters, digits, punctuation and symbols of any language, and spaces; no invisible characters and none that change
- * the text direction.
- */
-const BINDING_MESSAGE = /^(?=.*\S)[\p{L}\p{M}\p{N}\p{P}\p{S} ]{1,100}$/u;
+/** Letters, digits, punctuation and symbols of any language, the joiners that some need between them, and spaces. */
+const BINDING_MESSAGE = /^(?=.*\S)(?:[\p{L}\p{M}\p{N}\p{P}\p{S} ]|\u200C|\u200D){1,100}$/u;
 /** The maximum length of an e-mail address, without control characters: PostgreSQL refuses NUL. */
 const LOGIN_HINT = /^[^\p{Cc}]{1,254}$/u;
 
@@ -50,7 +48,7 @@ export function backchannelAuthentication({
       if (userCode !== undefined) throw new errors.InvalidRequest('user_code is not supported');
     },
     validateBindingMessage: (_ctx, message) => {
-      if (message === undefined || BINDING_MESSAGE.test(message)) return;
+      if (message === undefined || (BINDING_MESSAGE.test(message) && isVisible(message))) return;
       throw new errors.InvalidBindingMessage('binding_message must be 1 to 100 printable characters');
     },
     // the library calls this after it has verified the signature, if there is one
@@ -102,7 +100,7 @@ async function findHintedAccount(
   const hinted = await loginHints.attempt(clientId, async () => {
     if (!LOGIN_HINT.test(hint)) return undefined;
     const account = hint.includes('@')
-      ? await findAccountByEmail(database, hint.trim().toLowerCase())
+      ? await findAccountByEmail(database, hint)
       : takesIds && (await findAccount(database, hint));
     return account && !account.disabledAt ? account.accountId : undefined;
   });

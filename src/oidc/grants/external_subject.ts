@@ -4,6 +4,8 @@
  */
 import { createHash } from 'node:crypto';
 import { findAccount, findAccountByEmail, type Account } from '../../accounts/account.ts';
+import { canonicalEmail, EMAIL_ADDRESS, EMAIL_LIMIT } from '../../base/email_address.ts';
+import { isVisible } from '../../base/visible_text.ts';
 import type { Database } from '../../db/connection.ts';
 import type { ExternalSubjects } from '../../grant_policies/policy.ts';
 import type { StatementClaims } from '../../trust/statement_verifier.ts';
@@ -22,10 +24,8 @@ export interface SubjectRefused {
   readonly refused: string;
 }
 
-/** Text that can be stored, compared and displayed: 1 to 255 characters, none of them invisible. */
-const SUBJECT = /^[^\p{Cc}\p{Cf}\p{Cs}]{1,255}$/u;
-/** ASCII only: lower-casing some other letters gives ASCII, which would make two addresses equal. */
-const ADDRESS = /^[\x21-\x3f\x41-\x7e]+@([\x21-\x3f\x41-\x7e]+)$/;
+/** The length that can be stored, in characters. */
+const SUBJECT = /^.{1,255}$/su;
 
 /** Maps the subject of an assertion as the policy says; resolves to a reason if it is refused. */
 export async function findExternalSubject(
@@ -34,7 +34,7 @@ export async function findExternalSubject(
   claims: StatementClaims,
 ): Promise<ExternalSubject | SubjectRefused> {
   const { iss, sub } = claims;
-  if (typeof sub !== 'string' || !SUBJECT.test(sub)) {
+  if (typeof sub !== 'string' || !SUBJECT.test(sub) || !isVisible(sub)) {
     return { refused: 'sub must be a string of 1 to 255 visible characters' };
   }
   if (subjects.subjects && !subjects.subjects.includes(sub))
@@ -74,12 +74,12 @@ async function findAccountOfAddress(
   { emailDomains }: ExternalSubjects,
   { email, email_verified }: StatementClaims,
 ): Promise<Account | SubjectRefused> {
-  const domain = typeof email === 'string' ? ADDRESS.exec(email)?.[1]?.toLowerCase() : undefined;
-  if (domain === undefined || email_verified !== true)
+  const address = typeof email === 'string' && email.length <= EMAIL_LIMIT ? canonicalEmail(email) : '';
+  if (!EMAIL_ADDRESS.test(address) || email_verified !== true)
     return { refused: 'it must have email and email_verified set to true' };
-  if (!emailDomains.includes(domain))
+  if (!emailDomains.includes(address.slice(address.indexOf('@') + 1)))
     return { refused: 'the policy does not permit this issuer to assert addresses of this domain' };
-  const account = await findAccountByEmail(database, (email as string).toLowerCase());
+  const account = await findAccountByEmail(database, address);
   if (!account?.emailVerified) return { refused: 'no account has verified this e-mail address' };
   return account;
 }

@@ -30,7 +30,7 @@ import type { AccessTokenStates } from '../tokens/access_token_state.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { createAdapter } from '../storage/adapter.ts';
 import { postponeLogouts } from '../logout/backchannel_logout.ts';
-import { loginPolicy } from '../authorization/login_policy.ts';
+import { loginPolicy, PROMPTS } from '../authorization/login_policy.ts';
 import { demandBoundedClaims } from '../authorization/claims.ts';
 import { accountClaims, claimsForIdToken, CLAIMS_BY_SCOPE } from '../issuance/id_token.ts';
 import {
@@ -65,6 +65,7 @@ import {
 } from '../client_authentication/mutual_tls.ts';
 import { noteErrorPages, noteReplay, collectEvents } from '../request/request_events.ts';
 import { resolveHintedSubject } from '../authorization/hinted_subject.ts';
+import { ignoreRefusedDestinations, rpInitiatedLogout } from '../logout/refused_destinations.ts';
 import { acceptRetiredKeyHints } from '../logout/retired_key_hints.ts';
 import { INTERACTION_SECONDS } from '../request/first_party_login.ts';
 import { takePostedRequests } from './posted_requests.ts';
@@ -146,6 +147,7 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
   postponeLogouts(provider, settings);
   takePostedRequests(provider, ROUTES.end_session, settings.pages);
   acceptRetiredKeyHints(provider, ROUTES.end_session, jwks);
+  ignoreRefusedDestinations(provider, settings.pages);
   internalsOf(provider).ReplayDetection.unique = useOnceOnAllNodes(settings.database);
   offerTokenExchange(provider, settings);
   offerJwtBearer(provider, settings);
@@ -289,11 +291,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       },
       backchannelLogout: { enabled: true },
       richAuthorizationRequests: settings.detailsPolicy.feature(),
-      rpInitiatedLogout: {
-        enabled: true,
-        logoutSource: settings.pages.logoutSource,
-        postLogoutSuccessSource: settings.pages.postLogoutSuccessSource,
-      },
+      rpInitiatedLogout: rpInitiatedLogout(settings.pages),
       resourceIndicators: {
         enabled: true,
         // the library calls one of these two functions for each request before it reads the request's numbers
@@ -311,6 +309,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     },
     discovery: {
       grant_types_supported: [...GRANT_TYPES],
+      prompt_values_supported: PROMPTS,
       mtls_endpoint_aliases: endpointAliases(settings, ROUTES),
     },
   };

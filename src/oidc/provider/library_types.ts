@@ -40,6 +40,7 @@ interface ClientClass {
     compareClientSecret(this: Client, presented: string): Promise<boolean>;
     grantTypeAllowed(this: Client, grantType: string): boolean;
     responseModeAllowed(this: Client, mode: string | undefined, type: string, profile: unknown): boolean;
+    postLogoutRedirectUriAllowed(this: Client, uri: string): boolean;
     /** The library calls this for each client when a person logs out. */
     backchannelLogout(this: Client, accountId: string, sid: string): Promise<void>;
   };

@@ -128,7 +128,7 @@ interface Form {
 
 /** The form that continues the sign-in, if the page has one: the first, before the one for cancelling. */
 function formOf(page: string): Form | undefined {
-  const [form, action] = /<form method="post" action="([^"]*\/(?:login|consent))">.*?<\/form>/s.exec(page) ?? [];
+  const [form, action] = /<form method="post" action="([^"]*\/(?:login|choose|consent))">.*?<\/form>/s.exec(page) ?? [];
   if (form === undefined || action === undefined) return undefined;
   return { action, fields: [...form.matchAll(/<(?:input|button)[^>]* name="(\w+)"/g)].map(([, name = '']) => name) };
 }
