@@ -26,6 +26,7 @@ export interface RateLimitsSettings {
   /** How late the process may be with its own work before it refuses requests. */
   readonly overloadMilliseconds: number;
   readonly failedAuthenticationsPerMinute: number;
+  readonly registrationsPerAddress: number;
   readonly database: Database;
   /** A keyed digest of what an attempt counts for. */
   readonly digestAttempt: AttemptLimiterSettings['digest'];
@@ -60,7 +61,7 @@ export function createRateLimits(settings: RateLimitsSettings): RateLimits {
     rateLimiter,
     failedAuthentications,
     secretGuesses: new SecretGuesses(pool),
-    registrations: new Registrations(pool),
+    registrations: new Registrations(pool, settings.registrationsPerAddress),
     loginAttempts: new LoginAttempts(attempts),
     loginHints: new LoginHints(attempts),
     userCodeGuesses: new UserCodeGuesses(attempts),
