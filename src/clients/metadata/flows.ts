@@ -36,13 +36,17 @@ export const flows = {
     .array(z.enum(GRANT_TYPES, `must be one of ${GRANT_TYPES.join(', ')}`))
     .max(GRANT_TYPES.length)
     .optional()
-    .describe('Default: authorization_code with redirect_uris, client_credentials without.'),
+    .describe(
+      'Default: authorization_code with redirect_uris, client_credentials without. An empty list: the client authenticates for introspection and revocation, and gets no token.',
+    ),
   response_types: z.array(z.literal('code', 'must be code')).max(1).optional(),
 };
 
 export const checkFlows: Check<typeof flows> = (client, object) => {
   const grants = new Set<string>(client.grant_types);
-  if (grants.size === 0) object(['grant_types'], 'must name at least one grant type');
+  if (grants.size === 0 && client.token_endpoint_auth_method === 'none') {
+    object(['grant_types'], 'must name at least one grant type for a client that does not authenticate');
+  }
   if (grants.size !== client.grant_types.length) object(['grant_types'], 'must not name a grant type twice');
   for (const grant of CONFIDENTIAL_ONLY) {
     if (!grants.has(grant) || client.token_endpoint_auth_method !== 'none') continue;
