@@ -5,6 +5,7 @@
  */
 import { inPlainWords, violationsOf } from '../base/violations.ts';
 import { ClientMetadata, ClientMetadataShape } from '../clients/metadata/client_metadata.ts';
+import { guessApplicationType, isOwnedScheme } from '../clients/redirect_uri.ts';
 import { isAmong, type RegistrationPolicy } from './policy.ts';
 import { refusedMember } from './refusal.ts';
 
@@ -78,14 +79,8 @@ function defaultsFor(policy: RegistrationPolicy, own: Given): Given {
   return {
     grant_types: ['authorization_code'],
     token_endpoint_auth_method: methods.includes(method) ? method : methods[0],
-    application_type: isNative(own['redirect_uris']) ? 'native' : 'web',
+    application_type: guessApplicationType(own['redirect_uris']),
   };
-}
-
-/** Native applications seldom register as such, but the rule for loopback ports depends on it (RFC 8252, 7.3). */
-function isNative(redirectUris: unknown): boolean {
-  const uris: unknown[] = Array.isArray(redirectUris) ? redirectUris : [];
-  return uris.length > 0 && !uris.some((uri) => typeof uri !== 'string' || /^https:/i.test(uri));
 }
 
 /** URLs that this server itself requests; only clients that an admin registered may use loopback addresses here. */
@@ -110,14 +105,18 @@ function demandAllowed(policy: RegistrationPolicy, metadata: ClientMetadata): vo
   }
 }
 
+const UNOWNED_SCHEME =
+  'must use a scheme that is a reversed domain name, such as com.example.app (RFC 8252, 7.1), or one that the registration policy names in redirect_uri_schemes';
+
 function demandAllowedUri(policy: RegistrationPolicy, member: string, uri: string): void {
   const { protocol, hostname } = new URL(uri);
   const scheme = protocol.slice(0, -1);
   if (policy.redirect_uri_schemes?.includes(scheme) === false) {
     throw refusedMember(member, `must have the scheme ${policy.redirect_uri_schemes.join(' or ')}`);
   }
+  if (!policy.redirect_uri_schemes && !isOwnedScheme(scheme)) throw refusedMember(member, UNOWNED_SCHEME);
   // plain http is permitted for loopback addresses only, which are on the person's own device
   if (protocol === 'https:' && !isAmong(policy.redirect_uri_hosts, hostname)) {
-    throw refusedMember(member, 'must have a host that the registration policy permits');
+    throw refusedMember(member, 'must have a host that the registration policy permits in redirect_uri_hosts');
   }
 }
