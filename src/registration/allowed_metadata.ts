@@ -6,6 +6,7 @@
 import { inPlainWords, violationsOf } from '../base/violations.ts';
 import { ClientMetadata, ClientMetadataShape } from '../clients/metadata/client_metadata.ts';
 import { guessApplicationType, isOwnedScheme } from '../clients/redirect_uri.ts';
+import { narrowToPolicy } from './narrowed_lists.ts';
 import { isAmong, type RegistrationPolicy } from './policy.ts';
 import { refusedMember } from './refusal.ts';
 
@@ -45,12 +46,13 @@ export function allowedView(metadata: ClientMetadata): Record<string, unknown> {
 /**
  * Validates the metadata as a whole and against the policy; throws `RegistrationRefused`. The scope is always the
  * policy's (RFC 7591, 2, permits the server to replace it): a client that registered a narrow scope could otherwise
- * never request a wider one.
+ * never request a wider one. The answer shows the client what was narrowed (RFC 7591, 3.2.1).
  */
 export function underPolicy(policy: RegistrationPolicy, given: Given): ClientMetadata {
   const own = ownMembers(given);
+  const asked = narrowToPolicy(policy, { ...defaultsFor(policy, own), ...own });
   const { data: metadata, error } = ClientMetadata.safeParse(
-    { ...defaultsFor(policy, own), ...own, scope: policy.openid_scopes.join(' ') },
+    { ...asked, scope: policy.openid_scopes.join(' ') },
     { error: inPlainWords },
   );
   if (!metadata) {
@@ -92,9 +94,7 @@ const REQUESTED_BY_SERVER = [
 ] as const;
 
 function demandAllowed(policy: RegistrationPolicy, metadata: ClientMetadata): void {
-  const { grant_types: grantTypes, token_endpoint_auth_methods: methods } = policy;
-  const excess = metadata.grant_types.find((grantType) => !grantTypes.includes(grantType));
-  if (excess) throw refusedMember('grant_types', `must only contain ${grantTypes.join(', ')}`);
+  const { token_endpoint_auth_methods: methods } = policy;
   if (!methods.includes(metadata.token_endpoint_auth_method)) {
     throw refusedMember('token_endpoint_auth_method', `must be ${methods.join(' or ')}`);
   }

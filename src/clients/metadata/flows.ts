@@ -26,6 +26,18 @@ const CONFIDENTIAL_ONLY = ['client_credentials', TOKEN_EXCHANGE, JWT_BEARER] as 
 /** Grant types that may issue a refresh token. */
 const REFRESHABLE = ['authorization_code', DEVICE_CODE, CIBA] as const;
 
+/**
+ * Returns those of `asked` that `allowed` contains and that a client with this authentication method can use: without
+ * authentication no grant type that requires it, and no refresh tokens without a grant type that issues them.
+ */
+export function usableGrantTypes(asked: readonly string[], allowed: readonly string[], authMethod: unknown): string[] {
+  const confidential: readonly string[] = [...CONFIDENTIAL_ONLY, CIBA];
+  const permitted = allowed.filter((grant) => authMethod !== 'none' || !confidential.includes(grant));
+  const usable = new Set(asked.filter((grant) => permitted.includes(grant)));
+  if (!REFRESHABLE.some((grant) => usable.has(grant))) usable.delete('refresh_token');
+  return [...usable];
+}
+
 const uris = z.array(z.string()).max(50, 'must not name more than 50 URIs');
 
 export const flows = {
