@@ -32,7 +32,11 @@ import { internalsOf } from '../provider/library_types.ts';
  * Clients whose client_id is the URL of a metadata document. `objection` is an error text for the client's developer.
  */
 export interface DocumentClients {
-  find(clientId: string, origin: Origin): Promise<{ readonly client?: ClientWithSecrets; readonly objection?: string }>;
+  find(
+    clientId: string,
+    origin: Origin,
+    use: { readonly beginsLogin: boolean; readonly isPage: boolean },
+  ): Promise<{ readonly client?: ClientWithSecrets; readonly objection?: string }>;
 }
 
 export interface ProviderClientsSettings {
@@ -142,9 +146,19 @@ function findRecord(
   return id.startsWith('https:') ? findDocumentClient(documents, id) : directory.find(id);
 }
 
+/** Endpoints where a client asks for a login that no person has allowed yet. */
+const BEGIN_LOGINS: ReadonlySet<string> = new Set([
+  'authorization',
+  'pushed_authorization_request',
+  'device_authorization',
+  'backchannel_authentication',
+]);
+
 async function findDocumentClient(documents: DocumentClients, id: string): Promise<ClientWithSecrets | undefined> {
   const { ctx } = Provider;
-  const { client, objection } = await documents.find(id, ctx ? anonymousOrigin(ctx) : SYSTEM);
+  const route = ctx?.oidc.route ?? '';
+  const use = { beginsLogin: BEGIN_LOGINS.has(route), isPage: route === 'authorization' };
+  const { client, objection } = await documents.find(id, ctx ? anonymousOrigin(ctx) : SYSTEM, use);
   if (objection !== undefined) throw new errors.InvalidClient(objection.replaceAll(/[^\x20-\x7e]/g, ''));
   return client;
 }
