@@ -38,12 +38,15 @@ export interface Registration {
   readonly discovery: Middleware;
   /** Clients whose client_id is the URL of their metadata. */
   readonly documents: MetadataDocuments;
-  /** Fetches a document that a client's metadata points to; `vetted`: an admin named the client. */
-  readonly fetchDocument: (options: { readonly vetted: boolean }) => FetchDocument;
+  /** Fetches a document that the metadata of a client points to, which an admin registers or changes. */
+  readonly fetchForAdmin: FetchDocument;
   readonly feature: Feature;
 }
 
-/** A developer who has just corrected a document must not wait for long until this server reads it again. */
+/**
+ * For metadata documents, which anyone can have read again by an authorization request. A registration, which is
+ * limited, reads what it names anew: a developer who has just corrected it does not wait.
+ */
 const DOCUMENT_AGE_AT_MOST_SECONDS = 10;
 
 export function createRegistration(settings: RegistrationSettings): Registration {
@@ -51,10 +54,10 @@ export function createRegistration(settings: RegistrationSettings): Registration
   const { secretVerifier: verifier, failedAuthentications: failures } = settings;
   const policies = new PolicyDirectory(database);
   const fetchDocument =
-    ({ vetted }: { readonly vetted: boolean }): FetchDocument =>
+    ({ vetted, ageSeconds }: { readonly vetted: boolean; readonly ageSeconds: number }): FetchDocument =>
     async (url, askedFrom) => {
       const asker = askedFrom === undefined ? undefined : networkOf(askedFrom);
-      const fetchedSince = addSeconds(clock(), -DOCUMENT_AGE_AT_MOST_SECONDS);
+      const fetchedSince = addSeconds(clock(), -ageSeconds);
       try {
         return (await egress.get(url, { vetted, asker, fetchedSince })).body;
       } catch (error) {
@@ -62,8 +65,9 @@ export function createRegistration(settings: RegistrationSettings): Registration
         throw error instanceof EgressFailed ? new NotFetched(error.message, { cause: error }) : error;
       }
     };
-  const ofStrangers = fetchDocument({ vetted: false });
-  const shared = { database, directory, egress, fetchDocument: ofStrangers, policies, limits, trail, changes, clock };
+  const forRegistration = fetchDocument({ vetted: false, ageSeconds: 0 });
+  const forDocuments = fetchDocument({ vetted: false, ageSeconds: DOCUMENT_AGE_AT_MOST_SECONDS });
+  const shared = { database, directory, egress, fetchDocument: forDocuments, policies, limits, trail, changes, clock };
   const feature: Feature = {
     caches: [{ topic: 'registration_policy', onChange: () => policies.load(), load: () => policies.load() }],
     jobs: [
@@ -76,10 +80,17 @@ export function createRegistration(settings: RegistrationSettings): Registration
     ],
   };
   return {
-    endpoint: registrationEndpoint({ ...settings, verifier, limits, failures, policies, fetchDocument: ofStrangers }),
+    endpoint: registrationEndpoint({
+      ...settings,
+      verifier,
+      limits,
+      failures,
+      policies,
+      fetchDocument: forRegistration,
+    }),
     discovery: discloseRegistration(issuer, policies),
     documents: new MetadataDocuments(shared),
-    fetchDocument,
+    fetchForAdmin: fetchDocument({ vetted: true, ageSeconds: 0 }),
     feature,
   };
 }

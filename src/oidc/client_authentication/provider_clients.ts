@@ -46,7 +46,7 @@ export interface ProviderClientsSettings {
   readonly uses: SecretUses;
   readonly traffic: RateLimiter;
   readonly clock: Clock;
-  readonly keys: Omit<ClientKeysSettings, 'presented' | 'vetted'>;
+  readonly keys: Omit<ClientKeysSettings, 'presented' | 'vetted' | 'registeredAt'>;
 }
 
 /** A library client takes about 10 KB, so only the most recently used ones are kept. */
@@ -105,7 +105,8 @@ export function useProviderClients(
       Object.assign(client, { dpopBoundAccessTokens: true });
     }
     const vetted = record.registration === null;
-    guardKeys({ ...keys, vetted, presented: () => presentedDigest(knows.certificates) }, client);
+    const presented = (): string | undefined => presentedDigest(knows.certificates);
+    guardKeys({ ...keys, vetted, registeredAt: record.createdAt, presented }, client);
     instances.set(record, client);
     records.set(client, record);
     return client;
