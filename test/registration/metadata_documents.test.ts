@@ -411,6 +411,26 @@ describe('a client id metadata document', () => {
     assert.doesNotMatch(consent.page, /name="remember"/);
   });
 
+  it('that leads to the person’s own device alone has a warning of its own at consent (FIELD-C3c)', async () => {
+    await forgetCounts();
+    const loopback = 'http://127.0.0.1/callback';
+    const consentPage = async (path: string, redirectUris: readonly string[], members: Json = {}): Promise<string> => {
+      const clientId = publish(path, { redirect_uris: redirectUris, ...members });
+      const person = new Person(gatehouse);
+      const query = authorizationRequest({ client_id: clientId }, { redirect_uri: redirectUris[0]! });
+      const login = await person.open(`${gatehouse.url}/authorize?${query}`);
+      const action = /action="([^"]*\/login)"/.exec(login.page)![1]!;
+      return (await person.submit(new URL(action, login.url), { ...gatehouse.account })).page;
+    };
+    const warning = /Any program on your device can pose as it/;
+    assert.match(await consentPage('/on-device.json', [loopback]), warning);
+    assert.match(await consentPage('/scheme.json', ['com.example.app:/cb', loopback]), warning);
+    assert.doesNotMatch(await consentPage('/with-host.json', [loopback, CALLBACK]), warning);
+    const keys = { keys: [{ kty: 'OKP', crv: 'Ed25519', x: '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo' }] };
+    const signing = { token_endpoint_auth_method: 'private_key_jwt', jwks: keys };
+    assert.doesNotMatch(await consentPage('/with-key.json', [loopback], signing), warning, 'its key proves what it is');
+  });
+
   it('is fetched for so many unknown URLs of one address, and no more', async () => {
     await forgetCounts();
     const answers = [];
