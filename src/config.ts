@@ -110,6 +110,8 @@ export interface Config {
   readonly addressRequests: RequestRate;
   /** How often a client may fail to authenticate from one network in a minute, on all nodes together. */
   readonly failedAuthenticationsPerMinute: number;
+  /** How many clients an address may register in ten minutes, on all nodes together. */
+  readonly registrationsPerAddress: number;
   /** How late this process's timers may be before it answers new requests with 503. */
   readonly overloadMilliseconds: number;
   readonly changePollMilliseconds: number;
@@ -193,6 +195,7 @@ const schema = z.object({
   GATEHOUSE_ADDRESS_REQUESTS_PER_SECOND: whole(1, 1_000_000, 100),
   GATEHOUSE_ADDRESS_REQUESTS_BURST: whole(1, 1_000_000, 1_000),
   GATEHOUSE_FAILED_AUTHENTICATIONS_PER_MINUTE: whole(1, 1_000_000, 20),
+  GATEHOUSE_REGISTRATIONS_PER_ADDRESS: whole(1, 1_000_000, 100),
   GATEHOUSE_OVERLOAD_MILLISECONDS: whole(10, 10_000, 100),
   GATEHOUSE_CHANGE_POLL_MILLISECONDS: whole(50, 900, 500),
   GATEHOUSE_CLOCK_DIFFERENCE_SECONDS: whole(0, 15, 10),
@@ -297,6 +300,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       burst: env.GATEHOUSE_ADDRESS_REQUESTS_BURST,
     },
     failedAuthenticationsPerMinute: env.GATEHOUSE_FAILED_AUTHENTICATIONS_PER_MINUTE,
+    registrationsPerAddress: env.GATEHOUSE_REGISTRATIONS_PER_ADDRESS,
     overloadMilliseconds: env.GATEHOUSE_OVERLOAD_MILLISECONDS,
     changePollMilliseconds: env.GATEHOUSE_CHANGE_POLL_MILLISECONDS,
     clockDifferenceSeconds: env.GATEHOUSE_CLOCK_DIFFERENCE_SECONDS,

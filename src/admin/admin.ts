@@ -23,6 +23,7 @@ import { liveTokenRoutes } from './live_tokens.ts';
 import { documentRoute } from './openapi.ts';
 import { registrationPolicyRoutes } from './registration_policies.ts';
 import { resourceRoutes } from './resources.ts';
+import { metadataDocumentRoutes } from './metadata_documents.ts';
 import { revocationRoutes } from './revocation.ts';
 import { ADMIN_PREFIX } from './scopes.ts';
 import { secretRoutes } from './secrets.ts';
@@ -36,6 +37,7 @@ const OBJECT_ROUTES: readonly AdminRoute[] = [
   ...clientRoutes,
   ...secretRoutes,
   ...revocationRoutes,
+  ...metadataDocumentRoutes,
   ...liveTokenRoutes,
   ...resourceRoutes,
   ...registrationPolicyRoutes,

@@ -33,6 +33,9 @@ export const ClientView = z
         held_members: z
           .array(z.string())
           .describe('Members that an admin has set; the client cannot change them itself.'),
+        document_pinned: z
+          .boolean()
+          .describe('Whether an admin keeps the stored copy of the metadata document; it is not fetched again.'),
       })
       .nullable()
       .describe('How the client registered itself; null if an admin registered it.'),
@@ -57,6 +60,7 @@ export function clientView(client: ClientWithSecrets, now: Date): ClientView {
       source: registration.source,
       policy: registration.policy,
       held_members: [...registration.heldMembers],
+      document_pinned: registration.documentIsPinned,
     },
     created_at: timestamp(createdAt),
     updated_at: timestamp(updatedAt),

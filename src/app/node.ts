@@ -158,7 +158,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
     argon2id,
     rotation: keys.rotation,
     subjects: derivedKeys.subjects,
-    fetchDocument: registration.fetchDocument({ vetted: true }),
+    fetchDocument: registration.fetchForAdmin,
   });
   const pipeline = createRequestPipeline({
     config,

@@ -177,6 +177,8 @@ const CLIENTS = {
     { assertion_audience: z.enum(['issuer', 'endpoints']) },
   ),
   'client.revoked': done('A client is revoked; its grants and tokens end.', { reason: why }),
+  'client.document_pinned': done('An admin keeps the stored copy of a metadata document.', {}),
+  'client.document_unpinned': done('The server fetches a metadata document again.', {}),
   'client.restored': done('A revoked client is restored; its old tokens stay invalid.', {}),
   'client.throttled': alarm('A client sends too many requests. Only the first of consecutive refusals is recorded.', {
     retry_after_seconds,

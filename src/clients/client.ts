@@ -36,6 +36,8 @@ export interface Registration {
   /** Set for a metadata document: the time when it was fetched, and the time until which it counts as fresh. */
   readonly documentFetchedAt: Date | null;
   readonly documentFreshUntil: Date | null;
+  /** Whether an admin keeps the stored copy of the metadata document: the server does not fetch it again. */
+  readonly documentIsPinned: boolean;
 }
 
 /** Whether any program can use this client_id: the client does not authenticate and no admin has reviewed it. */

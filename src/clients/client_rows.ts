@@ -36,6 +36,7 @@ function query(reader: Reader) {
             'software_statement',
             'document_fetched_at',
             'document_fresh_until',
+            'document_pinned_at',
           ])
           .select((registration) => [
             jsonArrayFrom(
@@ -191,6 +192,7 @@ function toRegistration({ registration: row, resources }: Row): Registration | n
     softwareStatement: row.software_statement,
     documentFetchedAt: row.document_fetched_at === null ? null : new Date(row.document_fetched_at),
     documentFreshUntil: row.document_fresh_until === null ? null : new Date(row.document_fresh_until),
+    documentIsPinned: row.document_pinned_at !== null,
   };
 }
 

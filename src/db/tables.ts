@@ -214,6 +214,7 @@ interface ClientRegistrations {
   software_statement: string | null;
   document_fetched_at: Date | null;
   document_fresh_until: Date | null;
+  document_pinned_at: ColumnType<Date | null, Date | null | undefined, Date | null>;
   created_at: Date;
   unused_network: string | null;
   unused_site: string | null;

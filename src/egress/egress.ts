@@ -45,8 +45,8 @@ export interface Cause {
 }
 
 export interface GetOptions extends Cause {
-  /** A cached response that was fetched before this time is not used, even if it is fresh. */
-  readonly fetchedSince?: Date;
+  /** A cached response or failure from before this time is not used, even if it is fresh. */
+  readonly fetchedSince?: Date | undefined;
 }
 
 export interface EgressFeatureSettings extends Pick<EgressSettings, 'resolve' | 'clock' | 'log'> {

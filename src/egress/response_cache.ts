@@ -15,6 +15,7 @@ export interface CachedResponse {
 
 interface CachedFailure {
   readonly error: EgressFailed;
+  readonly failedAt: Date;
   readonly until: Date;
 }
 
@@ -33,13 +34,14 @@ export class ResponseCache {
     this.#failures = new LRUCache({ max: limits.rememberedFailures });
   }
 
-  /** Returns a response that is fresh and not older than `fetchedSince`, or else a recent failure. */
+  /** Returns a fresh response, or else a recent failure; none that is older than `fetchedSince`. */
   recall(url: string, now: Date, fetchedSince: Date | undefined): CachedResponse | EgressFailed | undefined {
     const answer = this.#answers.get(url);
     const newEnough = answer && (!fetchedSince || answer.fetchedAt >= fetchedSince);
     if (newEnough && now < answer.freshUntil) return answer;
     const failure = this.#failures.get(url);
-    return failure && now < failure.until ? failure.error : undefined;
+    const failedSince = failure && (!fetchedSince || failure.failedAt >= fetchedSince);
+    return failedSince && now < failure.until ? failure.error : undefined;
   }
 
   /** The last response, fresh or not, if it is still cached. */
@@ -54,7 +56,7 @@ export class ResponseCache {
   /** Caches a failure and keeps the last good response. `busy` and `resting` are not cached: no request was sent. */
   keepFailure(url: string, error: EgressFailed, now: Date): void {
     if (error.failure.reason === 'busy' || error.failure.reason === 'resting') return;
-    this.#failures.set(url, { error, until: addSeconds(now, this.#limits.failureReuseSeconds) });
+    this.#failures.set(url, { error, failedAt: now, until: addSeconds(now, this.#limits.failureReuseSeconds) });
   }
 
   /** Returns now plus `max-age` minus `Age` (RFC 9111, 4.2), within the limits; without `max-age`, the least limit. */

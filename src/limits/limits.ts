@@ -26,6 +26,7 @@ export interface RateLimitsSettings {
   /** The event loop delay at which the process begins to refuse requests. */
   readonly overloadMilliseconds: number;
   readonly failedAuthenticationsPerMinute: number;
+  readonly registrationsPerAddress: number;
   readonly database: Database;
   /** Digests, with a key, the value for which attempts are counted. */
   readonly digestAttempt: AttemptLimiterSettings['digest'];
@@ -60,7 +61,7 @@ export function createRateLimits(settings: RateLimitsSettings): RateLimits {
     rateLimiter,
     failedAuthentications,
     secretGuesses: new SecretGuesses(pool),
-    registrations: new Registrations(pool),
+    registrations: new Registrations(pool, settings.registrationsPerAddress),
     loginAttempts: new LoginAttempts(attempts),
     loginHints: new LoginHints(attempts),
     userCodeGuesses: new UserCodeGuesses(attempts),

@@ -8,11 +8,15 @@ import type pg from 'pg';
 import { countAttempt, createCounter, keyFor, type Admission, type PointLimit } from './failed_attempts.ts';
 import { networkOf, siteOf } from './rate_limit_key.ts';
 
-const REGISTRATIONS: PointLimit = { points: 100, duration: 600 };
+const REGISTRATION_SECONDS = 600;
 const MANAGEMENT: PointLimit = { points: 300, duration: 600 };
 const DOCUMENTS: PointLimit = { points: 30, duration: 600 };
-/** Such clients are soon removed, but their audit entries stay: at most 10,000 entries a day. */
-const ANONYMOUS_IN_A_DAY: PointLimit = { points: 2_000, duration: 86_400 };
+/**
+ * How often a site may use up the limit of a network in a day without an initial access token. Such clients are soon
+ * removed, but their audit entries stay: with 100 registrations in ten minutes at most 10,000 entries a day.
+ */
+const ANONYMOUS_TIMES_A_DAY = 20;
+const DAY_SECONDS = 86_400;
 const DOCUMENTS_IN_A_DAY: PointLimit = { points: 500, duration: 86_400 };
 
 export class Registrations {
@@ -22,15 +26,21 @@ export class Registrations {
   readonly #anonymousInADay: RateLimiterPostgres;
   readonly #documentsInADay: RateLimiterPostgres;
 
-  constructor(pool: pg.Pool) {
-    this.#registrations = createCounter(pool, 'registration', REGISTRATIONS, { remembers: true });
+  /** `perAddress`: registrations of a network in ten minutes. */
+  constructor(pool: pg.Pool, perAddress: number) {
+    const inTenMinutes = { points: perAddress, duration: REGISTRATION_SECONDS };
+    const inADay = { points: perAddress * ANONYMOUS_TIMES_A_DAY, duration: DAY_SECONDS };
+    this.#registrations = createCounter(pool, 'registration', inTenMinutes, { remembers: true });
     this.#management = createCounter(pool, 'registration_management', MANAGEMENT, { remembers: true });
     this.#documents = createCounter(pool, 'metadata_document', DOCUMENTS);
-    this.#anonymousInADay = createCounter(pool, 'registration_day', ANONYMOUS_IN_A_DAY, { remembers: true });
+    this.#anonymousInADay = createCounter(pool, 'registration_day', inADay, { remembers: true });
     this.#documentsInADay = createCounter(pool, 'metadata_document_day', DOCUMENTS_IN_A_DAY);
   }
 
-  /** Counts a registration, valid or not. One without an initial access token also counts for its site's day. */
+  /**
+   * Counts a registration, valid or not. One without an initial access token also counts for its site's day. With a
+   * valid token, only a refused registration counts: the uses of the token limit the others.
+   */
   admitRegistration(address: string, { anonymous }: { readonly anonymous: boolean }): Promise<Admission> {
     return countAttempt([
       [this.#registrations, keyFor(networkOf(address))],

@@ -16,6 +16,19 @@ export const EXPIRED: NoticePage = {
   sentences: ['This sign-in has expired or was started in another browser. Go back to the application and try again.'],
 };
 
+/** For a client that was never registered here, or that was removed, which happens to self-registered ones. */
+export const UNKNOWN_APPLICATION: NoticePage = {
+  page: 'notice',
+  heading: 'This application is not known here',
+  sentences: [
+    'It is not registered at this server. The registration of an application that registers itself ends if it is not used for a while.',
+    'In the application, remove the connection to this service and add it again: the application then registers anew. If that does not help, tell the people who run the application what it says on this page.',
+  ],
+};
+
+/** The client of a login was removed while the person logged in. */
+export class ApplicationRemoved extends Error {}
+
 /** For a client that was revoked or an account that was disabled during the login. */
 const ENDED: NoticePage = {
   page: 'notice',
@@ -50,6 +63,7 @@ function formLink(views: Views<Page>, { method, path }: Context): NoticePage['li
 
 function explain(error: unknown): { status: number; page: NoticePage } {
   if (error instanceof errors.SessionNotFound) return { status: 400, page: EXPIRED };
+  if (error instanceof ApplicationRemoved) return { status: 400, page: UNKNOWN_APPLICATION };
   if (error instanceof errors.InvalidGrant) return { status: 403, page: ENDED };
   if (error instanceof Refused)
     return { status: statusOf(error.refusal), page: errorNotice(sentenceOf(error.refusal)) };

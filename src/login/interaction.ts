@@ -6,6 +6,7 @@ import type { Context } from 'koa';
 import { errors, type InteractionResults, type Provider } from 'oidc-provider';
 import type { AuditEvent, Origin } from '../audit/events.ts';
 import type { Application } from './pages.ts';
+import { ApplicationRemoved } from './error_page.ts';
 import { findApplication, type LoginContext, type PageChanges } from './login_context.ts';
 
 export type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>;
@@ -28,7 +29,7 @@ export async function openStep(login: LoginContext, ctx: Context, uid: string): 
   if (isOwnPages(interaction)) return { interaction, clientId: undefined, application: OWN_PAGES };
   const clientId = String(interaction.params.client_id);
   const application = await findApplication(login, clientId);
-  if (!application) throw new errors.SessionNotFound('the client no longer exists');
+  if (!application) throw new ApplicationRemoved('The client of this interaction is not registered any more.');
   return { interaction, clientId, application };
 }
 

@@ -1,6 +1,6 @@
 /** The pages that oidc-provider shows itself (errors, device flow, logout), with our own texts and design. */
 import type { Context } from 'koa';
-import type { ErrorOut, KoaContextWithOIDC } from 'oidc-provider';
+import { errors, type ErrorOut, type KoaContextWithOIDC } from 'oidc-provider';
 import { idOnRecord } from '../http/request_context.ts';
 import { allowScript } from '../http/page_headers.ts';
 import { Views } from '../http/views.ts';
@@ -8,7 +8,7 @@ import { createDevicePages, type DevicePages } from './device_pages.ts';
 import { onwardLink } from './onward_link.ts';
 import type { Application, FormPostPage, NoticePage, Page, RedirectPage } from './pages.ts';
 import type { LoginDependencies } from './login_context.ts';
-import { EXPIRED } from './error_page.ts';
+import { EXPIRED, UNKNOWN_APPLICATION } from './error_page.ts';
 import { describeDestination } from './messages.ts';
 
 /** Page functions for oidc-provider's configuration. */
@@ -37,8 +37,8 @@ export function createProviderPages({
     client && ((await describeClient(client.clientId)) ?? { name: client.clientName ?? client.clientId });
   return {
     ...createDevicePages(views, { ...descriptions, applicationOf }),
-    renderError: async (ctx, { error, error_description: description }, { name }) => {
-      const notice = name === 'SessionNotFound' ? EXPIRED : explain(ctx.status);
+    renderError: async (ctx, { error, error_description: description }, cause) => {
+      const notice = noticeFor(cause) ?? explain(ctx.status);
       // the page also tells of a database that can't be reached
       const application = await applicationOf(ctx).catch(() => undefined);
       const link = onwardLink(views, application);
@@ -113,6 +113,13 @@ function introduce(errorCode: string | undefined): Pick<RedirectPage, 'heading' 
         sentence: 'The application sent something that this server can’t accept.',
       };
   }
+}
+
+/** The page for a failure that the person can end; `undefined` for others. */
+function noticeFor(cause: Error): NoticePage | undefined {
+  if (cause.name === 'SessionNotFound') return EXPIRED;
+  const isUnknown = cause instanceof errors.InvalidClient && cause.error_detail === 'client not found';
+  return isUnknown ? UNKNOWN_APPLICATION : undefined;
 }
 
 function explain(status: number): NoticePage {

@@ -84,7 +84,8 @@ export function createDescriptions(settings: DescriptionsSettings) {
 }
 
 /** The settings of the provider that this file creates from its own settings. */
-type CreatedSettings = 'clients' | 'policy' | 'detailsPolicy' | 'tokens' | 'usernames' | 'refreshFamilies' | 'unanswered';
+type CreatedSettings =
+  'clients' | 'policy' | 'detailsPolicy' | 'tokens' | 'usernames' | 'refreshFamilies' | 'unanswered';
 
 export interface OidcSettings extends Omit<ProviderSettings, CreatedSettings> {
   readonly clients: ClientDirectory;

@@ -5,6 +5,8 @@
  */
 import { inPlainWords, violationsOf } from '../base/violations.ts';
 import { ClientMetadata, ClientMetadataShape } from '../clients/metadata/client_metadata.ts';
+import { guessApplicationType, isOwnedScheme } from '../clients/redirect_uri.ts';
+import { narrowToPolicy } from './narrowed_lists.ts';
 import { isAmong, type RegistrationPolicy } from './policy.ts';
 import { refusedMember } from './refusal.ts';
 
@@ -50,11 +52,11 @@ export function allowedView(metadata: ClientMetadata): Record<string, unknown> {
 /**
  * Validates the metadata as a whole and against the policy; throws `RegistrationRefused`. The scope is always the
  * policy's (RFC 7591, 2, permits the server to replace it): a client that registered a narrow scope could otherwise
- * never request a wider one.
+ * never request a wider one. The answer shows the client what was narrowed (RFC 7591, 3.2.1).
  */
 export function underPolicy(policy: RegistrationPolicy, given: Given): ClientMetadata {
   const own = ownMembers(given);
-  const asked = { ...defaultsFor(policy, own), ...own };
+  const asked = narrowToPolicy(policy, { ...defaultsFor(policy, own), ...own });
   const { data: metadata, error } = ClientMetadata.safeParse(
     { ...asked, scope: policy.openid_scopes.join(' '), ...audienceUnder(policy, asked) },
     { error: inPlainWords },
@@ -85,7 +87,7 @@ function defaultsFor(policy: RegistrationPolicy, own: Given): Given {
   return {
     grant_types: ['authorization_code'],
     token_endpoint_auth_method: methods.includes(method) ? method : methods[0],
-    application_type: isNative(own['redirect_uris']) ? 'native' : 'web',
+    application_type: guessApplicationType(own['redirect_uris']),
   };
 }
 
@@ -93,12 +95,6 @@ function defaultsFor(policy: RegistrationPolicy, own: Given): Given {
 function audienceUnder({ assertion_audience }: RegistrationPolicy, asked: Given): Given {
   const applies = asked['token_endpoint_auth_method'] === 'private_key_jwt' && asked['profile'] !== 'fapi2';
   return applies && assertion_audience === 'endpoints' ? { assertion_audience } : {};
-}
-
-/** Native applications seldom register as such, but the rule for loopback ports depends on it (RFC 8252, 7.3). */
-function isNative(redirectUris: unknown): boolean {
-  const uris: unknown[] = Array.isArray(redirectUris) ? redirectUris : [];
-  return uris.length > 0 && !uris.some((uri) => typeof uri !== 'string' || /^https:/i.test(uri));
 }
 
 /** URLs that this server itself requests; only clients that an admin registered may use loopback addresses here. */
@@ -110,9 +106,7 @@ const REQUESTED_BY_SERVER = [
 ] as const;
 
 function demandAllowed(policy: RegistrationPolicy, metadata: ClientMetadata): void {
-  const { grant_types: grantTypes, token_endpoint_auth_methods: methods } = policy;
-  const excess = metadata.grant_types.find((grantType) => !grantTypes.includes(grantType));
-  if (excess) throw refusedMember('grant_types', `must only contain ${grantTypes.join(', ')}`);
+  const { token_endpoint_auth_methods: methods } = policy;
   if (!methods.includes(metadata.token_endpoint_auth_method)) {
     throw refusedMember('token_endpoint_auth_method', `must be ${methods.join(' or ')}`);
   }
@@ -123,14 +117,18 @@ function demandAllowed(policy: RegistrationPolicy, metadata: ClientMetadata): vo
   }
 }
 
+const UNOWNED_SCHEME =
+  'must use a scheme that is a reversed domain name, such as com.example.app (RFC 8252, 7.1), or one that the registration policy names in redirect_uri_schemes';
+
 function demandAllowedUri(policy: RegistrationPolicy, member: string, uri: string): void {
   const { protocol, hostname } = new URL(uri);
   const scheme = protocol.slice(0, -1);
   if (policy.redirect_uri_schemes?.includes(scheme) === false) {
     throw refusedMember(member, `must have the scheme ${policy.redirect_uri_schemes.join(' or ')}`);
   }
+  if (!policy.redirect_uri_schemes && !isOwnedScheme(scheme)) throw refusedMember(member, UNOWNED_SCHEME);
   // plain http is permitted for loopback addresses only, which are on the person's own device
   if (protocol === 'https:' && !isAmong(policy.redirect_uri_hosts, hostname)) {
-    throw refusedMember(member, 'must have a host that the registration policy permits');
+    throw refusedMember(member, 'must have a host that the registration policy permits in redirect_uri_hosts');
   }
 }

@@ -20,7 +20,8 @@ export async function ensureMcpPolicy(change: UnitOfWork): Promise<void> {
     name: NAME,
     open_registration: !others.some((other) => other.open_registration),
     client_id_metadata_documents: !others.some((other) => other.client_id_metadata_documents),
-    token_endpoint_auth_methods: ['none', 'private_key_jwt'],
+    // the methods that discovery names and that need no certificate
+    token_endpoint_auth_methods: ['none', 'private_key_jwt', 'client_secret_basic', 'client_secret_post'],
     clients_at_most: 10_000,
     unused_client_ttl_seconds: DAY_SECONDS,
   });

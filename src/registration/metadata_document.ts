@@ -40,7 +40,15 @@ export function readDocument(
   for (const member of ['client_secret', 'client_secret_expires_at']) {
     if (member in given) throw refusedMember(member, 'must not be in a public document');
   }
-  return underPolicy(forDocument(policy, clientId), given);
+  const narrower = forDocument(policy, clientId);
+  refuseOtherMethod(narrower, given['token_endpoint_auth_method']);
+  return underPolicy(narrower, given);
+}
+
+/** No answer tells the owner of a document that another method was registered, so none is. */
+function refuseOtherMethod({ token_endpoint_auth_methods: methods }: RegistrationPolicy, asked: unknown): void {
+  if (typeof asked !== 'string' || asked === '' || methods.some((method) => method === asked)) return;
+  throw refusedMember('token_endpoint_auth_method', `must be ${methods.join(' or ')}`);
 }
 
 /**

@@ -20,7 +20,7 @@ import { readSector, type FetchDocument, type SectorDocument } from '../clients/
 import type { Database } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 import type { Egress } from '../egress/egress.ts';
-import { EgressFailed, isBusy } from '../egress/failure.ts';
+import { EgressFailed, isBusy, isTemporary, type EgressFailure } from '../egress/failure.ts';
 import type { CachedResponse } from '../egress/response_cache.ts';
 import { networkOf } from '../limits/rate_limit_key.ts';
 import type { Registrations } from '../limits/registrations.ts';
@@ -50,14 +50,32 @@ export interface Found {
   readonly objection?: string;
 }
 
+/** What a request wants of the client. */
+export interface DocumentUse {
+  /** The request begins a login, so the metadata must be recent; other requests get the last good copy. */
+  readonly beginsLogin: boolean;
+  /** A person sees the answer, so it says what is wrong; a program gets 503 for a passing failure and tries again. */
+  readonly isPage: boolean;
+}
+
+/** What reading a document led to. */
+interface Outcome {
+  readonly client?: ClientWithSecrets;
+  /** The stored client, if the document could not be read again. */
+  readonly lastCopy?: ClientWithSecrets | undefined;
+  readonly refusal?: RegistrationRefused['refusal'];
+  /** Set if the same request may succeed later. */
+  readonly unavailable?: Unavailable;
+}
+
 /** A lower bound for max-age, because each refresh costs a fetch and an invalidation on all nodes. */
 const FRESH_SECONDS_LEAST = 300;
-/** While the document can't be fetched, the stored metadata remains valid for this long. */
+/** While the document can't be fetched, logins can begin with the stored metadata for this long. */
 const OUTAGE_SECONDS = 3_600;
 
 export class MetadataDocuments {
   readonly #settings: MetadataDocumentsSettings;
-  readonly #running = new Map<string, Promise<Found>>();
+  readonly #running = new Map<string, Promise<Outcome>>();
 
   constructor(settings: MetadataDocumentsSettings) {
     this.#settings = settings;
@@ -65,14 +83,34 @@ export class MetadataDocuments {
 
   /**
    * Finds the client of a URL. Fetches only URLs that a policy permits; an unknown URL counts against the sender's rate
-   * limit.
+   * limit. Throws `Unavailable` if the answer depends on a document that can't be read now.
    */
-  async find(clientId: string, origin: Origin): Promise<Found> {
+  async find(clientId: string, origin: Origin, { beginsLogin, isPage }: DocumentUse): Promise<Found> {
     const { directory, policies, clock } = this.#settings;
     const policy = policies.forDocuments;
     if (!policy || !isDocumentUrl(clientId) || !isPermittedHost(policy, clientId)) return {};
     const known = await directory.find(clientId);
-    if (known && (known.revokedAt || isFresh(known, clock()))) return { client: known };
+    if (known && (known.revokedAt || isCurrent(known, clock()))) return { client: known };
+    const { client, lastCopy, refusal, unavailable } = await this.#outcome(policy, clientId, known, origin);
+    if (client) return { client };
+    // a host that is away, or that answers with something else, must not end what people allowed before
+    if (lastCopy && !beginsLogin) return { client: lastCopy };
+    if (unavailable && (!refusal || !isPage)) throw unavailable;
+    if (!refusal) throw new Error('A document was neither read nor refused.');
+    if (refusal !== TOO_MANY) {
+      const details = { error: 'invalid_client', reason: reasonOf(refusal) };
+      const event = { event: 'registration.refused', outcome: 'refused', clientId, details } as const;
+      await this.#settings.trail.refusals.record(origin, event);
+    }
+    return { objection: errorOf(refusal).description };
+  }
+
+  #outcome(
+    policy: RegistrationPolicy,
+    clientId: string,
+    known: ClientWithSecrets | undefined,
+    origin: Origin,
+  ): Promise<Outcome> {
     const running = this.#running.get(clientId);
     if (running) return running;
     const fetching = this.#fetch(policy, clientId, known, origin).finally(() => this.#running.delete(clientId));
@@ -85,11 +123,11 @@ export class MetadataDocuments {
     clientId: string,
     known: ClientWithSecrets | undefined,
     origin: Origin,
-  ): Promise<Found> {
-    const { limits, egress, clock, trail } = this.#settings;
+  ): Promise<Outcome> {
+    const { limits, egress, clock } = this.#settings;
     const now = clock();
     if (!known && !(await limits.admitDocument(origin.address ?? '')).admitted) {
-      return { objection: 'too many new client metadata documents were requested from your address; try again later' };
+      return { refusal: TOO_MANY, unavailable: new Unavailable('Too many unknown documents were requested.') };
     }
     try {
       const answer = await egress.get(clientId, { asker: origin.address ? networkOf(origin.address) : undefined });
@@ -98,12 +136,12 @@ export class MetadataDocuments {
     } catch (error) {
       const isPassing = error instanceof EgressFailed || error instanceof Unavailable;
       if (isPassing && known && isUsableInOutage(known, now)) return { client: known };
-      if (isBusy(error)) throw new Unavailable('Too many documents are being fetched.', { cause: error });
+      if (error instanceof Unavailable) return { lastCopy: known, unavailable: error };
+      const unavailable = new Unavailable('The metadata document can’t be fetched now.', { cause: error });
+      if (isBusy(error)) return { lastCopy: known, unavailable };
       const refusal = refusalOf(error);
-      const details = { error: 'invalid_client', reason: reasonOf(refusal) };
-      const event = { event: 'registration.refused', outcome: 'refused', clientId, details } as const;
-      await trail.refusals.record(origin, event);
-      return { objection: errorOf(refusal).description };
+      const mayPass = error instanceof EgressFailed && mayEnd(error.failure);
+      return { lastCopy: known, refusal, ...(mayPass && { unavailable }) };
     }
   }
 
@@ -158,13 +196,15 @@ async function storeDocument(
   const { tx, now } = change;
   const { policy } = await lockPolicy(tx, policyName);
   const metadata = readDocument(policy, clientId, answer);
-  const known = await readClient(tx, clientId);
+  const known = (await readClient(tx, clientId)) && (await lockClient(tx, clientId));
+  // an admin has pinned it since the fetch began
+  if (known?.registration?.documentIsPinned) return known;
   const times = {
     document_fetched_at: answer.fetchedAt,
     document_fresh_until: later(answer.freshUntil, addSeconds(now, FRESH_SECONDS_LEAST)),
   };
   if (known) {
-    await updateFromDocument(change, clientId, metadata, sector);
+    await updateFromDocument(change, known, metadata, sector);
     await tx
       .updateTable('client_registrations')
       .set({ ...times, policy: policy.name })
@@ -196,16 +236,17 @@ async function storeDocument(
 /** Updates the client's metadata except what an admin has set; an unchanged document leaves the client unchanged. */
 async function updateFromDocument(
   change: UnitOfWork,
-  clientId: string,
+  client: ClientWithSecrets,
   metadata: ClientMetadata,
   sector: SectorDocument | undefined,
 ): Promise<void> {
-  const client = await lockClient(change.tx, clientId);
   const patch = patchFor(client, metadata);
   if (Object.keys(patch).length > 0) await updateClient(change, client, patch, sector);
 }
 
-function isFresh({ registration }: ClientWithSecrets, now: Date): boolean {
+/** Whether the stored metadata is used without a look at the document. */
+function isCurrent({ registration }: ClientWithSecrets, now: Date): boolean {
+  if (registration?.documentIsPinned) return true;
   const until = registration?.documentFreshUntil;
   return until !== null && until !== undefined && now < until;
 }
@@ -218,6 +259,19 @@ function isUsableInOutage({ registration }: ClientWithSecrets, now: Date): boole
 function later(a: Date, b: Date): Date {
   return a > b ? a : b;
 }
+
+/** Whether the owner of the document can end the failure without a change of the URL or of the document. */
+function mayEnd(failure: EgressFailure): boolean {
+  if (failure.reason === 'status_refused') return failure.status !== 404 && failure.status !== 410;
+  return failure.reason === 'certificate_refused' || isTemporary(failure);
+}
+
+/** Not recorded: the sender can name any number of URLs. */
+const TOO_MANY: RegistrationRefused['refusal'] = {
+  reason: 'metadata',
+  member: 'the client metadata document',
+  detail: 'is one of too many new ones that were requested from your address; try again later',
+};
 
 /** Hides the reason why a fetch failed from the sender; the log has it. */
 function refusalOf(error: unknown): RegistrationRefused['refusal'] {

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { ResourceAccess } from '../clients/metadata/access.ts';
 import { assertionAudience, AUTH_METHODS } from '../clients/metadata/client_authentication.ts';
 import { DEVICE_CODE, GRANT_TYPES } from '../clients/metadata/flows.ts';
+import { isForbiddenScheme } from '../clients/redirect_uri.ts';
 
 const OPENID_SCOPES = ['openid', 'profile', 'email', 'address', 'phone', 'offline_access'] as const;
 const USUAL_SCOPES = ['openid', 'profile', 'email', 'offline_access'] as const;
@@ -79,7 +80,7 @@ const settings = {
     .max(50)
     .optional()
     .describe(
-      'Allowed schemes of redirect URIs. http is always limited to loopback addresses. Default: every valid scheme.',
+      'The only allowed schemes of redirect URIs. http is always limited to loopback addresses. A scheme without a dot, such as that of an editor, must be named here. Default: https, http and every reversed domain name.',
     ),
   openid_scopes: z
     .array(z.enum(OPENID_SCOPES, `must be one of ${OPENID_SCOPES.join(', ')}`))
@@ -151,6 +152,11 @@ export const RegistrationPolicy = RegistrationPolicyShape.superRefine((policy, c
       'grant_types',
       `must not contain ${excess} in a policy that is open without a token: the person who started the flow must consent`,
     );
+  }
+  // here and not in the shape, so that the server can still read an older policy that names one
+  const forbidden = policy.redirect_uri_schemes?.find(isForbiddenScheme);
+  if (forbidden !== undefined) {
+    report('redirect_uri_schemes', `must not contain ${forbidden}: no redirect URI may have this scheme`);
   }
   if (policy.client_id_hosts && !policy.client_id_metadata_documents) {
     report('client_id_hosts', 'requires client_id_metadata_documents');

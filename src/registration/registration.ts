@@ -39,12 +39,15 @@ export interface Registration {
   readonly discovery: Middleware;
   /** Clients whose client_id is the URL of their metadata. */
   readonly documents: MetadataDocuments;
-  /** Fetches a document to which a client's metadata refers. `vetted`: an admin created the client. */
-  readonly fetchDocument: (options: { readonly vetted: boolean }) => FetchDocument;
+  /** Fetches a document to which the metadata of a client refers that an admin registers or changes. */
+  readonly fetchForAdmin: FetchDocument;
   readonly feature: Feature;
 }
 
-/** Short, so that a developer who corrects a document needs to wait only this long for the server to read it again. */
+/**
+ * For metadata documents, which anyone can have read again by an authorization request. A registration, which is
+ * limited, reads what it names anew: a developer who has just corrected it does not wait.
+ */
 const DOCUMENT_AGE_AT_MOST_SECONDS = 10;
 
 export function createRegistration(settings: RegistrationSettings): Registration {
@@ -52,10 +55,10 @@ export function createRegistration(settings: RegistrationSettings): Registration
   const { secretVerifier: verifier, failedAuthentications: failures } = settings;
   const policies = new PolicyDirectory(database);
   const fetchDocument =
-    ({ vetted }: { readonly vetted: boolean }): FetchDocument =>
+    ({ vetted, ageSeconds }: { readonly vetted: boolean; readonly ageSeconds: number }): FetchDocument =>
     async (url, askedFrom) => {
       const asker = askedFrom === undefined ? undefined : networkOf(askedFrom);
-      const fetchedSince = addSeconds(clock(), -DOCUMENT_AGE_AT_MOST_SECONDS);
+      const fetchedSince = addSeconds(clock(), -ageSeconds);
       try {
         return (await egress.get(url, { vetted, asker, fetchedSince })).body;
       } catch (error) {
@@ -63,8 +66,9 @@ export function createRegistration(settings: RegistrationSettings): Registration
         throw error instanceof EgressFailed ? new NotFetched(error.message, { cause: error }) : error;
       }
     };
-  const fetchUnvetted = fetchDocument({ vetted: false });
-  const shared = { database, directory, egress, fetchDocument: fetchUnvetted, policies, limits, trail, changes, clock };
+  const forRegistration = fetchDocument({ vetted: false, ageSeconds: 0 });
+  const forDocuments = fetchDocument({ vetted: false, ageSeconds: DOCUMENT_AGE_AT_MOST_SECONDS });
+  const shared = { database, directory, egress, fetchDocument: forDocuments, policies, limits, trail, changes, clock };
   const feature: Feature = {
     caches: [{ topic: 'registration_policy', onChange: () => policies.load(), load: () => policies.load() }],
     jobs: [
@@ -77,10 +81,17 @@ export function createRegistration(settings: RegistrationSettings): Registration
     ],
   };
   return {
-    endpoint: registrationEndpoint({ ...settings, verifier, limits, failures, policies, fetchDocument: fetchUnvetted }),
+    endpoint: registrationEndpoint({
+      ...settings,
+      verifier,
+      limits,
+      failures,
+      policies,
+      fetchDocument: forRegistration,
+    }),
     discovery: discloseRegistration(issuer, policies),
     documents: new MetadataDocuments(shared),
-    fetchDocument,
+    fetchForAdmin: fetchDocument({ vetted: true, ageSeconds: 0 }),
     feature,
   };
 }

@@ -110,8 +110,7 @@ interface Call extends RegistrationDependencies {
 }
 
 async function answer(call: Call): Promise<void> {
-  const { ctx, clientId, limits, presented } = call;
-  const { address } = requestOf(ctx);
+  const { ctx, clientId, limits } = call;
   const handler =
     clientId === '' ? { POST: register }[ctx.method] : { GET: show, PUT: replace, DELETE: remove }[ctx.method];
   if (!handler) {
@@ -119,17 +118,38 @@ async function answer(call: Call): Promise<void> {
     send(ctx, { status: 405, error: 'invalid_request', description: 'method not allowed; see the Allow header' });
     return;
   }
-  const admission = await (clientId === ''
-    ? limits.admitRegistration(address, { anonymous: presented === undefined })
-    : limits.admitManagement(address));
-  if (!admission.admitted) return refuseForNow(call, admission);
+  if (clientId !== '') {
+    const admission = await limits.admitManagement(requestOf(ctx).address);
+    if (!admission.admitted) return refuseForNow(call, admission);
+  }
   await handler(call);
 }
 
-/** Validates the token before it reads the body; uses the token up in the final transaction. */
+/**
+ * Validates the token before it reads the body. The uses of a valid token limit its registrations, so its address may
+ * be a gateway with many clients; but a refused registration uses nothing up, and counts for the address.
+ */
 async function register(call: Call): Promise<void> {
-  const { ctx, database, policies, presented, now, fetchDocument } = call;
-  const name = presented === undefined ? policies.open?.name : await policyOfToken(database, presented, now);
+  const { ctx, database, policies, presented, now, limits } = call;
+  const anonymous = presented === undefined;
+  const name = anonymous ? policies.open?.name : await policyOfToken(database, presented, now);
+  const admit = () => limits.admitRegistration(requestOf(ctx).address, { anonymous });
+  const hasToken = !anonymous && name !== undefined;
+  const admission = hasToken ? undefined : await admit();
+  if (admission?.admitted === false) return refuseForNow(call, admission);
+  try {
+    await registerUnder(call, name);
+  } catch (error) {
+    const isRefused = error instanceof RegistrationRefused || error instanceof Refused;
+    const refusal = hasToken && isRefused ? await admit() : undefined;
+    if (refusal?.admitted === false) return refuseForNow(call, refusal);
+    throw error;
+  }
+}
+
+/** Uses the token up in the final transaction. */
+async function registerUnder(call: Call, name: string | undefined): Promise<void> {
+  const { ctx, database, presented, fetchDocument } = call;
   const policy = name === undefined ? undefined : (await findPolicy(database, name))?.policy;
   if (!policy) throw tokenRefused(presented !== undefined);
   const { software_statement: jwt, ...given } = await readMembers(ctx);

@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import { addSeconds } from '../base/clock.ts';
 import { PublicJwk } from '../clients/metadata/public_jwk.ts';
-import type { Cause, Egress } from '../egress/egress.ts';
+import type { Egress, GetOptions } from '../egress/egress.ts';
 import { EgressFailed, isTemporary } from '../egress/failure.ts';
 import type { CachedResponse } from '../egress/response_cache.ts';
 
@@ -29,7 +29,7 @@ export class PublishedKeys {
   readonly #uri: string;
   readonly #egress: Pick<Egress, 'get' | 'last'>;
   readonly #onUnreadable: (error: unknown) => void;
-  readonly #causeOf: () => Cause;
+  readonly #optionsOf: () => GetOptions;
   #areUnavailable = false;
   #keys: Keys = [];
   #fetchedAt = LONG_AGO;
@@ -37,19 +37,19 @@ export class PublishedKeys {
   #triedUntil = LONG_AGO;
 
   /**
-   * `onUnreadable` is called with answers that are not a key set; `egress` logs failed requests itself. `causeOf` tells
-   * `egress` for whom the keys are fetched.
+   * `onUnreadable` is called with answers that are not a key set; `egress` logs failed requests itself. `optionsOf` tells
+   * `egress` for whom the keys are fetched, and how old the first answer may be.
    */
   constructor(
     uri: string,
     egress: Pick<Egress, 'get' | 'last'>,
     onUnreadable: (error: unknown) => void,
-    causeOf: () => Cause,
+    optionsOf: () => GetOptions,
   ) {
     this.#uri = uri;
     this.#egress = egress;
     this.#onUnreadable = onUnreadable;
-    this.#causeOf = causeOf;
+    this.#optionsOf = optionsOf;
   }
 
   /** The keys that were read last; check `areUsable` before you use them. */
@@ -79,7 +79,7 @@ export class PublishedKeys {
   async #read(now: Date): Promise<void> {
     // usable keys did not verify a signature, so only newer ones can help
     const newer = this.areUsable(now) ? { fetchedSince: addSeconds(now, -NEWER_AFTER_SECONDS) } : {};
-    const answer = await this.#egress.get(this.#uri, { ...newer, ...this.#causeOf() });
+    const answer = await this.#egress.get(this.#uri, { ...this.#optionsOf(), ...newer });
     this.#areUnavailable = false;
     this.#take(answer);
     this.#usableUntil = answer.freshUntil;
@@ -92,7 +92,7 @@ export class PublishedKeys {
     this.#areUnavailable = failure !== undefined && isTemporary(failure);
     this.#triedUntil = addSeconds(now, failure?.reason === 'busy' ? RETRY_WHEN_BUSY_SECONDS : RETRY_AFTER_SECONDS);
     // an owner whose registration has changed starts with an empty instance
-    const last = this.#fetchedAt === LONG_AGO ? this.#egress.last(this.#uri, this.#causeOf()) : undefined;
+    const last = this.#fetchedAt === LONG_AGO ? this.#egress.last(this.#uri, this.#optionsOf()) : undefined;
     if (last) this.#take(last);
     const lastUse = addSeconds(this.#fetchedAt, OUTAGE_SECONDS);
     if (this.#usableUntil < this.#triedUntil) {

@@ -110,6 +110,8 @@ describe('access to the admin API', () => {
       ['DELETE', '/clients/x/secrets/y', 'secrets:rotate'],
       ['POST', '/clients/x/revoke', 'clients:revoke'],
       ['POST', '/clients/x/restore', 'clients:revoke'],
+      ['POST', '/clients/x/pin', 'clients:write'],
+      ['POST', '/clients/x/unpin', 'clients:write'],
       ['GET', '/resources', 'resources:read'],
       ['POST', '/resources', 'resources:write'],
       ['GET', '/resources/x', 'resources:read'],

@@ -107,8 +107,23 @@ describe('a client that publishes its keys (jwks_uri)', () => {
 
   it('shares what was fetched with others at the same URL', async () => {
     const jwks_uri = `${origin()}/shared`;
-    for (let times = 0; times < 3; times++) await accepts(first, await registered(jwks_uri));
+    const clients = [];
+    for (let times = 0; times < 3; times++) clients.push(await registered(jwks_uri));
+    for (const one of clients) await accepts(first, one);
     assert.equal(outside.requests.length, 1);
+  });
+
+  it('has its keys read anew when it registers, whatever was fetched for others before (FIELD-C14)', async () => {
+    const jwks_uri = `${origin()}/shared-later`;
+    publish([first], { 'cache-control': 'max-age=3600' });
+    const before_ = await registered(jwks_uri);
+    await accepts(first, before_);
+    const renewed = await makeKey('first');
+    publish([renewed], { 'cache-control': 'max-age=3600' });
+    const later = await registered(jwks_uri);
+    await accepts(renewed, later);
+    await refuses(first, later);
+    assert.equal(outside.requests.length, 2);
   });
 
   describe('when it changes its key', () => {

@@ -65,6 +65,7 @@ describe('the configuration', () => {
       clientRequests: { perSecond: 1_000, burst: 2_000 },
       addressRequests: { perSecond: 100, burst: 1_000 },
       failedAuthenticationsPerMinute: 20,
+      registrationsPerAddress: 100,
       overloadMilliseconds: 100,
       changePollMilliseconds: 500,
       clockDifferenceSeconds: 10,

@@ -132,3 +132,37 @@ describe('registration from one address', () => {
     assert.equal(event?.['outcome'], 'refused');
   });
 });
+
+describe('the number of registrations that an address may send', () => {
+  let gatehouse: Gatehouse;
+  before(async () => {
+    gatehouse = await startGatehouse({ environment: { GATEHOUSE_REGISTRATIONS_PER_ADDRESS: '3' } });
+    await makePolicy(gatehouse, { name: 'open', open_registration: true });
+    await makePolicy(gatehouse, { name: 'partners' });
+  });
+  after(() => gatehouse.stop());
+
+  const statuses = async (times: number, metadata: Json, token?: string): Promise<number[]> => {
+    const all = [];
+    for (let i = 0; i < times; i++) all.push((await register(gatehouse, metadata, token)).status);
+    return all;
+  };
+
+  it('is a setting, and with an initial access token it is the number of its uses (FIELD-C14b)', async () => {
+    const { initial_access_token: token } = await makeToken(gatehouse, 'partners', { uses: 5 });
+    assert.deepEqual(await statuses(5, {}, token), [201, 201, 201, 201, 201]);
+    assert.deepEqual(await statuses(4, {}), [201, 201, 201, 429]);
+    const { initial_access_token: another } = await makeToken(gatehouse, 'partners', { uses: 2 });
+    assert.deepEqual(await statuses(2, {}, another), [201, 201], 'the address has used up its own number');
+  });
+
+  it('counts what is refused, with an initial access token or a wrong one (FIELD-C14b)', async () => {
+    await gatehouse.stop();
+    gatehouse = await startGatehouse({ environment: { GATEHOUSE_REGISTRATIONS_PER_ADDRESS: '3' } });
+    await makePolicy(gatehouse, { name: 'partners' });
+    const { initial_access_token: token } = await makeToken(gatehouse, 'partners', { uses: 5 });
+    assert.deepEqual(await statuses(4, { redirect_uris: [] }, token), [400, 400, 400, 429]);
+    assert.deepEqual(await statuses(1, {}, token), [201], 'and a right one is answered all the same');
+    assert.deepEqual(await statuses(1, {}, 'none'), [429]);
+  });
+});

@@ -263,7 +263,12 @@ describe('a registered client', () => {
       items: Json[];
     };
     const found = items.find((one) => one['client_id'] === client.client_id);
-    assert.deepEqual(found?.['registration'], { source: 'registration', policy: 'partners', held_members: [] });
+    assert.deepEqual(found?.['registration'], {
+      source: 'registration',
+      policy: 'partners',
+      held_members: [],
+      document_pinned: false,
+    });
     assert.equal(
       items.some((one) => one['registration'] === null),
       false,

@@ -3,7 +3,7 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { authorizationRequest, send } from '../support/client/authorization_request.ts';
 import { moveClock, resetClock } from '../support/node/clock.ts';
 import { configure, redeem, requestCode } from '../support/client/code_flow.ts';
-import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 import { CA, closeOutside, NAME, PUBLIC, startOutside, type Outside } from '../support/network/outside_server.ts';
 import { Person } from '../support/person/person.ts';
 import { auditEvents, changePolicy, makePolicy, type Json } from '../support/client/registration.ts';
@@ -104,7 +104,12 @@ describe('a client id metadata document', () => {
     assert.equal(redeemed.status, 200);
     const client = await admin(clientId, beside);
     assert.equal(client['client_name'], 'Notes');
-    assert.deepEqual(client['registration'], { source: 'metadata_document', policy: 'documents', held_members: [] });
+    assert.deepEqual(client['registration'], {
+      source: 'metadata_document',
+      policy: 'documents',
+      held_members: [],
+      document_pinned: false,
+    });
     assert.equal(
       (await auditEvents(gatehouse, 'client.registered')).filter((event) => event['client_id'] === clientId).length,
       1,
@@ -259,6 +264,128 @@ describe('a client id metadata document', () => {
     assert.equal((await ask(clientId)).status, 400);
   });
 
+  describe('that can’t be read', () => {
+    const application = async (path: string, members: Json = {}) => {
+      const grant_types = ['authorization_code', 'refresh_token'];
+      const client = { client_id: publish(path, { grant_types, ...members }), client_secret: '' };
+      const how = { scope: 'openid offline_access', parameters: { redirect_uri: CALLBACK, prompt: 'consent' } };
+      const { code, verifier } = await requestCode(gatehouse, client, how);
+      const redeemed = await redeem(gatehouse.url, client, { code, verifier }, { redirect_uri: CALLBACK });
+      const { refresh_token: refreshToken = '' } = (await redeemed.json()) as { refresh_token?: string };
+      assert.notEqual(refreshToken, '');
+      return { client, refreshToken };
+    };
+    const post = (path: string, form: Readonly<Record<string, string>>): Promise<Response> =>
+      postForm(`${gatehouse.url}${path}`, form);
+    const refresh = (clientId: string, refreshToken: string): Promise<Response> =>
+      post('/token', { grant_type: 'refresh_token', client_id: clientId, refresh_token: refreshToken });
+
+    for (const [path, what, answer] of [
+      ['/gone-403.json', 'its host answers 403', { status: 403, body: '' }],
+      ['/gone-503.json', 'its host is away', { status: 503, body: '' }],
+      ['/gone-404.json', 'it is not there', { status: 404, body: '' }],
+      ['/gone-html.json', 'its host answers with a page', { type: 'text/html', body: '<html>' }],
+      ['/gone-bad.json', 'it has become invalid', { body: '{"client_id":"https://other.example/x"}' }],
+    ] as const) {
+      it(`serves token requests with its last good copy for days while ${what}, and no new login (FIELD-C3b)`, async () => {
+        await forgetCounts();
+        const { client, refreshToken } = await application(path);
+        documents.set(path, answer);
+        moveClock(3 * 86_400);
+        const refreshed = await refresh(client.client_id, refreshToken);
+        assert.equal(refreshed.status, 200);
+        const { refresh_token: next = '' } = (await refreshed.json()) as { refresh_token?: string };
+        assert.equal((await ask(client.client_id)).status, 400);
+        const revoked = await post('/revoke', { client_id: client.client_id, token: next });
+        assert.equal(revoked.status, 200);
+        const again = await refresh(client.client_id, next);
+        assert.deepEqual([again.status, ((await again.json()) as Json)['error']], [400, 'invalid_grant']);
+      });
+    }
+
+    it('ends token requests once its client is revoked or its host is out (FIELD-C3b)', async () => {
+      await forgetCounts();
+      const { client, refreshToken } = await application('/gone-revoked.json');
+      documents.set('/gone-revoked.json', { status: 403, body: '' });
+      moveClock(86_400);
+      await changePolicy(gatehouse, 'documents', { client_id_hosts: ['apps.example.com'] });
+      assert.equal((await refresh(client.client_id, refreshToken)).status, 401);
+      await changePolicy(gatehouse, 'documents', { client_id_hosts: null });
+      const path = `/clients/${encodeURIComponent(client.client_id)}/revoke`;
+      assert.equal((await gatehouse.adminCall('POST', path, { reason: 'Phishing' })).status, 200);
+      assert.equal((await refresh(client.client_id, refreshToken)).status, 401);
+    });
+
+    it('and of which nothing is known gets 503 with Retry-After while its host is away (FIELD-C3b)', async () => {
+      await forgetCounts();
+      documents.set('/never.json', { status: 503, body: '' });
+      documents.set('/never-403.json', { status: 403, body: '' });
+      for (const path of ['/never.json', '/never-403.json']) {
+        const answer = await refresh(at(path), 'x');
+        assert.equal(answer.status, 503, path);
+        assert.equal(Number(answer.headers.get('retry-after')) > 0, true);
+        const { error } = (await answer.json()) as Json;
+        assert.equal(error, 'temporarily_unavailable');
+        const pushed = await post('/par', { client_id: at(path), response_type: 'code', redirect_uri: CALLBACK });
+        assert.equal(pushed.status, 503, path);
+        await pushed.body?.cancel();
+        assert.equal((await ask(at(path))).status, 400, 'a person reads what is wrong');
+      }
+      const absent = await refresh(at('/not-there.json'), 'x');
+      assert.deepEqual([absent.status, ((await absent.json()) as Json)['error']], [400, 'invalid_client']);
+    });
+
+    it('gets 503, not invalid_client, where an address names too many unknown URLs (FIELD-C3b)', async () => {
+      await forgetCounts();
+      const statuses = new Set<number>();
+      for (let i = 0; i < 31; i++) statuses.add((await refresh(at(`/unknown-${i}.json`), 'x')).status);
+      assert.deepEqual([...statuses], [400, 503]);
+      await forgetCounts();
+    });
+  });
+
+  describe('that an admin pins', () => {
+    const pathOf = (clientId: string, action = ''): string => `/clients/${encodeURIComponent(clientId)}${action}`;
+
+    it('stays as it is on every node until it is unpinned, and both are on record (FIELD-C3b)', async () => {
+      await forgetCounts();
+      const clientId = publish('/pinned.json');
+      assert.equal((await ask(clientId)).status, 303);
+      const before_ = await gatehouse.adminCall('GET', pathOf(clientId));
+      const pinned = await gatehouse.adminCall('POST', pathOf(clientId, '/pin'));
+      assert.equal(pinned.status, 200);
+      assert.notEqual(pinned.headers.get('etag'), before_.headers.get('etag'));
+      assert.equal(((await pinned.json()) as { registration: Json }).registration['document_pinned'], true);
+      assert.equal((await gatehouse.adminCall('POST', pathOf(clientId, '/pin'))).status, 409);
+      const moved = `https://${NAME}/moved`;
+      publish('/pinned.json', { redirect_uris: [moved] });
+      moveClock(30 * 86_400);
+      for (const node of [gatehouse, beside]) {
+        assert.equal((await ask(clientId, { node })).status, 303);
+        assert.equal((await ask(clientId, { node, redirect_uri: moved })).status, 400);
+      }
+      assert.equal(fetched('/pinned.json'), 1);
+      assert.equal((await gatehouse.adminCall('POST', pathOf(clientId, '/unpin'))).status, 200);
+      assert.equal((await gatehouse.adminCall('POST', pathOf(clientId, '/unpin'))).status, 409);
+      assert.equal((await ask(clientId, { redirect_uri: moved })).status, 303);
+      for (const event of ['client.document_pinned', 'client.document_unpinned']) {
+        const [recorded] = await auditEvents(gatehouse, event);
+        assert.equal(recorded?.['client_id'], clientId, event);
+      }
+    });
+
+    it('is the document of a client that has one (FIELD-C3b)', async () => {
+      const made = await gatehouse.adminCall('POST', '/clients', { client_name: 'Reports' });
+      const { client_id: clientId } = (await made.json()) as { client_id: string };
+      for (const action of ['/pin', '/unpin']) {
+        const answer = await gatehouse.adminCall('POST', pathOf(clientId, action));
+        assert.equal(answer.status, 409);
+        assert.match(await answer.text(), /has no metadata document/);
+        assert.equal((await gatehouse.adminCall('POST', pathOf(at('/no-client.json'), action))).status, 404);
+      }
+    });
+  });
+
   it('does not bring back a client that was revoked', async () => {
     await forgetCounts();
     const clientId = publish('/phisher.json');
@@ -282,6 +409,26 @@ describe('a client id metadata document', () => {
     const consent = await person.submit(new URL(action, login.url), { ...gatehouse.account });
     assert.match(consent.page, new RegExp(`known by its address, ${NAME}`));
     assert.doesNotMatch(consent.page, /name="remember"/);
+  });
+
+  it('that leads to the person’s own device alone has a warning of its own at consent (FIELD-C3c)', async () => {
+    await forgetCounts();
+    const loopback = 'http://127.0.0.1/callback';
+    const consentPage = async (path: string, redirectUris: readonly string[], members: Json = {}): Promise<string> => {
+      const clientId = publish(path, { redirect_uris: redirectUris, ...members });
+      const person = new Person(gatehouse);
+      const query = authorizationRequest({ client_id: clientId }, { redirect_uri: redirectUris[0]! });
+      const login = await person.open(`${gatehouse.url}/authorize?${query}`);
+      const action = /action="([^"]*\/login)"/.exec(login.page)![1]!;
+      return (await person.submit(new URL(action, login.url), { ...gatehouse.account })).page;
+    };
+    const warning = /Any program on your device can pose as it/;
+    assert.match(await consentPage('/on-device.json', [loopback]), warning);
+    assert.match(await consentPage('/scheme.json', ['com.example.app:/cb', loopback]), warning);
+    assert.doesNotMatch(await consentPage('/with-host.json', [loopback, CALLBACK]), warning);
+    const keys = { keys: [{ kty: 'OKP', crv: 'Ed25519', x: '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo' }] };
+    const signing = { token_endpoint_auth_method: 'private_key_jwt', jwks: keys };
+    assert.doesNotMatch(await consentPage('/with-key.json', [loopback], signing), warning, 'its key proves what it is');
   });
 
   it('is fetched for so many unknown URLs of one address, and no more', async () => {

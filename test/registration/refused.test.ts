@@ -204,7 +204,7 @@ describe('registration refuses', () => {
     }
     const none = { token_endpoint_auth_method: 'none' };
     assert.equal(await attempt('https://app.example.com/cb', none), 'invalid_client_metadata');
-    const device = { grant_types: ['authorization_code', 'urn:ietf:params:oauth:grant-type:device_code'] };
+    const device = { grant_types: ['urn:ietf:params:oauth:grant-type:device_code'] };
     assert.equal(await attempt('https://app.example.com/cb', device), 'invalid_client_metadata');
   });
 

@@ -66,8 +66,14 @@ describe('what a client that registers itself may take', () => {
   it('is no grant type of which the policy says nothing', async () => {
     for (const grantType of [CIBA, TOKEN_EXCHANGE, JWT_BEARER, 'client_credentials']) {
       const mode = grantType === CIBA ? { backchannel_token_delivery_mode: 'poll' } : {};
-      const metadata = { grant_types: ['authorization_code', grantType], ...mode };
-      assert.equal(await refusedMember(metadata), 'grant_types', grantType);
+      const { status, body } = await register(
+        gatehouse,
+        { grant_types: ['authorization_code', grantType], ...mode },
+        token,
+      );
+      assert.equal(status, 201, body.error_description);
+      assert.deepEqual(body['grant_types'], ['authorization_code'], grantType);
+      assert.equal(await refusedMember({ grant_types: [grantType], redirect_uris: [], ...mode }), 'grant_types');
     }
     await makePolicy(gatehouse, { name: 'asking', grant_types: ['authorization_code', CIBA] });
     const asking = await makeToken(gatehouse, 'asking');

@@ -80,6 +80,26 @@ describe('a client that comes by itself with a sector_identifier_uri', () => {
     );
   });
 
+  it('has it read anew each time that it registers or updates itself, however new the last copy is (FIELD-C14)', async () => {
+    const headers = { 'cache-control': 'max-age=3600' };
+    assert.equal((await join(at('/mended'))).status, 400, 'it is not there yet');
+    publish('/mended', [A], headers);
+    assert.equal((await join(at('/mended'))).status, 400, 'it lacks one URI');
+    publish('/mended', [A, B], headers);
+    const { status, body } = await join(at('/mended'));
+    assert.equal(status, 201, body.error_description);
+    publish('/mended', [B], headers);
+    assert.equal((await join(at('/mended'))).status, 400, 'it names the URI no longer');
+    publish('/mended', [A, B, CALLBACK], headers);
+    const sector = { redirect_uris: [A, CALLBACK], sector_identifier_uri: at('/mended') };
+    assert.equal((await put(body, sector)).status, 200);
+    assert.equal(timesAsked('/mended'), 5);
+    const byAdmin = { subject_type: 'pairwise', redirect_uris: [A], sector_identifier_uri: at('/of-an-admin') };
+    assert.equal((await gatehouse.adminCall('POST', '/clients', byAdmin)).status, 400);
+    publish('/of-an-admin', [A], headers);
+    assert.equal((await gatehouse.adminCall('POST', '/clients', byAdmin)).status, 201);
+  });
+
   it('is refused where there is no such document', async () => {
     publish('/object', { redirect_uris: [A, B] });
     for (const path of ['/nothing', '/object']) {

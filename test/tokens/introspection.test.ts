@@ -35,6 +35,49 @@ describe('introspection (RFC 7662)', () => {
   };
   const INACTIVE = { active: false };
 
+  describe('by a client without grant types', () => {
+    let only: RegisteredClient;
+    before(async () => {
+      const members = { grant_types: [], resources: [], introspects: [gatehouse.demo.resource] };
+      only = await registerClient(gatehouse, members);
+    });
+
+    it('tells it about the tokens for its API, on both paths (FIELD-C15b)', async () => {
+      const token = await requestToken(gatehouse.url, client);
+      assert.equal((await introspect(token, only))['active'], true);
+      const { url } = gatehouse;
+      // the fast path leaves a request with a parameter that it does not know to the ordinary path
+      const response = await postForm(`${url}/introspect`, { token, token_type_hint: 'x', other: 'x' }, only);
+      assert.equal(((await response.json()) as { active: boolean }).active, true);
+    });
+
+    it('gives it no token, whatever it asks for (FIELD-C15b)', async () => {
+      const { url } = gatehouse;
+      for (const form of [
+        { grant_type: 'client_credentials' },
+        { grant_type: 'refresh_token', refresh_token: 'x' },
+        { grant_type: 'authorization_code', code: 'x', redirect_uri: 'https://app.example.com/cb' },
+      ]) {
+        const response = await postForm(`${url}/token`, form, only);
+        assert.deepEqual(
+          [response.status, ((await response.json()) as { error: string }).error],
+          [400, 'unauthorized_client'],
+        );
+      }
+      const asked = new URLSearchParams({ client_id: only.client_id, response_type: 'code' });
+      const page = await fetch(`${url}/authorize?${asked}`, { redirect: 'manual' });
+      assert.equal(page.status, 400);
+      await page.body?.cancel();
+    });
+
+    it('is nothing for a client that does not authenticate (FIELD-C15b)', async () => {
+      const members = { grant_types: [], token_endpoint_auth_method: 'none' };
+      const refused = await gatehouse.adminCall('POST', '/clients', members);
+      assert.equal(refused.status, 400);
+      assert.match(await refused.text(), /must name at least one grant type/);
+    });
+  });
+
   describe('of a JWT', () => {
     it('tells the resource server that it is for what it needs, without internal members', async () => {
       const token = await requestToken(gatehouse.url, client);

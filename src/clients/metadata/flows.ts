@@ -26,6 +26,18 @@ const CONFIDENTIAL_ONLY = ['client_credentials', TOKEN_EXCHANGE, JWT_BEARER] as 
 /** Grant types that may issue a refresh token. */
 const REFRESHABLE = ['authorization_code', DEVICE_CODE, CIBA] as const;
 
+/**
+ * Returns those of `asked` that `allowed` contains and that a client with this authentication method can use: without
+ * authentication no grant type that requires it, and no refresh tokens without a grant type that issues them.
+ */
+export function usableGrantTypes(asked: readonly string[], allowed: readonly string[], authMethod: unknown): string[] {
+  const confidential: readonly string[] = [...CONFIDENTIAL_ONLY, CIBA];
+  const permitted = allowed.filter((grant) => authMethod !== 'none' || !confidential.includes(grant));
+  const usable = new Set(asked.filter((grant) => permitted.includes(grant)));
+  if (!REFRESHABLE.some((grant) => usable.has(grant))) usable.delete('refresh_token');
+  return [...usable];
+}
+
 const uris = z.array(z.string()).max(50, 'must not name more than 50 URIs');
 
 export const flows = {
@@ -36,13 +48,17 @@ export const flows = {
     .array(z.enum(GRANT_TYPES, `must be one of ${GRANT_TYPES.join(', ')}`))
     .max(GRANT_TYPES.length)
     .optional()
-    .describe('Default: authorization_code with redirect_uris, client_credentials without.'),
+    .describe(
+      'Default: authorization_code with redirect_uris, client_credentials without. An empty list: the client authenticates for introspection and revocation, and gets no token.',
+    ),
   response_types: z.array(z.literal('code', 'must be code')).max(1).optional(),
 };
 
 export const checkFlows: Check<typeof flows> = (client, object) => {
   const grants = new Set<string>(client.grant_types);
-  if (grants.size === 0) object(['grant_types'], 'must name at least one grant type');
+  if (grants.size === 0 && client.token_endpoint_auth_method === 'none') {
+    object(['grant_types'], 'must name at least one grant type for a client that does not authenticate');
+  }
   if (grants.size !== client.grant_types.length) object(['grant_types'], 'must not name a grant type twice');
   for (const grant of CONFIDENTIAL_ONLY) {
     if (!grants.has(grant) || client.token_endpoint_auth_method !== 'none') continue;

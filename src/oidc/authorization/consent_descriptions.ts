@@ -50,11 +50,22 @@ export function describeClient(clients: ClientDirectory) {
 }
 
 /** The warning for a client that an admin did not create, else `undefined`. */
-export function cautionAbout({ clientId, registration }: Client): string | undefined {
+export function cautionAbout(client: Client): string | undefined {
+  const { clientId, registration } = client;
   if (!registration) return undefined;
   if (registration.source === 'registration')
     return 'It registered itself: nobody here has checked what it calls itself.';
-  return `It is known by its address, ${new URL(clientId).host}: nobody here has checked what it calls itself.`;
+  const caution = `It is known by its address, ${new URL(clientId).host}: nobody here has checked what it calls itself.`;
+  return isOnDeviceOnly(client) ? `${caution} ${ANY_PROGRAM}` : caution;
+}
+
+/** The host of a document proves nothing if every answer goes to the person's own device (MCP, security considerations). */
+const ANY_PROGRAM =
+  'Any program on your device can pose as it. Allow it only if you have just started this application yourself.';
+
+function isOnDeviceOnly(client: Client): boolean {
+  const { redirect_uris: uris } = client.metadata;
+  return isUnverified(client) && uris.length > 0 && uris.every((uri) => !uri.startsWith('https:'));
 }
 
 /** Returns a function that describes the scopes of a request, grouped by API. */

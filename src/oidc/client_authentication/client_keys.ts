@@ -11,7 +11,7 @@ import { errors, Provider, type Client, type KoaContextWithOIDC } from 'oidc-pro
 import type { Clock } from '../../base/clock.ts';
 import { Unavailable } from '../../base/unavailable.ts';
 import { isAcceptedSize } from '../../clients/metadata/public_jwk.ts';
-import type { Cause, Egress } from '../../egress/egress.ts';
+import type { Egress, GetOptions } from '../../egress/egress.ts';
 import { refusalHeaders } from '../../http/admission.ts';
 import { requestOf } from '../../http/request_context.ts';
 import { networkOf } from '../../limits/rate_limit_key.ts';
@@ -33,6 +33,8 @@ export interface ClientKeysSettings {
    * untrusted URLs.
    */
   readonly vetted: boolean;
+  /** When the client was registered: keys that were fetched before, for another client, are not used. */
+  readonly registeredAt: Date;
 }
 
 /**
@@ -84,19 +86,23 @@ function countVerification(verifications: Verifications, { clientId }: Client): 
 }
 
 function readKeysThrough(
-  { egress, clock, log, presented, vetted }: ClientKeysSettings,
+  { egress, clock, log, presented, vetted, registeredAt }: ClientKeysSettings,
   { clientId }: Client,
   jwksUri: string,
   store: KeyStore,
 ): void {
   const selectForVerify = store.selectForVerify.bind(store);
   const all = store[Symbol.iterator].bind(store);
-  const causeOf = (): Cause => ({ vetted, asker: vetted ? undefined : askerOf(Provider.ctx) });
+  const optionsOf = (): GetOptions => ({
+    vetted,
+    asker: vetted ? undefined : askerOf(Provider.ctx),
+    fetchedSince: registeredAt,
+  });
   const published = new PublishedKeys(
     jwksUri,
     egress,
     (error) => log.warn({ clientId, error }, 'client_keys.unreadable'),
-    causeOf,
+    optionsOf,
   );
   const demandRead = (): void => {
     // the client can't be authenticated at the moment, and has to retry

@@ -33,7 +33,11 @@ import { internalsOf } from '../provider/library_types.ts';
  * Clients whose client_id is the URL of a metadata document. `objection` is an error text for the client's developer.
  */
 export interface DocumentClients {
-  find(clientId: string, origin: Origin): Promise<{ readonly client?: ClientWithSecrets; readonly objection?: string }>;
+  find(
+    clientId: string,
+    origin: Origin,
+    use: { readonly beginsLogin: boolean; readonly isPage: boolean },
+  ): Promise<{ readonly client?: ClientWithSecrets; readonly objection?: string }>;
 }
 
 export interface ProviderClientsSettings {
@@ -43,7 +47,7 @@ export interface ProviderClientsSettings {
   readonly uses: SecretUses;
   readonly traffic: RateLimiter;
   readonly clock: Clock;
-  readonly keys: Omit<ClientKeysSettings, 'presented' | 'vetted'>;
+  readonly keys: Omit<ClientKeysSettings, 'presented' | 'vetted' | 'registeredAt'>;
 }
 
 /** A library client takes about 10 KB, so only the most recently used ones are kept. */
@@ -103,7 +107,8 @@ export function useProviderClients(
       Object.assign(client, { dpopBoundAccessTokens: true });
     }
     const vetted = record.registration === null;
-    guardKeys({ ...keys, vetted, presented: () => presentedDigest(knows.certificates) }, client);
+    const presented = (): string | undefined => presentedDigest(knows.certificates);
+    guardKeys({ ...keys, vetted, registeredAt: record.createdAt, presented }, client);
     instances.set(record, client);
     records.set(client, record);
     return client;
@@ -149,9 +154,19 @@ function findRecord(
   return id.startsWith('https:') ? findDocumentClient(documents, id) : directory.find(id);
 }
 
+/** Endpoints where a client asks for a login that no person has allowed yet. */
+const BEGIN_LOGINS: ReadonlySet<string> = new Set([
+  'authorization',
+  'pushed_authorization_request',
+  'device_authorization',
+  'backchannel_authentication',
+]);
+
 async function findDocumentClient(documents: DocumentClients, id: string): Promise<ClientWithSecrets | undefined> {
   const { ctx } = Provider;
-  const { client, objection } = await documents.find(id, ctx ? anonymousOrigin(ctx) : SYSTEM);
+  const route = ctx?.oidc.route ?? '';
+  const use = { beginsLogin: BEGIN_LOGINS.has(route), isPage: route === 'authorization' };
+  const { client, objection } = await documents.find(id, ctx ? anonymousOrigin(ctx) : SYSTEM, use);
   if (objection !== undefined) throw new errors.InvalidClient(toErrorDescription(objection));
   return client;
 }

@@ -75,7 +75,10 @@ async function answer(ctx: KoaContextWithOIDC, settings: TokenExchangeSettings):
   if (policies.length === 0) throw new errors.UnauthorizedClient('no policy permits this client to exchange tokens');
 
   const presented = await verifySubjectToken(ctx, settings, request);
-  const policy = requirePolicy(choosePolicy(policies, sourceOf(presented, settings.issuer), request.target), refuseSubject);
+  const policy = requirePolicy(
+    choosePolicy(policies, sourceOf(presented, settings.issuer), request.target),
+    refuseSubject,
+  );
   const actor = await actorOf(ctx, settings, request, policy);
   const mayActClaim = presented.claims['may_act'];
   if (!mayAct(mayActClaim, { sub: actor?.sub ?? clientId, iss: settings.issuer }))

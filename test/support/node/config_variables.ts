@@ -339,6 +339,7 @@ export const VARIABLES: readonly Variable[] = [
     sentence:
       'must list response modes, each once: query, fragment, form_post, jwt, query.jwt, fragment.jwt, form_post.jwt.',
   },
+  whole('GATEHOUSE_REGISTRATIONS_PER_ADDRESS', 'registrationsPerAddress', 1, 1_000_000),
   whole('GATEHOUSE_CHANGE_POLL_MILLISECONDS', 'changePollMilliseconds', 50, 900),
   whole('GATEHOUSE_CLOCK_DIFFERENCE_SECONDS', 'clockDifferenceSeconds', 0, 15),
   whole('GATEHOUSE_AUDIT_RETENTION_DAYS', 'auditRetentionDays', 0, 36_500),
