@@ -9,9 +9,36 @@
  * Scripts in which a joiner changes the shape of letters. Unicode's joining types, which RFC 5892 also demands, are not
  * in the regular expressions of ECMAScript.
  */
-const SCRIPTS = `Arabic Syriac Mongolian Nko Mandaic Adlam Hanifi_Rohingya Phags_Pa Devanagari Bengali Gurmukhi Gujarati
-  Oriya Tamil Telugu Kannada Malayalam Sinhala Khmer Myanmar Tibetan Balinese Javanese Sundanese Grantha Newa Tirhuta
-  Chakma`.split(/\s+/);
+const SCRIPTS = [
+  'Arabic',
+  'Syriac',
+  'Mongolian',
+  'Nko',
+  'Mandaic',
+  'Adlam',
+  'Hanifi_Rohingya',
+  'Phags_Pa',
+  'Devanagari',
+  'Bengali',
+  'Gurmukhi',
+  'Gujarati',
+  'Oriya',
+  'Tamil',
+  'Telugu',
+  'Kannada',
+  'Malayalam',
+  'Sinhala',
+  'Khmer',
+  'Myanmar',
+  'Tibetan',
+  'Balinese',
+  'Javanese',
+  'Sundanese',
+  'Grantha',
+  'Newa',
+  'Tirhuta',
+  'Chakma',
+];
 /** Signs that remove the vowel of a letter in these scripts (viramas). The last letter of a name may have one. */
 const VIRAMAS =
   String.raw`\u094D\u09CD\u0A4D\u0ACD\u0B4D\u0BCD\u0C4D\u0CCD\u0D3B\u0D3C\u0D4D\u0DCA\u0F84\u1039\u103A\u17D2

@@ -137,7 +137,7 @@ export class MetadataDocuments {
       const isPassing = error instanceof EgressFailed || error instanceof Unavailable;
       if (isPassing && known && isUsableInOutage(known, now)) return { client: known };
       if (error instanceof Unavailable) return { lastCopy: known, unavailable: error };
-      const unavailable = new Unavailable('The metadata document can’t be fetched now.', { cause: error });
+      const unavailable = new Unavailable('The metadata document can not be fetched now.', { cause: error });
       if (isBusy(error)) return { lastCopy: known, unavailable };
       const refusal = refusalOf(error);
       const mayPass = error instanceof EgressFailed && mayEnd(error.failure);

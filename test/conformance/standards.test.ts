@@ -11,7 +11,7 @@ const PRINT = join(ROOT, 'test/support/test_names/print.ts');
 
 /** Advisories, modules of the conformance suite, and cases of our own catalogue of attacks. */
 const ID =
-  /\b(?:CVE-\d{4}-\d+|GHSA(?:-[0-9a-z]{4}){3}|GO-\d{4}-\d+|(?:oidcc|fapi2|fapi-ciba)-[\w-]+|FIELD-[A-Z]\d+|(?:DISC|AUTH|JAR|PAR|TOK|DPOP|INT|REV|UI|DCR|DEV|CIBA|OUT|LOG|HTTP|ADM|MTLS)-(?:[A-Z]?\d{2}|D-[a-z_]+))\b/g;
+  /\b(?:CVE-\d{4}-\d+|GHSA(?:-[0-9a-z]{4}){3}|GO-\d{4}-\d+|(?:oidcc|fapi2|fapi-ciba)-[\w-]+|FIELD-[A-Z]\d+[a-z]?|(?:DISC|AUTH|JAR|PAR|TOK|DPOP|INT|REV|UI|DCR|DEV|CIBA|OUT|LOG|HTTP|ADM|MTLS)-(?:[A-Z]?\d{2}|D-[a-z_]+))\b/g;
 const TEST_FILE = /`(test\/[\w/]+\.test\.ts)`/g;
 /** The end of a table's row that is proved by one test: `test/authorization/code_flow.test.ts`: the authorization code flow */
 const PROOF = /^\|.*\| `(test\/[\w/]+\.test\.ts)`: (.+?) +\|$/;
