@@ -211,7 +211,7 @@ describe('what a registration asks for beyond its policy', () => {
     ['no grant type is named', { grant_types: [] }, /^grant_types must contain at least one of/],
     ['a grant type is no text', { grant_types: ['authorization_code', 7] }, /^grant_types\/1 /],
     ['the list is endless', { grant_types: Array.from({ length: 101 }, (_, i) => `g${i}`) }, /^grant_types/],
-    ['no response type is left', { response_types: ['token'] }, /^response_types must be/],
+    ['no response type is left', { response_types: ['token'] }, /^response_types must contain/],
     [
       'a redirect URI is not allowed',
       { redirect_uris: [REDIRECT, 'http://app.example.com/cb'] },
