@@ -1,8 +1,8 @@
 /**
  * Makes checkpoints. Any node may do this, one at a time. Each checkpoint names the heads of all streams that grew
  * since the previous one, whichever node wrote them, and never a link without a valid seal. For streams of its own
- * process, a node names the heads that it remembers, whatever the database now says: so a verifier notices if an entry
- * was removed or changed since.
+ * process, a node names the heads that it remembers, not those in the database: so a verifier notices if an entry was
+ * removed or changed since.
  *
  * A database that was set back (a failover to a standby that lacked the last changes, a restored backup) is not
  * tampering. Ends of streams and checkpoints that this process remembers from another run of the server, and that the

@@ -50,7 +50,7 @@ export const RESPONSE_ALG_MEMBERS = [
 export const ONE_OF_SIGNING_ALGS = `must be one of ${SIGNING_ALGS.join(', ')}`;
 
 /**
- * What DPoP proofs may be signed with. No RSA: the key comes with the proof from whoever sends it, and the one with the
- * most expensive exponent would be tried before anything else is known about the sender.
+ * The signing algorithms of DPoP proofs. No RSA: the sender puts the key into the proof, and the server would verify with
+ * a key of the most expensive exponent before it knows anything about the sender.
  */
 export const DPOP_ALGS = ['ES256', 'Ed25519', 'EdDSA'] as const;

@@ -32,7 +32,7 @@ describe('a change of the master key', () => {
     const sealed = await dataKeys();
     const ending = await rewrap(withKeys(NEW));
     assert.equal(ending.code, 1);
-    assert.match(ending.stderr, /^GATEHOUSE_MASTER_KEY is not the key that this database was sealed with\. .*\n$/);
+    assert.match(ending.stderr, /^GATEHOUSE_MASTER_KEY is not the key that sealed this database\. .*\n$/);
     assert.deepEqual(await dataKeys(), sealed);
   });
 
@@ -87,7 +87,7 @@ describe('a change of the master key', () => {
     assert.equal(ending.code, 1);
     assert.match(
       ending.stderr,
-      /^Gatehouse can't start\. GATEHOUSE_MASTER_KEY is not the key that this database was sealed with\. .*\n$/,
+      /^Gatehouse can't start\. GATEHOUSE_MASTER_KEY is not the key that sealed this database\. .*\n$/,
     );
   });
 

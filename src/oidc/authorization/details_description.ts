@@ -41,7 +41,7 @@ function describe(
   };
 }
 
-/** One row per value. The label is the path to it, with the titles of the schema where it has any. */
+/** Returns one row per value. The label is the path to the value; a title in the schema replaces the member’s name. */
 function rows(label: string, value: unknown, schema?: DetailsSchema): { label: string; value: string }[] {
   const here = schema?.title ?? label;
   const inside = Array.isArray(value)
