@@ -4,8 +4,10 @@ import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues } from '../audit/changed_values.ts';
 import { conflict, notFound } from '../base/refusal.ts';
 import type { SigningAlg } from '../base/signing_algs.ts';
+import { normalUri } from '../base/uri.ts';
 import { recordChange } from '../invalidation/log.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
+import { refuseWhileRightsAreLeft } from './ended_rights.ts';
 import { refuseWhileReferenced } from './references.ts';
 import type { Resource } from './resource.ts';
 import type { NewResource, ResourcePatch } from './resource_members.ts';
@@ -17,13 +19,17 @@ export async function createResource(
   { tx, trail, origin, now }: UnitOfWork,
   given: z.output<typeof NewResource>,
 ): Promise<Resource> {
+  await refuseWhileRightsAreLeft(tx, given.identifier);
   const row = await tx
     .insertInto('resources')
     .values({ ...given, scopes: json(given.scopes), created_at: now, updated_at: now })
     .onConflict((clash) => clash.doNothing())
     .returningAll()
     .executeTakeFirst();
-  if (!row) throw conflict(`Resource ${given.identifier} already exists.`);
+  if (!row) {
+    const existing = await findResource(tx, given.identifier);
+    throw conflict(`Resource ${existing?.identifier ?? given.identifier} already exists.`);
+  }
   await trail.recordIn(tx, origin, {
     event: 'resource.created',
     outcome: 'success',
@@ -64,7 +70,10 @@ export async function updateResource(
   return toResource(row);
 }
 
-/** Deletes a resource. Refuses with `conflict` while a client or a policy references it. */
+/**
+ * Deletes a resource, and orders the end of all rights for it (ended_rights.ts). Refuses with `conflict` while a client
+ * or a policy references it.
+ */
 export async function deleteResource({ tx, trail, origin, now }: UnitOfWork, resource: Resource): Promise<void> {
   const { identifier } = resource;
   await refuseWhileReferenced(tx, identifier);
@@ -74,6 +83,10 @@ export async function deleteResource({ tx, trail, origin, now }: UnitOfWork, res
     .where('resource', '=', identifier)
     .execute();
   await tx.deleteFrom('resources').where('identifier', '=', identifier).execute();
+  await tx
+    .insertInto('ended_resources')
+    .values({ identifier, normal_form: normalUri(identifier), ended_at: now })
+    .execute();
   await trail.recordIn(tx, origin, {
     event: 'resource.deleted',
     outcome: 'success',
@@ -83,12 +96,15 @@ export async function deleteResource({ tx, trail, origin, now }: UnitOfWork, res
   for (const { client_id } of readers) await recordChange(tx, { topic: 'client', key: client_id }, now);
 }
 
-/** Returns the resource, locked against other changes until the transaction ends. */
+/**
+ * Returns the resource, locked against other changes until the transaction ends. Its identifier may be written in
+ * another way than it is registered (RFC 3986, 6.2).
+ */
 export async function lockResource(tx: Tx, identifier: string): Promise<Resource> {
   const row = await tx
     .selectFrom('resources')
     .selectAll()
-    .where('identifier', '=', identifier)
+    .where('normal_form', '=', normalUri(identifier))
     .forUpdate()
     .executeTakeFirst();
   if (!row) throw notFound(`Resource ${identifier} not found.`);
@@ -96,7 +112,11 @@ export async function lockResource(tx: Tx, identifier: string): Promise<Resource
 }
 
 export async function findResource(reader: Reader, identifier: string): Promise<Resource | undefined> {
-  const row = await reader.selectFrom('resources').selectAll().where('identifier', '=', identifier).executeTakeFirst();
+  const row = await reader
+    .selectFrom('resources')
+    .selectAll()
+    .where('normal_form', '=', normalUri(identifier))
+    .executeTakeFirst();
   return row && toResource(row);
 }
 

@@ -3,7 +3,9 @@ import type { AdapterPayload } from 'oidc-provider';
 import type { Account } from '../../accounts/account.ts';
 import { epochSeconds } from '../../base/clock.ts';
 import { equalInConstantTime, sha256 } from '../../base/secret.ts';
-import { splitScope } from '../issuance/scope_decision.ts';
+import type { ClientWithSecrets } from '../../clients/client.ts';
+import { splitScope, stillRegistered } from '../issuance/scope_decision.ts';
+import { lostOfflineAccess } from '../issuance/refresh_token.ts';
 import { isYoungEnough } from '../storage/session_store.ts';
 import type { Related, TokenRow } from '../storage/token_rows.ts';
 import type { CodeAnswer } from './plain_request.ts';
@@ -20,6 +22,7 @@ const UNDERSTOOD_OF_GRANT = new Set([...OF_EACH, 'openid', 'resources']);
 export interface PlainGrant {
   readonly payload: AdapterPayload & { readonly grantId: string; readonly accountId: string };
   readonly account: Account;
+  /** Without scopes of OpenID Connect that were taken from the client. */
   readonly scopes: readonly string[];
   /** Of OpenID Connect, that the person has granted. */
   readonly openid: readonly string[];
@@ -36,7 +39,7 @@ interface Granted extends AdapterPayload {
 /** `undefined` for everything that is to be refused, and for everything that has a member which the fast path does not know. */
 export function plainGrant(
   { payload, consumed_at, ...related }: TokenRow,
-  clientId: string,
+  { clientId, metadata }: ClientWithSecrets,
   now: Date,
   sessionAbsoluteTtlSeconds: number,
 ): PlainGrant | undefined {
@@ -52,7 +55,8 @@ export function plainGrant(
     if (!isYoungEnough(related.session!.payload, sessionAbsoluteTtlSeconds, now)) return undefined;
   }
   if (typeof resource !== 'string') return undefined;
-  const scopes = splitScope(token.scope);
+  if (token.kind === 'RefreshToken' && lostOfflineAccess(metadata, token.scope)) return undefined;
+  const scopes = stillRegistered(metadata, splitScope(token.scope));
   const wanted = new Set(scopes);
   const granted = grant.payload as Granted;
   const ofWanted = (scope: string | undefined) => splitScope(scope).filter((name) => wanted.has(name));

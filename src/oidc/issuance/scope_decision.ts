@@ -3,7 +3,8 @@
  * was given; a request for more is refused and never gets something else instead.
  */
 import type { ClientWithSecrets } from '../../clients/client.ts';
-import type { Resource } from '../../resources/resource.ts';
+import type { ClientMetadata } from '../../clients/metadata/client_metadata.ts';
+import { OPENID_SCOPES, type Resource } from '../../resources/resource.ts';
 import { accessTokenSeconds } from './access_token.ts';
 
 type FindResource = (identifier: string) => Resource | undefined;
@@ -17,6 +18,18 @@ export interface Entitlement {
 
 export function splitScope(scope: unknown): string[] {
   return typeof scope === 'string' ? scope.split(' ').filter(Boolean) : [];
+}
+
+const openid = new Set<string>(OPENID_SCOPES);
+
+/** The scopes without those of OpenID Connect that the client is not registered for now, whatever it was granted. */
+export function stillRegistered(
+  { scope }: Pick<ClientMetadata, 'scope'>,
+  scopes: readonly string[],
+): readonly string[] {
+  if (scope === undefined) return scopes;
+  const registered = splitScope(scope);
+  return scopes.filter((name) => !openid.has(name) || registered.includes(name));
 }
 
 /** What the client has been given of a resource, as far as the resource still has it. */

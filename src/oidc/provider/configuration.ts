@@ -51,6 +51,7 @@ import {
 } from '../client_authentication/dpop.ts';
 import { confirmErrorRedirects } from '../authorization/error_redirects.ts';
 import { demandDecimalNumbers } from '../request/decimal_numbers.ts';
+import { normalizeParameters } from '../request/normal_parameters.ts';
 import { showFormPost } from './form_post.ts';
 import type { ProviderPages } from './provider_pages.ts';
 import { loadExistingGrant } from '../authorization/existing_grant.ts';
@@ -65,6 +66,7 @@ import { resolveHintedSubject } from '../authorization/hinted_subject.ts';
 import { acceptRetiredKeyHints } from '../logout/retired_key_hints.ts';
 import { INTERACTION_SECONDS } from '../request/first_party_login.ts';
 import { takePostedRequests } from './posted_requests.ts';
+import { narrowScopes } from '../tokens/narrowed_scopes.ts';
 import { demandPushedRequest } from '../authorization/pushed_requests.ts';
 import { signExternally } from './external_signing.ts';
 import { internalsOf, type UrlFor } from './library_types.ts';
@@ -127,6 +129,8 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
   const settings = { ...given, pages: noteErrorPages(given.pages) };
   const provider = new Provider(settings.issuer, configuration(settings, jwks));
   pinToIssuer(provider, endpointAliases(settings, ROUTES));
+  normalizeParameters(provider, settings.policy.registered);
+  narrowScopes(provider);
   useProviderClients(provider, settings.clients, {
     signingAlgs: new Set(jwks.map(({ alg }) => alg)),
     detailsTypes: settings.detailsPolicy.types(),
