@@ -1,6 +1,7 @@
 /** Consents that people gave, stored until the person or an admin withdraws them. */
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { json, type Reader } from '../db/connection.ts';
+import { withExistingResources } from '../resources/existing_resources.ts';
 
 /** Scopes grouped by their origin: OpenID Connect, single claims, or a resource. */
 export interface ConsentedScopes {
@@ -15,11 +16,10 @@ export interface Consent {
   readonly givenAt: Date;
 }
 
-/** Adds the scopes to the stored consent of the client. */
+/** Adds the scopes to the stored consent of the client, without those of resources that were deleted since. */
 export async function rememberConsent(
   { tx, now }: UnitOfWork,
-  accountId: string,
-  clientId: string,
+  { issuer, accountId, clientId }: { readonly issuer: string; readonly accountId: string; readonly clientId: string },
   scopes: ConsentedScopes,
 ): Promise<void> {
   const before = await tx
@@ -36,6 +36,14 @@ export async function rememberConsent(
     .onConflict((clash) =>
       clash.columns(['account_id', 'client_id']).doUpdateSet({ scopes: json(merged), given_at: now }),
     )
+    .execute();
+  const resources = await withExistingResources(tx, issuer, merged.resources);
+  if (Object.keys(resources).length === Object.keys(merged.resources).length) return;
+  await tx
+    .updateTable('consents')
+    .set({ scopes: json({ ...merged, resources }) })
+    .where('account_id', '=', accountId)
+    .where('client_id', '=', clientId)
     .execute();
 }
 

@@ -2,8 +2,9 @@
 import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { EVENT_NAMES, type EventName } from '../audit/catalogue.ts';
-import { readAllEvents, readEvents, type RecordedEvent } from '../audit/query.ts';
+import { readAllEvents, readEvents, type EventFilter, type RecordedEvent } from '../audit/query.ts';
 import type { Reply } from '../http/route.ts';
+import { findResource } from '../resources/resource_rows.ts';
 import { auditFilters, toFilter } from './audit_filter.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
@@ -54,13 +55,20 @@ export const auditEventRoutes: readonly AdminRoute[] = [
   }),
 ];
 
+/** An API may be named in another way than it is registered (RFC 3986, 6.2). */
+async function filterOf({ dependencies: { database }, now }: AdminCall, query: ListQuery): Promise<EventFilter> {
+  const filter = toFilter(query, now);
+  const api = filter.about === undefined ? undefined : await findResource(database, filter.about);
+  return api ? { ...filter, about: api.identifier } : filter;
+}
+
 type EventCursor = { readonly occurred_at: string; readonly stream: string; readonly sequence: string };
 
 async function list(call: AdminCall, query: ListQuery) {
   const { limit, cursor, order, ...filters } = query;
   const events: List = { name: 'audit-events', filters: { order, ...filters } };
   const after = await call.openCursor<EventCursor>(events, cursor);
-  const rows = await readEvents(call.dependencies.database, toFilter(query, call.now), {
+  const rows = await readEvents(call.dependencies.database, await filterOf(call, query), {
     order,
     limit: limit + 1,
     after: after && { exactly: after.occurred_at, stream: after.stream, sequence: Number(after.sequence) },
@@ -81,7 +89,7 @@ async function list(call: AdminCall, query: ListQuery) {
 async function exportAll(call: AdminCall, query: ListQuery): Promise<Reply<never>> {
   const { database, trail } = call.dependencies;
   // events written during this export, including its own event, belong to the next export
-  const filter = { ...toFilter(query, call.now), to: query.to ? new Date(query.to) : call.now };
+  const filter = { ...(await filterOf(call, query)), to: query.to ? new Date(query.to) : call.now };
   const { limit: _, cursor: __, order: ___, ...narrowed } = query;
   const details = { ...narrowed, from: query.from ?? null, to: timestamp(filter.to) };
   await trail.record(call.origin, { event: 'audit.exported', outcome: 'success', details });

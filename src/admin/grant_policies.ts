@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { invalid } from '../base/refusal.ts';
+import { isSameUri } from '../base/uri.ts';
 import { isExternal, type Grant, type Policy, type PolicyTerms } from '../grant_policies/policy.ts';
 import {
   AssertionPolicyChangeShape,
@@ -215,8 +216,8 @@ async function list<View>(
  */
 function refuseAdminApi({ dependencies }: AdminCall, { resource, subject }: PolicyTerms): void {
   const admin = adminResourceIdentifier(dependencies.issuer);
-  if (resource === admin) throw invalid('/resource', 'must not be the admin API');
-  if (!isExternal(subject) && subject.resource === admin) {
+  if (isSameUri(resource, admin)) throw invalid('/resource', 'must not be the admin API');
+  if (!isExternal(subject) && isSameUri(subject.resource, admin)) {
     throw invalid('/subject_resource', 'must not be the admin API');
   }
 }

@@ -32,7 +32,7 @@ export const liveTokenRoutes: readonly AdminRoute[] = [
     tag: 'clients',
     summary: 'List the live JWT access tokens of a client, those that expire last first',
     description:
-      'Read from the audit trail, without tokens that were revoked, either one by one, with their grant, or with the client. Opaque tokens for userinfo and refresh tokens are not listed; they belong to their grants.',
+      'Read from the audit trail, without tokens that have ended: one by one, with their grant, with the client, or with a token or issuer that they come from. Opaque tokens for userinfo and refresh tokens are not listed; they belong to their grants.',
     params: ClientParams,
     query: ListQuery,
     reply: { status: 200, description: 'A page of tokens.', body: pageOf(LiveTokenView) },

@@ -4,9 +4,11 @@
  * secrets:rotate could take over a privileged client. Only admin scopes count: this server does not know what scopes of
  * other APIs allow.
  */
-import { conflict, Refused } from '../base/refusal.ts';
+import { conflict, invalid, Refused } from '../base/refusal.ts';
+import { isSameUri, looksLike } from '../base/uri.ts';
 import type { Client } from '../clients/client.ts';
 import type { ClientMetadata } from '../clients/metadata/client_metadata.ts';
+import { userinfoIdentifier } from '../resources/own_identifiers.ts';
 import type { AdminCall } from './admin_call.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 
@@ -31,13 +33,22 @@ export function refuseSelf(call: AdminCall, client: Client, verb: string): void 
 
 /** Protects the admin resource: if it were deleted or had other scopes, no client could administer the server. */
 export function refuseAdminResource(call: AdminCall, identifier: string): void {
-  if (identifier === adminResourceIdentifier(call.dependencies.issuer))
+  if (isSameUri(identifier, adminResourceIdentifier(call.dependencies.issuer)))
     throw forbidden('The resource of the admin API cannot be changed or deleted.');
+}
+
+/**
+ * Refuses the URI of an API or of another issuer that a client or a person could take for this server's issuer, userinfo
+ * endpoint or admin API.
+ */
+export function refuseLookAlike({ dependencies: { issuer } }: AdminCall, pointer: string, uri: string): void {
+  const own = [issuer, userinfoIdentifier(issuer), adminResourceIdentifier(issuer)].find((one) => looksLike(uri, one));
+  if (own !== undefined) throw invalid(pointer, `must not be ${own} of this server, or look like it`);
 }
 
 function missingScopes({ caller, dependencies }: AdminCall, { resources }: ClientMetadata): string[] {
   const admin = adminResourceIdentifier(dependencies.issuer);
-  const scopes = resources.filter((access) => access.resource === admin).flatMap((access) => access.scopes);
+  const scopes = resources.filter(({ resource }) => isSameUri(resource, admin)).flatMap((access) => access.scopes);
   return scopes.filter((scope) => !caller.scopes.has(scope));
 }
 

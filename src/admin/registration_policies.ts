@@ -1,6 +1,7 @@
 /** Routes for registration policies: they limit the metadata of clients that register themselves. */
 import { z } from 'zod';
 import { invalid, notFound } from '../base/refusal.ts';
+import { isSameUri } from '../base/uri.ts';
 import { NO_CONTENT } from '../http/route.ts';
 import {
   createPolicy,
@@ -130,7 +131,7 @@ export const registrationPolicyRoutes: readonly AdminRoute[] = [
 /** A client that no admin has reviewed must not administer this server. */
 function refuseAdminScopes(call: AdminCall, { resources }: RegistrationPolicy): void {
   const admin = adminResourceIdentifier(call.dependencies.issuer);
-  const index = resources.findIndex(({ resource }) => resource === admin);
+  const index = resources.findIndex(({ resource }) => isSameUri(resource, admin));
   if (index >= 0) throw invalid(`/resources/${index}/resource`, 'must not be the admin API');
 }
 

@@ -5,12 +5,14 @@
 import { z } from 'zod';
 import { notFound } from '../base/refusal.ts';
 import { jwksPathOf, SIGNING_ALGS } from '../base/signing_algs.ts';
+import { isUnavailable } from '../db/connection.ts';
 import {
   DpopAtResource,
   ProtectedResourceMetadata,
   protectedResourceMetadata,
 } from '../resources/protected_resource_metadata.ts';
 import type { Resource } from '../resources/resource.ts';
+import { endRights } from '../resources/ended_rights.ts';
 import { NewResource, ResourcePatch } from '../resources/resource_members.ts';
 import {
   createResource,
@@ -25,7 +27,7 @@ import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { entityTag } from './entity_tag.ts';
 import { Timestamp, timestamp } from './shared_members.ts';
-import { refuseAdminResource } from './privilege_check.ts';
+import { refuseAdminResource, refuseLookAlike } from './privilege_check.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 
 const ResourceView = z
@@ -54,6 +56,8 @@ const ResourceParams = z.strictObject({
 });
 const ListQuery = z.strictObject(paging);
 
+const ENDING_MILLISECONDS = 5_000;
+
 export const resourceRoutes: readonly AdminRoute[] = [
   adminRoute({
     method: 'POST',
@@ -67,7 +71,10 @@ export const resourceRoutes: readonly AdminRoute[] = [
     reply: { status: 201, description: 'The resource.', body: ResourceView, headers: ['ETag', 'Location'] },
     refuses: [409],
     handle: async ({ body }, call) => {
-      const { rotation } = call.dependencies;
+      const { rotation, issuer } = call.dependencies;
+      // the admin API itself exists already
+      if (body.identifier !== adminResourceIdentifier(issuer)) refuseLookAlike(call, '/identifier', body.identifier);
+      await endRightsNow(call, body.identifier);
       const keys = await rotation.makeMissing([body.signing_alg]);
       return call.write(async (work) => {
         await rotation.addIn(work, keys);
@@ -164,19 +171,33 @@ export const resourceRoutes: readonly AdminRoute[] = [
     scope: 'resources:write',
     tag: 'resources',
     summary: 'Delete a resource that no client may request',
+    description:
+      'This also ends what people granted for it: its scopes in grants and consents, and the refresh tokens for it. If there are many, the server continues after the response; a resource with the same identifier can be registered when it is done.',
     params: ResourceParams,
     reply: { status: 204, description: 'The resource is deleted.' },
     refuses: [404, 409, 412],
-    handle: ({ params }, call) =>
-      call.write(async (work) => {
+    handle: async ({ params }, call) => {
+      const deleted = await call.write(async (work) => {
         refuseAdminResource(call, params.identifier);
         const resource = await lockResource(work.tx, params.identifier);
         call.refuseOtherVersion(resource.version);
         await deleteResource(work, resource);
         return NO_CONTENT;
-      }),
+      });
+      await endRightsNow(call, params.identifier);
+      return deleted;
+    },
   }),
 ];
+
+/** Ends the rights for a deleted resource, as far as a call has time for it. A job does the rest. */
+async function endRightsNow({ dependencies }: AdminCall, identifier: string): Promise<void> {
+  try {
+    await endRights(dependencies, { milliseconds: ENDING_MILLISECONDS }, identifier);
+  } catch (error) {
+    if (!isUnavailable(error)) throw error;
+  }
+}
 
 async function list(call: AdminCall, { limit, cursor }: z.output<typeof ListQuery>) {
   const resources: List = { name: 'resources' };

@@ -21,6 +21,7 @@ import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { entityTag } from './entity_tag.ts';
 import { mergePatchOf, Timestamp, timestamp, timestampOrNull } from './shared_members.ts';
+import { refuseLookAlike } from './privilege_check.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 
 const TrustedIssuerView = z
@@ -59,7 +60,8 @@ export const trustedIssuerRoutes: readonly AdminRoute[] = [
     handle: ({ body }, call) =>
       call.write(async (work) => {
         const { issuer } = call.dependencies;
-        const created = await createTrustedIssuer(work, body, issuer);
+        refuseLookAlike(call, '/issuer', body.issuer);
+        const created = await createTrustedIssuer(work, body);
         const location = `${adminResourceIdentifier(issuer)}/trusted-issuers/${encodeURIComponent(created.issuer)}`;
         return {
           status: 201,

@@ -82,7 +82,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
   const { argon2id } = passwordHashing;
   const clientStore = createClients({ ...basics, argon2id, secretGuesses, warnsOfRefused: isFirst });
   const { clients } = clientStore;
-  const apis = createResources(database);
+  const apis = createResources({ database, trail });
   const keys = await createKeys({ ...basics, trail });
   const outgoing = createEgress({ ...basics, resolve: settings.resolve ?? lookup, ca: settings.ca });
   const { egress } = outgoing;

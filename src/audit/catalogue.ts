@@ -36,6 +36,20 @@ const asked = { scope, resources: resources.optional(), authorization_details_ty
 const grant_id = text.optional().describe('A digest that identifies the grant. It is not a token.');
 const grant_type = text.optional();
 const jti = text.optional().describe('The id of a JWT. An opaque token has no id that may be recorded.');
+const asserted_by = text.optional().describe('The trusted issuer whose assertion the token rests on.');
+const parents = z
+  .array(
+    z.strictObject({
+      jti: z.string(),
+      client_id: z.string(),
+      generation: z.int(),
+      grant_id: z.string().optional(),
+      asserted_by: z.string().optional(),
+    }),
+  )
+  .readonly()
+  .optional()
+  .describe('The tokens that an exchanged token was made from: it ends with each of them.');
 const request = text.describe('The id of the request in the address of its page, /approve/{request}.');
 
 const TOKENS = {
@@ -58,6 +72,8 @@ const TOKENS = {
     issuer: text.optional().describe('The trusted issuer of the exchanged token.'),
     actor: text.optional().describe('The party that acts for the subject.'),
     from_jti: text.optional().describe('The id of the exchanged token.'),
+    asserted_by,
+    parents,
   }),
   'token.refused': refusal('The token endpoint refuses a request.', { grant_type, ...refused }),
   'token.undelivered': alarm(
@@ -245,6 +261,15 @@ const RESOURCES = {
     scopes: texts,
   }),
   'resource.deleted': done('A resource is deleted.', { resource }),
+  'resource.rights_ended': done(
+    'All rights for a deleted resource have ended. A resource with the same identifier can be created from now on.',
+    {
+      resource,
+      grants: number.describe('The number of grants that had rights for the resource.'),
+      tokens: number.describe('The number of codes and refresh tokens that were for the resource.'),
+      consents: number.describe('The number of consents that included the resource.'),
+    },
+  ),
   'authorization_details_type.created': done('A type of authorization details is created.', { type, resources }),
   'authorization_details_type.updated': done(
     'A type of authorization details is changed. The details show its resources after the change.',

@@ -13,7 +13,7 @@ export async function printResourceMetadata(identifier: string, { dpop }: { dpop
     if (!resource) throw new CannotStart(`Resource ${identifier} not found.`);
     return protectedResourceMetadata(resource, { issuer, dpop: parsed.data, dpopAlgs: DPOP_ALGS });
   });
-  const url = metadataUrl(identifier);
+  const url = metadataUrl(document.resource);
   if (url !== undefined) process.stderr.write(`Publish this at ${url}\n`);
   process.stdout.write(`${JSON.stringify(document, undefined, 2)}\n`);
 }

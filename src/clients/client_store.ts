@@ -13,7 +13,7 @@ import type { Client, ClientWithSecrets } from './client.ts';
 import { readClient } from './client_rows.ts';
 import { accessBeyond, commonAccess, unionOfAccess } from './metadata/access.ts';
 import { usesSecret } from './metadata/client_authentication.ts';
-import { refuseUnknownResources } from './resource_check.ts';
+import { requireResources } from './resource_check.ts';
 import { ClientMetadata } from './metadata/client_metadata.ts';
 import { RECORDED_MEMBERS } from './metadata/recorded_members.ts';
 import { requireSector, type SectorDocument } from './sector.ts';
@@ -39,19 +39,19 @@ export async function createClient(
 /** Creates a client and returns only its id. */
 export async function addClient(
   work: UnitOfWork,
-  metadata: ClientMetadata,
+  given: ClientMetadata,
   {
     clientId: chosen,
     sector,
   }: { readonly clientId?: string | undefined; readonly sector?: SectorDocument | undefined },
 ): Promise<string> {
   const { tx, now } = work;
-  await requireSigningKeys(tx, metadata);
-  requireSector(metadata, sector);
+  await requireSigningKeys(tx, given);
+  requireSector(given, sector);
   const clientId = chosen ?? randomId('client');
   const insert = tx.insertInto('clients').values({
     client_id: clientId,
-    ...columnsOf(metadata),
+    ...columnsOf(given),
     // a client_id that is a URL may have existed before: tokens from that time must stay invalid
     token_generation: randomInt(1, FIRST_GENERATIONS),
     created_at: now,
@@ -65,7 +65,7 @@ export async function addClient(
       .executeTakeFirst();
     if (!row) throw conflict(`Client ${clientId} already exists.`);
   }
-  await storeAccess(work, clientId, metadata);
+  const metadata = asRegistered(given, await storeAccess(work, clientId, given));
   await changed(work, clientId, { event: 'client.created', outcome: 'success', details: rightsOf(metadata) });
   await recordExemptions(work, clientId, metadata);
   return clientId;
@@ -89,12 +89,12 @@ export async function updateClient(
   sector?: SectorDocument,
 ): Promise<Pick<Client, 'clientId' | 'metadata'>> {
   const { tx, now } = work;
-  const metadata = applyPatch(client.metadata, patch);
-  requireSector(metadata, sector, client.metadata);
+  const patched = applyPatch(client.metadata, patch);
+  requireSector(patched, sector, client.metadata);
   // a refreshed ID token would otherwise have another `sub` (OpenID Connect Core, 12.2)
-  if (sectorOf(metadata) !== sectorOf(client.metadata)) await endGrants(tx, client.clientId);
-  await requireSigningKeys(tx, metadata, client.metadata);
-  if (usesSecret(client.metadata) && !usesSecret(metadata)) {
+  if (sectorOf(patched) !== sectorOf(client.metadata)) await endGrants(tx, client.clientId);
+  await requireSigningKeys(tx, patched, client.metadata);
+  if (usesSecret(client.metadata) && !usesSecret(patched)) {
     await sendIn(
       tx,
       tx
@@ -108,14 +108,15 @@ export async function updateClient(
     tx,
     tx
       .updateTable('clients')
-      .set({ ...columnsOf(metadata), updated_at: now, version: client.version + 1 })
+      .set({ ...columnsOf(patched), updated_at: now, version: client.version + 1 })
       .where('client_id', '=', client.clientId),
   );
   await sendIn(tx, tx.deleteFrom('client_resources').where('client_id', '=', client.clientId));
   await sendIn(tx, tx.deleteFrom('client_introspects').where('client_id', '=', client.clientId));
   await sendIn(tx, tx.deleteFrom('client_authorization_details_types').where('client_id', '=', client.clientId));
-  const own = { ...metadata, resources: given(client, metadata.resources) };
-  await storeAccess(work, client.clientId, own, client.metadata.authorization_details_types);
+  const own = { ...patched, resources: ownAccess(client, patched.resources) };
+  const typesBefore = client.metadata.authorization_details_types;
+  const metadata = asRegistered(patched, await storeAccess(work, client.clientId, own, typesBefore));
   const details = {
     members: Object.keys(patch),
     ...changedValues(RECORDED_MEMBERS, client.metadata, metadata),
@@ -127,7 +128,7 @@ export async function updateClient(
 }
 
 /** Returns the access that belongs to the client itself, without what only its policy grants. */
-function given({ registration }: Client, resources: ClientMetadata['resources']): ClientMetadata['resources'] {
+function ownAccess({ registration }: Client, resources: ClientMetadata['resources']): ClientMetadata['resources'] {
   if (!registration) return resources;
   return unionOfAccess(accessBeyond(resources, registration.fromPolicy), commonAccess(registration.given, resources));
 }
@@ -279,13 +280,14 @@ function columnsOf({
   return { metadata: json(document), secret_rotation_days: secret_rotation_days ?? null };
 }
 
+/** Stores what the client may request and introspect, and returns how the resources are registered. */
 async function storeAccess(
   { tx }: UnitOfWork,
   clientId: string,
-  { resources, introspects, authorization_details_types: types }: ClientMetadata,
+  { authorization_details_types: types, ...given }: ClientMetadata,
   typesBefore: readonly string[] = [],
-): Promise<void> {
-  await refuseUnknownResources(tx, resources, introspects);
+): Promise<(name: string) => string> {
+  const { resources, introspects, registered } = await requireResources(tx, given);
   if (resources.length > 0) {
     const rows = resources.map((one) => ({ client_id: clientId, ...one }));
     await sendIn(tx, tx.insertInto('client_resources').values(rows));
@@ -299,6 +301,12 @@ async function storeAccess(
     const rows = types.map((type) => ({ client_id: clientId, type }));
     await sendIn(tx, tx.insertInto('client_authorization_details_types').values(rows));
   }
+  return registered;
+}
+
+function asRegistered(metadata: ClientMetadata, registered: (name: string) => string): ClientMetadata {
+  const resources = metadata.resources.map(({ resource, scopes }) => ({ resource: registered(resource), scopes }));
+  return { ...metadata, resources, introspects: metadata.introspects.map(registered) };
 }
 
 /**

@@ -1,8 +1,9 @@
 /**
- * Lists the live JWT access tokens of a client: issued according to the audit trail, not expired, and not revoked on
- * their own, with their grant, or with the client. Only the audit trail contains all of them.
+ * Lists the live JWT access tokens of a client: issued according to the audit trail, not expired, and not ended on their
+ * own, with their grant, with the client, with a token that they were made from, or with the trust in the issuer that
+ * they rest on (oidc/tokens/access_token_state.ts). Only the audit trail contains all of them.
  */
-import { sql } from 'kysely';
+import { sql, type RawBuilder } from 'kysely';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
 import type { Reader } from '../db/connection.ts';
 
@@ -47,8 +48,14 @@ export async function listLiveTokens(
       and (e.details->>'expires_at') collate "C" > ${now.toISOString()} ${position}
       and (e.details->>'generation')::integer = c.token_generation
       and not exists (select from revoked_tokens r where r.jti = e.details->>'jti')
-      and (not e.details ? 'grant_id' or exists (select from grants g where g.expires_at > ${now}
-        and g.grant_id = decode(translate(e.details->>'grant_id', '-_', '+/') || '=', 'base64')))
+      and ${rightsLive(sql`e.details->>'grant_id'`, sql`e.details->>'asserted_by'`, now)}
+      and not exists (
+        select from jsonb_to_recordset(coalesce(e.details->'parents', '[]'))
+          as p (jti text, client_id text, generation integer, grant_id text, asserted_by text)
+        where exists (select from revoked_tokens r where r.jti = p.jti)
+          or not exists (select from clients pc where pc.client_id = p.client_id and pc.revoked_at is null
+            and pc.token_generation = p.generation)
+          or not (${rightsLive(sql`p.grant_id`, sql`p.asserted_by`, now)}))
     order by (e.details->>'expires_at') collate "C" desc, (e.details->>'jti') collate "C" desc
     limit ${limit}`.execute(reader);
   return rows.map(({ occurred_at, account_id, details }) => ({
@@ -63,6 +70,14 @@ export async function listLiveTokens(
     issuedAt: occurred_at,
     expiresAt: new Date(details.expires_at),
   }));
+}
+
+/** Whether the grant exists and the issuer is trusted, where the token has one. */
+function rightsLive(grantId: RawBuilder<unknown>, issuer: RawBuilder<unknown>, now: Date): RawBuilder<unknown> {
+  return sql`(${grantId} is null or exists (select from grants g where g.expires_at > ${now}
+      and g.grant_id = decode(translate(${grantId}, '-_', '+/') || '=', 'base64')))
+    and (${issuer} is null or exists (select from trusted_issuers t
+      where t.issuer = ${issuer} and t.disabled_at is null))`;
 }
 
 interface Row {

@@ -12,6 +12,7 @@ export interface Tables {
   audit_checkpoints: AuditCheckpoints;
   audit_keys: AuditKeys;
   resources: Resources;
+  ended_resources: EndedResources;
   authorization_details_types: AuthorizationDetailsTypes;
   authorization_details_type_resources: AuthorizationDetailsTypeResources;
   clients: Clients;
@@ -109,6 +110,7 @@ interface AuditKeys {
 
 interface Resources {
   identifier: string;
+  normal_form: ColumnType<string, never, never>;
   scopes: JSONColumnType<{ name: string; description: string }[]>;
   access_token_ttl_seconds: number;
   signing_alg: SigningAlg;
@@ -116,6 +118,12 @@ interface Resources {
   version: Generated<number>;
   created_at: Date;
   updated_at: Date;
+}
+
+interface EndedResources {
+  identifier: string;
+  normal_form: string;
+  ended_at: Date;
 }
 
 interface AuthorizationDetailsTypes {

@@ -5,6 +5,7 @@ import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues, type ChangedValues } from '../audit/changed_values.ts';
 import { randomId } from '../base/ids.ts';
 import { conflict, invalid, notFound, Refused } from '../base/refusal.ts';
+import { normalUri } from '../base/uri.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
 import type { Reader, Tx } from '../db/connection.ts';
 import { isExternal, type Grant, type Mode, type Policy, type PolicyTerms, type SubjectAccount } from './policy.ts';
@@ -15,9 +16,9 @@ const NOUN = { token_exchange: 'exchange_policy', jwt_bearer: 'assertion_policy'
  * Creates a policy. Throws `conflict` if the client has one for the same subjects and resource, `invalid` if the terms
  * name an unknown client, resource, scope or issuer.
  */
-export async function createPolicy(change: UnitOfWork, terms: PolicyTerms): Promise<Policy> {
+export async function createPolicy(change: UnitOfWork, given: PolicyTerms): Promise<Policy> {
   const { tx, now } = change;
-  await refuseUnknown(tx, terms);
+  const terms = await requireKnown(tx, given);
   const policyId = randomId('policy');
   const { numInsertedOrUpdatedRows } = await tx
     .insertInto('grant_policies')
@@ -41,9 +42,9 @@ export async function updatePolicy(
 ): Promise<Policy> {
   const { tx, now } = change;
   const merged = Object.entries({ ...members, ...patch }).filter(([, value]) => value !== null);
-  const { data: terms, error } = schema.safeParse(Object.fromEntries(merged), { error: inPlainWords });
-  if (!terms) throw new Refused({ reason: 'invalid', violations: violationsOf(error) });
-  await refuseUnknown(tx, terms);
+  const { data, error } = schema.safeParse(Object.fromEntries(merged), { error: inPlainWords });
+  if (!data) throw new Refused({ reason: 'invalid', violations: violationsOf(error) });
+  const terms = await requireKnown(tx, data);
   await tx
     .updateTable('grant_policies')
     .set({ ...stored(terms), updated_at: now, version: policy.version + 1 })
@@ -134,8 +135,12 @@ async function existing(tx: Tx, grant: Grant, policyId: string): Promise<Policy>
   return policy;
 }
 
-/** Refuses unknown references, and locks the referenced rows so that they can't be deleted before the commit. */
-async function refuseUnknown(tx: Tx, { clientId, subject, resource, scopes, grant }: PolicyTerms): Promise<void> {
+/**
+ * Returns the terms with the identifiers of resources as they are registered. Refuses unknown references, and locks the
+ * referenced rows so that they can't be deleted before the commit.
+ */
+async function requireKnown(tx: Tx, terms: PolicyTerms): Promise<PolicyTerms> {
+  const { clientId, subject, scopes, grant } = terms;
   const client = await tx
     .selectFrom('clients')
     .select('client_id')
@@ -143,20 +148,19 @@ async function refuseUnknown(tx: Tx, { clientId, subject, resource, scopes, gran
     .forKeyShare()
     .executeTakeFirst();
   if (!client) throw invalid('/client_id', 'must be the id of a registered client');
-  const targetScopes = await scopesOf(tx, resource, '/resource');
+  const target = await lockNamed(tx, terms.resource, '/resource');
+  const known = { ...terms, resource: target.identifier };
   refuseUnknownScopes(
     scopes.map(({ scope }) => scope),
-    targetScopes,
-    resource,
+    target,
   );
   if (!isExternal(subject)) {
-    const subjectScopes = await scopesOf(tx, subject.resource, '/subject_resource');
+    const source = await lockNamed(tx, subject.resource, '/subject_resource');
     refuseUnknownScopes(
       scopes.map(({ from, scope }) => from ?? scope),
-      subjectScopes,
-      subject.resource,
+      source,
     );
-    return;
+    return { ...known, subject: { resource: source.identifier } };
   }
   const issuer = await tx
     .selectFrom('trusted_issuers')
@@ -166,23 +170,30 @@ async function refuseUnknown(tx: Tx, { clientId, subject, resource, scopes, gran
     .executeTakeFirst();
   const member = grant === 'jwt_bearer' ? '/issuer' : '/subject_issuer';
   if (!issuer) throw invalid(member, 'must be a trusted issuer');
+  return known;
 }
 
-async function scopesOf(tx: Tx, resource: string, pointer: string): Promise<ReadonlySet<string>> {
+interface NamedResource {
+  readonly identifier: string;
+  readonly scopes: readonly { readonly name: string }[];
+}
+
+async function lockNamed(tx: Tx, resource: string, pointer: string): Promise<NamedResource> {
   const row = await tx
     .selectFrom('resources')
-    .select('scopes')
-    .where('identifier', '=', resource)
+    .select(['identifier', 'scopes'])
+    .where('normal_form', '=', normalUri(resource))
     .forShare()
     .executeTakeFirst();
   if (!row) throw invalid(pointer, 'must be a registered resource');
-  return new Set(row.scopes.map((scope) => scope.name));
+  return row;
 }
 
-function refuseUnknownScopes(named: readonly string[], known: ReadonlySet<string>, resource: string): void {
+function refuseUnknownScopes(named: readonly string[], { identifier, scopes }: NamedResource): void {
+  const known = new Set(scopes.map(({ name }) => name));
   const unknown = named.filter((scope) => !known.has(scope));
   if (unknown.length > 0)
-    throw invalid('/scopes', `must only name scopes of ${resource}; unknown: ${unknown.join(' ')}`);
+    throw invalid('/scopes', `must only name scopes of ${identifier}; unknown: ${unknown.join(' ')}`);
 }
 
 async function storeScopes(tx: Tx, policyId: string, { scopes }: PolicyTerms): Promise<void> {

@@ -91,7 +91,7 @@ function allow(login: LoginContext, ctx: Context, step: Step, remembered: boolea
   };
   return resumeWith(login, ctx, originOfLogin(ctx, accountId), async (changes) => {
     const grantId = await extendGrant(login, step, asked);
-    if (remembered) changes.add((work) => rememberConsent(work, accountId, clientId, asked));
+    if (remembered) changes.add((work) => rememberConsent(work, { issuer: login.issuer, accountId, clientId }, asked));
     changes.record({ event: 'consent.given', outcome: 'success', accountId, clientId, details });
     return { consent: { grantId } };
   });

@@ -5,7 +5,7 @@ import type { DetailsOf, EventOf } from '../audit/catalogue.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues } from '../audit/changed_values.ts';
 import { recordChange } from '../invalidation/log.ts';
-import { refuseUnknownResources } from '../clients/resource_check.ts';
+import { requireResources } from '../clients/resource_check.ts';
 import type { ResourceAccess } from '../clients/metadata/access.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
 import { RegistrationPolicy, StoredRegistrationPolicy } from './policy.ts';
@@ -18,10 +18,11 @@ export interface StoredPolicy {
 }
 
 /** Creates a policy. Throws `conflict` if the name exists, or if another policy is already open in the same way. */
-export async function createPolicy(change: UnitOfWork, policy: RegistrationPolicy): Promise<StoredPolicy> {
+export async function createPolicy(change: UnitOfWork, given: RegistrationPolicy): Promise<StoredPolicy> {
   const { tx, now } = change;
-  await refuseSecondOpenPolicy(tx, policy);
-  await refuseUnknownResources(tx, policy.resources);
+  await refuseSecondOpenPolicy(tx, given);
+  const { resources } = await requireResources(tx, { resources: given.resources });
+  const policy = { ...given, resources };
   const row = await tx
     .insertInto('registration_policies')
     .values({ name: policy.name, ...columns(policy), created_at: now, updated_at: now })
@@ -55,9 +56,9 @@ export async function updatePolicy(
   }
   const parsed = RegistrationPolicy.safeParse(merged, { error: inPlainWords });
   if (!parsed.success) throw new Refused({ reason: 'invalid', violations: violationsOf(parsed.error) });
-  const policy = parsed.data;
-  await refuseSecondOpenPolicy(tx, policy);
-  await refuseUnknownResources(tx, policy.resources);
+  await refuseSecondOpenPolicy(tx, parsed.data);
+  const { resources } = await requireResources(tx, { resources: parsed.data.resources });
+  const policy = { ...parsed.data, resources };
   await tx
     .updateTable('registration_policies')
     .set({ ...columns(policy), version: stored.version + 1, updated_at: now })

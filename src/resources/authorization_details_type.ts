@@ -8,6 +8,7 @@ import type { EventOf } from '../audit/catalogue.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues } from '../audit/changed_values.ts';
 import { conflict, invalid, notFound } from '../base/refusal.ts';
+import { normalUri } from '../base/uri.ts';
 import { INVISIBLE_REFUSED, isVisible } from '../base/visible_text.ts';
 import { recordChange } from '../invalidation/log.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
@@ -81,9 +82,10 @@ export async function createDetailsType(
     .executeTakeFirst();
   if (!row) throw conflict(`Authorization details type ${type} already exists.`);
   await storeResources(tx, type, resources);
-  const details = { type, resources };
+  const made = await lockDetailsType(tx, type);
+  const details = { type, resources: made.resources };
   await changed(work, { event: 'authorization_details_type.created', outcome: 'success', details });
-  return lockDetailsType(tx, type);
+  return made;
 }
 
 /** Changes a type that the caller has locked. Existing grants keep their authorization details. Throws `Refused`. */
@@ -180,20 +182,24 @@ function query(reader: Reader) {
     );
 }
 
+/** Stores the resources under their registered identifiers. */
 async function storeResources(tx: Tx, type: string, resources: readonly string[]): Promise<void> {
   const known = await tx
     .selectFrom('resources')
-    .select('identifier')
-    .where('identifier', 'in', resources)
+    .select(['identifier', 'normal_form'])
+    .where('normal_form', 'in', resources.map(normalUri))
     .forShare()
     .execute();
-  const existing = new Set(known.map(({ identifier }) => identifier));
-  resources.forEach((resource, index) => {
-    if (!existing.has(resource)) throw invalid(`/resources/${index}`, 'names a resource that is not registered');
+  const identifiers = new Map(known.map(({ identifier, normal_form }) => [normal_form, identifier]));
+  const registered = resources.map((resource, index) => {
+    const identifier = identifiers.get(normalUri(resource));
+    if (identifier === undefined) throw invalid(`/resources/${index}`, 'names a resource that is not registered');
+    return identifier;
   });
+  if (new Set(registered).size < registered.length) throw invalid('/resources', 'must not name a resource twice');
   await tx
     .insertInto('authorization_details_type_resources')
-    .values(resources.map((resource) => ({ type, resource })))
+    .values(registered.map((resource) => ({ type, resource })))
     .execute();
 }
 

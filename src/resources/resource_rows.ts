@@ -4,9 +4,11 @@ import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues } from '../audit/changed_values.ts';
 import { conflict, notFound } from '../base/refusal.ts';
 import type { SigningAlg } from '../base/signing_algs.ts';
+import { normalUri } from '../base/uri.ts';
 import { keepSigningKeys } from '../keys/unused_keys.ts';
 import { recordChange } from '../invalidation/log.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
+import { refuseWhileRightsAreLeft } from './ended_rights.ts';
 import { refuseWhileReferenced } from './references.ts';
 import type { Resource } from './resource.ts';
 import type { NewResource, ResourcePatch } from './resource_members.ts';
@@ -19,13 +21,17 @@ export async function createResource(
   given: z.output<typeof NewResource>,
 ): Promise<Resource> {
   await keepKeys(tx, given.signing_alg);
+  await refuseWhileRightsAreLeft(tx, given.identifier);
   const row = await tx
     .insertInto('resources')
     .values({ ...given, scopes: json(given.scopes), created_at: now, updated_at: now })
     .onConflict((clash) => clash.doNothing())
     .returningAll()
     .executeTakeFirst();
-  if (!row) throw conflict(`Resource ${given.identifier} already exists.`);
+  if (!row) {
+    const existing = await findResource(tx, given.identifier);
+    throw conflict(`Resource ${existing?.identifier ?? given.identifier} already exists.`);
+  }
   await trail.recordIn(tx, origin, {
     event: 'resource.created',
     outcome: 'success',
@@ -73,7 +79,10 @@ async function keepKeys(tx: Tx, alg: SigningAlg): Promise<void> {
   if (missing.size > 0) throw conflict(`This server has no ${alg} keys at this moment; send the request again.`);
 }
 
-/** Deletes a resource. Refuses with `conflict` while a client or a policy references it. */
+/**
+ * Deletes a resource and orders the end of all rights for it (ended_rights.ts). Refuses with `conflict` while a client or
+ * a policy references it.
+ */
 export async function deleteResource({ tx, trail, origin, now }: UnitOfWork, resource: Resource): Promise<void> {
   const { identifier } = resource;
   await refuseWhileReferenced(tx, identifier);
@@ -83,6 +92,10 @@ export async function deleteResource({ tx, trail, origin, now }: UnitOfWork, res
     .where('resource', '=', identifier)
     .execute();
   await tx.deleteFrom('resources').where('identifier', '=', identifier).execute();
+  await tx
+    .insertInto('ended_resources')
+    .values({ identifier, normal_form: normalUri(identifier), ended_at: now })
+    .execute();
   await trail.recordIn(tx, origin, {
     event: 'resource.deleted',
     outcome: 'success',
@@ -92,12 +105,15 @@ export async function deleteResource({ tx, trail, origin, now }: UnitOfWork, res
   for (const { client_id } of readers) await recordChange(tx, { topic: 'client', key: client_id }, now);
 }
 
-/** Returns the resource, locked against other changes until the transaction ends. */
+/**
+ * Returns the resource, locked against other changes until the transaction ends. Its identifier may be written in
+ * another way than it is registered (RFC 3986, 6.2).
+ */
 export async function lockResource(tx: Tx, identifier: string): Promise<Resource> {
   const row = await tx
     .selectFrom('resources')
     .selectAll()
-    .where('identifier', '=', identifier)
+    .where('normal_form', '=', normalUri(identifier))
     .forUpdate()
     .executeTakeFirst();
   if (!row) throw notFound(`Resource ${identifier} not found.`);
@@ -105,7 +121,11 @@ export async function lockResource(tx: Tx, identifier: string): Promise<Resource
 }
 
 export async function findResource(reader: Reader, identifier: string): Promise<Resource | undefined> {
-  const row = await reader.selectFrom('resources').selectAll().where('identifier', '=', identifier).executeTakeFirst();
+  const row = await reader
+    .selectFrom('resources')
+    .selectAll()
+    .where('normal_form', '=', normalUri(identifier))
+    .executeTakeFirst();
   return row && toResource(row);
 }
 

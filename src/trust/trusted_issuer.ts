@@ -6,7 +6,7 @@ import { z } from 'zod';
 import type { EventOf } from '../audit/catalogue.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues } from '../audit/changed_values.ts';
-import { conflict, invalid, notFound, Refused } from '../base/refusal.ts';
+import { conflict, notFound, Refused } from '../base/refusal.ts';
 import { inPlainWords, violationsOf } from '../base/violations.ts';
 import { recordChange } from '../invalidation/log.ts';
 import { CLIENT_ALGS, clientAlg, keysUrl, text } from '../clients/metadata/field_types.ts';
@@ -76,17 +76,9 @@ export interface TrustedIssuer {
   readonly updatedAt: Date;
 }
 
-/**
- * Creates a trusted issuer. `ownIssuer` is this server's own issuer identifier, which is refused: its tokens are
- * verified as its own.
- */
-export async function createTrustedIssuer(
-  change: UnitOfWork,
-  given: NewTrustedIssuer,
-  ownIssuer: string,
-): Promise<TrustedIssuer> {
+/** Creates a trusted issuer. The caller has refused this server itself, whose tokens are verified as its own. */
+export async function createTrustedIssuer(change: UnitOfWork, given: NewTrustedIssuer): Promise<TrustedIssuer> {
   const { tx, now } = change;
-  if (given.issuer === ownIssuer) throw invalid('/issuer', 'must not be this server itself');
   const row = await tx
     .insertInto('trusted_issuers')
     .values({ issuer: given.issuer, ...stored(given), disabled_at: null, created_at: now, updated_at: now })

@@ -54,6 +54,8 @@ describe(`both paths, given the same random requests (FAULT_SEED=${random.seed})
       'https://unknown.example.com',
       'nothing',
       `${scene.fast.demo.resource}#x`,
+      `${scene.fast.demo.resource}/`,
+      'HTTPS://FILES.example.com:443/',
     ],
   });
 

@@ -6,6 +6,8 @@ export const tokens = {
   scope: z
     .string()
     .max(200)
+    // as in a request (oidc/request/normal_parameters.ts)
+    .overwrite((text) => text.replaceAll(/ +/g, ' ').trim())
     .regex(
       /^(openid|profile|email|address|phone|offline_access)( (openid|profile|email|address|phone|offline_access))*$/,
       'must contain only scopes of OpenID Connect; name scopes of an API in resources',

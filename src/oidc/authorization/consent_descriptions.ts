@@ -2,7 +2,7 @@
 import { isSetByAdmin, isUnverified, type Client } from '../../clients/client.ts';
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { ResourceDirectory } from '../../resources/resource_directory.ts';
-import { userinfoIdentifier } from '../issuance/userinfo_audience.ts';
+import { userinfoIdentifier } from '../../resources/own_identifiers.ts';
 
 export interface ClientDescription {
   readonly name: string;

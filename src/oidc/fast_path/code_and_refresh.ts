@@ -56,7 +56,7 @@ export class CodeAndRefresh {
     const kind = asked.grantType === 'refresh_token' ? 'RefreshToken' : 'AuthorizationCode';
     const id = sha256(used);
     const row = await readTokenRow(database, kind, id);
-    const source = row && plainGrant(row, clientId, now, this.#settings);
+    const source = row && plainGrant(row, client, now, this.#settings);
     if (!source || (asked.answer && !isAnsweredBy(source, asked.answer))) return undefined;
     const entitlement = policy.granted(client, source.resource, source.granted);
     const signer = entitlement && ring.signer(entitlement.resource.signingAlg);
@@ -68,7 +68,7 @@ export class CodeAndRefresh {
     const idToken = source.scopes.includes('openid')
       ? await this.#idToken(idTokenSigner, client, source, now)
       : undefined;
-    const refreshToken = getsRefreshToken(metadata)
+    const refreshToken = getsRefreshToken(metadata, source.payload.scope)
       ? families.mark(randomTokenValue(), source.payload.grantId, validityFrom(now, refreshTtlSeconds).exp)
       : undefined;
     const successor = refreshToken === undefined ? undefined : this.#successor(refreshToken, source, now);

@@ -3,7 +3,10 @@ import type { AdapterPayload } from 'oidc-provider';
 import type { Account } from '../../accounts/account.ts';
 import { epochSeconds } from '../../base/clock.ts';
 import { equalInConstantTime, sha256 } from '../../base/secret.ts';
-import { splitScope, type GrantedScopes } from '../issuance/scope_decision.ts';
+import type { ClientWithSecrets } from '../../clients/client.ts';
+import { lostOfflineAccess } from '../issuance/refresh_token.ts';
+import type { GrantedScopes } from '../issuance/scope_decision.ts';
+import { splitScope, stillRegistered } from '../issuance/scope_values.ts';
 import { readAudience } from '../issuance/userinfo_audience.ts';
 import { isYoungEnough } from '../storage/session_store.ts';
 import type { Related, TokenRow } from '../storage/token_rows.ts';
@@ -21,6 +24,7 @@ const SUPPORTED_IN_GRANT = new Set([...COMMON_MEMBERS, 'openid', 'resources']);
 export interface PlainGrant {
   readonly payload: AdapterPayload & { readonly grantId: string; readonly accountId: string };
   readonly account: Account;
+  /** Without scopes of OpenID Connect that were taken from the client. */
   readonly scopes: readonly string[];
   /** The requested scopes of OpenID Connect that the person has granted. */
   readonly openid: readonly string[];
@@ -44,7 +48,7 @@ interface Granted extends AdapterPayload {
  */
 export function plainGrant(
   { payload, consumed_at, ...related }: TokenRow,
-  clientId: string,
+  { clientId, metadata }: ClientWithSecrets,
   now: Date,
   { issuer, sessionAbsoluteTtlSeconds }: PlainGrantSettings,
 ): PlainGrant | undefined {
@@ -62,8 +66,9 @@ export function plainGrant(
   }
   const audience = readAudience(token.resource, issuer);
   if (!audience) return undefined;
+  if (token.kind === 'RefreshToken' && lostOfflineAccess(metadata, token.scope)) return undefined;
   const { api: resource, withUserinfo } = audience;
-  const scopes = splitScope(token.scope);
+  const scopes = stillRegistered(metadata, splitScope(token.scope));
   const requested = new Set(scopes);
   const granted = grant.payload as Granted;
   const requestedOnly = (scope: string | undefined) => splitScope(scope).filter((name) => requested.has(name));

@@ -5,7 +5,8 @@ import type { Choice } from '../../grant_policies/evaluate.ts';
 import type { Policy } from '../../grant_policies/policy.ts';
 import { requestOf } from '../../http/request_context.ts';
 import type { CarriedClaims } from '../issuance/exchanged_claims.ts';
-import { decideScope, splitScope } from '../issuance/scope_decision.ts';
+import { decideScope } from '../issuance/scope_decision.ts';
+import { splitScope } from '../issuance/scope_values.ts';
 import { internalsOf } from '../provider/library_types.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 

@@ -57,14 +57,14 @@ async function answer(ctx: KoaContextWithOIDC, settings: JwtBearerSettings): Pro
   const subject = await findExternalSubject(database, policy.subject, claims);
   if ('refused' in subject) refuse(subject.refused);
 
-  const { sub, accountId, subId } = subject;
+  const { sub, accountId } = subject;
   const draft = draftToken(ctx, settings.policy, {
     policy,
     permitted: permittedScopes(policy, undefined),
     sub,
     accountId,
     notAfter: claims.exp,
-    claims: assertedClaims(claims.iss, subId),
+    claims: assertedClaims(claims.iss, subject),
   });
   const useProof = await bindToSender(ctx, draft.token);
   requireSameKey(claims['cnf'], draft.token, refuse);

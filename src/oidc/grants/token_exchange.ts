@@ -21,9 +21,10 @@ import { explainRejection } from '../../trust/rejection.ts';
 import type { StatementClaims, StatementVerifier } from '../../trust/statement_verifier.ts';
 import type { AccessTokenStates } from '../tokens/access_token_state.ts';
 import { notesOf } from '../request/request_events.ts';
+import { accountOfGrant } from '../storage/grant_store.ts';
 import { findExternalSubject } from './external_subject.ts';
 import { assertedClaims, inheritedClaims, parentOf } from '../issuance/exchanged_claims.ts';
-import { splitScope } from '../issuance/scope_decision.ts';
+import { splitScope } from '../issuance/scope_values.ts';
 import { readAudience, scopeForApi } from '../issuance/userinfo_audience.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 import { bindToSender, requireSameKey } from '../sender_constraint/sender_constraint.ts';
@@ -84,7 +85,7 @@ async function answer(ctx: KoaContextWithOIDC, settings: TokenExchangeSettings):
   if (!mayAct(mayActClaim, { sub: actor?.sub ?? clientId, iss: settings.issuer }))
     refuseSubject('its may_act claim names another actor');
 
-  const subject = await subjectOf(settings, policy, presented);
+  const subject = await subjectOf(ctx, settings, policy, presented);
   const act = actor ? actThrough(actor.sub, subject.act) : subject.act;
   const parents = [...subject.parents, ...(actor?.parent ? [actor.parent] : [])];
   if ((actor && !act) || parents.length > MOST_PARENTS) refuseSubject('it has been exchanged too many times');
@@ -170,6 +171,7 @@ function sourceOf({ own, claims }: Presented, issuer: string): SubjectSource {
 }
 
 interface Subject {
+  /** The account id, from which the library makes the client's `sub`, or the name of a subject without an account. */
   readonly sub: string;
   readonly accountId: string | undefined;
   /** The account to create a grant for; `undefined` if the presented token has a grant already. */
@@ -181,14 +183,19 @@ interface Subject {
   readonly claims: Exchange['claims'];
 }
 
-async function subjectOf({ database }: TokenExchangeSettings, policy: Policy, presented: Presented): Promise<Subject> {
-  if (presented.own) return ownSubject(presented.claims);
+async function subjectOf(
+  ctx: KoaContextWithOIDC,
+  { database }: TokenExchangeSettings,
+  policy: Policy,
+  presented: Presented,
+): Promise<Subject> {
+  if (presented.own) return ownSubject(ctx, database, presented.claims);
   if (!isExternal(policy.subject)) throw new Error('A policy for assertions must have an issuer.');
   const { claims } = presented;
   const subject = await findExternalSubject(database, policy.subject, claims);
   if ('refused' in subject) refuseSubject(subject.refused);
-  const { sub, accountId, subId } = subject;
-  const copiedClaims = assertedClaims(claims.iss, subId);
+  const { sub, accountId } = subject;
+  const copiedClaims = assertedClaims(claims.iss, subject);
   return {
     sub,
     accountId,
@@ -200,12 +207,17 @@ async function subjectOf({ database }: TokenExchangeSettings, policy: Policy, pr
   };
 }
 
-/** The new token belongs to the same grant as the presented one, and has the same claims about its subject. */
-function ownSubject(claims: AccessTokenClaims): Subject {
-  const { sub, scope, act, parents = [], gid } = claims;
+/**
+ * The new token belongs to the same grant as the presented one, and has the same claims about its subject. Its `sub` is
+ * the one that the client of this request knows (OpenID Connect Core, 8.1), which may differ from the presented token's.
+ */
+async function ownSubject(ctx: KoaContextWithOIDC, database: Database, claims: AccessTokenClaims): Promise<Subject> {
+  const { scope, act, parents = [], gid } = claims;
+  const accountId = gid === undefined ? undefined : await accountOfGrant(database, gid, requestOf(ctx).now);
+  if (gid !== undefined && accountId === undefined) refuseSubject('its grant has ended');
   return {
-    sub,
-    accountId: gid === undefined ? undefined : sub,
+    sub: accountId ?? claims.sub,
+    accountId,
     newGrantFor: undefined,
     scopes: new Set(splitScope(scopeForApi(scope))),
     act,

@@ -38,7 +38,7 @@ export function accessTokenClaims(facts: AccessTokenFacts) {
     gid: grantId === undefined ? undefined : grantReference(grantId),
     ...carried,
     jti: facts.jti,
-    sub: facts.sub,
+    sub: carried?.sub ?? facts.sub,
     iat: facts.iat,
     exp: facts.exp,
     authorization_details: facts.authorizationDetails,

@@ -3,10 +3,24 @@ import type { AdapterPayload } from 'oidc-provider';
 import type { ClientMetadata } from '../../clients/metadata/client_metadata.ts';
 import { isFapi2 } from '../../clients/metadata/security_profile.ts';
 import type { Validity } from './issuance.ts';
+import { splitScope, stillRegistered } from './scope_values.ts';
 
-/** A client that registered for refresh tokens gets them; without offline_access they end with the session. */
-export function getsRefreshToken({ grant_types }: Pick<ClientMetadata, 'grant_types'>): boolean {
-  return grant_types.includes('refresh_token');
+/**
+ * A client that registered for refresh tokens gets them; without offline_access they end with the session. `scope` is
+ * that of the code or token.
+ */
+export function getsRefreshToken(metadata: Pick<ClientMetadata, 'grant_types' | 'scope'>, scope: unknown): boolean {
+  return metadata.grant_types.includes('refresh_token') && !lostOfflineAccess(metadata, scope);
+}
+
+/**
+ * Whether the code or token outlasts its session (OpenID Connect Core, 11), although the client may not ask for that any
+ * more.
+ */
+export function lostOfflineAccess(metadata: Pick<ClientMetadata, 'scope'>, scope: unknown): boolean {
+  if (metadata.scope === undefined) return false;
+  const granted = splitScope(scope);
+  return granted.includes('offline_access') && !stillRegistered(metadata, granted).includes('offline_access');
 }
 
 /**

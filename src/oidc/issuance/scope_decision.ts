@@ -23,10 +23,6 @@ export interface GrantedScopes {
   readonly forUserinfo: readonly string[];
 }
 
-export function splitScope(scope: unknown): string[] {
-  return typeof scope === 'string' ? scope.split(' ').filter(Boolean) : [];
-}
-
 /** What the client has been given of a resource, as far as the resource still has it. */
 export function allowedScopes({ metadata }: ClientWithSecrets, resource: Resource | undefined): ReadonlySet<string> {
   if (!resource) return new Set();

@@ -2,6 +2,7 @@
 import type { DetailsOf, EventOf } from '../../audit/catalogue.ts';
 import type { AuditEvent } from '../../audit/events.ts';
 import { typesOf, type Details } from '../request/requested_details.ts';
+import type { ParentToken } from '../../keys/token_verifier.ts';
 import { grantReference } from './issuance.ts';
 
 /** The claims that say which JWT it is, and when it is dead (tokens/access_token_state.ts). */
@@ -9,6 +10,9 @@ export interface IssuedClaims {
   readonly jti: string;
   readonly exp: number;
   readonly gen: number;
+  readonly gid?: string | undefined;
+  readonly asserted_by?: string | undefined;
+  readonly parents?: readonly ParentToken[] | undefined;
 }
 
 export interface IssuedToken {
@@ -46,7 +50,16 @@ export function tokenIssued(token: IssuedToken): EventOf<'token.issued'> & Audit
     with_refresh_token: token.withRefreshToken,
     jkt: token.jkt,
     x5t_s256: token.certificateThumbprint,
-    grant_id: grantId === undefined ? undefined : grantReference(grantId),
+    // an exchanged token hangs on the grant of the token that it was made from
+    grant_id: grantId === undefined ? claims?.gid : grantReference(grantId),
+    asserted_by: claims?.asserted_by,
+    parents: claims?.parents?.map(({ jti, client_id, gen, gid, asserted_by }) => ({
+      jti,
+      client_id,
+      generation: gen,
+      grant_id: gid,
+      asserted_by,
+    })),
     ...trade,
   };
   return { event: 'token.issued', outcome: 'success', clientId, accountId, details };

@@ -1,11 +1,12 @@
 /**
- * Access tokens that are for userinfo besides one API (docs/adr/0046-tokens-for-an-api-and-userinfo.md). A client that
+ * Access tokens that are for userinfo besides one API (docs/adr/0050-tokens-for-an-api-and-userinfo.md). A client that
  * asks for `openid` and for scopes of an API, and names no resource, gets such a token.
  */
 import type { ClientMetadata } from '../../clients/metadata/client_metadata.ts';
 import { isFapi2 } from '../../clients/metadata/security_profile.ts';
 import { OPENID_SCOPES, type Resource } from '../../resources/resource.ts';
-import { ROUTES } from '../request/routes.ts';
+import { userinfoIdentifier } from '../../resources/own_identifiers.ts';
+import { stillRegistered } from './scope_values.ts';
 
 /** The claim `aud` (RFC 7519, 4.1.3): an API, or an API and userinfo. */
 export type Audience = string | string[];
@@ -15,11 +16,6 @@ type Client = { readonly metadata: Pick<ClientMetadata, 'profile' | 'scope' | 'u
 const OPENID: ReadonlySet<string> = new Set(OPENID_SCOPES);
 /** Scopes that tell who presents the token more than `sub`, which each token has. */
 const ABOUT_THE_PERSON: ReadonlySet<string> = new Set(['profile', 'email', 'address', 'phone']);
-
-/** The identifier of userinfo as a resource (RFC 9728). */
-export function userinfoIdentifier(issuer: string): string {
-  return issuer + ROUTES.userinfo;
-}
 
 /** The one API of a list of resources, and whether the list has userinfo besides; `undefined` for any other list. */
 export function readAudience(
@@ -55,15 +51,8 @@ export function userinfoScopes(
   granted: readonly string[],
   issuer: string,
 ): readonly string[] {
-  const scopes = registeredOpenid(client, granted);
+  const scopes = stillRegistered(client.metadata, granted);
   return scopes.includes('openid') && mayAddUserinfo(client, resource, issuer) ? scopes : [];
-}
-
-/** The scopes that the client is registered for today. */
-export function registeredOpenid({ metadata }: Client, scopes: readonly string[]): readonly string[] {
-  if (metadata.scope === undefined) return scopes;
-  const registered = new Set(metadata.scope.split(' '));
-  return scopes.filter((scope) => registered.has(scope));
 }
 
 /** What `aud` and `scope` say: all scopes of OpenID Connect come first. */

@@ -54,6 +54,7 @@ import {
 } from '../sender_constraint/dpop.ts';
 import { confirmErrorRedirects } from '../authorization/error_redirects.ts';
 import { demandDecimalNumbers } from '../request/decimal_numbers.ts';
+import { normalizeParameters } from '../request/normal_parameters.ts';
 import { showFormPost } from './form_post.ts';
 import type { LibraryPages } from './page_interfaces.ts';
 import { loadExistingGrant } from '../authorization/existing_grant.ts';
@@ -69,6 +70,7 @@ import { ignoreRefusedDestinations, rpInitiatedLogout } from '../logout/refused_
 import { acceptRetiredKeyHints } from '../logout/retired_key_hints.ts';
 import { INTERACTION_SECONDS } from '../request/first_party_login.ts';
 import { takePostedRequests } from './posted_requests.ts';
+import { narrowScopes } from '../tokens/narrowed_scopes.ts';
 import { demandPushedRequest } from '../authorization/pushed_requests.ts';
 import { signExternally } from './external_signing.ts';
 import { answerBesides, internalsOf, type UrlFor } from './library_types.ts';
@@ -133,6 +135,8 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
   const settings = { ...given, pages: noteErrorPages(given.pages) };
   const provider = new Provider(settings.issuer, configuration(settings, jwks));
   pinToIssuer(provider, endpointAliases(settings, ROUTES));
+  normalizeParameters(provider, settings.policy.registered);
+  narrowScopes(provider);
   useProviderClients(provider, settings.clients, {
     signingAlgs: new Set(jwks.map(({ alg }) => alg)),
     detailsTypes: settings.detailsPolicy.types(),
@@ -182,6 +186,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
   const artifacts = createAdapter({
     database,
     clock,
+    issuer: settings.issuer,
     refreshGraceSeconds: settings.refreshGraceSeconds,
     families: settings.refreshFamilies,
     unanswered: settings.unanswered,

@@ -1,13 +1,19 @@
 /** The hooks through which oidc-provider gets the contents of its tokens from the shared functions of issuance/. */
-import type { AccessToken, ClientCredentials, Configuration, KoaContextWithOIDC } from 'oidc-provider';
+import {
+  errors,
+  type AccessToken,
+  type ClientCredentials,
+  type Configuration,
+  type KoaContextWithOIDC,
+} from 'oidc-provider';
 import type { AccessTokenClaims } from '../../keys/token_verifier.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { carriedClaims } from '../grants/exchanged_token.ts';
 import { accessTokenClaims } from '../issuance/access_token.ts';
 import { CLAIMS_BY_SCOPE } from '../issuance/id_token.ts';
 import { loginClaims, type Login } from '../issuance/issuance.ts';
-import { getsRefreshToken, isRotated, refreshTokenSeconds } from '../issuance/refresh_token.ts';
-import { splitScope } from '../issuance/scope_decision.ts';
+import { getsRefreshToken, isRotated, lostOfflineAccess, refreshTokenSeconds } from '../issuance/refresh_token.ts';
+import { splitScope } from '../issuance/scope_values.ts';
 import { accessOf, readAudience } from '../issuance/userinfo_audience.ts';
 import { noteClaims } from '../request/request_events.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
@@ -25,8 +31,15 @@ interface TokenSettings {
 
 export function tokenHooks({ issuer, policy }: TokenSettings & { readonly policy: ResourcePolicy }) {
   return {
-    issueRefreshToken: (_ctx, client) => getsRefreshToken(recordOf(client).metadata),
-    rotateRefreshToken: ({ oidc }) => isRotated(recordOf(oidc.client!).metadata),
+    issueRefreshToken: (_ctx, client, { scope }) => getsRefreshToken(recordOf(client).metadata, scope),
+    // called for each refresh, before the token is used up
+    rotateRefreshToken: ({ oidc }) => {
+      const { metadata } = recordOf(oidc.client!);
+      if (lostOfflineAccess(metadata, oidc.entities.RefreshToken?.scope)) {
+        throw new errors.InvalidGrant('the client is not registered for offline_access any more');
+      }
+      return isRotated(metadata);
+    },
     formats: {
       customizers: {
         jwt: (ctx, token, structured) => {

@@ -1,5 +1,6 @@
 /** The paths of the protocol's endpoints below the issuer's path, and their methods. */
 import { JWKS_PATH, ML_DSA_JWKS_PATH } from '../../base/signing_algs.ts';
+import { USERINFO_PATH } from '../../resources/own_identifiers.ts';
 
 export const ROUTES = {
   authorization: '/authorize',
@@ -7,7 +8,7 @@ export const ROUTES = {
   token: '/token',
   introspection: '/introspect',
   revocation: '/revoke',
-  userinfo: '/userinfo',
+  userinfo: USERINFO_PATH,
   jwks: JWKS_PATH,
   end_session: '/logout',
   device_authorization: '/device_authorization',

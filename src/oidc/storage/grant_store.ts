@@ -6,7 +6,8 @@ import { errors, type Adapter, type AdapterPayload } from 'oidc-provider';
 import { sql } from 'kysely';
 import { addSeconds, type Clock } from '../../base/clock.ts';
 import { sha256, type Digest } from '../../base/secret.ts';
-import { json, type Database, type Reader } from '../../db/connection.ts';
+import { json, type Database, type Reader, type Tx } from '../../db/connection.ts';
+import { withExistingResources } from '../../resources/existing_resources.ts';
 import { PreparedStatement } from '../../db/prepared.ts';
 import { takeGrant } from './request_prefetch.ts';
 import { writeWithRequest } from '../request/request_writes.ts';
@@ -14,6 +15,7 @@ import { writeWithRequest } from '../request/request_writes.ts';
 export interface GrantSettings {
   readonly database: Database;
   readonly clock: Clock;
+  readonly issuer: string;
 }
 
 const READ_GRANT = new PreparedStatement<{ readonly payload: AdapterPayload }>(
@@ -39,6 +41,7 @@ export class GrantStore implements Adapter {
         select ${sha256(id)}, account_id, client_id, ${json(payload)}::jsonb, ${now}, ${expires_at} from client, account
         on conflict (grant_id) do update set payload = excluded.payload, expires_at = excluded.expires_at`.execute(tx);
       if (numAffectedRows !== 1n) throw new errors.InvalidGrant('the client was revoked or the account disabled');
+      await removeEndedResources(tx, this.#settings.issuer, sha256(id), payload);
     });
   }
 
@@ -78,15 +81,33 @@ export async function readGrantByReference(database: Database, reference: string
   return rows[0]?.payload;
 }
 
+/** Removes scopes of a resource that was deleted after the request began. */
+async function removeEndedResources(tx: Tx, issuer: string, grantId: Digest, payload: AdapterPayload): Promise<void> {
+  const { resources: named, ...others } = payload as AdapterPayload & { resources?: Record<string, string> };
+  if (!named) return;
+  const resources = await withExistingResources(tx, issuer, named);
+  if (Object.keys(resources).length === Object.keys(named).length) return;
+  await tx
+    .updateTable('grants')
+    .set({ payload: json(Object.keys(resources).length > 0 ? { ...others, resources } : others) })
+    .where('grant_id', '=', grantId)
+    .execute();
+}
+
 /** True if the referenced grant (`grantReference`) exists and has not expired. */
 export async function grantLives(database: Database, reference: string, now: Date): Promise<boolean> {
+  return (await accountOfGrant(database, reference, now)) !== undefined;
+}
+
+/** Resolves to the account that gave the referenced grant; `undefined` if the grant has ended. */
+export async function accountOfGrant(database: Database, reference: string, now: Date): Promise<string | undefined> {
   const row = await database
     .selectFrom('grants')
-    .select('client_id')
+    .select('account_id')
     .where('grant_id', '=', Buffer.from(reference, 'base64url') as Digest)
     .where('expires_at', '>', now)
     .executeTakeFirst();
-  return row !== undefined;
+  return row?.account_id;
 }
 
 /** Ends the grant and everything that belongs to it with one statement. Ending it twice changes nothing. */

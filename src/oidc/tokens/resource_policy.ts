@@ -16,16 +16,12 @@ import {
   decideScope,
   fittingResources,
   grantedEntitlement,
-  splitScope,
   type Entitlement,
   type GrantedScopes,
 } from '../issuance/scope_decision.ts';
-import {
-  mayAddUserinfo,
-  scopesAboutPerson,
-  userinfoIdentifier,
-  userinfoScopes,
-} from '../issuance/userinfo_audience.ts';
+import { userinfoIdentifier } from '../../resources/own_identifiers.ts';
+import { splitScope, stillRegistered } from '../issuance/scope_values.ts';
+import { mayAddUserinfo, scopesAboutPerson, userinfoScopes } from '../issuance/userinfo_audience.ts';
 
 const openid = new Set<string>(OPENID_SCOPES);
 
@@ -35,6 +31,8 @@ const AUTHORIZATION_ROUTES = new Set([
   'device_authorization',
   'backchannel_authentication',
 ]);
+/** Here a request goes on that was made before; an admin may have taken scopes from the client since. */
+const CONTINUED_ROUTES = new Set(['resume', 'code_verification', 'device_resume']);
 
 export interface SortedScopes {
   readonly openid: readonly string[];
@@ -86,10 +84,9 @@ export class ResourcePolicy {
         'no one resource takes all of the request: name several with the resource parameter',
       );
     if (asked.length === 0) throw new errors.InvalidTarget('this client has been given no resource');
-    throw beyond(
-      asked,
-      new Set(record.metadata.resources.flatMap(({ resource }) => [...this.#allowed(record, resource)])),
-    );
+    const allowed = new Set(record.metadata.resources.flatMap(({ resource }) => [...this.#allowed(record, resource)]));
+    if (asked.every((scope) => allowed.has(scope))) throw new errors.InvalidTarget(ofSeveralResources(ctx));
+    throw beyond(asked, allowed);
   };
 
   /** The scopes of a request, each where it belongs, as far as the client has been given them. */
@@ -103,10 +100,13 @@ export class ResourcePolicy {
       return asked.filter((scope) => allowed.has(scope));
     };
     return {
-      openid: asked.filter((scope) => openid.has(scope)),
+      openid: stillRegistered(record.metadata, asked).filter((scope) => openid.has(scope)),
       resources: Object.fromEntries(named.map((resource) => [resource, ofResource(resource)])),
     };
   }
+
+  /** Returns a resource's identifier as it is registered, for any way to write it (RFC 3986, 6.2). */
+  registered = (uri: string): string => this.#resources.registered(uri);
 
   /** Called for each resource of a request; refuses what this client was not given. */
   resourceServer = (ctx: KoaContextWithOIDC, identifier: string, client: Client): ResourceServer => {
@@ -136,7 +136,8 @@ export class ResourcePolicy {
 
   /** What a client gets by client credentials; `undefined` where the request is to be refused with its reason. */
   entitlement(client: ClientWithSecrets, asked: readonly string[], named: string | undefined): Entitlement | undefined {
-    return clientCredentialsEntitlement(client, asked, named, this.#find);
+    const registered = named === undefined ? undefined : this.registered(named);
+    return clientCredentialsEntitlement(client, asked, registered, this.#find);
   }
 
   /** What a client gets of what a person has granted it; `undefined` where no scope is left. */
@@ -193,10 +194,11 @@ export class ResourcePolicy {
  */
 function narrowOpenid(ctx: KoaContextWithOIDC, { metadata }: ClientWithSecrets): void {
   const asked = scopesAskedFor(ctx);
-  if (metadata.scope === undefined || asked.length === 0 || !isAuthorization(ctx)) return;
-  const registered = new Set(metadata.scope.split(' '));
+  if (metadata.scope === undefined || asked.length === 0) return;
+  if (!isAuthorization(ctx) && !CONTINUED_ROUTES.has(ctx.oidc.route)) return;
+  const registered = new Set(splitScope(metadata.scope));
   if (asked.includes('openid') && !registered.has('openid')) throw beyond(asked, registered);
-  ctx.oidc.params!['scope'] = asked.filter((scope) => registered.has(scope) || !openid.has(scope)).join(' ');
+  ctx.oidc.params!['scope'] = stillRegistered(metadata, asked).join(' ');
 }
 
 /** The API as the library needs it for this client: the scopes, the lifetime and the format of its tokens. */
@@ -250,6 +252,14 @@ function isAuthorization({ oidc }: KoaContextWithOIDC): boolean {
 function demandScope({ oidc }: KoaContextWithOIDC): void {
   if (oidc.route !== 'device_authorization' || splitScope(oidc.params?.['scope']).length > 0) return;
   throw new errors.InvalidScope('ask for at least one scope', '');
+}
+
+/** A token is for one resource, but a person may be asked for several at once (RFC 8707, 2.1 and 2.2). */
+function ofSeveralResources(ctx: KoaContextWithOIDC): string {
+  const what = 'no one resource of this client has all of these scopes: ';
+  return isAuthorization(ctx)
+    ? `${what}name each of their resources with a resource parameter`
+    : `${what}send one request for each resource, with its scopes`;
 }
 
 function beyond(asked: readonly string[], allowed: ReadonlySet<string>): Error {

@@ -11,8 +11,8 @@ import type { Database } from '../../db/connection.ts';
 import { requestOf } from '../../http/request_context.ts';
 import type { AccessTokenClaims } from '../../keys/token_verifier.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
-import { splitScope } from '../issuance/scope_decision.ts';
-import { readAudience, registeredOpenid } from '../issuance/userinfo_audience.ts';
+import { splitScope, stillRegistered } from '../issuance/scope_values.ts';
+import { readAudience } from '../issuance/userinfo_audience.ts';
 import { internalsOf } from '../provider/library_types.ts';
 import { readGrantByReference } from '../storage/grant_store.ts';
 import { prefetch } from '../storage/request_prefetch.ts';
@@ -38,7 +38,7 @@ export function acceptJwtsAtUserinfo(provider: Provider, settings: UserinfoToken
     if (typeof value === 'string' && JWS.test(value)) return fromJwt(provider, settings, value);
     const token = await find.call(this, value, options);
     const client = token?.clientId === undefined ? undefined : await provider.Client.find(token.clientId);
-    if (token && client) token.scope = registeredOpenid(recordOf(client), splitScope(token.scope)).join(' ');
+    if (token && client) token.scope = stillRegistered(recordOf(client).metadata, splitScope(token.scope)).join(' ');
     return token;
   };
 }
@@ -109,7 +109,8 @@ export class Usernames {
     client: ClientWithSecrets,
     { scope, grantId }: { readonly scope?: string | undefined; readonly grantId?: string | undefined },
   ): Promise<string | undefined> {
-    if (grantId === undefined || !registeredOpenid(client, splitScope(scope)).includes('email')) return undefined;
+    if (grantId === undefined || !stillRegistered(client.metadata, splitScope(scope)).includes('email'))
+      return undefined;
     return emailOf(this.#settings.database, sha256(grantId));
   }
 }

@@ -99,6 +99,8 @@ const CHANGES: Readonly<Record<string, Change>> = {
     void (made.parameters[randomIndex(made, random)]![1] += random.pick(['x', ' ', '%', 'ü', '.'])),
   unknown: (made, { random }) => void made.parameters.push([...random.pick(UNKNOWN)]),
   scope: (made, { random, scopes }) => set(made, 'scope', random.some(scopes, random.between(1, 3)).join(' ')),
+  spaces: (made, { random, scopes }) =>
+    set(made, 'scope', random.some(scopes, random.between(1, 3)).join('  ') + random.pick(['', ' '])),
   resource: (made, { random, resources }) => set(made, 'resource', random.pick(resources)),
   grant: (made, { random }) => set(made, 'grant_type', random.pick(GRANT_TYPES)),
   hint: (made, { random }) => set(made, 'token_type_hint', random.pick(['access_token', 'refresh_token', 'x'])),

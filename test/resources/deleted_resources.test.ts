@@ -1,0 +1,211 @@
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, it } from 'node:test';
+import { sha256 } from '../../src/base/secret.ts';
+import { json } from '../../src/db/connection.ts';
+import { endRights } from '../../src/resources/ended_rights.ts';
+import { Admin } from '../support/client/admin.ts';
+import { REDIRECT_URI, registerApplication, requestCode, redeem, signIn } from '../support/client/code_flow.ts';
+import { openTrail } from '../support/node/audit_trail.ts';
+import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually, registerResource, type RegisteredClient } from '../support/node/operator.ts';
+import { connectDevice, poll, registerDevice, requestDevice } from '../support/person/device_flow.ts';
+import { Person } from '../support/person/person.ts';
+
+const scopes = [{ name: 'tools:read', description: 'Read tools' }];
+
+describe('a deleted resource', () => {
+  let gatehouse: Gatehouse;
+  let admin: Admin;
+  let person: Person;
+  before(async () => {
+    gatehouse = await startGatehouse();
+    admin = await Admin.of(gatehouse);
+    person = new Person(gatehouse, { remember: true });
+  });
+  after(() => gatehouse.stop());
+
+  let made = 0;
+  let resource: string;
+  let application: RegisteredClient;
+  let other: { readonly resource: string; readonly scopes: string[] };
+  const access = () => [{ resource, scopes: ['tools:read'] }, other];
+  beforeEach(async () => {
+    resource = `https://tools-${++made}.example.com`;
+    other = await registerResource(gatehouse, `files-${made}`);
+    assert.equal((await admin.post('/resources', { identifier: resource, scopes })).status, 201);
+    application = await registerApplication(gatehouse, { resources: access() });
+  });
+
+  const remove = async (client: RegisteredClient = application): Promise<void> => {
+    assert.equal((await admin.patch(`/clients/${client.client_id}`, { resources: [other] })).status, 200);
+    const { status, text } = await admin.delete(`/resources/${encodeURIComponent(resource)}`);
+    assert.equal(status, 204, text);
+  };
+  const makeAgain = async (client: RegisteredClient = application): Promise<void> => {
+    const { status, text } = await admin.post('/resources', { identifier: resource, scopes });
+    assert.equal(status, 201, text);
+    assert.equal((await admin.patch(`/clients/${client.client_id}`, { resources: access() })).status, 200);
+  };
+  const refresh = async (refresh_token: string, more: Readonly<Record<string, string>> = {}) => {
+    const form = { grant_type: 'refresh_token', refresh_token, ...more };
+    const answer = await postForm(`${gatehouse.url}/token`, form, application);
+    return { status: answer.status, body: (await answer.json()) as Readonly<Record<string, unknown>> };
+  };
+
+  it('takes the refresh tokens for it along: they are refused when it is made anew (FIELD-E4)', async () => {
+    const { tokens } = await signIn(gatehouse, application, { scope: 'openid tools:read', parameters: { resource } });
+    await remove();
+    await makeAgain();
+    const { status, body } = await refresh(tokens.refresh_token!);
+    assert.deepEqual([status, body['error']], [400, 'invalid_grant']);
+  });
+
+  it('takes the refresh tokens for it and userinfo along (FIELD-E4)', async () => {
+    const { tokens } = await signIn(gatehouse, application, { scope: 'openid profile tools:read' });
+    assert.equal(tokens.scope, 'openid profile tools:read');
+    await remove();
+    await makeAgain();
+    const { status, body } = await refresh(tokens.refresh_token!);
+    assert.deepEqual([status, body['error']], [400, 'invalid_grant']);
+  });
+
+  it('takes its codes and approved device codes along (FIELD-E4)', async () => {
+    const code = await requestCode(gatehouse, application, { scope: 'openid tools:read', parameters: { resource } });
+    const tv = await registerDevice(gatehouse, { resources: access() });
+    const device = await requestDevice(gatehouse, tv, { scope: 'openid tools:read', resource });
+    await connectDevice(gatehouse, device.user_code);
+    await admin.patch(`/clients/${tv.client_id}`, { resources: [other] });
+    await remove();
+    await makeAgain();
+    await admin.patch(`/clients/${tv.client_id}`, { resources: access() });
+    assert.equal((await redeem(gatehouse.url, application, code)).status, 400);
+    assert.equal((await poll(gatehouse, tv, device.device_code)).error, 'invalid_grant');
+  });
+
+  it('is taken out of consents, so the person is asked again when it is made anew (FIELD-E4)', async () => {
+    const how = { scope: 'openid tools:read', parameters: { resource }, person };
+    await signIn(gatehouse, application, how);
+    const consentsOf = async () => {
+      const { account_id } = (await admin.get('/accounts')).body.items[0]!;
+      const { items } = (await admin.get(`/accounts/${account_id}/consents`)).body;
+      return items.find(({ client_id }) => client_id === application.client_id);
+    };
+    assert.deepEqual((await consentsOf())?.['resources'], [{ resource, scopes: ['tools:read'] }]);
+    await remove();
+    await makeAgain();
+    const { resources, openid_scopes } = (await consentsOf())!;
+    assert.deepEqual([resources, openid_scopes], [[], ['openid']]);
+    const silent = { ...how, parameters: { resource, prompt: 'none' } };
+    const { callback } = await requestCode(gatehouse, application, silent);
+    assert.equal(callback.searchParams.get('error'), 'consent_required');
+  });
+
+  it('leaves the rights for other resources of the same grant (FIELD-E4)', async () => {
+    const query = new URLSearchParams([
+      ['client_id', application.client_id],
+      ['response_type', 'code'],
+      ['redirect_uri', REDIRECT_URI],
+      ['scope', `openid tools:read ${other.scopes[0]}`],
+      ['resource', resource],
+      ['resource', other.resource],
+      ['code_challenge', sha256('v'.repeat(43)).toString('base64url')],
+      ['code_challenge_method', 'S256'],
+    ]);
+    const callback = await person.authorize(`${gatehouse.issuer}/authorize?${query}`);
+    const code = { code: callback.searchParams.get('code')!, verifier: 'v'.repeat(43) };
+    const answer = await redeem(gatehouse.url, application, code, { resource: other.resource });
+    const { refresh_token } = (await answer.json()) as { refresh_token: string };
+    await remove();
+    await makeAgain();
+    const its = await refresh(refresh_token, { resource: other.resource });
+    assert.deepEqual([its.status, its.body['scope']], [200, other.scopes[0]], JSON.stringify(its.body));
+    const gone = await refresh(String(its.body['refresh_token']), { resource });
+    assert.deepEqual([gone.status, gone.body['error']], [400, 'invalid_target']);
+  });
+
+  it('gets no right from a person who decides after it was deleted (FIELD-E4)', async () => {
+    const { client_id } = application;
+    const late = new Person(gatehouse, { remember: true });
+    await signIn(gatehouse, application, { person: late });
+    const query = new URLSearchParams({
+      client_id,
+      response_type: 'code',
+      redirect_uri: REDIRECT_URI,
+      scope: 'openid email tools:read',
+      resource,
+      code_challenge: 'x'.repeat(43),
+      code_challenge_method: 'S256',
+    });
+    const page = await late.open(`${gatehouse.issuer}/authorize?${query}`);
+    assert.match(page.page, /Read tools/);
+    await remove();
+    await late.finish(page);
+    const { database } = gatehouse;
+    const grants = await database.selectFrom('grants').select('payload').where('client_id', '=', client_id).execute();
+    const consents = await database
+      .selectFrom('consents')
+      .select('scopes')
+      .where('client_id', '=', client_id)
+      .execute();
+    assert.ok(grants.length > 0 && consents.length > 0);
+    assert.ok(JSON.stringify(consents).includes('email'), 'The decision is stored.');
+    assert.ok(!JSON.stringify([grants, consents]).includes(resource));
+  });
+
+  it('can be made anew only when all rights for it have ended, whoever ends them (FIELD-E4)', async () => {
+    const { tokens } = await signIn(gatehouse, application, { scope: 'openid tools:read', parameters: { resource } });
+    const { database } = gatehouse;
+    await remove();
+    // as if the node had stopped before it was done
+    await database
+      .insertInto('ended_resources')
+      .values({ identifier: resource, normal_form: `${resource}/`, ended_at: new Date() })
+      .execute();
+    const trail = await openTrail(database);
+    await endRights({ database, trail }, { milliseconds: 0 });
+    assert.equal((await database.selectFrom('ended_resources').selectAll().execute()).length, 1);
+    await endRights({ database, trail }, { milliseconds: 10_000 });
+    assert.deepEqual(await database.selectFrom('ended_resources').selectAll().execute(), []);
+    await makeAgain();
+    assert.equal((await refresh(tokens.refresh_token!)).status, 400);
+  });
+
+  it('leaves a record of the rights that have ended (FIELD-E4)', async () => {
+    await signIn(gatehouse, application, { scope: 'openid tools:read', parameters: { resource }, person });
+    await remove();
+    const path = `/audit-events?event=resource.rights_ended&resource=${encodeURIComponent(resource)}&from=${new Date(Date.now() - 60_000).toISOString()}`;
+    await eventually(async () => (await admin.get(path)).body.items.length === 1);
+    const [event] = (await admin.get(path)).body.items;
+    assert.deepEqual(event!['details'], { resource, grants: 1, tokens: 2, consents: 1 });
+  });
+
+  it('of many thousands of grants ends all of them (FIELD-E4)', async () => {
+    const { database } = gatehouse;
+    const { account_id } = await database.selectFrom('accounts').select('account_id').executeTakeFirstOrThrow();
+    const now = new Date();
+    const row = (index: number) => ({
+      grant_id: sha256(`${resource} ${index}`),
+      account_id,
+      client_id: application.client_id,
+      payload: json({ resources: { [resource]: 'tools:read', ...(index % 2 === 0 && { [other.resource]: 'x' }) } }),
+      created_at: now,
+      expires_at: new Date(now.getTime() + 3_600_000),
+    });
+    for (const part of [0, 1_250]) {
+      await database
+        .insertInto('grants')
+        .values(Array.from({ length: 1_250 }, (_, index) => row(part + index)))
+        .execute();
+    }
+    await remove();
+    const left = await database
+      .selectFrom('grants')
+      .select('payload')
+      .where('client_id', '=', application.client_id)
+      .execute();
+    assert.equal(left.length, 1_250);
+    assert.ok(
+      left.every(({ payload }) => JSON.stringify(payload) === JSON.stringify({ resources: { [other.resource]: 'x' } })),
+    );
+  });
+});
