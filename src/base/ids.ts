@@ -15,6 +15,17 @@ export function base62(bytes: Buffer): string {
   return digits;
 }
 
+/** A whole number below 2^32, written as `base62` writes its four bytes. Large whole numbers would take ten times as long. */
+export function base62OfUint32(value: number): string {
+  let rest = value;
+  let digits = '';
+  for (let i = 0; i < 6; i++) {
+    digits = BASE62.charAt(rest % 62) + digits;
+    rest = Math.floor(rest / 62);
+  }
+  return digits;
+}
+
 /** The prefix of an identifier with 128 random bits, such as `client_3f…`. It names the kind of object. */
 type Prefix = 'client' | 'secret' | 'account' | 'key' | 'policy' | 'link' | 'message' | 'initial_access_token';
 

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { crc32 } from 'node:zlib';
-import { base62 } from '../base/ids.ts';
+import { base62, base62OfUint32 } from '../base/ids.ts';
 import { Secret } from '../base/secret.ts';
 
 const SECRET_PREFIX = 'gatehouse_secret_';
@@ -30,7 +30,5 @@ export function hintOf(secret: Secret): string {
 }
 
 function checksum(random: string): string {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(crc32(SECRET_PREFIX + random));
-  return base62(bytes);
+  return base62OfUint32(crc32(SECRET_PREFIX + random));
 }
