@@ -1,5 +1,6 @@
 /** The client credentials grant on the fast path (fast_path.ts). A token server gets most of its requests for it. */
 import type { AuditTrail } from '../../audit/trail.ts';
+import { randomTokenValue } from '../../base/token_value.ts';
 import type { ClientWithSecrets } from '../../clients/client.ts';
 import type { RequestContext } from '../../http/request_context.ts';
 import type { KeyRing } from '../../keys/key_ring.ts';
@@ -7,7 +8,7 @@ import { accessTokenClaims } from '../issuance/access_token.ts';
 import { validityFrom } from '../issuance/issuance.ts';
 import { tokenIssued } from '../issuance/token_issued.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
-import { originOfRequest, randomTokenValue } from './fast_path.ts';
+import { originOfRequest } from './fast_path.ts';
 import type { PlainMachineRequest } from './plain_request.ts';
 
 export interface FastClientCredentialsSettings {

@@ -7,6 +7,7 @@
  */
 import { addSeconds } from '../../base/clock.ts';
 import { sha256 } from '../../base/secret.ts';
+import { randomTokenValue } from '../../base/token_value.ts';
 import type { ClientWithSecrets } from '../../clients/client.ts';
 import type { Subjects } from '../../clients/subject.ts';
 import type { RequestContext } from '../../http/request_context.ts';
@@ -22,7 +23,7 @@ import type { RefreshTokenFamilies } from '../storage/refresh_token_families.ts'
 import { useOnRecord, type RecordedUseSettings } from '../storage/recorded_use.ts';
 import { readTokenRow, type Successor } from '../storage/token_rows.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
-import { originOfRequest, randomTokenValue } from './fast_path.ts';
+import { originOfRequest } from './fast_path.ts';
 import { isAnsweredBy, plainGrant, type PlainGrant } from './plain_grant.ts';
 import type { PlainPersonRequest } from './plain_request.ts';
 

@@ -5,7 +5,6 @@
  * request that it does not fully support, and each request that must be refused, to the library unchanged.
  * test/tokens/both_paths_compared.test.ts sends the same requests on both paths and compares the results.
  */
-import { randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Origin } from '../../audit/events.ts';
 import type { AuditTrail } from '../../audit/trail.ts';
@@ -181,11 +180,6 @@ export class FastPath {
 
 export function originOfRequest(clientId: string, { id, address }: RequestContext): Origin {
   return { actor: { type: 'client', id: clientId }, address, requestId: id };
-}
-
-/** Returns a token id or token value of 256 random bits. */
-export function randomTokenValue(): string {
-  return randomBytes(32).toString('base64url');
 }
 
 /**
