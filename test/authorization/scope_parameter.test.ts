@@ -26,7 +26,7 @@ describe('the scope parameter', () => {
       assert.deepEqual([lean.status, lean.body['scope']], [200, 'notes:read notes:write']);
       const application = await registerApplication(gatehouse);
       const { tokens } = await signIn(gatehouse, application, { scope: `${scope} openid` });
-      assert.equal(tokens.scope, 'notes:read notes:write');
+      assert.equal(tokens.scope, 'openid notes:read notes:write');
       const refresh = { grant_type: 'refresh_token', refresh_token: tokens.refresh_token!, scope: ` ${scope}` };
       const refreshed = await both.lean(refresh, application);
       assert.deepEqual([refreshed.status, refreshed.body['scope']], [200, 'notes:read notes:write']);

@@ -241,14 +241,14 @@ function requests(): Readonly<Record<string, Prepare>> {
     async 'the confirmation of a device'(gatehouse) {
       const client = await registerDevice(gatehouse);
       const { person } = await signIn(gatehouse, await registerApplication(gatehouse));
-      // allowed and remembered before, so that the confirmation decides
-      const earlier = await requestDevice(gatehouse, client);
-      await connectDevice(gatehouse, earlier.user_code, new Person(gatehouse, { remember: true }));
       const { user_code } = await requestDevice(gatehouse, client);
       const shown = await enterCode(gatehouse, person, user_code);
-      const fields = new URLSearchParams(fieldsOf(shown.page));
+      const { url } = await person.submit(`${gatehouse.issuer}/device`, fieldsOf(shown.page));
+      const body = new URLSearchParams({ decision: 'allow' });
+      const allowed = await person.fetch(`${url}/consent`, { method: 'POST', body });
+      const last = new URL(allowed.headers.get('location')!, url);
       return {
-        send: () => person.fetch(`${gatehouse.issuer}/device`, { method: 'POST', body: fields }),
+        send: () => person.fetch(last),
         status: 200,
         event: 'device.confirmed',
         clientId: client.client_id,
