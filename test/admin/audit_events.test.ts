@@ -78,7 +78,11 @@ describe('the filters of the audit trail', () => {
       'client.updated',
       'client.updated',
     ]);
-    assert.deepEqual(await names(`${since()}&event=resource.*`), ['resource.created', 'resource.deleted']);
+    assert.deepEqual(await names(`${since()}&event=resource.*`), [
+      'resource.created',
+      'resource.deleted',
+      'resource.rights_ended',
+    ]);
   });
 
   it('refuse names that no event has, other parameters, and what is malformed (FIELD-E6)', async () => {
@@ -108,6 +112,7 @@ describe('the filters of the audit trail', () => {
     assert.deepEqual(await names(`${since()}&resource=${encodeURIComponent('https://watched.example')}`), [
       'resource.created',
       'resource.deleted',
+      'resource.rights_ended',
     ]);
     assert.deepEqual(await names(`${since()}&resource=${body.client_id}`), ['client.created', 'secret.created']);
     assert.deepEqual(await names(`${since()}&actor_type=system&client_id=${body.client_id}`), []);

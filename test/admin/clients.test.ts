@@ -166,8 +166,8 @@ describe('clients in the admin API', () => {
       detail: /private_key_jwt/,
     },
     {
-      it: 'a list of scopes that ends with a space',
-      body: { redirect_uris: [CALLBACK], scope: 'openid email ' },
+      it: 'a list of scopes with a tab',
+      body: { redirect_uris: [CALLBACK], scope: 'openid\temail' },
       pointer: '/scope',
       detail: /must contain only scopes/,
     },
