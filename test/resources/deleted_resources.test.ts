@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
+import pg from 'pg';
 import { sha256 } from '../../src/base/secret.ts';
 import { json } from '../../src/db/connection.ts';
 import { endRights } from '../../src/resources/ended_rights.ts';
@@ -168,6 +169,21 @@ describe('a deleted resource', () => {
     assert.deepEqual(await database.selectFrom('ended_resources').selectAll().execute(), []);
     await makeAgain();
     assert.equal((await refresh(tokens.refresh_token!)).status, 400);
+  });
+
+  it('can not be made anew while rights for it are left (FIELD-E4)', async () => {
+    await signIn(gatehouse, application, { scope: 'openid tools:read', parameters: { resource } });
+    const holder = new pg.Client({ connectionString: gatehouse.databaseUrl });
+    await holder.connect();
+    await holder.query('begin');
+    await holder.query(`select from grants where client_id = '${application.client_id}' for update`);
+    await remove();
+    const early = await admin.post('/resources', { identifier: resource, scopes });
+    await holder.query('rollback');
+    await holder.end();
+    assert.equal(early.status, 409, early.text);
+    assert.match(early.text, /still ending the rights for the deleted resource/);
+    await makeAgain();
   });
 
   it('leaves a record of the rights that have ended (FIELD-E4)', async () => {
