@@ -32,7 +32,7 @@ export function isSameUri(one: string, other: string): boolean {
  * percent-encoding or slashes at the end.
  */
 export function looksLike(uri: string, own: string): boolean {
-  return isSameUri(uri, own) || withoutOrnament(uri) === withoutOrnament(own);
+  return withoutOrnament(uri) === withoutOrnament(own);
 }
 
 function withoutOrnament(uri: string): string | undefined {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { decodeJwt } from 'jose';
+import { registerApplication, signIn } from '../support/client/code_flow.ts';
 import { archive, billing, ExchangeScene } from '../support/client/exchange_parties.ts';
 import {
   ACCESS_TOKEN,
@@ -85,6 +86,21 @@ describe('the list of live tokens of a client has no exchanged token', () => {
     const form = { actor_token, actor_token_type: ACCESS_TOKEN };
     const { body } = await exchange(scene.gatehouse, backend, await scene.tokenOfPerson(), form);
     await endsWith(backend, body.access_token, () => revoke(backend, actor_token));
+  });
+
+  it('whose actor’s grant has ended (FIELD-E3)', async () => {
+    const backend = await registerApplication(scene.gatehouse, {
+      grant_types: [TOKEN_EXCHANGE, 'authorization_code'],
+      resources: [{ resource: archive, scopes: ['archive:read'] }],
+    });
+    await scene.allow(backend);
+    const { tokens } = await signIn(scene.gatehouse, backend, { scope: 'archive:read' });
+    const form = { actor_token: tokens.access_token, actor_token_type: ACCESS_TOKEN };
+    const { body } = await exchange(scene.gatehouse, backend, await scene.tokenOfPerson(), form);
+    const { sub, gid } = decodeJwt(tokens.access_token);
+    await endsWith(backend, body.access_token, () =>
+      scene.admin.delete(`/accounts/${String(sub)}/grants/${String(gid)}`),
+    );
   });
 
   it('that rests on an issuer which is trusted no more (FIELD-E3)', async () => {

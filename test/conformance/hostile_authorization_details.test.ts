@@ -69,7 +69,7 @@ describe('authorization details from an unknown sender', () => {
     'an amount in other digits': json({ ...PAYMENT, amount: { value: '１２.00', currency: 'EUR' } }),
     'an action that the schema doesn’t list': json({ ...PAYMENT, actions: ['initiate', 'everything'] }),
     'locations of another API': json({ ...PAYMENT, locations: ['https://evil.example.com'] }),
-    'locations that are almost ours': json({ ...PAYMENT, locations: [`${BANK}/`] }),
+    'locations that are almost ours': json({ ...PAYMENT, locations: [`${BANK}//`] }),
     'no locations at all': json({ ...PAYMENT, locations: [] }),
     'locations that are no array': json({ ...PAYMENT, locations: BANK }),
     'a member twice, for two readers': `[{"type":"payment","amount":{"value":"1.00","currency":"EUR"},"payee":"A","payee":"B"}]`,
