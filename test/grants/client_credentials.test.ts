@@ -135,7 +135,7 @@ describe('client credentials', () => {
       const both = await registerClient(gatehouse, { resources: [mail, files] });
 
       assert.equal((await ask({}, both)).body['error'], 'invalid_target');
-      assert.equal((await ask({ scope: 'mail:read files:read' }, both)).body['error'], 'invalid_scope');
+      assert.equal((await ask({ scope: 'mail:read files:read' }, both)).body['error'], 'invalid_target');
       assert.equal((await ask({ scope: 'mail:read', resource: files.resource }, both)).body['error'], 'invalid_scope');
 
       const named = await ask({ resource: files.resource }, both);
