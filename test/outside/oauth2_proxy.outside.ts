@@ -47,10 +47,7 @@ describe('oauth2-proxy 7.15', { skip: WITHOUT_GO }, () => {
   const read = async (text: string) => {
     const headers = JSON.parse(text) as Readonly<Record<string, string>>;
     const token = headers['x-forwarded-access-token'] ?? assert.fail(text);
-    const { issuer } = clients.gatehouse;
-    const userinfo = await fetch(`${issuer}/userinfo`, { headers: { authorization: `Bearer ${token}` } });
-    const got = { access_token: token, scope: SCOPE, userinfo: (await userinfo.json()) as Record<string, unknown> };
-    return { email: headers['x-forwarded-email'], got };
+    return { email: headers['x-forwarded-email'], got: await clients.readUserinfo(token) };
   };
 
   it('logs a person in beside an API with ML-DSA, and refreshes the token for an API and userinfo (FIELD-C1, FIELD-C4)', async () => {

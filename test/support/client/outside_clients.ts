@@ -101,6 +101,15 @@ export class OutsideClients {
     return assert.fail(`The application redirects for ever: ${person.trace.join(', ')}`);
   }
 
+  /** For an application that shows its token alone: asks userinfo in its place. */
+  async readUserinfo(access_token: string): Promise<Got> {
+    const response = await fetch(`${this.gatehouse.issuer}/userinfo`, {
+      headers: { authorization: `Bearer ${access_token}` },
+    });
+    const userinfo = (await response.json()) as Got['userinfo'];
+    return { access_token, scope: String(decodeJwt(access_token)['scope']), userinfo };
+  }
+
   /** Fails unless each token is for the demo API and userinfo, with every scope, and userinfo has the person's data. */
   expectBoth(tokens: readonly Got[]): void {
     assert.ok(tokens.length > 0, JSON.stringify(tokens));
