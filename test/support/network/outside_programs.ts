@@ -9,6 +9,9 @@ const run = promisify(execFile);
 const FOLDER = join(import.meta.dirname, '../../../node_modules/.outside');
 const CADDY_VERSION = 'v2.11.9';
 
+/** Why tests with packages of Debian are skipped, if they are. */
+export const WITHOUT_APT = existsSync('/usr/bin/apt-get') ? false : 'apt-get is not installed';
+
 /** A command, and what it needs in its environment. */
 export interface OutsideProgram {
   readonly path: string;
@@ -39,8 +42,9 @@ export async function debian(program: string, packages: readonly string[]): Prom
     }
     await rename(made, folder);
   }
+  const paths = ['usr/sbin', 'usr/bin'].map((place) => join(folder, place, program));
   return {
-    path: join(folder, 'usr/sbin', program),
+    path: paths.find(existsSync) ?? paths[0]!,
     environment: { LD_LIBRARY_PATH: join(folder, 'usr/lib', `${machine()}-linux-gnu`) },
   };
 }
