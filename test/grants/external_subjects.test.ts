@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { removeExpiredRows } from '../../src/maintenance/expired_rows.ts';
 import { Admin } from '../support/client/admin.ts';
 import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 import { registerClient, registerResource, type RegisteredClient } from '../support/node/operator.ts';
@@ -63,6 +64,28 @@ describe('the subject of an assertion', () => {
       const claims = claimsOf(await presentAs({ email: 'Ada@Partner.example', email_verified: true }));
       assert.equal(claims['sub'], ada);
       assert.equal('sub_id' in claims, false);
+    });
+
+    it('in one grant for each token, which ends alone or with its token (FIELD-C3c)', async () => {
+      const ask = async (node: Gatehouse) =>
+        (await presentAs({ email: 'ada@partner.example', email_verified: true }, node)).body.access_token;
+      const tokens = [await ask(gatehouse), await ask(second)];
+      const [first, other] = tokens.map((access_token) => claimsOf({ status: 200, body: { access_token } }));
+      const lives = () => Promise.all(tokens.map(async (token) => (await introspect(second, client, token))['active']));
+      assert.notEqual(first!['gid'], other!['gid']);
+      const grants = () =>
+        gatehouse.database
+          .selectFrom('grants')
+          .select('expires_at')
+          .where('client_id', '=', client.client_id)
+          .execute();
+      const lastExpiry = Math.max(...(await grants()).map(({ expires_at }) => expires_at.getTime()));
+      const expiry = Math.max(Number(first!['exp']), Number(other!['exp']));
+      assert.equal(Math.floor(lastExpiry / 1000), expiry);
+      assert.equal((await admin.delete(`/accounts/${ada}/grants/${String(first!['gid'])}`)).status, 204);
+      assert.deepEqual(await lives(), [false, true]);
+      await removeExpiredRows(gatehouse.database, new Date(lastExpiry + 61_000));
+      assert.deepEqual(await grants(), []);
     });
 
     it('unless one of the two has not verified it', async () => {

@@ -18,6 +18,7 @@ export function loadExistingGrant(database: Database, clock: Clock) {
     const { oidc } = ctx;
     checkStillRegistered(ctx);
     const consentedNow = oidc.result?.consent?.grantId;
+    if (consentedNow !== undefined) await endReplacedGrant(ctx, consentedNow);
     // another application may use this client's id, so the person must consent each time
     if (isUnverified(recordOf(oidc.client!)) && !consentedNow) return undefined;
     const grantId = consentedNow ?? oidc.session?.grantIdFor(oidc.client!.clientId);
@@ -25,6 +26,21 @@ export function loadExistingGrant(database: Database, clock: Clock) {
     if (grant && (grant.exp ?? 0) > epochSeconds(clock())) return grant;
     return grantFromConsent(ctx, database);
   };
+}
+
+/**
+ * A session has one grant for each client, and tokens without offline_access end when it has another one. The grant
+ * itself ends here, so that a logout leaves none behind. A grant with offline_access stays: a different program may have
+ * the same client id, and its tokens must not end.
+ */
+async function endReplacedGrant(ctx: KoaContextWithOIDC, consentedNow: string): Promise<void> {
+  const { client, provider, session } = ctx.oidc;
+  const { grantId, persistsLogout } = session?.authorizations?.[client!.clientId] ?? {};
+  if (grantId === undefined || grantId === consentedNow || persistsLogout) return;
+  const replaced = await provider.Grant.find(grantId);
+  if (!replaced) return;
+  await replaced.destroy();
+  provider.emit('grant.revoked', ctx, grantId);
 }
 
 /**
