@@ -1,28 +1,28 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { programOfVersion1, programOfVersion2 } from '../support/client/mcp_programs.ts';
+import { startPythonProgram, type PythonProgram } from '../support/client/mcp_python.ts';
 import { refusesForeignTokens, startRecipe, type RecipeServer } from '../support/client/mcp_recipes.ts';
+import { pythonApp, WITHOUT_PYTHON } from '../support/network/outside_builds.ts';
 import { CA, closeOutside, NAME, PUBLIC, startOutside, type Outside } from '../support/network/outside_server.ts';
 import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 import { NODE, Processes } from '../support/node/process.ts';
 import { Person } from '../support/person/person.ts';
-import { hasPython, pythonWithMcp, startPythonProgram, type PythonProgram } from './support/mcp_python.ts';
 
 const LIBRARIES = { sdk: 'the MCP SDK of Python', fastmcp: 'FastMCP' } as const;
 const SERVERS = { sdk: 'server_python_sdk.py', fastmcp: 'server_fastmcp.py' } as const;
-const skip = (await hasPython()) ? false : 'python3 with the module venv is not installed';
 
-describe('MCP programs and servers in Python', { skip }, () => {
+describe('MCP programs and servers in Python', { skip: WITHOUT_PYTHON }, () => {
   const processes = new Processes();
   const servers: Record<string, RecipeServer> = {};
   const programs: PythonProgram[] = [];
-  let python: string;
+  let command: string[];
   let gatehouse: Gatehouse;
   let documents: Outside;
   const document = (): string => `https://${NAME}:${documents.port}/oauth/client.json`;
 
   before(async () => {
-    python = await pythonWithMcp();
+    command = await pythonApp('mcp_program.py', 'mcp.txt');
     documents = await startOutside((_request, response) => {
       response.setHeader('content-type', 'application/json').end(
         JSON.stringify({
@@ -40,7 +40,7 @@ describe('MCP programs and servers in Python', { skip }, () => {
       ca: CA,
     });
     for (const [library, file] of Object.entries(SERVERS))
-      servers[library] = await startRecipe(gatehouse, processes, [python, file], { PYTHONDONTWRITEBYTECODE: '1' });
+      servers[library] = await startRecipe(gatehouse, processes, [command[0]!, file], { PYTHONDONTWRITEBYTECODE: '1' });
     servers['typescript'] = await startRecipe(gatehouse, processes, [NODE, 'server_v2.js']);
   });
   after(async () => {
@@ -53,7 +53,7 @@ describe('MCP programs and servers in Python', { skip }, () => {
 
   const start = (library: keyof typeof LIBRARIES, server: string, clientMetadataUrl?: string): PythonProgram => {
     const { url } = servers[server]!;
-    const program = startPythonProgram(python, new Person(gatehouse), [library, url], clientMetadataUrl);
+    const program = startPythonProgram(command, new Person(gatehouse), [library, url], clientMetadataUrl);
     programs.push(program);
     return program;
   };
