@@ -13,6 +13,15 @@ export interface SessionView {
   readonly createdAt: Date;
   readonly expiresAt: Date;
   readonly clients: readonly string[];
+  /** The browser; `null` for a session that an earlier version stored. */
+  readonly device: SessionDevice | null;
+}
+
+export interface SessionDevice {
+  readonly userAgent: string;
+  readonly address: string;
+  /** The last use, exact to about an hour. */
+  readonly usedAt: Date;
 }
 
 export interface GrantView {
@@ -48,6 +57,7 @@ export async function listSessions(
     .select(['uid', 'created_at'])
     .select(sql<Date>`least(expires_at, created_at + make_interval(secs => ${absoluteSeconds}::int))`.as('expires_at'))
     .select(sql<string[]>`array(select jsonb_object_keys(coalesce(payload->'authorizations', '{}')))`.as('clients'))
+    .select(sql<StoredDevice | null>`payload->'device'`.as('device'))
     .where('account_id', '=', accountId)
     .where('kind', '=', 'Session')
     .where('uid', 'is not', null)
@@ -66,7 +76,18 @@ export async function listSessions(
     createdAt: row.created_at,
     expiresAt: row.expires_at,
     clients: row.clients,
+    device: row.device && deviceOf(row.device),
   }));
+}
+
+interface StoredDevice {
+  readonly user_agent: string;
+  readonly address: string;
+  readonly used_at: number;
+}
+
+function deviceOf({ user_agent, address, used_at }: StoredDevice): SessionDevice {
+  return { userAgent: user_agent, address, usedAt: new Date(used_at * 1000) };
 }
 
 /**
@@ -102,13 +123,31 @@ export async function endSession(
  * Ends all sessions of an account like `endSession`, and also logins that have not returned to the application yet.
  * Returns the number of sessions.
  */
-export async function endAllSessions({ tx, trail, origin, now }: UnitOfWork, accountId: string): Promise<number> {
-  const ended = await tx
+export function endAllSessions(work: UnitOfWork, accountId: string): Promise<number> {
+  return endSessions(work, accountId);
+}
+
+/** Ends all sessions of an account but one, like `endAllSessions`. */
+export function endOtherSessions(work: UnitOfWork, accountId: string, keptSessionId: string): Promise<number> {
+  return endSessions(work, accountId, keptSessionId);
+}
+
+async function endSessions(
+  { tx, trail, origin, now }: UnitOfWork,
+  accountId: string,
+  keptSessionId?: string,
+): Promise<number> {
+  let doomed = tx
     .deleteFrom('artifacts')
     .where('account_id', '=', accountId)
     .where('kind', 'in', ['Session', 'Interaction'])
-    .returning(['kind', 'uid', 'payload'])
-    .execute();
+    .returning(['kind', 'uid', 'payload']);
+  if (keptSessionId !== undefined) {
+    doomed = doomed.where(({ or, eb }) =>
+      or([eb('kind', '<>', 'Session'), eb('uid', 'is distinct from', keptSessionId)]),
+    );
+  }
+  const ended = await doomed.execute();
   const sessions = ended.filter(({ kind }) => kind === 'Session');
   const grants = sessions.flatMap(({ payload }) => grantsOf(payload));
   if (grants.length > 0) await tx.deleteFrom('grants').where('grant_id', 'in', grants).execute();

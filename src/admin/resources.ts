@@ -33,7 +33,15 @@ import { adminResourceIdentifier } from './scopes.ts';
 const ResourceView = z
   .strictObject({
     identifier: z.string(),
-    scopes: z.array(z.strictObject({ name: z.string(), description: z.string() })),
+    display_name: z.string().nullable().describe('What people are shown instead of the identifier.'),
+    scopes: z.array(
+      z.strictObject({
+        name: z.string(),
+        description: z.string(),
+        details: z.string().optional(),
+        access: z.enum(['read', 'write']).optional(),
+      }),
+    ),
     access_token_ttl_seconds: z.int(),
     signing_alg: z.enum(SIGNING_ALGS),
     issuer_jwks_uri: z.string().describe('The JWK Set of this server that verifies the access tokens of the resource.'),
@@ -45,7 +53,8 @@ const ResourceView = z
 
 const example = {
   identifier: 'https://api.example.com',
-  scopes: [{ name: 'reports:read', description: 'Read reports' }],
+  display_name: 'Reports',
+  scopes: [{ name: 'reports:read', description: 'Read reports', access: 'read' }],
   access_token_ttl_seconds: 600,
   signing_alg: 'ES256',
   userinfo_audience: true,
@@ -215,7 +224,13 @@ async function list(call: AdminCall, { limit, cursor }: z.output<typeof ListQuer
 function resourceView(resource: Resource, issuer: string): z.output<typeof ResourceView> {
   return {
     identifier: resource.identifier,
-    scopes: resource.scopes.map(({ name, description }) => ({ name, description })),
+    display_name: resource.displayName,
+    scopes: resource.scopes.map(({ name, description, details, access }) => ({
+      name,
+      description,
+      ...(details !== undefined && { details }),
+      ...(access !== undefined && { access }),
+    })),
     access_token_ttl_seconds: resource.accessTokenTtlSeconds,
     signing_alg: resource.signingAlg,
     issuer_jwks_uri: issuer + jwksPathOf(resource.signingAlg),

@@ -14,6 +14,9 @@ const SessionView = z
     clients: z.array(z.string()).describe('The client_ids that used the session.'),
     created_at: Timestamp,
     expires_at: Timestamp,
+    user_agent: z.string().nullable().describe('The User-Agent of the browser; null if it is not known.'),
+    address: z.string().nullable().describe('The address of the last login or use.'),
+    last_used_at: Timestamp.nullable().describe('The last login or authorization request, exact to about an hour.'),
   })
   .meta({ id: 'Session' });
 
@@ -85,11 +88,14 @@ async function list(call: AdminCall, accountId: string, { limit, cursor }: z.out
     rows,
     limit,
     position: ({ createdAt, sessionId }): SessionPosition => ({ created_at: createdAt.toISOString(), id: sessionId }),
-    view: ({ sessionId, clients, createdAt, expiresAt }) => ({
+    view: ({ sessionId, clients, createdAt, expiresAt, device }) => ({
       session_id: sessionId,
       clients: [...clients],
       created_at: timestamp(createdAt),
       expires_at: timestamp(expiresAt),
+      user_agent: device?.userAgent ?? null,
+      address: device?.address ?? null,
+      last_used_at: device && timestamp(device.usedAt),
     }),
   });
 }

@@ -96,7 +96,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
 
   const clientCertificates = clientCertificatesOf(settings);
   const descriptions = createDescriptions({ ...config, ...apis, clients });
-  const pages = createProviderPages({ issuer, ...descriptions });
+  const pages = createProviderPages({ issuer, ...descriptions, development: !config.production });
   const oidc = createOidc({
     ...shared,
     ...derivedKeys,

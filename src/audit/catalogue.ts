@@ -137,6 +137,7 @@ const PEOPLE = {
   'account.disabled': done('An account is disabled; its sessions and grants end.', {}),
   'account.enabled': done('A disabled account is enabled again.', {}),
   'account.deleted': done('An account is deleted, with its sessions and grants.', {}),
+  'account.data_downloaded': done('A person downloads the data of their account.', {}),
   'account.password_changed': done('An account has a new password; its sessions and grants end.', {}),
   'login.succeeded': done('A person logs in.', { amr: texts.describe('The authentication methods (RFC 8176).') }),
   'login.failed': refusal('An attempt to log in fails.', {

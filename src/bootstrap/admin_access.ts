@@ -30,7 +30,7 @@ export async function ensureAdminResource(work: UnitOfWork, { identifier, scopes
   await sql`select pg_advisory_xact_lock(hashtext('gatehouse.admin_resource'))`.execute(work.tx);
   const existing = (await listResources(work.tx)).find((resource) => resource.identifier === identifier);
   if (!existing) {
-    const made = { identifier, scopes, access_token_ttl_seconds: ADMIN_TOKEN_SECONDS };
+    const made = { identifier, display_name: 'Admin API', scopes, access_token_ttl_seconds: ADMIN_TOKEN_SECONDS };
     await createResource(work, NewResource.parse(made));
     return;
   }

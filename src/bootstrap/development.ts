@@ -57,9 +57,10 @@ const DEMO_EMAIL = 'demo@example.com';
 const DEMO_REDIRECT_URI = 'http://127.0.0.1:8080/callback';
 const DEMO_API = {
   identifier: 'https://api.example.com',
+  display_name: 'Notes',
   scopes: [
-    { name: 'notes:read', description: 'Read your notes' },
-    { name: 'notes:write', description: 'Write and delete your notes' },
+    { name: 'notes:read', description: 'Read your notes', access: 'read' },
+    { name: 'notes:write', description: 'Write and delete your notes', access: 'write' },
   ],
 };
 

@@ -111,7 +111,8 @@ interface AuditKeys {
 interface Resources {
   identifier: string;
   normal_form: ColumnType<string, never, never>;
-  scopes: JSONColumnType<{ name: string; description: string }[]>;
+  display_name: string | null;
+  scopes: JSONColumnType<{ name: string; description: string; details?: string; access?: 'read' | 'write' }[]>;
   access_token_ttl_seconds: number;
   signing_alg: SigningAlg;
   userinfo_audience: Generated<boolean>;

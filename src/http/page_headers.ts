@@ -12,6 +12,7 @@ const CONTENT_SECURITY_POLICY = [
   "default-src 'none'",
   "style-src 'self'",
   "img-src 'self'",
+  "font-src 'self'",
   "base-uri 'none'",
   "frame-ancestors 'none'",
   // Empty, which allows no script. `allowScript` adds the hash of our only script, and oidc-provider adds hashes on those

@@ -1,42 +1,39 @@
 /**
  * Renders pages from the templates in views/. All templates are compiled at start, so that a broken one is found then.
- * Templates escape every value by default. Styles and icons have a hash in their URL, so browsers may cache them
- * permanently.
+ * Templates escape every value by default.
  */
-import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { Eta } from 'eta';
 import type { Context } from 'koa';
+import { readPageAssets, type Asset } from './page_assets.ts';
 import { sendPage } from './page_headers.ts';
+import { PageIcons } from './page_icons.ts';
 
 const VIEWS = join(import.meta.dirname, '../../views');
 const YEAR_SECONDS = 31_536_000;
 
-interface Asset {
-  readonly fileName: string;
-  readonly body: Buffer;
-}
-
 /** `Page` is the union of all pages; its member `page` names the template. */
 export class Views<Page extends { readonly page: string }> {
   readonly #issuer: URL;
+  readonly #helpers: object;
   readonly #eta = new Eta({ autoEscape: true, cache: true });
-  readonly #assets: Readonly<Record<string, Asset>>;
+  readonly #assets: ReadonlyMap<string, Asset> = readPageAssets(VIEWS);
+  readonly #icons = new PageIcons(join(VIEWS, 'icons.svg'));
 
-  constructor(issuer: string) {
+  /** All templates get `helpers` besides the data of their page. */
+  constructor(issuer: string, helpers: object = {}) {
     this.#issuer = new URL(issuer);
-    const files = readdirSync(VIEWS);
-    for (const file of files.filter((name) => name.endsWith('.eta'))) {
+    this.#helpers = helpers;
+    for (const file of readdirSync(VIEWS).filter((name) => name.endsWith('.eta'))) {
       this.#eta.loadTemplate(`@${file.slice(0, -'.eta'.length)}`, readFileSync(join(VIEWS, file), 'utf8'));
     }
-    const assets = files.filter((name) => !name.endsWith('.eta')).map((file) => [file, readAsset(file)] as const);
-    this.#assets = Object.fromEntries(assets);
   }
 
   render(page: Page): string {
-    const asset = (file: string): string => this.path(`/assets/${this.#assets[file]?.fileName ?? file}`);
-    return this.#eta.render(`@${page.page}`, { ...page, host: this.#issuer.host, asset });
+    const asset = (file: string): string => this.path(`/assets/${this.#assets.get(file)?.fileName ?? file}`);
+    const ours = { host: this.#issuer.host, accountLink: this.path('/account'), asset };
+    return this.#eta.render(`@${page.page}`, { ...ours, ...this.#helpers, ...this.#icons.forPage(), ...page });
   }
 
   show(ctx: Context, status: number, page: Page): void {
@@ -50,17 +47,11 @@ export class Views<Page extends { readonly page: string }> {
 
   /** Sends the asset with this name (`<hash>.css`). Returns whether it exists. */
   sendAsset(ctx: Context, fileName: string): boolean {
-    const asset = Object.values(this.#assets).find((candidate) => candidate.fileName === fileName);
+    const asset = [...this.#assets.values()].find((candidate) => candidate.fileName === fileName);
     if (!asset) return false;
     ctx.set({ 'Cache-Control': `public, max-age=${YEAR_SECONDS}, immutable`, 'X-Content-Type-Options': 'nosniff' });
     ctx.type = extname(asset.fileName);
     ctx.body = asset.body;
     return true;
   }
-}
-
-function readAsset(file: string): Asset {
-  const body = readFileSync(join(VIEWS, file));
-  const hash = createHash('sha256').update(body).digest('hex').slice(0, 20);
-  return { fileName: hash + extname(file), body };
 }

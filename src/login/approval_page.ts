@@ -11,11 +11,12 @@ import { notFound } from '../base/refusal.ts';
 import { requestOf } from '../http/request_context.ts';
 import { addScopes } from './consent_step.ts';
 import { onwardLink } from './onward_link.ts';
-import type { NoticePage } from './pages.ts';
 import { describePermissions } from './permissions.ts';
 import { findApplication, originOfLogin, type LoginContext } from './login_context.ts';
 import { findSessionUser, formToken, readFormFrom, type SessionUser } from './session_user.ts';
 import { describeAccess, describeMoment } from './messages.ts';
+import { noticeOf } from './notice.ts';
+import { TEXTS } from './texts/texts.ts';
 
 const DecisionForm = z.object({ form_token: z.string(), decision: z.enum(['approve', 'deny', 'confirm']) });
 
@@ -35,8 +36,9 @@ export async function showApproval(login: LoginContext, ctx: Context, id: string
   const application = await findApplication(login, approval.clientId);
   if (!application) throw noSuchRequest();
   if (approval.status !== 'waiting') {
-    const ending = endings[approval.status](application.name);
-    return login.views.show(ctx, 200, { ...ending, link: onwardLink(login.views) });
+    const tone = approval.status === 'approved' ? 'done' : 'info';
+    const ending = noticeOf(TEXTS.approval[approval.status], { application: application.name });
+    return login.views.show(ctx, 200, { ...ending, tone, link: onwardLink(login.views) });
   }
   const { openid, resources } = approval.scopes;
   const asked = { openid, resources: Object.keys(resources), withoutSession: true };
@@ -47,8 +49,9 @@ export async function showApproval(login: LoginContext, ctx: Context, id: string
     action: approvalPath(login, id),
     formToken: tokenFor(user, approval),
     email: user.account.email,
+    name: user.account.name,
     bindingMessage: approval.bindingMessage,
-    asked: describePermissions(login, approval.scopes),
+    asked: describePermissions(login, approval.scopes, user.account),
     askedAt: describeMoment(approval.askedAt),
     expiresAt: describeMoment(approval.expiresAt),
     address: approval.address,
@@ -115,9 +118,7 @@ async function findApproval(
 
 /** The same message for a request that never existed, has expired, or belongs to another person. */
 function noSuchRequest(): Error {
-  return notFound(
-    'There is no such request for you. It may be over, or for another account than the one you use here.',
-  );
+  return notFound(TEXTS.approval.notFound);
 }
 
 /** oidc-provider throws `InvalidGrant` if the client was revoked or the account disabled before the decision. */
@@ -136,24 +137,3 @@ function loggedInSince({ session }: SessionUser, { loginSince }: Approval): bool
 function tokenFor({ session }: SessionUser, { id, scopes }: Approval): string {
   return formToken(session, `the page for the request ${id} ${JSON.stringify(scopes)}`);
 }
-
-const endings: Readonly<Record<Exclude<Approval['status'], 'waiting'>, (application: string) => NoticePage>> = {
-  approved: (application) => ({
-    page: 'notice',
-    heading: 'You have approved the request',
-    sentences: [
-      `${application} goes on by itself in a moment. You can close this window.`,
-      'You can take the access back at any time on your account page.',
-    ],
-  }),
-  denied: (application) => ({
-    page: 'notice',
-    heading: 'You have denied the request',
-    sentences: [`${application} gets no access. You can close this window.`],
-  }),
-  expired: () => ({
-    page: 'notice',
-    heading: 'This request can’t be decided any more',
-    sentences: ['It has expired, and nothing was allowed. If it was yours, start again at the application.'],
-  }),
-};

@@ -11,6 +11,11 @@ import type { Detail } from './pages.ts';
 import { describePermissions } from './permissions.ts';
 import { originOfLogin, type LoginContext } from './login_context.ts';
 import { describeAccess, describeDestination } from './messages.ts';
+import { ANOTHER_ACCOUNT, showLogin } from './login_step.ts';
+import { TEXTS } from './texts/texts.ts';
+
+/** Set if a device waits for the decision. */
+const DevicePrompt = z.object({ user_code: z.string() });
 
 const ConsentForm = z.object({ decision: z.enum(['allow', 'deny']), remember: z.literal('on').optional() });
 
@@ -25,6 +30,7 @@ const Missing = z.object({
 });
 
 export async function showConsent(login: LoginContext, ctx: Context, step: Step): Promise<void> {
+  if (ctx.query.account === ANOTHER_ACCOUNT) return showLogin(login, ctx, step);
   const { interaction, application } = step;
   const account = await findAccount(login.database, accountOf(step));
   const before = await allowedBefore(login, step);
@@ -33,9 +39,12 @@ export async function showConsent(login: LoginContext, ctx: Context, step: Step)
     application,
     action: stepPath(login, interaction.uid, 'consent'),
     email: account?.email ?? '',
+    name: account?.name ?? null,
+    otherAccountLink: `${stepPath(login, interaction.uid)}?account=${ANOTHER_ACCOUNT}`,
+    userCode: DevicePrompt.safeParse(interaction.prompt.details).data?.user_code,
     destination: interaction.deviceCode ? undefined : describeDestination(interaction.params.redirect_uri),
-    asked: describePermissions(login, askedFor(step)),
-    allowedBefore: describePermissions(login, before),
+    asked: describePermissions(login, askedFor(step), account),
+    allowedBefore: describePermissions(login, before, account),
     details: detailsOf(login, step),
     access: await accessOf(login, step, mergeScopes(askedFor(step), before)),
     offersToRemember: offersToRemember(step),
@@ -63,7 +72,7 @@ async function accessOf(login: LoginContext, step: Step, scopes: ConsentedScopes
 
 export async function decideConsent(login: LoginContext, ctx: Context, step: Step): Promise<void> {
   const form = ConsentForm.safeParse(await readForm(ctx));
-  if (!form.success) throw invalid('/decision', 'Choose Allow or Deny.');
+  if (!form.success) throw invalid('/decision', TEXTS.consent.undecided);
   const { decision, remember } = form.data;
   // an application that asks every time is remembered too, so that the person finds it on the account page and can
   // withdraw access

@@ -1,23 +1,15 @@
-/** The pages of the device flow (RFC 8628): the person enters the code, confirms the device, and sees the outcome. */
+/** The pages of the device flow (RFC 8628) besides the consent: the person enters the code, and sees the outcome. */
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import type { Views } from '../http/views.ts';
+import { noticeOf } from './notice.ts';
 import { onwardLink } from './onward_link.ts';
-import type { Application, NoticePage, Page } from './pages.ts';
-import { describePermissions } from './permissions.ts';
-import type { LoginContext, ScopeRequest } from './login_context.ts';
-import { describeAccess, describeWait } from './messages.ts';
+import type { Page } from './pages.ts';
+import { describeWait } from './messages.ts';
+import { fill, TEXTS } from './texts/texts.ts';
 
 export interface DevicePages {
   enterCode(ctx: KoaContextWithOIDC, form: DeviceForm, problem: CodeProblem | undefined): void;
-  confirmCode(
-    ctx: KoaContextWithOIDC,
-    form: DeviceForm & { confirmation: string; scopes: ScopeRequest },
-  ): Promise<void>;
   deviceDone(ctx: KoaContextWithOIDC, outcome: 'connected' | 'denied' | 'over'): void;
-}
-
-interface DevicePagesSettings extends Pick<LoginContext, 'describeScopes' | 'accessLifetimeOf'> {
-  readonly applicationOf: (ctx: KoaContextWithOIDC) => Promise<Application | undefined>;
 }
 
 interface DeviceForm {
@@ -30,40 +22,25 @@ type CodeProblem =
   | { readonly reason: 'missing' | 'wrong' | 'stale' }
   | { readonly reason: 'throttled'; readonly retryAfterSeconds: number };
 
-export function createDevicePages(
-  views: Views<Page>,
-  { describeScopes, accessLifetimeOf, applicationOf }: DevicePagesSettings,
-): DevicePages {
+export function createDevicePages(views: Views<Page>): DevicePages {
   return {
     enterCode: (ctx, { action, xsrf, code }, problem) => {
       if (problem?.reason === 'throttled') ctx.set('Retry-After', String(problem.retryAfterSeconds));
       const sentence = problem && sentenceOf(problem);
       views.show(ctx, problem ? statusOf(problem) : 200, { page: 'device', action, xsrf, code, problem: sentence });
     },
-    confirmCode: async (ctx, { action, xsrf, code, confirmation, scopes }) => {
-      const { openid, resources } = scopes;
-      const clientId = ctx.oidc.client?.clientId ?? '';
-      const lifetime = await accessLifetimeOf(clientId, { openid, resources: Object.keys(resources) });
-      views.show(ctx, 200, {
-        page: 'device_confirm',
-        application: (await applicationOf(ctx)) ?? { name: nameOf(ctx) },
-        action,
-        xsrf,
-        code,
-        confirmation,
-        asked: describePermissions({ describeScopes }, { ...scopes, claims: [] }),
-        access: lifetime && describeAccess(lifetime),
-      });
-    },
     deviceDone: (ctx, outcome) => {
-      const link = outcome === 'over' ? { text: 'Enter another code', href: views.path('/device') } : onwardLink(views);
-      views.show(ctx, outcome === 'over' ? 400 : 200, { ...endings[outcome](nameOf(ctx)), link });
+      const isOver = outcome === 'over';
+      const link = isOver ? { text: TEXTS.device.anotherCode, href: views.path('/device') } : onwardLink(views);
+      const tone = outcome === 'connected' ? 'done' : 'info';
+      const notice = noticeOf(TEXTS.device[outcome], { application: nameOf(ctx) });
+      views.show(ctx, isOver ? 400 : 200, { ...notice, tone, link });
     },
   };
 }
 
 function nameOf({ oidc: { client } }: KoaContextWithOIDC): string {
-  return client?.clientName ?? client?.clientId ?? 'the application';
+  return client?.clientName ?? client?.clientId ?? TEXTS.theApplication;
 }
 
 function statusOf({ reason }: CodeProblem): number {
@@ -72,35 +49,6 @@ function statusOf({ reason }: CodeProblem): number {
 
 /** The same message for an unknown, used or expired code, so that the page reveals nothing to a guesser. */
 function sentenceOf(problem: CodeProblem): string {
-  switch (problem.reason) {
-    case 'missing':
-      return 'Enter the code that your device shows.';
-    case 'wrong':
-      return 'No device waits with this code. Check it; if it is right, it has expired or was used: get a new one on your device.';
-    case 'stale':
-      return 'The page was out of date, so nothing was done. Enter the code again.';
-    case 'throttled':
-      return `There were too many tries with codes. Wait ${describeWait(problem.retryAfterSeconds)}, then try again.`;
-  }
+  if (problem.reason !== 'throttled') return TEXTS.device[problem.reason];
+  return fill(TEXTS.device.throttled, { wait: describeWait(problem.retryAfterSeconds) });
 }
-
-const endings: Readonly<Record<'connected' | 'denied' | 'over', (application: string) => NoticePage>> = {
-  connected: (application) => ({
-    page: 'notice',
-    heading: 'Your device is connected',
-    sentences: [
-      `${application} goes on by itself in a moment. You can close this window.`,
-      'You can take the access back at any time on your account page.',
-    ],
-  }),
-  denied: () => ({
-    page: 'notice',
-    heading: 'The device was not connected',
-    sentences: ['It gets no access. You can close this window.'],
-  }),
-  over: () => ({
-    page: 'notice',
-    heading: 'This code can’t be used any more',
-    sentences: ['It has expired, or it was used in another window. Get a new code on your device and start again.'],
-  }),
-};

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { equalInConstantTime, sha256 } from '../base/secret.ts';
 import type { DemoClient, LoginContext } from './login_context.ts';
 import type { LoginResultPage, NoticePage } from './pages.ts';
+import { fill, TEXTS } from './texts/texts.ts';
 
 const START_PATH = '/try-login';
 const CALLBACK_PATH = '/try-login/callback';
@@ -63,11 +64,11 @@ export async function showLoginResult(login: LoginContext, ctx: Context): Promis
   const { state, iss, code, error, error_description: description } = ctx.query;
   // RFC 9700, 4.4 and 4.7: accept only a response of this server to a request of this browser
   if (!trial || iss !== login.issuer || !equalInConstantTime(sha256(String(state)), sha256(trial.state)))
-    return login.views.show(ctx, 400, failed(login, 'This browser has not begun this login, or too long ago.'));
+    return login.views.show(ctx, 400, failed(login, TEXTS.trial.notBegun));
   if (error !== undefined || typeof code !== 'string')
-    return login.views.show(ctx, 200, failed(login, 'The login ended without access.', { code: error, description }));
+    return login.views.show(ctx, 200, failed(login, TEXTS.trial.refused, { code: error, description }));
   const answer = await redeem(login, client, code, trial.verifier);
-  if (!answer.id_token) return login.views.show(ctx, 502, failed(login, 'The code was not redeemed.', answer));
+  if (!answer.id_token) return login.views.show(ctx, 502, failed(login, TEXTS.trial.notRedeemed, answer));
   login.views.show(ctx, 200, await resultOf(login, client, answer, trial.nonce));
 }
 
@@ -102,7 +103,7 @@ async function redeem(
     const body = (await response.json()) as TokenAnswer & { error?: string; error_description?: string };
     return response.ok ? body : { code: body.error ?? '', description: body.error_description ?? '' };
   } catch {
-    return { code: 'server_error', description: `This server does not reach itself at ${issuer}/token.` };
+    return { code: 'server_error', description: fill(TEXTS.trial.unreachable, { url: `${issuer}/token` }) };
   }
 }
 
@@ -140,9 +141,10 @@ function failed(
   const { code, description } = error;
   return {
     page: 'notice',
-    heading: 'The login was not completed',
+    tone: 'problem',
+    heading: TEXTS.trial.failed,
     sentences: [sentence],
-    link: { text: 'Try again', href: views.path(START_PATH) },
+    link: { text: TEXTS.tryAgain, href: views.path(START_PATH) },
     ...(typeof code === 'string' && {
       error: { code, description: typeof description === 'string' ? description : undefined },
     }),

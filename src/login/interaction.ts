@@ -7,6 +7,7 @@ import { errors, type InteractionResults, type Provider } from 'oidc-provider';
 import type { AuditEvent, Origin } from '../audit/events.ts';
 import type { Application } from './pages.ts';
 import { ApplicationRemoved } from './error_page.ts';
+import { TEXTS } from './texts/texts.ts';
 import { findApplication, type LoginContext, type PageChanges } from './login_context.ts';
 
 export type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>;
@@ -18,7 +19,7 @@ export interface Step {
   readonly application: Application;
 }
 
-const OWN_PAGES: Application = { name: 'your account' };
+const OWN_PAGES: Application = { name: TEXTS.ownPages };
 
 /**
  * Returns the step of this browser's interaction cookie. Refuses a URL that was opened in another browser or too late.

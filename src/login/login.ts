@@ -5,18 +5,17 @@
  */
 import Router from '@koa/router';
 import type { Context, Middleware } from 'koa';
-import { Views } from '../http/views.ts';
-import { endAllOwnSessions, endOwnSession, logInToAccount, showAccount, takeBackConsent } from './account_page.ts';
+import { routeAccountCenter } from './account/account_center.ts';
 import { chooseAccount, showAccountChoice } from './account_choice_step.ts';
 import { decideApproval, showApproval } from './approval_page.ts';
 import { decideConsent, showConsent } from './consent_step.ts';
 import { showFrontPage, showLoginResult, tryLogin } from './front_page.ts';
 import { openStep, refuseRequest, stepPath, type Step } from './interaction.ts';
 import { showLogin, submitLogin } from './login_step.ts';
-import type { Page } from './pages.ts';
 import { originOfLogin, type LoginDependencies, type LoginContext } from './login_context.ts';
 import { requireSameOrigin } from './csrf_check.ts';
 import { showErrors } from './error_page.ts';
+import { createViews } from './views.ts';
 
 export { createProviderPages } from './provider_pages.ts';
 
@@ -34,7 +33,7 @@ const STEPS: Readonly<Record<string, Handler>> = {
  * next middleware.
  */
 export function createLogin(dependencies: LoginDependencies): Middleware {
-  const login: LoginContext = { ...dependencies, views: new Views<Page>(dependencies.issuer) };
+  const login: LoginContext = { ...dependencies, views: createViews(dependencies.issuer) };
   const router = new Router();
   router.use(showErrors(login));
   router.use(async (ctx, next) => {
@@ -43,7 +42,7 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
   });
 
   router.get('/interaction/:uid', onStep(login, showStep));
-  router.post('/interaction/:uid/login', onStep(login, only(['login', 'select_account'], submitLogin)));
+  router.post('/interaction/:uid/login', onStep(login, only(['login', 'select_account', 'consent'], submitLogin)));
   router.post('/interaction/:uid/choose', onStep(login, only(['select_account'], chooseAccount)));
   router.post('/interaction/:uid/consent', onStep(login, only(['consent'], decideConsent)));
   router.post('/interaction/:uid/cancel', onStep(login, only(['login', 'select_account'], cancel)));
@@ -57,14 +56,7 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
     router.get('/try-login/callback', (ctx) => showLoginResult(login, ctx));
   }
 
-  router.get('/account', (ctx) => showAccount(login, ctx));
-  router.get('/account/login', (ctx) => logInToAccount(login, ctx));
-  router.post('/account/sessions/end', (ctx) => endOwnSession(login, ctx));
-  router.post('/account/sessions/end-all', (ctx) => endAllOwnSessions(login, ctx));
-  router.post('/account/applications/take-back', (ctx) => takeBackConsent(login, ctx));
-  for (const form of ['/account/sessions/end', '/account/sessions/end-all', '/account/applications/take-back']) {
-    router.get(form, (ctx) => seeOther(ctx, login.views.path('/account')));
-  }
+  routeAccountCenter(router, login);
 
   router.get('/approve/:id', (ctx) => showApproval(login, ctx, String(ctx.params.id)));
   router.post('/approve/:id', (ctx) => decideApproval(login, ctx, String(ctx.params.id)));

@@ -11,7 +11,9 @@ import { requestOf } from '../http/request_context.ts';
 import type { Views } from '../http/views.ts';
 import type { LoginAttempts } from '../limits/login_attempts.ts';
 import type { Logger } from '../log.ts';
-import type { Application, Detail, Page, Permissions } from './pages.ts';
+import type { SecurityPanel } from './account/security_panel.ts';
+import type { Application, Caution, Detail, Page } from './pages.ts';
+import { fill, TEXTS } from './texts/texts.ts';
 
 export type Session = Awaited<ReturnType<Provider['Session']['get']>>;
 
@@ -23,9 +25,9 @@ export interface LoginDependencies {
   readonly passwords: PasswordCheck;
   readonly attempts: LoginAttempts;
   /** Returns `undefined` if the client does not exist. */
-  readonly describeClient: (clientId: string) => Promise<Application | undefined>;
+  readonly describeClient: (clientId: string) => Promise<DescribedClient | undefined>;
   /** Describes the requested scopes, grouped by API. */
-  readonly describeScopes: (request: ScopeRequest) => readonly Permissions[];
+  readonly describeScopes: (request: ScopeRequest) => readonly DescribedApi[];
   /** Returns how long the requested access lasts; `undefined` if the client does not exist. */
   readonly accessLifetimeOf: (clientId: string, asked: AskedAccess) => Promise<AccessLifetime | undefined>;
   readonly approvals: Approvals;
@@ -42,6 +44,8 @@ export interface LoginDependencies {
   readonly showsAdminApi: boolean;
   /** Returns the demo client of a development server, used to try a login; `undefined` on other servers. */
   readonly demo: (() => Promise<DemoClient | undefined>) | undefined;
+  /** The panels of the page /account/security, in their order. */
+  readonly securityPanels?: readonly SecurityPanel[];
   readonly log: Logger;
 }
 
@@ -71,6 +75,28 @@ export interface PageChanges {
 }
 
 type ChangeTogether = (ctx: Context, origin: Origin, collect: (changes: PageChanges) => Promise<void>) => Promise<void>;
+
+/** A client as the rest of the node describes it. */
+export interface DescribedClient extends Omit<Application, 'caution'> {
+  readonly caution?: Caution | undefined;
+}
+
+/**
+ * Scopes of one kind. `account` are those of OpenID Connect, by name; with `apis`, the token for these APIs is for
+ * userinfo too, so they can use the scopes as well.
+ */
+export type DescribedApi =
+  | { readonly kind: 'account'; readonly scopes: readonly string[]; readonly apis?: readonly string[] }
+  | { readonly kind: 'api'; readonly name: string; readonly scopes: readonly DescribedScope[] };
+
+export interface DescribedScope {
+  readonly name: string;
+  readonly description: string;
+  readonly details?: string | undefined;
+  readonly access?: 'read' | 'write' | undefined;
+  /** Whether an admin said that the scope only reads, not only its name. */
+  readonly isAccessStated?: boolean | undefined;
+}
 
 /** The parts of the requested access that determine its lifetime. */
 export interface AskedAccess {
@@ -108,17 +134,26 @@ export function originOfLogin(ctx: Context, accountId?: string): Origin {
 /** Returns what the pages show about the client, without links that are not http or https. */
 export async function findApplication(login: LoginContext, clientId: string): Promise<Application | undefined> {
   const found = await login.describeClient(clientId);
-  if (!found) return undefined;
-  const { name, clientUri, vettedUri, policyUri, tosUri, caution, asksAlways } = found;
+  return found && applicationOf(found);
+}
+
+/** Returns what the pages show about the client, without links that are not http or https. */
+export function applicationOf(client: DescribedClient): Application {
+  const { name, clientUri, vettedUri, policyUri, tosUri, caution, asksAlways } = client;
   return {
     name,
     clientUri: webLink(clientUri),
     vettedUri: webLink(vettedUri),
     policyUri: webLink(policyUri),
     tosUri: webLink(tosUri),
-    caution,
+    caution: caution && wordCaution(caution),
     asksAlways,
   };
+}
+
+/** Returns the sentence that warns of an application. */
+export function wordCaution(caution: Caution): string {
+  return fill(TEXTS.caution[caution.reason], 'host' in caution ? { host: caution.host } : {});
 }
 
 function webLink(uri: string | undefined): string | undefined {

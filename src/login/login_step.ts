@@ -16,6 +16,7 @@ import { isOwnPages, resumeWith, stepPath, type Step } from './interaction.ts';
 import { knownBrowser, rememberBrowser } from './known_browser.ts';
 import { originOfLogin, type LoginContext } from './login_context.ts';
 import { requiresOtherAccount, describeLoginDemand, describeWait } from './messages.ts';
+import { fill, TEXTS } from './texts/texts.ts';
 
 /** The value of the query parameter `account` with which a step shows the login form without an address. */
 export const ANOTHER_ACCOUNT = 'another';
@@ -34,9 +35,6 @@ const LoginForm = z.object({
     .refine((password) => composed(password).length <= 256),
   remember: z.literal('on').optional(),
 });
-
-const INCOMPLETE = 'Enter your e-mail address and your password.';
-const WRONG = 'The e-mail address or the password is not right. Check both and try again.';
 
 interface LoginFields {
   readonly email: string;
@@ -58,7 +56,7 @@ export async function submitLogin(login: LoginContext, ctx: Context, step: Step)
     return show(login, ctx, step, 400, {
       email: (fields.email ?? '').slice(0, EMAIL_LIMIT),
       remember,
-      problem: INCOMPLETE,
+      problem: TEXTS.login.incomplete,
     });
   }
   const { email, password } = form.data;
@@ -105,7 +103,7 @@ async function refuse(
   await login.trail.refusals.record(originOfLogin(ctx), { event: 'login.failed', outcome: 'refused', ...about });
   // 401 tells password managers not to save the password; no WWW-Authenticate, because no HTTP authentication scheme
   // applies
-  await show(login, ctx, step, 401, { ...entered, problem: WRONG });
+  await show(login, ctx, step, 401, { ...entered, problem: TEXTS.login.wrong });
 }
 
 /** Commits the login and its audit event in one transaction. */
@@ -138,7 +136,7 @@ async function refuseForNow(
     details: { retry_after_seconds: retryAfterSeconds },
   });
   ctx.set('Retry-After', String(retryAfterSeconds));
-  const problem = `There were too many attempts to log in. Wait ${describeWait(retryAfterSeconds)}, then try again.`;
+  const problem = fill(TEXTS.login.throttled, { wait: describeWait(retryAfterSeconds) });
   await show(login, ctx, step, 429, { ...entered, problem });
 }
 
@@ -151,7 +149,7 @@ async function show(login: LoginContext, ctx: Context, step: Step, status: numbe
     action: stepPath(login, uid, 'login'),
     cancelAction: isOwnPages(step.interaction) ? undefined : stepPath(login, uid, 'cancel'),
     ...shown,
-    ...(session && { demand: describeLoginDemand(prompt.reasons) }),
+    ...(session && { demand: describeLoginDemand(prompt.reasons, step.application.name) }),
     ...(confirms && { otherAccountLink: `${stepPath(login, uid)}?account=${ANOTHER_ACCOUNT}` }),
   });
 }

@@ -1,48 +1,25 @@
-/** Texts that the pages show instead of protocol terms. */
+/** Puts values of the server into words: times, durations, claims, destinations. */
 import { isLoopback } from '../base/loopback.ts';
-import type { Moment } from './pages.ts';
+import type { Moment } from './page_parts.ts';
 import type { AccessLifetime } from './login_context.ts';
+import { fill, TEXTS } from './texts/texts.ts';
 
-/** Descriptions of standard claims (OpenID Connect Core, 5.1). */
-const CLAIMS: Readonly<Record<string, string>> = {
-  name: 'your name',
-  given_name: 'your first name',
-  family_name: 'your last name',
-  middle_name: 'your middle name',
-  nickname: 'your nickname',
-  preferred_username: 'your user name',
-  profile: 'the address of your profile page',
-  picture: 'your picture',
-  website: 'your website',
-  email: 'your e-mail address',
-  email_verified: 'whether your e-mail address has been verified',
-  gender: 'your gender',
-  birthdate: 'your birthday',
-  zoneinfo: 'your time zone',
-  locale: 'your language',
-  phone_number: 'your phone number',
-  phone_number_verified: 'whether your phone number has been verified',
-  address: 'your postal address',
-  updated_at: 'when these details last changed',
-};
-
+/** Describes a standard claim (OpenID Connect Core, 5.1). */
 export function describeClaim(claim: string): string {
-  return `See ${CLAIMS[claim] ?? `the detail ‘${claim}’ about you`}`;
+  const { claims, otherClaim } = TEXTS.permissions;
+  const known = Object.hasOwn(claims, claim) ? claims[claim as keyof typeof claims] : undefined;
+  return fill(TEXTS.permissions.claim, { claim: known ?? fill(otherClaim, { claim }) });
 }
 
 /**
  * Why a logged-in person has to log in again, by the name of oidc-provider's check; the most important reason first.
  */
-const REAUTHENTICATION_REASONS: readonly (readonly [reason: string, sentence: string])[] = [
-  ['other_account', 'expects another account than the one you are logged in with.'],
-  ['acr_values', 'asks for a stronger login than the one you have.'],
-  ['max_age', 'asks for a login that is more recent than yours.'],
-  ['login_prompt', 'asks you to confirm that it’s still you.'],
-];
+const REAUTHENTICATION_REASONS = ['other_account', 'acr_values', 'max_age', 'login_prompt'] as const;
 
-/** Returns the end of a sentence that begins with the application's name. */
-export function describeLoginDemand(reasons: readonly string[]): string | undefined {
-  return REAUTHENTICATION_REASONS.find(([reason]) => reasons.includes(reason))?.[1];
+/** Returns the sentence with the most important reason. */
+export function describeLoginDemand(reasons: readonly string[], application: string): string | undefined {
+  const reason = REAUTHENTICATION_REASONS.find((one) => reasons.includes(one));
+  return reason && fill(TEXTS.login.demands[reason], { application });
 }
 
 /** Whether the person must log in with another account. */
@@ -55,33 +32,23 @@ export function requiresOtherAccount(reasons: readonly string[]): boolean {
  */
 export function describeDestination(redirectUri: unknown): string {
   const url = typeof redirectUri === 'string' ? URL.parse(redirectUri) : null;
-  if (!url) return 'the application';
+  if (!url) return TEXTS.theApplication;
   if (url.protocol !== 'https:' && url.protocol !== 'http:')
-    return `an app on this device (${url.protocol.slice(0, -1)})`;
-  if (isLoopback(url.hostname)) return `a program on this computer (${url.host})`;
+    return fill(TEXTS.thisDeviceApp, { name: url.protocol.slice(0, -1) });
+  if (isLoopback(url.hostname)) return fill(TEXTS.thisComputer, { host: url.host });
   return url.host;
 }
 
 /** Returns a waiting time such as ‘40 seconds’ or ‘3 minutes’, rounded up. */
 export function describeWait(seconds: number): string {
-  const [count, unit] = seconds <= 90 ? [seconds, 'second'] : [Math.ceil(seconds / 60), 'minute'];
-  return `${count} ${unit}${count === 1 ? '' : 's'}`;
+  return seconds <= 90 ? duration(seconds, 'second') : duration(Math.ceil(seconds / 60), 'minute');
 }
 
 /** Returns one sentence that says how long an application has access. */
 export function describeAccess({ endsWith, seconds, unusedSeconds }: AccessLifetime): string {
   const most = describeDuration(seconds);
-  switch (endsWith) {
-    case 'grant': {
-      const unused =
-        unusedSeconds === undefined ? '' : `, and ends when it is unused for ${describeDuration(unusedSeconds)}`;
-      return `The access lasts until you take it back, for ${most} at most${unused}.`;
-    }
-    case 'session':
-      return `The access lasts until you log out or take it back, for ${most} at most.`;
-    case 'token':
-      return `The access lasts for ${most} at most.`;
-  }
+  if (endsWith !== 'grant' || unusedSeconds === undefined) return fill(TEXTS.access[endsWith], { most });
+  return fill(TEXTS.access.grantUnused, { most, unused: describeDuration(unusedSeconds) });
 }
 
 const UNITS = [
@@ -94,13 +61,49 @@ const UNITS = [
 /** Returns a time such as ‘90 days’ or ‘1 hour’, in the largest unit that fits, rounded up. */
 function describeDuration(seconds: number): string {
   const [length, unit] = UNITS.find(([itsLength]) => seconds >= itsLength) ?? UNITS.at(-1)!;
-  const count = Math.ceil(seconds / length);
-  return `${count} ${unit}${count === 1 ? '' : 's'}`;
+  return duration(Math.ceil(seconds / length), unit);
 }
 
-const moment = new Intl.DateTimeFormat('en-GB', { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' });
+function duration(count: number, unit: 'day' | 'hour' | 'minute' | 'second'): string {
+  return new Intl.NumberFormat(TEXTS.locale, { style: 'unit', unit, unitDisplay: 'long' }).format(count);
+}
+
+const moment = new Intl.DateTimeFormat(TEXTS.locale, { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' });
+const day = new Intl.DateTimeFormat(TEXTS.locale, { dateStyle: 'long', timeZone: 'UTC' });
+const clockTime = new Intl.DateTimeFormat(TEXTS.locale, { timeStyle: 'short', timeZone: 'UTC' });
+const age = new Intl.RelativeTimeFormat(TEXTS.locale, { numeric: 'auto' });
 
 /** Formats a time in UTC with the word UTC: without a script, a page does not know the reader's time zone. */
 export function describeMoment(time: Date): Moment {
   return { iso: time.toISOString(), words: `${moment.format(time)} UTC` };
+}
+
+/** Formats the day of a time, in UTC. */
+export function describeDay(time: Date): Moment {
+  return { iso: time.toISOString().slice(0, 10), words: day.format(time) };
+}
+
+/** Formats the time of day, in UTC. */
+export function describeTime(time: Date): Moment {
+  return { iso: time.toISOString(), words: `${clockTime.format(time)} UTC` };
+}
+
+/** Returns how long ago a time was, such as ‘2 hours ago’. */
+export function describeAge(time: Date, now: Date): Moment {
+  const seconds = Math.max(0, (now.getTime() - time.getTime()) / 1000);
+  const [length, unit] = UNITS.find(([itsLength]) => seconds >= itsLength) ?? UNITS.at(-1)!;
+  return { iso: time.toISOString(), words: age.format(-Math.floor(seconds / length), unit) };
+}
+
+/** Returns the text for a number of things. */
+export function describeCount(texts: { readonly one: string; readonly other: string }, count: number): string {
+  const plural = new Intl.PluralRules(TEXTS.locale).select(count);
+  return fill(plural === 'one' ? texts.one : texts.other, { count });
+}
+
+/** Returns one or two letters that stand for a person: of the name, or else of the address. */
+export function initialsOf(name: string | null | undefined, email: string): string {
+  const words = (name ?? '').split(/[\s.-]+/u).filter((word) => /^[\p{L}\p{N}]/u.test(word));
+  const chosen = words.length > 1 ? [words[0]!, words.at(-1)!] : [words[0] ?? email];
+  return chosen.map((word) => /./su.exec(word)![0].toLocaleUpperCase(TEXTS.locale)).join('');
 }

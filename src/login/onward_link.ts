@@ -1,6 +1,7 @@
 /** The link of a page on which something has ended, so that no page leads nowhere. */
 import type { Views } from '../http/views.ts';
 import type { Application, NoticePage, Page } from './pages.ts';
+import { fill, TEXTS } from './texts/texts.ts';
 
 /**
  * Leads to the application if an admin has vetted the address of its website, else to the account page: a link of this
@@ -10,6 +11,6 @@ export function onwardLink(
   views: Views<Page>,
   application?: Pick<Application, 'name' | 'vettedUri'>,
 ): NonNullable<NoticePage['link']> {
-  if (application?.vettedUri === undefined) return { text: 'Go to your account', href: views.path('/account') };
-  return { text: `Go to ${application.name}`, href: application.vettedUri };
+  if (application?.vettedUri === undefined) return { text: TEXTS.goToAccount, href: views.path('/account') };
+  return { text: fill(TEXTS.goTo, { application: application.name }), href: application.vettedUri };
 }

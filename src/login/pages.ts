@@ -1,14 +1,18 @@
 /** The data of every page, as its template in views/ gets it. */
 
+import type { AccountCenterPage } from './account/account_pages.ts';
+import type { Moment, Permissions } from './page_parts.ts';
+
+export type { Moment, Permission, Permissions } from './page_parts.ts';
+
 export type Page =
   | LoginPage
   | AccountChoicePage
   | ConsentPage
   | FormPostPage
   | DevicePage
-  | DeviceConfirmPage
   | ApprovalPage
-  | AccountPage
+  | AccountCenterPage
   | LogoutPage
   | RedirectPage
   | FrontPage
@@ -29,6 +33,11 @@ export interface Application {
   readonly asksAlways?: boolean | undefined;
 }
 
+/** Why a page warns of an application. `on_device_only`: it is known by its address, but any local program can pose as it. */
+export type Caution =
+  | { readonly reason: 'registered_itself' }
+  | { readonly reason: 'known_by_address' | 'on_device_only'; readonly host: string };
+
 export interface LoginPage {
   readonly page: 'login';
   readonly application: Application;
@@ -39,7 +48,7 @@ export interface LoginPage {
   readonly remember: boolean;
   /** The error of the last attempt. */
   readonly problem?: string | undefined;
-  /** Why a logged-in person has to log in again, as a sentence after the application's name. */
+  /** Why a logged-in person has to log in again, as a sentence. */
   readonly demand?: string | undefined;
   /** The link to log in with another account, if a person is logged in and has to confirm it. */
   readonly otherAccountLink?: string | undefined;
@@ -61,6 +70,11 @@ export interface ConsentPage {
   readonly application: Application;
   readonly action: string;
   readonly email: string;
+  readonly name: string | null;
+  /** The link to log in with another account. */
+  readonly otherAccountLink: string;
+  /** The code that the waiting device shows. */
+  readonly userCode: string | undefined;
   /** Where the browser goes after the decision, as text; `undefined` if a device is waiting. */
   readonly destination: string | undefined;
   /** The scopes that the application requests now. */
@@ -94,19 +108,6 @@ export interface DevicePage {
   readonly problem?: string | undefined;
 }
 
-/** The page that asks whether the device belongs to the person, before the login. */
-export interface DeviceConfirmPage {
-  readonly page: 'device_confirm';
-  readonly application: Application;
-  readonly action: string;
-  readonly xsrf: string;
-  readonly code: string;
-  readonly confirmation: string;
-  readonly asked: readonly Permissions[];
-  /** How long the access lasts, in a sentence. */
-  readonly access: string | undefined;
-}
-
 /** The page of a backchannel authentication request (CIBA). */
 export interface ApprovalPage {
   readonly page: 'approval';
@@ -114,6 +115,7 @@ export interface ApprovalPage {
   readonly action: string;
   readonly formToken: string;
   readonly email: string;
+  readonly name: string | null;
   /** The application shows it too, so that the person can compare. */
   readonly bindingMessage: string | undefined;
   readonly asked: readonly Permissions[];
@@ -124,50 +126,6 @@ export interface ApprovalPage {
   readonly access: string | undefined;
   /** Whether the login is too old to approve with. */
   readonly confirmsFirst: boolean;
-}
-
-/** What an API, or this server, allows an application to do. */
-export interface Permissions {
-  readonly api: string;
-  readonly scopes: readonly { readonly name: string; readonly description: string }[];
-}
-
-export interface AccountPage {
-  readonly page: 'account';
-  readonly email: string;
-  readonly name: string | null;
-  /** Proves that the form comes from a page of the same session. */
-  readonly formToken: string;
-  readonly done?: string | undefined;
-  readonly endSessionAction: string;
-  readonly endAllSessionsAction: string;
-  readonly takeBackAction: string;
-  readonly logoutLink: string;
-  readonly approvals: readonly {
-    readonly link: string;
-    readonly name: string;
-    readonly bindingMessage: string | undefined;
-    readonly expiresAt: Moment;
-  }[];
-  readonly sessions: readonly {
-    readonly sessionId: string;
-    readonly current: boolean;
-    readonly since: Moment;
-    readonly until: Moment;
-    readonly applications: readonly string[];
-  }[];
-  readonly applications: readonly {
-    readonly clientId: string;
-    readonly name: string;
-    readonly since: Moment;
-    readonly permissions: readonly Permissions[];
-  }[];
-}
-
-/** A time as ISO 8601 and as text. */
-export interface Moment {
-  readonly iso: string;
-  readonly words: string;
 }
 
 export interface LogoutPage {
@@ -239,6 +197,8 @@ export interface LoginResultPage {
 /** A page with only a message, such as an error or a confirmation. */
 export interface NoticePage {
   readonly page: 'notice';
+  /** How the page looks. Without it, a page with an error or a request id tells of a problem. */
+  readonly tone?: 'done' | 'problem' | 'info' | undefined;
   readonly heading: string;
   readonly sentences: readonly string[];
   /** The link to the next page. */
@@ -246,4 +206,12 @@ export interface NoticePage {
   /** Information for developers: an error code with its description, and a request id to find in the logs. */
   readonly error?: { readonly code: string; readonly description?: string | undefined } | undefined;
   readonly requestId?: string | undefined;
+  /** In development: what the request sent, and what is registered for the application. */
+  readonly compared?: readonly Compared[] | undefined;
+}
+
+export interface Compared {
+  readonly name: string;
+  readonly sent: string | undefined;
+  readonly registered: readonly string[];
 }

@@ -3,11 +3,14 @@ import type { Context } from 'koa';
 import { errors, type ErrorOut, type KoaContextWithOIDC } from 'oidc-provider';
 import { idOnRecord } from '../http/request_context.ts';
 import { allowScript } from '../http/page_headers.ts';
-import { Views } from '../http/views.ts';
 import { createDevicePages, type DevicePages } from './device_pages.ts';
 import { onwardLink } from './onward_link.ts';
-import type { Application, FormPostPage, NoticePage, Page, RedirectPage } from './pages.ts';
-import type { LoginDependencies } from './login_context.ts';
+import type { Application, Caution, FormPostPage, NoticePage, RedirectPage } from './pages.ts';
+import { applicationOf as wordClient, wordCaution, type LoginDependencies } from './login_context.ts';
+import { noticeOf } from './notice.ts';
+import { compareWithClient } from './request_comparison.ts';
+import { TEXTS } from './texts/texts.ts';
+import { createViews } from './views.ts';
 import { EXPIRED, UNKNOWN_APPLICATION } from './error_page.ts';
 import { describeDestination } from './messages.ts';
 
@@ -23,26 +26,31 @@ export interface ProviderPages extends DevicePages {
   notFound(ctx: Context, status: number): void;
 }
 
-type Unconfirmed = Pick<RedirectPage, 'action' | 'fields' | 'caution' | 'error'>;
+interface Unconfirmed extends Pick<RedirectPage, 'action' | 'fields' | 'error'> {
+  readonly caution: Caution;
+}
 
 const SUBMIT = 'document.forms[0].submit()';
 
-export function createProviderPages({
-  issuer,
-  describeClient,
-  ...descriptions
-}: Pick<LoginDependencies, 'issuer' | 'describeScopes' | 'describeClient' | 'accessLifetimeOf'>): ProviderPages {
-  const views = new Views<Page>(issuer);
+export interface ProviderPagesSettings extends Pick<LoginDependencies, 'issuer' | 'describeClient'> {
+  /** Whether an error page may show what is registered for the client. */
+  readonly development: boolean;
+}
+
+export function createProviderPages({ issuer, describeClient, development }: ProviderPagesSettings): ProviderPages {
+  const views = createViews(issuer);
   const applicationOf = async ({ oidc: { client } }: KoaContextWithOIDC): Promise<Application | undefined> =>
-    client && ((await describeClient(client.clientId)) ?? { name: client.clientName ?? client.clientId });
+    client && wordClient((await describeClient(client.clientId)) ?? { name: client.clientName ?? client.clientId });
   return {
-    ...createDevicePages(views, { ...descriptions, applicationOf }),
+    ...createDevicePages(views),
     renderError: async (ctx, { error, error_description: description }, cause) => {
       const notice = noticeFor(cause) ?? explain(ctx.status);
       // the page also tells of a database that can't be reached
       const application = await applicationOf(ctx).catch(() => undefined);
       const link = onwardLink(views, application);
-      views.show(ctx, ctx.status, { ...notice, link, error: { code: error, description }, requestId: idOnRecord(ctx) });
+      const compared = development && ctx.status < 500 ? compareWithClient(ctx) : undefined;
+      const reported = { error: { code: error, description }, requestId: idOnRecord(ctx), compared };
+      views.show(ctx, ctx.status, { tone: 'problem', ...notice, link, ...reported });
     },
     logoutSource: async (ctx, form, isDestinationRefused) => {
       const wanted = ctx.oidc.params?.['post_logout_redirect_uri'];
@@ -53,7 +61,7 @@ export function createProviderPages({
         form,
         formId: 'op.logoutForm',
         application: application?.name,
-        staysHere: isDestinationRefused ? STAYS_HERE : undefined,
+        staysHere: isDestinationRefused ? TEXTS.logout.staysHere : undefined,
         unchecked: caution === undefined ? undefined : { destination: describeDestination(wanted), caution },
       });
     },
@@ -67,8 +75,9 @@ export function createProviderPages({
       views.show(ctx, redirect.error ? 400 : 200, {
         page: 'redirect',
         ...redirect,
+        caution: wordCaution(redirect.caution),
         ...introduce(redirect.error?.code),
-        application: nameOf(ctx) ?? 'the application',
+        application: nameOf(ctx) ?? TEXTS.theApplication,
         destination: describeDestination(redirect.action),
       });
     },
@@ -79,7 +88,7 @@ export function createProviderPages({
       const { sentences, ...page } = farewell(application?.name, accountId !== undefined);
       views.show(ctx, 200, {
         ...page,
-        sentences: isDestinationRefused ? [STAYS_HERE, ...sentences] : sentences,
+        sentences: isDestinationRefused ? [TEXTS.logout.staysHere, ...sentences] : sentences,
         link: onwardLink(views, application),
       });
     },
@@ -90,28 +99,20 @@ function nameOf({ oidc: { client } }: KoaContextWithOIDC): string | undefined {
   return client && (client.clientName ?? client.clientId);
 }
 
-const STAYS_HERE = 'You are not sent on: the address that the application asked for is not registered here.';
-
 /** Returns heading and text for the outcome of a request that an application is told about. */
 function introduce(errorCode: string | undefined): Pick<RedirectPage, 'heading' | 'sentence'> {
   switch (errorCode) {
     case undefined:
-      return { heading: 'You are logged out', sentence: 'You are not logged in here.' };
+      return TEXTS.onward.loggedOut;
     case 'access_denied':
-      return { heading: 'Nothing was allowed', sentence: 'The request has ended, and the application got nothing.' };
+      return TEXTS.onward.denied;
     case 'login_required':
     case 'consent_required':
     case 'interaction_required':
     case 'account_selection_required':
-      return {
-        heading: 'This request can’t be completed',
-        sentence: 'The application wanted to go on without asking you. That is not possible this time.',
-      };
+      return TEXTS.onward.silent;
     default:
-      return {
-        heading: 'This request can’t be completed',
-        sentence: 'The application sent something that this server can’t accept.',
-      };
+      return TEXTS.onward.invalid;
   }
 }
 
@@ -123,37 +124,14 @@ function noticeFor(cause: Error): NoticePage | undefined {
 }
 
 function explain(status: number): NoticePage {
-  if (status === 404)
-    return {
-      page: 'notice',
-      heading: 'There is no such page',
-      sentences: ['Check the address, or go back to the application you came from.'],
-    };
-  if (status >= 500) {
-    return {
-      page: 'notice',
-      heading: 'That did not work',
-      sentences: ['Something went wrong on our side. Go back to the application and try again in a moment.'],
-    };
-  }
-  return {
-    page: 'notice',
-    heading: 'This request can’t be completed',
-    sentences: [
-      'The application sent something that this server can’t accept. Go back to the application and try again; if it stays like this, tell the people who run it what it says below.',
-    ],
-  };
+  if (status === 404) return noticeOf(TEXTS.errors.noSuchPage);
+  if (status < 500) return noticeOf(TEXTS.errors.unacceptable);
+  return noticeOf({ heading: TEXTS.errors.heading, sentences: [TEXTS.errors.ours] });
 }
 
 /** Returns the page after a logout. The person may have chosen to log out of that application only. */
 function farewell(application: string | undefined, stillLoggedIn: boolean): NoticePage {
-  if (!stillLoggedIn)
-    return { page: 'notice', heading: 'You are logged out', sentences: ['You can close this window.'] };
-  if (application === undefined)
-    return { page: 'notice', heading: 'You are still logged in', sentences: ['Nothing was changed.'] };
-  return {
-    page: 'notice',
-    heading: `You are logged out of ${application}`,
-    sentences: ['Here, and in other applications, you are still logged in.'],
-  };
+  const { done, stayed, ofApplication } = TEXTS.logout;
+  if (!stillLoggedIn) return { ...noticeOf(done), tone: 'done' };
+  return application === undefined ? noticeOf(stayed) : noticeOf(ofApplication, { application });
 }

@@ -6,6 +6,7 @@ import { invalid, Refused } from '../base/refusal.ts';
 import { equalInConstantTime, sha256 } from '../base/secret.ts';
 import { readForm } from '../http/form_body.ts';
 import type { LoginContext, Session } from './login_context.ts';
+import { TEXTS } from './texts/texts.ts';
 
 /** The person that the browser is logged in as, read again at each request. */
 export interface SessionUser {
@@ -35,11 +36,11 @@ export async function readOwnForm<T extends { form_token: string }>(
   login: LoginContext,
   ctx: Context,
   schema: z.ZodType<T>,
-): Promise<{ form: T; accountId: string }> {
+): Promise<SessionUser & { form: T; accountId: string }> {
   const user = await findSessionUser(login, ctx);
-  if (!user) throw new Refused({ reason: 'forbidden', detail: 'You are no longer logged in, so nothing was changed.' });
+  if (!user) throw new Refused({ reason: 'forbidden', detail: TEXTS.errors.loggedOut });
   const form = await readFormFrom(ctx, schema, formToken(user.session));
-  return { form, accountId: user.account.accountId };
+  return { ...user, form, accountId: user.account.accountId };
 }
 
 /** Reads a form and compares its token with `token`, for a known person and page. */
@@ -49,10 +50,10 @@ export async function readFormFrom<T extends { form_token: string }>(
   token: string,
 ): Promise<T> {
   const form = schema.safeParse(await readForm(ctx));
-  if (!form.success) throw invalid('', 'The form is incomplete.');
+  if (!form.success) throw invalid('', TEXTS.errors.incompleteForm);
   if (equalInConstantTime(Buffer.from(form.data.form_token), Buffer.from(token))) return form.data;
   throw new Refused({
     reason: 'forbidden',
-    detail: 'The page was out of date, so nothing was changed. Open it again.',
+    detail: TEXTS.errors.outdatedForm,
   });
 }

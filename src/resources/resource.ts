@@ -10,10 +10,23 @@ export const OPENID_SCOPES = ['openid', 'profile', 'email', 'address', 'phone', 
 export interface Scope {
   readonly name: string;
   readonly description: string;
+  /** What the scope means for the person, in a second sentence. */
+  readonly details?: string;
+  /** Whether the scope only reads. */
+  readonly access?: 'read' | 'write';
+}
+
+const READING_NAME = /(?:^|[^a-z])(?:read|readonly|view|list|get|search)$/i;
+
+/** Returns what an admin said, or else what the scope's name says. A scope that does not say that it reads may write. */
+export function accessOf({ name, access }: Pick<Scope, 'name' | 'access'>): 'read' | 'write' {
+  return access ?? (READING_NAME.test(name) ? 'read' : 'write');
 }
 
 export interface Resource {
   readonly identifier: string;
+  /** What people are shown instead of the identifier; `null` if it has no name. */
+  readonly displayName: string | null;
   readonly scopes: readonly Scope[];
   readonly accessTokenTtlSeconds: number;
   readonly signingAlg: SigningAlg;

@@ -1,6 +1,7 @@
 /** Validates the members of a resource in admin requests. */
 import { z } from 'zod';
 import { ONE_OF_SIGNING_ALGS, SIGNING_ALGS } from '../base/signing_algs.ts';
+import { INVISIBLE_REFUSED, isVisible } from '../base/visible_text.ts';
 import { OPENID_SCOPES } from './resource.ts';
 
 const reserved = new Set<string>(OPENID_SCOPES);
@@ -38,6 +39,17 @@ const scopes = z
         .trim()
         .min(1, 'must describe what the scope allows')
         .max(200, 'must not be longer than 200 characters'),
+      details: z
+        .string()
+        .trim()
+        .min(1, 'must not be empty')
+        .max(200, 'must not be longer than 200 characters')
+        .exactOptional()
+        .describe('What the scope means for the person, in a second sentence on the consent page.'),
+      access: z
+        .enum(['read', 'write'], 'must be read or write')
+        .exactOptional()
+        .describe('Whether the scope only reads. Without it, the name decides: notes:read reads, another one writes.'),
     }),
   )
   .min(1, 'must name at least one scope')
@@ -45,6 +57,14 @@ const scopes = z
   .refine((all) => new Set(all.map((scope) => scope.name)).size === all.length, 'must not name a scope twice');
 
 const settings = {
+  display_name: z
+    .string()
+    .trim()
+    .min(1, 'must not be empty')
+    .max(100, 'must not be longer than 100 characters')
+    .refine(isVisible, INVISIBLE_REFUSED)
+    .nullable()
+    .describe('What people are shown instead of the identifier, such as Orders. null: no name.'),
   scopes,
   access_token_ttl_seconds: z
     .int('must be a whole number of seconds')
@@ -59,6 +79,7 @@ const settings = {
 export const NewResource = z.strictObject({
   identifier: resourceIdentifier,
   ...settings,
+  display_name: settings.display_name.default(null),
   access_token_ttl_seconds: settings.access_token_ttl_seconds.default(600),
   signing_alg: settings.signing_alg.default('ES256'),
   userinfo_audience: settings.userinfo_audience.default(true),

@@ -10,11 +10,11 @@ import { recordChange } from '../invalidation/log.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
 import { refuseWhileRightsAreLeft } from './ended_rights.ts';
 import { refuseWhileReferenced } from './references.ts';
-import type { Resource } from './resource.ts';
+import type { Resource, Scope } from './resource.ts';
 import type { NewResource, ResourcePatch } from './resource_members.ts';
 import { withdrawScopes } from './withdrawn_scopes.ts';
 
-const RECORDED_MEMBERS = ['scopes', 'access_token_ttl_seconds', 'signing_alg', 'userinfo_audience'];
+const RECORDED_MEMBERS = ['display_name', 'scopes', 'access_token_ttl_seconds', 'signing_alg', 'userinfo_audience'];
 
 export async function createResource(
   { tx, trail, origin, now }: UnitOfWork,
@@ -149,7 +149,8 @@ export async function listResources(reader: Reader): Promise<Resource[]> {
 
 interface ResourceRow {
   identifier: string;
-  scopes: { name: string; description: string }[];
+  display_name: string | null;
+  scopes: Scope[];
   access_token_ttl_seconds: number;
   signing_alg: SigningAlg;
   userinfo_audience: boolean;
@@ -158,8 +159,9 @@ interface ResourceRow {
   updated_at: Date;
 }
 
-function columnsOf({ scopes, accessTokenTtlSeconds, signingAlg, userinfoAudience }: Resource) {
+function columnsOf({ displayName, scopes, accessTokenTtlSeconds, signingAlg, userinfoAudience }: Resource) {
   return {
+    display_name: displayName,
     scopes,
     access_token_ttl_seconds: accessTokenTtlSeconds,
     signing_alg: signingAlg,
@@ -170,6 +172,7 @@ function columnsOf({ scopes, accessTokenTtlSeconds, signingAlg, userinfoAudience
 function toResource(row: ResourceRow): Resource {
   return {
     identifier: row.identifier,
+    displayName: row.display_name,
     scopes: row.scopes,
     accessTokenTtlSeconds: row.access_token_ttl_seconds,
     signingAlg: row.signing_alg,

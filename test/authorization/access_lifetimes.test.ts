@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { authorizationRequest } from '../support/client/authorization_request.ts';
 import { registerApplication, requestCode } from '../support/client/code_flow.ts';
-import { registerDevice, requestDevice } from '../support/person/device_flow.ts';
+import { enterCode, registerDevice, requestDevice } from '../support/person/device_flow.ts';
 import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 import { registerResource, type RegisteredClient } from '../support/node/operator.ts';
 import { Person } from '../support/person/person.ts';
@@ -66,16 +66,13 @@ describe('how long access lasts', () => {
     assert.ok(again.includes(UNTIL_WITHDRAWN));
   });
 
-  it('is said where a device is confirmed, which may be the only page (FIELD-V10)', async () => {
+  it('is said where the person decides about a device (FIELD-V10)', async () => {
     const tv = await registerDevice(gatehouse);
     const person = new Person(gatehouse);
-    const confirm = async (scope: string): Promise<string> => {
-      const { verification_uri_complete: link, user_code } = await requestDevice(gatehouse, tv, { scope });
-      const { page, url } = await person.open(link);
-      const xsrf = /name="xsrf" value="([^"]+)"/.exec(page)?.[1] ?? '';
-      return (await person.submit(url.split('?')[0]!, { xsrf, user_code })).page;
-    };
-    assert.ok((await confirm('openid notes:read')).includes(WITH_SESSION));
-    assert.ok((await confirm('openid offline_access notes:read')).includes(UNTIL_WITHDRAWN));
+    await person.walk(`${gatehouse.issuer}/account/login`);
+    const decide = async (scope: string): Promise<string> =>
+      (await enterCode(gatehouse, person, (await requestDevice(gatehouse, tv, { scope })).user_code)).page;
+    assert.ok((await decide('openid notes:read')).includes(WITH_SESSION));
+    assert.ok((await decide('openid offline_access notes:read')).includes(UNTIL_WITHDRAWN));
   });
 });

@@ -80,9 +80,9 @@ describe('the page where a person decides about a request', () => {
     assert.match(await textOf(page), /^You are not logged in/);
     await page.getByRole('link', { name: 'Log in' }).click();
     await logIn(page, scene.gatehouse.account);
-    assert.match(await textOf(page), /Waiting for your decision Corner shop Find me Until .* Applications with access/);
+    assert.match(await textOf(page), /Waiting for your decision .* Corner shop Find me Until .* About you/);
     await assertAccessible(page);
-    await page.locator('section', { hasText: 'Find me' }).getByRole('link').click();
+    await page.getByRole('listitem').filter({ hasText: 'Find me' }).getByRole('link').click();
     assert.equal(page.url(), pageOf(scene.gatehouse, asked));
     await page.getByRole('button', { name: 'Deny' }).click();
     await page.goto(`${scene.gatehouse.issuer}/account`);
@@ -155,8 +155,9 @@ describe('the page where a person decides about a request', () => {
     await logIn(page, scene.gatehouse.account);
     await page.getByRole('button', { name: 'Approve' }).waitFor();
     assert.notEqual(await sessionOf(page), cookie);
-    await page.goto(`${scene.gatehouse.issuer}/account`);
-    assert.match(await page.locator('section', { hasText: 'This browser' }).innerText(), /Used for Notes & Co/);
+    await page.goto(`${scene.gatehouse.issuer}/account/devices`);
+    const here = page.getByRole('listitem').filter({ hasText: 'This device' });
+    assert.match(await here.innerText(), /Used for Notes & Co/);
   });
 
   it('is not there any more for a person who gives another person’s password', async () => {

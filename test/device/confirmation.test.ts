@@ -15,7 +15,7 @@ import {
 } from '../support/person/device_flow.ts';
 import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 import type { RegisteredClient } from '../support/node/operator.ts';
-import { Person } from '../support/person/person.ts';
+import { Person, type Arrival } from '../support/person/person.ts';
 
 describe('the pages of the device flow', () => {
   let gatehouse: Gatehouse;
@@ -37,8 +37,8 @@ describe('the pages of the device flow', () => {
       ]) {
         const { user_code } = await requestDevice(gatehouse, tv);
         const { page } = await enterCode(gatehouse, new Person(gatehouse), typed(user_code));
-        assert.match(page, /Connect Living-room TV\?/);
-        assert.equal(page.includes(user_code), true);
+        assert.match(page, /Log in/);
+        assert.match(page, /Living-room TV/);
       }
     });
 
@@ -49,9 +49,7 @@ describe('the pages of the device flow', () => {
         await requestDevice(gatehouse, tv),
       ];
       await connectDevice(gatehouse, used.user_code);
-      const person = new Person(gatehouse);
-      const shown = await enterCode(gatehouse, person, refused.user_code);
-      await person.submit(`${gatehouse.issuer}/device`, { ...fieldsOf(shown.page), abort: 'yes' });
+      await connectDevice(gatehouse, refused.user_code, new Person(gatehouse, { decision: 'deny' }));
       const answers: [number, string][] = [];
       for (const code of ['BCDFG-HJKLM', used.user_code, refused.user_code]) answers.push(await answerTo(code));
       moveClock(600);
@@ -75,17 +73,17 @@ describe('the pages of the device flow', () => {
       assert.equal(((await answer.json()) as { sub: string }).sub, tokens.claims()!.sub);
     });
 
-    it('that one browser has confirmed can’t be taken by another, not even while the first still logs in (CVE-2026-45337)', async () => {
+    it('that one browser has entered can’t be taken by another, not even while the first still logs in (CVE-2026-45337)', async () => {
       const { device_code, user_code } = await requestDevice(gatehouse, tv);
       const [owner, thief] = [new Person(gatehouse), new Person(gatehouse)];
-      // the thief has the page open before the owner confirms
-      const shownToThief = await enterCode(gatehouse, thief, user_code);
-      const shown = await enterCode(gatehouse, owner, user_code);
-      const login = await owner.submit(`${gatehouse.issuer}/device`, fieldsOf(shown.page));
+      // the thief has the page open before the owner enters the code
+      const shownToThief = await thief.open(`${gatehouse.issuer}/device`);
+      const login = await enterCode(gatehouse, owner, user_code);
       assert.match(login.page, /Log in/);
       for (const decision of [{}, { abort: 'yes' }]) {
         const { page, response } = await thief.submit(`${gatehouse.issuer}/device`, {
           ...fieldsOf(shownToThief.page),
+          user_code,
           ...decision,
         });
         assert.equal(response.status, 400);
@@ -96,11 +94,10 @@ describe('the pages of the device flow', () => {
       assert.equal((await poll(gatehouse, tv, device_code)).status, 200);
     });
 
-    it('can be entered again by the browser that confirmed it and then closed the window', async () => {
+    it('can be entered again by the browser that entered it and then closed the window', async () => {
       const { device_code, user_code } = await requestDevice(gatehouse, tv);
       const person = new Person(gatehouse);
-      const shown = await enterCode(gatehouse, person, user_code);
-      const abandoned = await person.submit(`${gatehouse.issuer}/device`, fieldsOf(shown.page));
+      const abandoned = await enterCode(gatehouse, person, user_code);
       const cookies = new Map(person.cookies);
       assert.match((await connectDevice(gatehouse, user_code, person)).page, CONNECTED);
       // and what was left open comes too late
@@ -113,8 +110,7 @@ describe('the pages of the device flow', () => {
     it('that expires while its person logs in is over', async () => {
       const { device_code, user_code } = await requestDevice(gatehouse, tv);
       const person = new Person(gatehouse);
-      const shown = await enterCode(gatehouse, person, user_code);
-      const login = await person.submit(`${gatehouse.issuer}/device`, fieldsOf(shown.page));
+      const login = await enterCode(gatehouse, person, user_code);
       moveClock(601);
       const { page, response } = await person.finish(login);
       assert.equal(response.status, 400);
@@ -123,67 +119,93 @@ describe('the pages of the device flow', () => {
     });
   });
 
-  describe('a confirmation', () => {
+  describe('a decision', () => {
     let answer: DeviceAnswer;
     let person: Person;
-    let shown: string;
+    let shown: Arrival;
     before(async () => {
       answer = await requestDevice(gatehouse, tv, { scope: 'openid notes:read' });
       person = new Person(gatehouse);
-      shown = (await enterCode(gatehouse, person, answer.user_code)).page;
+      await person.walk(`${gatehouse.issuer}/account/login`);
+      shown = await enterCode(gatehouse, person, answer.user_code);
     });
 
-    it('says who asks for what, with which code, and when to leave it', () => {
-      assert.match(shown, /Connect Living-room TV\?/);
-      assert.equal(shown.includes(answer.user_code), true);
-      assert.match(shown, /Know who you are/);
-      assert.match(shown, new RegExp(gatehouse.demo.resource));
-      assert.match(shown, /Continue only if you started this yourself/);
+    it('is made on one page that says who asks for what, with which code, and when to deny', () => {
+      assert.match(shown.page, /Allow Living-room TV\?/);
+      assert.equal(shown.page.includes(answer.user_code), true);
+      assert.match(shown.page, /Know who you are/);
+      assert.match(shown.page, /Read your notes/);
+      assert.match(shown.page, /Allow it only if you started this yourself/);
     });
 
-    it('is not taken from another browser, with the first one’s form or with a form of its own', async () => {
+    it('is asked for each device, also of an application that the person allowed before', async () => {
+      const owner = new Person(gatehouse);
+      for (let device = 0; device < 2; device++) {
+        const { device_code, user_code } = await requestDevice(gatehouse, tv);
+        await owner.walk(`${gatehouse.issuer}/account/login`);
+        const { page, url } = await enterCode(gatehouse, owner, user_code);
+        assert.match(page, /Allow Living-room TV\?/);
+        assert.equal((await poll(gatehouse, tv, device_code)).error, 'authorization_pending');
+        assert.match((await owner.submit(`${url}/consent`, { decision: 'allow' })).page, CONNECTED);
+      }
+    });
+
+    it('is not taken from another browser', async () => {
       const other = new Person(gatehouse);
-      const { page } = await other.open(`${gatehouse.issuer}/device`);
-      for (const form of [fieldsOf(shown), { ...fieldsOf(shown), ...onlyXsrf(page) }]) {
-        const refused = await other.submit(`${gatehouse.issuer}/device`, form);
-        assert.equal(refused.response.status, 400);
-        assert.match(refused.page, /The page was out of date/);
-      }
-    });
-
-    it('is not taken without the page’s proof, for another code, or without a session', async () => {
-      const another = await requestDevice(gatehouse, tv);
-      const forms: Record<string, string>[] = [
-        { ...fieldsOf(shown), xsrf: '' },
-        { ...fieldsOf(shown), user_code: another.user_code },
-        { ...fieldsOf(shown), confirm: 'yes' },
-        { ...fieldsOf(shown), confirm: '', abort: 'yes' },
-      ];
-      for (const form of forms) {
-        const asking = new Person(gatehouse);
-        for (const [name, cookie] of person.cookies) asking.cookies.set(name, cookie);
-        const refused = await asking.submit(`${gatehouse.issuer}/device`, form);
-        assert.equal(refused.response.status, 400, JSON.stringify(form));
-        // the page that says so has a form of its own, and the one before is worth nothing
-        shown = (await enterCode(gatehouse, person, answer.user_code)).page;
-      }
-      const nobody = await new Person(gatehouse).submit(`${gatehouse.issuer}/device`, fieldsOf(shown));
-      assert.equal(nobody.response.status, 400);
-      assert.match(nobody.page, /The page was out of date/);
+      await other.walk(`${gatehouse.issuer}/account/login`);
+      const { response } = await other.submit(`${shown.url}/consent`, { decision: 'allow' });
+      assert.equal(response.status, 400);
+      assert.equal((await poll(gatehouse, tv, answer.device_code)).error, 'authorization_pending');
     });
 
     it('is not taken from another site', async () => {
       for (const headers of [{ origin: 'https://evil.example' }, { 'sec-fetch-site': 'cross-site' }]) {
-        const body = new URLSearchParams(fieldsOf(shown));
-        const refused = await person.fetch(`${gatehouse.issuer}/device`, { method: 'POST', headers, body });
+        const body = new URLSearchParams({ decision: 'allow' });
+        const refused = await person.fetch(`${shown.url}/consent`, { method: 'POST', headers, body });
         assert.equal(refused.status, 403);
         assert.match(await refused.text(), /sent from another site/);
       }
-      assert.equal((await poll(gatehouse, tv, answer.device_code)).error, 'authorization_pending');
+    });
+  });
+
+  describe('a code that is entered', () => {
+    it('is not taken without the page’s proof, without a session, or from another site', async () => {
+      const { device_code, user_code } = await requestDevice(gatehouse, tv);
+      const person = new Person(gatehouse);
+      const { page } = await person.open(`${gatehouse.issuer}/device`);
+      const fields = { ...fieldsOf(page), user_code };
+      const nobody = await new Person(gatehouse).submit(`${gatehouse.issuer}/device`, fields);
+      assert.match(nobody.page, /The page was out of date/);
+      for (const forged of [
+        { ...fields, xsrf: '' },
+        { ...fields, xsrf: 'guessed' },
+      ]) {
+        const asking = new Person(gatehouse);
+        for (const [name, cookie] of person.cookies) asking.cookies.set(name, cookie);
+        assert.equal((await asking.submit(`${gatehouse.issuer}/device`, forged)).response.status, 400);
+      }
+      const foreign = await person.fetch(`${gatehouse.issuer}/device`, {
+        method: 'POST',
+        headers: { origin: 'https://evil.example' },
+        body: new URLSearchParams(fields),
+      });
+      assert.equal(foreign.status, 403);
+      assert.equal((await poll(gatehouse, tv, device_code)).error, 'authorization_pending');
+    });
+
+    it('is not denied before the login, and asks for the page again without its confirmation', async () => {
+      const { device_code, user_code } = await requestDevice(gatehouse, tv);
+      const person = new Person(gatehouse);
+      for (const [more, drop] of [
+        [{ abort: 'yes' }, ''],
+        [{}, 'confirm'],
+      ] as const) {
+        const { page } = await person.open(`${gatehouse.issuer}/device`);
+        const fields = Object.entries({ ...fieldsOf(page), user_code, ...more }).filter(([name]) => name !== drop);
+        const { page: again } = await person.submit(`${gatehouse.issuer}/device`, Object.fromEntries(fields));
+        assert.match(again, /The page was out of date, so nothing was done\. Enter the code again\./);
+      }
+      assert.equal((await poll(gatehouse, tv, device_code)).error, 'authorization_pending');
     });
   });
 });
-
-function onlyXsrf(page: string): Record<string, string> {
-  return { xsrf: fieldsOf(page)['xsrf']! };
-}

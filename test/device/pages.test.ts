@@ -27,8 +27,6 @@ describe('the pages of a device', () => {
     await page.locator('#user_code:focus').waitFor();
     await page.keyboard.type(answer.user_code.toLowerCase().replace('-', ''));
     await page.keyboard.press('Enter');
-    await page.getByRole('heading', { name: 'Connect Living-room TV?' }).waitFor();
-    await press(page, 'It’s my device');
     await page.locator('#email:focus').waitFor();
     await page.keyboard.type(scene.gatehouse.account.email);
     await page.keyboard.press('Tab');
@@ -52,7 +50,7 @@ describe('the pages of a device', () => {
 
   it('fill in the code of a link, and never continue by themselves, not even for a person who is logged in', async () => {
     const page = await scene.visit();
-    await connect(page, await requestDevice(scene.gatehouse, tv)); // logged in, and the consent is remembered
+    await connect(page, await requestDevice(scene.gatehouse, tv)); // logged in, and allowed before
     const answer = await requestDevice(scene.gatehouse, tv);
     await page.goto(answer.verification_uri_complete);
     assert.equal(await page.getByLabel('Code').inputValue(), answer.user_code);
@@ -62,14 +60,14 @@ describe('the pages of a device', () => {
 
     await page.getByRole('button', { name: 'Continue' }).click();
     const text = await textOf(page);
-    assert.match(text, /^Connect Living-room TV\?/);
-    assert.match(text, /Continue only if you started this yourself, on a device in front of you/);
+    assert.match(text, /Allow Living-room TV\?/);
+    assert.match(text, /Allow it only if you started this yourself, on a device in front of you/);
     assert.equal(text.includes(answer.user_code), true);
-    assert.match(text, /It asks for permission to .* Know who you are/);
+    assert.match(text, /You have allowed it before to .* Know who you are/);
     // too soon for the device, and nothing was decided by looking
     assert.equal((await poll(scene.gatehouse, tv, answer.device_code)).error, 'slow_down');
 
-    await page.getByRole('button', { name: 'It’s my device' }).click();
+    await page.getByRole('button', { name: 'Allow' }).click();
     await page.getByRole('heading', { name: 'Your device is connected' }).waitFor();
   });
 
@@ -88,22 +86,24 @@ describe('the pages of a device', () => {
     const page = await scene.visit();
     const first = await requestDevice(scene.gatehouse, tv);
     await enter(page, first.user_code);
-    await page.getByRole('button', { name: 'Cancel' }).click();
+    await logIn(page, scene.gatehouse.account);
+    await page.getByRole('button', { name: 'Deny' }).click();
     assert.match(await textOf(page), /The device was not connected/);
     assert.equal((await poll(scene.gatehouse, tv, first.device_code)).error, 'access_denied');
 
+    const stranger = await scene.visit();
     const second = await requestDevice(scene.gatehouse, tv);
-    await enter(page, second.user_code);
-    await page.getByRole('button', { name: 'It’s my device' }).click();
-    await page.getByRole('button', { name: 'Cancel and go back' }).click();
-    assert.match(await textOf(page), /The device was not connected/);
+    await enter(stranger, second.user_code);
+    await stranger.getByRole('button', { name: 'Cancel and go back' }).click();
+    assert.match(await textOf(stranger), /The device was not connected/);
     assert.equal((await poll(scene.gatehouse, tv, second.device_code)).error, 'access_denied');
   });
 
-  it('can’t be gone on with in another browser: neither what was entered nor what was confirmed', async () => {
+  it('can’t be gone on with in another browser: neither before nor after the code was entered', async () => {
     const answer = await requestDevice(scene.gatehouse, tv);
     const [owner, other] = [await scene.visit(), await scene.visit()];
-    await enter(owner, answer.user_code);
+    await owner.goto(`${scene.gatehouse.issuer}/device`);
+    await owner.getByLabel('Code').fill(answer.user_code);
     await other.goto(`${scene.gatehouse.issuer}/device`);
     const form = await owner
       .locator('form')
@@ -112,7 +112,7 @@ describe('the pages of a device', () => {
     assert.equal(stolen.status(), 400);
     assert.match(await stolen.text(), /The page was out of date/);
 
-    await owner.getByRole('button', { name: 'It’s my device' }).click();
+    await owner.getByRole('button', { name: 'Continue' }).click();
     await owner.getByLabel('Password').waitFor();
     assert.equal((await other.goto(owner.url()))!.status(), 400);
     await enter(other, answer.user_code);
@@ -140,12 +140,11 @@ describe('the pages of a device', () => {
     const denied = await requestDevice(scene.gatehouse, tv, { scope: 'openid notes:read' });
     await enter(page, denied.user_code);
     await assertAccessible(page);
-    await page.getByRole('button', { name: 'Cancel' }).click();
+    await logIn(page, scene.gatehouse.account);
+    await page.getByRole('button', { name: 'Deny' }).click();
     await assertAccessible(page);
     const answer = await requestDevice(scene.gatehouse, tv, { scope: 'openid notes:read' });
     await enter(page, answer.user_code);
-    await page.getByRole('button', { name: 'It’s my device' }).click();
-    await logIn(page, scene.gatehouse.account);
     await page.getByRole('button', { name: 'Allow' }).waitFor();
     await assertAccessible(page);
     await expire(answer);
@@ -154,9 +153,7 @@ describe('the pages of a device', () => {
     await assertAccessible(page);
     const last = await requestDevice(scene.gatehouse, tv);
     await enter(page, last.user_code);
-    await page.getByRole('button', { name: 'It’s my device' }).click();
-    if (await page.getByRole('button', { name: 'Allow' }).isVisible())
-      await page.getByRole('button', { name: 'Allow' }).click();
+    await page.getByRole('button', { name: 'Allow' }).click();
     assert.match(await textOf(page), /Your device is connected/);
     await assertAccessible(page);
     for (let i = 0; i < 11; i++) await enter(page, 'BCDFG-HJKLM');
@@ -200,7 +197,6 @@ describe('the pages of a device', () => {
 
   async function connect(page: Page, { user_code }: DeviceAnswer): Promise<void> {
     await enter(page, user_code);
-    await page.getByRole('button', { name: 'It’s my device' }).click();
     await logIn(page, scene.gatehouse.account);
     await page.getByRole('button', { name: 'Allow' }).click();
     await page.getByRole('heading', { name: 'Your device is connected' }).waitFor();

@@ -83,7 +83,7 @@ describe('the choice of an account (prompt=select_account)', () => {
     await signIn(page, scene);
     for (const url of [select('login select_account'), select('select_account', { max_age: '0' })]) {
       await page.goto(url);
-      assert.match(await textOf(page), /You are logged in as demo@example\.com\..*Use another account/);
+      assert.match(await textOf(page), /You are logged in as demo@example\.com.*Use another account/);
       await logIn(page, scene.gatehouse.account);
       await page.waitForURL(`${scene.application.redirectUri}?code=**`);
     }

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
-import { assertAccessible, logIn, setScene, signIn, textOf, type Scene } from '../support/person/pages.ts';
+import { assertAccessible, assertFits, logIn, setScene, signIn, textOf, type Scene } from '../support/person/pages.ts';
 
-describe('the account page', () => {
+describe('the account centre', () => {
   let scene: Scene;
   before(async () => {
     scene = await setScene();
@@ -18,17 +18,51 @@ describe('the account page', () => {
     await assertAccessible(page);
   });
 
-  it('lists where the person is logged in and which applications have what', async () => {
+  it('shows the person, where they are logged in and which applications have what', async () => {
     const page = await scene.visit();
     await signIn(page, scene, {
       scope: 'openid offline_access notes:read',
       resource: scene.gatehouse.demo.resource,
       prompt: 'consent',
     });
-    await page.goto(account());
-    const text = await textOf(page);
-    assert.match(text, /demo@example\.com .* Notes & Co .* Stay connected .* Read your notes .* This browser/);
+    for (const [section, shown] of [
+      ['', /Profile .* Demo Person .* demo@example\.com Verified/],
+      ['/security', /Where you are logged in \d+ devices?\. This one: Chrome on Linux\./],
+      ['/devices', /Chrome on Linux This device Active now · 127\.0\.0\.1 Logged in .* Used for Notes & Co/],
+      ['/applications', /Notes & Co Allowed \d+ \w+ \d{4} Take back access/],
+      ['/activity', /You allowed Notes & Co what it asked for .* You logged in/],
+      ['/data', /Download your data .* Delete your account/],
+    ] as const) {
+      await page.goto(account(section));
+      assert.match(await textOf(page), shown);
+      await assertAccessible(page);
+    }
+    await page.goto(account('/applications'));
+    await page.locator('summary').click();
+    assert.match(await textOf(page), /Stay connected .* Notes Read your notes .* Read$/);
     await assertAccessible(page);
+  });
+
+  it('fits a screen of 320 pixels with targets that a finger can hit', async () => {
+    const page = await scene.visit({ viewport: { width: 320, height: 568 } });
+    await signIn(page, scene);
+    for (const section of ['', '/security', '/devices', '/applications', '/activity', '/data']) {
+      await page.goto(account(section));
+      await assertFits(page);
+    }
+  });
+
+  it('leads through its sections, and back to the section for which the person logs in', async () => {
+    const page = await scene.visit();
+    await page.goto(account('/devices'));
+    assert.match(await textOf(page), /^You are not logged in/);
+    await page.getByRole('link', { name: 'Log in' }).click();
+    await logIn(page, scene.gatehouse.account);
+    for (const section of ['Devices', 'Profile', 'Security', 'Applications', 'Activity', 'Your data']) {
+      if (section !== 'Devices') await page.getByRole('navigation').getByRole('link', { name: section }).click();
+      await page.getByRole('heading', { level: 1, name: section }).waitFor();
+      assert.match(await page.locator('[aria-current=page]').innerText(), new RegExp(`^${section}`));
+    }
   });
 
   it('takes back an application’s access: its refresh token is dead and consent is asked again', async () => {
@@ -36,7 +70,7 @@ describe('the account page', () => {
     const callback = await signIn(page, scene, { scope: 'openid offline_access', prompt: 'consent' });
     const { body } = await scene.application.redeem(callback);
     const refreshToken = String(body['refresh_token']);
-    await page.goto(account());
+    await page.goto(account('/applications'));
     await page.getByRole('button', { name: 'Take back access of Notes & Co' }).click();
     assert.match(await textOf(page), /The access has been taken back.* No application has access/);
     await assertAccessible(page);
@@ -56,11 +90,11 @@ describe('the account page', () => {
     const [here, there] = [await scene.visit(), await scene.visit()];
     await signIn(there, scene);
     await signIn(here, scene);
-    await here.goto(account());
-    const others = here.locator('section', { hasText: 'Another browser' });
+    await here.goto(account('/devices'));
+    const others = here.getByRole('listitem').filter({ hasText: 'Logged in', hasNotText: 'This device' });
     const ended = await audited('session.ended');
     for (let left = await others.count(); left > 0; left--) await others.first().getByRole('button').click();
-    assert.match(await textOf(here), /The session has been ended/);
+    assert.match(await textOf(here), /That device is logged out\./);
     assert.ok((await audited('session.ended')) > ended);
     await there.goto(account());
     assert.match(await textOf(there), /^You are not logged in/);
@@ -71,23 +105,35 @@ describe('the account page', () => {
   it('logs this browser out when its own session is ended', async () => {
     const page = await scene.visit();
     await signIn(page, scene);
-    await page.goto(account());
-    await page.locator('section', { hasText: 'This browser' }).getByRole('button').click();
-    assert.match(await textOf(page), /^You are not logged in/);
+    await page.goto(account('/devices'));
+    await page.getByRole('listitem').filter({ hasText: 'This device' }).getByRole('button').click();
+    assert.match(await textOf(page), /^You are not logged in That device is logged out\./);
+  });
+
+  it('ends all other sessions and keeps this one', async () => {
+    const [here, there] = [await scene.visit(), await scene.visit()];
+    await signIn(there, scene);
+    await signIn(here, scene);
+    await here.goto(account('/security'));
+    await here.getByRole('button', { name: 'Log out of all others' }).click();
+    assert.match(await textOf(here), /All other devices are logged out\. .* This device/);
+    assert.equal(await here.getByRole('button', { name: 'Log out of all others' }).count(), 0);
+    await there.goto(account());
+    assert.match(await textOf(there), /^You are not logged in/);
   });
 
   it('ends all sessions of the person with one button, by keyboard and without a script (FIELD-E9)', async () => {
     const [here, there] = [await scene.visit({ javaScriptEnabled: false }), await scene.visit()];
     await signIn(there, scene);
     await signIn(here, scene);
-    await here.goto(account());
-    await here.getByRole('button', { name: 'End all sessions (also this browser)' }).focus();
+    await here.goto(account('/devices'));
+    await here.getByRole('button', { name: 'Log out everywhere' }).focus();
     await here.keyboard.press('Enter');
     await here.getByRole('heading', { name: 'You are not logged in' }).waitFor();
-    assert.match(await textOf(here), /All sessions have been ended, also in this browser\./);
+    assert.match(await textOf(here), /All devices are logged out, also this one\./);
     await there.goto(account());
     assert.match(await textOf(there), /^You are not logged in/);
-    const answer = await there.request.post(`${account()}/sessions/end-all`, { maxRedirects: 0 });
+    const answer = await there.request.post(`${account()}/devices/end-all`, { maxRedirects: 0 });
     assert.equal(answer.status(), 403, 'for nobody there is nothing to end');
   });
 
@@ -130,7 +176,7 @@ describe('the account page', () => {
       [400, 'x'.repeat(3000)],
     ] as const;
     for (const [status, session_id] of attempts) {
-      const answer = await page.request.post(`${account()}/sessions/end`, {
+      const answer = await page.request.post(`${account()}/devices/end`, {
         form: { form_token, session_id },
         maxRedirects: 0,
       });
@@ -151,12 +197,12 @@ describe('the account page', () => {
     await logIn(page, scene.gatehouse.account);
   });
 
-  function account(): string {
-    return `${scene.gatehouse.issuer}/account`;
+  function account(section = ''): string {
+    return `${scene.gatehouse.issuer}/account${section}`;
   }
 
   async function tokenOf(page: Page): Promise<string> {
-    await page.goto(account());
+    await page.goto(account('/devices'));
     return page.locator('input[name=form_token]').first().inputValue();
   }
 

@@ -57,7 +57,7 @@ describe('an application that registered itself is named with a caution', () => 
     await page.goto(`${scene.gatehouse.issuer}/device`);
     await page.getByLabel('Code').fill(user_code);
     await page.getByRole('button', { name: 'Continue' }).click();
-    assert.match(await textOf(page), new RegExp(`^Connect Your Bank\\? .*${CAUTION.source}`));
+    assert.match(await textOf(page), new RegExp(`^Log in to continue to Your Bank .*${CAUTION.source}`));
     await assertFits(page);
     await assertAccessible(page);
   });

@@ -24,7 +24,6 @@ describe('consent', () => {
     for (const said of [
       'Allow Notes & Co?',
       'demo@example.com',
-      'https://api.example.com',
       'Read your notes',
       'Write and delete your notes',
       'See your e-mail address',
@@ -52,8 +51,8 @@ describe('consent', () => {
     await page.goto(application.authorizationUrl({ scope: 'openid email notes:read' }));
     await logIn(page, scene.gatehouse.account);
     const text = await textOf(page);
-    assert.ok(text.includes(`Your account at ${host}, for https://api.example.com`), text);
-    assert.ok(text.includes('Let https://api.example.com see your e-mail address too'), text);
+    assert.ok(text.includes(`Your account at ${host}, for Notes`), text);
+    assert.ok(text.includes('Let Notes see your e-mail address too'), text);
     await assertAccessible(page);
 
     const named = await scene.visit();
@@ -61,7 +60,7 @@ describe('consent', () => {
       application.authorizationUrl({ scope: 'openid email notes:read', resource: scene.gatehouse.demo.resource }),
     );
     await logIn(named, scene.gatehouse.account);
-    assert.doesNotMatch(await textOf(named), /Let https/);
+    assert.doesNotMatch(await textOf(named), /Let Notes/);
   });
 
   it('is asked for one token for both, though the person allowed each of them before (FIELD-C1)', async (t) => {

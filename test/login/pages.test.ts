@@ -193,7 +193,7 @@ describe('a person who is logged in', () => {
     await signIn(page, scene);
     for (const parameters of [{ prompt: 'login' }, { max_age: '0' }]) {
       await page.goto(scene.application.authorizationUrl(parameters));
-      assert.match(await textOf(page), /Confirm that it’s you .* You are logged in as demo@example\.com/);
+      assert.match(await textOf(page), /Confirm that it’s you .* ?You are logged in as demo@example\.com/);
       await page.getByLabel('Password').fill(scene.gatehouse.account.password);
       await page.getByRole('button', { name: 'Confirm' }).click();
       await page.waitForURL(`${scene.application.redirectUri}?code=**`);

@@ -19,7 +19,6 @@ describe('the offer to remember a decision', () => {
     await page.goto(`${scene.gatehouse.issuer}/device`);
     await page.getByLabel('Code').fill(user_code);
     await page.getByRole('button', { name: 'Continue' }).click();
-    await page.getByRole('button', { name: 'It’s my device' }).click();
     await logIn(page, scene.gatehouse.account);
     await page.getByRole('heading', { name: 'Allow Living-room TV?' }).waitFor();
     assert.equal(await page.getByLabel('Remember this decision').count(), 0);

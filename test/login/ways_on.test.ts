@@ -9,7 +9,7 @@ import { logOut } from '../support/network/logout_receiver.ts';
 import { moveClock, resetClock } from '../support/node/clock.ts';
 import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 import type { RegisteredClient } from '../support/node/operator.ts';
-import { enterCode, fieldsOf, registerDevice, requestDevice } from '../support/person/device_flow.ts';
+import { connectDevice, fieldsOf, registerDevice, requestDevice } from '../support/person/device_flow.ts';
 import { Person } from '../support/person/person.ts';
 
 const HOME = 'https://notes.example/';
@@ -67,9 +67,16 @@ describe('a page on which something is over', () => {
 
   it('leads back to the account page for its forms, and to the logout for its own (FIELD-D4)', async () => {
     const { person } = await signIn(gatehouse, client);
-    for (const form of ['sessions/end', 'sessions/end-all', 'applications/take-back']) {
+    for (const form of [
+      'devices/end',
+      'devices/end-others',
+      'devices/end-all',
+      'applications/take-back',
+      'data/download',
+      'data/delete',
+    ]) {
       const { url, response } = await person.open(`${gatehouse.issuer}/account/${form}`);
-      assert.deepEqual([url, response.status], [`${gatehouse.issuer}/account`, 200]);
+      assert.deepEqual([url, response.status], [`${gatehouse.issuer}/account/${form.split('/')[0]}`, 200]);
     }
     const { url, page } = await person.open(`${gatehouse.issuer}/logout/confirm`);
     assert.equal(url, `${gatehouse.issuer}/logout`);
@@ -160,19 +167,11 @@ describe('a page on which something is over', () => {
   it('leads on after a device was connected or not, and to another code after a used one (FIELD-D8)', async () => {
     const tv = await registerDevice(gatehouse);
     const person = new Person(gatehouse);
-    const end = async (more: Readonly<Record<string, string>>): Promise<string> => {
-      const { user_code } = await requestDevice(gatehouse, tv);
-      const { page } = await enterCode(gatehouse, person, user_code);
-      return (await person.finish(await person.submit(`${gatehouse.issuer}/device`, { ...fieldsOf(page), ...more })))
-        .page;
-    };
-    const denied = await end({ abort: 'yes' });
-    assert.match(denied, /The device was not connected/);
-    assert.deepEqual(linkOf(denied), ACCOUNT);
-    const { user_code } = await requestDevice(gatehouse, tv);
-    const { page } = await enterCode(gatehouse, person, user_code);
-    const { abort: _, ...fields } = fieldsOf(page);
-    const connected = await person.finish(await person.submit(`${gatehouse.issuer}/device`, fields));
+    const refuser = new Person(gatehouse, { decision: 'deny' });
+    const denied = await connectDevice(gatehouse, (await requestDevice(gatehouse, tv)).user_code, refuser);
+    assert.match(denied.page, /The device was not connected/);
+    assert.deepEqual(linkOf(denied.page), ACCOUNT);
+    const connected = await connectDevice(gatehouse, (await requestDevice(gatehouse, tv)).user_code, person);
     assert.match(connected.page, /Your device is connected/);
     assert.deepEqual(linkOf(connected.page), ACCOUNT);
   });

@@ -78,9 +78,9 @@ describe('back-channel logout', () => {
 
   const ends: Readonly<Record<string, (person: Person, accountId: string, sessionId: string) => Promise<unknown>>> = {
     'ends it on the account page': async (person, _, session_id) => {
-      const { page } = await person.open(`${gatehouse.issuer}/account`);
+      const { page } = await person.open(`${gatehouse.issuer}/account/devices`);
       const form_token = /name="form_token" value="([^"]+)"/.exec(page)![1]!;
-      return person.fetch(`${gatehouse.issuer}/account/sessions/end`, {
+      return person.fetch(`${gatehouse.issuer}/account/devices/end`, {
         method: 'POST',
         headers: { origin: new URL(gatehouse.issuer).origin },
         body: new URLSearchParams({ form_token, session_id }),

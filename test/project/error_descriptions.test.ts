@@ -10,6 +10,7 @@ const OUTSIDE_ANSWERS = [
   'src/db/',
   'src/audit/',
   'src/oidc/storage/',
+  'src/http/page_icons.ts',
   'src/login/',
   'src/cli/',
   'src/process/',

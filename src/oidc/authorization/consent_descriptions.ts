@@ -1,7 +1,8 @@
-/** Descriptions of clients and scopes for the consent pages. */
+/** Describes clients and scopes for the consent pages, which put them into words. */
 import { isSetByAdmin, isUnverified, type Client } from '../../clients/client.ts';
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { ResourceDirectory } from '../../resources/resource_directory.ts';
+import { accessOf } from '../../resources/resource.ts';
 import { userinfoIdentifier } from '../../resources/own_identifiers.ts';
 
 export interface ClientDescription {
@@ -11,25 +12,33 @@ export interface ClientDescription {
   readonly vettedUri?: string | undefined;
   readonly policyUri?: string | undefined;
   readonly tosUri?: string | undefined;
-  /** A warning that the application's identity is not verified; `undefined` if an admin registered it. */
-  readonly caution?: string | undefined;
+  /** Why the application's identity is not verified; `undefined` if an admin registered it. */
+  readonly caution?: Caution | undefined;
   /** True if the person must consent each time, even after an earlier consent. */
   readonly asksAlways?: boolean | undefined;
 }
 
-export interface ApiDescription {
-  readonly api: string;
-  readonly scopes: readonly { readonly name: string; readonly description: string }[];
+/** Why a page warns of an application. `on_device_only`: it is known by its address, but any local program can pose as it. */
+export type Caution =
+  | { readonly reason: 'registered_itself' }
+  | { readonly reason: 'known_by_address' | 'on_device_only'; readonly host: string };
+
+export interface ScopeDescription {
+  readonly name: string;
+  readonly description: string;
+  readonly details?: string | undefined;
+  readonly access?: 'read' | 'write' | undefined;
+  /** Whether an admin said that the scope only reads, not only its name. */
+  readonly isAccessStated?: boolean | undefined;
 }
 
-const OPENID_SCOPES_IN_WORDS: Readonly<Record<string, string>> = {
-  openid: 'Know who you are when you come back',
-  profile: 'See your name and the rest of your profile, such as your picture, birthday, language and time zone',
-  email: 'See your e-mail address',
-  address: 'See your postal address',
-  phone: 'See your phone number',
-  offline_access: 'Stay connected while you are not using it, until you take this back',
-};
+/**
+ * Scopes of one kind. `account` are those of OpenID Connect, by name; with `apis`, the token for these APIs is for
+ * userinfo too, so they can use the scopes as well.
+ */
+export type ApiDescription =
+  | { readonly kind: 'account'; readonly scopes: readonly string[]; readonly apis?: readonly string[] }
+  | { readonly kind: 'api'; readonly name: string; readonly scopes: readonly ScopeDescription[] };
 
 /** Returns a function that describes a client; it resolves to `undefined` if the client is unknown or revoked. */
 export function describeClient(clients: ClientDirectory) {
@@ -49,20 +58,16 @@ export function describeClient(clients: ClientDirectory) {
   };
 }
 
-/** The warning for a client that an admin did not create, else `undefined`. */
-export function cautionAbout(client: Client): string | undefined {
+/** The caution about a client that an admin did not create, else `undefined`. */
+export function cautionAbout(client: Client): Caution | undefined {
   const { clientId, registration } = client;
   if (!registration) return undefined;
-  if (registration.source === 'registration')
-    return 'It registered itself: nobody here has checked what it calls itself.';
-  const caution = `It is known by its address, ${new URL(clientId).host}: nobody here has checked what it calls itself.`;
-  return isOnDeviceOnly(client) ? `${caution} ${ANY_PROGRAM}` : caution;
+  if (registration.source === 'registration') return { reason: 'registered_itself' };
+  const { host } = new URL(clientId);
+  return { reason: isOnDeviceOnly(client) ? 'on_device_only' : 'known_by_address', host };
 }
 
 /** The host of a document proves nothing if every answer goes to the person's own device (MCP, security considerations). */
-const ANY_PROGRAM =
-  'Any program on your device can pose as it. Allow it only if you have just started this application yourself.';
-
 function isOnDeviceOnly(client: Client): boolean {
   const { redirect_uris: uris } = client.metadata;
   return isUnverified(client) && uris.length > 0 && uris.every((uri) => !uri.startsWith('https:'));
@@ -70,36 +75,28 @@ function isOnDeviceOnly(client: Client): boolean {
 
 /** Returns a function that describes the scopes of a request, grouped by API. */
 export function describeScopes(resources: ResourceDirectory, issuer: string) {
-  const account: (scopes: readonly string[]) => ApiDescription = (scopes) => ({
-    api: `Your account at ${new URL(issuer).host}`,
-    scopes: scopes.map((name) => ({ name, description: OPENID_SCOPES_IN_WORDS[name] ?? name })),
-  });
-  const api = (identifier: string, scopes: readonly string[]): ApiDescription => {
-    const words = new Map(resources.get(identifier)?.scopes.map((scope) => [scope.name, scope.description]));
-    return { api: identifier, scopes: scopes.map((name) => ({ name, description: words.get(name) ?? name })) };
-  };
-  const throughApis = (apis: readonly string[], scopes: readonly string[]): ApiDescription => {
-    const who = apis.length > 0 ? apis.join(' and ') : 'the services that it uses';
-    const describe = (name: string): string =>
-      `Let ${who} ${(OPENID_SCOPES_IN_WORDS[name] ?? name).replace(/^See/, 'see')} too`;
-    return {
-      api: `Your account at ${new URL(issuer).host}, for ${who}`,
-      scopes: scopes.map((name) => ({ name, description: describe(name) })),
-    };
+  const nameOf = (identifier: string): string => resources.get(identifier)?.displayName ?? identifier;
+  const api = (identifier: string, names: readonly string[]): ApiDescription => {
+    const known = new Map(resources.get(identifier)?.scopes.map((scope) => [scope.name, scope]));
+    const scopes = names.map((name) => {
+      const scope = known.get(name) ?? { name, description: name };
+      return { ...scope, access: accessOf(scope), isAccessStated: scope.access !== undefined };
+    });
+    return { kind: 'api', name: nameOf(identifier), scopes };
   };
   const userinfo = userinfoIdentifier(issuer);
   return (request: {
     readonly openid: readonly string[];
     readonly resources: Readonly<Record<string, readonly string[]>>;
-  }): ApiDescription[] => [
-    ...(request.openid.length > 0 ? [account(request.openid)] : []),
-    ...Object.entries(request.resources).map(([identifier, scopes]) =>
-      identifier === userinfo
-        ? throughApis(
-            Object.keys(request.resources).filter((other) => other !== userinfo),
-            scopes,
-          )
-        : api(identifier, scopes),
-    ),
-  ];
+  }): ApiDescription[] => {
+    const others = Object.keys(request.resources).filter((identifier) => identifier !== userinfo);
+    return [
+      ...(request.openid.length > 0 ? [{ kind: 'account', scopes: request.openid } as const] : []),
+      ...Object.entries(request.resources).map(([identifier, scopes]) =>
+        identifier === userinfo
+          ? ({ kind: 'account', scopes, apis: others.map(nameOf) } as const)
+          : api(identifier, scopes),
+      ),
+    ];
+  };
 }

@@ -7,7 +7,7 @@ import { findConsent } from '../../accounts/consents.ts';
 import { epochSeconds, type Clock } from '../../base/clock.ts';
 import { isSetByAdmin, type Client } from '../../clients/client.ts';
 import type { Database } from '../../db/connection.ts';
-import { cautionAbout } from './consent_descriptions.ts';
+import { cautionAbout, type Caution } from './consent_descriptions.ts';
 import { formIn, type FormPost } from '../provider/form_post.ts';
 import { notesOf } from '../request/request_events.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
@@ -18,7 +18,7 @@ export interface UnconfirmedRedirect {
   readonly action: string;
   readonly fields: FormPost['fields'] | undefined;
   /** A warning that the application's identity is not verified. */
-  readonly caution: string;
+  readonly caution: Caution;
   /** `undefined` after a logout. */
   readonly error: { readonly code: string; readonly description: string | undefined } | undefined;
 }

@@ -8,6 +8,8 @@ import { z } from 'zod';
 import { ACR_VALUES } from '../../accounts/authentication_context.ts';
 import type { Subjects } from '../../clients/subject.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
+import { formatCode } from '../device/device_flow.ts';
+import { DEVICE_PAGES } from '../request/request_events.ts';
 
 const { Check, Prompt } = interactionPolicy;
 
@@ -24,9 +26,25 @@ export function loginPolicy(subjects: Subjects): ReturnType<typeof interactionPo
   for (const reason of REPLACED) checks.remove(reason);
   checks.add(new Check('other_account', 'another account is required', 'login_required', needsOtherAccount(subjects)));
   checks.add(new Check('acr_values', 'a stronger login is required', 'login_required', needsOtherContext));
+  policy
+    .get('consent')!
+    .checks.add(
+      new Check('device', 'the person decides about each device', 'consent_required', needsDecision, deviceDetails),
+    );
   // after the login, which is a choice of an account too
   policy.add(new Prompt({ name: 'select_account', requestable: true }), 1);
   return policy;
+}
+
+/** Each device needs a decision, even for an application that the person allowed before (RFC 8628, 5.4). */
+function needsDecision({ oidc }: KoaContextWithOIDC): boolean {
+  return DEVICE_PAGES.has(oidc.route) && oidc.result?.consent === undefined;
+}
+
+/** What the page shows so that the person can compare it with the device. */
+function deviceDetails({ oidc }: KoaContextWithOIDC): { user_code?: string } {
+  const { DeviceCode } = oidc.entities;
+  return DeviceCode ? { user_code: formatCode(DeviceCode.userCode) } : {};
 }
 
 /**

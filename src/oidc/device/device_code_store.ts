@@ -38,8 +38,16 @@ export interface DeviceCodeSettings {
 
 const DEVICE_CODES = { table: 'device_codes', id: 'device_code' } as const;
 
-/** Prefix of the name of a code on the person's pages, which never learn the device code. */
-const BY_DIGEST = 'device code by digest ';
+/**
+ * The name of a code on the person's pages, which never learn the device code. With the user code, so that the page that
+ * asks for the decision can show it; such names are kept only in encrypted interactions.
+ */
+const NAME = /^device code ([\w-]{43}) with user code ([A-Z0-9]+)$/;
+
+function nameOf(deviceCode: Digest, userCode: string): string {
+  return `device code ${deviceCode.toString('base64url')} with user code ${userCode}`;
+}
+
 const UNIQUE_VIOLATION = '23505';
 
 /** Another browser or tab has continued with the code. */
@@ -57,20 +65,22 @@ export class DeviceCodeStore implements Adapter {
   }
 
   async upsert(id: string, payload: AdapterPayload, expiresIn: number): Promise<void> {
-    const known = digestIn(id);
-    if (known) await this.#advance(known, payload);
+    const known = namedIn(id);
+    if (known) await this.#advance(known.deviceCode, payload);
     else await this.#begin(id, payload, expiresIn);
   }
 
   /** A poll at the token endpoint, a read on the person's pages. */
   async find(id: string): Promise<AdapterPayload | undefined> {
     const ctx = Provider.ctx;
-    const row = ctx?.oidc.route === 'token' ? await this.#poll(ctx, id) : await this.#read(digestIn(id) ?? sha256(id));
+    const named = namedIn(id);
+    const row =
+      ctx?.oidc.route === 'token' ? await this.#poll(ctx, id) : await this.#read(named?.deviceCode ?? sha256(id));
     if (!row) return undefined;
     if (row.consumed_at) this.#settings.unanswered.demandSettled(row.consumed_at);
     if ('polled_too_soon' in row) refuseUsedAtOnce(row, 'device code');
     const consumed = row.consumed_at ? { consumed: epochSeconds(row.consumed_at) } : {};
-    return { ...row.payload, jti: id, ...consumed };
+    return { ...row.payload, jti: id, ...consumed, ...(named && { userCode: named.userCode }) };
   }
 
   /** Finds a code that is pending, or that this browser has claimed and not finished with. */
@@ -86,7 +96,7 @@ export class DeviceCodeStore implements Adapter {
       .executeTakeFirst();
     if (!row) return undefined;
     const { inFlight: _, ...payload } = row.payload as AdapterPayload;
-    return { ...payload, userCode, jti: BY_DIGEST + row.device_code.toString('base64url') };
+    return { ...payload, userCode, jti: nameOf(row.device_code as Digest, userCode) };
   }
 
   async consume(id: string): Promise<void> {
@@ -186,9 +196,11 @@ export class DeviceCodeStore implements Adapter {
  * Parses a name that `findByUserCode` returned. The pages get such names from the database or an encrypted interaction.
  * At the token endpoint, where callers choose the value, no value is parsed as one.
  */
-function digestIn(id: string): Digest | undefined {
-  if (!id.startsWith(BY_DIGEST) || !DEVICE_PAGES.has(Provider.ctx?.oidc.route ?? '')) return undefined;
-  return Buffer.from(id.slice(BY_DIGEST.length), 'base64url') as Digest;
+function namedIn(id: string): { readonly deviceCode: Digest; readonly userCode: string } | undefined {
+  const [, digest, userCode] = NAME.exec(id) ?? [];
+  if (digest === undefined || userCode === undefined || !DEVICE_PAGES.has(Provider.ctx?.oidc.route ?? ''))
+    return undefined;
+  return { deviceCode: Buffer.from(digest, 'base64url') as Digest, userCode };
 }
 
 /** A browser that opens the link again after it has claimed the code may continue. */

@@ -1,24 +1,15 @@
 /**
- * The person's side of the device flow (RFC 8628): they enter the code, see which client requests which access and
- * confirm it, then log in and consent as for any application. A link with the code only fills in the field. Unknown,
- * used and expired codes get the same answer, and every attempt is counted before the code is looked up.
+ * The person's side of the device flow (RFC 8628): they enter the code, log in, and decide on one page that shows the
+ * code, which client requests which access, and a warning. A link with the code only fills in the field. Unknown, used
+ * and expired codes get the same answer, and every attempt is counted before the code is looked up.
  */
-import {
-  errors,
-  Provider,
-  type Client,
-  type Configuration,
-  type ErrorOut,
-  type KoaContextWithOIDC,
-} from 'oidc-provider';
+import { errors, Provider, type Configuration, type ErrorOut, type KoaContextWithOIDC } from 'oidc-provider';
 import type { Next, ParameterizedContext } from 'koa';
-import { equalInConstantTime, sha256 } from '../../base/secret.ts';
 import { requestOf } from '../../http/request_context.ts';
 import type { UserCodeGuesses } from '../../limits/user_code_guesses.ts';
 import { CodeTaken } from './device_code_store.ts';
 import { note } from '../request/request_events.ts';
 import { INTERVAL_SECONDS } from '../grants/polling.ts';
-import type { ResourcePolicy, SortedScopes } from '../tokens/resource_policy.ts';
 
 /** Why the person has to enter the code again. */
 export type CodeProblem =
@@ -39,11 +30,6 @@ export interface DeviceForm {
 /** The pages of this flow; src/login renders them. */
 export interface DevicePages {
   enterCode(ctx: KoaContextWithOIDC, form: DeviceForm, problem: CodeProblem | undefined): void;
-  /** `confirmation` must be sent with the decision; it is valid for this browser and this code only. */
-  confirmCode(
-    ctx: KoaContextWithOIDC,
-    form: DeviceForm & { confirmation: string; scopes: SortedScopes },
-  ): Promise<void>;
   /** The last page: the device is connected, was denied, or the code is no longer valid. */
   deviceDone(ctx: KoaContextWithOIDC, outcome: 'connected' | 'denied' | 'over'): void;
   readonly renderError: NonNullable<Configuration['renderError']>;
@@ -65,7 +51,7 @@ class TooManyGuesses extends errors.OIDCProviderError {
 type Feature = NonNullable<NonNullable<Configuration['features']>['deviceFlow']>;
 
 /** The library's configuration of the device flow. */
-export function deviceFlow({ pages, policy }: { pages: DevicePages; policy: ResourcePolicy }): Feature {
+export function deviceFlow({ pages }: { pages: DevicePages }): Feature {
   return {
     enabled: true,
     charset: 'base-20',
@@ -74,7 +60,8 @@ export function deviceFlow({ pages, policy }: { pages: DevicePages; policy: Reso
     // protect
     deviceInfo: () => ({}),
     userCodeInputSource: (ctx, _form, out, error) => enterCode(pages, ctx, out, error),
-    userCodeConfirmSource: (ctx, _form, client) => confirmCode(pages, policy, ctx, client),
+    // our form always confirms: the page after the login shows the code and asks for the decision
+    userCodeConfirmSource: (ctx) => pages.enterCode(ctx, { ...formOf(ctx), code: '' }, { reason: 'stale' }),
     successSource: (ctx) => pages.deviceDone(ctx, 'connected'),
   };
 }
@@ -97,7 +84,8 @@ export function guardDeviceFlow(provider: Provider, page: string, guesses: UserC
   const find = DeviceCode.findByUserCode.bind(DeviceCode);
   DeviceCode.findByUserCode = async (userCode) => {
     const ctx = Provider.ctx!;
-    if (isConfirmedDecision(ctx, userCode)) return find(userCode);
+    if (ctx.oidc.params?.['abort'] !== undefined)
+      throw new errors.InvalidRequest('the decision about a device follows the login');
     return guess(ctx, guesses, () => find(userCode));
   };
 }
@@ -130,23 +118,6 @@ async function guess<T>(ctx: KoaContextWithOIDC, guesses: UserCodeGuesses, find:
   return guessed.result;
 }
 
-/**
- * True if the request decides about a code that this browser was shown. Throws if it decides without the confirmation
- * of that page.
- */
-function isConfirmedDecision({ oidc }: KoaContextWithOIDC, userCode: string): boolean {
-  const { confirm, abort } = oidc.params ?? {};
-  if (confirm === undefined && abort === undefined) return false;
-  const proof = Buffer.from(typeof confirm === 'string' ? confirm : '');
-  if (equalInConstantTime(proof, Buffer.from(confirmationFor(oidc, userCode)))) return true;
-  throw new errors.InvalidRequest('the confirmation was not issued to this browser');
-}
-
-/** Only the holder of the session's cookie can know this value; the server doesn't store the cookie. */
-function confirmationFor({ session }: KoaContextWithOIDC['oidc'], userCode: string): string {
-  return sha256(`the device page for ${userCode} ${session!.jti}`).toString('base64url');
-}
-
 async function enterCode(
   pages: DevicePages,
   ctx: KoaContextWithOIDC,
@@ -177,21 +148,6 @@ function problemOf(ctx: KoaContextWithOIDC, error: Error | undefined): CodeProbl
   return early && error instanceof errors.InvalidRequest ? { reason: 'stale' } : undefined;
 }
 
-function confirmCode(
-  pages: DevicePages,
-  policy: ResourcePolicy,
-  ctx: KoaContextWithOIDC,
-  client: Client,
-): Promise<void> {
-  const { userCode, params = {} } = ctx.oidc.entities.DeviceCode!;
-  return pages.confirmCode(ctx, {
-    ...formOf(ctx),
-    code: formatCode(userCode),
-    confirmation: confirmationFor(ctx.oidc, userCode),
-    scopes: policy.sort(client, params),
-  });
-}
-
 function formOf({ oidc }: KoaContextWithOIDC): Pick<DeviceForm, 'action' | 'xsrf'> {
   return {
     action: new URL(oidc.urlFor('code_verification')).pathname,
@@ -200,7 +156,7 @@ function formOf({ oidc }: KoaContextWithOIDC): Pick<DeviceForm, 'action' | 'xsrf
 }
 
 /** In capitals and two halves, regardless of how the person typed it. */
-function formatCode(typed: string): string {
+export function formatCode(typed: string): string {
   const letters = typed.toUpperCase().replaceAll(/[^A-Z0-9]/g, '');
   if (letters.length !== 2 * HALF_OF_CODE) return letters;
   return `${letters.slice(0, HALF_OF_CODE)}-${letters.slice(HALF_OF_CODE)}`;

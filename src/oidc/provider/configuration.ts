@@ -268,7 +268,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
-      deviceFlow: deviceFlow({ pages: settings.pages, policy }),
+      deviceFlow: deviceFlow(settings),
       ciba: backchannelAuthentication({ database, loginHints: settings.loginHints }),
       dPoP: { enabled: true, nonceSecret: settings.dpopNonceSecret, requireNonce: examineProof(clock) },
       mTLS: mutualTls(settings),

@@ -13,6 +13,7 @@ import { PreparedStatement } from '../../db/prepared.ts';
 import { payloadJson } from './payload_json.ts';
 import { writeWithRequest } from '../request/request_writes.ts';
 import { sessionOf } from '../provider/library_types.ts';
+import { deviceOf } from './session_device.ts';
 
 export interface SessionSettings {
   readonly database: Database;
@@ -54,11 +55,12 @@ export class SessionStore implements Adapter {
 
   async upsert(id: string, payload: AdapterPayload, expiresIn: number): Promise<void> {
     const before = this.#before(payload.uid);
-    if (!before) return this.#settings.artifacts.upsert(id, payload, expiresIn);
-    // the id is a bearer value; the row has only its digest
-    const members = changes(before, { ...payload, jti: undefined, authorizations: undefined });
-    const clients = changes(before.authorizations ?? {}, payload.authorizations ?? {});
     const now = this.#settings.clock();
+    const device = deviceOf(before, payload, now);
+    if (!before) return this.#settings.artifacts.upsert(id, { ...payload, ...(device && { device }) }, expiresIn);
+    // the id is a bearer value; the row has only its digest
+    const members = changes(before, { ...payload, device, jti: undefined, authorizations: undefined });
+    const clients = changes(before.authorizations ?? {}, payload.authorizations ?? {});
     // if two people log in at once in one browser, the later one takes over the session without the data of the other
     const login = 'accountId' in members.set;
     const changed = [

@@ -112,7 +112,7 @@ const PAGES = [
   'GET /authorize/{uid}',
   'GET /device/{uid}',
   'GET /account',
-  'POST /account/sessions/end',
+  'POST /account/devices/end',
   'POST /account/applications/take-back',
   'POST /logout/confirm',
   'GET /logout/success',

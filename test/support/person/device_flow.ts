@@ -76,7 +76,7 @@ export function fieldsOf(page: string): Record<string, string> {
   return Object.fromEntries(fields) as Record<string, string>;
 }
 
-/** Opens the page and enters the code; arrives at the page that asks for a confirmation, if there is such a code. */
+/** Opens the page and enters the code; arrives at the login or at the decision, if there is such a code. */
 export async function enterCode({ issuer }: Gatehouse, person: Person, user_code: string): Promise<Arrival> {
   const { page } = await person.open(`${issuer}/device`);
   return person.submit(`${issuer}/device`, { ...fieldsOf(page), user_code });
@@ -88,6 +88,5 @@ export async function connectDevice(
   user_code: string,
   person = new Person(gatehouse),
 ): Promise<Arrival> {
-  const shown = await enterCode(gatehouse, person, user_code);
-  return person.finish(await person.submit(`${gatehouse.issuer}/device`, fieldsOf(shown.page)));
+  return person.finish(await enterCode(gatehouse, person, user_code));
 }

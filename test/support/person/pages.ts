@@ -61,7 +61,9 @@ export async function logIn(page: Page, account: { readonly email: string; reado
 /** On a screen of 320 pixels: nothing to scroll sideways, and targets that a finger can hit. */
 export async function assertFits(page: Page): Promise<void> {
   assert.equal(await page.evaluate('document.documentElement.scrollWidth'), 320);
-  for (const target of await page.locator('button, a.button, input:not([type=hidden])').all()) {
+  for (const target of await page
+    .locator('button, a.button, input:not([type=hidden], [type=checkbox]), .check')
+    .all()) {
     assert.ok((await target.boundingBox())!.height >= 44, await target.innerText());
   }
 }

@@ -1,0 +1,50 @@
+/**
+ * How the person proves who they are. Each way to log in brings a panel of its own: a template in views/ and a function
+ * that gives its data. The page shows the panels in the order in which they are registered.
+ */
+import type { Context } from 'koa';
+import { requestOf } from '../../http/request_context.ts';
+import type { LoginContext } from '../login_context.ts';
+import { describeCount } from '../messages.ts';
+import type { SessionUser } from '../session_user.ts';
+import { fill, TEXTS } from '../texts/texts.ts';
+import { describeShell, sectionPath } from './account_shell.ts';
+import { devicesOf } from './devices_section.ts';
+import type { SecurityPanel } from './security_panel.ts';
+
+export async function showSecurity(login: LoginContext, ctx: Context, user: SessionUser): Promise<void> {
+  const panels = [...(login.securityPanels ?? []), devicesPanel(login)];
+  const viewer = { account: user.account, sessionId: user.session.uid, now: requestOf(ctx).now };
+  const described = await Promise.all(
+    panels.map(async (panel) => ({ template: panel.template, ...(await panel.describe(viewer)) })),
+  );
+  login.views.show(ctx, 200, {
+    page: 'account_security',
+    ...(await describeShell(login, ctx, user, 'security')),
+    panels: described,
+    advice: described.flatMap(({ advice }) => advice ?? []),
+  });
+}
+
+function devicesPanel(login: LoginContext): SecurityPanel {
+  return {
+    template: 'panel_devices',
+    async describe({ account, sessionId, now }) {
+      const texts = TEXTS.account.security;
+      const devices = await devicesOf(login, account.accountId, sessionId, now);
+      const here = devices.find(({ current }) => current);
+      const summary = [
+        describeCount(texts.devices, devices.length),
+        ...(here ? [fill(texts.thisOne, { device: here.device })] : []),
+      ].join(' ');
+      return {
+        data: {
+          summary,
+          hasOthers: devices.length > 1,
+          devicesLink: sectionPath(login, 'devices'),
+          endOthersAction: login.views.path('/account/devices/end-others'),
+        },
+      };
+    },
+  };
+}
