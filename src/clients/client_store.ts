@@ -13,6 +13,7 @@ import type { Client, ClientWithSecrets } from './client.ts';
 import { readClient } from './client_rows.ts';
 import { accessBeyond, commonAccess, unionOfAccess } from './metadata/access.ts';
 import { usesSecret } from './metadata/client_authentication.ts';
+import { requireGroups } from './group_check.ts';
 import { requireResources } from './resource_check.ts';
 import { ClientMetadata } from './metadata/client_metadata.ts';
 import { RECORDED_MEMBERS } from './metadata/recorded_members.ts';
@@ -284,10 +285,11 @@ function columnsOf({
 async function storeAccess(
   { tx }: UnitOfWork,
   clientId: string,
-  { authorization_details_types: types, ...given }: ClientMetadata,
+  { authorization_details_types: types, allowed_groups, ...given }: ClientMetadata,
   typesBefore: readonly string[] = [],
 ): Promise<(name: string) => string> {
   const { resources, introspects, registered } = await requireResources(tx, given);
+  await requireGroups(tx, allowed_groups);
   if (resources.length > 0) {
     const rows = resources.map((one) => ({ client_id: clientId, ...one }));
     await sendIn(tx, tx.insertInto('client_resources').values(rows));

@@ -43,6 +43,11 @@ export interface Tables {
   known_logins: KnownLogins;
   idempotency_keys: IdempotencyKeys;
   outbox: Outbox;
+  roles: Roles;
+  role_resources: RoleResources;
+  groups: Groups;
+  group_roles: GroupRoles;
+  group_members: GroupMembers;
 }
 
 /** A JSON object as stored; each reader parses it into its own type. */
@@ -426,4 +431,39 @@ interface Outbox {
   failure: string | null;
   created_at: Date;
   expires_at: Date;
+}
+
+interface Roles {
+  name: string;
+  description: string;
+  version: Generated<number>;
+  created_at: Date;
+  updated_at: Date;
+}
+
+interface RoleResources {
+  role: string;
+  resource: string;
+  scopes: string[];
+}
+
+interface Groups {
+  group_id: string;
+  name: string;
+  description: string | null;
+  version: Generated<number>;
+  created_at: Date;
+  updated_at: Date;
+}
+
+interface GroupRoles {
+  group_id: string;
+  role: string;
+}
+
+interface GroupMembers {
+  account_id: string;
+  group_id: string;
+  by_hand: boolean;
+  added_at: Date;
 }

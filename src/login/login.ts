@@ -13,6 +13,7 @@ import { decideConsent, showConsent } from './consent_step.ts';
 import { showFrontPage, showLoginResult, tryLogin } from './front_page.ts';
 import { openStep, refuseRequest, stepPath, type Step } from './interaction.ts';
 import { showLogin, submitLogin } from './login_step.ts';
+import { leaveNotAllowed, showNotAllowed } from './not_allowed_step.ts';
 import type { Page } from './pages.ts';
 import { originOfLogin, type LoginDependencies, type LoginContext } from './login_context.ts';
 import { requireSameOrigin } from './csrf_check.ts';
@@ -26,6 +27,7 @@ type Handler = (login: LoginContext, ctx: Context, step: Step) => Promise<void>;
 const STEPS: Readonly<Record<string, Handler>> = {
   login: showLogin,
   select_account: showAccountChoice,
+  not_allowed: showNotAllowed,
   consent: showConsent,
 };
 
@@ -46,8 +48,9 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
   router.post('/interaction/:uid/login', onStep(login, only(['login', 'select_account'], submitLogin)));
   router.post('/interaction/:uid/choose', onStep(login, only(['select_account'], chooseAccount)));
   router.post('/interaction/:uid/consent', onStep(login, only(['consent'], decideConsent)));
+  router.post('/interaction/:uid/leave', onStep(login, only(['not_allowed'], leaveNotAllowed)));
   router.post('/interaction/:uid/cancel', onStep(login, only(['login', 'select_account'], cancel)));
-  for (const action of ['login', 'choose', 'consent', 'cancel']) {
+  for (const action of ['login', 'choose', 'consent', 'leave', 'cancel']) {
     router.get(`/interaction/:uid/${action}`, (ctx) => seeOther(ctx, stepPath(login, String(ctx.params.uid))));
   }
 

@@ -3,6 +3,7 @@
 export type Page =
   | LoginPage
   | AccountChoicePage
+  | NotAllowedPage
   | ConsentPage
   | FormPostPage
   | DevicePage
@@ -27,6 +28,8 @@ export interface Application {
   readonly caution?: string | undefined;
   /** Whether the application must ask every time, because the decision cannot be remembered. */
   readonly asksAlways?: boolean | undefined;
+  /** The addresses of the people who run it, if an admin has set them. */
+  readonly contacts?: readonly string[] | undefined;
 }
 
 export interface LoginPage {
@@ -54,6 +57,17 @@ export interface AccountChoicePage {
   readonly email: string;
   readonly name: string | null;
   readonly otherAccountLink: string;
+}
+
+/** The page for a person who is in none of the groups that may use the application. */
+export interface NotAllowedPage {
+  readonly page: 'not_allowed';
+  readonly application: Application;
+  /** The form that goes back to the application. */
+  readonly action: string;
+  readonly email: string;
+  /** The addresses of the people who can help, from the application's registration. */
+  readonly contacts: readonly string[];
 }
 
 export interface ConsentPage {

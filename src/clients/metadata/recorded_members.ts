@@ -56,4 +56,5 @@ export const RECORDED_MEMBERS = [
   'resources',
   'introspects',
   'authorization_details_types',
+  'allowed_groups',
 ] as const satisfies readonly (keyof ClientMetadata)[];

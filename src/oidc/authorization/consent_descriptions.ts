@@ -15,6 +15,8 @@ export interface ClientDescription {
   readonly caution?: string | undefined;
   /** True if the person must consent each time, even after an earlier consent. */
   readonly asksAlways?: boolean | undefined;
+  /** The addresses of the people who run it, if the client can't change them. */
+  readonly contacts?: readonly string[] | undefined;
 }
 
 export interface ApiDescription {
@@ -36,7 +38,7 @@ export function describeClient(clients: ClientDirectory) {
   return async (clientId: string): Promise<ClientDescription | undefined> => {
     const client = await clients.find(clientId);
     if (!client || client.revokedAt) return undefined;
-    const { client_name, client_uri, policy_uri, tos_uri } = client.metadata;
+    const { client_name, client_uri, policy_uri, tos_uri, contacts } = client.metadata;
     return {
       name: client_name ?? clientId,
       clientUri: client_uri,
@@ -45,6 +47,7 @@ export function describeClient(clients: ClientDirectory) {
       tosUri: tos_uri,
       caution: cautionAbout(client),
       asksAlways: isUnverified(client),
+      contacts: isSetByAdmin(client, 'contacts') ? contacts : undefined,
     };
   };
 }

@@ -22,6 +22,7 @@ import type { RefreshTokenFamilies } from '../storage/refresh_token_families.ts'
 import { useOnRecord, type RecordedUseSettings } from '../storage/recorded_use.ts';
 import { readTokenRow, type Successor } from '../storage/token_rows.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
+import type { RoleDirectory } from '../../roles/role_directory.ts';
 import { originOfRequest, randomTokenValue } from './fast_path.ts';
 import { isAnsweredBy, plainGrant, type PlainGrant } from './plain_grant.ts';
 import type { PlainPersonRequest } from './plain_request.ts';
@@ -32,6 +33,7 @@ export interface CodeAndRefreshSettings extends RecordedUseSettings {
   readonly ring: KeyRing;
   readonly subjects: Subjects;
   readonly families: RefreshTokenFamilies;
+  readonly roles: RoleDirectory;
   readonly idTokenTtlSeconds: number;
   readonly refreshTtlSeconds: number;
   readonly sessionAbsoluteTtlSeconds: number;
@@ -49,16 +51,16 @@ export class CodeAndRefresh {
     asked: PlainPersonRequest,
     context: RequestContext,
   ): Promise<string | undefined> {
-    const { database, policy, ring, families, refreshTtlSeconds } = this.#settings;
+    const { database, policy, ring, families, roles, refreshTtlSeconds } = this.#settings;
     const { clientId, metadata } = client;
     const { used } = asked;
     const { now } = context;
     const kind = asked.grantType === 'refresh_token' ? 'RefreshToken' : 'AuthorizationCode';
     const id = sha256(used);
-    const row = await readTokenRow(database, kind, id);
+    const row = await readTokenRow(database, { kind, id, withGroups: roles.hasGroups });
     const source = row && plainGrant(row, client, now, this.#settings);
     if (!source || (asked.answer && !isAnsweredBy(source, asked.answer))) return undefined;
-    const entitlement = policy.granted(client, source.resource, source.granted);
+    const entitlement = policy.granted(client, source.resource, source);
     const signer = entitlement && ring.signer(entitlement.resource.signingAlg);
     const idTokenSigner = ring.signer(metadata.id_token_signed_response_alg ?? 'RS256');
     if (!signer || !idTokenSigner) return undefined;

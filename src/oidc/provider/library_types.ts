@@ -4,6 +4,7 @@
  * version of the library.
  */
 import type { AccessToken, AllClientMetadata, Client, KoaContextWithOIDC, Provider } from 'oidc-provider';
+import type { Memberships } from '../../roles/memberships.ts';
 import type { AccessTokenClaims } from '../../keys/token_verifier.ts';
 
 export type UrlFor = (name: string, options?: object) => string;
@@ -120,6 +121,13 @@ interface SessionInternals {
   readonly oldId?: string;
   readonly exp?: number;
   persist(): Promise<unknown>;
+}
+
+/** The groups of the person that the request is about. `provider/people.ts` finds accounts and their groups together. */
+export function membershipsIn({ oidc }: KoaContextWithOIDC): Memberships {
+  const { account } = oidc;
+  if (!account) throw new Error('The person of this request has not been found yet.');
+  return account['memberships'] as Memberships;
 }
 
 export function sessionOf(oidc: Partial<KoaContextWithOIDC['oidc']> | undefined): SessionInternals | undefined {

@@ -16,6 +16,7 @@ import { getsRefreshToken, isRotated, lostOfflineAccess, refreshTokenSeconds } f
 import { splitScope } from '../issuance/scope_values.ts';
 import { accessOf, readAudience } from '../issuance/userinfo_audience.ts';
 import { noteClaims } from '../request/request_events.ts';
+import { sourceOf } from '../request/token_source.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 import { claimsOfJwt } from './library_types.ts';
 
@@ -33,7 +34,9 @@ export function tokenHooks({ issuer, policy }: TokenSettings & { readonly policy
   return {
     issueRefreshToken: (_ctx, client, { scope }) => getsRefreshToken(recordOf(client).metadata, scope),
     // called for each refresh, before the token is used up
-    rotateRefreshToken: ({ oidc }) => {
+    rotateRefreshToken: (ctx) => {
+      const { oidc } = ctx;
+      policy.demandPermitted(ctx);
       const { metadata } = recordOf(oidc.client!);
       if (lostOfflineAccess(metadata, oidc.entities.RefreshToken?.scope)) {
         throw new errors.InvalidGrant('the client is not registered for offline_access any more');
@@ -120,12 +123,6 @@ function singleClaims(ctx: KoaContextWithOIDC): string[] | undefined {
   const known = Object.keys(asked).filter((claim) => CLAIMS.has(claim));
   const granted = ctx.oidc.entities.Grant?.getOIDCClaimsFiltered(new Set(known)) ?? [];
   return granted.length > 0 ? granted : undefined;
-}
-
-/** The code or refresh token that a token is from. */
-function sourceOf({ oidc }: KoaContextWithOIDC) {
-  const { AuthorizationCode, DeviceCode, BackchannelAuthenticationRequest, RefreshToken } = oidc.entities;
-  return AuthorizationCode ?? DeviceCode ?? BackchannelAuthenticationRequest ?? RefreshToken;
 }
 
 /** The login behind the code or token of this request; refresh tokens keep it. */
