@@ -156,6 +156,7 @@ const PEOPLE = {
     authorization_details_types,
     remembered: flag,
   }),
+  'consent.skipped': done('A first-party client gets what it requests; the person is not asked.', { scopes: texts }),
   'consent.denied': alarm('A person denies a client what it requests.', {}),
   'consent.withdrawn': done('A person or an admin withdraws consent from a client.', {}),
 };
@@ -188,6 +189,8 @@ const CLIENTS = {
   'client.deleted': done('A client is deleted, with its grants.', {}),
   'client.pkce_exempted': done('A client no longer has to use PKCE.', { reason: why }),
   'client.pkce_exemption_ended': done('A client has to use PKCE again.', {}),
+  'client.first_party_set': done('People are no longer asked for consent at a client.', {}),
+  'client.first_party_ended': done('People are asked for consent at a client again.', {}),
   'client.assertion_audience_changed': done(
     'The audiences that a client may name in its assertions change: the issuer only, or endpoints too.',
     { assertion_audience: z.enum(['issuer', 'endpoints']) },

@@ -91,6 +91,8 @@ export async function updateClient(
 ): Promise<Pick<Client, 'clientId' | 'metadata'>> {
   const { tx, now } = work;
   const patched = applyPatch(client.metadata, patch);
+  if (client.registration && patched.first_party)
+    throw invalid('/first_party', 'is not allowed for a client that registered itself');
   requireSector(patched, sector, client.metadata);
   // a refreshed ID token would otherwise have another `sub` (OpenID Connect Core, 12.2)
   if (sectorOf(patched) !== sectorOf(client.metadata)) await endGrants(tx, client.clientId);
@@ -234,11 +236,23 @@ async function recordExemptions(
   before?: ClientMetadata,
 ): Promise<void> {
   await recordPkceExemption(work, clientId, metadata, before);
+  await recordFirstParty(work, clientId, metadata, before);
   const { assertion_audience = 'issuer' } = metadata;
   if (assertion_audience === (before?.assertion_audience ?? 'issuer')) return;
   const details = { assertion_audience };
   const event = { event: 'client.assertion_audience_changed', outcome: 'success', clientId, details } as const;
   await work.trail.recordIn(work.tx, work.origin, event);
+}
+
+async function recordFirstParty(
+  { tx, trail, origin }: UnitOfWork,
+  clientId: string,
+  { first_party = false }: ClientMetadata,
+  before?: ClientMetadata,
+): Promise<void> {
+  if (first_party === (before?.first_party ?? false)) return;
+  const event = first_party ? 'client.first_party_set' : 'client.first_party_ended';
+  await trail.recordIn(tx, origin, { event, outcome: 'success', clientId });
 }
 
 async function recordPkceExemption(

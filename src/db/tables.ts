@@ -1,6 +1,7 @@
 /** The tables of migrations/, as Kysely types. */
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { Digest } from '../base/secret.ts';
+import type { ClaimSource } from '../base/claim_mappings.ts';
 import type { SigningAlg } from '../base/signing_algs.ts';
 
 export interface Tables {
@@ -120,6 +121,7 @@ interface Resources {
   access_token_ttl_seconds: number;
   signing_alg: SigningAlg;
   userinfo_audience: Generated<boolean>;
+  claim_mappings: ColumnType<{ claim: string; from: ClaimSource }[], string | undefined, string>;
   version: Generated<number>;
   created_at: Date;
   updated_at: Date;

@@ -105,9 +105,11 @@ async function applicationsOf(login: LoginContext, accountId: string, now: Date)
       const scopes = clientGrants
         .map(({ granted }) => granted)
         .reduce(mergeScopes, consent?.scopes ?? { openid: [], claims: [], resources: {} });
+      const application = await findApplication(login, clientId);
       return {
         clientId,
-        name: await nameOf(login, clientId),
+        name: application?.name ?? clientId,
+        firstParty: application?.firstParty ?? false,
         since: describeMoment(earliest([consent?.givenAt, ...clientGrants.map(({ createdAt }) => createdAt)])),
         permissions: describePermissions(login, scopes),
       };

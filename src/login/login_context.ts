@@ -109,7 +109,7 @@ export function originOfLogin(ctx: Context, accountId?: string): Origin {
 export async function findApplication(login: LoginContext, clientId: string): Promise<Application | undefined> {
   const found = await login.describeClient(clientId);
   if (!found) return undefined;
-  const { name, clientUri, vettedUri, policyUri, tosUri, caution, asksAlways, contacts } = found;
+  const { name, clientUri, vettedUri, policyUri, tosUri, caution, asksAlways, contacts, firstParty } = found;
   return {
     name,
     clientUri: webLink(clientUri),
@@ -119,6 +119,7 @@ export async function findApplication(login: LoginContext, clientId: string): Pr
     caution,
     asksAlways,
     contacts,
+    firstParty,
   };
 }
 

@@ -30,6 +30,8 @@ export interface Application {
   readonly asksAlways?: boolean | undefined;
   /** The addresses of the people who run it, if an admin has set them. */
   readonly contacts?: readonly string[] | undefined;
+  /** Whether people are not asked for consent. */
+  readonly firstParty?: boolean | undefined;
 }
 
 export interface LoginPage {
@@ -175,6 +177,8 @@ export interface AccountPage {
     readonly name: string;
     readonly since: Moment;
     readonly permissions: readonly Permissions[];
+    /** Whether the person is not asked, because the application belongs to this service. */
+    readonly firstParty: boolean;
   }[];
 }
 

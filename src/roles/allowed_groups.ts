@@ -1,4 +1,4 @@
-/** Which people may use a client: everybody, or the members of the groups that an admin has named. */
+/** Which people may use a client: every person, or the members of the groups that an admin has named. */
 import type { ClientMetadata } from '../clients/metadata/client_metadata.ts';
 import type { Memberships } from './memberships.ts';
 

@@ -1,6 +1,6 @@
 /**
  * Roles: each is a named set of scopes of APIs. A scope that is in a role is for people who hold a role with it; a scope
- * that is in no role is for everybody.
+ * that is in no role is for every person.
  */
 import { z } from 'zod';
 import { ResourceAccess } from '../clients/metadata/access.ts';

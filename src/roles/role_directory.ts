@@ -47,7 +47,7 @@ export class RoleDirectory {
     return this.#known.groups.size > 0;
   }
 
-  /** Which scopes of the resource the person may have; `undefined` if each of them is for everybody. */
+  /** Which scopes of the resource the person may have; `undefined` if each of them is for every person. */
   permits(resource: string, memberships: Memberships): Permits | undefined {
     const isAdminResource = resource === this.#adminResource;
     const tied = this.#known.tied.get(resource);

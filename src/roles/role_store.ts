@@ -80,7 +80,7 @@ export async function deleteRole({ tx, trail, origin, now }: UnitOfWork, { name,
 }
 
 /**
- * Refuses a change after which some scopes of the role are in no role at all: they would be for everybody. The scopes of
+ * Refuses a change after which some scopes of the role are in no role at all: they would be for every person. The scopes of
  * `alwaysTied` are for people with a role in any case.
  */
 export async function refuseToOpen(

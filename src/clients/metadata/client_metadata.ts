@@ -60,6 +60,9 @@ export const ADMIN_ONLY_MEMBERS = [
   'allowed_cors_origins',
   'userinfo_audience',
   'allowed_groups',
+  'account_claims',
+  'claim_mappings',
+  'first_party',
 ] as const satisfies readonly (keyof typeof members)[];
 
 /** Validated metadata, including default values that follow from other members. */

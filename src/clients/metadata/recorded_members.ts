@@ -57,4 +57,7 @@ export const RECORDED_MEMBERS = [
   'introspects',
   'authorization_details_types',
   'allowed_groups',
+  'account_claims',
+  'claim_mappings',
+  'first_party',
 ] as const satisfies readonly (keyof ClientMetadata)[];

@@ -1,5 +1,5 @@
 /** Descriptions of clients and scopes for the consent pages. */
-import { isSetByAdmin, isUnverified, type Client } from '../../clients/client.ts';
+import { isFirstParty, isSetByAdmin, isUnverified, type Client } from '../../clients/client.ts';
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { ResourceDirectory } from '../../resources/resource_directory.ts';
 import { userinfoIdentifier } from '../../resources/own_identifiers.ts';
@@ -17,6 +17,8 @@ export interface ClientDescription {
   readonly asksAlways?: boolean | undefined;
   /** The addresses of the people who run it, if the client can't change them. */
   readonly contacts?: readonly string[] | undefined;
+  /** True if people are not asked for consent. */
+  readonly firstParty?: boolean | undefined;
 }
 
 export interface ApiDescription {
@@ -47,6 +49,7 @@ export function describeClient(clients: ClientDirectory) {
       tosUri: tos_uri,
       caution: cautionAbout(client),
       asksAlways: isUnverified(client),
+      firstParty: isFirstParty(client),
       contacts: isSetByAdmin(client, 'contacts') ? contacts : undefined,
     };
   };

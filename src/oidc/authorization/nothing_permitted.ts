@@ -1,4 +1,4 @@
-/** The person's roles permit nothing of what the client asks for. */
+/** The person's roles permit none of what the client asks for. */
 import { errors } from 'oidc-provider';
 
 export class NothingPermitted extends errors.AccessDenied {

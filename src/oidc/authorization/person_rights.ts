@@ -7,8 +7,9 @@ import { isAllowedToUse } from '../../roles/allowed_groups.ts';
 import { userinfoIdentifier } from '../../resources/own_identifiers.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { splitScope } from '../issuance/scope_values.ts';
-import { membershipsIn } from '../provider/library_types.ts';
+import { personIn } from '../provider/library_types.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
+import { grantWithoutConsent, skipsConsent } from './first_party.ts';
 import { NothingPermitted } from './nothing_permitted.ts';
 
 const { Check, Prompt } = interactionPolicy;
@@ -20,13 +21,14 @@ export interface PersonRightsSettings {
 
 /**
  * The step for a person who may not use the client: a page that says whom to ask, then `access_denied`. For all others
- * it removes from the request what their roles do not permit.
+ * it removes from the request what their roles do not permit, and grants the rest to a first-party client.
  */
 export function personRights(settings: PersonRightsSettings): InstanceType<typeof Prompt> {
-  const check = (ctx: KoaContextWithOIDC): boolean => {
+  const check = async (ctx: KoaContextWithOIDC): Promise<boolean> => {
     if (!ctx.oidc.account) return false;
-    if (!isAllowedToUse(recordOf(ctx.oidc.client!).metadata, membershipsIn(ctx))) return true;
+    if (!isAllowedToUse(recordOf(ctx.oidc.client!).metadata, personIn(ctx).memberships)) return true;
     narrowToPerson(settings, ctx);
+    if (skipsConsent(ctx)) await grantWithoutConsent(ctx);
     return false;
   };
   return new Prompt(
@@ -44,7 +46,7 @@ function narrowToPerson({ issuer, policy }: PersonRightsSettings, ctx: KoaContex
   const permitted = new Set<string>();
   const emptied: string[] = [];
   for (const [identifier, server] of servers) {
-    const permits = policy.permits(identifier, membershipsIn(ctx));
+    const permits = policy.permits(identifier, personIn(ctx).memberships);
     const its = asked.filter((scope) => server.scopes.has(scope));
     const left = permits ? its.filter(permits) : its;
     if (identifier !== userinfoIdentifier(issuer)) left.forEach((scope) => permitted.add(scope));

@@ -15,7 +15,7 @@ import { noteReplay } from '../request/request_events.ts';
 import { INTERVAL_SECONDS } from '../grants/polling.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { useOnce } from '../request/single_use.ts';
-import { membershipsIn, oidcContextOf } from '../provider/library_types.ts';
+import { personIn, oidcContextOf } from '../provider/library_types.ts';
 import { isAllowedToUse } from '../../roles/allowed_groups.ts';
 import { NothingPermitted } from '../authorization/nothing_permitted.ts';
 import type { ResourcePolicy, SortedScopes } from '../tokens/resource_policy.ts';
@@ -119,7 +119,7 @@ async function findHintedAccount(
 /** Refuses a request of which the person may have nothing. The page asks for the rest (approvals.ts). */
 function demandRights(policy: ResourcePolicy, ctx: KoaContextWithOIDC): void {
   const { client, params = {} } = ctx.oidc;
-  const memberships = membershipsIn(ctx);
+  const { memberships } = personIn(ctx);
   if (!isAllowedToUse(recordOf(client!).metadata, memberships))
     throw new errors.AccessDenied('the end-user may not use this client');
   const without = policy.sort(client!, params);

@@ -15,6 +15,7 @@ import type { Signer } from '../../keys/signer.ts';
 import { accessTokenClaims } from '../issuance/access_token.ts';
 import { idTokenClaims, idTokenScopes } from '../issuance/id_token.ts';
 import { validityFrom } from '../issuance/issuance.ts';
+import { givenBy, mappedClaims, mappingsOf } from '../issuance/person_claims.ts';
 import { getsRefreshToken, successorPayload } from '../issuance/refresh_token.ts';
 import type { Entitlement } from '../issuance/scope_decision.ts';
 import { tokenIssued } from '../issuance/token_issued.ts';
@@ -100,8 +101,9 @@ export class CodeAndRefresh {
     });
   }
 
-  #accessTokenClaims(client: ClientWithSecrets, { payload }: PlainGrant, entitlement: Entitlement, now: Date) {
-    const { issuer, subjects } = this.#settings;
+  #accessTokenClaims(client: ClientWithSecrets, source: PlainGrant, entitlement: Entitlement, now: Date) {
+    const { issuer, subjects, roles } = this.#settings;
+    const { payload, openid } = source;
     const { iat, exp } = validityFrom(now, entitlement.lifetimeSeconds);
     return accessTokenClaims({
       issuer,
@@ -114,17 +116,21 @@ export class CodeAndRefresh {
       scope: entitlement.scope,
       grantId: payload.grantId,
       login: payload,
+      added: mappedClaims(entitlement.resource.claimMappings, source, roles, { gets: givenBy(openid), isToken: true }),
     });
   }
 
   #idToken(signer: Signer, client: ClientWithSecrets, source: PlainGrant, now: Date): string | Promise<string> {
     const { payload, account } = source;
     const scopes = idTokenScopes(client.metadata, source.openid);
-    const { issuer, subjects, idTokenTtlSeconds } = this.#settings;
-    const { clientId } = client;
+    const { issuer, subjects, roles, idTokenTtlSeconds } = this.#settings;
+    const { clientId, metadata } = client;
+    const mappings = metadata.id_token_claims === 'minimal' ? [] : mappingsOf(metadata);
+    const added = mappedClaims(mappings, source, roles, { gets: givenBy(scopes), isToken: true });
     const sub = subjects(payload.accountId, client);
     const { iat, exp } = validityFrom(now, idTokenTtlSeconds);
-    return signer.sign(undefined, idTokenClaims({ issuer, clientId, sub, account, scopes, login: payload, iat, exp }));
+    const facts = { issuer, clientId, sub, account, scopes, login: payload, added, iat, exp };
+    return signer.sign(undefined, idTokenClaims(facts));
   }
 
   #successor(refreshToken: string, { payload }: PlainGrant, now: Date): Successor {

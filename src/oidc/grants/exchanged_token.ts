@@ -14,11 +14,11 @@ import { splitScope } from '../issuance/scope_values.ts';
 import { internalsOf } from '../provider/library_types.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 
-const carried = new WeakMap<object, CarriedClaims>();
+const exchanges = new WeakMap<object, Exchange>();
 
-/** Returns the claims that a token takes over from the presented tokens; `undefined` before `issueToken`. */
-export function carriedClaims(token: object): CarriedClaims | undefined {
-  return carried.get(token);
+/** Returns what a token comes from; `undefined` for a token that is not exchanged, and before `issueToken`. */
+export function exchangeOf(token: object): Exchange | undefined {
+  return exchanges.get(token);
 }
 
 export interface Exchange {
@@ -65,14 +65,14 @@ export function draftToken(ctx: KoaContextWithOIDC, resources: ResourcePolicy, t
 /** Issues the token. With an account, it creates a grant first, which is stored only if the account is not disabled. */
 export async function issueToken(ctx: KoaContextWithOIDC, { token, lifetimeSeconds, trade }: Draft) {
   const { provider, client } = ctx.oidc;
-  const { accountId, policy, claims } = trade;
+  const { accountId, policy } = trade;
   if (accountId !== undefined) {
     const { Grant } = internalsOf(provider);
     const grant = new Grant({ accountId, clientId: client!.clientId, expiresIn: lifetimeSeconds });
     grant.addResourceScope(policy.resource, token.scope!);
     token.grantId = await grant.save();
   }
-  carried.set(token, claims);
+  exchanges.set(token, trade);
   ctx.oidc.entity('AccessToken', token);
   return {
     access_token: await token.save(),

@@ -67,6 +67,7 @@ import { demandPushedRequest } from '../authorization/pushed_requests.ts';
 import { signExternally } from './external_signing.ts';
 import { answerBesides, internalsOf, type UrlFor } from './library_types.ts';
 import { findAccountFor } from './people.ts';
+import { giveAddedClaims } from './added_claims.ts';
 import { tokenHooks, tokenLifetimes } from './token_hooks.ts';
 import { markRefreshTokens, type RefreshTokenFamilies } from '../storage/refresh_token_families.ts';
 import {
@@ -130,6 +131,7 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
   pinToIssuer(provider, endpointAliases(settings, ROUTES));
   normalizeParameters(provider, settings.policy.registered);
   narrowScopes(provider);
+  giveAddedClaims(provider);
   useProviderClients(provider, settings.clients, {
     signingAlgs: new Set(jwks.map(({ alg }) => alg)),
     detailsTypes: settings.detailsPolicy.types(),

@@ -9,6 +9,7 @@ import type { RoleDirectory } from '../../roles/role_directory.ts';
 import { resolveHintedSubject } from '../authorization/hinted_subject.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { accountClaims, claimsForIdToken } from '../issuance/id_token.ts';
+import { ADDED_CLAIMS, mappedClaims, mappingsOf, type AddedClaims } from '../issuance/person_claims.ts';
 import { takePerson } from '../storage/request_prefetch.ts';
 import type { Person } from '../storage/token_rows.ts';
 
@@ -25,15 +26,22 @@ export function findAccountFor({ database, subjects, roles }: PeopleSettings) {
     if (accountId === undefined) return undefined;
     const person = takePerson(accountId) ?? (await findPerson(database, accountId, roles.hasGroups));
     if (!person || person.account.disabledAt || !mayGoOn(ctx, person)) return undefined;
-    const { account, memberships } = person;
+    const { account } = person;
     const { client } = ctx.oidc;
+    const added: AddedClaims = (gets) =>
+      mappedClaims(mappingsOf(recordOf(client!).metadata), person, roles, { gets, isToken: false });
+    const addedInToken: AddedClaims = (gets) =>
+      mappedClaims(mappingsOf(recordOf(client!).metadata), person, roles, { gets, isToken: true });
     return {
       accountId,
-      memberships,
-      claims: (use, _scope, asked) =>
-        use === 'id_token' && client
-          ? claimsForIdToken(recordOf(client).metadata, account, asked)
-          : accountClaims(account),
+      person,
+      claims: (use, _scope, asked) => {
+        if (!client || use !== 'id_token')
+          return { ...accountClaims(account), ...(client && { [ADDED_CLAIMS]: added }) };
+        const { metadata } = recordOf(client);
+        const claims = claimsForIdToken(metadata, account, asked);
+        return metadata.id_token_claims === 'minimal' ? claims : { ...claims, [ADDED_CLAIMS]: addedInToken };
+      },
     };
   };
 }

@@ -3,6 +3,7 @@
  * client that asks for more than it was given is told so (`invalid_scope`, `invalid_target`).
  */
 import { errors, type Client, type KoaContextWithOIDC, type ResourceServer } from 'oidc-provider';
+import type { ClaimMapping } from '../../base/claim_mappings.ts';
 import type { ClientWithSecrets } from '../../clients/client.ts';
 import { isFapi2, isFapi2Alg } from '../../clients/metadata/security_profile.ts';
 import { OPENID_SCOPES, type Resource } from '../../resources/resource.ts';
@@ -23,7 +24,7 @@ import {
 } from '../issuance/scope_decision.ts';
 import { userinfoIdentifier } from '../../resources/own_identifiers.ts';
 import { splitScope, stillRegistered } from '../issuance/scope_values.ts';
-import { membershipsIn } from '../provider/library_types.ts';
+import { personIn } from '../provider/library_types.ts';
 import { sourceOf } from '../request/token_source.ts';
 import { NothingPermitted } from '../authorization/nothing_permitted.ts';
 import { mayAddUserinfo, readAudience, scopesAboutPerson, userinfoScopes } from '../issuance/userinfo_audience.ts';
@@ -141,7 +142,7 @@ export class ResourcePolicy {
       if (record.registration) settleScope(ctx, allowed);
       this.#refuseBeyondRequested(ctx, record);
     } else if (ctx.oidc.route === 'token') {
-      const permits = this.#roles.permits(identifier, membershipsIn(ctx));
+      const permits = this.#roles.permits(identifier, personIn(ctx).memberships);
       if (permits) {
         demandPermitted(ctx, identifier, { allowed, permits });
         server.scope = [...allowed].filter(permits).join(' ');
@@ -150,10 +151,10 @@ export class ResourcePolicy {
     return server;
   };
 
-  /** Throws `AccessDenied` if the person may have nothing of what the refresh token is for. Call it before the token is used. */
+  /** Throws `AccessDenied` if the person may have none of what the refresh token is for. Call it before the token is used. */
   demandPermitted(ctx: KoaContextWithOIDC): void {
     const api = readAudience(ctx.oidc.params?.['resource'] ?? sourceOf(ctx)?.resource, this.#issuer)?.api;
-    const permits = api === undefined ? undefined : this.#roles.permits(api, membershipsIn(ctx));
+    const permits = api === undefined ? undefined : this.#roles.permits(api, personIn(ctx).memberships);
     if (permits) demandPermitted(ctx, api!, { allowed: this.#allowed(recordOf(ctx.oidc.client!), api!), permits });
   }
 
@@ -179,6 +180,11 @@ export class ResourcePolicy {
   ): Entitlement | undefined {
     const permits = this.#roles.permits(identifier, memberships);
     return grantedEntitlement(client, granted, { resource: this.#find(identifier), permits, issuer: this.#issuer });
+  }
+
+  /** The claims about people that an admin has added to tokens for the resource. */
+  claimMappings(identifier: string): readonly ClaimMapping[] {
+    return this.#find(identifier)?.claimMappings ?? [];
   }
 
   /** Which scopes of the resource a person may have; `undefined` for all. */

@@ -32,7 +32,7 @@ export async function removeFrom(
   assert.equal(status, 204, text);
 }
 
-/** Takes the role from its group and deletes both, so that its scopes are for everybody again. */
+/** Takes the role from its group and deletes both, so that its scopes are for every person again. */
 export async function endRole(admin: Admin, { role, groupId }: HeldRole): Promise<void> {
   for (const path of [`/groups/${groupId}`, `/roles/${role}?open_scopes=true`]) {
     const { status, text } = await admin.delete(path);
