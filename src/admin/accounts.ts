@@ -20,6 +20,7 @@ import { hashPassword } from '../accounts/password.ts';
 import { profileMembers, validateProfile } from '../accounts/profile.ts';
 import { notFound } from '../base/refusal.ts';
 import { NO_CONTENT, type Reply } from '../http/route.ts';
+import { requireRightsOf } from './account_rights.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { entityTag } from './entity_tag.ts';
@@ -89,7 +90,7 @@ export const accountRoutes: readonly AdminRoute[] = [
     tag: 'accounts',
     summary: 'Change an account (JSON merge patch)',
     description:
-      'A new password ends all sessions and grants. A new email address or phone number counts as unverified unless the patch says otherwise. A patch of the postal address changes only the members that it names.',
+      'A new password ends all sessions and grants. To set a password or an email address, the caller needs every admin scope that the account has. A new email address or phone number counts as unverified unless the patch says otherwise. A patch of the postal address changes only the members that it names.',
     params: AccountParams,
     body: AccountPatch.meta({ id: 'AccountPatch', examples: [{ email_verified: true }] }),
     reply: shown,
@@ -131,11 +132,15 @@ export const accountRoutes: readonly AdminRoute[] = [
     scope: 'accounts:write',
     tag: 'accounts',
     summary: 'Enable a disabled account',
+    description: 'The caller needs every admin scope that the account has.',
     params: AccountParams,
     reply: shown,
     refuses: [404, 409],
     handle: ({ params }, call) =>
-      changed(call, params.account_id, (work, account) => setDisabled(work, account, false)),
+      changed(call, params.account_id, async (work, account) => {
+        await requireRightsOf(call, work.tx, account.accountId);
+        return setDisabled(work, account, false);
+      }),
   }),
 ];
 
@@ -170,8 +175,10 @@ async function update(
   { password, email, email_verified, name, ...profile }: z.output<typeof AccountPatch>,
 ): Promise<Reply<AccountView>> {
   const password_hash = password === undefined ? undefined : await hashPassword(call.dependencies.argon2id, password);
-  return changed(call, accountId, (work, account) => {
+  return changed(call, accountId, async (work, account) => {
     call.refuseOtherVersion(account.version);
+    const letsActAs = [password, email, email_verified].some((value) => value !== undefined);
+    if (letsActAs) await requireRightsOf(call, work.tx, accountId);
     const moved = email !== undefined && email !== account.email;
     return updateAccount(work, account, {
       ...(email !== undefined && { email }),

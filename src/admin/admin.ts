@@ -17,6 +17,8 @@ import type { AdminDependencies } from './admin_dependencies.ts';
 import { answerFailure } from './error_response.ts';
 import { grantPolicyRoutes } from './grant_policies.ts';
 import { grantRoutes } from './grants.ts';
+import { groupMemberRoutes } from './group_members.ts';
+import { groupRoutes } from './groups.ts';
 import { initialAccessTokenRoutes } from './initial_access_tokens.ts';
 import { keyRoutes } from './keys.ts';
 import { liveTokenRoutes } from './live_tokens.ts';
@@ -25,6 +27,7 @@ import { registrationPolicyRoutes } from './registration_policies.ts';
 import { resourceRoutes } from './resources.ts';
 import { metadataDocumentRoutes } from './metadata_documents.ts';
 import { revocationRoutes } from './revocation.ts';
+import { roleRoutes } from './roles.ts';
 import { ADMIN_PREFIX } from './scopes.ts';
 import { secretRoutes } from './secrets.ts';
 import { sessionRoutes } from './sessions.ts';
@@ -48,6 +51,9 @@ const OBJECT_ROUTES: readonly AdminRoute[] = [
   ...authorizationDetailsTypeRoutes,
   ...keyRoutes,
   ...accountRoutes,
+  ...roleRoutes,
+  ...groupRoutes,
+  ...groupMemberRoutes,
   ...sessionRoutes,
   ...grantRoutes,
   ...auditEventRoutes,

@@ -92,7 +92,7 @@ export class AdminCall {
     if (key === undefined) return undefined;
     const { method, path, querystring } = this.#ctx;
     return {
-      actorId: this.caller.clientId,
+      actorId: this.caller.accountId ?? this.caller.clientId,
       key,
       request: `${method} ${path}?${querystring}\n${this.#body.text}`,
       dataKey: await this.dependencies.vault.current('replies', this.now),
@@ -115,5 +115,11 @@ export class AdminCall {
 
 export function originOfCall(ctx: Context, caller: Caller | undefined): Origin {
   const { id, address } = requestOf(ctx);
-  return { actor: caller ? { type: 'client', id: caller.clientId } : { type: 'anonymous' }, address, requestId: id };
+  return { actor: actorOf(caller), address, requestId: id };
+}
+
+function actorOf(caller: Caller | undefined): Origin['actor'] {
+  if (!caller) return { type: 'anonymous' };
+  const { accountId, clientId } = caller;
+  return accountId === undefined ? { type: 'client', id: clientId } : { type: 'account', id: accountId };
 }

@@ -1,4 +1,7 @@
-/** Authenticates the caller of the admin API: the client that the access token was issued to, and its admin scopes. */
+/**
+ * Authenticates the caller of the admin API: the client that the access token was issued to, the person behind it if
+ * there is one, and the admin scopes.
+ */
 import type { Context } from 'koa';
 import { toErrorDescription } from '../base/error_description.ts';
 import { Refused } from '../base/refusal.ts';
@@ -8,9 +11,11 @@ import { adminResourceIdentifier } from './scopes.ts';
 
 export interface Caller {
   readonly clientId: string;
+  /** The person who logged in, if the client does not act on its own behalf. */
+  readonly accountId: string | undefined;
   /**
-   * The scopes that the token carries and the client still has: withdrawing a scope from the client takes effect at
-   * once.
+   * The scopes that the token carries, and that the client and the person still have: withdrawing a scope or a role takes
+   * effect at once.
    */
   readonly scopes: ReadonlySet<string>;
   /** The authentication scheme of the Authorization header. */
@@ -19,14 +24,19 @@ export interface Caller {
 
 export type Scheme = 'Bearer' | 'DPoP';
 
+interface Examined {
+  readonly claims: AccessTokenClaims;
+  readonly granter?: { readonly accountId: string } | undefined;
+}
+
 export interface Authentication {
   readonly issuer: string;
   readonly clients: ClientDirectory;
   /**
-   * Returns the claims of an access token of this server; `undefined` if the token is invalid, expired or known to be
-   * revoked.
+   * Returns the claims of an access token of this server and the person who granted it; `undefined` if the token is
+   * invalid, expired or known to be revoked. The scope is what the person's roles permit now.
    */
-  readonly inspectToken: (token: string, now: Date) => Promise<AccessTokenClaims | undefined>;
+  readonly examineToken: (token: string, now: Date) => Promise<Examined | undefined>;
   /**
    * Returns an error if the request does not prove possession of the key or certificate that the token is bound to (RFC
    * 9449, RFC 8705).
@@ -47,7 +57,7 @@ const CREDENTIALS = /^(Bearer|DPoP) +([A-Za-z0-9\-._~+/]+=*)$/i;
  */
 export async function authenticate(
   ctx: Context,
-  { issuer, clients, inspectToken, checkSender, dpopAlgs }: Authentication,
+  { issuer, clients, examineToken, checkSender, dpopAlgs }: Authentication,
   now: Date,
 ): Promise<Caller> {
   const audience = adminResourceIdentifier(issuer);
@@ -64,7 +74,8 @@ export async function authenticate(
     );
   const [, named, token] = CREDENTIALS.exec(header) ?? [];
   const scheme: Scheme = named?.toLowerCase() === 'dpop' ? 'DPoP' : 'Bearer';
-  const claims = token === undefined ? undefined : await inspectToken(token, now);
+  const examined = token === undefined ? undefined : await examineToken(token, now);
+  const claims = examined?.claims;
   const client = claims && (await clients.find(claims.client_id));
   if (token === undefined || !client || claims.aud !== audience) {
     // the response does not say why the token is invalid: a legitimate client does not need that information
@@ -77,10 +88,10 @@ export async function authenticate(
     const said = `, error="${error}", error_description="${toErrorDescription(description)}"`;
     throw unauthorized(ctx, challenge(scheme, said), `The access token was refused: ${description}.`);
   }
-  refuseDelegated(claims);
+  const accountId = personBehind(examined);
   const has = client.metadata.resources.find((access) => access.resource === audience)?.scopes ?? [];
   const carried = new Set(claims.scope?.split(' '));
-  return { clientId: client.clientId, scheme, scopes: new Set(has.filter((scope) => carried.has(scope))) };
+  return { clientId: client.clientId, accountId, scheme, scopes: new Set(has.filter((scope) => carried.has(scope))) };
 }
 
 /**
@@ -92,20 +103,26 @@ export function requireScope(ctx: Context, caller: Caller, scope: string): void 
   ctx.set('WWW-Authenticate', `${caller.scheme} error="insufficient_scope", scope="${scope}"`);
   throw new Refused({
     reason: 'forbidden',
-    detail: `The client and its token must both have the scope ${scope}.`,
+    detail: caller.accountId
+      ? `The client, its token and a role of the person must all have the scope ${scope}.`
+      : `The client and its token must both have the scope ${scope}.`,
     requiredScope: scope,
   });
 }
 
 /**
- * Only clients may administer. A token that was issued through a person's login has that person as its subject;
- * accepting it would make every person who can log in an admin.
+ * Returns the person who logged in at the client; `undefined` for a client that acts on its own behalf. A token that was
+ * made from another token or from an assertion is refused: only a login here proves who administers.
  */
-function refuseDelegated(claims: AccessTokenClaims): void {
-  if (claims.sub === claims.client_id && claims.gid === undefined && claims.parents === undefined) return;
+function personBehind({ claims, granter }: Examined): string | undefined {
+  const { sub, client_id, gid, parents, act, asserted_by, sub_id } = claims;
+  const isTraded = [parents, act, asserted_by, sub_id].some((claim) => claim !== undefined);
+  if (!isTraded && sub === client_id && gid === undefined) return undefined;
+  if (!isTraded && granter) return granter.accountId;
   throw new Refused({
     reason: 'forbidden',
-    detail: 'A client must call the admin API on its own behalf: use the client_credentials grant.',
+    detail:
+      'The admin API takes no exchanged token: use the client_credentials grant, or a login of a person with a role.',
   });
 }
 

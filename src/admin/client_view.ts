@@ -68,11 +68,12 @@ export function clientView(client: ClientWithSecrets, now: Date): ClientView {
 }
 
 function warningsOf(metadata: ClientMetadata): string[] {
-  const { pkce_exemption, assertion_audience } = metadata;
+  const { pkce_exemption, assertion_audience, first_party } = metadata;
   return [
     ...(pkce_exemption
       ? [`This client may omit PKCE, so the server cannot detect a stolen or injected code: ${pkce_exemption.reason}`]
       : []),
+    ...(first_party ? ['People are not asked for consent at this client (first_party).'] : []),
     ...(assertion_audience === 'endpoints'
       ? ['This client may name an endpoint as the audience of its assertions, so another server may misuse one here.']
       : []),

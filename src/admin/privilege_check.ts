@@ -52,6 +52,6 @@ function missingScopes({ caller, dependencies }: AdminCall, { resources }: Clien
   return scopes.filter((scope) => !caller.scopes.has(scope));
 }
 
-function forbidden(detail: string): Refused {
+export function forbidden(detail: string): Refused {
   return new Refused({ reason: 'forbidden', detail });
 }

@@ -3,6 +3,7 @@
  * the path.
  */
 import { z } from 'zod';
+import { ClaimMappings } from '../base/claim_mappings.ts';
 import { notFound } from '../base/refusal.ts';
 import { jwksPathOf, SIGNING_ALGS } from '../base/signing_algs.ts';
 import { isUnavailable } from '../db/connection.ts';
@@ -46,6 +47,7 @@ const ResourceView = z
     signing_alg: z.enum(SIGNING_ALGS),
     issuer_jwks_uri: z.string().describe('The JWK Set of this server that verifies the access tokens of the resource.'),
     userinfo_audience: z.boolean(),
+    claim_mappings: ClaimMappings,
     created_at: Timestamp,
     updated_at: Timestamp,
   })
@@ -58,6 +60,7 @@ const example = {
   access_token_ttl_seconds: 600,
   signing_alg: 'ES256',
   userinfo_audience: true,
+  claim_mappings: [],
 };
 
 const ResourceParams = z.strictObject({
@@ -235,6 +238,7 @@ function resourceView(resource: Resource, issuer: string): z.output<typeof Resou
     signing_alg: resource.signingAlg,
     issuer_jwks_uri: issuer + jwksPathOf(resource.signingAlg),
     userinfo_audience: resource.userinfoAudience,
+    claim_mappings: [...resource.claimMappings],
     created_at: timestamp(resource.createdAt),
     updated_at: timestamp(resource.updatedAt),
   };

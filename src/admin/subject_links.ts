@@ -10,6 +10,7 @@ import {
   readSubjectLinks,
   type SubjectLink,
 } from '../trust/subject_links.ts';
+import { requireRightsOf } from './account_rights.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { Timestamp, timestamp } from './shared_members.ts';
@@ -33,12 +34,14 @@ export const subjectLinkRoutes: readonly AdminRoute[] = [
     scope: 'accounts:write',
     tag: 'subject links',
     summary: 'Link a subject of a trusted issuer to an account',
+    description: 'The caller needs every admin scope that the account has.',
     body: NewSubjectLink.meta({ id: 'NewSubjectLink', examples: [example] }),
     reply: { status: 201, description: 'The link.', body: SubjectLinkView, headers: ['Location'] },
     refuses: [409],
     handle: ({ body }, call) =>
       call.write(async (work) => {
         const link = await createSubjectLink(work, body);
+        await requireRightsOf(call, work.tx, link.accountId);
         const location = `${adminResourceIdentifier(call.dependencies.issuer)}/subject-links/${link.linkId}`;
         return { status: 201, headers: { Location: location }, body: subjectLinkView(link) };
       }),

@@ -27,6 +27,7 @@ import { createPasswordHashing } from '../password_hashing/password_hashing.ts';
 import { ensureMcpPolicy } from '../registration/mcp_policy.ts';
 import { createRegistration } from '../registration/registration.ts';
 import { createResources } from '../resources/resources.ts';
+import { createRoles } from '../roles/roles.ts';
 import { createTrust } from '../trust/trust.ts';
 import { Vault } from '../vault/vault.ts';
 import type { AppSettings } from './app_settings.ts';
@@ -83,6 +84,8 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
   const clientStore = createClients({ ...basics, argon2id, secretGuesses, warnsOfRefused: isFirst });
   const { clients } = clientStore;
   const apis = createResources({ database, trail });
+  const personRoles = createRoles({ database, adminResource: adminApi.identifier });
+  const { roles } = personRoles;
   const keys = await createKeys({ ...basics, trail });
   const outgoing = createEgress({ ...basics, resolve: settings.resolve ?? lookup, ca: settings.ca });
   const { egress } = outgoing;
@@ -102,6 +105,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
     ...derivedKeys,
     ...apis,
     ...keys,
+    roles,
     documents: registration.documents,
     outbox,
     pages,
@@ -127,6 +131,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
     derivedKeys.feature,
     keys.feature,
     apis.feature,
+    personRoles.feature,
     trust.feature,
     registration.feature,
     oidc.feature,

@@ -157,6 +157,7 @@ const PEOPLE = {
     authorization_details_types,
     remembered: flag,
   }),
+  'consent.skipped': done('A first-party client gets what it requests; the person is not asked.', { scopes: texts }),
   'consent.denied': alarm('A person denies a client what it requests.', {}),
   'consent.withdrawn': done('A person or an admin withdraws consent from a client.', {}),
 };
@@ -189,6 +190,8 @@ const CLIENTS = {
   'client.deleted': done('A client is deleted, with its grants.', {}),
   'client.pkce_exempted': done('A client no longer has to use PKCE.', { reason: why }),
   'client.pkce_exemption_ended': done('A client has to use PKCE again.', {}),
+  'client.first_party_set': done('People are no longer asked for consent at a client.', {}),
+  'client.first_party_ended': done('People are asked for consent at a client again.', {}),
   'client.assertion_audience_changed': done(
     'The audiences that a client may name in its assertions change: the issuer only, or endpoints too.',
     { assertion_audience: z.enum(['issuer', 'endpoints']) },
@@ -281,6 +284,30 @@ const RESOURCES = {
     },
   ),
   'authorization_details_type.deleted': done('A type of authorization details is deleted.', { type }),
+};
+
+const role = text.describe('The name of the role.');
+const roleResources = texts.describe('The resources, each with the scopes of the role, separated by spaces.');
+const group = { group_id: text, name: text.describe('The name of the group.') };
+const roles = texts.describe('The roles that the group holds.');
+
+const ROLES = {
+  'role.created': done('A role is created.', { role, resources: roleResources }),
+  'role.updated': done('A role is changed. The details show its scopes after the change.', {
+    role,
+    ...changed,
+    resources: roleResources,
+  }),
+  'role.deleted': done('A role is deleted.', { role, resources: roleResources }),
+  'group.created': done('A group is created.', { ...group, roles }),
+  'group.updated': done('A group is changed. The details show its roles after the change.', {
+    ...group,
+    ...changed,
+    roles,
+  }),
+  'group.deleted': done('A group is deleted; its members lose its roles.', { ...group, roles }),
+  'group.member_added': done('An account becomes a member of a group.', { ...group, roles }),
+  'group.member_removed': done('An account is no longer a member of a group.', { ...group, roles }),
 };
 
 const issuer = text.describe('The trusted issuer.');
@@ -394,11 +421,12 @@ export const SECTIONS = {
   People: PEOPLE,
   Clients: CLIENTS,
   Resources: RESOURCES,
+  'Roles and groups': ROLES,
   'Trust in others': TRUST,
   'The server': SERVER,
 } satisfies Readonly<Record<string, Readonly<Record<string, { readonly details: Details }>>>>;
 
-export const CATALOGUE = { ...TOKENS, ...DEVICES, ...PEOPLE, ...CLIENTS, ...RESOURCES, ...TRUST, ...SERVER };
+export const CATALOGUE = { ...TOKENS, ...DEVICES, ...PEOPLE, ...CLIENTS, ...RESOURCES, ...ROLES, ...TRUST, ...SERVER };
 
 export type EventName = keyof typeof CATALOGUE;
 /** Events whose repeated refusals are counted in one entry. */

@@ -53,6 +53,11 @@ export function isSetByAdmin({ registration }: Client, member: keyof ClientMetad
   return registration === null || registration.heldMembers.includes(member);
 }
 
+/** Whether people are not asked for consent at the client. No client that registered itself is such a client. */
+export function isFirstParty({ registration, metadata }: Client): boolean {
+  return metadata.first_party === true && registration === null;
+}
+
 /** A stored secret: a digest or an argon2id hash, never the secret. Exactly one of `digest` and `argon2id` is set. */
 export interface StoredSecret {
   readonly secretId: string;

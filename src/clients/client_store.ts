@@ -13,6 +13,7 @@ import type { Client, ClientWithSecrets } from './client.ts';
 import { readClient } from './client_rows.ts';
 import { accessBeyond, commonAccess, unionOfAccess } from './metadata/access.ts';
 import { usesSecret } from './metadata/client_authentication.ts';
+import { requireGroups } from './group_check.ts';
 import { requireResources } from './resource_check.ts';
 import { ClientMetadata } from './metadata/client_metadata.ts';
 import { RECORDED_MEMBERS } from './metadata/recorded_members.ts';
@@ -90,6 +91,8 @@ export async function updateClient(
 ): Promise<Pick<Client, 'clientId' | 'metadata'>> {
   const { tx, now } = work;
   const patched = applyPatch(client.metadata, patch);
+  if (client.registration && patched.first_party)
+    throw invalid('/first_party', 'is not allowed for a client that registered itself');
   requireSector(patched, sector, client.metadata);
   // a refreshed ID token would otherwise have another `sub` (OpenID Connect Core, 12.2)
   if (sectorOf(patched) !== sectorOf(client.metadata)) await endGrants(tx, client.clientId);
@@ -233,11 +236,23 @@ async function recordExemptions(
   before?: ClientMetadata,
 ): Promise<void> {
   await recordPkceExemption(work, clientId, metadata, before);
+  await recordFirstParty(work, clientId, metadata, before);
   const { assertion_audience = 'issuer' } = metadata;
   if (assertion_audience === (before?.assertion_audience ?? 'issuer')) return;
   const details = { assertion_audience };
   const event = { event: 'client.assertion_audience_changed', outcome: 'success', clientId, details } as const;
   await work.trail.recordIn(work.tx, work.origin, event);
+}
+
+async function recordFirstParty(
+  { tx, trail, origin }: UnitOfWork,
+  clientId: string,
+  { first_party = false }: ClientMetadata,
+  before?: ClientMetadata,
+): Promise<void> {
+  if (first_party === (before?.first_party ?? false)) return;
+  const event = first_party ? 'client.first_party_set' : 'client.first_party_ended';
+  await trail.recordIn(tx, origin, { event, outcome: 'success', clientId });
 }
 
 async function recordPkceExemption(
@@ -284,10 +299,11 @@ function columnsOf({
 async function storeAccess(
   { tx }: UnitOfWork,
   clientId: string,
-  { authorization_details_types: types, ...given }: ClientMetadata,
+  { authorization_details_types: types, allowed_groups, ...given }: ClientMetadata,
   typesBefore: readonly string[] = [],
 ): Promise<(name: string) => string> {
   const { resources, introspects, registered } = await requireResources(tx, given);
+  await requireGroups(tx, allowed_groups);
   if (resources.length > 0) {
     const rows = resources.map((one) => ({ client_id: clientId, ...one }));
     await sendIn(tx, tx.insertInto('client_resources').values(rows));

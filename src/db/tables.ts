@@ -1,6 +1,7 @@
 /** The tables of migrations/, as Kysely types. */
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { Digest } from '../base/secret.ts';
+import type { ClaimSource } from '../base/claim_mappings.ts';
 import type { SigningAlg } from '../base/signing_algs.ts';
 
 export interface Tables {
@@ -43,6 +44,11 @@ export interface Tables {
   known_logins: KnownLogins;
   idempotency_keys: IdempotencyKeys;
   outbox: Outbox;
+  roles: Roles;
+  role_resources: RoleResources;
+  groups: Groups;
+  group_roles: GroupRoles;
+  group_members: GroupMembers;
 }
 
 /** A JSON object as stored; each reader parses it into its own type. */
@@ -116,6 +122,7 @@ interface Resources {
   access_token_ttl_seconds: number;
   signing_alg: SigningAlg;
   userinfo_audience: Generated<boolean>;
+  claim_mappings: ColumnType<{ claim: string; from: ClaimSource }[], string | undefined, string>;
   version: Generated<number>;
   created_at: Date;
   updated_at: Date;
@@ -427,4 +434,39 @@ interface Outbox {
   failure: string | null;
   created_at: Date;
   expires_at: Date;
+}
+
+interface Roles {
+  name: string;
+  description: string;
+  version: Generated<number>;
+  created_at: Date;
+  updated_at: Date;
+}
+
+interface RoleResources {
+  role: string;
+  resource: string;
+  scopes: string[];
+}
+
+interface Groups {
+  group_id: string;
+  name: string;
+  description: string | null;
+  version: Generated<number>;
+  created_at: Date;
+  updated_at: Date;
+}
+
+interface GroupRoles {
+  group_id: string;
+  role: string;
+}
+
+interface GroupMembers {
+  account_id: string;
+  group_id: string;
+  by_hand: boolean;
+  added_at: Date;
 }

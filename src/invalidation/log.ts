@@ -11,6 +11,7 @@ import { PreparedStatement } from '../db/prepared.ts';
 export type Topic =
   | 'client'
   | 'resource'
+  | 'role'
   | 'authorization_details_type'
   | 'registration_policy'
   | 'signing_keys'

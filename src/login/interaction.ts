@@ -43,7 +43,7 @@ export function isOwnPages({ prompt }: Interaction): boolean {
 export function stepPath(
   { views }: LoginContext,
   uid: string,
-  action?: 'login' | 'choose' | 'consent' | 'cancel',
+  action?: 'login' | 'choose' | 'consent' | 'leave' | 'cancel',
 ): string {
   return views.path(`/interaction/${encodeURIComponent(uid)}${action ? `/${action}` : ''}`);
 }

@@ -12,6 +12,7 @@ import { decideConsent, showConsent } from './consent_step.ts';
 import { showFrontPage, showLoginResult, tryLogin } from './front_page.ts';
 import { openStep, refuseRequest, stepPath, type Step } from './interaction.ts';
 import { showLogin, submitLogin } from './login_step.ts';
+import { leaveNotAllowed, showNotAllowed } from './not_allowed_step.ts';
 import { originOfLogin, type LoginDependencies, type LoginContext } from './login_context.ts';
 import { requireSameOrigin } from './csrf_check.ts';
 import { showErrors } from './error_page.ts';
@@ -25,6 +26,7 @@ type Handler = (login: LoginContext, ctx: Context, step: Step) => Promise<void>;
 const STEPS: Readonly<Record<string, Handler>> = {
   login: showLogin,
   select_account: showAccountChoice,
+  not_allowed: showNotAllowed,
   consent: showConsent,
 };
 
@@ -45,8 +47,9 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
   router.post('/interaction/:uid/login', onStep(login, only(['login', 'select_account', 'consent'], submitLogin)));
   router.post('/interaction/:uid/choose', onStep(login, only(['select_account'], chooseAccount)));
   router.post('/interaction/:uid/consent', onStep(login, only(['consent'], decideConsent)));
+  router.post('/interaction/:uid/leave', onStep(login, only(['not_allowed'], leaveNotAllowed)));
   router.post('/interaction/:uid/cancel', onStep(login, only(['login', 'select_account'], cancel)));
-  for (const action of ['login', 'choose', 'consent', 'cancel']) {
+  for (const action of ['login', 'choose', 'consent', 'leave', 'cancel']) {
     router.get(`/interaction/:uid/${action}`, (ctx) => seeOther(ctx, stepPath(login, String(ctx.params.uid))));
   }
 

@@ -139,7 +139,7 @@ export async function findApplication(login: LoginContext, clientId: string): Pr
 
 /** Returns what the pages show about the client, without links that are not http or https. */
 export function applicationOf(client: DescribedClient): Application {
-  const { name, clientUri, vettedUri, policyUri, tosUri, caution, asksAlways } = client;
+  const { name, clientUri, vettedUri, policyUri, tosUri, caution, asksAlways, contacts, firstParty } = client;
   return {
     name,
     clientUri: webLink(clientUri),
@@ -148,6 +148,8 @@ export function applicationOf(client: DescribedClient): Application {
     tosUri: webLink(tosUri),
     caution: caution && wordCaution(caution),
     asksAlways,
+    contacts,
+    firstParty,
   };
 }
 

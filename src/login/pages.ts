@@ -8,6 +8,7 @@ export type { Moment, Permission, Permissions } from './page_parts.ts';
 export type Page =
   | LoginPage
   | AccountChoicePage
+  | NotAllowedPage
   | ConsentPage
   | FormPostPage
   | DevicePage
@@ -31,6 +32,10 @@ export interface Application {
   readonly caution?: string | undefined;
   /** Whether the application must ask every time, because the decision cannot be remembered. */
   readonly asksAlways?: boolean | undefined;
+  /** The addresses of the people who run it, if an admin has set them. */
+  readonly contacts?: readonly string[] | undefined;
+  /** Whether people are not asked for consent. */
+  readonly firstParty?: boolean | undefined;
 }
 
 /** Why a page warns of an application. `on_device_only`: it is known by its address, but any local program can pose as it. */
@@ -63,6 +68,17 @@ export interface AccountChoicePage {
   readonly email: string;
   readonly name: string | null;
   readonly otherAccountLink: string;
+}
+
+/** The page for a person who is in none of the groups that may use the application. */
+export interface NotAllowedPage {
+  readonly page: 'not_allowed';
+  readonly application: Application;
+  /** The form that goes back to the application. */
+  readonly action: string;
+  readonly email: string;
+  /** The addresses of the people who can help, from the application's registration. */
+  readonly contacts: readonly string[];
 }
 
 export interface ConsentPage {

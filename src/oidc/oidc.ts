@@ -122,7 +122,10 @@ export function createOidc(settings: OidcSettings) {
   const { secretVerifier: verifier, rateLimiter: traffic, failedAuthentications: failures } = settings;
   const revoked = new RevokedTokens(database);
   const { tokenVerifier, isTrustedIssuer: isTrusted, vouch } = settings;
+  const { resources, roles } = settings;
   const tokens = new AccessTokenStates({
+    issuer,
+    roles,
     database,
     verifier: tokenVerifier,
     clients: directory,
@@ -134,7 +137,7 @@ export function createOidc(settings: OidcSettings) {
   const unanswered = new UnansweredUses({ database, trail, clock, log, lastAbsence: settings.lastAbsence });
   const families = new RefreshTokenFamilies(settings.refreshTokenKey);
   const detailsPolicy = new AuthorizationDetailsPolicy(settings.detailsTypes);
-  const policy = new ResourcePolicy(issuer, settings.resources, detailsPolicy);
+  const policy = new ResourcePolicy({ issuer, resources, roles, details: detailsPolicy });
   const usernames = new Usernames({ issuer, database, clients: directory, policy });
   const endpoints = new Endpoints({
     database,
@@ -209,14 +212,14 @@ export function createOidc(settings: OidcSettings) {
     /** The services for the pages of login/. */
     forLogin: {
       provider,
-      approvals: new Approvals({ provider, database, policy }),
+      approvals: new Approvals({ provider, database, policy, roles }),
       changeTogether: changeTogether({ database, trail }),
       logIn: loginForOwnPages({ issuer, provider }),
     },
     /** The services for the admin API, which accepts access tokens of this server. */
     forAdmin: {
       dpopAlgs: DPOP_ALGS,
-      inspectToken: (token: string, now: Date) => tokens.inspect(token, now),
+      examineToken: (token: string, now: Date) => tokens.examine(token, now),
       checkSender: createSenderCheck({
         provider,
         database,
@@ -249,7 +252,7 @@ function fastPathOf(
   metrics: Metrics,
 ): (next: RequestListener) => RequestListener {
   const { issuer, database, clients, ring, trail, subjects, log } = settings;
-  const { refreshTtlSeconds, sessionAbsoluteTtlSeconds } = settings;
+  const { roles, refreshTtlSeconds, sessionAbsoluteTtlSeconds } = settings;
   const fastPath = new FastPath({ issuer, open, clients, verifier, uses, trail, traffic, metrics, log });
   // the fast path serves only clients that authenticate with a secret, and its tokens are not bound to a key
   if (clientDemands.strongAuthentication) return (next) => next;
@@ -263,6 +266,7 @@ function fastPathOf(
       ring,
       subjects,
       families,
+      roles,
       trail,
       unanswered,
       idTokenTtlSeconds: ID_TOKEN_SECONDS,

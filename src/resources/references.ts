@@ -40,6 +40,12 @@ const REFERENCE_SOURCES: readonly ReferenceSource[] = [
     refusal: (resource, policies) =>
       `Registration policies still include ${resource} (${policies}); remove it from them first.`,
   },
+  {
+    table: 'role_resources',
+    resource: ['resource'],
+    source: 'role',
+    refusal: (resource, roles) => `Roles still have scopes of ${resource} (${roles}); remove it from them first.`,
+  },
 ];
 
 /** The message names at most this many objects. */

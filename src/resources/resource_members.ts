@@ -1,5 +1,6 @@
 /** Validates the members of a resource in admin requests. */
 import { z } from 'zod';
+import { ClaimMappings } from '../base/claim_mappings.ts';
 import { ONE_OF_SIGNING_ALGS, SIGNING_ALGS } from '../base/signing_algs.ts';
 import { INVISIBLE_REFUSED, isVisible } from '../base/visible_text.ts';
 import { OPENID_SCOPES } from './resource.ts';
@@ -74,6 +75,9 @@ const settings = {
   userinfo_audience: z
     .boolean('must be true or false')
     .describe('false: no access token for this resource is for userinfo too.'),
+  claim_mappings: ClaimMappings.describe(
+    'Claims about the person in access tokens for this resource. A member of the profile is given where the person has granted the client the scope that gives it.',
+  ),
 };
 
 export const NewResource = z.strictObject({
@@ -83,5 +87,6 @@ export const NewResource = z.strictObject({
   access_token_ttl_seconds: settings.access_token_ttl_seconds.default(600),
   signing_alg: settings.signing_alg.default('ES256'),
   userinfo_audience: settings.userinfo_audience.default(true),
+  claim_mappings: settings.claim_mappings.default([]),
 });
 export const ResourcePatch = z.strictObject(settings).partial();

@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues } from '../audit/changed_values.ts';
 import { conflict, notFound } from '../base/refusal.ts';
+import type { ClaimMapping } from '../base/claim_mappings.ts';
 import type { SigningAlg } from '../base/signing_algs.ts';
 import { normalUri } from '../base/uri.ts';
 import { keepSigningKeys } from '../keys/unused_keys.ts';
@@ -14,7 +15,14 @@ import type { Resource, Scope } from './resource.ts';
 import type { NewResource, ResourcePatch } from './resource_members.ts';
 import { withdrawScopes } from './withdrawn_scopes.ts';
 
-const RECORDED_MEMBERS = ['display_name', 'scopes', 'access_token_ttl_seconds', 'signing_alg', 'userinfo_audience'];
+const RECORDED_MEMBERS = [
+  'display_name',
+  'scopes',
+  'access_token_ttl_seconds',
+  'signing_alg',
+  'userinfo_audience',
+  'claim_mappings',
+];
 
 export async function createResource(
   { tx, trail, origin, now }: UnitOfWork,
@@ -24,7 +32,13 @@ export async function createResource(
   await refuseWhileRightsAreLeft(tx, given.identifier);
   const row = await tx
     .insertInto('resources')
-    .values({ ...given, scopes: json(given.scopes), created_at: now, updated_at: now })
+    .values({
+      ...given,
+      scopes: json(given.scopes),
+      claim_mappings: json(given.claim_mappings),
+      created_at: now,
+      updated_at: now,
+    })
     .onConflict((clash) => clash.doNothing())
     .returningAll()
     .executeTakeFirst();
@@ -50,11 +64,17 @@ export async function updateResource(
   resource: Resource,
   given: z.output<typeof ResourcePatch>,
 ): Promise<Resource> {
-  const { scopes: newScopes, ...rest } = given;
+  const { scopes: newScopes, claim_mappings: mappings, ...rest } = given;
   if (given.signing_alg) await keepKeys(tx, given.signing_alg);
   const row = await tx
     .updateTable('resources')
-    .set({ ...rest, ...(newScopes && { scopes: json(newScopes) }), updated_at: now, version: resource.version + 1 })
+    .set({
+      ...rest,
+      ...(newScopes && { scopes: json(newScopes) }),
+      ...(mappings && { claim_mappings: json(mappings) }),
+      updated_at: now,
+      version: resource.version + 1,
+    })
     .where('identifier', '=', resource.identifier)
     .returningAll()
     .executeTakeFirstOrThrow();
@@ -154,18 +174,27 @@ interface ResourceRow {
   access_token_ttl_seconds: number;
   signing_alg: SigningAlg;
   userinfo_audience: boolean;
+  claim_mappings: ClaimMapping[];
   version: number;
   created_at: Date;
   updated_at: Date;
 }
 
-function columnsOf({ displayName, scopes, accessTokenTtlSeconds, signingAlg, userinfoAudience }: Resource) {
+function columnsOf({
+  displayName,
+  scopes,
+  accessTokenTtlSeconds,
+  signingAlg,
+  userinfoAudience,
+  claimMappings,
+}: Resource) {
   return {
     display_name: displayName,
     scopes,
     access_token_ttl_seconds: accessTokenTtlSeconds,
     signing_alg: signingAlg,
     userinfo_audience: userinfoAudience,
+    claim_mappings: claimMappings,
   };
 }
 
@@ -177,6 +206,7 @@ function toResource(row: ResourceRow): Resource {
     accessTokenTtlSeconds: row.access_token_ttl_seconds,
     signingAlg: row.signing_alg,
     userinfoAudience: row.userinfo_audience,
+    claimMappings: row.claim_mappings,
     version: row.version,
     createdAt: row.created_at,
     updatedAt: row.updated_at,

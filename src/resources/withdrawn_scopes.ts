@@ -1,4 +1,4 @@
-/** Removes scopes that a resource no longer has from clients and policies. */
+/** Removes scopes that a resource no longer has from clients, policies and roles. */
 import { sql } from 'kysely';
 import { recordChange } from '../invalidation/log.ts';
 import type { Tx } from '../db/connection.ts';
@@ -8,9 +8,10 @@ import type { Resource, Scope } from './resource.ts';
 const SCOPE_TABLES = [
   { table: 'registration_policy_resources', owner: 'policy', topic: 'registration_policy' },
   { table: 'client_resources', owner: 'client_id', topic: 'client' },
+  { table: 'role_resources', owner: 'role', topic: 'role' },
 ] as const;
 
-/** Removes the scopes that are not in `remaining` from every client and policy, and deletes rows without scopes. */
+/** Removes the scopes that are not in `remaining` from every client, policy and role, and deletes rows without scopes. */
 export async function withdrawScopes(
   tx: Tx,
   resource: Resource,
@@ -28,7 +29,7 @@ export async function withdrawScopes(
   await withdrawFromGrantPolicies(tx, resource.identifier, removed);
 }
 
-/** Returns the clients or policies that had any of the scopes. */
+/** Returns the clients, policies or roles that had any of the scopes. */
 async function withdraw(
   tx: Tx,
   { table, owner }: Pick<(typeof SCOPE_TABLES)[number], 'table' | 'owner'>,

@@ -12,6 +12,7 @@ import { checkCorsOrigins, corsOrigins } from './cors_origins.ts';
 import { checkFlows, flows } from './flows.ts';
 import { checkLogout, logout } from './logout.ts';
 import { checkMutualTls, mutualTls } from './mutual_tls.ts';
+import { checkPeople, people } from './people.ts';
 import { checkPkceExemption, pkceExemption } from './pkce_exemption.ts';
 import { presentation } from './presentation.ts';
 import { checkSecurityProfile, fapi2Defaults, isFapi2, securityProfile } from './security_profile.ts';
@@ -32,6 +33,7 @@ const members = {
   ...logout,
   ...subjects,
   ...access,
+  ...people,
 };
 
 type Given = z.output<z.ZodObject<typeof members>>;
@@ -47,6 +49,7 @@ const CHECKS: readonly ((client: ClientMetadata, object: Objection) => void)[] =
   checkSubjects,
   checkLogout,
   checkAccess,
+  checkPeople,
   checkSecurityProfile,
 ];
 
@@ -56,6 +59,10 @@ export const ADMIN_ONLY_MEMBERS = [
   'assertion_audience',
   'allowed_cors_origins',
   'userinfo_audience',
+  'allowed_groups',
+  'account_claims',
+  'claim_mappings',
+  'first_party',
 ] as const satisfies readonly (keyof typeof members)[];
 
 /** Validated metadata, including default values that follow from other members. */

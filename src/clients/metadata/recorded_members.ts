@@ -56,4 +56,8 @@ export const RECORDED_MEMBERS = [
   'resources',
   'introspects',
   'authorization_details_types',
+  'allowed_groups',
+  'account_claims',
+  'claim_mappings',
+  'first_party',
 ] as const satisfies readonly (keyof ClientMetadata)[];

@@ -74,6 +74,8 @@ export interface ApplicationsPage extends AccountShell {
     readonly clientId: string;
     readonly name: string;
     readonly since: Moment;
+    /** Whether the person is not asked, because the application belongs to this service. */
+    readonly firstParty: boolean;
     readonly permissionCount: string;
     readonly permissions: readonly Permissions[];
   }[];

@@ -5,13 +5,13 @@ import type { Account } from '../../accounts/account.ts';
 import { listConsents, mergeScopes, withdrawConsent } from '../../accounts/consents.ts';
 import { listGrants } from '../../accounts/sessions.ts';
 import { requestOf } from '../../http/request_context.ts';
-import type { LoginContext } from '../login_context.ts';
+import { findApplication, type LoginContext } from '../login_context.ts';
 import { describeCount, describeDay } from '../messages.ts';
 import { describePermissions } from '../permissions.ts';
 import { readOwnForm, type SessionUser } from '../session_user.ts';
 import { TEXTS } from '../texts/texts.ts';
 import type { ApplicationsPage } from './account_pages.ts';
-import { backTo, changeAccount, describeShell, doneText, nameOf } from './account_shell.ts';
+import { backTo, changeAccount, describeShell, doneText } from './account_shell.ts';
 import { OwnId } from './own_id.ts';
 
 const TakeBackForm = z.object({ form_token: z.string(), client_id: OwnId });
@@ -52,9 +52,11 @@ export async function applicationsOf(
         .reduce(mergeScopes, consent?.scopes ?? { openid: [], claims: [], resources: {} });
       const permissions = describePermissions(login, scopes, account);
       const count = permissions.flatMap((api) => api.scopes).length;
+      const application = await findApplication(login, clientId);
       return {
         clientId,
-        name: await nameOf(login, clientId),
+        name: application?.name ?? clientId,
+        firstParty: application?.firstParty ?? false,
         since: describeDay(earliest([consent?.givenAt, ...clientGrants.map(({ createdAt }) => createdAt)])),
         permissionCount: describeCount(TEXTS.account.applications.permissions, count),
         permissions,

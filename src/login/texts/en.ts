@@ -47,6 +47,16 @@ export const EN = {
     submit: 'Continue with this account',
   },
 
+  notAllowed: {
+    heading: 'You can’t use {application}',
+    lead: 'You are logged in as **{email}**.',
+    reason: 'Only members of certain groups may use this application, and your account is in none of them.',
+    ask: 'To get access, ask ',
+    or: ', or ',
+    askOperator: 'To get access, ask the people who run this service.',
+    leave: 'Go back to {application}',
+  },
+
   caution: {
     registered_itself: 'It registered itself: nobody here has checked what it calls itself.',
     known_by_address: 'It is known by its address, {host}: nobody here has checked what it calls itself.',
@@ -429,6 +439,7 @@ export const EN = {
       noneDetails: 'When you allow an application something, it is listed here, and you can take it back.',
       since: 'Allowed {time}',
       permissions: { one: '1 permission', other: '{count} permissions' },
+      firstParty: 'It belongs to this service, so you are not asked when you log in to it.',
       takeBack: 'Take back access',
       of: ' of {application}',
       done: 'The access has been taken back. The application’s tokens no longer work.',

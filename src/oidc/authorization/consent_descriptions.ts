@@ -1,5 +1,5 @@
 /** Describes clients and scopes for the consent pages, which put them into words. */
-import { isSetByAdmin, isUnverified, type Client } from '../../clients/client.ts';
+import { isFirstParty, isSetByAdmin, isUnverified, type Client } from '../../clients/client.ts';
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { ResourceDirectory } from '../../resources/resource_directory.ts';
 import { accessOf } from '../../resources/resource.ts';
@@ -16,6 +16,10 @@ export interface ClientDescription {
   readonly caution?: Caution | undefined;
   /** True if the person must consent each time, even after an earlier consent. */
   readonly asksAlways?: boolean | undefined;
+  /** The addresses of the people who run it, if the client can't change them. */
+  readonly contacts?: readonly string[] | undefined;
+  /** True if people are not asked for consent. */
+  readonly firstParty?: boolean | undefined;
 }
 
 /** Why a page warns of an application. `on_device_only`: it is known by its address, but any local program can pose as it. */
@@ -45,7 +49,7 @@ export function describeClient(clients: ClientDirectory) {
   return async (clientId: string): Promise<ClientDescription | undefined> => {
     const client = await clients.find(clientId);
     if (!client || client.revokedAt) return undefined;
-    const { client_name, client_uri, policy_uri, tos_uri } = client.metadata;
+    const { client_name, client_uri, policy_uri, tos_uri, contacts } = client.metadata;
     return {
       name: client_name ?? clientId,
       clientUri: client_uri,
@@ -54,6 +58,8 @@ export function describeClient(clients: ClientDirectory) {
       tosUri: tos_uri,
       caution: cautionAbout(client),
       asksAlways: isUnverified(client),
+      firstParty: isFirstParty(client),
+      contacts: isSetByAdmin(client, 'contacts') ? contacts : undefined,
     };
   };
 }

@@ -10,6 +10,7 @@ import type { Subjects } from '../../clients/subject.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { formatCode } from '../device/device_flow.ts';
 import { DEVICE_PAGES } from '../request/request_events.ts';
+import { personRights, type PersonRightsSettings } from './person_rights.ts';
 
 const { Check, Prompt } = interactionPolicy;
 
@@ -19,8 +20,12 @@ export const PROMPTS = ['none', 'login', 'consent', 'select_account'];
 /** Library checks that are replaced: they would ask for a login again and again, and ignore a hint after a login. */
 const REPLACED = ['id_token_hint', 'claims_id_token_sub_value', 'essential_acr', 'essential_acrs'];
 
+export interface LoginPolicySettings extends PersonRightsSettings {
+  readonly subjects: Subjects;
+}
+
 /** The library's policy for prompts, with these checks replaced. */
-export function loginPolicy(subjects: Subjects): ReturnType<typeof interactionPolicy.base> {
+export function loginPolicy({ subjects, ...settings }: LoginPolicySettings): ReturnType<typeof interactionPolicy.base> {
   const policy = interactionPolicy.base();
   const { checks } = policy.get('login')!;
   for (const reason of REPLACED) checks.remove(reason);
@@ -33,6 +38,8 @@ export function loginPolicy(subjects: Subjects): ReturnType<typeof interactionPo
     );
   // after the login, which is a choice of an account too
   policy.add(new Prompt({ name: 'select_account', requestable: true }), 1);
+  // when it is known who the person is, and before they are asked to consent
+  policy.add(personRights(settings), 2);
   return policy;
 }
 

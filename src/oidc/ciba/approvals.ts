@@ -12,6 +12,8 @@ import { epochSeconds } from '../../base/clock.ts';
 import { sha256, type Digest } from '../../base/secret.ts';
 import type { Database } from '../../db/connection.ts';
 import type { Tables } from '../../db/tables.ts';
+import { NO_MEMBERSHIPS, readMemberships } from '../../roles/memberships.ts';
+import type { RoleDirectory } from '../../roles/role_directory.ts';
 import { refuseWithoutGrant } from '../storage/adapter.ts';
 import { requestName } from './backchannel_request_store.ts';
 import { sendPing } from './ping_delivery.ts';
@@ -21,6 +23,7 @@ export interface ApprovalsSettings {
   readonly provider: () => Provider;
   readonly database: Database;
   readonly policy: ResourcePolicy;
+  readonly roles: RoleDirectory;
 }
 
 /**
@@ -89,16 +92,17 @@ export class Approvals {
 
   /** `undefined` if the client was deleted or revoked. */
   async #approval(row: Row, now: Date): Promise<Approval | undefined> {
-    const { provider, policy } = this.#settings;
+    const { provider, policy, roles, database } = this.#settings;
     const client = await provider().Client.find(row.client_id);
     if (!client) return undefined;
+    const memberships = roles.hasGroups ? await readMemberships(database, row.account_id) : NO_MEMBERSHIPS;
     const { scope, resource, asked_claims: claims } = row.payload as AdapterPayload & { asked_claims: string[] };
     return {
       id: requestName(row.auth_req_id as Digest),
       clientId: row.client_id,
       accountId: row.account_id,
       status: statusOf(row, now),
-      scopes: { ...policy.sort(client, { scope, resource }), claims },
+      scopes: { ...policy.sort(client, { scope, resource }, memberships), claims },
       bindingMessage: row.binding_message ?? undefined,
       address: row.address ?? undefined,
       askedAt: row.created_at,

@@ -15,7 +15,10 @@ import { noteReplay } from '../request/request_events.ts';
 import { INTERVAL_SECONDS } from '../grants/polling.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { useOnce } from '../request/single_use.ts';
-import { oidcContextOf } from '../provider/library_types.ts';
+import { personIn, oidcContextOf } from '../provider/library_types.ts';
+import { isAllowedToUse } from '../../roles/allowed_groups.ts';
+import { NothingPermitted } from '../authorization/nothing_permitted.ts';
+import type { ResourcePolicy, SortedScopes } from '../tokens/resource_policy.ts';
 
 type Feature = NonNullable<NonNullable<Configuration['features']>['ciba']>;
 
@@ -32,9 +35,11 @@ const LOGIN_HINT = /^[^\p{Cc}]{1,254}$/u;
 export function backchannelAuthentication({
   database,
   loginHints,
+  policy,
 }: {
   readonly database: Database;
   readonly loginHints: LoginHints;
+  readonly policy: ResourcePolicy;
 }): Feature {
   return {
     enabled: true,
@@ -44,8 +49,10 @@ export function backchannelAuthentication({
       throw new errors.InvalidRequest('login_hint_token is not supported; send login_hint or id_token_hint');
     },
     // the server has no user codes; a client must not rely on one that is not checked
-    verifyUserCode: (_ctx, _account, userCode) => {
+    verifyUserCode: (ctx, _account, userCode) => {
       if (userCode !== undefined) throw new errors.InvalidRequest('user_code is not supported');
+      // the library has found the person by now
+      demandRights(policy, ctx);
     },
     validateBindingMessage: (_ctx, message) => {
       if (message === undefined || (BINDING_MESSAGE.test(message) && isVisible(message))) return;
@@ -107,6 +114,20 @@ async function findHintedAccount(
   if (!hinted.admitted)
     throw new RequestLimitReached('too many login hints without an account', hinted.retryAfterSeconds);
   return hinted.result;
+}
+
+/** Refuses a request of which the person may have nothing. The page asks for the rest (approvals.ts). */
+function demandRights(policy: ResourcePolicy, ctx: KoaContextWithOIDC): void {
+  const { client, params = {} } = ctx.oidc;
+  const { memberships } = personIn(ctx);
+  if (!isAllowedToUse(recordOf(client!).metadata, memberships))
+    throw new errors.AccessDenied('the end-user may not use this client');
+  const without = policy.sort(client!, params);
+  const left = policy.sort(client!, params, memberships);
+  const countOf = ({ resources }: SortedScopes): number => Object.values(resources).flat().length;
+  // `openid` is in each request; a request for an API has nothing left without the scopes of the API
+  if (countOf(without) > 0 && countOf(left) === 0 && params['authorization_details'] === undefined)
+    throw new NothingPermitted();
 }
 
 /** A signed request is valid once, across all nodes: a request object that is used twice may be a stolen copy. */

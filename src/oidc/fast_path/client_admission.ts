@@ -19,7 +19,8 @@ const SUPPORTED: Readonly<Record<keyof ClientMetadata, boolean>> = {
   ...decide(true, ['resources', 'introspects', 'authorization_details_types', 'subject_type']),
   ...decide(true, ['id_token_signed_response_alg', 'userinfo_signed_response_alg']),
   ...decide(true, ['introspection_signed_response_alg', 'default_max_age', 'require_auth_time']),
-  ...decide(true, ['id_token_claims', 'userinfo_audience']),
+  ...decide(true, ['id_token_claims', 'userinfo_audience', 'allowed_groups']),
+  ...decide(true, ['account_claims', 'claim_mappings', 'first_party']),
   ...decide(true, ['post_logout_redirect_uris', 'backchannel_logout_uri', 'backchannel_logout_session_required']),
   ...decide(false, [
     'profile',

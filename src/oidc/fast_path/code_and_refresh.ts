@@ -16,6 +16,7 @@ import type { Signer } from '../../keys/signer.ts';
 import { accessTokenClaims } from '../issuance/access_token.ts';
 import { idTokenClaims, idTokenScopes } from '../issuance/id_token.ts';
 import { validityFrom } from '../issuance/issuance.ts';
+import { givenBy, mappedClaims, mappingsOf } from '../issuance/person_claims.ts';
 import { getsRefreshToken, successorPayload } from '../issuance/refresh_token.ts';
 import type { Entitlement } from '../issuance/scope_decision.ts';
 import { tokenIssued } from '../issuance/token_issued.ts';
@@ -23,6 +24,7 @@ import type { RefreshTokenFamilies } from '../storage/refresh_token_families.ts'
 import { useOnRecord, type RecordedUseSettings } from '../storage/recorded_use.ts';
 import { readTokenRow, type Successor } from '../storage/token_rows.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
+import type { RoleDirectory } from '../../roles/role_directory.ts';
 import { originOfRequest } from './fast_path.ts';
 import { isAnsweredBy, plainGrant, type PlainGrant } from './plain_grant.ts';
 import type { PlainPersonRequest } from './plain_request.ts';
@@ -33,6 +35,7 @@ export interface CodeAndRefreshSettings extends RecordedUseSettings {
   readonly ring: KeyRing;
   readonly subjects: Subjects;
   readonly families: RefreshTokenFamilies;
+  readonly roles: RoleDirectory;
   readonly idTokenTtlSeconds: number;
   readonly refreshTtlSeconds: number;
   readonly sessionAbsoluteTtlSeconds: number;
@@ -50,16 +53,16 @@ export class CodeAndRefresh {
     asked: PlainPersonRequest,
     context: RequestContext,
   ): Promise<string | undefined> {
-    const { database, policy, ring, families, refreshTtlSeconds } = this.#settings;
+    const { database, policy, ring, families, roles, refreshTtlSeconds } = this.#settings;
     const { clientId, metadata } = client;
     const { used } = asked;
     const { now } = context;
     const kind = asked.grantType === 'refresh_token' ? 'RefreshToken' : 'AuthorizationCode';
     const id = sha256(used);
-    const row = await readTokenRow(database, kind, id);
+    const row = await readTokenRow(database, { kind, id, withGroups: roles.hasGroups });
     const source = row && plainGrant(row, client, now, this.#settings);
     if (!source || (asked.answer && !isAnsweredBy(source, asked.answer))) return undefined;
-    const entitlement = policy.granted(client, source.resource, source.granted);
+    const entitlement = policy.granted(client, source.resource, source);
     const signer = entitlement && ring.signer(entitlement.resource.signingAlg);
     const idTokenSigner = ring.signer(metadata.id_token_signed_response_alg ?? 'RS256');
     if (!signer || !idTokenSigner) return undefined;
@@ -99,8 +102,9 @@ export class CodeAndRefresh {
     });
   }
 
-  #accessTokenClaims(client: ClientWithSecrets, { payload }: PlainGrant, entitlement: Entitlement, now: Date) {
-    const { issuer, subjects } = this.#settings;
+  #accessTokenClaims(client: ClientWithSecrets, source: PlainGrant, entitlement: Entitlement, now: Date) {
+    const { issuer, subjects, roles } = this.#settings;
+    const { payload, openid } = source;
     const { iat, exp } = validityFrom(now, entitlement.lifetimeSeconds);
     return accessTokenClaims({
       issuer,
@@ -113,17 +117,21 @@ export class CodeAndRefresh {
       scope: entitlement.scope,
       grantId: payload.grantId,
       login: payload,
+      added: mappedClaims(entitlement.resource.claimMappings, source, roles, { gets: givenBy(openid), isToken: true }),
     });
   }
 
   #idToken(signer: Signer, client: ClientWithSecrets, source: PlainGrant, now: Date): string | Promise<string> {
     const { payload, account } = source;
     const scopes = idTokenScopes(client.metadata, source.openid);
-    const { issuer, subjects, idTokenTtlSeconds } = this.#settings;
-    const { clientId } = client;
+    const { issuer, subjects, roles, idTokenTtlSeconds } = this.#settings;
+    const { clientId, metadata } = client;
+    const mappings = metadata.id_token_claims === 'minimal' ? [] : mappingsOf(metadata);
+    const added = mappedClaims(mappings, source, roles, { gets: givenBy(scopes), isToken: true });
     const sub = subjects(payload.accountId, client);
     const { iat, exp } = validityFrom(now, idTokenTtlSeconds);
-    return signer.sign(undefined, idTokenClaims({ issuer, clientId, sub, account, scopes, login: payload, iat, exp }));
+    const facts = { issuer, clientId, sub, account, scopes, login: payload, added, iat, exp };
+    return signer.sign(undefined, idTokenClaims(facts));
   }
 
   #successor(refreshToken: string, { payload }: PlainGrant, now: Date): Successor {

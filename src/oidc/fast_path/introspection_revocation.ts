@@ -39,7 +39,7 @@ export function fastRevocation(
     read: ({ authorization }: IncomingHttpHeaders, body) => readTokenQuestion(authorization, body),
     serves: () => true,
     async answer(client: ClientWithSecrets, { token }, context: RequestContext) {
-      const claims = await tokens.inspect(token, context.now);
+      const claims = await tokens.verify(token, context.now);
       // an invalid or expired token needs no revocation (RFC 7009, 2.2)
       if (!claims) return '';
       if (claims.client_id !== client.clientId) return undefined;

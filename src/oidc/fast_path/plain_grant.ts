@@ -9,6 +9,8 @@ import type { GrantedScopes } from '../issuance/scope_decision.ts';
 import { splitScope, stillRegistered } from '../issuance/scope_values.ts';
 import { readAudience } from '../issuance/userinfo_audience.ts';
 import { isYoungEnough } from '../storage/session_store.ts';
+import { isAllowedToUse } from '../../roles/allowed_groups.ts';
+import type { Memberships } from '../../roles/memberships.ts';
 import type { Related, TokenRow } from '../storage/token_rows.ts';
 import type { CodeAnswer } from './plain_request.ts';
 
@@ -24,6 +26,7 @@ const SUPPORTED_IN_GRANT = new Set([...COMMON_MEMBERS, 'openid', 'resources']);
 export interface PlainGrant {
   readonly payload: AdapterPayload & { readonly grantId: string; readonly accountId: string };
   readonly account: Account;
+  readonly memberships: Memberships;
   /** Without scopes of OpenID Connect that were taken from the client. */
   readonly scopes: readonly string[];
   /** The requested scopes of OpenID Connect that the person has granted. */
@@ -53,11 +56,13 @@ export function plainGrant(
   { issuer, sessionAbsoluteTtlSeconds }: PlainGrantSettings,
 ): PlainGrant | undefined {
   const token = payload as AdapterPayload;
-  const { grant, account } = related;
+  const { grant, person } = related;
   const { accountId, grantId } = token;
   if (consumed_at || !hasOnly(token, SUPPORTED_IN_TOKEN) || !isUnexpired(token, now) || token.clientId !== clientId)
     return undefined;
-  if (!account || account.disabledAt || account.accountId !== accountId || grantId === undefined) return undefined;
+  if (!person || grantId === undefined) return undefined;
+  const { account, memberships } = person;
+  if (account.disabledAt || account.accountId !== accountId || !isAllowedToUse(metadata, memberships)) return undefined;
   if (!grant || !hasOnly(grant.payload, SUPPORTED_IN_GRANT) || !isUnexpired(grant.payload, now)) return undefined;
   if (grant.payload.clientId !== clientId || grant.payload.accountId !== accountId) return undefined;
   if (token.expiresWithSession) {
@@ -77,6 +82,7 @@ export function plainGrant(
   return {
     payload: { ...token, accountId, grantId },
     account,
+    memberships,
     scopes,
     openid,
     resource,

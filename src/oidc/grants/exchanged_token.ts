@@ -4,17 +4,21 @@ import { epochSeconds } from '../../base/clock.ts';
 import type { Choice } from '../../grant_policies/evaluate.ts';
 import type { Policy } from '../../grant_policies/policy.ts';
 import { requestOf } from '../../http/request_context.ts';
+import { isAllowedToUse } from '../../roles/allowed_groups.ts';
+import type { Memberships } from '../../roles/memberships.ts';
+import { NothingPermitted } from '../authorization/nothing_permitted.ts';
+import { recordOf } from '../client_authentication/provider_clients.ts';
 import type { CarriedClaims } from '../issuance/exchanged_claims.ts';
 import { decideScope } from '../issuance/scope_decision.ts';
 import { splitScope } from '../issuance/scope_values.ts';
 import { internalsOf } from '../provider/library_types.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 
-const carried = new WeakMap<object, CarriedClaims>();
+const exchanges = new WeakMap<object, Exchange>();
 
-/** Returns the claims that a token takes over from the presented tokens; `undefined` before `issueToken`. */
-export function carriedClaims(token: object): CarriedClaims | undefined {
-  return carried.get(token);
+/** Returns what a token comes from; `undefined` for a token that is not exchanged, and before `issueToken`. */
+export function exchangeOf(token: object): Exchange | undefined {
+  return exchanges.get(token);
 }
 
 export interface Exchange {
@@ -22,6 +26,8 @@ export interface Exchange {
   /** The scopes that the token may have. A request for another scope is refused. */
   readonly permitted: ReadonlySet<string>;
   readonly sub: string;
+  /** The groups of the account that the token is about; `undefined` for a subject without an account. */
+  readonly memberships: Memberships | undefined;
   /** The account to create a grant for, so that the token ends when the account's other grants end. */
   readonly accountId: string | undefined;
   /** The earliest expiry of the presented tokens, in epoch seconds. */
@@ -38,10 +44,15 @@ export interface Draft {
 /** Creates the token without binding or issuing it. Throws if the policy does not permit the scope or resource. */
 export function draftToken(ctx: KoaContextWithOIDC, resources: ResourcePolicy, trade: Exchange): Draft {
   const { provider, client, params } = ctx.oidc;
-  const { policy, permitted, sub, notAfter } = trade;
+  const { policy, permitted, memberships, sub, notAfter } = trade;
   const server = resources.serverFor(client!, policy.resource, permitted);
   if (!server) throw new errors.InvalidTarget('the resource is not there any more');
-  const scope = settleScope(splitScope(params?.['scope']), splitScope(server.scope));
+  if (memberships && !isAllowedToUse(recordOf(client!).metadata, memberships))
+    throw new errors.AccessDenied('the end-user may not use this client');
+  const settled = splitScope(settleScope(splitScope(params?.['scope']), splitScope(server.scope)));
+  const permits = memberships && resources.permits(policy.resource, memberships);
+  const scope = (permits ? settled.filter(permits) : settled).join(' ');
+  if (scope === '') throw new NothingPermitted();
   const now = epochSeconds(requestOf(ctx).now);
   const longest = Math.min(policy.maxTtlSeconds, server.accessTokenTTL ?? policy.maxTtlSeconds);
   const exp = Math.floor(Math.min(now + longest, notAfter));
@@ -54,14 +65,14 @@ export function draftToken(ctx: KoaContextWithOIDC, resources: ResourcePolicy, t
 /** Issues the token. With an account, it creates a grant first, which is stored only if the account is not disabled. */
 export async function issueToken(ctx: KoaContextWithOIDC, { token, lifetimeSeconds, trade }: Draft) {
   const { provider, client } = ctx.oidc;
-  const { accountId, policy, claims } = trade;
+  const { accountId, policy } = trade;
   if (accountId !== undefined) {
     const { Grant } = internalsOf(provider);
     const grant = new Grant({ accountId, clientId: client!.clientId, expiresIn: lifetimeSeconds });
     grant.addResourceScope(policy.resource, token.scope!);
     token.grantId = await grant.save();
   }
-  carried.set(token, claims);
+  exchanges.set(token, trade);
   ctx.oidc.entity('AccessToken', token);
   return {
     access_token: await token.save(),

@@ -9,6 +9,8 @@ import { isVisible } from '../../base/visible_text.ts';
 import type { Database } from '../../db/connection.ts';
 import type { ExternalSubjects } from '../../grant_policies/policy.ts';
 import type { StatementClaims } from '../../trust/statement_verifier.ts';
+import { NO_MEMBERSHIPS, readMemberships, type Memberships } from '../../roles/memberships.ts';
+import type { RoleDirectory } from '../../roles/role_directory.ts';
 import { findLinkedAccountId } from '../../trust/subject_links.ts';
 
 export interface ExternalSubject {
@@ -49,6 +51,16 @@ export async function findExternalSubject(
   if ('refused' in account) return account;
   if (account.disabledAt) return { refused: 'the account is disabled' };
   return { sub: account.accountId, accountId: account.accountId, subId: undefined };
+}
+
+/** The groups of the subject's account; `undefined` for a subject without one. */
+export async function membershipsOfSubject(
+  database: Database,
+  roles: RoleDirectory,
+  accountId: string | undefined,
+): Promise<Memberships | undefined> {
+  if (accountId === undefined) return undefined;
+  return roles.hasGroups ? readMemberships(database, accountId) : NO_MEMBERSHIPS;
 }
 
 /** A `sub` that no account or client can have. It is always the same for a subject of an issuer. */

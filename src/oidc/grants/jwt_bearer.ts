@@ -10,11 +10,12 @@ import { choosePolicy, permittedScopes } from '../../grant_policies/evaluate.ts'
 import { isExternal } from '../../grant_policies/policy.ts';
 import { readPoliciesOf } from '../../grant_policies/policy_store.ts';
 import { requestOf } from '../../http/request_context.ts';
+import type { RoleDirectory } from '../../roles/role_directory.ts';
 import { explainRejection } from '../../trust/rejection.ts';
 import type { StatementClaims, StatementVerifier } from '../../trust/statement_verifier.ts';
 import { noteReplay, notesOf } from '../request/request_events.ts';
 import { assertedClaims } from '../issuance/exchanged_claims.ts';
-import { findExternalSubject } from './external_subject.ts';
+import { findExternalSubject, membershipsOfSubject } from './external_subject.ts';
 import { useOnce } from '../request/single_use.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 import { bindToSender, requireSameKey } from '../sender_constraint/sender_constraint.ts';
@@ -25,6 +26,7 @@ export interface JwtBearerSettings {
   readonly database: Database;
   readonly statements: StatementVerifier;
   readonly policy: ResourcePolicy;
+  readonly roles: RoleDirectory;
 }
 
 const PARAMETERS = ['assertion', 'scope', 'resource'];
@@ -63,6 +65,7 @@ async function answer(ctx: KoaContextWithOIDC, settings: JwtBearerSettings): Pro
     permitted: permittedScopes(policy, undefined),
     sub,
     accountId,
+    memberships: await membershipsOfSubject(database, settings.roles, accountId),
     notAfter: claims.exp,
     claims: assertedClaims(claims.iss, subject),
   });

@@ -17,12 +17,14 @@ import { isExternal, type Policy } from '../../grant_policies/policy.ts';
 import { readPoliciesOf } from '../../grant_policies/policy_store.ts';
 import { requestOf } from '../../http/request_context.ts';
 import type { AccessTokenClaims, Act, ParentToken } from '../../keys/token_verifier.ts';
+import type { Memberships } from '../../roles/memberships.ts';
+import type { RoleDirectory } from '../../roles/role_directory.ts';
 import { explainRejection } from '../../trust/rejection.ts';
 import type { StatementClaims, StatementVerifier } from '../../trust/statement_verifier.ts';
 import type { AccessTokenStates } from '../tokens/access_token_state.ts';
+import type { Granter } from '../storage/grant_store.ts';
 import { notesOf } from '../request/request_events.ts';
-import { accountOfGrant } from '../storage/grant_store.ts';
-import { findExternalSubject } from './external_subject.ts';
+import { findExternalSubject, membershipsOfSubject } from './external_subject.ts';
 import { assertedClaims, inheritedClaims, parentOf } from '../issuance/exchanged_claims.ts';
 import { splitScope } from '../issuance/scope_values.ts';
 import { readAudience, scopeForApi } from '../issuance/userinfo_audience.ts';
@@ -43,6 +45,7 @@ export interface TokenExchangeSettings {
   readonly tokens: AccessTokenStates;
   readonly statements: StatementVerifier;
   readonly policy: ResourcePolicy;
+  readonly roles: RoleDirectory;
 }
 
 const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
@@ -85,7 +88,7 @@ async function answer(ctx: KoaContextWithOIDC, settings: TokenExchangeSettings):
   if (!mayAct(mayActClaim, { sub: actor?.sub ?? clientId, iss: settings.issuer }))
     refuseSubject('its may_act claim names another actor');
 
-  const subject = await subjectOf(ctx, settings, policy, presented);
+  const subject = await subjectOf(settings, policy, presented);
   const act = actor ? actThrough(actor.sub, subject.act) : subject.act;
   const parents = [...subject.parents, ...(actor?.parent ? [actor.parent] : [])];
   if ((actor && !act) || parents.length > MOST_PARENTS) refuseSubject('it has been exchanged too many times');
@@ -94,6 +97,7 @@ async function answer(ctx: KoaContextWithOIDC, settings: TokenExchangeSettings):
     permitted: permittedScopes(policy, subject.scopes),
     sub: subject.sub,
     accountId: subject.newGrantFor,
+    memberships: subject.memberships,
     notAfter: Math.min(presented.claims.exp, actor?.exp ?? Infinity),
     claims: { ...subject.claims, ...(parents.length > 0 && { parents }), ...(act && { act }) },
   });
@@ -142,7 +146,7 @@ function readRequest(ctx: KoaContextWithOIDC): ExchangeRequest {
 }
 
 type Presented =
-  | { readonly own: true; readonly claims: AccessTokenClaims }
+  | { readonly own: true; readonly claims: AccessTokenClaims; readonly granter?: Granter | undefined }
   | { readonly own: false; readonly claims: StatementClaims };
 
 async function verifySubjectToken(
@@ -152,9 +156,9 @@ async function verifySubjectToken(
 ): Promise<Presented> {
   const { now } = requestOf(ctx);
   if (subjectTokenType === ACCESS_TOKEN) {
-    const claims = await tokens.inspect(subjectToken, now);
-    if (!claims) refuseSubject('it must be a valid access token of this server for an API');
-    return { own: true, claims };
+    const examined = await tokens.examine(subjectToken, now);
+    if (!examined) refuseSubject('it must be a valid access token of this server for an API');
+    return { own: true, ...examined };
   }
   const verdict = await statements.verify(subjectToken, { purpose: 'token_exchange', audience, now });
   if (!verdict.trusted) refuseSubject(explainRejection(verdict.reason), verdict.reason);
@@ -174,6 +178,8 @@ interface Subject {
   /** The account id, from which the library makes the client's `sub`, or the name of a subject without an account. */
   readonly sub: string;
   readonly accountId: string | undefined;
+  /** The groups of the account. */
+  readonly memberships: Memberships | undefined;
   /** The account to create a grant for; `undefined` if the presented token has a grant already. */
   readonly newGrantFor: string | undefined;
   /** `undefined` if the presented token has no scopes of this server. */
@@ -184,12 +190,11 @@ interface Subject {
 }
 
 async function subjectOf(
-  ctx: KoaContextWithOIDC,
-  { database }: TokenExchangeSettings,
+  { database, roles }: TokenExchangeSettings,
   policy: Policy,
   presented: Presented,
 ): Promise<Subject> {
-  if (presented.own) return ownSubject(ctx, database, presented.claims);
+  if (presented.own) return ownSubject(presented);
   if (!isExternal(policy.subject)) throw new Error('A policy for assertions must have an issuer.');
   const { claims } = presented;
   const subject = await findExternalSubject(database, policy.subject, claims);
@@ -199,6 +204,7 @@ async function subjectOf(
   return {
     sub,
     accountId,
+    memberships: await membershipsOfSubject(database, roles, accountId),
     newGrantFor: accountId,
     scopes: undefined,
     act: undefined,
@@ -211,13 +217,12 @@ async function subjectOf(
  * The new token belongs to the same grant as the presented one, and has the same claims about its subject. Its `sub` is
  * the one that the client of this request knows (OpenID Connect Core, 8.1), which may differ from the presented token's.
  */
-async function ownSubject(ctx: KoaContextWithOIDC, database: Database, claims: AccessTokenClaims): Promise<Subject> {
-  const { scope, act, parents = [], gid } = claims;
-  const accountId = gid === undefined ? undefined : await accountOfGrant(database, gid, requestOf(ctx).now);
-  if (gid !== undefined && accountId === undefined) refuseSubject('its grant has ended');
+function ownSubject({ claims, granter }: Extract<Presented, { own: true }>): Subject {
+  const { scope, act, parents = [] } = claims;
   return {
-    sub: accountId ?? claims.sub,
-    accountId,
+    sub: granter?.accountId ?? claims.sub,
+    accountId: granter?.accountId,
+    memberships: granter?.memberships,
     newGrantFor: undefined,
     scopes: new Set(splitScope(scopeForApi(scope))),
     act,

@@ -24,6 +24,8 @@ export interface AccessTokenFacts extends Validity {
   readonly confirmation?: AccessTokenClaims['cnf'] | undefined;
   /** The claims that userinfo gives besides those of the scopes. */
   readonly singleClaims?: readonly string[] | undefined;
+  /** The claims that an admin has added for the resource (person_claims.ts). */
+  readonly added?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /**
@@ -33,6 +35,7 @@ export interface AccessTokenFacts extends Validity {
 export function accessTokenClaims(facts: AccessTokenFacts) {
   const { client, login, grantId, carried } = facts;
   return {
+    ...facts.added,
     ...(login && loginClaims(login)),
     gen: client.tokenGeneration,
     gid: grantId === undefined ? undefined : grantReference(grantId),

@@ -56,6 +56,8 @@ export interface IdTokenFacts extends Validity {
   /** The scopes of OpenID Connect that the person has granted and the request is for. */
   readonly scopes: readonly string[];
   readonly login: Login & { readonly nonce?: string | undefined; readonly sid?: string | undefined };
+  /** The claims that an admin has added (person_claims.ts). */
+  readonly added?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /**
@@ -63,9 +65,10 @@ export interface IdTokenFacts extends Validity {
  * `claims` parameter, asks `pairwiseIdentifier` for `sub`, and adds the login, `nonce`, `sid`, `aud`, `exp`, `iat` and
  * `iss` without asking.
  */
-export function idTokenClaims({ issuer, clientId, sub, account, scopes, login, iat, exp }: IdTokenFacts) {
+export function idTokenClaims({ issuer, clientId, sub, account, scopes, login, added, iat, exp }: IdTokenFacts) {
   const { nonce, sid } = login;
   return {
+    ...added,
     ...claimsUnder(scopes, account),
     ...loginClaims(login),
     sub,

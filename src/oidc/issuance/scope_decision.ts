@@ -4,6 +4,7 @@
  */
 import type { ClientWithSecrets } from '../../clients/client.ts';
 import type { Resource } from '../../resources/resource.ts';
+import type { Permits } from '../../roles/role_directory.ts';
 import { accessTokenSeconds } from './access_token.ts';
 import { accessOf, userinfoScopes, type Audience } from './userinfo_audience.ts';
 
@@ -71,6 +72,13 @@ export function clientCredentialsEntitlement(
   return entitlement(client, resource, resource.identifier, decision.scopes.join(' '));
 }
 
+export interface GrantedFor {
+  readonly resource: Resource | undefined;
+  /** Which scopes the person may have; `undefined` for all. */
+  readonly permits: Permits | undefined;
+  readonly issuer: string;
+}
+
 /**
  * What a client gets of what a person has granted it for one resource; `undefined` where no scope is left. The
  * library cuts the granted scopes down in the same way, to those of the `ResourceServer` that `allowedScopes` made.
@@ -78,11 +86,10 @@ export function clientCredentialsEntitlement(
 export function grantedEntitlement(
   client: ClientWithSecrets,
   granted: GrantedScopes,
-  resource: Resource | undefined,
-  issuer: string,
+  { resource, permits, issuer }: GrantedFor,
 ): Entitlement | undefined {
   const allowed = allowedScopes(client, resource);
-  const scopes = granted.ofApi.filter((scope) => allowed.has(scope));
+  const scopes = granted.ofApi.filter((scope) => allowed.has(scope) && (!permits || permits(scope)));
   if (!resource || scopes.length === 0) return undefined;
   const openid = granted.forUserinfo.length === 0 ? [] : userinfoScopes(client, resource, granted.forUserinfo, issuer);
   const { audience, scope } = accessOf(resource.identifier, scopes.join(' '), openid, issuer);

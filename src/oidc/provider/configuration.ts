@@ -1,16 +1,8 @@
 /**
  * Configures oidc-provider as an OAuth 2.1 server. It restricts each default that is too permissive, with the reason.
  */
-import {
-  errors,
-  Provider,
-  type Account as OidcAccount,
-  type Client,
-  type Configuration,
-  type KoaContextWithOIDC,
-} from 'oidc-provider';
+import { errors, Provider, type Client, type Configuration, type KoaContextWithOIDC } from 'oidc-provider';
 import type { JWK } from 'jose';
-import { findAccount } from '../../accounts/account.ts';
 import type { Clock } from '../../base/clock.ts';
 import { ACR_VALUES } from '../../accounts/authentication_context.ts';
 import type { Digest } from '../../base/secret.ts';
@@ -25,6 +17,7 @@ import { fetchThrough } from '../../egress/fetch.ts';
 import type { CookieSignatures } from '../../http/cookie_signatures.ts';
 import type { LoginHints } from '../../limits/login_hints.ts';
 import type { UserCodeGuesses } from '../../limits/user_code_guesses.ts';
+import type { RoleDirectory } from '../../roles/role_directory.ts';
 import type { StatementVerifier } from '../../trust/statement_verifier.ts';
 import type { AccessTokenStates } from '../tokens/access_token_state.ts';
 import type { Vault } from '../../vault/vault.ts';
@@ -32,7 +25,7 @@ import { createAdapter } from '../storage/adapter.ts';
 import { postponeLogouts } from '../logout/backchannel_logout.ts';
 import { loginPolicy, PROMPTS } from '../authorization/login_policy.ts';
 import { demandBoundedClaims } from '../authorization/claims.ts';
-import { accountClaims, claimsForIdToken, CLAIMS_BY_SCOPE } from '../issuance/id_token.ts';
+import { CLAIMS_BY_SCOPE } from '../issuance/id_token.ts';
 import {
   backchannelAuthentication,
   backchannelRequestSeconds,
@@ -65,7 +58,6 @@ import {
   type MutualTlsSettings,
 } from '../client_authentication/mutual_tls.ts';
 import { noteErrorPages, noteReplay, collectEvents } from '../request/request_events.ts';
-import { resolveHintedSubject } from '../authorization/hinted_subject.ts';
 import { ignoreRefusedDestinations, rpInitiatedLogout } from '../logout/refused_destinations.ts';
 import { acceptRetiredKeyHints } from '../logout/retired_key_hints.ts';
 import { INTERACTION_SECONDS } from '../request/first_party_login.ts';
@@ -74,8 +66,9 @@ import { narrowScopes } from '../tokens/narrowed_scopes.ts';
 import { demandPushedRequest } from '../authorization/pushed_requests.ts';
 import { signExternally } from './external_signing.ts';
 import { answerBesides, internalsOf, type UrlFor } from './library_types.ts';
+import { findAccountFor } from './people.ts';
+import { giveAddedClaims } from './added_claims.ts';
 import { tokenHooks, tokenLifetimes } from './token_hooks.ts';
-import { takeAccount } from '../storage/request_prefetch.ts';
 import { markRefreshTokens, type RefreshTokenFamilies } from '../storage/refresh_token_families.ts';
 import {
   recordOf,
@@ -102,6 +95,7 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly egress: Egress;
   readonly clients: ProviderClientsSettings;
   readonly policy: ResourcePolicy;
+  readonly roles: RoleDirectory;
   readonly tokens: AccessTokenStates;
   readonly usernames: Usernames;
   readonly statements: StatementVerifier;
@@ -137,6 +131,7 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
   pinToIssuer(provider, endpointAliases(settings, ROUTES));
   normalizeParameters(provider, settings.policy.registered);
   narrowScopes(provider);
+  giveAddedClaims(provider);
   useProviderClients(provider, settings.clients, {
     signingAlgs: new Set(jwks.map(({ alg }) => alg)),
     detailsTypes: settings.detailsPolicy.types(),
@@ -191,6 +186,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     families: settings.refreshFamilies,
     unanswered: settings.unanswered,
     sessionAbsoluteTtlSeconds: settings.sessionAbsoluteTtlSeconds,
+    roles: settings.roles,
   });
   return {
     adapter: (kind) => {
@@ -234,25 +230,12 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     // many relying parties read only the ID token; `claims` below reduces it for a client that chose so
     conformIdTokenClaims: false,
     clientBasedCORS: (_ctx, origin, client) => mayReadAnswers(origin, client),
-    findAccount: async (ctx, name) => {
-      const accountId = await resolveHintedSubject(database, settings.subjects, ctx, name);
-      if (accountId === undefined) return undefined;
-      const account = takeAccount(accountId) ?? (await findAccount(database, accountId));
-      if (!account || account.disabledAt) return undefined;
-      const { client } = ctx.oidc;
-      return {
-        accountId: account.accountId,
-        claims: (use, _scope, asked) =>
-          use === 'id_token' && client
-            ? claimsForIdToken(recordOf(client).metadata, account, asked)
-            : accountClaims(account),
-      } satisfies OidcAccount;
-    },
+    findAccount: findAccountFor(settings),
     loadExistingGrant: loadExistingGrant(database, clock),
     ...tokenHooks(settings),
     renderError: settings.pages.renderError,
     interactions: {
-      policy: loginPolicy(settings.subjects),
+      policy: loginPolicy(settings),
       url: (_ctx, { uid }) => `${new URL(settings.issuer).pathname.replace(/\/$/, '')}/interaction/${uid}`,
     },
     ttl: {
@@ -269,7 +252,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
       deviceFlow: deviceFlow(settings),
-      ciba: backchannelAuthentication({ database, loginHints: settings.loginHints }),
+      ciba: backchannelAuthentication(settings),
       dPoP: { enabled: true, nonceSecret: settings.dpopNonceSecret, requireNonce: examineProof(clock) },
       mTLS: mutualTls(settings),
       externalSigningSupport: { enabled: true, ack: 'experimental-01' },

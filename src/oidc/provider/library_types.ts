@@ -5,6 +5,8 @@
  */
 import type { AccessToken, AllClientMetadata, Client, KoaContextWithOIDC, Provider } from 'oidc-provider';
 import type { AccessTokenClaims } from '../../keys/token_verifier.ts';
+import type { Person } from '../storage/token_rows.ts';
+import type { ADDED_CLAIMS, AddedClaims } from '../issuance/person_claims.ts';
 
 export type UrlFor = (name: string, options?: object) => string;
 
@@ -26,6 +28,7 @@ interface ProviderInternals {
   };
   readonly Grant: new (values: object) => InstanceType<Provider['Grant']>;
   readonly IdToken: IdTokenClass;
+  readonly Claims: { readonly prototype: ClaimsInternals };
   readonly Interaction: new (uid: string, payload: object) => { save(ttlSeconds: number): Promise<string> };
   readonly AuthorizationCode: BoundModel;
   readonly RefreshToken: BoundModel & { readonly prototype: SavedToken };
@@ -56,6 +59,14 @@ type IdTokenClass = new (
   set(claim: string, value: unknown): void;
   issue(options: { readonly use: 'logout' | 'introspection' }): Promise<string>;
 };
+
+/** The claims that the library picks for an ID token or for userinfo. */
+interface ClaimsInternals {
+  readonly available: { readonly [ADDED_CLAIMS]?: AddedClaims };
+  /** The claims that the receiver gets, by name. */
+  readonly filter: object;
+  result(this: ClaimsInternals): Promise<object>;
+}
 
 /** The model of codes or refresh tokens, which may be bound to a key. */
 interface BoundModel {
@@ -120,6 +131,13 @@ interface SessionInternals {
   readonly oldId?: string;
   readonly exp?: number;
   persist(): Promise<unknown>;
+}
+
+/** The person that the request is about, as `provider/people.ts` has found them. */
+export function personIn({ oidc }: KoaContextWithOIDC): Person {
+  const { account } = oidc;
+  if (!account) throw new Error('The person of this request has not been found yet.');
+  return account['person'] as Person;
 }
 
 export function sessionOf(oidc: Partial<KoaContextWithOIDC['oidc']> | undefined): SessionInternals | undefined {

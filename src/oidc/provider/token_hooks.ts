@@ -8,16 +8,20 @@ import {
 } from 'oidc-provider';
 import type { AccessTokenClaims } from '../../keys/token_verifier.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
-import { carriedClaims } from '../grants/exchanged_token.ts';
+import type { ClaimMapping } from '../../base/claim_mappings.ts';
+import type { RoleDirectory } from '../../roles/role_directory.ts';
+import { exchangeOf } from '../grants/exchanged_token.ts';
 import { accessTokenClaims } from '../issuance/access_token.ts';
 import { CLAIMS_BY_SCOPE } from '../issuance/id_token.ts';
 import { loginClaims, type Login } from '../issuance/issuance.ts';
 import { getsRefreshToken, isRotated, lostOfflineAccess, refreshTokenSeconds } from '../issuance/refresh_token.ts';
+import { givenBy, mappedClaims } from '../issuance/person_claims.ts';
 import { splitScope } from '../issuance/scope_values.ts';
 import { accessOf, readAudience } from '../issuance/userinfo_audience.ts';
 import { noteClaims } from '../request/request_events.ts';
+import { sourceOf } from '../request/token_source.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
-import { claimsOfJwt } from './library_types.ts';
+import { claimsOfJwt, personIn } from './library_types.ts';
 
 const CLAIMS: ReadonlySet<string> = new Set(Object.values(CLAIMS_BY_SCOPE).flat());
 
@@ -29,11 +33,17 @@ interface TokenSettings {
   readonly refreshAbsoluteTtlSeconds: number;
 }
 
-export function tokenHooks({ issuer, policy }: TokenSettings & { readonly policy: ResourcePolicy }) {
+export function tokenHooks({
+  issuer,
+  policy,
+  roles,
+}: TokenSettings & { readonly policy: ResourcePolicy; readonly roles: RoleDirectory }) {
   return {
     issueRefreshToken: (_ctx, client, { scope }) => getsRefreshToken(recordOf(client).metadata, scope),
     // called for each refresh, before the token is used up
-    rotateRefreshToken: ({ oidc }) => {
+    rotateRefreshToken: (ctx) => {
+      const { oidc } = ctx;
+      policy.demandPermitted(ctx);
       const { metadata } = recordOf(oidc.client!);
       if (lostOfflineAccess(metadata, oidc.entities.RefreshToken?.scope)) {
         throw new errors.InvalidGrant('the client is not registered for offline_access any more');
@@ -43,7 +53,7 @@ export function tokenHooks({ issuer, policy }: TokenSettings & { readonly policy
     formats: {
       customizers: {
         jwt: (ctx, token, structured) => {
-          const claims = jwtClaims({ issuer, policy }, ctx, token, claimsOfJwt(structured));
+          const claims = jwtClaims({ issuer, policy, roles }, ctx, token, claimsOfJwt(structured));
           structured.payload = claims;
           // the library knows the scope of the API alone, and answers with the scope that it finds here
           if (Array.isArray(claims.aud)) token.scope = claims.scope;
@@ -69,9 +79,15 @@ export function tokenLifetimes(settings: TokenSettings) {
   } satisfies Configuration['ttl'];
 }
 
+interface ClaimSettings {
+  readonly issuer: string;
+  readonly policy: ResourcePolicy;
+  readonly roles: RoleDirectory;
+}
+
 /** Returns the claims of a JWT access token, given the claims that the library would sign without this hook. */
 function jwtClaims(
-  { issuer, policy }: { readonly issuer: string; readonly policy: ResourcePolicy },
+  { issuer, policy, roles }: ClaimSettings,
   ctx: KoaContextWithOIDC,
   token: AccessToken | ClientCredentials,
   { jti, sub, iat, exp, scope, aud, cnf, authorization_details }: AccessTokenClaims,
@@ -90,11 +106,30 @@ function jwtClaims(
     scope: access.scope || undefined,
     grantId,
     login: grantId === undefined ? undefined : loginOf(ctx),
-    carried: carriedClaims(token),
+    carried: exchangeOf(token)?.claims,
     authorizationDetails: authorization_details,
     confirmation: cnf,
     singleClaims: openid.length > 0 ? singleClaims(ctx) : undefined,
+    added: addedClaims(ctx, token, policy.claimMappings(String(aud)), roles),
   });
+}
+
+/** The claims about the person that an admin has added for the API. */
+function addedClaims(
+  ctx: KoaContextWithOIDC,
+  token: object,
+  mappings: readonly ClaimMapping[],
+  roles: RoleDirectory,
+): Readonly<Record<string, unknown>> | undefined {
+  const source = sourceOf(ctx);
+  if (mappings.length === 0) return undefined;
+  if (source) {
+    const openid = splitScope(ctx.oidc.entities.Grant?.getOIDCScopeFiltered(source.scopes));
+    return mappedClaims(mappings, personIn(ctx), roles, { gets: givenBy(openid), isToken: true });
+  }
+  // the groups of an exchanged token's subject are known, and the person has granted no scope of OpenID Connect for it
+  const memberships = exchangeOf(token)?.memberships;
+  return memberships && mappedClaims(mappings, { memberships }, roles, { gets: () => false, isToken: true });
 }
 
 /**
@@ -120,12 +155,6 @@ function singleClaims(ctx: KoaContextWithOIDC): string[] | undefined {
   const known = Object.keys(asked).filter((claim) => CLAIMS.has(claim));
   const granted = ctx.oidc.entities.Grant?.getOIDCClaimsFiltered(new Set(known)) ?? [];
   return granted.length > 0 ? granted : undefined;
-}
-
-/** The code or refresh token that a token is from. */
-function sourceOf({ oidc }: KoaContextWithOIDC) {
-  const { AuthorizationCode, DeviceCode, BackchannelAuthenticationRequest, RefreshToken } = oidc.entities;
-  return AuthorizationCode ?? DeviceCode ?? BackchannelAuthenticationRequest ?? RefreshToken;
 }
 
 /** The login behind the code or token of this request; refresh tokens keep it. */

@@ -10,6 +10,7 @@ import { addSeconds, epochSeconds, type Clock } from '../../base/clock.ts';
 import { sha256, type Digest } from '../../base/secret.ts';
 import type { Database, Tx } from '../../db/connection.ts';
 import { PreparedStatement } from '../../db/prepared.ts';
+import type { RoleDirectory } from '../../roles/role_directory.ts';
 import { open, seal } from '../../vault/seal.ts';
 import { keyOfProof } from '../sender_constraint/dpop.ts';
 import { endGrant, GrantStore } from './grant_store.ts';
@@ -33,6 +34,7 @@ export interface ArtifactSettings {
   readonly families: RefreshTokenFamilies;
   readonly unanswered: UnansweredUses;
   readonly sessionAbsoluteTtlSeconds: number;
+  readonly roles: RoleDirectory;
 }
 
 /** The kinds that belong to a grant. */
@@ -198,7 +200,8 @@ class ArtifactStore implements Adapter {
 
   /** Related rows that are missing here are queried again by the library, and are not found then either. */
   async #findWithRelated(id: string): Promise<TokenRow | undefined> {
-    const row = await readTokenRow(this.#settings.database, this.#kind, sha256(id));
+    const { database, roles } = this.#settings;
+    const row = await readTokenRow(database, { kind: this.#kind, id: sha256(id), withGroups: roles.hasGroups });
     if (row) prefetch(row);
     return row;
   }

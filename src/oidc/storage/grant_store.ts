@@ -9,6 +9,7 @@ import { sha256, type Digest } from '../../base/secret.ts';
 import { json, type Database, type Reader, type Tx } from '../../db/connection.ts';
 import { withExistingResources } from '../../resources/existing_resources.ts';
 import { PreparedStatement } from '../../db/prepared.ts';
+import { membershipsOf, NO_MEMBERSHIPS, type Memberships } from '../../roles/memberships.ts';
 import { takeGrant } from './request_prefetch.ts';
 import { writeWithRequest } from '../request/request_writes.ts';
 
@@ -96,18 +97,28 @@ async function removeEndedResources(tx: Tx, issuer: string, grantId: Digest, pay
 
 /** True if the referenced grant (`grantReference`) exists and has not expired. */
 export async function grantLives(database: Database, reference: string, now: Date): Promise<boolean> {
-  return (await accountOfGrant(database, reference, now)) !== undefined;
+  return (await readGranter(database, reference, { now, withGroups: false })) !== undefined;
+}
+
+/** The account that gave a grant, with its groups. */
+export interface Granter {
+  readonly accountId: string;
+  readonly memberships: Memberships;
 }
 
 /** Resolves to the account that gave the referenced grant; `undefined` if the grant has ended. */
-export async function accountOfGrant(database: Database, reference: string, now: Date): Promise<string | undefined> {
+export async function readGranter(
+  database: Database,
+  reference: string,
+  { now, withGroups }: { readonly now: Date; readonly withGroups: boolean },
+): Promise<Granter | undefined> {
   const row = await database
     .selectFrom('grants')
-    .select('account_id')
+    .select(['account_id', membershipsOf('grants.account_id', withGroups).as('memberships')])
     .where('grant_id', '=', Buffer.from(reference, 'base64url') as Digest)
     .where('expires_at', '>', now)
     .executeTakeFirst();
-  return row?.account_id;
+  return row && { accountId: row.account_id, memberships: row.memberships ?? NO_MEMBERSHIPS };
 }
 
 /** Ends the grant and everything that belongs to it with one statement. Ending it twice changes nothing. */

@@ -3,17 +3,16 @@
  * session together with the token. Each row is returned once, to the request that prefetched it.
  */
 import { Provider, type AdapterPayload } from 'oidc-provider';
-import type { Account } from '../../accounts/account.ts';
 import type { Digest } from '../../base/secret.ts';
-import type { Related } from './token_rows.ts';
+import type { Person, Related } from './token_rows.ts';
 
 type Kept = { -readonly [Member in keyof Related]: Related[Member] };
 
 const related = new WeakMap<object, Kept>();
 
 /** Keeps the rows for the current request. */
-export function prefetch({ grant, session, account }: Related): void {
-  if (Provider.ctx) related.set(Provider.ctx, { grant, session, account });
+export function prefetch({ grant, session, person }: Related): void {
+  if (Provider.ctx) related.set(Provider.ctx, { grant, session, person });
 }
 
 export function takeGrant(id: Digest): AdapterPayload | undefined {
@@ -30,11 +29,11 @@ export function takeSession(uid: string): AdapterPayload | undefined {
   return session.payload;
 }
 
-export function takeAccount(accountId: string): Account | undefined {
-  const { account } = prefetchedRows();
-  if (account?.accountId !== accountId) return undefined;
-  prefetchedRows().account = undefined;
-  return account;
+export function takePerson(accountId: string): Person | undefined {
+  const { person } = prefetchedRows();
+  if (person?.account.accountId !== accountId) return undefined;
+  prefetchedRows().person = undefined;
+  return person;
 }
 
 function prefetchedRows(): Kept {

@@ -7,12 +7,19 @@ import { withRecord } from '../../audit/batch_rows.ts';
 import type { Digest } from '../../base/secret.ts';
 import type { Database, Tx } from '../../db/connection.ts';
 import { PreparedStatement } from '../../db/prepared.ts';
+import { membershipsColumn, NO_MEMBERSHIPS, type Memberships } from '../../roles/memberships.ts';
 import { payloadJson } from './payload_json.ts';
 
 export interface Related {
   readonly grant?: { readonly id: Digest; readonly payload: AdapterPayload } | undefined;
   readonly session?: { readonly uid: string; readonly payload: AdapterPayload } | undefined;
-  readonly account?: Account | undefined;
+  readonly person?: Person | undefined;
+}
+
+/** An account with its groups. */
+export interface Person {
+  readonly account: Account;
+  readonly memberships: Memberships;
 }
 
 export interface TokenRow extends Related {
@@ -27,6 +34,7 @@ interface Row extends Nullable<AccountRow> {
   readonly grant_payload: AdapterPayload | null;
   readonly session_uid: string | null;
   readonly session_payload: AdapterPayload | null;
+  readonly memberships: Memberships | null;
 }
 
 type Nullable<Members> = { readonly [Member in keyof Members]: Members[Member] | null };
@@ -36,7 +44,8 @@ const READ_TOKEN = new PreparedStatement<Row>(
   `select accounts.account_id, accounts.email, accounts.email_verified, accounts.name, accounts.profile,
       accounts.password_hash, accounts.disabled_at, accounts.version, accounts.created_at, accounts.updated_at,
       tokens.payload, tokens.consumed_at, tokens.grant_id, grants.payload as grant_payload,
-      sessions.uid as session_uid, sessions.payload as session_payload
+      sessions.uid as session_uid, sessions.payload as session_payload,
+      ${membershipsColumn('tokens.account_id', '$3')} as memberships
     from artifacts as tokens
     left join grants on grants.grant_id = tokens.grant_id
     left join accounts on accounts.account_id = tokens.account_id
@@ -44,9 +53,15 @@ const READ_TOKEN = new PreparedStatement<Row>(
     where tokens.kind = $1 and tokens.artifact_id = $2`,
 );
 
-/** Reads a token with its grant, session and account. A related row that no longer exists is `undefined`. */
-export async function readTokenRow(database: Database, kind: string, id: Digest): Promise<TokenRow | undefined> {
-  const { rows } = await READ_TOKEN.execute(database, kind, id);
+/**
+ * Reads a token with its grant, session and account, and with the account's groups if any group exists. A related row
+ * that no longer exists is `undefined`.
+ */
+export async function readTokenRow(
+  database: Database,
+  { kind, id, withGroups }: { readonly kind: string; readonly id: Digest; readonly withGroups: boolean },
+): Promise<TokenRow | undefined> {
+  const { rows } = await READ_TOKEN.execute(database, kind, id, withGroups);
   const [row] = rows;
   if (!row) return undefined;
   const { payload, consumed_at, grant_id, grant_payload, session_uid, session_payload } = row;
@@ -55,7 +70,10 @@ export async function readTokenRow(database: Database, kind: string, id: Digest)
     consumed_at,
     grant: grant_id && grant_payload ? { id: grant_id as Digest, payload: grant_payload } : undefined,
     session: session_uid !== null && session_payload ? { uid: session_uid, payload: session_payload } : undefined,
-    account: row.account_id === null ? undefined : toAccount(row as AccountRow),
+    person:
+      row.account_id === null
+        ? undefined
+        : { account: toAccount(row as AccountRow), memberships: row.memberships ?? NO_MEMBERSHIPS },
   };
 }
 

@@ -7,10 +7,16 @@
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { Database } from '../../db/connection.ts';
 import type { AccessTokenClaims, ParentToken, TokenVerifier } from '../../keys/token_verifier.ts';
-import { grantLives } from '../storage/grant_store.ts';
+import { isAllowedToUse } from '../../roles/allowed_groups.ts';
+import type { RoleDirectory } from '../../roles/role_directory.ts';
+import { splitScope } from '../issuance/scope_values.ts';
+import { readAudience, scopeForApi } from '../issuance/userinfo_audience.ts';
+import { grantLives, readGranter, type Granter } from '../storage/grant_store.ts';
 import type { RevokedTokens } from './revoked_tokens.ts';
 
 export interface AccessTokenStatesSettings {
+  readonly issuer: string;
+  readonly roles: RoleDirectory;
   readonly database: Database;
   readonly verifier: TokenVerifier;
   readonly clients: ClientDirectory;
@@ -27,25 +33,72 @@ export class AccessTokenStates {
     this.#settings = settings;
   }
 
-  /** The claims of a valid token of this server, else `undefined`. */
+  /**
+   * The claims of a valid token of this server, else `undefined`. The scope of a person's token has what the person may
+   * have now.
+   */
   async inspect(token: string, now: Date): Promise<AccessTokenClaims | undefined> {
+    return (await this.examine(token, now))?.claims;
+  }
+
+  /** The same, with the person whose grant is behind the token. */
+  async examine(token: string, now: Date): Promise<ExaminedToken | undefined> {
+    const valid = await this.#validate(token, now);
+    if (!valid?.granter) return valid;
+    const claims = await this.#narrow(valid.claims, valid.granter);
+    return claims && { claims, granter: valid.granter };
+  }
+
+  /** The claims as they were signed: a token can be revoked although its person may use it for nothing now. */
+  async verify(token: string, now: Date): Promise<AccessTokenClaims | undefined> {
+    return (await this.#validate(token, now))?.claims;
+  }
+
+  async #validate(token: string, now: Date): Promise<ExaminedToken | undefined> {
     this.#settings.vouch();
     const claims = await this.#settings.verifier.verify(token, now);
-    return claims && (await this.#areAllValid(claims, now)) ? claims : undefined;
+    if (!claims || !(await this.#isUsable(claims, now))) return undefined;
+    const { database, roles } = this.#settings;
+    const { gid, parents = [] } = claims;
+    const granter =
+      gid === undefined ? undefined : await readGranter(database, gid, { now, withGroups: roles.hasGroups });
+    if (gid !== undefined && !granter) return undefined;
+    for (const parent of parents) {
+      if (!(await this.#isUsable(parent, now))) return undefined;
+      if (parent.gid !== undefined && !(await grantLives(database, parent.gid, now))) return undefined;
+    }
+    return { claims, granter };
   }
 
-  async #areAllValid(claims: AccessTokenClaims, now: Date): Promise<boolean> {
-    const { parents = [] } = claims;
-    for (const token of [claims, ...parents]) if (!(await this.#isValid(token, now))) return false;
-    return true;
-  }
-
-  async #isValid({ client_id, gen, jti, gid, asserted_by: issuer }: ParentToken, now: Date): Promise<boolean> {
-    const { clients, revoked, database, isTrusted } = this.#settings;
+  /** Everything but the grant. */
+  async #isUsable({ client_id, gen, jti, asserted_by: issuer }: ParentToken, now: Date): Promise<boolean> {
+    const { clients, revoked, isTrusted } = this.#settings;
     if (issuer !== undefined && !isTrusted(issuer)) return false;
     const client = await clients.find(client_id);
     if (!client || client.revokedAt || client.tokenGeneration !== gen) return false;
-    if (await revoked.has(jti, now)) return false;
-    return gid === undefined || grantLives(database, gid, now);
+    return !(await revoked.has(jti, now));
   }
+
+  /** `undefined` if the person may not use the client any more, or has no scope of the API left. */
+  async #narrow(claims: AccessTokenClaims, { memberships }: Granter): Promise<AccessTokenClaims | undefined> {
+    const { clients, roles, issuer } = this.#settings;
+    const client = await clients.find(claims.client_id);
+    if (!client || !isAllowedToUse(client.metadata, memberships)) return undefined;
+    const audience = readAudience(claims.aud, issuer);
+    const permits = audience && roles.permits(audience.api, memberships);
+    if (!permits) return claims;
+    const ofApi = splitScope(scopeForApi(claims.scope));
+    const withheld = new Set(ofApi.filter((scope) => !permits(scope)));
+    if (withheld.size === 0) return claims;
+    const left = splitScope(claims.scope).filter((scope) => !withheld.has(scope));
+    if (left.length === 0 && claims['authorization_details'] === undefined) return undefined;
+    const { scope: _, ...others } = claims;
+    return left.length > 0 ? { ...others, scope: left.join(' ') } : others;
+  }
+}
+
+export interface ExaminedToken {
+  readonly claims: AccessTokenClaims;
+  /** Set where a person's grant is behind the token. */
+  readonly granter?: Granter | undefined;
 }

@@ -36,12 +36,14 @@ export class JwtIntrospection {
   async answer(ctx: KoaContextWithOIDC): Promise<void> {
     const token = String(ctx.oidc.params?.['token']);
     const caller = recordOf(ctx.oidc.client!);
-    const claims = await this.#settings.tokens.inspect(token, requestOf(ctx).now);
+    const { tokens } = this.#settings;
+    const { now } = requestOf(ctx);
     if (ctx.oidc.route === 'introspection') {
+      const claims = await tokens.inspect(token, now);
       ctx.status = 200;
       ctx.body = await introspectionResponse(claims, caller, this.#settings.usernames);
       await signIntrospection(ctx);
-    } else await this.#revoke(ctx, caller, claims);
+    } else await this.#revoke(ctx, caller, await tokens.verify(token, now));
   }
 
   async #revoke(

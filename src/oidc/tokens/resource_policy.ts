@@ -3,9 +3,12 @@
  * client that asks for more than it was given is told so (`invalid_scope`, `invalid_target`).
  */
 import { errors, type Client, type KoaContextWithOIDC, type ResourceServer } from 'oidc-provider';
+import type { ClaimMapping } from '../../base/claim_mappings.ts';
 import type { ClientWithSecrets } from '../../clients/client.ts';
 import { isFapi2, isFapi2Alg } from '../../clients/metadata/security_profile.ts';
 import { OPENID_SCOPES, type Resource } from '../../resources/resource.ts';
+import type { Memberships } from '../../roles/memberships.ts';
+import type { Permits, RoleDirectory } from '../../roles/role_directory.ts';
 import type { ResourceDirectory } from '../../resources/resource_directory.ts';
 import type { AuthorizationDetailsPolicy } from '../authorization/authorization_details.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
@@ -21,7 +24,10 @@ import {
 } from '../issuance/scope_decision.ts';
 import { userinfoIdentifier } from '../../resources/own_identifiers.ts';
 import { splitScope, stillRegistered } from '../issuance/scope_values.ts';
-import { mayAddUserinfo, scopesAboutPerson, userinfoScopes } from '../issuance/userinfo_audience.ts';
+import { personIn } from '../provider/library_types.ts';
+import { sourceOf } from '../request/token_source.ts';
+import { NothingPermitted } from '../authorization/nothing_permitted.ts';
+import { mayAddUserinfo, readAudience, scopesAboutPerson, userinfoScopes } from '../issuance/userinfo_audience.ts';
 
 const openid = new Set<string>(OPENID_SCOPES);
 
@@ -39,14 +45,23 @@ export interface SortedScopes {
   readonly resources: Readonly<Record<string, readonly string[]>>;
 }
 
+export interface ResourcePolicySettings {
+  readonly issuer: string;
+  readonly resources: ResourceDirectory;
+  readonly roles: RoleDirectory;
+  readonly details: AuthorizationDetailsPolicy;
+}
+
 export class ResourcePolicy {
   readonly #resources: ResourceDirectory;
   readonly #details: AuthorizationDetailsPolicy;
+  readonly #roles: RoleDirectory;
   readonly #issuer: string;
   readonly #userinfo: string;
 
-  constructor(issuer: string, resources: ResourceDirectory, details: AuthorizationDetailsPolicy) {
+  constructor({ issuer, resources, roles, details }: ResourcePolicySettings) {
     this.#issuer = issuer;
+    this.#roles = roles;
     this.#userinfo = userinfoIdentifier(issuer);
     this.#resources = resources;
     this.#details = details;
@@ -89,15 +104,19 @@ export class ResourcePolicy {
     throw beyond(asked, allowed);
   };
 
-  /** The scopes of a request, each where it belongs, as far as the client has been given them. */
-  sort(client: Client, params: Readonly<Record<string, unknown>>): SortedScopes {
+  /**
+   * The scopes of a request, each where it belongs, as far as the client has been given them and, where the person is
+   * known, the person may have them.
+   */
+  sort(client: Client, params: Readonly<Record<string, unknown>>, memberships?: Memberships): SortedScopes {
     const record = recordOf(client);
     const asked = splitScope(params['scope']);
     const named = [params['resource']].flat().filter((value) => typeof value === 'string');
     const ofResource = (resource: string): string[] => {
       if (resource === this.#userinfo) return scopesAboutPerson(asked);
       const allowed = this.#allowed(record, resource);
-      return asked.filter((scope) => allowed.has(scope));
+      const permits = memberships && this.#roles.permits(resource, memberships);
+      return asked.filter((scope) => allowed.has(scope) && (!permits || permits(scope)));
     };
     return {
       openid: stillRegistered(record.metadata, asked).filter((scope) => openid.has(scope)),
@@ -122,9 +141,22 @@ export class ResourcePolicy {
     else if (isAuthorization(ctx)) {
       if (record.registration) settleScope(ctx, allowed);
       this.#refuseBeyondRequested(ctx, record);
+    } else if (ctx.oidc.route === 'token') {
+      const permits = this.#roles.permits(identifier, personIn(ctx).memberships);
+      if (permits) {
+        demandPermitted(ctx, identifier, { allowed, permits });
+        server.scope = [...allowed].filter(permits).join(' ');
+      }
     }
     return server;
   };
+
+  /** Throws `AccessDenied` if the person may have none of what the refresh token is for. Call it before the token is used. */
+  demandPermitted(ctx: KoaContextWithOIDC): void {
+    const api = readAudience(ctx.oidc.params?.['resource'] ?? sourceOf(ctx)?.resource, this.#issuer)?.api;
+    const permits = api === undefined ? undefined : this.#roles.permits(api, personIn(ctx).memberships);
+    if (permits) demandPermitted(ctx, api!, { allowed: this.#allowed(recordOf(ctx.oidc.client!), api!), permits });
+  }
 
   /** A resource with these scopes, as far as it still has them: for grants whose own policy says what a client may have. */
   serverFor(client: Client, identifier: string, scopes: ReadonlySet<string>): ResourceServer | undefined {
@@ -141,8 +173,23 @@ export class ResourcePolicy {
   }
 
   /** What a client gets of what a person has granted it; `undefined` where no scope is left. */
-  granted(client: ClientWithSecrets, identifier: string, granted: GrantedScopes): Entitlement | undefined {
-    return grantedEntitlement(client, granted, this.#find(identifier), this.#issuer);
+  granted(
+    client: ClientWithSecrets,
+    identifier: string,
+    { granted, memberships }: { readonly granted: GrantedScopes; readonly memberships: Memberships },
+  ): Entitlement | undefined {
+    const permits = this.#roles.permits(identifier, memberships);
+    return grantedEntitlement(client, granted, { resource: this.#find(identifier), permits, issuer: this.#issuer });
+  }
+
+  /** The claims about people that an admin has added to tokens for the resource. */
+  claimMappings(identifier: string): readonly ClaimMapping[] {
+    return this.#find(identifier)?.claimMappings ?? [];
+  }
+
+  /** Which scopes of the resource a person may have; `undefined` for all. */
+  permits(identifier: string, memberships: Memberships): Permits | undefined {
+    return this.#roles.permits(identifier, memberships);
   }
 
   /** The scopes of OpenID Connect that a token for the API and userinfo gives; none if it is for the API alone. */
@@ -199,6 +246,22 @@ function narrowOpenid(ctx: KoaContextWithOIDC, { metadata }: ClientWithSecrets):
   const registered = new Set(splitScope(metadata.scope));
   if (asked.includes('openid') && !registered.has('openid')) throw beyond(asked, registered);
   ctx.oidc.params!['scope'] = stillRegistered(metadata, asked).join(' ');
+}
+
+/** Throws `AccessDenied` if the person may have none of the scopes that the code or refresh token is for. */
+function demandPermitted(
+  ctx: KoaContextWithOIDC,
+  identifier: string,
+  { allowed, permits }: { readonly allowed: ReadonlySet<string>; readonly permits: Permits },
+): void {
+  const { oidc } = ctx;
+  const source = sourceOf(ctx);
+  const asked = oidc.params?.['scope'] === undefined ? (source?.scopes ?? new Set()) : oidc.requestParamScopes;
+  const granted = splitScope(oidc.entities.Grant?.getResourceScopeFiltered(identifier, asked)).filter((scope) =>
+    allowed.has(scope),
+  );
+  const isDetailed = source && 'rar' in source && source.rar !== undefined;
+  if (granted.length > 0 && !granted.some(permits) && !isDetailed) throw new NothingPermitted();
 }
 
 /** The API as the library needs it for this client: the scopes, the lifetime and the format of its tokens. */

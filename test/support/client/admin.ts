@@ -27,11 +27,11 @@ export type Headed = Readonly<Record<string, string>>;
 
 export class Admin {
   readonly gatehouse: Gatehouse;
-  readonly #token: string;
+  readonly token: string;
 
   constructor(gatehouse: Gatehouse, token: string) {
     this.gatehouse = gatehouse;
-    this.#token = token;
+    this.token = token;
   }
 
   static async of(gatehouse: Gatehouse, scope?: string): Promise<Admin> {
@@ -71,7 +71,7 @@ export class Admin {
     const response = await fetch(`${this.gatehouse.url}/admin/v1${path}`, {
       method,
       headers: {
-        authorization: `Bearer ${this.#token}`,
+        authorization: `Bearer ${this.token}`,
         ...(body !== undefined && { 'content-type': 'application/json' }),
         ...headers,
       },

@@ -6,6 +6,7 @@ import { Vault } from '../../../src/vault/vault.ts';
 import { RefreshTokenFamilies } from '../../../src/oidc/storage/refresh_token_families.ts';
 import { Admin } from '../client/admin.ts';
 import { REDIRECT_URI } from '../client/code_flow.ts';
+import { addTo, makeRole } from '../client/roles.ts';
 import { startGatehouse, TEST_MASTER_KEY, type Gatehouse } from '../node/gatehouse.ts';
 import { registerClient, registerResource } from '../node/operator.ts';
 import type { Client } from './random_requests.ts';
@@ -40,8 +41,9 @@ export async function startScene(): Promise<Scene> {
   const old = await registerResource(fast, 'old', { signing_alg: 'RS256' });
   const notes = { resource: fast.demo.resource, scopes: fast.demo.scope.split(' ') };
   const apis = [notes, files, old];
-  const { machines, applications } = await registerClients(fast, notes, files, old);
   const { accountId, disabledAccountId } = await makeAccounts(fast);
+  const allowed_groups = await makeGroups(fast, accountId, { notes, files });
+  const { machines, applications } = await registerClients(fast, { notes, files, old, ...allowed_groups });
   const vault = new Vault(fast.database, [new MasterKey(Buffer.from(TEST_MASTER_KEY, 'base64'))]);
   const key = await vault.current('cookies', new Date());
   return {
@@ -62,7 +64,37 @@ export async function startScene(): Promise<Scene> {
 
 type Api = Awaited<ReturnType<typeof registerResource>>;
 
-async function registerClients(gatehouse: Gatehouse, notes: Api, files: Api, old: Api) {
+interface Registered {
+  readonly notes: Api;
+  readonly files: Api;
+  readonly old: Api;
+  /** A group that the account is in, and one that it is not in. */
+  readonly own: string;
+  readonly other: string;
+}
+
+/**
+ * The account holds a role with one scope of the files API, and none with `notes:write`. The files API has claims about
+ * people in its tokens. Both nodes know all of it when this resolves.
+ */
+async function makeGroups(
+  gatehouse: Gatehouse,
+  accountId: string,
+  { notes, files }: { readonly notes: Api; readonly files: Api },
+): Promise<{ readonly own: string; readonly other: string }> {
+  const admin = await Admin.of(gatehouse);
+  const own = await makeRole(admin, files.resource, files.scopes[1]!);
+  await addTo(admin, own, accountId);
+  const other = await makeRole(admin, notes.resource, 'notes:write');
+  const mappings = [
+    { claim: 'teams', from: 'groups' },
+    { claim: 'mail', from: 'email' },
+  ];
+  await admin.patch(`/resources/${encodeURIComponent(files.resource)}`, { claim_mappings: mappings });
+  return { own: own.groupId, other: other.groupId };
+}
+
+async function registerClients(gatehouse: Gatehouse, { notes, files, old, own, other }: Registered) {
   const make = async (
     name: string,
     metadata: { readonly token_endpoint_auth_method?: string; readonly [member: string]: unknown },
@@ -94,13 +126,32 @@ async function registerClients(gatehouse: Gatehouse, notes: Api, files: Api, old
   const people = { grant_types: ['authorization_code', 'refresh_token'], redirect_uris: [REDIRECT_URI] };
   const quick = { ...people, id_token_signed_response_alg: 'ES256' };
   const applications = [
-    ...times(6, await make('application', quick)),
+    ...times(10, await make('application', quick)),
     ...times(3, await make('application with post', { ...quick, ...post })),
     ...times(3, await make('application with pairwise subjects', { ...quick, subject_type: 'pairwise' })),
     ...times(3, await make('application of two APIs', { ...quick, resources: [notes, files] })),
     ...times(2, await make('application without refresh tokens', { ...quick, grant_types: ['authorization_code'] })),
     ...times(2, await make('application with a few scopes', { ...quick, scope: 'openid email' })),
     ...times(2, await make('application with minimal ID tokens', { ...quick, id_token_claims: 'minimal' })),
+    ...times(2, await make('application for a group', { ...quick, allowed_groups: [own, other], first_party: true })),
+    await make('application for another group', { ...quick, allowed_groups: [other] }),
+    ...times(
+      2,
+      await make('application with added claims', {
+        ...quick,
+        account_claims: ['groups', 'roles'],
+        claim_mappings: [
+          { claim: 'user_name', from: 'email' },
+          { claim: 'https://example.com/teams', from: 'groups' },
+          { claim: 'country', from: 'address' },
+        ],
+      }),
+    ),
+    await make('application with added claims at userinfo', {
+      ...quick,
+      account_claims: ['groups'],
+      id_token_claims: 'minimal',
+    }),
     await make('application without a login', { ...quick, scope: 'email profile' }),
     await make('application without userinfo', { ...quick, userinfo_audience: false }),
     await make('application with RSA', people),

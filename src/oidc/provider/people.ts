@@ -1,0 +1,70 @@
+/** Finds accounts, together with their groups, for the library. */
+import { errors, type Account as OidcAccount, type KoaContextWithOIDC } from 'oidc-provider';
+import { toAccount } from '../../accounts/account.ts';
+import type { Subjects } from '../../clients/subject.ts';
+import type { Database, Reader } from '../../db/connection.ts';
+import { isAllowedToUse } from '../../roles/allowed_groups.ts';
+import { membershipsOf, NO_MEMBERSHIPS } from '../../roles/memberships.ts';
+import type { RoleDirectory } from '../../roles/role_directory.ts';
+import { resolveHintedSubject } from '../authorization/hinted_subject.ts';
+import { recordOf } from '../client_authentication/provider_clients.ts';
+import { accountClaims, claimsForIdToken } from '../issuance/id_token.ts';
+import { ADDED_CLAIMS, mappedClaims, mappingsOf, type AddedClaims } from '../issuance/person_claims.ts';
+import { takePerson } from '../storage/request_prefetch.ts';
+import type { Person } from '../storage/token_rows.ts';
+
+export interface PeopleSettings {
+  readonly database: Database;
+  readonly subjects: Subjects;
+  readonly roles: RoleDirectory;
+}
+
+/** Returns the library's hook of this name; it resolves to `undefined` if the account does not exist or is disabled. */
+export function findAccountFor({ database, subjects, roles }: PeopleSettings) {
+  return async (ctx: KoaContextWithOIDC, name: string): Promise<OidcAccount | undefined> => {
+    const accountId = await resolveHintedSubject(database, subjects, ctx, name);
+    if (accountId === undefined) return undefined;
+    const person = takePerson(accountId) ?? (await findPerson(database, accountId, roles.hasGroups));
+    if (!person || person.account.disabledAt || !mayGoOn(ctx, person)) return undefined;
+    const { account } = person;
+    const { client } = ctx.oidc;
+    const added: AddedClaims = (gets) =>
+      mappedClaims(mappingsOf(recordOf(client!).metadata), person, roles, { gets, isToken: false });
+    const addedInToken: AddedClaims = (gets) =>
+      mappedClaims(mappingsOf(recordOf(client!).metadata), person, roles, { gets, isToken: true });
+    return {
+      accountId,
+      person,
+      claims: (use, _scope, asked) => {
+        if (!client || use !== 'id_token')
+          return { ...accountClaims(account), ...(client && { [ADDED_CLAIMS]: added }) };
+        const { metadata } = recordOf(client);
+        const claims = claimsForIdToken(metadata, account, asked);
+        return metadata.id_token_claims === 'minimal' ? claims : { ...claims, [ADDED_CLAIMS]: addedInToken };
+      },
+    };
+  };
+}
+
+/** Reads the account and its groups in one statement. */
+async function findPerson(reader: Reader, accountId: string, withGroups: boolean): Promise<Person | undefined> {
+  const row = await reader
+    .selectFrom('accounts')
+    .selectAll('accounts')
+    .select(membershipsOf('accounts.account_id', withGroups).as('memberships'))
+    .where('account_id', '=', accountId)
+    .executeTakeFirst();
+  return row && { account: toAccount(row), memberships: row.memberships ?? NO_MEMBERSHIPS };
+}
+
+/**
+ * At authorization, the person sees a page that says why (authorization/person_rights.ts). Here the client asks with a
+ * token of a person who may not use it any more. Throws `AccessDenied` at the token endpoint.
+ */
+function mayGoOn({ oidc }: KoaContextWithOIDC, { memberships }: Person): boolean {
+  const isTokenRequest = oidc.route === 'token';
+  if (!oidc.client || (!isTokenRequest && oidc.route !== 'userinfo')) return true;
+  const isAllowed = isAllowedToUse(recordOf(oidc.client).metadata, memberships);
+  if (!isAllowed && isTokenRequest) throw new errors.AccessDenied('the end-user may not use this client');
+  return isAllowed;
+}
