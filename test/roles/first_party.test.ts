@@ -38,7 +38,7 @@ describe('a first-party application', () => {
     );
     const again = await signIn(gatehouse, client, { scope: 'openid notes:read notes:write', person });
     assert.match(String(again.tokens.scope), /notes:write/, 'More is granted without a question too.');
-    const { page } = await person.open(`${gatehouse.issuer}/account`);
+    const { page } = await person.open(`${gatehouse.issuer}/account/applications`);
     assert.match(page, /Our own shop[^]*belongs to this service/);
   });
 
@@ -77,14 +77,7 @@ describe('a first-party application', () => {
     });
     const { user_code } = await requestDevice(gatehouse, tv, { scope: 'openid' });
     const person = denying();
-    const confirm = await enterCode(gatehouse, person, user_code);
-    const fields = Object.fromEntries(
-      [...confirm.page.matchAll(/<input[^>]* name="(\w+)"[^>]* value="([^"]*)"/g)].map(([, name, value]) => [
-        name,
-        value,
-      ]),
-    ) as Record<string, string>;
-    const end = await person.finish(await person.submit(`${gatehouse.issuer}/device`, fields));
+    const end = await person.finish(await enterCode(gatehouse, person, user_code));
     assert.match(end.page, /was not connected/);
     assert.ok(person.trace.some((step) => /POST .*\/consent/.test(step)));
 
