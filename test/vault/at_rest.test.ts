@@ -16,7 +16,6 @@ import { redeem, REDIRECT_URI, registerApplication, requestCode } from '../suppo
 import {
   connectDevice,
   enterCode,
-  fieldsOf,
   poll,
   registerDevice,
   requestDevice,
@@ -141,9 +140,7 @@ describe('what is kept', () => {
     await begin('that waits', { id_token_hint: tokens.id_token! });
     const person = new Person(gatehouse);
     const claimed = await enterCode(gatehouse, person, (await begin('that is confirmed')).user_code);
-    const { url: interaction } = await person.submit(`${gatehouse.issuer}/device`, fieldsOf(claimed.page));
-    bearers.set('the uid of an interaction about a device', interaction.split('/').at(-1)!);
-    bearers.set('a confirmation', fieldsOf(claimed.page)['confirm']!);
+    bearers.set('the uid of an interaction about a device', claimed.url.split('/').at(-1)!);
     for (const [name, { value }] of person.cookies) bearers.set(`the cookie ${name} beside a device`, value);
     await connectDevice(gatehouse, (await begin('that is allowed')).user_code);
     const denied = new Person(gatehouse, { decision: 'deny' });
