@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { Admin } from '../support/client/admin.ts';
+import { BothPaths, ofRefresh, type Form } from '../support/client/both_paths.ts';
+import { registerApplication } from '../support/client/code_flow.ts';
+import { addTo, demoAccountId, makeRole } from '../support/client/roles.ts';
+import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { startGatehouse, type OwnGatehouse } from '../support/node/gatehouse.ts';
+import type { RegisteredClient } from '../support/node/operator.ts';
+import { Way } from '../support/node/unreachable_database.ts';
+
+const TRIES = 12;
+
+describe('a refresh of a person’s token', () => {
+  let database: TestDatabase;
+  let way: Way;
+  let gatehouse: OwnGatehouse;
+  let admin: Admin;
+  before(async () => {
+    database = await cloneDatabase();
+    way = await Way.to(database);
+    gatehouse = await startGatehouse({ databaseUrl: way.url(database), withoutNotify: true });
+    admin = await Admin.of(gatehouse);
+  });
+  after(async () => {
+    await gatehouse?.stop();
+    way.close();
+    await database.drop();
+  });
+
+  it('asks the database no more often where roles, groups and claims are defined', async () => {
+    const both = new BothPaths(gatehouse);
+    const client = await registerApplication(gatehouse, {
+      id_token_signed_response_alg: 'ES256',
+      account_claims: ['groups', 'roles'],
+    });
+    /** The fewest round trips of several refreshes: the node also reads its change log now and then. */
+    const fewest = async (send: (form: Form, client: RegisteredClient) => ReturnType<BothPaths['lean']>) => {
+      let [form] = await both.refreshes(client);
+      const counts: number[] = [];
+      for (let index = 0; index < TRIES; index++) {
+        const earlier = way.roundTrips;
+        const answer = await send(form, client);
+        assert.equal(answer.status, 200);
+        counts.push(way.roundTrips - earlier);
+        form = ofRefresh(answer);
+      }
+      return Math.min(...counts);
+    };
+    const paths = [both.lean.bind(both), both.ordinary.bind(both)];
+    const before_ = [await fewest(paths[0]!), await fewest(paths[1]!)];
+    const held = await makeRole(admin, gatehouse.demo.resource, 'notes:write');
+    await addTo(admin, held, await demoAccountId(admin));
+    const after_ = [await fewest(paths[0]!), await fewest(paths[1]!)];
+    assert.deepEqual(after_, before_);
+    assert.ok(before_[0]! > 0);
+  });
+});
