@@ -8,7 +8,10 @@ import type { Compared } from './pages.ts';
 /** How much of a value the page shows. */
 const LENGTH = 2_000;
 
-export function compareWithClient({ oidc: { client, params } }: KoaContextWithOIDC): readonly Compared[] {
+export function compareWithClient(ctx: KoaContextWithOIDC): readonly Compared[] {
+  // a request that is refused before the library has read it
+  if (!('oidc' in ctx)) return [];
+  const { client, params } = ctx.oidc;
   if (!client) return params?.['client_id'] === undefined ? [] : [compared('client_id', params['client_id'], [])];
   const all: readonly (readonly [name: string, registered: readonly string[] | undefined])[] = [
     ['redirect_uri', client.redirectUris],

@@ -289,7 +289,7 @@ describe('a logout that a client asks for which registered itself', () => {
     const person = new Person(gatehouse);
     await person.finish(await person.open(`${gatehouse.issuer}/account/login`));
     const { page } = await person.open(logoutUrl(clientId));
-    assert.match(page, /bank-login\.example.*It registered itself/s);
+    assert.match(page, /bank-login\.<wbr>example.*It registered itself/s);
     const answer = await logOut(clientId, person);
     assert.equal(answer.headers.get('location'), `${EVIL}?state=s`);
   });

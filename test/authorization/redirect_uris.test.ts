@@ -62,7 +62,9 @@ describe('redirect URIs: authorization requests', () => {
     })) {
       it(what, async () => {
         const page = await staysHere(gatehouse, query({ redirect_uri }));
-        assert.equal(page.includes('evil.example'), false, 'the page repeats the address');
+        const text = page.replace(/<section>\s*<h2>For developers.*<\/section>/s, '');
+        assert.equal(text.includes('evil.example'), false, 'the page repeats the address to people');
+        assert.equal(/(?:href|action)="[^"]*evil\.example/.test(page), false, 'the page leads to the address');
       });
     }
 

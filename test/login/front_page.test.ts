@@ -125,6 +125,15 @@ describe('the front page in production', () => {
     await database.drop();
   });
 
+  it('repeats nothing of a refused request, and tells nothing that is registered', async () => {
+    const query = new URLSearchParams({ client_id: 'no-such-client', redirect_uri: 'https://evil.example/cb' });
+    const response = await fetch(`${server.url}/authorize?${query}`, { headers: { accept: 'text/html' } });
+    const html = await response.text();
+    assert.equal(response.status, 400);
+    assert.match(html, /This application is not known here/);
+    for (const told of [/no-such-client/, /evil\.example/, /For developers/]) assert.doesNotMatch(html, told);
+  });
+
   it('shows no version, no person and no login to try (FIELD-F7)', async () => {
     const response = await fetch(`${server.url}/`);
     const html = await response.text();

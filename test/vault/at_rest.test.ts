@@ -13,14 +13,7 @@ import {
   registerTill,
 } from '../support/client/backchannel.ts';
 import { redeem, REDIRECT_URI, registerApplication, requestCode } from '../support/client/code_flow.ts';
-import {
-  connectDevice,
-  enterCode,
-  fieldsOf,
-  poll,
-  registerDevice,
-  requestDevice,
-} from '../support/person/device_flow.ts';
+import { connectDevice, enterCode, poll, registerDevice, requestDevice } from '../support/person/device_flow.ts';
 import { everythingStored, type StoredValue } from '../support/node/stored_values.ts';
 import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 import { bringSecret, registerClient, type RegisteredClient } from '../support/node/operator.ts';
@@ -141,9 +134,7 @@ describe('what is kept', () => {
     await begin('that waits', { id_token_hint: tokens.id_token! });
     const person = new Person(gatehouse);
     const claimed = await enterCode(gatehouse, person, (await begin('that is confirmed')).user_code);
-    const { url: interaction } = await person.submit(`${gatehouse.issuer}/device`, fieldsOf(claimed.page));
-    bearers.set('the uid of an interaction about a device', interaction.split('/').at(-1)!);
-    bearers.set('a confirmation', fieldsOf(claimed.page)['confirm']!);
+    bearers.set('the uid of an interaction about a device', claimed.url.split('/').at(-1)!);
     for (const [name, { value }] of person.cookies) bearers.set(`the cookie ${name} beside a device`, value);
     await connectDevice(gatehouse, (await begin('that is allowed')).user_code);
     const denied = new Person(gatehouse, { decision: 'deny' });

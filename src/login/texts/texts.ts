@@ -19,13 +19,18 @@ export function fill(text: string, values: TextValues = {}): string {
 export function say(text: string, values: TextValues = {}): string {
   return escape(text)
     .replaceAll(/\*\*(.+?)\*\*/gs, '<strong>$1</strong>')
-    .replaceAll(/\{(\w+)\}/g, (_, name: string) => `<bdi>${escape(String(valueOf(values, name)))}</bdi>`);
+    .replaceAll(/\{(\w+)\}/g, (_, name: string) => `<bdi>${breakHost(escape(String(valueOf(values, name))))}</bdi>`);
 }
 
 function valueOf(values: TextValues, name: string): string | number {
   const value = values[name];
   if (value === undefined) throw new Error(`A text of a page needs the value '${name}'.`);
   return value;
+}
+
+/** Lets a host break after its dots, and nowhere else while it fits so. */
+function breakHost(value: string): string {
+  return /^[\w-]+(?:\.[\w-]+)+(?::\d+)?$/.test(value) ? value.replaceAll('.', '.<wbr>') : value;
 }
 
 const ENTITIES: Readonly<Record<string, string>> = {
