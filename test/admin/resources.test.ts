@@ -44,6 +44,30 @@ describe('a resource in the admin API', () => {
     assert.deepEqual([was, is], [{ userinfo_audience: true }, { userinfo_audience: false }]);
   });
 
+  it('has a name and more words for people, which are checked, changed and on record', async () => {
+    const identifier = 'https://named.example.com';
+    const worded = [{ ...scopes[0]!, details: 'Items and prices', access: 'read' }, scopes[1]!];
+    const { body, status } = await admin.post('/resources', { identifier, display_name: ' Orders ', scopes: worded });
+    assert.deepEqual([status, body['display_name'], body['scopes']], [201, 'Orders', worded]);
+    const renamed = await admin.patch(pathOf(identifier), { display_name: null });
+    assert.deepEqual([renamed.status, renamed.body['display_name'], renamed.body['scopes']], [200, null, worded]);
+    const [event] = (await admin.get('/audit-events?event=resource.updated&limit=1')).body.items;
+    const { before: was, after: is } = event!['details'] as Record<string, unknown>;
+    assert.deepEqual([was, is], [{ display_name: 'Orders' }, {}]);
+    for (const wrong of [
+      { display_name: '' },
+      { display_name: 'x'.repeat(101) },
+      { display_name: 'Or\u202Eders' },
+      { display_name: 7 },
+      { scopes: [{ ...scopes[0]!, access: 'admin' }] },
+      { scopes: [{ ...scopes[0]!, details: '' }] },
+      { scopes: [{ ...scopes[0]!, details: 'x'.repeat(201) }] },
+      { scopes: [{ ...scopes[0]!, color: 'red' }] },
+    ]) {
+      assert.equal((await admin.patch(pathOf(identifier), wrong)).status, 400, JSON.stringify(wrong));
+    }
+  });
+
   it('that loses a scope takes it from every client, and one made anew is not theirs', async () => {
     const identifier = 'https://shrinking.example.com';
     await admin.post('/resources', { identifier, scopes });

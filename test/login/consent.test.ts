@@ -77,6 +77,32 @@ describe('consent', () => {
     assert.doesNotMatch(asked, /Read your notes/);
   });
 
+  it('tells reading from writing, and shows what each permission reveals', async () => {
+    const page = await scene.visit();
+    await page.goto(scene.application.authorizationUrl(both));
+    await logIn(page, scene.gatehouse.account);
+    await page.getByRole('button', { name: 'Allow' }).waitFor();
+    const row = (text: string) => page.getByRole('listitem').filter({ hasText: text }).innerText();
+    assert.match(await row('See your e-mail address'), /demo@example\.com\s+Read$/);
+    assert.match(await row('Read your notes'), /It can look, and change nothing\s+Read$/);
+    assert.match(await row('Write and delete your notes'), /Without asking you each time\s+Write$/);
+    assert.doesNotMatch(await row('Stay connected'), /Read|Write/);
+  });
+
+  it('is decided by another account, if the person says that they are not the one shown', async () => {
+    const other = { email: 'not-you@example.com', password: 'a password of another' };
+    assert.equal((await scene.gatehouse.adminCall('POST', '/accounts', other)).status, 201);
+    const page = await scene.visit();
+    await page.goto(scene.application.authorizationUrl(both));
+    await logIn(page, scene.gatehouse.account);
+    await page.getByRole('link', { name: 'Not you?' }).click();
+    await logIn(page, other);
+    await page.getByRole('button', { name: 'Allow' }).waitFor();
+    assert.match(await textOf(page), /You are logged in as not-you@example\.com/);
+    await page.goto(`${scene.gatehouse.issuer}/account`);
+    assert.match(await textOf(page), /not-you@example\.com/);
+  });
+
   it('tells the application when it is denied, and grants nothing', async () => {
     const page = await scene.visit();
     await page.goto(scene.application.authorizationUrl(both));

@@ -126,8 +126,8 @@ describe('the front page in production', () => {
   });
 
   it('repeats nothing of a refused request, and tells nothing that is registered', async () => {
-    const request = new URLSearchParams({ client_id: 'no-such-client', redirect_uri: 'https://evil.example/cb' });
-    const response = await fetch(`${server.url}/authorize?${request}`, { headers: { accept: 'text/html' } });
+    const query = new URLSearchParams({ client_id: 'no-such-client', redirect_uri: 'https://evil.example/cb' });
+    const response = await fetch(`${server.url}/authorize?${query}`, { headers: { accept: 'text/html' } });
     const html = await response.text();
     assert.equal(response.status, 400);
     assert.match(html, /This application is not known here/);

@@ -13,13 +13,7 @@ import {
   registerTill,
 } from '../support/client/backchannel.ts';
 import { redeem, REDIRECT_URI, registerApplication, requestCode } from '../support/client/code_flow.ts';
-import {
-  connectDevice,
-  enterCode,
-  poll,
-  registerDevice,
-  requestDevice,
-} from '../support/person/device_flow.ts';
+import { connectDevice, enterCode, poll, registerDevice, requestDevice } from '../support/person/device_flow.ts';
 import { everythingStored, type StoredValue } from '../support/node/stored_values.ts';
 import { postForm, requestToken, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 import { bringSecret, registerClient, type RegisteredClient } from '../support/node/operator.ts';
