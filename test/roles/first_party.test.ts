@@ -24,6 +24,10 @@ describe('a first-party application', () => {
 
   /** A person without whom nothing is allowed: they deny where they are asked. */
   const denying = (): Person => new Person(gatehouse, { decision: 'deny' });
+  const hasGrant = async (clientId: string): Promise<boolean> => {
+    const grants = gatehouse.database.selectFrom('grants').select('grant_id').where('client_id', '=', clientId);
+    return (await grants.execute()).length > 0;
+  };
   const wasAsked = (callback: URL): boolean => callback.searchParams.get('error') === 'access_denied';
 
   it('gets what it asks for without a question, on record, and is on the account page', async () => {
@@ -60,6 +64,7 @@ describe('a first-party application', () => {
     const client = await registerApplication(gatehouse, FIRST);
     const prompted = await requestCode(gatehouse, client, { parameters: { prompt: 'consent' }, person: denying() });
     assert.equal(wasAsked(prompted.callback), true);
+    assert.equal(await hasGrant(client.client_id), false, 'Nothing was granted before the person was asked.');
 
     const { shop } = await openBank(gatehouse);
     assert.equal((await admin.patch(`/clients/${shop.client_id}`, FIRST)).status, 200);
@@ -69,6 +74,7 @@ describe('a first-party application', () => {
       person: denying(),
     });
     assert.equal(wasAsked(paid.callback), true);
+    assert.equal(await hasGrant(shop.client_id), false);
 
     const tv = await registerDevice(gatehouse, {
       ...FIRST,

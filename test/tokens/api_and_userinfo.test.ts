@@ -15,6 +15,7 @@ import {
 } from '../support/client/code_flow.ts';
 import { athOf, makeProofKey, prove } from '../support/client/dpop.ts';
 import { moveClock, resetClock } from '../support/node/clock.ts';
+import { addTo, demoAccountId, makeRole } from '../support/client/roles.ts';
 import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 import { eventually, registerClient, registerResource, type RegisteredClient } from '../support/node/operator.ts';
 import { connectDevice, poll, registerDevice, requestDevice } from '../support/person/device_flow.ts';
@@ -141,6 +142,7 @@ describe('an access token for an API and userinfo', () => {
     it('where the API is the admin API (FIELD-C1)', async () => {
       const resource = `${gatehouse.issuer}/admin/v1`;
       const client = await registerApplication(gatehouse, { resources: [{ resource, scopes: ['keys:read'] }] });
+      await addTo(admin, await makeRole(admin, resource, 'keys:read'), await demoAccountId(admin));
       await apiAlone(client, { scope: 'openid keys:read' });
     });
 
