@@ -100,15 +100,19 @@ export async function endSession(
 
 /**
  * Ends all sessions of an account like `endSession`, and also logins that have not returned to the application yet.
- * Returns the number of sessions.
+ * `exceptSession` is the id of a session that is kept. Returns the number of sessions.
  */
-export async function endAllSessions({ tx, trail, origin, now }: UnitOfWork, accountId: string): Promise<number> {
-  const ended = await tx
+export async function endAllSessions(
+  { tx, trail, origin, now }: UnitOfWork,
+  accountId: string,
+  exceptSession?: string,
+): Promise<number> {
+  let ending = tx
     .deleteFrom('artifacts')
     .where('account_id', '=', accountId)
-    .where('kind', 'in', ['Session', 'Interaction'])
-    .returning(['kind', 'uid', 'payload'])
-    .execute();
+    .where('kind', 'in', ['Session', 'Interaction']);
+  if (exceptSession !== undefined) ending = ending.where(sql<boolean>`uid is distinct from ${exceptSession}`);
+  const ended = await ending.returning(['kind', 'uid', 'payload']).execute();
   const sessions = ended.filter(({ kind }) => kind === 'Session');
   const grants = sessions.flatMap(({ payload }) => grantsOf(payload));
   if (grants.length > 0) await tx.deleteFrom('grants').where('grant_id', 'in', grants).execute();

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { notFound } from '../base/refusal.ts';
+import { REQUIRABLE_ACRS } from '../base/acr_values.ts';
 import { jwksPathOf, SIGNING_ALGS } from '../base/signing_algs.ts';
 import { isUnavailable } from '../db/connection.ts';
 import {
@@ -38,6 +39,7 @@ const ResourceView = z
     signing_alg: z.enum(SIGNING_ALGS),
     issuer_jwks_uri: z.string().describe('The JWK Set of this server that verifies the access tokens of the resource.'),
     userinfo_audience: z.boolean(),
+    required_acr: z.enum(REQUIRABLE_ACRS).nullable(),
     created_at: Timestamp,
     updated_at: Timestamp,
   })
@@ -220,6 +222,7 @@ function resourceView(resource: Resource, issuer: string): z.output<typeof Resou
     signing_alg: resource.signingAlg,
     issuer_jwks_uri: issuer + jwksPathOf(resource.signingAlg),
     userinfo_audience: resource.userinfoAudience,
+    required_acr: resource.requiredAcr,
     created_at: timestamp(resource.createdAt),
     updated_at: timestamp(resource.updatedAt),
   };

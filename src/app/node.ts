@@ -11,6 +11,8 @@ import { createClients } from '../clients/clients.ts';
 import { bootstrapFile } from '../config.ts';
 import type { ClockDifference } from '../db/clock_difference.ts';
 import { transact } from '../db/transaction.ts';
+import { createFactors } from '../factors/factors.ts';
+import { acrValues } from '../accounts/authentication_context.ts';
 import { createEgress } from '../egress/egress.ts';
 import { ClientCertificates } from '../http/client_certificates.ts';
 import type { Metrics } from '../http/metrics.ts';
@@ -94,6 +96,9 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
   const registration = createRegistration(shared);
   const maintenance = createMaintenance({ database, clock });
 
+  const secondFactors = createFactors({ ...basics, ...derivedKeys, explains: isFirst });
+  const { factors } = secondFactors;
+
   const clientCertificates = clientCertificatesOf(settings);
   const descriptions = createDescriptions({ ...config, ...apis, clients });
   const pages = createProviderPages({ issuer, ...descriptions });
@@ -107,6 +112,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
     pages,
     clientCertificates,
     adminBases: [issuer, config.mtlsUrl, config.adminUrl].filter((base) => base !== undefined),
+    acrValues: acrValues({ passkeys: factors.passkeys !== undefined }),
     isTrustedIssuer: (name) => trust.issuers.isTrusted(name),
     vouch: outage.vouch,
     lastAbsence: () => breaker.lastAbsence,
@@ -129,6 +135,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
     apis.feature,
     trust.feature,
     registration.feature,
+    secondFactors.feature,
     oidc.feature,
     messages.feature,
     passwordHashing.feature,
@@ -144,6 +151,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
     trail,
     passwords: new PasswordCheck(database, argon2id),
     attempts: rateLimits.loginAttempts,
+    factors,
     showsAdminApi: config.adminPort === undefined,
     demo: config.production ? undefined : async () => (await readBootstrap(bootstrapFile(config)))?.demo,
   });
@@ -156,6 +164,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
     changes,
     clients,
     argon2id,
+    loginAttempts: rateLimits.loginAttempts,
     rotation: keys.rotation,
     subjects: derivedKeys.subjects,
     fetchDocument: registration.fetchForAdmin,

@@ -35,8 +35,13 @@ export class Views<Page extends { readonly page: string }> {
   }
 
   render(page: Page): string {
-    const asset = (file: string): string => this.path(`/assets/${this.#assets[file]?.fileName ?? file}`);
+    const asset = (file: string): string => this.assetPath(file);
     return this.#eta.render(`@${page.page}`, { ...page, host: this.#issuer.host, asset });
+  }
+
+  /** Returns the path of a file of views/ that is not a template. */
+  assetPath(file: string): string {
+    return this.path(`/assets/${this.#assets[file]?.fileName ?? file}`);
   }
 
   show(ctx: Context, status: number, page: Page): void {

@@ -39,6 +39,7 @@ export async function showAccount(login: LoginContext, ctx: Context): Promise<vo
     endAllSessionsAction: login.views.path('/account/sessions/end-all'),
     takeBackAction: login.views.path('/account/applications/take-back'),
     logoutLink: login.provider().pathFor('end_session', { mountPath: login.views.path('') }),
+    factorLinks: factorLinks(login),
     approvals: await approvalsOf(login, account.accountId, requestOf(ctx).now),
     sessions: await sessionsOf(login, user, requestOf(ctx).now),
     applications: await applicationsOf(login, account.accountId, requestOf(ctx).now),
@@ -117,6 +118,32 @@ async function applicationsOf(login: LoginContext, accountId: string, now: Date)
 
 async function nameOf(login: LoginContext, clientId: string): Promise<string> {
   return (await findApplication(login, clientId))?.name ?? clientId;
+}
+
+function factorLinks({ views, factors }: LoginContext): AccountPage['factorLinks'] {
+  const passkeys = {
+    text: 'Passkeys',
+    href: views.path('/account/passkeys'),
+    about: 'Log in with your fingerprint, your face or a PIN, without a password.',
+  };
+  return [
+    ...(factors.passkeys ? [passkeys] : []),
+    {
+      text: 'Authenticator app',
+      href: views.path('/account/authenticator'),
+      about: 'An app shows a code that you enter after your password.',
+    },
+    {
+      text: 'Recovery codes',
+      href: views.path('/account/recovery-codes'),
+      about: 'Codes on paper, for the day on which you lose your device.',
+    },
+    {
+      text: 'Remembered devices',
+      href: views.path('/account/remembered-devices'),
+      about: 'Devices that do not ask for the second step.',
+    },
+  ];
 }
 
 function earliest(times: readonly (Date | undefined)[]): Date {

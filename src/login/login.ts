@@ -12,7 +12,12 @@ import { decideApproval, showApproval } from './approval_page.ts';
 import { decideConsent, showConsent } from './consent_step.ts';
 import { showFrontPage, showLoginResult, tryLogin } from './front_page.ts';
 import { openStep, refuseRequest, stepPath, type Step } from './interaction.ts';
-import { showLogin, submitLogin } from './login_step.ts';
+import { ANOTHER_ACCOUNT, showLogin, submitLogin } from './login_step.ts';
+import { submitPasskey } from './passkey_step.ts';
+import { findFirstStep } from './proved_password.ts';
+import { showSecondStep, submitSecondStep } from './second_step.ts';
+import { addFactorRoutes } from './factor_routes.ts';
+import { requestOf } from '../http/request_context.ts';
 import type { Page } from './pages.ts';
 import { originOfLogin, type LoginDependencies, type LoginContext } from './login_context.ts';
 import { requireSameOrigin } from './csrf_check.ts';
@@ -24,8 +29,8 @@ type Handler = (login: LoginContext, ctx: Context, step: Step) => Promise<void>;
 
 /** The steps, by the prompt name of oidc-provider. */
 const STEPS: Readonly<Record<string, Handler>> = {
-  login: showLogin,
-  select_account: showAccountChoice,
+  login: orSecondStep(showLogin),
+  select_account: orSecondStep(showAccountChoice),
   consent: showConsent,
 };
 
@@ -44,10 +49,12 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
 
   router.get('/interaction/:uid', onStep(login, showStep));
   router.post('/interaction/:uid/login', onStep(login, only(['login', 'select_account'], submitLogin)));
+  router.post('/interaction/:uid/second-step', onStep(login, only(['login', 'select_account'], submitSecondStep)));
+  router.post('/interaction/:uid/passkey', onStep(login, only(['login', 'select_account'], submitPasskey)));
   router.post('/interaction/:uid/choose', onStep(login, only(['select_account'], chooseAccount)));
   router.post('/interaction/:uid/consent', onStep(login, only(['consent'], decideConsent)));
   router.post('/interaction/:uid/cancel', onStep(login, only(['login', 'select_account'], cancel)));
-  for (const action of ['login', 'choose', 'consent', 'cancel']) {
+  for (const action of ['login', 'second-step', 'passkey', 'choose', 'consent', 'cancel']) {
     router.get(`/interaction/:uid/${action}`, (ctx) => seeOther(ctx, stepPath(login, String(ctx.params.uid))));
   }
 
@@ -65,6 +72,8 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
   for (const form of ['/account/sessions/end', '/account/sessions/end-all', '/account/applications/take-back']) {
     router.get(form, (ctx) => seeOther(ctx, login.views.path('/account')));
   }
+
+  addFactorRoutes(router, login);
 
   router.get('/approve/:id', (ctx) => showApproval(login, ctx, String(ctx.params.id)));
   router.post('/approve/:id', (ctx) => decideApproval(login, ctx, String(ctx.params.id)));
@@ -89,6 +98,15 @@ async function showStep(login: LoginContext, ctx: Context, step: Step): Promise<
   const show = STEPS[step.interaction.prompt.name];
   if (!show) throw new Error(`No page exists for the prompt '${step.interaction.prompt.name}'.`);
   await show(login, ctx, step);
+}
+
+/** Shows the second step if the person has passed the first one, else the given page. */
+function orSecondStep(show: Handler): Handler {
+  return async (login, ctx, step) => {
+    const isOther = ctx.query['account'] === ANOTHER_ACCOUNT;
+    const firstStep = isOther ? undefined : await findFirstStep(login, step.interaction, requestOf(ctx).now);
+    await (firstStep ? showSecondStep(login, ctx, step, firstStep) : show(login, ctx, step));
+  };
 }
 
 function cancel(login: LoginContext, ctx: Context): Promise<void> {

@@ -6,13 +6,15 @@ import type { PasswordCheck } from '../accounts/password_check.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Actor, AuditEvent, Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
-import type { Database } from '../db/connection.ts';
+import type { Database, Tx } from '../db/connection.ts';
+import type { Factors } from '../factors/factors.ts';
 import { requestOf } from '../http/request_context.ts';
 import type { Views } from '../http/views.ts';
 import type { LoginAttempts } from '../limits/login_attempts.ts';
 import type { Logger } from '../log.ts';
 import type { Application, Detail, Page, Permissions } from './pages.ts';
 
+export type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>;
 export type Session = Awaited<ReturnType<Provider['Session']['get']>>;
 
 export interface LoginDependencies {
@@ -22,6 +24,9 @@ export interface LoginDependencies {
   readonly trail: AuditTrail;
   readonly passwords: PasswordCheck;
   readonly attempts: LoginAttempts;
+  readonly factors: Factors;
+  /** Returns what the request of an interaction needs of the login. */
+  readonly demandOf: (interaction: Interaction) => Promise<LoginDemand>;
   /** Returns `undefined` if the client does not exist. */
   readonly describeClient: (clientId: string) => Promise<Application | undefined>;
   /** Describes the requested scopes, grouped by API. */
@@ -32,7 +37,9 @@ export interface LoginDependencies {
   /** Commits the writes of oidc-provider's models, the changes of the page, and their events in one transaction. */
   readonly changeTogether: ChangeTogether;
   /** Redirects the browser to a login, and then to one of our own pages. */
-  readonly logIn: (ctx: Context, page: string, session: Session) => Promise<void>;
+  readonly logIn: (ctx: Context, page: string, session: Session, how?: OwnLogin) => Promise<void>;
+  /** Gives the session of this browser a new id, after its owner changed a credential in this transaction. */
+  readonly renewSession: (ctx: Context, tx: Tx, session: Session) => Promise<void>;
   /** Describes all authorization details (RFC 9396) with all their members. */
   readonly describeDetails: (authorizationDetails: string, resources: readonly string[]) => readonly Detail[];
   readonly issuer: string;
@@ -43,6 +50,21 @@ export interface LoginDependencies {
   /** Returns the demo client of a development server, used to try a login; `undefined` on other servers. */
   readonly demo: (() => Promise<DemoClient | undefined>) | undefined;
   readonly log: Logger;
+}
+
+export interface OwnLogin {
+  /** Whether the login must be with the strongest factor of the account. */
+  readonly strongest: boolean;
+}
+
+/** What a request needs of the login, as authentication contexts. */
+export interface LoginDemand {
+  /** The weakest context that the request accepts; `undefined`: any. */
+  readonly required: string | undefined;
+  /** The weakest context with which the login is as strong as the request asks for. */
+  readonly wished: string | undefined;
+  /** Whether the login must be recent, or confirm the person's identity: a remembered device is then not enough. */
+  readonly isRepeated: boolean;
 }
 
 /** A client with the redirect URI `<issuer>/try-login/callback`. */

@@ -2,6 +2,11 @@
 
 export type Page =
   | LoginPage
+  | SecondStepPage
+  | AuthenticatorPage
+  | PasskeysPage
+  | RecoveryCodesPage
+  | RememberedDevicesPage
   | AccountChoicePage
   | ConsentPage
   | FormPostPage
@@ -41,8 +46,113 @@ export interface LoginPage {
   readonly problem?: string | undefined;
   /** Why a logged-in person has to log in again, as a sentence after the application's name. */
   readonly demand?: string | undefined;
+  /** Set if this server offers passkeys. */
+  readonly passkey: PasskeyRequest | undefined;
+  /** A passkey that the browser offered and that is not registered here. */
+  readonly unknownCredential?: string | undefined;
   /** The link to log in with another account, if a person is logged in and has to confirm it. */
   readonly otherAccountLink?: string | undefined;
+}
+
+/** The page of the second step, after the right password. */
+export interface SecondStepPage {
+  readonly page: 'second_step';
+  readonly application: Application;
+  readonly email: string;
+  readonly action: string;
+  readonly takesCode: boolean;
+  readonly takesRecoveryCode: boolean;
+  readonly passkey: PasskeyRequest | undefined;
+  /** Leads to the page on which a person adds a factor, if the login accepts none that the account has. */
+  readonly enrolLink: string;
+  readonly otherAccountLink: string;
+  /** `undefined` if no application expects a response. */
+  readonly cancelAction: string | undefined;
+  readonly problem?: string | undefined;
+}
+
+/** What the script of a page needs to ask the browser for a passkey. */
+export interface PasskeyRequest {
+  readonly rpId: string;
+  readonly action: string;
+  /** The options of `navigator.credentials`, as JSON. */
+  readonly options: string;
+}
+
+/** What the pages have in common on which a person changes factors. */
+interface FactorPage {
+  readonly formToken: string;
+  readonly accountLink: string;
+  /** Leads to a login with the strongest factor of the account. */
+  readonly logInAgainLink: string;
+  /** Whether the login is recent and strong enough to add, or to remove, a factor. */
+  readonly mayAdd: boolean;
+  readonly mayRemove: boolean;
+  readonly done?: string | undefined;
+  readonly problem?: string | undefined;
+}
+
+export interface AuthenticatorPage extends FactorPage {
+  readonly page: 'authenticator';
+  readonly action: string;
+  readonly removeAction: string;
+  /** The app that the account has. */
+  readonly current: { readonly since: Moment; readonly lastUsed: Moment | undefined } | undefined;
+  /** The secret of a new app, until a code confirms it. */
+  readonly enrolment:
+    | {
+        readonly sealed: string;
+        readonly secret: string;
+        /** The QR code: the data of an SVG path, and the number of modules on each side. */
+        readonly qrPath: string;
+        readonly qrSize: number;
+      }
+    | undefined;
+}
+
+export interface PasskeysPage extends FactorPage {
+  readonly page: 'passkeys';
+  readonly action: string;
+  readonly renameAction: string;
+  readonly removeAction: string;
+  readonly passkeys: readonly {
+    readonly passkeyId: string;
+    readonly name: string;
+    readonly since: Moment;
+    readonly lastUsed: Moment | undefined;
+    readonly backedUp: boolean;
+  }[];
+  readonly suggestedName: string;
+  /** The options of `navigator.credentials.create`, as JSON. */
+  readonly options: string | undefined;
+  /** What the browser may forget, as JSON (WebAuthn Level 3, signal methods). */
+  readonly signal: string;
+}
+
+export interface RecoveryCodesPage extends FactorPage {
+  readonly page: 'recovery_codes';
+  readonly action: string;
+  /** Whether the account has a factor that the codes can replace. */
+  readonly hasFactor: boolean;
+  /** The number of unused codes. */
+  readonly left: number;
+  /** New codes, which are shown once. */
+  readonly codes: readonly string[] | undefined;
+}
+
+export interface RememberedDevicesPage {
+  readonly page: 'remembered_devices';
+  readonly formToken: string;
+  readonly accountLink: string;
+  readonly forgetAction: string;
+  readonly done?: string | undefined;
+  readonly devices: readonly {
+    readonly deviceId: string;
+    readonly name: string;
+    readonly since: Moment;
+    readonly lastUsed: Moment;
+    readonly until: Moment;
+  }[];
 }
 
 /** The page that asks a logged-in person with which account to go on. */
@@ -143,6 +253,8 @@ export interface AccountPage {
   readonly endAllSessionsAction: string;
   readonly takeBackAction: string;
   readonly logoutLink: string;
+  /** The pages on which a person changes factors. */
+  readonly factorLinks: readonly { readonly text: string; readonly href: string; readonly about: string }[];
   readonly approvals: readonly {
     readonly link: string;
     readonly name: string;

@@ -2,6 +2,7 @@
  * Resources: the APIs that access tokens are issued for (RFC 8707), each with its scopes. A scope belongs to one
  * resource, has a description for the person who consents, and never contains a wildcard.
  */
+import type { RequirableAcr } from '../base/acr_values.ts';
 import type { SigningAlg } from '../base/signing_algs.ts';
 
 /** Scopes of OpenID Connect, which belong to the server and not to a resource. */
@@ -19,6 +20,8 @@ export interface Resource {
   readonly signingAlg: SigningAlg;
   /** Whether a token for this resource may be for userinfo too. */
   readonly userinfoAudience: boolean;
+  /** The authentication context that a login for this resource needs; `null`: a password is enough. */
+  readonly requiredAcr: RequirableAcr | null;
   readonly version: number;
   readonly createdAt: Date;
   readonly updatedAt: Date;

@@ -1,5 +1,6 @@
 /** Validates the members of a resource in admin requests. */
 import { z } from 'zod';
+import { ONE_OF_REQUIRABLE_ACRS, REQUIRABLE_ACRS } from '../base/acr_values.ts';
 import { ONE_OF_SIGNING_ALGS, SIGNING_ALGS } from '../base/signing_algs.ts';
 import { OPENID_SCOPES } from './resource.ts';
 
@@ -54,6 +55,10 @@ const settings = {
   userinfo_audience: z
     .boolean('must be true or false')
     .describe('false: no access token for this resource is for userinfo too.'),
+  required_acr: z
+    .enum(REQUIRABLE_ACRS, ONE_OF_REQUIRABLE_ACRS)
+    .nullable()
+    .describe('The authentication context that a login for this resource needs. null: a password is enough.'),
 };
 
 export const NewResource = z.strictObject({
@@ -62,5 +67,6 @@ export const NewResource = z.strictObject({
   access_token_ttl_seconds: settings.access_token_ttl_seconds.default(600),
   signing_alg: settings.signing_alg.default('ES256'),
   userinfo_audience: settings.userinfo_audience.default(true),
+  required_acr: settings.required_acr.default(null),
 });
 export const ResourcePatch = z.strictObject(settings).partial();

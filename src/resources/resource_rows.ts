@@ -2,6 +2,7 @@
 import type { z } from 'zod';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues } from '../audit/changed_values.ts';
+import type { RequirableAcr } from '../base/acr_values.ts';
 import { conflict, notFound } from '../base/refusal.ts';
 import type { SigningAlg } from '../base/signing_algs.ts';
 import { normalUri } from '../base/uri.ts';
@@ -14,7 +15,7 @@ import type { Resource } from './resource.ts';
 import type { NewResource, ResourcePatch } from './resource_members.ts';
 import { withdrawScopes } from './withdrawn_scopes.ts';
 
-const RECORDED_MEMBERS = ['scopes', 'access_token_ttl_seconds', 'signing_alg', 'userinfo_audience'];
+const RECORDED_MEMBERS = ['scopes', 'access_token_ttl_seconds', 'signing_alg', 'userinfo_audience', 'required_acr'];
 
 export async function createResource(
   { tx, trail, origin, now }: UnitOfWork,
@@ -153,17 +154,19 @@ interface ResourceRow {
   access_token_ttl_seconds: number;
   signing_alg: SigningAlg;
   userinfo_audience: boolean;
+  required_acr: RequirableAcr | null;
   version: number;
   created_at: Date;
   updated_at: Date;
 }
 
-function columnsOf({ scopes, accessTokenTtlSeconds, signingAlg, userinfoAudience }: Resource) {
+function columnsOf({ scopes, accessTokenTtlSeconds, signingAlg, userinfoAudience, requiredAcr }: Resource) {
   return {
     scopes,
     access_token_ttl_seconds: accessTokenTtlSeconds,
     signing_alg: signingAlg,
     userinfo_audience: userinfoAudience,
+    required_acr: requiredAcr,
   };
 }
 
@@ -174,6 +177,7 @@ function toResource(row: ResourceRow): Resource {
     accessTokenTtlSeconds: row.access_token_ttl_seconds,
     signingAlg: row.signing_alg,
     userinfoAudience: row.userinfo_audience,
+    requiredAcr: row.required_acr,
     version: row.version,
     createdAt: row.created_at,
     updatedAt: row.updated_at,

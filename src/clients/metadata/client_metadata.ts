@@ -56,6 +56,7 @@ export const ADMIN_ONLY_MEMBERS = [
   'assertion_audience',
   'allowed_cors_origins',
   'userinfo_audience',
+  'required_acr',
 ] as const satisfies readonly (keyof typeof members)[];
 
 /** Validated metadata, including default values that follow from other members. */

@@ -12,6 +12,8 @@ import { epochSeconds } from '../../base/clock.ts';
 import { sha256, type Digest } from '../../base/secret.ts';
 import type { Database } from '../../db/connection.ts';
 import type { Tables } from '../../db/tables.ts';
+import type { DemandedContexts } from '../authorization/demanded_context.ts';
+import { recordOf } from '../client_authentication/provider_clients.ts';
 import { refuseWithoutGrant } from '../storage/adapter.ts';
 import { requestName } from './backchannel_request_store.ts';
 import { sendPing } from './ping_delivery.ts';
@@ -21,6 +23,7 @@ export interface ApprovalsSettings {
   readonly provider: () => Provider;
   readonly database: Database;
   readonly policy: ResourcePolicy;
+  readonly demandedContexts: DemandedContexts;
 }
 
 /**
@@ -89,21 +92,23 @@ export class Approvals {
 
   /** `undefined` if the client was deleted or revoked. */
   async #approval(row: Row, now: Date): Promise<Approval | undefined> {
-    const { provider, policy } = this.#settings;
+    const { provider, policy, demandedContexts } = this.#settings;
     const client = await provider().Client.find(row.client_id);
     if (!client) return undefined;
     const { scope, resource, asked_claims: claims } = row.payload as AdapterPayload & { asked_claims: string[] };
+    const scopes = policy.sort(client, { scope, resource });
     return {
       id: requestName(row.auth_req_id as Digest),
       clientId: row.client_id,
       accountId: row.account_id,
       status: statusOf(row, now),
-      scopes: { ...policy.sort(client, { scope, resource }), claims },
+      scopes: { ...scopes, claims },
       bindingMessage: row.binding_message ?? undefined,
       address: row.address ?? undefined,
       askedAt: row.created_at,
       expiresAt: row.expires_at,
       loginSince: loginSince(row, now),
+      requiredAcr: demandedContexts.required(recordOf(client).metadata, Object.keys(scopes.resources)),
     };
   }
 }

@@ -12,7 +12,6 @@ import {
 import type { JWK } from 'jose';
 import { findAccount } from '../../accounts/account.ts';
 import type { Clock } from '../../base/clock.ts';
-import { ACR_VALUES } from '../../accounts/authentication_context.ts';
 import type { Digest } from '../../base/secret.ts';
 import { DPOP_ALGS, RESPONSE_ALGS } from '../../base/signing_algs.ts';
 import { GRANT_TYPES } from '../../clients/metadata/flows.ts';
@@ -30,6 +29,7 @@ import type { AccessTokenStates } from '../tokens/access_token_state.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { createAdapter } from '../storage/adapter.ts';
 import { postponeLogouts } from '../logout/backchannel_logout.ts';
+import type { DemandedContexts } from '../authorization/demanded_context.ts';
 import { loginPolicy, PROMPTS } from '../authorization/login_policy.ts';
 import { demandBoundedClaims } from '../authorization/claims.ts';
 import { accountClaims, claimsForIdToken, CLAIMS_BY_SCOPE } from '../issuance/id_token.ts';
@@ -73,7 +73,7 @@ import { takePostedRequests } from './posted_requests.ts';
 import { narrowScopes } from '../tokens/narrowed_scopes.ts';
 import { demandPushedRequest } from '../authorization/pushed_requests.ts';
 import { signExternally } from './external_signing.ts';
-import { answerBesides, internalsOf, type UrlFor } from './library_types.ts';
+import { answerBesides, internalsOf, nameContexts, type UrlFor } from './library_types.ts';
 import { tokenHooks, tokenLifetimes } from './token_hooks.ts';
 import { takeAccount } from '../storage/request_prefetch.ts';
 import { markRefreshTokens, type RefreshTokenFamilies } from '../storage/refresh_token_families.ts';
@@ -117,6 +117,9 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly dpopNonceSecret: Buffer;
   /** Returns the subject identifier of a person for a client. */
   readonly subjects: Subjects;
+  readonly demandedContexts: DemandedContexts;
+  /** The authentication contexts that a login at this server can have. */
+  readonly acrValues: readonly string[];
   readonly refreshFamilies: RefreshTokenFamilies;
   readonly refreshGraceSeconds: number;
   readonly unanswered: UnansweredUses;
@@ -164,6 +167,7 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
   markRefreshTokens(provider, settings.refreshFamilies, settings.clock);
   acceptJwtsAtUserinfo(provider, settings);
   collectEvents(provider);
+  nameContexts(provider);
   return provider;
 }
 
@@ -230,7 +234,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     clientDefaults: { introspection_signed_response_alg: 'RS256' },
     scopes: ['openid', 'offline_access'],
     claims: CLAIMS_BY_SCOPE,
-    acrValues: [...ACR_VALUES],
+    acrValues: [...settings.acrValues],
     // many relying parties read only the ID token; `claims` below reduces it for a client that chose so
     conformIdTokenClaims: false,
     clientBasedCORS: (_ctx, origin, client) => mayReadAnswers(origin, client),
@@ -252,7 +256,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     ...tokenHooks(settings),
     renderError: settings.pages.renderError,
     interactions: {
-      policy: loginPolicy(settings.subjects),
+      policy: loginPolicy(settings),
       url: (_ctx, { uid }) => `${new URL(settings.issuer).pathname.replace(/\/$/, '')}/interaction/${uid}`,
     },
     ttl: {
