@@ -82,6 +82,8 @@ export class Person {
     for (let pages = 0; pages < PAGES_AT_MOST; pages++) {
       const form = formOf(arrival.page);
       if (!this.#isOurs(arrival.url) || !form) return arrival;
+      // the second step, for which this person has no app at hand
+      if (form.fields.includes('recovery_code')) return arrival;
       if (form.fields.includes('code') && !this.#options.code) return arrival;
       arrival = await this.submit(new URL(form.action, arrival.url), this.#fill(form));
     }
