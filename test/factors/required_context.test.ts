@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { MFA_ACR, PASSWORD_ACR, PHISHING_RESISTANT_ACR } from '../../src/base/acr_values.ts';
+import { sql } from 'kysely';
 import { Admin } from '../support/client/admin.ts';
+import { ask, decide, pageOf, poll, registerTill } from '../support/client/backchannel.ts';
 import { registerApplication, requestCode, signIn } from '../support/client/code_flow.ts';
 import { resetClock } from '../support/node/clock.ts';
 import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
@@ -13,6 +15,7 @@ import {
   readEnrolment,
   Authenticator,
 } from '../support/person/authenticator.ts';
+import { fieldsOf } from '../support/person/device_flow.ts';
 import { loginsOf } from '../support/client/relying_party.ts';
 import { Person } from '../support/person/person.ts';
 
@@ -164,6 +167,24 @@ describe('a login that must be stronger than a password', () => {
       );
       assert.equal(loginsOf(person), 0);
     });
+  });
+
+  it('because the client requires it, is asked for before a backchannel request is approved (CIBA)', async () => {
+    const till = await registerTill(gatehouse, { required_acr: MFA_ACR });
+    const { account, authenticator } = await personWithApp(gatehouse);
+    const asked = await ask(gatehouse, till, { login_hint: account.email });
+    const url = pageOf(gatehouse, asked);
+    const person = new Person(gatehouse, { account, code: () => authenticator.code() });
+    await person.walk(`${gatehouse.issuer}/account/login`);
+    // the same session, as if it were from a login with the password alone
+    await sql`update artifacts set payload = payload || '{"acr": "urn:gatehouse:acr:password", "amr": ["pwd"]}'
+      where kind = 'Session' and account_id = ${account.accountId}`.execute(gatehouse.database);
+    const weak = await person.open(url);
+    const { page } = await person.submit(url, { ...fieldsOf(weak.page), decision: 'approve' });
+    assert.match(page, /<h1>Confirm that it’s you<\/h1>/);
+    assert.equal((await poll(gatehouse, till, asked)).error, 'authorization_pending');
+    const strong = new Person(gatehouse, { account, code: () => authenticator.code(1) });
+    assert.match((await decide(gatehouse, asked, 'approve', strong)).page, /You have approved the request/);
   });
 
   it('is advertised: the contexts that a login here can have, and none that it cannot', async () => {
