@@ -44,6 +44,10 @@
 
   const send = (form, credential) => {
     form.querySelector('[data-answer]').value = JSON.stringify(answerOf(credential));
+    // the choice to stay logged in is in the form of the password
+    const choice = document.querySelector('input[type=checkbox][name=remember]');
+    const remember = form.querySelector('input[name=remember]');
+    if (remember) remember.disabled = !choice?.checked;
     form.requestSubmit();
   };
 

@@ -4,8 +4,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { decodeJwt } from 'jose';
 import type { Page } from 'playwright-core';
 import { PHISHING_RESISTANT_ACR } from '../../src/base/acr_values.ts';
+import { startGatehouse } from '../support/node/gatehouse.ts';
 import { newAccount, type TestAccount } from '../support/person/authenticator.ts';
 import { assertAccessible, assertFits, logIn, setScene, textOf, type Scene } from '../support/person/pages.ts';
+import { Person } from '../support/person/person.ts';
 import { VirtualAuthenticator } from '../support/person/virtual_authenticator.ts';
 
 describe('passkeys', () => {
@@ -76,6 +78,22 @@ describe('passkeys', () => {
     assert.deepEqual(amr, ['pop', 'user', 'mfa']);
   });
 
+  it('keep the person logged in on this device if the person asks for that', async () => {
+    const { page, authenticator } = await withPasskey();
+    for (const keeps of [false, true]) {
+      await authenticator.answer(false);
+      await beginLogin(page);
+      await page.getByRole('button', { name: 'Log in with a passkey' }).waitFor();
+      await page.getByLabel('Keep me logged in on this device').setChecked(keeps);
+      await authenticator.answer(true);
+      await page.getByRole('button', { name: 'Log in with a passkey' }).click();
+      await claimsAfter(page);
+      const cookies = await page.context().cookies(scene.gatehouse.issuer);
+      const session = cookies.find(({ name }) => name === 'gatehouse_session');
+      assert.equal(session!.expires > 0, keeps);
+    }
+  });
+
   it('are the second step after the password', async () => {
     const { page, authenticator, account } = await withPasskey();
     await beginLogin(page);
@@ -134,6 +152,25 @@ describe('passkeys', () => {
     await page.getByRole('button', { name: 'Use a passkey' }).waitFor();
     await look();
     assert.equal((await authenticator.credentials()).length, 1);
+  });
+});
+
+describe('a server whose host is an IP address', () => {
+  it('says at its start why it offers no passkeys, and hides them', async () => {
+    const gatehouse = await startGatehouse();
+    try {
+      const said = gatehouse.log.filter((line) => line.includes('use passkeys'));
+      assert.equal(said.length, 1);
+      assert.match(said[0]!, /127\.0\.0\.1 of the issuer is an IP address/);
+      const { page } = await new Person(gatehouse).open(`${gatehouse.issuer}/account/login`);
+      assert.equal(page.includes('passkeys.js') || page.includes('data-passkey'), false);
+      const person = new Person(gatehouse);
+      await person.walk(`${gatehouse.issuer}/account/login`);
+      assert.equal((await person.open(`${gatehouse.issuer}/account`)).page.includes('/account/passkeys'), false);
+      assert.equal((await person.open(`${gatehouse.issuer}/account/passkeys`)).response.status, 404);
+    } finally {
+      await gatehouse.stop();
+    }
   });
 });
 
