@@ -4,11 +4,14 @@
  */
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
+import { ONE_OF_REQUIRABLE_ACRS, REQUIRABLE_ACRS, type RequirableAcr } from './base/acr_values.ts';
 import { CannotStart } from './base/cannot_start.ts';
 import type { ResponseMode } from './base/response_modes.ts';
 import { checkProduction, checkSessions, checkWorkers, checkPairs } from './config/cross_checks.ts';
+import { checkPasskeys, passkeyRpId } from './config/passkeys.ts';
 import {
   databaseUrl,
+  domainName,
   headerName,
   issuer,
   masterKey,
@@ -97,6 +100,10 @@ export interface Config {
   readonly sessionTtlSeconds: number;
   /** How long after a login its session ends, even if it is used. */
   readonly sessionAbsoluteTtlSeconds: number;
+  /** The relying party of passkeys; `undefined` if the issuer's host is an IP address, which can be none. */
+  readonly passkeyRpId: string | undefined;
+  /** The authentication context that each login of a person needs; `undefined`: a password is enough. */
+  readonly requiredAcr: RequirableAcr | undefined;
   /** The requirements for all clients; see clients/server_requirements.ts. */
   readonly clientDemands: {
     readonly pushedRequests: boolean;
@@ -186,6 +193,8 @@ const schema = z.object({
   GATEHOUSE_REFRESH_ABSOLUTE_TTL_SECONDS: whole(60, 157_680_000, 7_776_000),
   GATEHOUSE_SESSION_TTL_SECONDS: optionalWhole(60, 31_536_000),
   GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS: whole(60, 31_536_000, LONGEST_SESSION_SECONDS),
+  GATEHOUSE_PASSKEY_RP_ID: domainName.optional(),
+  GATEHOUSE_REQUIRED_ACR: z.enum(REQUIRABLE_ACRS, ONE_OF_REQUIRABLE_ACRS).optional(),
   GATEHOUSE_REQUIRE_PUSHED_REQUESTS: flag,
   GATEHOUSE_REQUIRE_SENDER_CONSTRAINED_TOKENS: flag,
   GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION: flag,
@@ -227,6 +236,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     ...checkPairs(given),
     ...checkWorkers(parsed.data),
     ...checkSessions(parsed.data),
+    ...checkPasskeys(parsed.data),
     ...(parsed.error?.issues ?? []).map((issue) => [String(issue.path[0]), `${issue.message}.`] as const),
     ...unknown.map((name) => [name, 'is not a variable of Gatehouse.'] as const),
   ]);
@@ -285,6 +295,8 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     sessionTtlSeconds:
       env.GATEHOUSE_SESSION_TTL_SECONDS ?? Math.min(UNUSED_SESSION_SECONDS, env.GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS),
     sessionAbsoluteTtlSeconds: env.GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS,
+    passkeyRpId: passkeyRpId(issuerUrl, env.GATEHOUSE_PASSKEY_RP_ID),
+    requiredAcr: env.GATEHOUSE_REQUIRED_ACR,
     clientDemands: Object.freeze({
       pushedRequests: env.GATEHOUSE_REQUIRE_PUSHED_REQUESTS,
       senderConstrainedTokens: env.GATEHOUSE_REQUIRE_SENDER_CONSTRAINED_TOKENS,

@@ -234,6 +234,7 @@ function asConflict(error: unknown): never {
 
 async function endEverything({ tx, now }: UnitOfWork, accountId: string): Promise<void> {
   await tx.deleteFrom('grants').where('account_id', '=', accountId).execute();
+  await tx.deleteFrom('remembered_devices').where('account_id', '=', accountId).execute();
   const sessions = await tx
     .deleteFrom('artifacts')
     .where('account_id', '=', accountId)

@@ -17,6 +17,8 @@ export interface Approval {
   readonly expiresAt: Date;
   /** A person needs a login at this time or later to approve, in epoch seconds. */
   readonly loginSince: number;
+  /** The authentication context that this login needs; `undefined`: any. */
+  readonly requiredAcr: string | undefined;
 }
 
 /** The login with which the person approved. */

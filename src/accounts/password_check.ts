@@ -68,6 +68,18 @@ function isUsable({ passwordHash, disabledAt }: Account): boolean {
   return passwordHash !== null && disabledAt === null;
 }
 
+/** The same for a login without a password: throws `AccountChanged` if the account was disabled or deleted. */
+export async function requireEnabledAccount(tx: Tx, { accountId }: Pick<Account, 'accountId'>): Promise<void> {
+  const row = await tx
+    .selectFrom('accounts')
+    .select('account_id')
+    .where('account_id', '=', accountId)
+    .where('disabled_at', 'is', null)
+    .forShare()
+    .executeTakeFirst();
+  if (!row) throw new AccountChanged('The account was disabled in the meantime.');
+}
+
 /** The password was changed or the account disabled after the password check. */
 export class AccountChanged extends Error {}
 

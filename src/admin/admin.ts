@@ -15,6 +15,7 @@ import { AdminCall, type AdminRoute } from './admin_call.ts';
 import { clientRoutes } from './clients.ts';
 import type { AdminDependencies } from './admin_dependencies.ts';
 import { answerFailure } from './error_response.ts';
+import { factorRoutes } from './factors.ts';
 import { grantPolicyRoutes } from './grant_policies.ts';
 import { grantRoutes } from './grants.ts';
 import { groupMemberRoutes } from './group_members.ts';
@@ -54,6 +55,7 @@ const OBJECT_ROUTES: readonly AdminRoute[] = [
   ...roleRoutes,
   ...groupRoutes,
   ...groupMemberRoutes,
+  ...factorRoutes,
   ...sessionRoutes,
   ...grantRoutes,
   ...auditEventRoutes,

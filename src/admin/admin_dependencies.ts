@@ -9,6 +9,7 @@ import type { Subjects } from '../clients/subject.ts';
 import type { InvalidationFollower } from '../invalidation/follower.ts';
 import type { Database } from '../db/connection.ts';
 import type { KeyRotation } from '../keys/rotation.ts';
+import type { LoginAttempts } from '../limits/login_attempts.ts';
 import type { Logger } from '../log.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Authentication } from './authentication.ts';
@@ -21,6 +22,7 @@ export interface AdminDependencies extends Authentication {
   readonly checkpoints: Checkpoints;
   readonly changes: InvalidationFollower;
   readonly argon2id: Argon2id;
+  readonly loginAttempts: Pick<LoginAttempts, 'unlock'>;
   readonly rotation: KeyRotation;
   readonly subjects: Subjects;
   readonly fetchDocument: FetchDocument;

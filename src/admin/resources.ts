@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { ClaimMappings } from '../base/claim_mappings.ts';
 import { notFound } from '../base/refusal.ts';
+import { REQUIRABLE_ACRS } from '../base/acr_values.ts';
 import { jwksPathOf, SIGNING_ALGS } from '../base/signing_algs.ts';
 import { isUnavailable } from '../db/connection.ts';
 import {
@@ -48,6 +49,7 @@ const ResourceView = z
     issuer_jwks_uri: z.string().describe('The JWK Set of this server that verifies the access tokens of the resource.'),
     userinfo_audience: z.boolean(),
     claim_mappings: ClaimMappings,
+    required_acr: z.enum(REQUIRABLE_ACRS).nullable(),
     created_at: Timestamp,
     updated_at: Timestamp,
   })
@@ -239,6 +241,7 @@ function resourceView(resource: Resource, issuer: string): z.output<typeof Resou
     issuer_jwks_uri: issuer + jwksPathOf(resource.signingAlg),
     userinfo_audience: resource.userinfoAudience,
     claim_mappings: [...resource.claimMappings],
+    required_acr: resource.requiredAcr,
     created_at: timestamp(resource.createdAt),
     updated_at: timestamp(resource.updatedAt),
   };

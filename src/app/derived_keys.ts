@@ -22,6 +22,8 @@ export interface DerivedKeys {
   readonly refreshTokenKey: Buffer;
   /** A secret of 32 bytes. */
   readonly dpopNonceSecret: Buffer;
+  /** A key of 32 bytes. */
+  readonly passkeyChallengeKey: Buffer;
   readonly subjects: Subjects;
   readonly feature: Feature;
 }
@@ -52,6 +54,7 @@ export async function deriveKeys({
     digestAttempt: (attempt) => browserKey.digest(`attempt ${attempt}`),
     refreshTokenKey: browserKey.digest('marks refresh tokens'),
     dpopNonceSecret: dpopNonceKey.digest('makes DPoP nonces'),
+    passkeyChallengeKey: browserKey.digest('makes passkey challenges'),
     subjects: createSubjects(subjectKey),
     feature: { verify: () => vault.requireStored([browserKey, dpopNonceKey, subjectKey]) },
   };

@@ -11,6 +11,8 @@ import { createClients } from '../clients/clients.ts';
 import { bootstrapFile } from '../config.ts';
 import type { ClockDifference } from '../db/clock_difference.ts';
 import { transact } from '../db/transaction.ts';
+import { createFactors } from '../factors/factors.ts';
+import { acrValues } from '../accounts/authentication_context.ts';
 import { createEgress } from '../egress/egress.ts';
 import { ClientCertificates } from '../http/client_certificates.ts';
 import type { Metrics } from '../http/metrics.ts';
@@ -27,6 +29,7 @@ import { createPasswordHashing } from '../password_hashing/password_hashing.ts';
 import { ensureMcpPolicy } from '../registration/mcp_policy.ts';
 import { createRegistration } from '../registration/registration.ts';
 import { createResources } from '../resources/resources.ts';
+import { scopesOfAccount } from '../roles/held_scopes.ts';
 import { createRoles } from '../roles/roles.ts';
 import { createTrust } from '../trust/trust.ts';
 import { Vault } from '../vault/vault.ts';
@@ -97,6 +100,9 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
   const registration = createRegistration(shared);
   const maintenance = createMaintenance({ database, clock });
 
+  const secondFactors = createFactors({ ...basics, ...derivedKeys, explains: isFirst });
+  const { factors } = secondFactors;
+
   const clientCertificates = clientCertificatesOf(settings);
   const descriptions = createDescriptions({ ...config, ...apis, clients });
   const pages = createProviderPages({ issuer, ...descriptions, development: !config.production });
@@ -111,6 +117,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
     pages,
     clientCertificates,
     adminBases: [issuer, config.mtlsUrl, config.adminUrl].filter((base) => base !== undefined),
+    acrValues: acrValues({ passkeys: factors.passkeys !== undefined }),
     isTrustedIssuer: (name) => trust.issuers.isTrusted(name),
     vouch: outage.vouch,
     lastAbsence: () => breaker.lastAbsence,
@@ -134,6 +141,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
     personRoles.feature,
     trust.feature,
     registration.feature,
+    secondFactors.feature,
     oidc.feature,
     messages.feature,
     passwordHashing.feature,
@@ -149,6 +157,8 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
     trail,
     passwords: new PasswordCheck(database, argon2id),
     attempts: rateLimits.loginAttempts,
+    factors,
+    isAdmin: async (reader, accountId) => (await scopesOfAccount(reader, adminApi.identifier, accountId)).length > 0,
     showsAdminApi: config.adminPort === undefined,
     demo: config.production ? undefined : async () => (await readBootstrap(bootstrapFile(config)))?.demo,
   });
@@ -161,6 +171,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
     changes,
     clients,
     argon2id,
+    loginAttempts: rateLimits.loginAttempts,
     rotation: keys.rotation,
     subjects: derivedKeys.subjects,
     fetchDocument: registration.fetchForAdmin,

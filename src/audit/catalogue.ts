@@ -127,6 +127,9 @@ const DEVICES = {
   'backchannel_authentication.denied': alarm('The person denies.', { request }),
 };
 
+const factor = z.enum(['totp', 'passkey', 'recovery_codes']);
+const factor_id = text.optional().describe('The id of the passkey. The other factors exist once for each account.');
+
 const PEOPLE = {
   'account.created': done('An account is created.', {}),
   'account.updated': done('An account is changed. Personal data is not recorded.', {
@@ -141,11 +144,38 @@ const PEOPLE = {
   'account.password_changed': done('An account has a new password; its sessions and grants end.', {}),
   'login.succeeded': done('A person logs in.', { amr: texts.describe('The authentication methods (RFC 8176).') }),
   'login.failed': refusal('An attempt to log in fails.', {
-    reason: z.enum(['unknown_account', 'wrong_password', 'account_disabled']),
+    reason: z.enum([
+      'unknown_account',
+      'wrong_password',
+      'account_disabled',
+      'wrong_code',
+      'used_code',
+      'unknown_passkey',
+      'wrong_passkey',
+      'used_passkey',
+    ]),
   }),
   'login.throttled': refusal('The server refuses an attempt to log in, because too many have failed.', {
     retry_after_seconds,
   }),
+  'factor.added': done('A person adds a factor to an account, or replaces it. Other sessions of the account end.', {
+    factor,
+    factor_id,
+    aaguid: text.optional().describe('The model of the authenticator, as it says itself.'),
+    backed_up: flag.optional().describe('Whether the passkey is copied to other devices.'),
+  }),
+  'factor.removed': done('A person or an admin removes a factor of an account. Other sessions of the account end.', {
+    factor,
+    factor_id,
+  }),
+  'factor.renamed': done('A person renames a passkey.', { factor, factor_id }),
+  'recovery_code.used': done('A person uses a recovery code in place of a factor.', {
+    left: number.describe('The number of codes that are left.'),
+  }),
+  'recovery_code.issued': done('An admin gives an account a code with which its owner can add a factor.', {}),
+  'remembered_device.added': done('A person asks not to repeat the second step on a device.', { device_id: text }),
+  'remembered_device.removed': done('A person ends that for a device.', { device_id: text }),
+  'account.unlocked': done('An admin ends the limits that wrong attempts to log in to an account have reached.', {}),
   'logout.completed': done('A person logs out.', {}),
   'logout.refused': refusal('The server refuses a request to log out.', refused),
   'session.ended': done('A session is ended remotely: by its person on another device, or by an admin.', {

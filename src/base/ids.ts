@@ -28,7 +28,17 @@ export function base62OfUint32(value: number): string {
 
 /** The prefix of an identifier with 128 random bits, such as `client_3f…`. It names the kind of object. */
 type Prefix =
-  'client' | 'secret' | 'account' | 'key' | 'policy' | 'link' | 'group' | 'message' | 'initial_access_token';
+  | 'client'
+  | 'secret'
+  | 'account'
+  | 'key'
+  | 'policy'
+  | 'link'
+  | 'group'
+  | 'message'
+  | 'initial_access_token'
+  | 'passkey'
+  | 'device';
 
 export function randomId(prefix: Prefix): string {
   return `${prefix}_${base62(randomBytes(16))}`;

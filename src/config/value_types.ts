@@ -94,6 +94,14 @@ export const origins = z
   .transform((all) => all.map((text) => new URL(text).origin))
   .prefault('');
 
+export const domainName = z
+  .string()
+  .max(253)
+  .regex(
+    /^(?!.*\.\d+$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/,
+    'must be a domain name in lower case, such as example.com',
+  );
+
 export const headerName = z
   .string()
   .regex(/^[A-Za-z0-9-]{1,64}$/, 'must be the name of a header, such as Client-Cert')

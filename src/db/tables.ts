@@ -1,5 +1,6 @@
 /** The tables of migrations/, as Kysely types. */
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+import type { RequirableAcr } from '../base/acr_values.ts';
 import type { Digest } from '../base/secret.ts';
 import type { ClaimSource } from '../base/claim_mappings.ts';
 import type { SigningAlg } from '../base/signing_algs.ts';
@@ -26,6 +27,11 @@ export interface Tables {
   initial_access_tokens: InitialAccessTokens;
   client_registrations: ClientRegistrations;
   accounts: Accounts;
+  totp_secrets: TotpSecrets;
+  recovery_codes: RecoveryCodes;
+  passkeys: Passkeys;
+  remembered_devices: RememberedDevices;
+  login_unlocks: LoginUnlocks;
   consents: Consents;
   grants: Grants;
   artifacts: Artifacts;
@@ -62,7 +68,15 @@ interface CookieSignatures {
 interface DataKeys {
   data_key_id: string;
   purpose:
-    'pepper' | 'cookies' | 'cursors' | 'replies' | 'dpop_nonces' | 'outbox' | 'pairwise_subjects' | 'signing_key';
+    | 'pepper'
+    | 'cookies'
+    | 'cursors'
+    | 'replies'
+    | 'dpop_nonces'
+    | 'outbox'
+    | 'pairwise_subjects'
+    | 'totp'
+    | 'signing_key';
   master_key_id: string;
   wrapped: Buffer;
   created_at: Date;
@@ -123,6 +137,7 @@ interface Resources {
   signing_alg: SigningAlg;
   userinfo_audience: Generated<boolean>;
   claim_mappings: ColumnType<{ claim: string; from: ClaimSource }[], string | undefined, string>;
+  required_acr: ColumnType<RequirableAcr | null, RequirableAcr | null | undefined>;
   version: Generated<number>;
   created_at: Date;
   updated_at: Date;
@@ -247,6 +262,54 @@ interface Accounts {
   version: Generated<number>;
   created_at: Date;
   updated_at: Date;
+}
+
+interface TotpSecrets {
+  account_id: string;
+  data_key_id: string;
+  sealed: Buffer;
+  last_step: number;
+  created_at: Date;
+  last_used_at: Date | null;
+}
+
+interface RecoveryCodes {
+  account_id: string;
+  digest: Digest;
+  pepper_id: string;
+  for_enrolment: boolean;
+  created_at: Date;
+  expires_at: Date | null;
+}
+
+interface Passkeys {
+  credential_id: string;
+  passkey_id: string;
+  account_id: string;
+  name: string;
+  public_key: Buffer;
+  counter: number;
+  transports: string[];
+  aaguid: string;
+  backup_eligible: boolean;
+  backed_up: boolean;
+  created_at: Date;
+  last_used_at: Date | null;
+}
+
+interface RememberedDevices {
+  device_id: string;
+  account_id: string;
+  digest: Digest;
+  name: string;
+  created_at: Date;
+  last_used_at: Date;
+  expires_at: Date;
+}
+
+interface LoginUnlocks {
+  account: Digest;
+  unlocked_at: Date;
 }
 
 interface Consents {

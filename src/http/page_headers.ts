@@ -15,7 +15,8 @@ const CONTENT_SECURITY_POLICY = [
   "font-src 'self'",
   "base-uri 'none'",
   "frame-ancestors 'none'",
-  // Empty, which allows no script. `allowScript` adds the hash of our only script, and oidc-provider adds hashes on those
+  // Empty, which allows no script. `allowScript` adds the hash of our only inline script, `allowScriptFile` the URL of
+  // the script of passkeys, and oidc-provider adds hashes on those
   // of its pages that we replace; a hash next to 'none' would be an error.
   'script-src',
 ].join('; ');
@@ -42,6 +43,11 @@ export function sendPage(ctx: Context, status: number, html: string): void {
   ctx.status = status;
   ctx.type = 'html';
   ctx.body = html;
+}
+
+/** Allows the script of this URL, and no other, on the page that was sent. */
+export function allowScriptFile(ctx: Context, url: string): void {
+  ctx.set('Content-Security-Policy', CONTENT_SECURITY_POLICY.replace('script-src', `script-src ${url}`));
 }
 
 /** Allows this script, and no other, on the page that was sent. */

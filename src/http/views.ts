@@ -31,9 +31,14 @@ export class Views<Page extends { readonly page: string }> {
   }
 
   render(page: Page): string {
-    const asset = (file: string): string => this.path(`/assets/${this.#assets.get(file)?.fileName ?? file}`);
+    const asset = (file: string): string => this.assetPath(file);
     const ours = { host: this.#issuer.host, accountLink: this.path('/account'), asset };
     return this.#eta.render(`@${page.page}`, { ...ours, ...this.#helpers, ...this.#icons.forPage(), ...page });
+  }
+
+  /** Returns the path of a file that pages load. */
+  assetPath(file: string): string {
+    return this.path(`/assets/${this.#assets.get(file)?.fileName ?? file}`);
   }
 
   show(ctx: Context, status: number, page: Page): void {

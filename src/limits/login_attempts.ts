@@ -8,9 +8,11 @@
  */
 import { randomBytes } from 'node:crypto';
 import { canonicalEmail } from '../base/email_address.ts';
+import type { Tx } from '../db/connection.ts';
 import { type Attempted, AttemptLimiter, type AttemptLimiterSettings, type AppliedLimit } from './attempt_limiter.ts';
 import type { AttemptLimit } from './attempt_counters.ts';
 import { KnownLogins } from './known_logins.ts';
+import { LoginUnlocks } from './login_unlocks.ts';
 import { networkOf } from './rate_limit_key.ts';
 
 /** A person mistypes a few times; a program guesses without end. */
@@ -23,6 +25,12 @@ const PER_ACCOUNT_AND_PLACE: readonly AttemptLimit[] = [
  */
 const PER_ADDRESS: AttemptLimit = { name: 'login_address', wrong: 60, seconds: 900, atOnce: 10 };
 const PER_ACCOUNT: AttemptLimit = { name: 'login_account', wrong: 30, seconds: 900 };
+/**
+ * A code has a million values, and up to three are right at a time: 30 guesses a day find one with a probability of 1 in
+ * 11,000. Only a sender that knows the password gets here.
+ */
+const PER_ACCOUNT_AND_PLACE_OF_CODES: AttemptLimit = { name: 'second_step_account_place', wrong: 30, seconds: 86_400 };
+const PER_ACCOUNT_OF_CODES: AttemptLimit = { name: 'second_step_account', wrong: 30, seconds: 86_400 };
 
 /** The place of a login. */
 export interface LoginPlace {
@@ -34,10 +42,12 @@ export interface LoginPlace {
 export class LoginAttempts {
   readonly #limiter: AttemptLimiter;
   readonly #known: KnownLogins;
+  readonly #unlocks: LoginUnlocks;
 
   constructor(settings: AttemptLimiterSettings) {
     this.#limiter = new AttemptLimiter(settings);
     this.#known = new KnownLogins(settings.database, settings.digest);
+    this.#unlocks = new LoginUnlocks(settings.database, settings.digest);
   }
 
   /**
@@ -49,12 +59,44 @@ export class LoginAttempts {
     check: () => Promise<T>,
     isRight: (outcome: T) => boolean,
   ): Promise<Attempted<T>> {
+    return this.#limiter.attempt(countedFor(await this.#placeOf(email, place, now)), check, isRight);
+  }
+
+  /**
+   * The same for the second step of a login, after a right password. It also counts against limits of its own, because
+   * a code has few values.
+   */
+  async attemptSecondStep<T>(
+    { email, place, now }: { readonly email: string; readonly place: LoginPlace; readonly now: Date },
+    check: () => Promise<T>,
+    isRight: (outcome: T) => boolean,
+  ): Promise<Attempted<T>> {
+    const counted = await this.#placeOf(email, place, now);
+    const { account, network, known } = counted;
+    const codes = [
+      { limit: PER_ACCOUNT_AND_PLACE_OF_CODES, of: `${known ?? network} ${account}` },
+      ...(known === undefined ? [{ limit: PER_ACCOUNT_OF_CODES, of: account }] : []),
+    ];
+    return this.#limiter.attempt([...countedFor(counted), ...codes], check, isRight);
+  }
+
+  /** Checks a passkey. It can't be guessed, so only the number of wrong ones from a network is limited. */
+  attemptPasskey<T>(address: string, check: () => Promise<T>, isRight: (outcome: T) => boolean): Promise<Attempted<T>> {
+    return this.#limiter.attempt([{ limit: PER_ADDRESS, of: `network ${networkOf(address)}` }], check, isRight);
+  }
+
+  /** Ends the limits that attempts at this account have reached. Those of networks stay. */
+  async unlock(tx: Tx, email: string, now: Date): Promise<void> {
+    await this.#unlocks.unlock(tx, canonicalEmail(email), now);
+  }
+
+  async #placeOf(email: string, place: LoginPlace, now: Date): Promise<CountedPlace> {
     const account = canonicalEmail(email);
     const network = `network ${networkOf(place.address)}`;
     // the browser first: it belongs to one person, a network to many
     const places = [...(place.browser === undefined ? [] : [`browser ${place.browser}`]), network];
     const [known] = await this.#known.among(account, places, now);
-    return this.#limiter.attempt(countedFor(account, network, known), check, isRight);
+    return { account: await this.#unlocks.countedAs(account), network, known };
   }
 
   /**
@@ -71,7 +113,15 @@ export class LoginAttempts {
   }
 }
 
-function countedFor(account: string, network: string, known: string | undefined): readonly AppliedLimit[] {
+interface CountedPlace {
+  /** The address, and the time from which its attempts count if an admin has unlocked it. */
+  readonly account: string;
+  readonly network: string;
+  /** The place of an earlier login, if there is one. */
+  readonly known: string | undefined;
+}
+
+function countedFor({ account, network, known }: CountedPlace): readonly AppliedLimit[] {
   const own = PER_ACCOUNT_AND_PLACE.map((limit) => ({ limit, of: `${known ?? network} ${account}` }));
   if (known !== undefined) return own;
   return [{ limit: PER_ADDRESS, of: network }, ...own, { limit: PER_ACCOUNT, of: account }];

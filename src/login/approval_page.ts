@@ -6,6 +6,7 @@
 import type { Context } from 'koa';
 import { errors } from 'oidc-provider';
 import { z } from 'zod';
+import { satisfies } from '../accounts/authentication_context.ts';
 import type { Approval } from '../accounts/approval.ts';
 import { notFound } from '../base/refusal.ts';
 import { requestOf } from '../http/request_context.ts';
@@ -69,7 +70,7 @@ export async function decideApproval(login: LoginContext, ctx: Context, id: stri
   if (decision === 'deny') await deny(login, ctx, approval);
   // if the page was open for too long, the person also logs in again before approving
   else if (decision === 'confirm' || !loggedInSince(user, approval)) {
-    return login.logIn(ctx, approvalPath(login, id), user.session);
+    return login.logIn(ctx, approvalPath(login, id), user.session, { strongest: approval.requiredAcr !== undefined });
   } else await approve(login, ctx, user, approval).catch(asNoSuchRequest);
   ctx.status = 303;
   ctx.redirect(approvalPath(login, id));
@@ -126,8 +127,10 @@ function asNoSuchRequest(error: unknown): never {
   throw error instanceof errors.InvalidGrant ? noSuchRequest() : error;
 }
 
-function loggedInSince({ session }: SessionUser, { loginSince }: Approval): boolean {
-  return (session.loginTs ?? 0) >= loginSince;
+/** Whether the login is recent, and as strong as an admin requires for the application or the API. */
+function loggedInSince({ session }: SessionUser, { loginSince, requiredAcr }: Approval): boolean {
+  const isStrong = requiredAcr === undefined || satisfies(session.acr, requiredAcr);
+  return isStrong && (session.loginTs ?? 0) >= loginSince;
 }
 
 /**

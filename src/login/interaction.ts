@@ -3,14 +3,12 @@
  * browser returns to it.
  */
 import type { Context } from 'koa';
-import { errors, type InteractionResults, type Provider } from 'oidc-provider';
+import { errors, type InteractionResults } from 'oidc-provider';
 import type { AuditEvent, Origin } from '../audit/events.ts';
 import type { Application } from './pages.ts';
 import { ApplicationRemoved } from './error_page.ts';
 import { TEXTS } from './texts/texts.ts';
-import { findApplication, type LoginContext, type PageChanges } from './login_context.ts';
-
-export type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>;
+import { findApplication, type Interaction, type LoginContext, type PageChanges } from './login_context.ts';
 
 export interface Step {
   readonly interaction: Interaction;
@@ -43,7 +41,7 @@ export function isOwnPages({ prompt }: Interaction): boolean {
 export function stepPath(
   { views }: LoginContext,
   uid: string,
-  action?: 'login' | 'choose' | 'consent' | 'leave' | 'cancel',
+  action?: 'login' | 'second-step' | 'passkey' | 'choose' | 'consent' | 'leave' | 'cancel',
 ): string {
   return views.path(`/interaction/${encodeURIComponent(uid)}${action ? `/${action}` : ''}`);
 }

@@ -11,8 +11,12 @@ import { decideApproval, showApproval } from './approval_page.ts';
 import { decideConsent, showConsent } from './consent_step.ts';
 import { showFrontPage, showLoginResult, tryLogin } from './front_page.ts';
 import { openStep, refuseRequest, stepPath, type Step } from './interaction.ts';
-import { showLogin, submitLogin } from './login_step.ts';
 import { leaveNotAllowed, showNotAllowed } from './not_allowed_step.ts';
+import { ANOTHER_ACCOUNT, showLogin, submitLogin } from './login_step.ts';
+import { submitPasskey } from './passkey_step.ts';
+import { findFirstStep } from './proved_password.ts';
+import { showSecondStep, submitSecondStep } from './second_step.ts';
+import { requestOf } from '../http/request_context.ts';
 import { originOfLogin, type LoginDependencies, type LoginContext } from './login_context.ts';
 import { requireSameOrigin } from './csrf_check.ts';
 import { showErrors } from './error_page.ts';
@@ -24,11 +28,14 @@ type Handler = (login: LoginContext, ctx: Context, step: Step) => Promise<void>;
 
 /** The steps, by the prompt name of oidc-provider. */
 const STEPS: Readonly<Record<string, Handler>> = {
-  login: showLogin,
-  select_account: showAccountChoice,
+  login: orSecondStep(showLogin),
+  select_account: orSecondStep(showAccountChoice),
   not_allowed: showNotAllowed,
-  consent: showConsent,
+  consent: orSecondStep(showConsent),
 };
+
+/** The prompts at which a person can log in; at the consent step they say ‘Not you?’ first. */
+const LOGIN_PROMPTS = ['login', 'select_account', 'consent'];
 
 /**
  * Serves /, /interaction, /account, /approve, /try-login and /assets below the issuer's path; passes other paths to the
@@ -44,12 +51,14 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
   });
 
   router.get('/interaction/:uid', onStep(login, showStep));
-  router.post('/interaction/:uid/login', onStep(login, only(['login', 'select_account', 'consent'], submitLogin)));
+  router.post('/interaction/:uid/login', onStep(login, only(LOGIN_PROMPTS, submitLogin)));
+  router.post('/interaction/:uid/second-step', onStep(login, only(LOGIN_PROMPTS, submitSecondStep)));
+  router.post('/interaction/:uid/passkey', onStep(login, only(LOGIN_PROMPTS, submitPasskey)));
   router.post('/interaction/:uid/choose', onStep(login, only(['select_account'], chooseAccount)));
   router.post('/interaction/:uid/consent', onStep(login, only(['consent'], decideConsent)));
   router.post('/interaction/:uid/leave', onStep(login, only(['not_allowed'], leaveNotAllowed)));
-  router.post('/interaction/:uid/cancel', onStep(login, only(['login', 'select_account'], cancel)));
-  for (const action of ['login', 'choose', 'consent', 'leave', 'cancel']) {
+  router.post('/interaction/:uid/cancel', onStep(login, only(LOGIN_PROMPTS, cancel)));
+  for (const action of ['login', 'second-step', 'passkey', 'choose', 'consent', 'leave', 'cancel']) {
     router.get(`/interaction/:uid/${action}`, (ctx) => seeOther(ctx, stepPath(login, String(ctx.params.uid))));
   }
 
@@ -84,6 +93,15 @@ async function showStep(login: LoginContext, ctx: Context, step: Step): Promise<
   const show = STEPS[step.interaction.prompt.name];
   if (!show) throw new Error(`No page exists for the prompt '${step.interaction.prompt.name}'.`);
   await show(login, ctx, step);
+}
+
+/** Shows the second step if the person has passed the first one, else the given page. */
+function orSecondStep(show: Handler): Handler {
+  return async (login, ctx, step) => {
+    const isOther = ctx.query['account'] === ANOTHER_ACCOUNT;
+    const firstStep = isOther ? undefined : await findFirstStep(login, step.interaction, requestOf(ctx).now);
+    await (firstStep ? showSecondStep(login, ctx, step, firstStep) : show(login, ctx, step));
+  };
 }
 
 function cancel(login: LoginContext, ctx: Context): Promise<void> {

@@ -6,7 +6,8 @@ import type { PasswordCheck } from '../accounts/password_check.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Actor, AuditEvent, Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
-import type { Database } from '../db/connection.ts';
+import type { Database, Reader, Tx } from '../db/connection.ts';
+import type { Factors } from '../factors/factors.ts';
 import { requestOf } from '../http/request_context.ts';
 import type { Views } from '../http/views.ts';
 import type { LoginAttempts } from '../limits/login_attempts.ts';
@@ -15,6 +16,7 @@ import type { SecurityPanel } from './account/security_panel.ts';
 import type { Application, Caution, Detail, Page } from './pages.ts';
 import { fill, TEXTS } from './texts/texts.ts';
 
+export type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>;
 export type Session = Awaited<ReturnType<Provider['Session']['get']>>;
 
 export interface LoginDependencies {
@@ -24,6 +26,11 @@ export interface LoginDependencies {
   readonly trail: AuditTrail;
   readonly passwords: PasswordCheck;
   readonly attempts: LoginAttempts;
+  readonly factors: Factors;
+  /** Whether the person has scopes of the admin API. */
+  readonly isAdmin: (reader: Reader, accountId: string) => Promise<boolean>;
+  /** Returns what the request of an interaction needs of the login. */
+  readonly demandOf: (interaction: Interaction) => Promise<LoginDemand>;
   /** Returns `undefined` if the client does not exist. */
   readonly describeClient: (clientId: string) => Promise<DescribedClient | undefined>;
   /** Describes the requested scopes, grouped by API. */
@@ -34,7 +41,9 @@ export interface LoginDependencies {
   /** Commits the writes of oidc-provider's models, the changes of the page, and their events in one transaction. */
   readonly changeTogether: ChangeTogether;
   /** Redirects the browser to a login, and then to one of our own pages. */
-  readonly logIn: (ctx: Context, page: string, session: Session) => Promise<void>;
+  readonly logIn: (ctx: Context, page: string, session: Session, how?: OwnLogin) => Promise<void>;
+  /** Gives the session of this browser a new id, after its owner changed a credential in this transaction. */
+  readonly renewSession: (ctx: Context, tx: Tx, session: Session) => Promise<void>;
   /** Describes all authorization details (RFC 9396) with all their members. */
   readonly describeDetails: (authorizationDetails: string, resources: readonly string[]) => readonly Detail[];
   readonly issuer: string;
@@ -47,6 +56,21 @@ export interface LoginDependencies {
   /** The panels of the page /account/security, in their order. */
   readonly securityPanels?: readonly SecurityPanel[];
   readonly log: Logger;
+}
+
+export interface OwnLogin {
+  /** Whether the login must be with the strongest factor of the account. */
+  readonly strongest: boolean;
+}
+
+/** What a request needs of the login, as authentication contexts. */
+export interface LoginDemand {
+  /** The weakest context that the request accepts; `undefined`: any. */
+  readonly required: string | undefined;
+  /** The weakest context with which the login is as strong as the request asks for. */
+  readonly wished: string | undefined;
+  /** Whether the login must be recent, or confirm the person's identity: a remembered device is then not enough. */
+  readonly isRepeated: boolean;
 }
 
 /** A client with the redirect URI `<issuer>/try-login/callback`. */

@@ -6,16 +6,23 @@
 import type { Context } from 'koa';
 import { z } from 'zod';
 import { findAccount, findAccountByEmail, type Account } from '../accounts/account.ts';
-import { acrOf } from '../accounts/authentication_context.ts';
+import { PASSWORD_METHODS } from '../accounts/authentication_context.ts';
 import { composed } from '../accounts/password.ts';
 import { requireUnchangedAccount, AccountChanged, type PasswordOutcome } from '../accounts/password_check.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { canonicalEmail, EMAIL_LIMIT } from '../base/email_address.ts';
+import { hasSecondFactor } from '../factors/account_factors.ts';
 import { readForm } from '../http/form_body.ts';
 import { requestOf } from '../http/request_context.ts';
-import { isOwnPages, resumeWith, stepPath, type Step } from './interaction.ts';
-import { knownBrowser, rememberBrowser } from './known_browser.ts';
+import { finishLogin } from './finish_login.ts';
+import { isOwnPages, stepPath, type Step } from './interaction.ts';
+import { knownBrowser } from './known_browser.ts';
 import { originOfLogin, type LoginContext } from './login_context.ts';
 import { requiresOtherAccount, describeLoginDemand, describeWait } from './messages.ts';
+import { passkeyRequest, sendPasskeyPage } from './passkey_form.ts';
+import { keepProvedPassword } from './proved_password.ts';
+import { isOnRememberedDevice, noteRememberedDevice } from './remembered_device.ts';
+import { demandFor, needsSecondStep } from './second_step_need.ts';
 import { fill, TEXTS } from './texts/texts.ts';
 
 /** The value of the query parameter `account` with which a step shows the login form without an address. */
@@ -40,12 +47,25 @@ interface LoginFields {
   readonly email: string;
   readonly remember: boolean;
   readonly problem?: string;
+  /** A passkey that the browser offered and that is not registered here. */
+  readonly unknownCredential?: string | undefined;
 }
 
 export async function showLogin(login: LoginContext, ctx: Context, step: Step): Promise<void> {
   const another = ctx.query.account === ANOTHER_ACCOUNT || requiresOtherAccount(step.interaction.prompt.reasons);
   const email = another ? hintedEmail(step) : ((await currentEmail(login, step)) ?? hintedEmail(step));
   await show(login, ctx, step, 200, { email, remember: false });
+}
+
+/** Shows the login form again after a passkey failed. */
+export async function showLoginProblem(
+  login: LoginContext,
+  ctx: Context,
+  step: Step,
+  { status, ...shown }: { readonly status: number } & Omit<LoginFields, 'email' | 'remember'>,
+): Promise<void> {
+  const email = (await currentEmail(login, step)) ?? hintedEmail(step);
+  await show(login, ctx, step, status, { email, remember: false, ...shown });
 }
 
 export async function submitLogin(login: LoginContext, ctx: Context, step: Step): Promise<void> {
@@ -71,24 +91,33 @@ export async function submitLogin(login: LoginContext, ctx: Context, step: Step)
   const outcome = attempted.result;
   if (!outcome.account) return refuse(login, ctx, step, { email, remember }, outcome);
   try {
-    await finish(login, ctx, step, outcome.account, remember);
+    await goOn(login, ctx, step, outcome.account, remember);
   } catch (error) {
     if (!(error instanceof AccountChanged)) throw error;
     const { accountId } = outcome.account;
-    return refuse(login, ctx, step, { email, remember }, { reason: 'wrong_password', accountId });
+    await refuse(login, ctx, step, { email, remember }, { reason: 'wrong_password', accountId });
   }
-  await rememberPlace(login, ctx, email);
 }
 
-/** The login is committed and recorded at this point. A known place only helps at a later login, so a failure is logged. */
-async function rememberPlace(login: LoginContext, ctx: Context, email: string): Promise<void> {
-  const { address, now, id } = requestOf(ctx);
-  try {
-    const value = await login.attempts.remember(email, { address, browser: knownBrowser(login, ctx) }, now);
-    rememberBrowser(login, ctx, value);
-  } catch (error) {
-    login.log.warn({ error, request_id: id }, 'login.place_not_remembered');
+/** Finishes the login, or leads to its second step if the account or the request needs one. */
+async function goOn(login: LoginContext, ctx: Context, step: Step, account: Account, remember: boolean): Promise<void> {
+  const { interaction } = step;
+  const { accountId } = account;
+  const factors = await login.factors.read(accountId, requestOf(ctx).now);
+  const demand = await demandFor(login, interaction, factors);
+  const isRemembered = hasSecondFactor(factors) && (await isOnRememberedDevice(login, ctx, accountId));
+  if (needsSecondStep(factors, demand, isRemembered)) {
+    await keepProvedPassword(login, ctx, step, { account, remember });
+    ctx.status = 303;
+    return ctx.redirect(stepPath(login, interaction.uid));
   }
+  const use = async (work: UnitOfWork): Promise<void> => {
+    await requireUnchangedAccount(work.tx, account);
+    // a device that was forgotten a moment ago spares nothing
+    if (isRemembered && !(await noteRememberedDevice(login, ctx, work, accountId)))
+      throw new AccountChanged('The device was forgotten in the meantime.');
+  };
+  await finishLogin(login, ctx, step, { account, amr: PASSWORD_METHODS, remember, use });
 }
 
 async function refuse(
@@ -104,20 +133,6 @@ async function refuse(
   // 401 tells password managers not to save the password; no WWW-Authenticate, because no HTTP authentication scheme
   // applies
   await show(login, ctx, step, 401, { ...entered, problem: TEXTS.login.wrong });
-}
-
-/** Commits the login and its audit event in one transaction. */
-function finish(login: LoginContext, ctx: Context, step: Step, account: Account, remember: boolean): Promise<void> {
-  const { accountId } = account;
-  const { clientId } = step;
-  const amr = ['pwd']; // RFC 8176
-  const acr = acrOf(amr);
-  return resumeWith(login, ctx, originOfLogin(ctx, accountId), async (changes) => {
-    changes.add(({ tx }) => requireUnchangedAccount(tx, account));
-    changes.record({ event: 'login.succeeded', outcome: 'success', accountId, clientId, details: { amr } });
-    // a login is a choice of an account too (`prompt=select_account`)
-    return { login: { accountId, amr, ...(acr !== undefined && { acr }), remember }, select_account: {} };
-  });
 }
 
 async function refuseForNow(
@@ -143,8 +158,9 @@ async function refuseForNow(
 async function show(login: LoginContext, ctx: Context, step: Step, status: number, shown: LoginFields): Promise<void> {
   const { uid, session, prompt } = step.interaction;
   const confirms = shown.email !== '' && canonicalEmail(shown.email) === (await currentEmail(login, step));
-  login.views.show(ctx, status, {
+  sendPasskeyPage(login, ctx, status, {
     page: 'login',
+    passkey: passkeyRequest(login, ctx, uid),
     application: step.application,
     action: stepPath(login, uid, 'login'),
     cancelAction: isOwnPages(step.interaction) ? undefined : stepPath(login, uid, 'cancel'),

@@ -7,6 +7,7 @@ export type { Moment, Permission, Permissions } from './page_parts.ts';
 
 export type Page =
   | LoginPage
+  | SecondStepPage
   | AccountChoicePage
   | NotAllowedPage
   | ConsentPage
@@ -55,8 +56,40 @@ export interface LoginPage {
   readonly problem?: string | undefined;
   /** Why a logged-in person has to log in again, as a sentence. */
   readonly demand?: string | undefined;
+  /** Set if this server offers passkeys. */
+  readonly passkey: PasskeyRequest | undefined;
+  /** A passkey that the browser offered and that is not registered here. */
+  readonly unknownCredential?: string | undefined;
   /** The link to log in with another account, if a person is logged in and has to confirm it. */
   readonly otherAccountLink?: string | undefined;
+}
+
+/** The page of the second step, after the right password. */
+export interface SecondStepPage {
+  readonly page: 'second_step';
+  readonly application: Application;
+  readonly email: string;
+  readonly name: string | null;
+  readonly action: string;
+  readonly takesCode: boolean;
+  readonly takesRecoveryCode: boolean;
+  /** Whether the person may ask not to repeat the second step on this device. */
+  readonly offersToRemember: boolean;
+  readonly passkey: PasskeyRequest | undefined;
+  /** Leads to the page on which a person adds a factor, if the login accepts none that the account has. */
+  readonly enrolLink: string;
+  readonly otherAccountLink: string;
+  /** `undefined` if no application expects a response. */
+  readonly cancelAction: string | undefined;
+  readonly problem?: string | undefined;
+}
+
+/** What the script of a page needs to ask the browser for a passkey. */
+export interface PasskeyRequest {
+  readonly rpId: string;
+  readonly action: string;
+  /** The options of `navigator.credentials`, as JSON. */
+  readonly options: string;
 }
 
 /** The page that asks a logged-in person with which account to go on. */

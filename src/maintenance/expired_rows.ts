@@ -18,6 +18,8 @@ const CHANGES_KEPT_SECONDS = 3_600;
 const DEVICE_CODES_KEPT_SECONDS = 600;
 /** The same for a CIBA client, and for counting its requests (oidc/ciba/backchannel_request_store.ts). */
 const BACKCHANNEL_REQUESTS_KEPT_SECONDS = 600;
+/** Longer than the longest window of a limit for logins (limits/login_attempts.ts). */
+const UNLOCKS_KEPT_SECONDS = 2 * DAY_SECONDS;
 /** So that an admin still sees which token a client used. */
 const INITIAL_ACCESS_TOKENS_KEPT_SECONDS = 90 * DAY_SECONDS;
 /** So that an admin still sees the secrets of a client. */
@@ -80,6 +82,8 @@ function expiredAt(now: Date): readonly ExpiredRows[] {
     // attempts may run for a moment after their window has ended
     { table: 'attempt_counters', by: sql`window_ends_at`, before: before(60) },
     { table: 'known_logins', by: expiry, before: now },
+    { table: 'remembered_devices', by: expiry, before: now },
+    { table: 'login_unlocks', by: sql`unlocked_at`, before: before(UNLOCKS_KEPT_SECONDS) },
     { table: 'initial_access_tokens', by: expiry, before: before(INITIAL_ACCESS_TOKENS_KEPT_SECONDS) },
     { table: 'client_secrets', by: sql`least(ended_at, expires_at)`, before: before(ENDED_SECRETS_KEPT_SECONDS) },
   ];

@@ -62,6 +62,7 @@ export async function recover(
   const initialAccessTokens = await endInitialAccessTokens(database, now);
   // sessions first, so that a removed session can not create a new grant
   const sessions = keepLogins ? 0 : await remove(database, 'artifacts', sql`kind = 'Session' and created_at <= ${now}`);
+  if (!keepLogins) await remove(database, 'remembered_devices', sql`created_at <= ${now}`);
   const grants = keepLogins ? 0 : await endGrants(database);
   const keys = rotateKeys ? await replaceKeys(database, rotation, reason) : 0;
   const recovered = { clients, grants, sessions, initialAccessTokens, keys };

@@ -9,6 +9,7 @@ import type { Context, Middleware } from 'koa';
 import compose from 'koa-compose';
 import type { Provider } from 'oidc-provider';
 import type { AuditTrail } from '../audit/trail.ts';
+import type { RequirableAcr } from '../base/acr_values.ts';
 import { DPOP_ALGS } from '../base/signing_algs.ts';
 import type { ClientDirectory } from '../clients/client_directory.ts';
 import type { SecretUses } from '../clients/secret_last_used.ts';
@@ -33,6 +34,7 @@ import { accessLifetimes, type AccessLifetimesSettings } from './authorization/a
 import { AuthorizationDetailsPolicy } from './authorization/authorization_details.ts';
 import { describeClient, describeScopes } from './authorization/consent_descriptions.ts';
 import { describeDetails } from './authorization/details_description.ts';
+import { DemandedContexts } from './authorization/demanded_context.ts';
 import { Approvals } from './ciba/approvals.ts';
 import { pingDelivery } from './ciba/ping_delivery.ts';
 import {
@@ -53,6 +55,8 @@ import { Endpoints } from './provider/endpoints.ts';
 import { publishKeys } from './provider/jwks_endpoint.ts';
 import { describeProtectedResources, USERINFO, type ProtectedEndpoint } from './provider/protected_resources.ts';
 import { loginForOwnPages } from './request/first_party_login.ts';
+import { demandOfLogin } from './request/login_demand.ts';
+import { renewSession } from './request/renewed_session.ts';
 import { changeTogether } from './request/page_changes.ts';
 import { limitFormBodies } from './request/request_body.ts';
 import { anonymousOrigin } from './request/request_events.ts';
@@ -85,7 +89,14 @@ export function createDescriptions(settings: DescriptionsSettings) {
 
 /** The settings of the provider that this file creates from its own settings. */
 type CreatedSettings =
-  'clients' | 'policy' | 'detailsPolicy' | 'tokens' | 'usernames' | 'refreshFamilies' | 'unanswered';
+  | 'clients'
+  | 'policy'
+  | 'detailsPolicy'
+  | 'tokens'
+  | 'usernames'
+  | 'refreshFamilies'
+  | 'unanswered'
+  | 'demandedContexts';
 
 export interface OidcSettings extends Omit<ProviderSettings, CreatedSettings> {
   readonly clients: ClientDirectory;
@@ -106,6 +117,8 @@ export interface OidcSettings extends Omit<ProviderSettings, CreatedSettings> {
   /** The key that marks refresh tokens: 32 bytes, the same on every node. */
   readonly refreshTokenKey: Buffer;
   readonly jwksMaxAgeSeconds: number;
+  /** The context that each login of a person needs; `undefined`: a password is enough. */
+  readonly requiredAcr: RequirableAcr | undefined;
   /** The base URLs of the admin API, the issuer first. */
   readonly adminBases: readonly string[];
   /** Throws if this node's knowledge of revocations is too old to rely on. */
@@ -138,6 +151,7 @@ export function createOidc(settings: OidcSettings) {
   const families = new RefreshTokenFamilies(settings.refreshTokenKey);
   const detailsPolicy = new AuthorizationDetailsPolicy(settings.detailsTypes);
   const policy = new ResourcePolicy({ issuer, resources, roles, details: detailsPolicy });
+  const demandedContexts = new DemandedContexts(resources, settings.requiredAcr);
   const usernames = new Usernames({ issuer, database, clients: directory, policy });
   const endpoints = new Endpoints({
     database,
@@ -166,6 +180,7 @@ export function createOidc(settings: OidcSettings) {
     usernames,
     refreshFamilies: families,
     unanswered,
+    demandedContexts,
   };
   const provider = (): Provider => endpoints.provider;
   outbox.serve(pingDelivery(directory, database));
@@ -212,9 +227,11 @@ export function createOidc(settings: OidcSettings) {
     /** The services for the pages of login/. */
     forLogin: {
       provider,
-      approvals: new Approvals({ provider, database, policy, roles }),
+      approvals: new Approvals({ provider, database, policy, roles, demandedContexts }),
+      demandOf: demandOfLogin({ ...settings, provider, demandedContexts }),
       changeTogether: changeTogether({ database, trail }),
       logIn: loginForOwnPages({ issuer, provider }),
+      renewSession: renewSession({ issuer, provider }),
     },
     /** The services for the admin API, which accepts access tokens of this server. */
     forAdmin: {

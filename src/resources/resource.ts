@@ -3,6 +3,7 @@
  * resource, has a description for the person who consents, and never contains a wildcard.
  */
 import type { ClaimMapping } from '../base/claim_mappings.ts';
+import type { RequirableAcr } from '../base/acr_values.ts';
 import type { SigningAlg } from '../base/signing_algs.ts';
 
 /** Scopes of OpenID Connect, which belong to the server and not to a resource. */
@@ -35,6 +36,8 @@ export interface Resource {
   readonly userinfoAudience: boolean;
   /** Claims about the person that an admin has added to tokens for this resource. */
   readonly claimMappings: readonly ClaimMapping[];
+  /** The authentication context that a login for this resource needs; `null`: a password is enough. */
+  readonly requiredAcr: RequirableAcr | null;
   readonly version: number;
   readonly createdAt: Date;
   readonly updatedAt: Date;

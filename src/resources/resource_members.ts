@@ -1,6 +1,7 @@
 /** Validates the members of a resource in admin requests. */
 import { z } from 'zod';
 import { ClaimMappings } from '../base/claim_mappings.ts';
+import { ONE_OF_REQUIRABLE_ACRS, REQUIRABLE_ACRS } from '../base/acr_values.ts';
 import { ONE_OF_SIGNING_ALGS, SIGNING_ALGS } from '../base/signing_algs.ts';
 import { INVISIBLE_REFUSED, isVisible } from '../base/visible_text.ts';
 import { OPENID_SCOPES } from './resource.ts';
@@ -78,6 +79,10 @@ const settings = {
   claim_mappings: ClaimMappings.describe(
     'Claims about the person in access tokens for this resource. A member of the profile is given where the person has granted the client the scope that gives it.',
   ),
+  required_acr: z
+    .enum(REQUIRABLE_ACRS, ONE_OF_REQUIRABLE_ACRS)
+    .nullable()
+    .describe('The authentication context that a login for this resource needs. null: a password is enough.'),
 };
 
 export const NewResource = z.strictObject({
@@ -88,5 +93,6 @@ export const NewResource = z.strictObject({
   signing_alg: settings.signing_alg.default('ES256'),
   userinfo_audience: settings.userinfo_audience.default(true),
   claim_mappings: settings.claim_mappings.default([]),
+  required_acr: settings.required_acr.default(null),
 });
 export const ResourcePatch = z.strictObject(settings).partial();

@@ -2,6 +2,7 @@
 import type { z } from 'zod';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues } from '../audit/changed_values.ts';
+import type { RequirableAcr } from '../base/acr_values.ts';
 import { conflict, notFound } from '../base/refusal.ts';
 import type { ClaimMapping } from '../base/claim_mappings.ts';
 import type { SigningAlg } from '../base/signing_algs.ts';
@@ -22,6 +23,7 @@ const RECORDED_MEMBERS = [
   'signing_alg',
   'userinfo_audience',
   'claim_mappings',
+  'required_acr',
 ];
 
 export async function createResource(
@@ -175,6 +177,7 @@ interface ResourceRow {
   signing_alg: SigningAlg;
   userinfo_audience: boolean;
   claim_mappings: ClaimMapping[];
+  required_acr: RequirableAcr | null;
   version: number;
   created_at: Date;
   updated_at: Date;
@@ -187,6 +190,7 @@ function columnsOf({
   signingAlg,
   userinfoAudience,
   claimMappings,
+  requiredAcr,
 }: Resource) {
   return {
     display_name: displayName,
@@ -195,6 +199,7 @@ function columnsOf({
     signing_alg: signingAlg,
     userinfo_audience: userinfoAudience,
     claim_mappings: claimMappings,
+    required_acr: requiredAcr,
   };
 }
 
@@ -207,6 +212,7 @@ function toResource(row: ResourceRow): Resource {
     signingAlg: row.signing_alg,
     userinfoAudience: row.userinfo_audience,
     claimMappings: row.claim_mappings,
+    requiredAcr: row.required_acr,
     version: row.version,
     createdAt: row.created_at,
     updatedAt: row.updated_at,

@@ -13,7 +13,15 @@ import type { MasterKey } from './master_key.ts';
 import { open, seal } from './seal.ts';
 
 export type Purpose =
-  'pepper' | 'cookies' | 'cursors' | 'replies' | 'dpop_nonces' | 'outbox' | 'pairwise_subjects' | 'signing_key';
+  | 'pepper'
+  | 'cookies'
+  | 'cursors'
+  | 'replies'
+  | 'dpop_nonces'
+  | 'outbox'
+  | 'pairwise_subjects'
+  | 'totp'
+  | 'signing_key';
 
 /** An unwrapped data key. Its bytes stay private: it seals, opens and computes keyed digests. */
 export class DataKey {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { decodeJwt } from 'jose';
-import { ACR_VALUES } from '../../src/accounts/authentication_context.ts';
+import { PASSWORD_ACR } from '../../src/base/acr_values.ts';
 import { CIBA, DEVICE_CODE } from '../../src/clients/metadata/flows.ts';
 import { ask, askRaw, decide, poll, registerTill } from '../support/client/backchannel.ts';
 import { REDIRECT_URI, signIn } from '../support/client/code_flow.ts';
@@ -74,7 +74,7 @@ describe('backchannel authentication', () => {
     await decide(gatehouse, asked, 'approve');
     const { access_token = '' } = await poll(gatehouse, till, asked);
     for (const told of [decodeJwt(access_token), await introspect(gatehouse, till, access_token)]) {
-      assert.deepEqual([told['acr'], told['amr']], [ACR_VALUES[0], ['pwd']]);
+      assert.deepEqual([told['acr'], told['amr']], [PASSWORD_ACR, ['pwd']]);
       assert.ok(Number(told['auth_time']) >= began - 1, `logged in at ${String(told['auth_time'])}`);
     }
   });

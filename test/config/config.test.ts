@@ -73,6 +73,8 @@ describe('the configuration', () => {
       auditCheckpointSeconds: 60,
       shutdownDelaySeconds: 0,
       shutdownGraceSeconds: 15,
+      passkeyRpId: 'localhost',
+      requiredAcr: undefined,
       serviceLinks: [],
     });
   });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { decodeJwt } from 'jose';
-import { ACR_VALUES } from '../../src/accounts/authentication_context.ts';
+import { PASSWORD_ACR } from '../../src/base/acr_values.ts';
 import { TOKEN_EXCHANGE } from '../../src/clients/metadata/flows.ts';
 import { Admin } from '../support/client/admin.ts';
 import { Fapi2Client, type Answer } from '../support/client/fapi2.ts';
@@ -11,7 +11,7 @@ import { BANK, openBank, PAYMENT } from '../support/client/payments.ts';
 import { ACCESS_TOKEN, makePolicy } from '../support/client/exchanged_tokens.ts';
 
 const name = (module: string): string => `(fapi2-security-profile-final-${module})`;
-const LEVEL = ACR_VALUES[0]!;
+const LEVEL = PASSWORD_ACR;
 
 describe('a client with profile fapi2', () => {
   let gatehouse: Gatehouse;

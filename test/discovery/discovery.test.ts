@@ -95,7 +95,7 @@ describe('discovery', () => {
     const signed = ['ES256', 'RS256', 'PS256', 'Ed25519', 'EdDSA'];
     assert.deepEqual(metadata['request_object_signing_alg_values_supported'], signed);
     assert.equal(metadata['claims_parameter_supported'], true);
-    assert.deepEqual(metadata['acr_values_supported'], ['urn:gatehouse:acr:password']);
+    assert.deepEqual(metadata['acr_values_supported'], ['urn:gatehouse:acr:password', 'urn:gatehouse:acr:mfa']);
     assert.deepEqual(metadata['subject_types_supported'], ['public', 'pairwise']);
     assert.deepEqual(metadata['userinfo_signing_alg_values_supported'], ['ES256', 'RS256']);
     assert.deepEqual(metadata['backchannel_token_delivery_modes_supported'], ['poll', 'ping']);

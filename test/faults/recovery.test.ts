@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { sql } from 'kysely';
 import { registerApplication, requestCode, signIn, type SignedIn } from '../support/client/code_flow.ts';
 import { Cluster } from '../support/node/unreachable_database.ts';
 import { proofOf } from '../support/node/audit_evidence.ts';
@@ -87,7 +88,13 @@ describe('a backup that is restored under a running node', () => {
 
   it('is made safe by the commands of docs/backup-and-recovery.md, with the node up (FIELD-H6)', async () => {
     const [afterRestore, afterFailOver] = await commandsOfPage('recover');
+    const { database } = gatehouse;
+    await sql`insert into remembered_devices (device_id, account_id, digest, name, created_at, last_used_at, expires_at)
+      select 'device_1', account_id, sha256('x'), 'A device', now(), now(), now() + interval '1 day' from accounts limit 1`.execute(
+      database,
+    );
     const done = await run(afterRestore!);
+    assert.deepEqual(await database.selectFrom('remembered_devices').select('device_id').execute(), []);
     assert.equal(done.code, 0, done.stderr);
     assert.match(done.stdout, /^Ended the access tokens of \d+ clients\.\nEnded 1 sessions and \d+ grants with/);
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { startApplication } from '../support/client/application.ts';
+import { personWithApp } from '../support/person/authenticator.ts';
 import { assertAccessible, logIn, setScene, signIn, textOf, type Scene } from '../support/person/pages.ts';
 
 describe('consent', () => {
@@ -101,6 +102,23 @@ describe('consent', () => {
     assert.match(await textOf(page), /You are logged in as not-you@example\.com/);
     await page.goto(`${scene.gatehouse.issuer}/account`);
     assert.match(await textOf(page), /not-you@example\.com/);
+  });
+
+  it('is decided by another account with a second factor only after its second step', async () => {
+    const { account: other, authenticator } = await personWithApp(scene.gatehouse);
+    const page = await scene.visit();
+    await page.goto(scene.application.authorizationUrl(both));
+    await logIn(page, scene.gatehouse.account);
+    await page.getByRole('link', { name: 'Not you?' }).click();
+    await logIn(page, other);
+    await page.getByRole('heading', { name: 'Second step' }).waitFor();
+    const tab = await page.context().newPage();
+    await tab.goto(`${scene.gatehouse.issuer}/account`);
+    assert.match(await textOf(tab), new RegExp(scene.gatehouse.account.email));
+    await page.getByLabel('Code of your authenticator app').fill(authenticator.code());
+    await page.getByRole('button', { name: 'Continue' }).click();
+    await page.getByRole('button', { name: 'Allow' }).waitFor();
+    assert.match(await textOf(page), new RegExp(`You are logged in as ${other.email}`));
   });
 
   it('tells the application when it is denied, and grants nothing', async () => {

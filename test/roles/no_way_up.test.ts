@@ -30,6 +30,11 @@ const TRIALS: Readonly<Record<string, Readonly<Record<string, Trial>>>> = {
   'GET /accounts/{account_id}/sessions': { shows: { leadsUp: false } },
   'DELETE /accounts/{account_id}/sessions': { ends: { leadsUp: false } },
   'DELETE /accounts/{account_id}/sessions/{session_id}': { ends: { leadsUp: false } },
+  'GET /accounts/{account_id}/factors': { shows: { leadsUp: false } },
+  'DELETE /accounts/{account_id}/factors': { 'resets all factors': { leadsUp: true } },
+  'DELETE /accounts/{account_id}/factors/{factor_id}': { 'removes one factor': { leadsUp: true } },
+  'POST /accounts/{account_id}/enrolment-code': { 'gives a code': { leadsUp: true } },
+  'POST /accounts/{account_id}/unlock': { 'ends the limits on guesses': { leadsUp: true } },
   'GET /accounts/{account_id}/grants': { shows: { leadsUp: false } },
   'DELETE /accounts/{account_id}/grants/{grant_id}': { ends: { leadsUp: false } },
   'GET /accounts/{account_id}/consents': { shows: { leadsUp: false } },
@@ -101,11 +106,13 @@ describe('an admin who lacks a right of an account', () => {
       name: ofApi.role,
       own_role: own.role,
       harmless_role: harmless.role,
+      factor_id: 'recovery_codes',
       api: gatehouse.demo.resource,
       issuer,
       n: String(tried),
     };
     const fill = (text: string): string => text.replaceAll(/\{(\w+)\}/g, (_, name: string) => names[name] ?? 'x');
+    if (template.endsWith('/{factor_id}')) await admin.post(`/accounts/${accountId}/enrolment-code`);
     if (template.endsWith('/enable')) await admin.post(`/accounts/${accountId}/disable`);
     return by.send(method, fill(template), body === undefined ? undefined : fill(JSON.stringify(body)));
   };

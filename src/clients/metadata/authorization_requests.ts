@@ -1,5 +1,6 @@
 /** Metadata members for a client's authorization requests and the responses to them. */
 import { z } from 'zod';
+import { ONE_OF_REQUIRABLE_ACRS, REQUIRABLE_ACRS } from '../../base/acr_values.ts';
 import { ONE_OF_RESPONSE_MODES, RESPONSE_MODES } from '../../base/response_modes.ts';
 import { clientAlg, serverAlg } from './field_types.ts';
 import type { Check } from './check.ts';
@@ -28,6 +29,10 @@ export const authorizationRequests = {
     .describe('Response modes that the client may use. Default: all modes of this server.'),
   default_max_age: z.int().min(0).max(31_536_000).optional(),
   require_auth_time: z.boolean().optional(),
+  required_acr: z
+    .enum(REQUIRABLE_ACRS, ONE_OF_REQUIRABLE_ACRS)
+    .optional()
+    .describe('The authentication context that each login for the client needs. Default: a password is enough.'),
 };
 
 /** Members that only apply to clients with the authorization code grant. */

@@ -63,6 +63,7 @@ export const ADMIN_ONLY_MEMBERS = [
   'account_claims',
   'claim_mappings',
   'first_party',
+  'required_acr',
 ] as const satisfies readonly (keyof typeof members)[];
 
 /** Validated metadata, including default values that follow from other members. */

@@ -38,6 +38,7 @@ export const RECORDED_MEMBERS = [
   'pkce_exemption',
   'default_max_age',
   'require_auth_time',
+  'required_acr',
   'backchannel_token_delivery_mode',
   'backchannel_client_notification_endpoint',
   'backchannel_authentication_request_signing_alg',

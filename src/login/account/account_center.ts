@@ -11,6 +11,7 @@ import { showActivity } from './activity_section.ts';
 import { APPLICATIONS_DONE, showApplications, takeBackConsent } from './applications_section.ts';
 import { deleteOwnAccount, downloadData, showData } from './data_section.ts';
 import { DEVICES_DONE, endAllDevices, endDevice, endOtherDevices, showDevices } from './devices_section.ts';
+import { addFactorRoutes } from './factor_routes.ts';
 import { showProfile } from './profile_section.ts';
 import { showSecurity } from './security_section.ts';
 
@@ -41,6 +42,8 @@ export function routeAccountCenter(router: Router, login: LoginContext): void {
     onSection(login, 'data', (user, ctx) => showData(login, ctx, user)),
   );
   router.get('/account/login', (ctx) => logInToAccount(login, ctx));
+
+  addFactorRoutes(router, login);
 
   const forms = [
     ['devices', 'end', endDevice],

@@ -22,7 +22,26 @@ export interface AccountShell {
   readonly problem?: string | undefined;
 }
 
-export type AccountCenterPage = ProfilePage | SecurityPage | DevicesPage | ApplicationsPage | ActivityPage | DataPage;
+/** A page that belongs to a section and is not in the menu. */
+export type Subpage = 'passkeys' | 'authenticator' | 'recoveryCodes' | 'rememberedDevices';
+
+export interface AccountSubpage extends AccountShell {
+  readonly subpage: Subpage;
+  /** Leads to the section. */
+  readonly sectionLink: string;
+}
+
+export type AccountCenterPage =
+  | ProfilePage
+  | SecurityPage
+  | AuthenticatorPage
+  | PasskeysPage
+  | RecoveryCodesPage
+  | RememberedDevicesPage
+  | DevicesPage
+  | ApplicationsPage
+  | ActivityPage
+  | DataPage;
 
 export interface ProfilePage extends AccountShell {
   readonly page: 'account_profile';
@@ -45,6 +64,76 @@ export interface SecurityPage extends AccountShell {
   readonly page: 'account_security';
   readonly panels: readonly { readonly template: string; readonly data: object }[];
   readonly advice: readonly Advice[];
+}
+
+/** What the pages have in common on which a person changes factors. */
+export interface FactorPage extends AccountSubpage {
+  /** Leads to a login with the strongest factor of the account. */
+  readonly logInAgainLink: string;
+  /** Whether the login is recent and strong enough to add, or to remove, a factor. */
+  readonly mayAdd: boolean;
+  readonly mayRemove: boolean;
+}
+
+export interface AuthenticatorPage extends FactorPage {
+  readonly page: 'account_authenticator';
+  readonly action: string;
+  readonly removeAction: string;
+  /** The app that the account has. */
+  readonly current: { readonly since: Moment; readonly lastUsed: Moment | undefined } | undefined;
+  /** The secret of a new app, until a code confirms it. */
+  readonly enrolment:
+    | {
+        readonly sealed: string;
+        readonly secret: string;
+        /** The QR code: the data of an SVG path, and the number of modules on each side. */
+        readonly qrPath: string;
+        readonly qrSize: number;
+      }
+    | undefined;
+}
+
+export interface PasskeysPage extends FactorPage {
+  readonly page: 'account_passkeys';
+  readonly action: string;
+  readonly renameAction: string;
+  readonly removeAction: string;
+  readonly passkeys: readonly {
+    readonly passkeyId: string;
+    readonly name: string;
+    readonly since: Moment;
+    readonly lastUsed: Moment | undefined;
+    readonly backedUp: boolean;
+  }[];
+  readonly suggestedName: string;
+  /** The options of `navigator.credentials.create`, as JSON. */
+  readonly options: string | undefined;
+  /** What the browser may forget, as JSON (WebAuthn Level 3, signal methods). */
+  readonly signal: string;
+}
+
+export interface RecoveryCodesPage extends FactorPage {
+  readonly page: 'account_recovery_codes';
+  readonly action: string;
+  /** Whether the account has a factor that the codes can replace. */
+  readonly hasFactor: boolean;
+  /** Whether the account has unused codes, and their number in a sentence. */
+  readonly hasCodes: boolean;
+  readonly left: string;
+  /** New codes, which are shown once. */
+  readonly codes: readonly string[] | undefined;
+}
+
+export interface RememberedDevicesPage extends AccountSubpage {
+  readonly page: 'account_remembered_devices';
+  readonly forgetAction: string;
+  readonly devices: readonly {
+    readonly deviceId: string;
+    readonly name: string;
+    readonly since: Moment;
+    readonly lastUsed: Moment;
+    readonly until: Moment;
+  }[];
 }
 
 export interface Device {

@@ -8,7 +8,7 @@ import { requestOf } from '../../http/request_context.ts';
 import { findApplication, originOfLogin, type LoginContext } from '../login_context.ts';
 import { findSessionUser, formToken, type SessionUser } from '../session_user.ts';
 import { TEXTS } from '../texts/texts.ts';
-import type { AccountShell, Section } from './account_pages.ts';
+import type { AccountShell, AccountSubpage, Section, Subpage } from './account_pages.ts';
 
 export const SECTIONS: readonly Section[] = ['profile', 'security', 'devices', 'applications', 'activity', 'data'];
 
@@ -70,6 +70,16 @@ export async function describeShell(
       count: counts[one],
     })),
   };
+}
+
+/** Describes what a page shows around it that belongs to a section and is not in the menu. */
+export async function describeSubpage(
+  login: LoginContext,
+  ctx: Context,
+  user: SessionUser,
+  { section, subpage }: { readonly section: Section; readonly subpage: Subpage },
+): Promise<AccountSubpage> {
+  return { ...(await describeShell(login, ctx, user, section)), subpage, sectionLink: sectionPath(login, section) };
 }
 
 async function countsOf(login: LoginContext, accountId: string, now: Date): Promise<Partial<Record<Section, number>>> {

@@ -79,7 +79,7 @@ async function describe(login: LoginContext, { account }: SessionUser, event: Re
     event.actorType === 'client' || (event.actorType === 'account' && event.actorId !== account.accountId);
   return {
     icon: ICONS[kind] ?? 'activity',
-    sentence: fill(TEXTS.account.activity.events[event.event] ?? event.event, { application }),
+    sentence: fill(TEXTS.account.activity.events[event.event] ?? event.event, { application, factor: factorOf(event) }),
     isAlarming: ALARMING.has(event.event),
     time: describeTime(event.occurredAt),
     address: event.address,
@@ -87,10 +87,16 @@ async function describe(login: LoginContext, { account }: SessionUser, event: Re
   };
 }
 
+/** The kind of factor that an event is about, in words. */
+function factorOf({ details }: RecordedEvent): string {
+  const { factor } = details;
+  return (typeof factor === 'string' && TEXTS.account.activity.factors[factor]) || '';
+}
+
 const ALARMING = new Set(['login.failed', 'login.throttled', 'refresh_token.reused', 'code.reused']);
 
 /** Kinds of events that a client causes only through the admin API. */
-const ADMIN_CALLS = new Set(['account', 'session', 'consent', 'grant']);
+const ADMIN_CALLS = new Set(['account', 'session', 'consent', 'grant', 'factor']);
 
 const ICONS: Readonly<Record<string, string>> = {
   account: 'user-round',
@@ -99,9 +105,12 @@ const ICONS: Readonly<Record<string, string>> = {
   code: 'triangle-alert',
   consent: 'check',
   device: 'tv',
+  factor: 'key-round',
   grant: 'unplug',
   login: 'log-in',
   logout: 'log-out',
+  recovery_code: 'life-buoy',
   refresh_token: 'triangle-alert',
+  remembered_device: 'shield-check',
   session: 'log-out',
 };

@@ -10,14 +10,20 @@ import type { SessionUser } from '../session_user.ts';
 import { fill, TEXTS } from '../texts/texts.ts';
 import { describeShell, sectionPath } from './account_shell.ts';
 import { devicesOf } from './devices_section.ts';
+import { factorPanels } from './factor_panels.ts';
 import type { SecurityPanel } from './security_panel.ts';
 
 export async function showSecurity(login: LoginContext, ctx: Context, user: SessionUser): Promise<void> {
-  const panels = [...(login.securityPanels ?? []), devicesPanel(login)];
-  const viewer = { account: user.account, sessionId: user.session.uid, now: requestOf(ctx).now };
-  const described = await Promise.all(
-    panels.map(async (panel) => ({ template: panel.template, ...(await panel.describe(viewer)) })),
-  );
+  const { account, session } = user;
+  const { now } = requestOf(ctx);
+  const panels = [...(login.securityPanels ?? []), ...factorPanels(login), devicesPanel(login)];
+  const factors = await login.factors.read(account.accountId, now);
+  const viewer = { account, factors, sessionId: session.uid, now };
+  const all = panels.map(async ({ template, describe }) => {
+    const content = await describe(viewer);
+    return content && { template, ...content };
+  });
+  const described = (await Promise.all(all)).filter((panel) => panel !== undefined);
   login.views.show(ctx, 200, {
     page: 'account_security',
     ...(await describeShell(login, ctx, user, 'security')),

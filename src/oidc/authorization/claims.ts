@@ -32,3 +32,9 @@ export function demandBoundedClaims({ oidc }: KoaContextWithOIDC, claims: object
   const all = Object.values(claims).flatMap((one: unknown) => Object.keys(one ?? {}));
   if (all.includes('__proto__')) throw new errors.InvalidRequest('claims must not contain __proto__');
 }
+
+/** The claims that a `claims` parameter requests for the ID token; `demandBoundedClaims` has already validated it. */
+export function idTokenClaims(claims: unknown): Readonly<Record<string, { value?: unknown } | null>> | undefined {
+  if (typeof claims !== 'string') return undefined;
+  return (JSON.parse(claims) as { id_token?: Record<string, { value?: unknown } | null> }).id_token;
+}

@@ -4,12 +4,12 @@
  */
 import { errors, interactionPolicy, type KoaContextWithOIDC } from 'oidc-provider';
 import { decodeJwt } from 'jose';
-import { z } from 'zod';
-import { ACR_VALUES } from '../../accounts/authentication_context.ts';
 import type { Subjects } from '../../clients/subject.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { formatCode } from '../device/device_flow.ts';
 import { DEVICE_PAGES } from '../request/request_events.ts';
+import { idTokenClaims } from './claims.ts';
+import { meets, type DemandedContexts } from './demanded_context.ts';
 import { personRights, type PersonRightsSettings } from './person_rights.ts';
 
 const { Check, Prompt } = interactionPolicy;
@@ -22,15 +22,20 @@ const REPLACED = ['id_token_hint', 'claims_id_token_sub_value', 'essential_acr',
 
 export interface LoginPolicySettings extends PersonRightsSettings {
   readonly subjects: Subjects;
+  readonly demandedContexts: DemandedContexts;
+  /** The contexts that a login at this server can have. */
+  readonly acrValues: readonly string[];
 }
 
 /** The library's policy for prompts, with these checks replaced. */
-export function loginPolicy({ subjects, ...settings }: LoginPolicySettings): ReturnType<typeof interactionPolicy.base> {
+export function loginPolicy(settings: LoginPolicySettings): ReturnType<typeof interactionPolicy.base> {
   const policy = interactionPolicy.base();
   const { checks } = policy.get('login')!;
   for (const reason of REPLACED) checks.remove(reason);
-  checks.add(new Check('other_account', 'another account is required', 'login_required', needsOtherAccount(subjects)));
-  checks.add(new Check('acr_values', 'a stronger login is required', 'login_required', needsOtherContext));
+  checks.add(
+    new Check('other_account', 'another account is required', 'login_required', needsOtherAccount(settings.subjects)),
+  );
+  checks.add(new Check('acr_values', 'a stronger login is required', 'login_required', needsOtherContext(settings)));
   policy
     .get('consent')!
     .checks.add(
@@ -79,44 +84,22 @@ function wantedSubjects({ id_token_hint, claims }: Readonly<Record<string, unkno
   ];
 }
 
-/** The claims that the `claims` parameter requests for the ID token; claims.ts has already validated it. */
-function idTokenClaims(claims: unknown): Readonly<Record<string, { value?: unknown } | null>> | undefined {
-  if (typeof claims !== 'string') return undefined;
-  return (JSON.parse(claims) as { id_token?: Record<string, { value?: unknown } | null> }).id_token;
-}
-
-interface WantedContexts {
-  readonly values: readonly string[];
-  readonly essential: boolean;
-}
-
-function needsOtherContext(ctx: KoaContextWithOIDC): boolean {
-  const { values, essential } = wantedContexts(ctx);
-  const { acr } = ctx.oidc;
-  if (values.length === 0 || (acr !== undefined && values.includes(acr))) return false;
-  const isUnattainable = ctx.oidc.result?.login !== undefined || !values.some((value) => ACR_VALUES.includes(value));
-  if (!isUnattainable) return true;
-  if (essential) throw new errors.UnmetAuthenticationRequirements('none of the requested acr values can be satisfied');
-  // a voluntary acr that can't be provided is no error; the token states the acr of the login (OpenID Connect Core,
-  // 5.5.1.1)
-  return false;
-}
-
-const AcrRequest = z.object({
-  essential: z.boolean().default(false),
-  value: z.unknown().optional(),
-  values: z.array(z.unknown()).optional(),
-});
-
-/**
- * The requested acr values. An essential claim takes precedence over `acr_values`, so that a request with both gets the
- * stronger one.
- */
-function wantedContexts({ oidc }: KoaContextWithOIDC): WantedContexts {
-  const { claims, acr_values } = oidc.params ?? {};
-  const asked = AcrRequest.safeParse(idTokenClaims(claims)?.['acr']).data;
-  const values = (asked?.values ?? [asked?.value]).filter((value) => typeof value === 'string');
-  if (asked && values.length > 0) return { values, essential: asked.essential };
-  const voluntary = typeof acr_values === 'string' ? acr_values.split(' ').filter(Boolean) : [];
-  return { values: voluntary, essential: false };
+/** Requires a login with a stronger context. If the person has just logged in, a new login would not help. */
+function needsOtherContext({ demandedContexts, acrValues }: LoginPolicySettings) {
+  return ({ oidc }: KoaContextWithOIDC): boolean => {
+    const demand = demandedContexts.of(recordOf(oidc.client!).metadata, oidc.params ?? {});
+    const { acr } = oidc.session ?? {};
+    if (meets(acr, demand)) return false;
+    const { values, essential, required } = demand;
+    const isRequiredMissing = required !== undefined && !meets(acr, { ...demand, values: [] });
+    const attainable = (value: string): boolean => acrValues.includes(value);
+    const isAttainable =
+      (required === undefined || attainable(required)) && (values.length === 0 || values.some(attainable));
+    if (oidc.result?.login === undefined && isAttainable) return true;
+    if (essential || isRequiredMissing)
+      throw new errors.UnmetAuthenticationRequirements('none of the requested acr values can be satisfied');
+    // a voluntary acr that can't be provided is no error; the token states the acr of the login (OpenID Connect Core,
+    // 5.5.1.1)
+    return false;
+  };
 }

@@ -14,6 +14,8 @@ import type { Database } from '../../db/connection.ts';
 import type { Tables } from '../../db/tables.ts';
 import { NO_MEMBERSHIPS, readMemberships } from '../../roles/memberships.ts';
 import type { RoleDirectory } from '../../roles/role_directory.ts';
+import type { DemandedContexts } from '../authorization/demanded_context.ts';
+import { recordOf } from '../client_authentication/provider_clients.ts';
 import { refuseWithoutGrant } from '../storage/adapter.ts';
 import { requestName } from './backchannel_request_store.ts';
 import { sendPing } from './ping_delivery.ts';
@@ -24,6 +26,7 @@ export interface ApprovalsSettings {
   readonly database: Database;
   readonly policy: ResourcePolicy;
   readonly roles: RoleDirectory;
+  readonly demandedContexts: DemandedContexts;
 }
 
 /**
@@ -92,22 +95,24 @@ export class Approvals {
 
   /** `undefined` if the client was deleted or revoked. */
   async #approval(row: Row, now: Date): Promise<Approval | undefined> {
-    const { provider, policy, roles, database } = this.#settings;
+    const { provider, policy, roles, database, demandedContexts } = this.#settings;
     const client = await provider().Client.find(row.client_id);
     if (!client) return undefined;
     const memberships = roles.hasGroups ? await readMemberships(database, row.account_id) : NO_MEMBERSHIPS;
     const { scope, resource, asked_claims: claims } = row.payload as AdapterPayload & { asked_claims: string[] };
+    const scopes = policy.sort(client, { scope, resource }, memberships);
     return {
       id: requestName(row.auth_req_id as Digest),
       clientId: row.client_id,
       accountId: row.account_id,
       status: statusOf(row, now),
-      scopes: { ...policy.sort(client, { scope, resource }, memberships), claims },
+      scopes: { ...scopes, claims },
       bindingMessage: row.binding_message ?? undefined,
       address: row.address ?? undefined,
       askedAt: row.created_at,
       expiresAt: row.expires_at,
       loginSince: loginSince(row, now),
+      requiredAcr: demandedContexts.required(recordOf(client).metadata, Object.keys(scopes.resources)),
     };
   }
 }

@@ -227,6 +227,7 @@ const HANDLED_HERE: ReadonlySet<string> = new Set([
   'allowed_cors_origins',
   'id_token_claims',
   'userinfo_audience',
+  'required_acr',
   'subject_type',
   'sector_identifier_uri',
 ] satisfies (keyof ClientWithSecrets['metadata'])[]);

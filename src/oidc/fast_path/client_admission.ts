@@ -18,7 +18,7 @@ const SUPPORTED: Readonly<Record<keyof ClientMetadata, boolean>> = {
   ...decide(true, ['grant_types', 'response_types', 'response_modes', 'redirect_uris', 'scope', 'pkce_exemption']),
   ...decide(true, ['resources', 'introspects', 'authorization_details_types', 'subject_type']),
   ...decide(true, ['id_token_signed_response_alg', 'userinfo_signed_response_alg']),
-  ...decide(true, ['introspection_signed_response_alg', 'default_max_age', 'require_auth_time']),
+  ...decide(true, ['introspection_signed_response_alg', 'default_max_age', 'require_auth_time', 'required_acr']),
   ...decide(true, ['id_token_claims', 'userinfo_audience', 'allowed_groups']),
   ...decide(true, ['account_claims', 'claim_mappings', 'first_party']),
   ...decide(true, ['post_logout_redirect_uris', 'backchannel_logout_uri', 'backchannel_logout_session_required']),

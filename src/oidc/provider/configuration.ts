@@ -4,7 +4,6 @@
 import { errors, Provider, type Client, type Configuration, type KoaContextWithOIDC } from 'oidc-provider';
 import type { JWK } from 'jose';
 import type { Clock } from '../../base/clock.ts';
-import { ACR_VALUES } from '../../accounts/authentication_context.ts';
 import type { Digest } from '../../base/secret.ts';
 import { DPOP_ALGS, RESPONSE_ALGS } from '../../base/signing_algs.ts';
 import { GRANT_TYPES } from '../../clients/metadata/flows.ts';
@@ -23,6 +22,7 @@ import type { AccessTokenStates } from '../tokens/access_token_state.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { createAdapter } from '../storage/adapter.ts';
 import { postponeLogouts } from '../logout/backchannel_logout.ts';
+import type { DemandedContexts } from '../authorization/demanded_context.ts';
 import { loginPolicy, PROMPTS } from '../authorization/login_policy.ts';
 import { demandBoundedClaims } from '../authorization/claims.ts';
 import { CLAIMS_BY_SCOPE } from '../issuance/id_token.ts';
@@ -65,7 +65,7 @@ import { takePostedRequests } from './posted_requests.ts';
 import { narrowScopes } from '../tokens/narrowed_scopes.ts';
 import { demandPushedRequest } from '../authorization/pushed_requests.ts';
 import { signExternally } from './external_signing.ts';
-import { answerBesides, internalsOf, type UrlFor } from './library_types.ts';
+import { answerBesides, internalsOf, nameContexts, type UrlFor } from './library_types.ts';
 import { findAccountFor } from './people.ts';
 import { giveAddedClaims } from './added_claims.ts';
 import { tokenHooks, tokenLifetimes } from './token_hooks.ts';
@@ -111,6 +111,9 @@ export interface ProviderSettings extends MutualTlsSettings {
   readonly dpopNonceSecret: Buffer;
   /** Returns the subject identifier of a person for a client. */
   readonly subjects: Subjects;
+  readonly demandedContexts: DemandedContexts;
+  /** The authentication contexts that a login at this server can have. */
+  readonly acrValues: readonly string[];
   readonly refreshFamilies: RefreshTokenFamilies;
   readonly refreshGraceSeconds: number;
   readonly unanswered: UnansweredUses;
@@ -159,6 +162,7 @@ export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): P
   markRefreshTokens(provider, settings.refreshFamilies, settings.clock);
   acceptJwtsAtUserinfo(provider, settings);
   collectEvents(provider);
+  nameContexts(provider);
   return provider;
 }
 
@@ -226,7 +230,7 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
     clientDefaults: { introspection_signed_response_alg: 'RS256' },
     scopes: ['openid', 'offline_access'],
     claims: CLAIMS_BY_SCOPE,
-    acrValues: [...ACR_VALUES],
+    acrValues: [...settings.acrValues],
     // many relying parties read only the ID token; `claims` below reduces it for a client that chose so
     conformIdTokenClaims: false,
     clientBasedCORS: (_ctx, origin, client) => mayReadAnswers(origin, client),

@@ -7,6 +7,7 @@ import type { AccessToken, AllClientMetadata, Client, KoaContextWithOIDC, Provid
 import type { AccessTokenClaims } from '../../keys/token_verifier.ts';
 import type { Person } from '../storage/token_rows.ts';
 import type { ADDED_CLAIMS, AddedClaims } from '../issuance/person_claims.ts';
+import { nameOfContext } from '../authorization/demanded_context.ts';
 
 export type UrlFor = (name: string, options?: object) => string;
 
@@ -16,6 +17,8 @@ interface ProviderInternals {
   readonly OIDCContext: {
     readonly prototype: {
       urlFor: UrlFor;
+      /** The context of the login, as the tokens of the request name it. */
+      readonly acr: string | undefined;
       /** The values of `aud` that the library takes in a client assertion. */
       clientJwtAuthExpectedAudience(): { has(audience: unknown): boolean };
     };
@@ -84,6 +87,15 @@ export interface SavedToken {
   readonly grantId?: string;
   readonly remainingTTL: number;
   generateTokenId(): string;
+}
+
+/** Makes tokens name the requested context that the login satisfies, in place of the login's own. */
+export function nameContexts(provider: Provider): void {
+  Object.defineProperty(internalsOf(provider).OIDCContext.prototype, 'acr', {
+    get(this: KoaContextWithOIDC['oidc']) {
+      return nameOfContext(this.session?.acr, this.params ?? {});
+    },
+  });
 }
 
 /** The claims of a JWT access token that the library is about to sign. */

@@ -28,6 +28,8 @@ export interface GatehouseOptions {
   readonly databaseUrl?: string;
   /** The issuer's path. */
   readonly path?: string;
+  /** The issuer's host, in place of 127.0.0.1: `localhost`, where passkeys work. */
+  readonly host?: string;
   readonly clock?: Clock;
   /** As behind a pooler or on a database that has no NOTIFY: the node learns of changes by its poll alone. */
   readonly withoutNotify?: boolean;
@@ -74,6 +76,7 @@ export async function startGatehouse({
   beside,
   databaseUrl: given,
   path = '',
+  host = '127.0.0.1',
   clock = systemClock,
   withoutNotify = false,
   resolve,
@@ -85,7 +88,7 @@ export async function startGatehouse({
   const databaseUrl = theirs ?? clone!.url;
   const dataDir = await mkdtemp(join(tmpdir(), 'gatehouse-'));
   const [server, managementServer, adminServer] = await Promise.all([listening(), listening(), listening()]);
-  const url = `${urlOf(server)}${path}`;
+  const url = `${urlOf(server).replace('127.0.0.1', host)}${path}`;
   const issuer = beside?.issuer ?? url;
   const config = readConfig({
     NODE_ENV: 'test',

@@ -14,6 +14,8 @@ export interface PersonOptions {
   /** Another account than the demo one. */
   readonly account?: { readonly email: string; readonly password: string };
   readonly decision?: 'allow' | 'deny';
+  /** The code for the second step of a login. */
+  readonly code?: () => string;
   /** Whether the consent is remembered beyond the session. */
   readonly remember?: boolean;
   /** The address that a trusted proxy reports this person's requests from. */
@@ -80,6 +82,9 @@ export class Person {
     for (let pages = 0; pages < PAGES_AT_MOST; pages++) {
       const form = formOf(arrival.page);
       if (!this.#isOurs(arrival.url) || !form) return arrival;
+      // the second step, for which this person has no app at hand
+      if (form.fields.includes('recovery_code')) return arrival;
+      if (form.fields.includes('code') && !this.#options.code) return arrival;
       arrival = await this.submit(new URL(form.action, arrival.url), this.#fill(form));
     }
     throw new Error(`The same page again and again: ${this.trace.join(', ')}`);
@@ -98,7 +103,13 @@ export class Person {
 
   #fill({ fields }: Form): Record<string, string> {
     const { account = this.#gatehouse.account, decision = 'allow', remember = false } = this.#options;
-    const values: Record<string, string> = { ...account, decision, ...(remember && { remember: 'on' }) };
+    const code = fields.includes('code') ? this.#options.code?.() : undefined;
+    const values: Record<string, string> = {
+      ...account,
+      decision,
+      ...(remember && { remember: 'on' }),
+      ...(code !== undefined && { code }),
+    };
     return Object.fromEntries(fields.flatMap((name) => (values[name] === undefined ? [] : [[name, values[name]]])));
   }
 
@@ -128,7 +139,8 @@ interface Form {
 
 /** The form that continues the sign-in, if the page has one: the first, before the one for cancelling. */
 function formOf(page: string): Form | undefined {
-  const [form, action] = /<form method="post" action="([^"]*\/(?:login|choose|consent))">.*?<\/form>/s.exec(page) ?? [];
+  const [form, action] =
+    /<form method="post" action="([^"]*\/(?:login|second-step|choose|consent))">.*?<\/form>/s.exec(page) ?? [];
   if (form === undefined || action === undefined) return undefined;
   return { action, fields: [...form.matchAll(/<(?:input|button)[^>]* name="(\w+)"/g)].map(([, name = '']) => name) };
 }

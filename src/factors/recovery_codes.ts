@@ -1,0 +1,161 @@
+/**
+ * Recovery codes: ten for each account, and codes that an admin gives to an account for its first factor. A code has 80
+ * random bits and is stored as a keyed digest. One statement uses it, so it counts once on all nodes.
+ */
+import { randomBytes } from 'node:crypto';
+import { lockAccount } from '../accounts/account.ts';
+import type { Reader } from '../db/connection.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
+import type { Digest } from '../base/secret.ts';
+import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
+import type { DataKey, Vault } from '../vault/vault.ts';
+import { recordFactorChange } from './factor_changes.ts';
+
+const CODES = 10;
+const CODE_CHARACTERS = 16;
+/** Without I, L, O and U, which are read as other characters or words (Crockford's base 32). */
+const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
+const ENROLMENT_CODE_SECONDS = 7 * DAY_SECONDS;
+
+/** Returns new codes, such as `7K3M-9QWE-2RTY-XC4V`. They are shown once. */
+export function newRecoveryCodes(): string[] {
+  return Array.from({ length: CODES }, newRecoveryCode);
+}
+
+export function newRecoveryCode(): string {
+  const characters = [...randomBytes(CODE_CHARACTERS)].map((byte) => ALPHABET.charAt(byte % 32));
+  return characters.join('').replaceAll(/(.{4})(?!$)/g, '$1-');
+}
+
+/** Returns the code as it was made, from the way in which a person types it; `undefined` if it can be none. */
+export function typedRecoveryCode(typed: string): string | undefined {
+  const code = typed.toUpperCase().replaceAll(/[\s-]/g, '').replaceAll('O', '0').replaceAll(/[IL]/g, '1');
+  return /^[0-9A-HJKMNP-TV-Z]{16}$/.test(code) ? code.replaceAll(/(.{4})(?!$)/g, '$1-') : undefined;
+}
+
+/** The number of unused codes: those of the owner, and those of an admin. */
+export interface RecoveryCodeCount {
+  readonly own: number;
+  readonly forEnrolment: number;
+}
+
+export async function countRecoveryCodes(reader: Reader, accountId: string, now: Date): Promise<RecoveryCodeCount> {
+  const rows = await reader
+    .selectFrom('recovery_codes')
+    .select(['for_enrolment', 'expires_at'])
+    .where('account_id', '=', accountId)
+    .execute();
+  const live = rows.filter(({ expires_at }) => expires_at === null || expires_at > now);
+  const forEnrolment = live.filter(({ for_enrolment }) => for_enrolment).length;
+  return { own: live.length - forEnrolment, forEnrolment };
+}
+
+/** Stores the codes in place of the earlier ones of the account. */
+export async function replaceRecoveryCodes(
+  work: UnitOfWork,
+  accountId: string,
+  codes: readonly string[],
+  pepper: DataKey,
+): Promise<void> {
+  const { tx, now } = work;
+  await lockAccount(tx, accountId);
+  await tx.deleteFrom('recovery_codes').where('account_id', '=', accountId).execute();
+  const rows = codes.map((code) => ({
+    account_id: accountId,
+    digest: digestOf(pepper, code),
+    pepper_id: pepper.id,
+    for_enrolment: false,
+    created_at: now,
+    expires_at: null,
+  }));
+  await tx.insertInto('recovery_codes').values(rows).execute();
+  await recordFactorChange(work, accountId, {
+    event: 'factor.added',
+    outcome: 'success',
+    details: { factor: 'recovery_codes' },
+  });
+}
+
+/** Stores one code with which the owner can enrol a factor, and returns when it expires. An earlier one ends. */
+export async function storeEnrolmentCode(
+  work: UnitOfWork,
+  accountId: string,
+  code: string,
+  pepper: DataKey,
+): Promise<Date> {
+  const { tx, now } = work;
+  const expiresAt = addSeconds(now, ENROLMENT_CODE_SECONDS);
+  await tx.deleteFrom('recovery_codes').where('account_id', '=', accountId).where('for_enrolment', '=', true).execute();
+  await tx
+    .insertInto('recovery_codes')
+    .values({
+      account_id: accountId,
+      digest: digestOf(pepper, code),
+      pepper_id: pepper.id,
+      for_enrolment: true,
+      created_at: now,
+      expires_at: expiresAt,
+    })
+    .execute();
+  await recordFactorChange(work, accountId, { event: 'recovery_code.issued', outcome: 'success' });
+  return expiresAt;
+}
+
+/** The digests that the code would have in the rows of the account, one for each pepper. */
+export async function digestsOfCode(
+  reader: Reader,
+  vault: Vault,
+  accountId: string,
+  code: string,
+): Promise<readonly Digest[]> {
+  const rows = await reader
+    .selectFrom('recovery_codes')
+    .select('pepper_id')
+    .distinct()
+    .where('account_id', '=', accountId)
+    .execute();
+  return Promise.all(rows.map(async ({ pepper_id }) => digestOf(await vault.get(pepper_id), code)));
+}
+
+/** Uses a code. Returns false if the account has no such code, or it was used before. */
+export async function useRecoveryCode(
+  work: UnitOfWork,
+  accountId: string,
+  digests: readonly Digest[],
+): Promise<boolean> {
+  const { tx, now } = work;
+  if (digests.length === 0) return false;
+  const { numDeletedRows } = await tx
+    .deleteFrom('recovery_codes')
+    .where('account_id', '=', accountId)
+    .where('digest', 'in', [...digests])
+    .where(({ or, eb }) => or([eb('expires_at', 'is', null), eb('expires_at', '>', now)]))
+    .executeTakeFirst();
+  if (numDeletedRows === 0n) return false;
+  const { own, forEnrolment } = await countRecoveryCodes(tx, accountId, now);
+  await recordFactorChange(work, accountId, {
+    event: 'recovery_code.used',
+    outcome: 'success',
+    details: { left: own + forEnrolment },
+  });
+  return true;
+}
+
+/** Removes all codes of the account. Returns whether there were any. */
+export async function removeRecoveryCodes(work: UnitOfWork, accountId: string): Promise<boolean> {
+  const { numDeletedRows } = await work.tx
+    .deleteFrom('recovery_codes')
+    .where('account_id', '=', accountId)
+    .executeTakeFirst();
+  if (numDeletedRows === 0n) return false;
+  await recordFactorChange(work, accountId, {
+    event: 'factor.removed',
+    outcome: 'success',
+    details: { factor: 'recovery_codes' },
+  });
+  return true;
+}
+
+function digestOf(pepper: DataKey, code: string): Digest {
+  return pepper.digest(`recovery code ${code}`);
+}

@@ -1,0 +1,59 @@
+/** Decides whether a login needs a second step after the right password, and which factors satisfy it. */
+import { satisfies } from '../accounts/authentication_context.ts';
+import { MFA_ACR, PASSWORD_ACR } from '../base/acr_values.ts';
+import { hasSecondFactor, strongestAcr, type AccountFactors } from '../factors/account_factors.ts';
+import { isOwnPages } from './interaction.ts';
+import type { Interaction, LoginContext, LoginDemand } from './login_context.ts';
+
+/** What the login must be for this account: a page that changes factors needs the strongest login that it has. */
+export async function demandFor(
+  login: LoginContext,
+  interaction: Interaction,
+  factors: AccountFactors,
+): Promise<LoginDemand> {
+  const demand = await login.demandOf(interaction);
+  if (interaction.prompt.details['strongest'] !== true || !hasSecondFactor(factors)) return demand;
+  const strongest = strongestAcr(factors);
+  return { required: strongest, wished: strongest, isRepeated: true };
+}
+
+/**
+ * Whether the right password is not enough. An account that has a second factor always needs it, except on a remembered
+ * device if nothing demands it.
+ */
+export function needsSecondStep(
+  factors: AccountFactors,
+  { required, wished, isRepeated }: LoginDemand,
+  isRemembered: boolean,
+): boolean {
+  if (!hasSecondFactor(factors)) return !isPasswordEnough(required);
+  return !(isRemembered && !isRepeated && isPasswordEnough(required) && isPasswordEnough(wished));
+}
+
+/** The factors that the second step takes. */
+export interface AcceptedFactors {
+  readonly totp: boolean;
+  readonly passkey: boolean;
+  readonly recoveryCode: boolean;
+}
+
+/**
+ * A recovery code satisfies no demand of an application. On the server's own pages it always counts, because its owner
+ * enrols a new factor there.
+ */
+export function acceptedFactors(
+  { totp, passkeys, recoveryCodes }: AccountFactors,
+  { required }: LoginDemand,
+  interaction: Interaction,
+): AcceptedFactors {
+  const hasCodes = recoveryCodes.own + recoveryCodes.forEnrolment > 0;
+  return {
+    totp: totp !== undefined && (required === undefined || satisfies(MFA_ACR, required)),
+    passkey: passkeys.length > 0,
+    recoveryCode: hasCodes && (isPasswordEnough(required) || isOwnPages(interaction)),
+  };
+}
+
+function isPasswordEnough(acr: string | undefined): boolean {
+  return acr === undefined || satisfies(PASSWORD_ACR, acr);
+}
