@@ -19,6 +19,7 @@ import { grantPolicyRoutes } from './grant_policies.ts';
 import { grantRoutes } from './grants.ts';
 import { initialAccessTokenRoutes } from './initial_access_tokens.ts';
 import { keyRoutes } from './keys.ts';
+import { linkRoutes } from './links.ts';
 import { liveTokenRoutes } from './live_tokens.ts';
 import { documentRoute } from './openapi.ts';
 import { registrationPolicyRoutes } from './registration_policies.ts';
@@ -48,6 +49,7 @@ const OBJECT_ROUTES: readonly AdminRoute[] = [
   ...authorizationDetailsTypeRoutes,
   ...keyRoutes,
   ...accountRoutes,
+  ...linkRoutes,
   ...sessionRoutes,
   ...grantRoutes,
   ...auditEventRoutes,

@@ -23,6 +23,7 @@ export const ADMIN_SCOPES: readonly AdminScope[] = [
   { name: 'trust:write', description: 'Trust issuers, change, disable and delete them' },
   { name: 'accounts:read', description: 'See accounts' },
   { name: 'accounts:write', description: 'Create, change, disable and delete accounts' },
+  { name: 'accounts:links', description: 'Send people links to set a password, or get the links' },
   { name: 'grants:read', description: 'See what people have granted and consented to' },
   { name: 'grants:revoke', description: 'End grants and withdraw consents' },
   { name: 'sessions:read', description: 'See where people are logged in' },

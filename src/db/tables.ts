@@ -25,6 +25,7 @@ export interface Tables {
   initial_access_tokens: InitialAccessTokens;
   client_registrations: ClientRegistrations;
   accounts: Accounts;
+  account_links: AccountLinks;
   consents: Consents;
   grants: Grants;
   artifacts: Artifacts;
@@ -239,6 +240,18 @@ interface Accounts {
   version: Generated<number>;
   created_at: Date;
   updated_at: Date;
+}
+
+interface AccountLinks {
+  link_id: string;
+  digest: ColumnType<Buffer, Digest, never>;
+  account_id: string;
+  kind: string;
+  email: string | null;
+  sent_to: string | null;
+  change: JSONColumnType<Record<string, unknown>> | null;
+  created_at: Date;
+  expires_at: Date;
 }
 
 interface Consents {

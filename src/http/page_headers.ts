@@ -14,8 +14,9 @@ const CONTENT_SECURITY_POLICY = [
   "img-src 'self'",
   "base-uri 'none'",
   "frame-ancestors 'none'",
-  // Empty, which allows no script. `allowScript` adds the hash of our only script, and oidc-provider adds hashes on those
-  // of its pages that we replace; a hash next to 'none' would be an error.
+  // Empty, which allows no script. `allowScript` adds the hash of our only inline script, `allowScriptFile` the URL of a
+  // file of ours, and oidc-provider adds hashes on those of its pages that we replace; a hash next to 'none' would be an
+  // error.
   'script-src',
 ].join('; ');
 
@@ -47,4 +48,9 @@ export function sendPage(ctx: Context, status: number, html: string): void {
 export function allowScript(ctx: Context, script: string): void {
   const hash = createHash('sha256').update(script).digest('base64');
   ctx.set('Content-Security-Policy', CONTENT_SECURITY_POLICY.replace('script-src', `script-src 'sha256-${hash}'`));
+}
+
+/** Allows the script at this URL, and no other, on the page that was sent. */
+export function allowScriptFile(ctx: Context, url: string): void {
+  ctx.set('Content-Security-Policy', CONTENT_SECURITY_POLICY.replace('script-src', `script-src ${url}`));
 }

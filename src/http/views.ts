@@ -8,7 +8,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { Eta } from 'eta';
 import type { Context } from 'koa';
-import { sendPage } from './page_headers.ts';
+import { allowScriptFile, sendPage } from './page_headers.ts';
 
 const VIEWS = join(import.meta.dirname, '../../views');
 const YEAR_SECONDS = 31_536_000;
@@ -34,13 +34,19 @@ export class Views<Page extends { readonly page: string }> {
     this.#assets = Object.fromEntries(assets);
   }
 
-  render(page: Page): string {
-    const asset = (file: string): string => this.path(`/assets/${this.#assets[file]?.fileName ?? file}`);
-    return this.#eta.render(`@${page.page}`, { ...page, host: this.#issuer.host, asset });
+  render(page: Page, scriptFile?: string): string {
+    const asset = (file: string): string => this.#assetPath(file);
+    return this.#eta.render(`@${page.page}`, { ...page, host: this.#issuer.host, asset, scriptFile });
   }
 
-  show(ctx: Context, status: number, page: Page): void {
-    sendPage(ctx, status, this.render(page));
+  /** `script` is a file of views/ that the page may run, and no other. */
+  show(ctx: Context, status: number, page: Page, script?: string): void {
+    sendPage(ctx, status, this.render(page, script));
+    if (script !== undefined) allowScriptFile(ctx, this.#issuer.origin + this.#assetPath(script));
+  }
+
+  #assetPath(file: string): string {
+    return this.path(`/assets/${this.#assets[file]?.fileName ?? file}`);
   }
 
   /** Returns the path on this host, with the issuer's path before it. */

@@ -7,6 +7,8 @@ import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { transact } from '../db/transaction.ts';
 import { requestOf } from '../http/request_context.ts';
 import { approvalPath } from './approval_page.ts';
+import { EMAIL_PATH } from './email_page.ts';
+import { PASSWORD_PATH } from './password_page.ts';
 import type { AccountPage, NoticePage } from './pages.ts';
 import { describePermissions } from './permissions.ts';
 import { findApplication, originOfLogin, type LoginContext } from './login_context.ts';
@@ -22,6 +24,9 @@ const TakeBackForm = z.object({ form_token: z.string(), client_id: id });
 const DONE: ReadonlyMap<string, string> = new Map([
   ['session', 'The session has been ended.'],
   ['all-sessions', 'All sessions have been ended, also in this browser.'],
+  ['password', 'Your password has been changed. Your other sessions have been ended.'],
+  ['email', 'Your account has the new e-mail address.'],
+  ['email-asked', 'A mail with a link is on its way to the new address. Open the link in this browser to confirm it.'],
   ['application', 'The access has been taken back. The application’s tokens no longer work.'],
 ]);
 
@@ -38,6 +43,8 @@ export async function showAccount(login: LoginContext, ctx: Context): Promise<vo
     endSessionAction: login.views.path('/account/sessions/end'),
     endAllSessionsAction: login.views.path('/account/sessions/end-all'),
     takeBackAction: login.views.path('/account/applications/take-back'),
+    passwordLink: login.views.path(PASSWORD_PATH),
+    emailLink: login.links.sendsMail ? login.views.path(EMAIL_PATH) : undefined,
     logoutLink: login.provider().pathFor('end_session', { mountPath: login.views.path('') }),
     approvals: await approvalsOf(login, account.accountId, requestOf(ctx).now),
     sessions: await sessionsOf(login, user, requestOf(ctx).now),

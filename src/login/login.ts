@@ -11,8 +11,18 @@ import { chooseAccount, showAccountChoice } from './account_choice_step.ts';
 import { decideApproval, showApproval } from './approval_page.ts';
 import { decideConsent, showConsent } from './consent_step.ts';
 import { showFrontPage, showLoginResult, tryLogin } from './front_page.ts';
+import {
+  FORGOTTEN_PASSWORD_PATH,
+  showForgottenPassword,
+  showResetSent,
+  submitForgottenPassword,
+} from './forgotten_password_page.ts';
+import { EMAIL_PATH, showEmail, submitEmail } from './email_page.ts';
 import { openStep, refuseRequest, stepPath, type Step } from './interaction.ts';
+import { LINK_PATH, showLink, submitLink, takeLinkValue } from './link_pages.ts';
 import { showLogin, submitLogin } from './login_step.ts';
+import { MAILS_PATH, showMails } from './mails_page.ts';
+import { changePassword, PASSWORD_PATH, showPassword } from './password_page.ts';
 import type { Page } from './pages.ts';
 import { originOfLogin, type LoginDependencies, type LoginContext } from './login_context.ts';
 import { requireSameOrigin } from './csrf_check.ts';
@@ -30,7 +40,7 @@ const STEPS: Readonly<Record<string, Handler>> = {
 };
 
 /**
- * Serves /, /interaction, /account, /approve, /try-login and /assets below the issuer's path; passes other paths to the
+ * Serves /, /interaction, /account, /approve, /link, /forgot-password, /try-login and /assets below the issuer's path; passes other paths to the
  * next middleware.
  */
 export function createLogin(dependencies: LoginDependencies): Middleware {
@@ -66,6 +76,8 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
     router.get(form, (ctx) => seeOther(ctx, login.views.path('/account')));
   }
 
+  addCredentialRoutes(router, login);
+
   router.get('/approve/:id', (ctx) => showApproval(login, ctx, String(ctx.params.id)));
   router.post('/approve/:id', (ctx) => decideApproval(login, ctx, String(ctx.params.id)));
 
@@ -77,6 +89,22 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
     login.views.sendAsset(ctx, String(ctx.params.file)) ? undefined : next(),
   );
   return router.routes() as Middleware;
+}
+
+function addCredentialRoutes(router: Router, login: LoginContext): void {
+  router.get(PASSWORD_PATH, (ctx) => showPassword(login, ctx));
+  router.post(PASSWORD_PATH, (ctx) => changePassword(login, ctx));
+  router.get('/.well-known/change-password', (ctx) => seeOther(ctx, login.views.path(PASSWORD_PATH)));
+  router.get(LINK_PATH, (ctx) => showLink(login, ctx));
+  router.post(LINK_PATH, (ctx) => submitLink(login, ctx));
+  router.get(`${LINK_PATH}/:value`, (ctx) => takeLinkValue(login, ctx, String(ctx.params.value)));
+  if (!login.links.sendsMail) return;
+  router.get(FORGOTTEN_PASSWORD_PATH, (ctx) => showForgottenPassword(login, ctx));
+  router.post(FORGOTTEN_PASSWORD_PATH, (ctx) => submitForgottenPassword(login, ctx));
+  router.get(`${FORGOTTEN_PASSWORD_PATH}/sent`, (ctx) => showResetSent(login, ctx));
+  router.get(EMAIL_PATH, (ctx) => showEmail(login, ctx));
+  router.post(EMAIL_PATH, (ctx) => submitEmail(login, ctx));
+  if (login.developmentMails) router.get(MAILS_PATH, (ctx) => showMails(login, ctx));
 }
 
 function onStep(login: LoginContext, handler: Handler) {

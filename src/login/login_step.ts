@@ -12,9 +12,11 @@ import { requireUnchangedAccount, AccountChanged, type PasswordOutcome } from '.
 import { canonicalEmail, EMAIL_LIMIT } from '../base/email_address.ts';
 import { readForm } from '../http/form_body.ts';
 import { requestOf } from '../http/request_context.ts';
+import { FORGOTTEN_PASSWORD_PATH } from './forgotten_password_page.ts';
 import { isOwnPages, resumeWith, stepPath, type Step } from './interaction.ts';
 import { knownBrowser, rememberBrowser } from './known_browser.ts';
 import { originOfLogin, type LoginContext } from './login_context.ts';
+import { showWithScript } from './new_password.ts';
 import { requiresOtherAccount, describeLoginDemand, describeWait } from './messages.ts';
 
 /** The value of the query parameter `account` with which a step shows the login form without an address. */
@@ -145,11 +147,12 @@ async function refuseForNow(
 async function show(login: LoginContext, ctx: Context, step: Step, status: number, shown: LoginFields): Promise<void> {
   const { uid, session, prompt } = step.interaction;
   const confirms = shown.email !== '' && canonicalEmail(shown.email) === (await currentEmail(login, step));
-  login.views.show(ctx, status, {
+  showWithScript(login, ctx, status, {
     page: 'login',
     application: step.application,
     action: stepPath(login, uid, 'login'),
     cancelAction: isOwnPages(step.interaction) ? undefined : stepPath(login, uid, 'cancel'),
+    forgottenLink: login.links.sendsMail ? login.views.path(FORGOTTEN_PASSWORD_PATH) : undefined,
     ...shown,
     ...(session && { demand: describeLoginDemand(prompt.reasons) }),
     ...(confirms && { otherAccountLink: `${stepPath(login, uid)}?account=${ANOTHER_ACCOUNT}` }),

@@ -1,6 +1,8 @@
 /** The data of every page, as its template in views/ gets it. */
+import type { CredentialPage } from './credential_pages.ts';
 
 export type Page =
+  | CredentialPage
   | LoginPage
   | AccountChoicePage
   | ConsentPage
@@ -37,6 +39,8 @@ export interface LoginPage {
   readonly cancelAction: string | undefined;
   readonly email: string;
   readonly remember: boolean;
+  /** `undefined` if the server sends no mails. */
+  readonly forgottenLink: string | undefined;
   /** The error of the last attempt. */
   readonly problem?: string | undefined;
   /** Why a logged-in person has to log in again, as a sentence after the application's name. */
@@ -142,6 +146,9 @@ export interface AccountPage {
   readonly endSessionAction: string;
   readonly endAllSessionsAction: string;
   readonly takeBackAction: string;
+  readonly passwordLink: string;
+  /** `undefined` if the server sends no mails. */
+  readonly emailLink: string | undefined;
   readonly logoutLink: string;
   readonly approvals: readonly {
     readonly link: string;
@@ -220,6 +227,8 @@ export interface FrontPage {
   readonly discoveryLink: string;
   /** `undefined` if the admin API is on a separate port. */
   readonly documentationLink: string | undefined;
+  /** The link to the mails that were not sent, in development. */
+  readonly mailsLink: string | undefined;
   /** The link to the trial login, in development. */
   readonly tryLink: string | undefined;
 }

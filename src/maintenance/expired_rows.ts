@@ -80,6 +80,7 @@ function expiredAt(now: Date): readonly ExpiredRows[] {
     // attempts may run for a moment after their window has ended
     { table: 'attempt_counters', by: sql`window_ends_at`, before: before(60) },
     { table: 'known_logins', by: expiry, before: now },
+    { table: 'account_links', by: expiry, before: before(60) },
     { table: 'initial_access_tokens', by: expiry, before: before(INITIAL_ACCESS_TOKENS_KEPT_SECONDS) },
     { table: 'client_secrets', by: sql`least(ended_at, expires_at)`, before: before(ENDED_SECRETS_KEPT_SECONDS) },
   ];

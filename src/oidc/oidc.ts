@@ -59,6 +59,7 @@ import { anonymousOrigin } from './request/request_events.ts';
 import { ROUTES } from './request/routes.ts';
 import { UnansweredUses } from './request/unanswered_uses.ts';
 import { RefreshTokenFamilies } from './storage/refresh_token_families.ts';
+import { sessionRenewals } from './storage/session_renewal.ts';
 import { AccessTokenStates } from './tokens/access_token_state.ts';
 import { JwtIntrospection } from './tokens/jwt_introspection.ts';
 import { ResourcePolicy } from './tokens/resource_policy.ts';
@@ -212,6 +213,7 @@ export function createOidc(settings: OidcSettings) {
       approvals: new Approvals({ provider, database, policy }),
       changeTogether: changeTogether({ database, trail }),
       logIn: loginForOwnPages({ issuer, provider }),
+      renewSession: sessionRenewals({ issuer, provider }),
     },
     /** The services for the admin API, which accepts access tokens of this server. */
     forAdmin: {
