@@ -249,6 +249,20 @@ describe('a forgotten password', () => {
       assert.match(wordsOf(await visitor.send(page, { new_password: NEW })), /Your password is set/);
     });
 
+    it('is not used by a page that was opened for another link', async () => {
+      await ask(email);
+      await ask(email);
+      const links = [await mailServer.next(email, RESET), await mailServer.next(email, RESET)].map(
+        (mail) => mail.links[0]!,
+      );
+      const visitor = new LinkVisitor(scene.gatehouse);
+      const first = await visitor.open(links[0]!);
+      const second = await visitor.open(links[1]!);
+      const sent = await visitor.send(first, { new_password: NEW });
+      assert.deepEqual([sent.response.status, /out of date/.test(sent.page)], [403, true]);
+      assert.match(wordsOf(await visitor.send(second, { new_password: NEW })), /Your password is set/);
+    });
+
     it('is used once, and expires after an hour', async () => {
       await ask(email);
       const { links } = await mailServer.next(email, RESET);
