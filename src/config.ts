@@ -6,20 +6,25 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { ONE_OF_REQUIRABLE_ACRS, REQUIRABLE_ACRS, type RequirableAcr } from './base/acr_values.ts';
 import { CannotStart } from './base/cannot_start.ts';
+import { isLoopback } from './base/loopback.ts';
+import type { MailTarget } from './base/mail_target.ts';
 import type { ResponseMode } from './base/response_modes.ts';
-import { checkProduction, checkSessions, checkWorkers, checkPairs } from './config/cross_checks.ts';
+import { checkPasswords, checkProduction, checkSessions, checkWorkers, checkPairs } from './config/cross_checks.ts';
 import { checkPasskeys, passkeyRpId } from './config/passkeys.ts';
 import {
   databaseUrl,
   domainName,
   headerName,
   issuer,
+  mailbox,
   masterKey,
   networks,
   optionalWhole,
   origins,
   port,
+  rangeSearch,
   responseModes,
+  smtpUrl,
   whole,
   workers,
   flag,
@@ -119,6 +124,14 @@ export interface Config {
   readonly failedAuthenticationsPerMinute: number;
   /** How many clients an address may register in ten minutes, on all nodes together. */
   readonly registrationsPerAddress: number;
+  /** The minimum length of a new password where it alone is a login, in characters. */
+  readonly passwordMinLength: number;
+  /** The same where a second factor is demanded too. */
+  readonly passwordMinLengthWithSecondFactor: number;
+  /** The range search for breached passwords, without a slash at the end; `undefined`: none is asked. */
+  readonly breachedPasswordsUrl: string | undefined;
+  /** Where mails go; `undefined`: the server sends none. */
+  readonly mail: MailTarget | undefined;
   /** How late this process's timers may be before it answers new requests with 503. */
   readonly overloadMilliseconds: number;
   readonly changePollMilliseconds: number;
@@ -205,6 +218,12 @@ const schema = z.object({
   GATEHOUSE_ADDRESS_REQUESTS_BURST: whole(1, 1_000_000, 1_000),
   GATEHOUSE_FAILED_AUTHENTICATIONS_PER_MINUTE: whole(1, 1_000_000, 20),
   GATEHOUSE_REGISTRATIONS_PER_ADDRESS: whole(1, 1_000_000, 100),
+  GATEHOUSE_PASSWORD_MIN_LENGTH: whole(8, 64, 15),
+  GATEHOUSE_PASSWORD_MIN_LENGTH_WITH_SECOND_FACTOR: whole(8, 64, 8),
+  GATEHOUSE_BREACHED_PASSWORDS_URL: rangeSearch.optional(),
+  GATEHOUSE_SMTP_URL: smtpUrl.optional().meta(SECRET),
+  GATEHOUSE_MAIL_FOLDER: z.string().min(1).optional(),
+  GATEHOUSE_MAIL_FROM: mailbox.optional(),
   GATEHOUSE_OVERLOAD_MILLISECONDS: whole(10, 10_000, 100),
   GATEHOUSE_CHANGE_POLL_MILLISECONDS: whole(50, 900, 500),
   GATEHOUSE_CLOCK_DIFFERENCE_SECONDS: whole(0, 15, 10),
@@ -237,6 +256,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     ...checkWorkers(parsed.data),
     ...checkSessions(parsed.data),
     ...checkPasskeys(parsed.data),
+    ...checkPasswords(parsed.data),
     ...(parsed.error?.issues ?? []).map((issue) => [String(issue.path[0]), `${issue.message}.`] as const),
     ...unknown.map((name) => [name, 'is not a variable of Gatehouse.'] as const),
   ]);
@@ -313,6 +333,10 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     },
     failedAuthenticationsPerMinute: env.GATEHOUSE_FAILED_AUTHENTICATIONS_PER_MINUTE,
     registrationsPerAddress: env.GATEHOUSE_REGISTRATIONS_PER_ADDRESS,
+    passwordMinLength: env.GATEHOUSE_PASSWORD_MIN_LENGTH,
+    passwordMinLengthWithSecondFactor: env.GATEHOUSE_PASSWORD_MIN_LENGTH_WITH_SECOND_FACTOR,
+    breachedPasswordsUrl: env.GATEHOUSE_BREACHED_PASSWORDS_URL,
+    mail: mailTarget(env, issuerUrl),
     overloadMilliseconds: env.GATEHOUSE_OVERLOAD_MILLISECONDS,
     changePollMilliseconds: env.GATEHOUSE_CHANGE_POLL_MILLISECONDS,
     clockDifferenceSeconds: env.GATEHOUSE_CLOCK_DIFFERENCE_SECONDS,
@@ -322,6 +346,16 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     shutdownGraceSeconds: env.GATEHOUSE_SHUTDOWN_GRACE_SECONDS,
     serviceLinks: links,
   });
+}
+
+/** A development server on this machine shows its mails, if the operator names no other target. */
+function mailTarget(env: z.output<typeof schema>, issuerUrl: string): MailTarget | undefined {
+  const { GATEHOUSE_SMTP_URL: url, GATEHOUSE_MAIL_FOLDER: folder, GATEHOUSE_MAIL_FROM: from } = env;
+  if (url !== undefined) return { kind: 'smtp', url, from: from! };
+  if (folder !== undefined) return { kind: 'folder', folder: resolve(folder), from: from! };
+  if (env.NODE_ENV !== 'development' || !isLoopback(new URL(issuerUrl).hostname)) return undefined;
+  const ownFolder = join(resolve(env.GATEHOUSE_DATA_DIR), 'mails');
+  return { kind: 'development', folder: ownFolder, from: from ?? 'Gatehouse <gatehouse@localhost>' };
 }
 
 /**

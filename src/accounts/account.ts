@@ -9,10 +9,11 @@ import { conflict, notFound } from '../base/refusal.ts';
 import { INVISIBLE_REFUSED, isVisible } from '../base/visible_text.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { changedValues } from '../audit/changed_values.ts';
-import { announceLogouts } from './logouts.ts';
+import { endAccess } from './end_access.ts';
+import { endLinksOfChange } from './links.ts';
 import type { EventOf } from '../audit/catalogue.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
-import { composed } from './password.ts';
+import { LONGEST_PASSWORD } from '../passwords/password_rules.ts';
 import { changeProfile, profileChanges, profileMembers, type Profile, type ProfileChange } from './profile.ts';
 
 export interface Account {
@@ -28,7 +29,8 @@ export interface Account {
   readonly updatedAt: Date;
 }
 
-const Email = z
+/** An address in the form in which it is stored. */
+export const EmailAddress = z
   .string()
   .overwrite(canonicalEmail)
   .max(EMAIL_LIMIT, `must not be longer than ${EMAIL_LIMIT} characters`)
@@ -38,12 +40,11 @@ function objectionToEmail(text: string): string {
   return `must be an email address${/\P{ASCII}.*@/su.test(text) ? '; the part before the @ must be ASCII' : ''}`;
 }
 
-/** NIST SP 800-63B: only the length matters, every character is allowed, and the password is not truncated. */
+/** The bound of a request's member; `PasswordRules` decides about the password. */
 const Password = z
   .string()
-  .min(12, 'must have at least 12 characters')
-  .max(256, 'must not be longer than 256 characters')
-  .refine((password) => composed(password).length >= 12, 'must have at least 12 characters');
+  .min(1, 'must not be empty')
+  .max(1_024, `must not be longer than ${LONGEST_PASSWORD} characters`);
 
 const name = z
   .string()
@@ -53,7 +54,7 @@ const name = z
   .refine(isVisible, INVISIBLE_REFUSED);
 
 export const NewAccount = z.strictObject({
-  email: Email,
+  email: EmailAddress,
   email_verified: z.boolean().default(false),
   name: name.optional(),
   password: Password.optional(),
@@ -61,7 +62,7 @@ export const NewAccount = z.strictObject({
 });
 /** `null` removes a member, as in a JSON merge patch. */
 export const AccountPatch = z.strictObject({
-  email: Email.exactOptional(),
+  email: EmailAddress.exactOptional(),
   email_verified: z.boolean().exactOptional(),
   name: name.nullable().exactOptional(),
   password: Password.exactOptional(),
@@ -106,24 +107,33 @@ export async function createAccount(work: UnitOfWork, { profile, ...values }: Ac
  * holds the account and then locks its grants.
  */
 export async function lockAccount(tx: Tx, accountId: string): Promise<Account> {
+  const account = await lockAccountIfAny(tx, accountId);
+  if (!account) throw notFound(`Account ${accountId} not found.`);
+  return account;
+}
+
+export async function lockAccountIfAny(tx: Tx, accountId: string): Promise<Account | undefined> {
   const row = await tx
     .selectFrom('accounts')
     .selectAll()
     .where('account_id', '=', accountId)
     .forNoKeyUpdate()
     .executeTakeFirst();
-  if (!row) throw notFound(`Account ${accountId} not found.`);
-  return toAccount(row);
+  return row && toAccount(row);
 }
 
 /** The only member whose value the audit trail records; all others are personal data. */
 const RECORDED_MEMBERS = ['email_verified'];
 
-/** Changes a locked account. A new password ends all sessions and grants. */
+/**
+ * Changes a locked account. A new password ends all sessions and grants, but `keptSession`: the one in which the person
+ * changed the password. A new password or address ends links that lead to a password.
+ */
 export async function updateAccount(
   work: UnitOfWork,
   account: Account,
   { profile, ...values }: AccountChanges,
+  { keptSession }: { readonly keptSession?: string } = {},
 ): Promise<Account> {
   const { tx, now } = work;
   if (values.email !== undefined && values.email !== account.email) {
@@ -135,7 +145,7 @@ export async function updateAccount(
     if (taken) throw conflict('An account with this email address already exists.');
   }
   // sessions and grants first, then the account: a new address locks the account against foreign keys too
-  if (values.password_hash !== undefined) await endEverything(work, account.accountId);
+  if (values.password_hash !== undefined) await endAccess(work, account.accountId, keptSession);
   const row = await tx
     .updateTable('accounts')
     .set({
@@ -153,8 +163,11 @@ export async function updateAccount(
     const details = { members, ...changedValues(RECORDED_MEMBERS, { email_verified: account.emailVerified }, row) };
     await record(work, account.accountId, { event: 'account.updated', outcome: 'success', details });
   }
-  if (values.password_hash !== undefined)
-    await record(work, account.accountId, { event: 'account.password_changed', outcome: 'success' });
+  if (values.password_hash !== undefined) {
+    const event = values.password_hash === null ? 'account.password_removed' : 'account.password_changed';
+    await record(work, account.accountId, { event, outcome: 'success' });
+  }
+  if (values.password_hash !== undefined || row.email !== account.email) await endLinksOfChange(tx, account.accountId);
   return toAccount(row);
 }
 
@@ -168,7 +181,10 @@ export async function setDisabled(work: UnitOfWork, account: Account, disabled: 
     .where('account_id', '=', account.accountId)
     .returningAll()
     .executeTakeFirstOrThrow();
-  if (disabled) await endEverything(work, account.accountId);
+  if (disabled) {
+    await endAccess(work, account.accountId);
+    await endLinksOfChange(tx, account.accountId);
+  }
   await record(work, account.accountId, {
     event: disabled ? 'account.disabled' : 'account.enabled',
     outcome: 'success',
@@ -177,7 +193,7 @@ export async function setDisabled(work: UnitOfWork, account: Account, disabled: 
 }
 
 export async function deleteAccount(work: UnitOfWork, account: Account): Promise<void> {
-  await endEverything(work, account.accountId);
+  await endAccess(work, account.accountId);
   await work.tx.deleteFrom('accounts').where('account_id', '=', account.accountId).execute();
   await record(work, account.accountId, { event: 'account.deleted', outcome: 'success' });
 }
@@ -232,20 +248,8 @@ function asConflict(error: unknown): never {
   throw error;
 }
 
-async function endEverything({ tx, now }: UnitOfWork, accountId: string): Promise<void> {
-  await tx.deleteFrom('grants').where('account_id', '=', accountId).execute();
-  await tx.deleteFrom('remembered_devices').where('account_id', '=', accountId).execute();
-  const sessions = await tx
-    .deleteFrom('artifacts')
-    .where('account_id', '=', accountId)
-    .where('kind', '=', 'Session')
-    .returning(['account_id as accountId', 'payload'])
-    .execute();
-  await tx.deleteFrom('artifacts').where('account_id', '=', accountId).execute();
-  await announceLogouts(tx, sessions, now);
-}
-
-type AccountEvent = `account.${'created' | 'updated' | 'disabled' | 'enabled' | 'deleted' | 'password_changed'}`;
+type AccountEvent =
+  `account.${'created' | 'updated' | 'disabled' | 'enabled' | 'deleted' | 'password_changed' | 'password_removed'}`;
 
 async function record(
   { tx, trail, origin }: UnitOfWork,

@@ -16,6 +16,7 @@ import {
   updateAccount,
   type Account,
 } from '../accounts/account.ts';
+import { endAllLinks } from '../accounts/links.ts';
 import { hashPassword } from '../accounts/password.ts';
 import { profileMembers, validateProfile } from '../accounts/profile.ts';
 import { notFound } from '../base/refusal.ts';
@@ -90,7 +91,7 @@ export const accountRoutes: readonly AdminRoute[] = [
     tag: 'accounts',
     summary: 'Change an account (JSON merge patch)',
     description:
-      'A new password ends all sessions and grants. To set a password or an email address, the caller needs every admin scope that the account has. A new email address or phone number counts as unverified unless the patch says otherwise. A patch of the postal address changes only the members that it names.',
+      'A new password has to meet the rules for passwords, and ends all sessions and grants. To set a password or an email address, the caller needs every admin scope that the account has. A new email address or phone number counts as unverified unless the patch says otherwise. A patch of the postal address changes only the members that it names.',
     params: AccountParams,
     body: AccountPatch.meta({ id: 'AccountPatch', examples: [{ email_verified: true }] }),
     reply: shown,
@@ -149,7 +150,9 @@ async function create(
   { password, email, email_verified, name, ...given }: z.output<typeof NewAccount>,
 ): Promise<Reply<AccountView>> {
   const profile = validateProfile(given);
-  const password_hash = password === undefined ? null : await hashPassword(call.dependencies.argon2id, password);
+  const { argon2id, passwordRules } = call.dependencies;
+  if (password !== undefined) await passwordRules.require(password, { email, name: name ?? null });
+  const password_hash = password === undefined ? null : await hashPassword(argon2id, password);
   return call.write(async (work) => {
     const account = await createAccount(work, {
       email,
@@ -174,13 +177,15 @@ async function update(
   accountId: string,
   { password, email, email_verified, name, ...profile }: z.output<typeof AccountPatch>,
 ): Promise<Reply<AccountView>> {
-  const password_hash = password === undefined ? undefined : await hashPassword(call.dependencies.argon2id, password);
+  const password_hash =
+    password === undefined ? undefined : await hashNewPassword(call, accountId, { password, email, name });
+  const notices = await call.dependencies.notices.open(call.now);
   return changed(call, accountId, async (work, account) => {
     call.refuseOtherVersion(account.version);
     const letsActAs = [password, email, email_verified].some((value) => value !== undefined);
     if (letsActAs) await requireRightsOf(call, work.tx, accountId);
     const moved = email !== undefined && email !== account.email;
-    return updateAccount(work, account, {
+    const updated = await updateAccount(work, account, {
       ...(email !== undefined && { email }),
       ...(moved && { email_verified: false }),
       ...(email_verified !== undefined && { email_verified }),
@@ -188,7 +193,28 @@ async function update(
       ...(Object.keys(profile).length > 0 && { profile }),
       ...(password_hash !== undefined && { password_hash }),
     });
+    // the admin's decision is the last: no link of the old address takes it back
+    if (moved) {
+      await endAllLinks(work.tx, accountId);
+      await notices.emailChanged(work, account, 'admin');
+    }
+    if (password_hash !== undefined) await notices.passwordChanged(work, updated);
+    return updated;
   });
+}
+
+/** Checks the password against the owner's name and address as they will be. Unknown accounts are refused later. */
+async function hashNewPassword(
+  { dependencies }: AdminCall,
+  accountId: string,
+  { password, email, name }: { password: string; email: string | undefined; name: string | null | undefined },
+): Promise<string> {
+  const { database, argon2id, passwordRules } = dependencies;
+  const account = await findAccount(database, accountId);
+  if (!account) throw notFound(`Account ${accountId} not found.`);
+  const owner = { accountId, email: email ?? account.email, name: name === undefined ? account.name : name };
+  await passwordRules.require(password, owner);
+  return hashPassword(argon2id, password);
 }
 
 async function changed(

@@ -22,6 +22,7 @@ import { groupMemberRoutes } from './group_members.ts';
 import { groupRoutes } from './groups.ts';
 import { initialAccessTokenRoutes } from './initial_access_tokens.ts';
 import { keyRoutes } from './keys.ts';
+import { linkRoutes } from './links.ts';
 import { liveTokenRoutes } from './live_tokens.ts';
 import { documentRoute } from './openapi.ts';
 import { registrationPolicyRoutes } from './registration_policies.ts';
@@ -55,6 +56,7 @@ const OBJECT_ROUTES: readonly AdminRoute[] = [
   ...roleRoutes,
   ...groupRoutes,
   ...groupMemberRoutes,
+  ...linkRoutes,
   ...factorRoutes,
   ...sessionRoutes,
   ...grantRoutes,

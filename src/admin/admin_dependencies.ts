@@ -1,8 +1,11 @@
 /** What the admin API needs from the rest of the node. */
+import type { LinkSender } from '../account_links/link_sender.ts';
+import type { Notices } from '../account_links/notices.ts';
 import type { AuditKeys } from '../audit/audit_keys.ts';
 import type { Checkpoints } from '../audit/checkpoints.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import type { Argon2id } from '../password_hashing/argon2id.ts';
+import type { PasswordRules } from '../passwords/password_rules.ts';
 import type { ClientDemands } from '../clients/server_requirements.ts';
 import type { FetchDocument } from '../clients/sector.ts';
 import type { Subjects } from '../clients/subject.ts';
@@ -23,6 +26,9 @@ export interface AdminDependencies extends Authentication {
   readonly changes: InvalidationFollower;
   readonly argon2id: Argon2id;
   readonly loginAttempts: Pick<LoginAttempts, 'unlock'>;
+  readonly passwordRules: PasswordRules;
+  readonly links: LinkSender;
+  readonly notices: Notices;
   readonly rotation: KeyRotation;
   readonly subjects: Subjects;
   readonly fetchDocument: FetchDocument;

@@ -8,6 +8,7 @@ import { readFactors, removeFactor, resetFactors, type AccountFactors } from '..
 import { newRecoveryCode, storeEnrolmentCode } from '../factors/recovery_codes.ts';
 import { notFound } from '../base/refusal.ts';
 import { NO_CONTENT, type Reply } from '../http/route.ts';
+import type { FactorWork } from '../factors/factor_changes.ts';
 import { requireRightsOf } from './account_rights.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf } from './cursors.ts';
@@ -63,7 +64,7 @@ export const factorRoutes: readonly AdminRoute[] = [
     reply: { status: 204, description: 'The account has no factor besides its password.' },
     refuses: [404],
     handle: ({ params }, call) =>
-      call.write(async (work) => {
+      writeFactors(call, async (work) => {
         await lockAccount(work.tx, params.account_id);
         await requireRightsOf(call, work.tx, params.account_id);
         await resetFactors(work, params.account_id);
@@ -81,7 +82,7 @@ export const factorRoutes: readonly AdminRoute[] = [
     reply: { status: 204, description: 'The factor is removed.' },
     refuses: [404],
     handle: ({ params }, call) =>
-      call.write(async (work) => {
+      writeFactors(call, async (work) => {
         await lockAccount(work.tx, params.account_id);
         await requireRightsOf(call, work.tx, params.account_id);
         const removed = await removeFactor(work, params.account_id, params.factor_id, undefined);
@@ -131,10 +132,16 @@ async function list(call: AdminCall, accountId: string): Promise<Reply<{ items: 
   return { status: 200, body: { items: views(factors) } };
 }
 
+/** Makes a change that tells the owner of the account. */
+async function writeFactors<T>(call: AdminCall, change: (work: FactorWork) => Promise<Reply<T>>): Promise<Reply<T>> {
+  const notices = await call.dependencies.notices.open(call.now);
+  return call.write((work) => change({ ...work, notices }));
+}
+
 async function makeEnrolmentCode(call: AdminCall, accountId: string): Promise<Reply<z.output<typeof EnrolmentCode>>> {
   const code = newRecoveryCode();
   const pepper = await call.dependencies.vault.current('pepper', call.now);
-  return call.write(async (work) => {
+  return writeFactors(call, async (work) => {
     await lockAccount(work.tx, accountId);
     await requireRightsOf(call, work.tx, accountId);
     const expiresAt = await storeEnrolmentCode(work, accountId, code, pepper);

@@ -23,6 +23,7 @@ export const ADMIN_SCOPES: readonly AdminScope[] = [
   { name: 'trust:write', description: 'Trust issuers, change, disable and delete them' },
   { name: 'accounts:read', description: 'See accounts' },
   { name: 'accounts:write', description: 'Create, change, disable and delete accounts' },
+  { name: 'accounts:links', description: 'Send people links to set a password, or get the links' },
   { name: 'roles:read', description: 'See roles' },
   { name: 'roles:write', description: 'Create, change and delete roles' },
   { name: 'groups:read', description: 'See groups and their members' },

@@ -1,6 +1,7 @@
 /** Creates a node: its features, each with its dependencies as arguments, and the endpoints that use them. */
 import { lookup } from 'node:dns/promises';
 import { PasswordCheck } from '../accounts/password_check.ts';
+import { createAccountLinks } from '../account_links/account_links.ts';
 import { ADMIN_SCOPES, adminResourceIdentifier, createAdmin } from '../admin/admin.ts';
 import { createAudit } from '../audit/audit.ts';
 import { AuditKeys } from '../audit/audit_keys.ts';
@@ -11,6 +12,8 @@ import { createClients } from '../clients/clients.ts';
 import { bootstrapFile } from '../config.ts';
 import type { ClockDifference } from '../db/clock_difference.ts';
 import { transact } from '../db/transaction.ts';
+import { hasSecondFactor } from '../factors/account_factors.ts';
+import { FACTOR_DISABLERS } from '../factors/factor_disablers.ts';
 import { createFactors } from '../factors/factors.ts';
 import { acrValues } from '../accounts/authentication_context.ts';
 import { createEgress } from '../egress/egress.ts';
@@ -22,10 +25,12 @@ import { startFeatures } from '../lifecycle/lifecycle.ts';
 import { networkOf } from '../limits/rate_limit_key.ts';
 import { createRateLimits } from '../limits/limits.ts';
 import { createLogin, createProviderPages } from '../login/login.ts';
+import { createMail } from '../mail/mail.ts';
 import { createMaintenance } from '../maintenance/maintenance.ts';
 import { createDescriptions, createOidc } from '../oidc/oidc.ts';
 import { createOutbox } from '../outbox/outbox.ts';
 import { createPasswordHashing } from '../password_hashing/password_hashing.ts';
+import { createPasswords } from '../passwords/passwords.ts';
 import { ensureMcpPolicy } from '../registration/mcp_policy.ts';
 import { createRegistration } from '../registration/registration.ts';
 import { createResources } from '../resources/resources.ts';
@@ -92,16 +97,23 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
   const keys = await createKeys({ ...basics, trail });
   const outgoing = createEgress({ ...basics, resolve: settings.resolve ?? lookup, ca: settings.ca });
   const { egress } = outgoing;
+  const secondFactors = createFactors({ ...basics, ...derivedKeys, explains: isFirst });
+  const { factors } = secondFactors;
+  const passwords = createPasswords({
+    ...config,
+    egress,
+    demandsSecondFactor: async (accountId) => hasSecondFactor(await factors.read(accountId, clock())),
+  });
+  const { passwordRules } = passwords;
   const trust = createTrust({ database, egress, log });
   const messages = createOutbox({ ...basics, egress, trail, delivers: isFirst });
   const { outbox } = messages;
+  const { mailer, developmentMails } = createMail({ ...config, vault, outbox });
+  const accountLinks = createAccountLinks({ issuer, database, trail, outbox, mailer, disablers: FACTOR_DISABLERS });
   const { statements } = trust;
   const shared = { ...basics, ...clientStore, ...rateLimits, trail, changes, egress, statements };
   const registration = createRegistration(shared);
   const maintenance = createMaintenance({ database, clock });
-
-  const secondFactors = createFactors({ ...basics, ...derivedKeys, explains: isFirst });
-  const { factors } = secondFactors;
 
   const clientCertificates = clientCertificatesOf(settings);
   const descriptions = createDescriptions({ ...config, ...apis, clients });
@@ -145,6 +157,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
     oidc.feature,
     messages.feature,
     passwordHashing.feature,
+    passwords.feature,
     rateLimits.feature,
     maintenance.feature,
   ];
@@ -154,17 +167,24 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
     ...basics,
     ...descriptions,
     ...oidc.forLogin,
+    ...accountLinks,
     trail,
     passwords: new PasswordCheck(database, argon2id),
+    passwordRules,
+    argon2id,
     attempts: rateLimits.loginAttempts,
     factors,
     isAdmin: async (reader, accountId) => (await scopesOfAccount(reader, adminApi.identifier, accountId)).length > 0,
+    mailRequests: rateLimits.mailRequests,
+    digestReceiver: (email) => digestAttempt(`mail ${email}`).toString('base64url'),
+    developmentMails,
     showsAdminApi: config.adminPort === undefined,
     demo: config.production ? undefined : async () => (await readBootstrap(bootstrapFile(config)))?.demo,
   });
   const admin = createAdmin({
     ...basics,
     ...oidc.forAdmin,
+    ...accountLinks,
     trail,
     auditKeys,
     checkpoints: audit.checkpoints,
@@ -172,6 +192,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
     clients,
     argon2id,
     loginAttempts: rateLimits.loginAttempts,
+    passwordRules,
     rotation: keys.rotation,
     subjects: derivedKeys.subjects,
     fetchDocument: registration.fetchForAdmin,
@@ -204,6 +225,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
       trail,
       vault,
       argon2id,
+      passwordRules,
       now: clock(),
     });
     await changes.catchUp();

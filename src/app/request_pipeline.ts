@@ -56,6 +56,8 @@ const COUNTED_ROUTES = [
   '/interaction',
   '/account',
   '/approve',
+  '/link',
+  '/forgot-password',
   '/try-login',
   '/assets',
   '/.well-known',

@@ -129,6 +129,10 @@ const DEVICES = {
 
 const factor = z.enum(['totp', 'passkey', 'recovery_codes']);
 const factor_id = text.optional().describe('The id of the passkey. The other factors exist once for each account.');
+const accountLink = {
+  link_id: text.describe('The id of the link, which is not part of the link.'),
+  kind: text.describe('`first_password`, `reset`, `email_change`, `email_way_back` or `report`.'),
+};
 
 const PEOPLE = {
   'account.created': done('An account is created.', {}),
@@ -141,7 +145,30 @@ const PEOPLE = {
   'account.enabled': done('A disabled account is enabled again.', {}),
   'account.deleted': done('An account is deleted, with its sessions and grants.', {}),
   'account.data_downloaded': done('A person downloads the data of their account.', {}),
-  'account.password_changed': done('An account has a new password; its sessions and grants end.', {}),
+  'account.password_changed': done(
+    'An account has a new password; its sessions and grants end, except the session in which the person changed it.',
+    {},
+  ),
+  'account.password_removed': done(
+    'An account has no password any more, because its person reported a change as not theirs; its sessions and grants end.',
+    {},
+  ),
+  'account.change_reported': done('A person reports, by a link in a mail, that a change was not theirs.', {
+    credential: text.describe('What was changed, such as `password` or `email`.'),
+    reference: text.optional().describe('Which one of them was changed.'),
+  }),
+  'account.link_created': done('A one-time link for a person is created.', {
+    ...accountLink,
+    sent: flag.describe('Whether the link was sent by mail. Otherwise the admin was shown it.'),
+    expires_at: time,
+  }),
+  'account.link_used': done('A one-time link is used. No link can be used twice.', accountLink),
+  'account.link_ended': done('An admin ends a one-time link before it is used.', accountLink),
+  'account.email_change_requested': done('A person asks for another e-mail address, which is not proved yet.', {}),
+  'account.mail_throttled': refusal('The server sends no further mail, because too many were requested.', {
+    retry_after_seconds: retry_after_seconds.optional(),
+    limit: text.describe('`network`, or `account` if the account has enough unused links.'),
+  }),
   'login.succeeded': done('A person logs in.', { amr: texts.describe('The authentication methods (RFC 8176).') }),
   'login.failed': refusal('An attempt to log in fails.', {
     reason: z.enum([
@@ -374,9 +401,9 @@ const key = { kid: text, alg: text };
 const exportedFrom = { from: text.nullable(), to: text.nullable() };
 
 const SERVER = {
-  'message.delivered': done('A message for a client is delivered.', message),
+  'message.delivered': done('A message for a client, or a mail for a person, is delivered.', message),
   'message.failed': alarm(
-    'The server stops trying to deliver a message for a client. Earlier attempts are only in the log.',
+    'The server stops trying to deliver a message for a client, or a mail. Earlier attempts are only in the log.',
     {
       ...message,
       reason: text,

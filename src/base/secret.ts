@@ -14,6 +14,11 @@ export class Secret {
     return this.#value;
   }
 
+  /** Returns a secret that has this one inside, such as a URL. */
+  map(wrap: (value: string) => string): Secret {
+    return new Secret(wrap(this.#value));
+  }
+
   toString(): string {
     return '[secret]';
   }

@@ -11,6 +11,7 @@ import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { SYSTEM } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import type { Argon2id } from '../password_hashing/argon2id.ts';
+import type { PasswordRules } from '../passwords/password_rules.ts';
 import { CannotStart } from '../base/cannot_start.ts';
 import { base62 } from '../base/ids.ts';
 import { readClient } from '../clients/client_rows.ts';
@@ -47,6 +48,7 @@ export interface DevelopmentSettings {
   readonly trail: AuditTrail;
   readonly vault: Vault;
   readonly argon2id: Argon2id;
+  readonly passwordRules: PasswordRules;
   readonly now: Date;
 }
 
@@ -54,6 +56,9 @@ const ADMIN = 'gatehouse-admin';
 const DEMO = 'gatehouse-demo';
 const THROWAWAY = 'gatehouse-throwaway';
 const DEMO_EMAIL = 'demo@example.com';
+const DEMO_NAME = 'Demo Person';
+/** In base 62, as long as the longest minimum that may be set. */
+const DEMO_PASSWORD_BYTES = 48;
 const DEMO_REDIRECT_URI = 'http://127.0.0.1:8080/callback';
 const DEMO_API = {
   identifier: 'https://api.example.com',
@@ -100,10 +105,13 @@ async function create({
   trail,
   vault,
   argon2id,
+  passwordRules,
   now,
 }: DevelopmentSettings): Promise<Bootstrap> {
   const pepper = await vault.current('pepper', now);
-  const password = base62(randomBytes(12));
+  const owner = { email: DEMO_EMAIL, name: DEMO_NAME };
+  const password = base62(randomBytes(DEMO_PASSWORD_BYTES));
+  await passwordRules.require(password, owner);
   const password_hash = await hashPassword(argon2id, password);
   const bootstrap = await transact(database, async (tx): Promise<Bootstrap> => {
     if (!databaseIsOwn) await requireDevelopmentDatabase(tx);
@@ -169,7 +177,7 @@ async function ensureDemoResource(work: UnitOfWork): Promise<void> {
 async function ensureDemoAccount(work: UnitOfWork, password_hash: string): Promise<void> {
   const known = await findAccountByEmail(work.tx, DEMO_EMAIL);
   if (known) await updateAccount(work, await lockAccount(work.tx, known.accountId), { password_hash });
-  else await createAccount(work, { email: DEMO_EMAIL, email_verified: true, name: 'Demo Person', password_hash });
+  else await createAccount(work, { email: DEMO_EMAIL, email_verified: true, name: DEMO_NAME, password_hash });
 }
 
 function demoClientSettings(issuer: string): object {

@@ -69,6 +69,11 @@ export function checkPairs(given: Variables): Complaint[] {
       'is for NODE_ENV=production: the clients that development makes authenticate with secrets.',
     ]);
   }
+  for (const name of ['GATEHOUSE_SMTP_URL', 'GATEHOUSE_MAIL_FOLDER']) {
+    requireAny(name, ['GATEHOUSE_MAIL_FROM'], 'also needs GATEHOUSE_MAIL_FROM: the address that mails come from.');
+  }
+  if (given['GATEHOUSE_SMTP_URL'] && given['GATEHOUSE_MAIL_FOLDER'])
+    complaints.push(['GATEHOUSE_MAIL_FOLDER', 'must not be set together with GATEHOUSE_SMTP_URL; keep one of them.']);
   requireAny('GATEHOUSE_ADMIN_URL', ['GATEHOUSE_ADMIN_PORT'], 'also needs GATEHOUSE_ADMIN_PORT.');
   return complaints;
 }
@@ -100,4 +105,16 @@ export function checkSessions(env: Sessions | undefined): Complaint[] {
   if (unused === undefined || unused <= longest) return [];
   const sentence = `must be at most GATEHOUSE_SESSION_ABSOLUTE_TTL_SECONDS (${longest}): lower the former, or raise the latter.`;
   return [['GATEHOUSE_SESSION_TTL_SECONDS', sentence]];
+}
+
+interface PasswordLengths {
+  readonly GATEHOUSE_PASSWORD_MIN_LENGTH: number;
+  readonly GATEHOUSE_PASSWORD_MIN_LENGTH_WITH_SECOND_FACTOR: number;
+}
+
+/** A password that is used with a second factor may be shorter, not longer. */
+export function checkPasswords(env: PasswordLengths | undefined): Complaint[] {
+  if (!env || env.GATEHOUSE_PASSWORD_MIN_LENGTH_WITH_SECOND_FACTOR <= env.GATEHOUSE_PASSWORD_MIN_LENGTH) return [];
+  const sentence = `must be at most GATEHOUSE_PASSWORD_MIN_LENGTH (${env.GATEHOUSE_PASSWORD_MIN_LENGTH}).`;
+  return [['GATEHOUSE_PASSWORD_MIN_LENGTH_WITH_SECOND_FACTOR', sentence]];
 }

@@ -2,6 +2,7 @@
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
+import { EMAIL_ADDRESS } from '../base/email_address.ts';
 import { isLoopback } from '../base/loopback.ts';
 import { RESPONSE_MODES, type ResponseMode } from '../base/response_modes.ts';
 
@@ -71,6 +72,30 @@ export const issuer = z.string().transform((text, context) => {
   return url.href.replace(/\/+$/, '');
 });
 
+/** The URL before the five digits of a range search for breached passwords. */
+export const rangeSearch = z
+  .string()
+  .refine(
+    (text) => /^https?:\/\/[^?#@]+$/.test(text) && URL.canParse(text),
+    'must be a URL without query, fragment or user, such as https://api.pwnedpasswords.com/range',
+  )
+  .transform((text) => text.replace(/\/+$/, ''));
+
+export const smtpUrl = z
+  .string()
+  .refine(
+    isSmtpUrl,
+    'must look like smtp://user:password@mail.example.com:587 or smtps://mail.example.com; ?starttls=never is for a server without TLS on a private network, and not for one with a password',
+  );
+
+/** `Name <local@domain>` or the address alone. */
+export const mailbox = z
+  .string()
+  .refine(
+    (text) => EMAIL_ADDRESS.test(/^[^<>"\p{Cc}]{0,100}<([^<>]+)>$/u.exec(text)?.[1] ?? text),
+    'must be an e-mail address, such as Example <no-reply@example.com>',
+  );
+
 export const databaseUrl = z
   .string()
   .refine(
@@ -120,6 +145,15 @@ function listed(text: string): string[] {
     .split(',')
     .map((item) => item.trim())
     .filter(Boolean);
+}
+
+function isSmtpUrl(text: string): boolean {
+  const url = URL.parse(text);
+  if (!url || !/^smtps?:$/.test(url.protocol) || url.hostname === '' || !/^\/?$/.test(url.pathname) || url.hash !== '')
+    return false;
+  if (/%(?![0-9a-f]{2})/i.test(url.username + url.password)) return false;
+  if (url.search === '') return true;
+  return url.search === '?starttls=never' && url.protocol === 'smtp:' && url.username === '' && url.password === '';
 }
 
 /** Scheme, host and port only: no path, no user, no wildcard. */

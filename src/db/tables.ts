@@ -32,6 +32,7 @@ export interface Tables {
   passkeys: Passkeys;
   remembered_devices: RememberedDevices;
   login_unlocks: LoginUnlocks;
+  account_links: AccountLinks;
   consents: Consents;
   grants: Grants;
   artifacts: Artifacts;
@@ -310,6 +311,18 @@ interface RememberedDevices {
 interface LoginUnlocks {
   account: Digest;
   unlocked_at: Date;
+}
+
+interface AccountLinks {
+  link_id: string;
+  digest: ColumnType<Buffer, Digest, never>;
+  account_id: string;
+  kind: string;
+  email: string | null;
+  sent_to: string | null;
+  change: JSONColumnType<Record<string, unknown>> | null;
+  created_at: Date;
+  expires_at: Date;
 }
 
 interface Consents {

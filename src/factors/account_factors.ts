@@ -2,9 +2,8 @@
 import { lockAccount } from '../accounts/account.ts';
 import { acrOf, RECOVERY_CODE_METHOD, satisfies } from '../accounts/authentication_context.ts';
 import { MFA_ACR, PASSWORD_ACR, PHISHING_RESISTANT_ACR } from '../base/acr_values.ts';
-import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Reader } from '../db/connection.ts';
-import { endOlderLogins } from './factor_changes.ts';
+import { endOlderLogins, type FactorWork } from './factor_changes.ts';
 import { listPasskeys, removePasskey, type Passkey } from './passkey_rows.ts';
 import { countRecoveryCodes, removeRecoveryCodes, type RecoveryCodeCount } from './recovery_codes.ts';
 import { findTotp, removeTotp, type StoredTotp } from './totp.ts';
@@ -53,7 +52,7 @@ export function mayRemove(factors: AccountFactors, amr: readonly string[]): bool
 }
 
 /** Removes all factors of the account besides its password, and ends its sessions. Returns how many were removed. */
-export async function resetFactors(work: UnitOfWork, accountId: string): Promise<number> {
+export async function resetFactors(work: FactorWork, accountId: string): Promise<number> {
   await lockAccount(work.tx, accountId);
   let removed = 0;
   if (await removeTotp(work, accountId)) removed += 1;
@@ -67,7 +66,7 @@ export async function resetFactors(work: UnitOfWork, accountId: string): Promise
 
 /** Removes one factor: `totp`, `recovery_codes`, or a passkey by its id. Ends all sessions but `exceptSession`. */
 export async function removeFactor(
-  work: UnitOfWork,
+  work: FactorWork,
   accountId: string,
   factorId: string,
   exceptSession: string | undefined,

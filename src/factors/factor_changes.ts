@@ -1,10 +1,13 @@
 /**
- * Records that a factor of an account changed, and what follows from each such change. A notice to the owner of the
- * account belongs into `recordFactorChange`: all changes of factors pass through it, in their transaction.
+ * Records that a factor of an account changed, and what follows from each such change. All changes of factors pass
+ * through `recordFactorChange`, in their transaction.
  */
 import { endAllSessions, endOtherSessions } from '../accounts/sessions.ts';
 import type { EventOf } from '../audit/catalogue.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
+import type { OpenNotices } from '../account_links/notices.ts';
+import { findAccount } from '../accounts/account.ts';
+import type { ReportedChange } from '../accounts/links.ts';
 import { forgetAllDevices } from './remembered_devices.ts';
 
 /** A change of a factor, as an event of the audit trail. */
@@ -12,13 +15,42 @@ type FactorChange = EventOf<
   'factor.added' | 'factor.removed' | 'factor.renamed' | 'recovery_code.used' | 'recovery_code.issued'
 >;
 
-/** The change as it is stored and announced. */
-export async function recordFactorChange(
-  { tx, trail, origin }: UnitOfWork,
-  accountId: string,
-  change: FactorChange,
-): Promise<void> {
-  await trail.recordIn(tx, origin, { ...change, accountId });
+/** The transaction of a change, with the notices that were opened before it. */
+export interface FactorWork extends UnitOfWork {
+  readonly notices: OpenNotices;
+}
+
+/** Stores the change, and tells the owner of the account. */
+export async function recordFactorChange(work: FactorWork, accountId: string, change: FactorChange): Promise<void> {
+  await work.trail.recordIn(work.tx, work.origin, { ...change, accountId });
+  const notice = noticeOf(change);
+  if (!notice) return;
+  const account = await findAccount(work.tx, accountId);
+  if (account) await work.notices.credentialChanged(work, account, notice.sentence, notice.change);
+}
+
+interface Notice {
+  readonly sentence: string;
+  /** What the owner of the account can report as not theirs. */
+  readonly change: ReportedChange;
+}
+
+const NAMES = { totp: 'An authenticator app', passkey: 'A passkey', recovery_codes: 'Recovery codes' } as const;
+
+/** `undefined` for a change of a name. */
+function noticeOf(change: FactorChange): Notice | undefined {
+  if (change.event === 'factor.renamed') return undefined;
+  if (change.event === 'recovery_code.used')
+    return { sentence: 'A recovery code of your account was used.', change: { credential: 'recovery_codes' } };
+  if (change.event === 'recovery_code.issued')
+    return {
+      sentence: 'An administrator made a code with which a new factor can be added to your account.',
+      change: { credential: 'recovery_codes' },
+    };
+  const { factor, factor_id: reference } = change.details;
+  const verb = factor === 'recovery_codes' ? 'were' : 'was';
+  const done = change.event === 'factor.added' ? 'added to' : 'removed from';
+  return { sentence: `${NAMES[factor]} ${verb} ${done} your account.`, change: { credential: factor, reference } };
 }
 
 /**

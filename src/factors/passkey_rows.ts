@@ -4,7 +4,7 @@ import { randomId } from '../base/ids.ts';
 import { conflict } from '../base/refusal.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Reader } from '../db/connection.ts';
-import { endOlderLogins, recordFactorChange } from './factor_changes.ts';
+import { endOlderLogins, recordFactorChange, type FactorWork } from './factor_changes.ts';
 
 const PASSKEYS_OF_AN_ACCOUNT_AT_MOST = 20;
 
@@ -50,7 +50,7 @@ export async function findPasskey(reader: Reader, credentialId: string): Promise
 
 /** Adds a passkey. Refuses with `conflict` one that is stored, and one too many. */
 export async function addPasskey(
-  work: UnitOfWork,
+  work: FactorWork,
   accountId: string,
   passkey: NewPasskey,
   session: string,
@@ -94,7 +94,7 @@ export async function addPasskey(
 
 /** Returns whether the account had the passkey. */
 export async function renamePasskey(
-  work: UnitOfWork,
+  work: FactorWork,
   accountId: string,
   passkeyId: string,
   name: string,
@@ -112,7 +112,7 @@ export async function renamePasskey(
 }
 
 /** Returns whether the account had the passkey. */
-export async function removePasskey(work: UnitOfWork, accountId: string, passkeyId: string): Promise<boolean> {
+export async function removePasskey(work: FactorWork, accountId: string, passkeyId: string): Promise<boolean> {
   const { numDeletedRows } = await work.tx
     .deleteFrom('passkeys')
     .where('account_id', '=', accountId)

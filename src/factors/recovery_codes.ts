@@ -5,11 +5,10 @@
 import { randomBytes } from 'node:crypto';
 import { lockAccount } from '../accounts/account.ts';
 import type { Reader } from '../db/connection.ts';
-import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Digest } from '../base/secret.ts';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
 import type { DataKey, Vault } from '../vault/vault.ts';
-import { recordFactorChange } from './factor_changes.ts';
+import { recordFactorChange, type FactorWork } from './factor_changes.ts';
 
 const CODES = 10;
 const CODE_CHARACTERS = 16;
@@ -52,7 +51,7 @@ export async function countRecoveryCodes(reader: Reader, accountId: string, now:
 
 /** Stores the codes in place of the earlier ones of the account. */
 export async function replaceRecoveryCodes(
-  work: UnitOfWork,
+  work: FactorWork,
   accountId: string,
   codes: readonly string[],
   pepper: DataKey,
@@ -78,7 +77,7 @@ export async function replaceRecoveryCodes(
 
 /** Stores one code with which the owner can enrol a factor, and returns when it expires. An earlier one ends. */
 export async function storeEnrolmentCode(
-  work: UnitOfWork,
+  work: FactorWork,
   accountId: string,
   code: string,
   pepper: DataKey,
@@ -119,7 +118,7 @@ export async function digestsOfCode(
 
 /** Uses a code. Returns false if the account has no such code, or it was used before. */
 export async function useRecoveryCode(
-  work: UnitOfWork,
+  work: FactorWork,
   accountId: string,
   digests: readonly Digest[],
 ): Promise<boolean> {
@@ -142,7 +141,7 @@ export async function useRecoveryCode(
 }
 
 /** Removes all codes of the account. Returns whether there were any. */
-export async function removeRecoveryCodes(work: UnitOfWork, accountId: string): Promise<boolean> {
+export async function removeRecoveryCodes(work: FactorWork, accountId: string): Promise<boolean> {
   const { numDeletedRows } = await work.tx
     .deleteFrom('recovery_codes')
     .where('account_id', '=', accountId)

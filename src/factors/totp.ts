@@ -8,7 +8,7 @@ import { epochSeconds } from '../base/clock.ts';
 import type { Reader } from '../db/connection.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { DataKey, Vault } from '../vault/vault.ts';
-import { endOlderLogins, recordFactorChange } from './factor_changes.ts';
+import { endOlderLogins, recordFactorChange, type FactorWork } from './factor_changes.ts';
 
 /** What every authenticator app supports. */
 const PARAMETERS = { algorithm: 'SHA1', digits: 6, period: 30 } as const;
@@ -93,7 +93,7 @@ export interface NewTotp {
 
 /** Stores a confirmed secret, in place of an earlier one. */
 export async function addTotp(
-  work: UnitOfWork,
+  work: FactorWork,
   accountId: string,
   { secret, step, key }: NewTotp,
   session: string,
@@ -117,7 +117,7 @@ export async function addTotp(
 }
 
 /** Removes the app. Returns whether there was one. */
-export async function removeTotp(work: UnitOfWork, accountId: string): Promise<boolean> {
+export async function removeTotp(work: FactorWork, accountId: string): Promise<boolean> {
   const { numDeletedRows } = await work.tx
     .deleteFrom('totp_secrets')
     .where('account_id', '=', accountId)

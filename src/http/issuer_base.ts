@@ -22,6 +22,8 @@ export function pinToIssuer(app: Koa, issuer: string): Koa.Middleware {
       `/.well-known/${name}`,
     ]),
   );
+  // browsers look for it at the host itself (A Well-Known URL for Changing Passwords, W3C)
+  metadata.set('/.well-known/change-password', '/.well-known/change-password');
   // RFC 9728 also puts this path before the issuer's path, and the resource's path after it
   const ofResources = '/.well-known/oauth-protected-resource';
   return (ctx, next) => {

@@ -3,7 +3,8 @@ import type { Middleware } from 'koa';
 import { isLoopback } from '../base/loopback.ts';
 
 /** Paths of pages; API endpoints answer at each address. */
-const PAGE = /^\/(?:$|(?:account|approve|authorize|device|interaction|logout|try-login)(?:\/|$))/;
+const PAGE =
+  /^\/(?:$|(?:account|approve|authorize|device|forgot-password|interaction|link|logout|mails|try-login)(?:\/|$))/;
 
 /** For development: does nothing unless the issuer is a loopback address. Use it after `pinToIssuer`. */
 export function pagesAtIssuer(issuer: string): Middleware {

@@ -1,5 +1,5 @@
 /**
- * The files that pages load: styles, fonts, the tab's icon and the script of passkeys. The name of each is the hash of its content, so browsers
+ * The files that pages load: styles, fonts, the tab's icon and scripts. The name of each is the hash of its content, so browsers
  * may keep them for ever.
  */
 import { createHash } from 'node:crypto';
@@ -18,12 +18,14 @@ const FONTS = ['@fontsource-variable/inter/index.css', '@fontsource-variable/jet
 /** The parts of the style sheet, in their order. */
 const STYLES = ['tokens.css', 'base.css', 'card.css', 'lists.css', 'account.css', 'factors.css'];
 
+const SCRIPTS = ['passkeys.js', 'show_password.js'];
+
 /** The font of nearly every text in Latin letters, which pages load before they have read the style sheet. */
 const FIRST_FONT = 'inter-latin-wght-normal.woff2';
 
 const FONT_URL = /url\(\.\/files\/([\w-]+\.woff2)\)/g;
 
-/** Reads all assets, by the names that templates use: `pages.css`, `passkeys.js`, `icon.svg` and `first_font`. */
+/** Reads all assets, by the names that templates use: `pages.css`, `icon.svg`, `first_font`, and the scripts' own. */
 export function readPageAssets(folder: string): ReadonlyMap<string, Asset> {
   const fonts = new Map(FONTS.flatMap(fontsOf));
   const faces = FONTS.map((sheet) => readFileSync(require.resolve(sheet), 'utf8'))
@@ -32,7 +34,7 @@ export function readPageAssets(folder: string): ReadonlyMap<string, Asset> {
   const styles = [faces, ...STYLES.map((file) => readFileSync(join(folder, 'styles', file), 'utf8'))].join('\n');
   return new Map([
     ['pages.css', assetOf('pages.css', Buffer.from(styles))],
-    ['passkeys.js', assetOf('passkeys.js', readFileSync(join(folder, 'passkeys.js')))],
+    ...SCRIPTS.map((file) => [file, assetOf(file, readFileSync(join(folder, file)))] as const),
     ['icon.svg', assetOf('icon.svg', readFileSync(join(folder, 'icon.svg')))],
     ['first_font', fonts.get(FIRST_FONT)!],
     ...fonts,

@@ -15,9 +15,9 @@ const CONTENT_SECURITY_POLICY = [
   "font-src 'self'",
   "base-uri 'none'",
   "frame-ancestors 'none'",
-  // Empty, which allows no script. `allowScript` adds the hash of our only inline script, `allowScriptFile` the URL of
-  // the script of passkeys, and oidc-provider adds hashes on those
-  // of its pages that we replace; a hash next to 'none' would be an error.
+  // Empty, which allows no script. `allowScript` adds the hash of our only inline script, `allowScriptFiles` the URLs of
+  // files of ours, and oidc-provider adds hashes on those of its pages that we replace; a hash next to 'none' would be an
+  // error.
   'script-src',
 ].join('; ');
 
@@ -45,9 +45,10 @@ export function sendPage(ctx: Context, status: number, html: string): void {
   ctx.body = html;
 }
 
-/** Allows the script of this URL, and no other, on the page that was sent. */
-export function allowScriptFile(ctx: Context, url: string): void {
-  ctx.set('Content-Security-Policy', CONTENT_SECURITY_POLICY.replace('script-src', `script-src ${url}`));
+/** Allows the scripts at these URLs, and no others, on the page that was sent. */
+export function allowScriptFiles(ctx: Context, urls: readonly string[]): void {
+  const sources = ['script-src', ...urls].join(' ');
+  ctx.set('Content-Security-Policy', CONTENT_SECURITY_POLICY.replace('script-src', sources));
 }
 
 /** Allows this script, and no other, on the page that was sent. */

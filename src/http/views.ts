@@ -7,7 +7,7 @@ import { extname, join } from 'node:path';
 import { Eta } from 'eta';
 import type { Context } from 'koa';
 import { readPageAssets, type Asset } from './page_assets.ts';
-import { sendPage } from './page_headers.ts';
+import { allowScriptFiles, sendPage } from './page_headers.ts';
 import { PageIcons } from './page_icons.ts';
 
 const VIEWS = join(import.meta.dirname, '../../views');
@@ -30,19 +30,22 @@ export class Views<Page extends { readonly page: string }> {
     }
   }
 
-  render(page: Page): string {
-    const asset = (file: string): string => this.assetPath(file);
-    const ours = { host: this.#issuer.host, accountLink: this.path('/account'), asset };
+  render(page: Page, scripts: readonly string[] = []): string {
+    const asset = (file: string): string => this.#assetPath(file);
+    const ours = { host: this.#issuer.host, accountLink: this.path('/account'), asset, scripts };
     return this.#eta.render(`@${page.page}`, { ...ours, ...this.#helpers, ...this.#icons.forPage(), ...page });
   }
 
-  /** Returns the path of a file that pages load. */
-  assetPath(file: string): string {
-    return this.path(`/assets/${this.#assets.get(file)?.fileName ?? file}`);
+  /** `scripts` are the files of views/ that the page may run, and no others. */
+  show(ctx: Context, status: number, page: Page, scripts: readonly string[] = []): void {
+    sendPage(ctx, status, this.render(page, scripts));
+    if (scripts.length === 0) return;
+    const urls = scripts.map((file) => this.#issuer.origin + this.#assetPath(file));
+    allowScriptFiles(ctx, urls);
   }
 
-  show(ctx: Context, status: number, page: Page): void {
-    sendPage(ctx, status, this.render(page));
+  #assetPath(file: string): string {
+    return this.path(`/assets/${this.#assets.get(file)?.fileName ?? file}`);
   }
 
   /** Returns the path on this host, with the issuer's path before it. */

@@ -11,6 +11,7 @@ import type { AttemptLimiterSettings } from './attempt_limiter.ts';
 import { FailedAuthentications } from './failed_authentications.ts';
 import { LoginAttempts } from './login_attempts.ts';
 import { LoginHints } from './login_hints.ts';
+import { MailRequests } from './mail_requests.ts';
 import { RateLimiter } from './rate_limiter.ts';
 import { Registrations } from './registrations.ts';
 import { SecretGuesses } from './secret_guesses.ts';
@@ -42,6 +43,7 @@ export interface RateLimits {
   readonly registrations: Registrations;
   readonly loginAttempts: LoginAttempts;
   readonly loginHints: LoginHints;
+  readonly mailRequests: MailRequests;
   readonly userCodeGuesses: UserCodeGuesses;
   readonly verifications: Verifications;
   readonly feature: Feature;
@@ -64,6 +66,7 @@ export function createRateLimits(settings: RateLimitsSettings): RateLimits {
     registrations: new Registrations(pool, settings.registrationsPerAddress),
     loginAttempts: new LoginAttempts(attempts),
     loginHints: new LoginHints(attempts),
+    mailRequests: new MailRequests(attempts),
     userCodeGuesses: new UserCodeGuesses(attempts),
     verifications: new Verifications(),
     feature: rateLimitsFeature(rateLimiter, failedAuthentications),

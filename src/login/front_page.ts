@@ -5,6 +5,7 @@ import type { Context } from 'koa';
 import { z } from 'zod';
 import { equalInConstantTime, sha256 } from '../base/secret.ts';
 import type { DemoClient, LoginContext } from './login_context.ts';
+import { MAILS_PATH } from './mails_page.ts';
 import type { LoginResultPage, NoticePage } from './pages.ts';
 import { fill, TEXTS } from './texts/texts.ts';
 
@@ -18,13 +19,17 @@ type TrialLogin = z.output<typeof TrialLogin>;
 const COOKIE_SECONDS = 600;
 const TOKEN_MILLISECONDS = 10_000;
 
-export function showFrontPage({ views, issuer, demo, showsAdminApi }: LoginContext, ctx: Context): void {
+export function showFrontPage(
+  { views, issuer, demo, showsAdminApi, developmentMails }: LoginContext,
+  ctx: Context,
+): void {
   views.show(ctx, 200, {
     page: 'front',
     accountLink: views.path('/account'),
     deviceLink: views.path('/device'),
     discoveryLink: `${issuer}/.well-known/openid-configuration`,
     documentationLink: showsAdminApi ? views.path('/admin/v1/openapi.json') : undefined,
+    mailsLink: developmentMails && views.path(MAILS_PATH),
     tryLink: demo && views.path(START_PATH),
   });
 }

@@ -5,14 +5,23 @@
  */
 import Router from '@koa/router';
 import type { Context, Middleware } from 'koa';
+import { PASSWORD_PATH } from './account/password_page.ts';
 import { routeAccountCenter } from './account/account_center.ts';
 import { chooseAccount, showAccountChoice } from './account_choice_step.ts';
 import { decideApproval, showApproval } from './approval_page.ts';
 import { decideConsent, showConsent } from './consent_step.ts';
 import { showFrontPage, showLoginResult, tryLogin } from './front_page.ts';
+import {
+  FORGOTTEN_PASSWORD_PATH,
+  showForgottenPassword,
+  showResetSent,
+  submitForgottenPassword,
+} from './forgotten_password_page.ts';
 import { openStep, refuseRequest, stepPath, type Step } from './interaction.ts';
 import { leaveNotAllowed, showNotAllowed } from './not_allowed_step.ts';
+import { LINK_PATH, showLink, submitLink, takeLinkValue } from './link_pages.ts';
 import { ANOTHER_ACCOUNT, showLogin, submitLogin } from './login_step.ts';
+import { MAILS_PATH, showMails } from './mails_page.ts';
 import { submitPasskey } from './passkey_step.ts';
 import { findFirstStep } from './proved_password.ts';
 import { showSecondStep, submitSecondStep } from './second_step.ts';
@@ -38,8 +47,8 @@ const STEPS: Readonly<Record<string, Handler>> = {
 const LOGIN_PROMPTS = ['login', 'select_account', 'consent'];
 
 /**
- * Serves /, /interaction, /account, /approve, /try-login and /assets below the issuer's path; passes other paths to the
- * next middleware.
+ * Serves /, /interaction, /account, /approve, /link, /forgot-password, /mails, /try-login and /assets below the issuer's
+ * path; passes other paths to the next middleware.
  */
 export function createLogin(dependencies: LoginDependencies): Middleware {
   const login: LoginContext = { ...dependencies, views: createViews(dependencies.issuer) };
@@ -70,6 +79,8 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
 
   routeAccountCenter(router, login);
 
+  addCredentialRoutes(router, login);
+
   router.get('/approve/:id', (ctx) => showApproval(login, ctx, String(ctx.params.id)));
   router.post('/approve/:id', (ctx) => decideApproval(login, ctx, String(ctx.params.id)));
 
@@ -81,6 +92,18 @@ export function createLogin(dependencies: LoginDependencies): Middleware {
     login.views.sendAsset(ctx, String(ctx.params.file)) ? undefined : next(),
   );
   return router.routes() as Middleware;
+}
+
+function addCredentialRoutes(router: Router, login: LoginContext): void {
+  router.get('/.well-known/change-password', (ctx) => seeOther(ctx, login.views.path(PASSWORD_PATH)));
+  router.get(LINK_PATH, (ctx) => showLink(login, ctx));
+  router.post(LINK_PATH, (ctx) => submitLink(login, ctx));
+  router.get(`${LINK_PATH}/:value`, (ctx) => takeLinkValue(login, ctx, String(ctx.params.value)));
+  if (!login.links.sendsMail) return;
+  router.get(FORGOTTEN_PASSWORD_PATH, (ctx) => showForgottenPassword(login, ctx));
+  router.post(FORGOTTEN_PASSWORD_PATH, (ctx) => submitForgottenPassword(login, ctx));
+  router.get(`${FORGOTTEN_PASSWORD_PATH}/sent`, (ctx) => showResetSent(login, ctx));
+  if (login.developmentMails) router.get(MAILS_PATH, (ctx) => showMails(login, ctx));
 }
 
 function onStep(login: LoginContext, handler: Handler) {

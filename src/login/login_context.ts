@@ -6,13 +6,20 @@ import type { PasswordCheck } from '../accounts/password_check.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Actor, AuditEvent, Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
+import type { LinkSender } from '../account_links/link_sender.ts';
+import type { Disablers } from '../account_links/link_use.ts';
+import type { Notices } from '../account_links/notices.ts';
 import type { Database, Reader, Tx } from '../db/connection.ts';
 import type { Factors } from '../factors/factors.ts';
 import { requestOf } from '../http/request_context.ts';
 import type { Views } from '../http/views.ts';
 import type { LoginAttempts } from '../limits/login_attempts.ts';
+import type { MailRequests } from '../limits/mail_requests.ts';
 import type { Logger } from '../log.ts';
-import type { SecurityPanel } from './account/security_panel.ts';
+import type { DevelopmentMails } from '../mail/development_mails.ts';
+import type { Argon2id } from '../password_hashing/argon2id.ts';
+import type { PasswordRules } from '../passwords/password_rules.ts';
+import type { Vault } from '../vault/vault.ts';
 import type { Application, Caution, Detail, Page } from './pages.ts';
 import { fill, TEXTS } from './texts/texts.ts';
 
@@ -25,12 +32,23 @@ export interface LoginDependencies {
   readonly database: Database;
   readonly trail: AuditTrail;
   readonly passwords: PasswordCheck;
+  readonly passwordRules: PasswordRules;
+  readonly argon2id: Argon2id;
   readonly attempts: LoginAttempts;
   readonly factors: Factors;
   /** Whether the person has scopes of the admin API. */
   readonly isAdmin: (reader: Reader, accountId: string) => Promise<boolean>;
   /** Returns what the request of an interaction needs of the login. */
   readonly demandOf: (interaction: Interaction) => Promise<LoginDemand>;
+  readonly mailRequests: MailRequests;
+  readonly links: LinkSender;
+  readonly notices: Notices;
+  readonly disablers: Disablers;
+  readonly vault: Vault;
+  /** Returns a digest of an e-mail address, which names the receiver of a message. */
+  readonly digestReceiver: (email: string) => string;
+  /** The mails of a development server; `undefined` on other servers. */
+  readonly developmentMails: DevelopmentMails | undefined;
   /** Returns `undefined` if the client does not exist. */
   readonly describeClient: (clientId: string) => Promise<DescribedClient | undefined>;
   /** Describes the requested scopes, grouped by API. */
@@ -42,8 +60,8 @@ export interface LoginDependencies {
   readonly changeTogether: ChangeTogether;
   /** Redirects the browser to a login, and then to one of our own pages. */
   readonly logIn: (ctx: Context, page: string, session: Session, how?: OwnLogin) => Promise<void>;
-  /** Gives the session of this browser a new id, after its owner changed a credential in this transaction. */
-  readonly renewSession: (ctx: Context, tx: Tx, session: Session) => Promise<void>;
+  /** Gives the session another id. */
+  readonly renewSession: (session: Session) => SessionRenewal;
   /** Describes all authorization details (RFC 9396) with all their members. */
   readonly describeDetails: (authorizationDetails: string, resources: readonly string[]) => readonly Detail[];
   readonly issuer: string;
@@ -53,8 +71,6 @@ export interface LoginDependencies {
   readonly showsAdminApi: boolean;
   /** Returns the demo client of a development server, used to try a login; `undefined` on other servers. */
   readonly demo: (() => Promise<DemoClient | undefined>) | undefined;
-  /** The panels of the page /account/security, in their order. */
-  readonly securityPanels?: readonly SecurityPanel[];
   readonly log: Logger;
 }
 
@@ -78,6 +94,13 @@ export interface DemoClient {
   readonly client_id: string;
   readonly client_secret: string;
   readonly resource: string;
+}
+
+export interface SessionRenewal {
+  /** Stores the new id. Returns false if the session has ended or has another id by now. */
+  store(tx: Tx): Promise<boolean>;
+  /** Sends the cookie with the new id, after the commit. */
+  send(ctx: Context): void;
 }
 
 /** Backchannel authentication requests (CIBA) that people approve or deny on the approval page. */

@@ -15,11 +15,14 @@ import { hasSecondFactor } from '../factors/account_factors.ts';
 import { readForm } from '../http/form_body.ts';
 import { requestOf } from '../http/request_context.ts';
 import { finishLogin } from './finish_login.ts';
+import { FORGOTTEN_PASSWORD_PATH } from './forgotten_password_page.ts';
 import { isOwnPages, stepPath, type Step } from './interaction.ts';
 import { knownBrowser } from './known_browser.ts';
 import { originOfLogin, type LoginContext } from './login_context.ts';
+import { SHOW_PASSWORD } from './new_password.ts';
+import type { LoginPage } from './pages.ts';
 import { requiresOtherAccount, describeLoginDemand, describeWait } from './messages.ts';
-import { passkeyRequest, sendPasskeyPage } from './passkey_form.ts';
+import { passkeyRequest, showPasskeyPage } from './passkey_form.ts';
 import { keepProvedPassword } from './proved_password.ts';
 import { isOnRememberedDevice, noteRememberedDevice } from './remembered_device.ts';
 import { demandFor, needsSecondStep } from './second_step_need.ts';
@@ -158,16 +161,18 @@ async function refuseForNow(
 async function show(login: LoginContext, ctx: Context, step: Step, status: number, shown: LoginFields): Promise<void> {
   const { uid, session, prompt } = step.interaction;
   const confirms = shown.email !== '' && canonicalEmail(shown.email) === (await currentEmail(login, step));
-  sendPasskeyPage(login, ctx, status, {
+  const page: LoginPage = {
     page: 'login',
     passkey: passkeyRequest(login, ctx, uid),
     application: step.application,
     action: stepPath(login, uid, 'login'),
     cancelAction: isOwnPages(step.interaction) ? undefined : stepPath(login, uid, 'cancel'),
+    forgottenLink: login.links.sendsMail ? login.views.path(FORGOTTEN_PASSWORD_PATH) : undefined,
     ...shown,
     ...(session && { demand: describeLoginDemand(prompt.reasons, step.application.name) }),
     ...(confirms && { otherAccountLink: `${stepPath(login, uid)}?account=${ANOTHER_ACCOUNT}` }),
-  });
+  };
+  showPasskeyPage(login, ctx, status, page, [SHOW_PASSWORD]);
 }
 
 /** Returns the email of the person who is already logged in and only has to confirm it (`prompt=login`, `max_age`). */

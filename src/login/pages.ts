@@ -1,4 +1,5 @@
 /** The data of every page, as its template in views/ gets it. */
+import type { CredentialPage } from './credential_pages.ts';
 
 import type { AccountCenterPage } from './account/account_pages.ts';
 import type { Moment, Permissions } from './page_parts.ts';
@@ -6,6 +7,7 @@ import type { Moment, Permissions } from './page_parts.ts';
 export type { Moment, Permission, Permissions } from './page_parts.ts';
 
 export type Page =
+  | CredentialPage
   | LoginPage
   | SecondStepPage
   | AccountChoicePage
@@ -52,6 +54,8 @@ export interface LoginPage {
   readonly cancelAction: string | undefined;
   readonly email: string;
   readonly remember: boolean;
+  /** `undefined` if the server sends no mails. */
+  readonly forgottenLink: string | undefined;
   /** The error of the last attempt. */
   readonly problem?: string | undefined;
   /** Why a logged-in person has to log in again, as a sentence. */
@@ -227,6 +231,8 @@ export interface FrontPage {
   readonly discoveryLink: string;
   /** `undefined` if the admin API is on a separate port. */
   readonly documentationLink: string | undefined;
+  /** The link to the mails that were not sent, in development. */
+  readonly mailsLink: string | undefined;
   /** The link to the trial login, in development. */
   readonly tryLink: string | undefined;
 }

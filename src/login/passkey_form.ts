@@ -1,7 +1,6 @@
 /** The form that sends a passkey's answer: the script of passkeys.js asks the browser for it. */
 import type { Context } from 'koa';
 import type { Passkey } from '../factors/passkey_rows.ts';
-import { allowScriptFile } from '../http/page_headers.ts';
 import { requestOf } from '../http/request_context.ts';
 import { stepPath } from './interaction.ts';
 import type { LoginContext } from './login_context.ts';
@@ -31,8 +30,13 @@ export function passkeyRequest(
   };
 }
 
-/** Sends a page that may run the script of passkeys, if this server offers them. */
-export function sendPasskeyPage(login: LoginContext, ctx: Context, status: number, page: Page): void {
-  login.views.show(ctx, status, page);
-  if (login.factors.passkeys) allowScriptFile(ctx, new URL(login.views.assetPath(SCRIPT), login.issuer).href);
+/** Shows a page that may run the script of passkeys, if this server offers them, and the other scripts. */
+export function showPasskeyPage(
+  login: LoginContext,
+  ctx: Context,
+  status: number,
+  page: Page,
+  otherScripts: readonly string[] = [],
+): void {
+  login.views.show(ctx, status, page, [...(login.factors.passkeys ? [SCRIPT] : []), ...otherScripts]);
 }

@@ -8,6 +8,7 @@ import { PASSWORD_METHODS, RECOVERY_CODE_METHOD, TOTP_METHODS } from '../account
 import { AccountChanged, requireUnchangedAccount } from '../accounts/password_check.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { AccountFactors } from '../factors/account_factors.ts';
+import type { FactorWork } from '../factors/factor_changes.ts';
 import { digestsOfCode, typedRecoveryCode, useRecoveryCode } from '../factors/recovery_codes.ts';
 import { stepOfStoredCode, useTotpStep } from '../factors/totp.ts';
 import { readForm } from '../http/form_body.ts';
@@ -18,7 +19,7 @@ import { knownBrowser } from './known_browser.ts';
 import { originOfLogin, type LoginContext } from './login_context.ts';
 import { ANOTHER_ACCOUNT, showLogin } from './login_step.ts';
 import { describeWait } from './messages.ts';
-import { passkeyRequest, sendPasskeyPage } from './passkey_form.ts';
+import { passkeyRequest, showPasskeyPage } from './passkey_form.ts';
 import { findFirstStep, type FirstStep } from './proved_password.ts';
 import { mayRememberDevices, rememberThisDevice } from './remembered_device.ts';
 import { acceptedFactors, demandFor, type AcceptedFactors } from './second_step_need.ts';
@@ -55,7 +56,7 @@ export async function showSecondStep(
   const factors = await login.factors.read(accountId, now);
   const accepted = acceptedFactors(factors, await demandFor(login, interaction, factors), interaction);
   const { uid } = interaction;
-  sendPasskeyPage(login, ctx, status, {
+  showPasskeyPage(login, ctx, status, {
     page: 'second_step',
     application,
     email,
@@ -107,9 +108,10 @@ async function tryCode(
   const accepted = acceptedFactors(factors, await demandFor(login, step.interaction, factors), step.interaction);
   const right = await rightCode(login, ctx, accountId, factors, accepted, form);
   if (!right) return 'wrong_code';
+  const notices = await login.notices.open(requestOf(ctx).now);
   const use = async (work: UnitOfWork): Promise<void> => {
     await requireUnchangedAccount(work.tx, account);
-    if (!(await right.use(work))) throw new CodeUsed();
+    if (!(await right.use({ ...work, notices }))) throw new CodeUsed();
     if ('remember_device' in form && form.remember_device) await rememberThisDevice(login, ctx, work, accountId);
   };
   try {
@@ -125,7 +127,7 @@ async function tryCode(
 interface RightCode {
   readonly amr: readonly string[];
   /** Returns false if the code was used before. */
-  readonly use: (work: UnitOfWork) => Promise<boolean>;
+  readonly use: (work: FactorWork) => Promise<boolean>;
 }
 
 async function rightCode(

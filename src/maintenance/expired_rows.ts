@@ -84,6 +84,7 @@ function expiredAt(now: Date): readonly ExpiredRows[] {
     { table: 'known_logins', by: expiry, before: now },
     { table: 'remembered_devices', by: expiry, before: now },
     { table: 'login_unlocks', by: sql`unlocked_at`, before: before(UNLOCKS_KEPT_SECONDS) },
+    { table: 'account_links', by: expiry, before: before(60) },
     { table: 'initial_access_tokens', by: expiry, before: before(INITIAL_ACCESS_TOKENS_KEPT_SECONDS) },
     { table: 'client_secrets', by: sql`least(ended_at, expires_at)`, before: before(ENDED_SECRETS_KEPT_SECONDS) },
   ];

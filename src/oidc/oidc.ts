@@ -56,13 +56,13 @@ import { publishKeys } from './provider/jwks_endpoint.ts';
 import { describeProtectedResources, USERINFO, type ProtectedEndpoint } from './provider/protected_resources.ts';
 import { loginForOwnPages } from './request/first_party_login.ts';
 import { demandOfLogin } from './request/login_demand.ts';
-import { renewSession } from './request/renewed_session.ts';
 import { changeTogether } from './request/page_changes.ts';
 import { limitFormBodies } from './request/request_body.ts';
 import { anonymousOrigin } from './request/request_events.ts';
 import { ROUTES } from './request/routes.ts';
 import { UnansweredUses } from './request/unanswered_uses.ts';
 import { RefreshTokenFamilies } from './storage/refresh_token_families.ts';
+import { sessionRenewals } from './storage/session_renewal.ts';
 import { AccessTokenStates } from './tokens/access_token_state.ts';
 import { JwtIntrospection } from './tokens/jwt_introspection.ts';
 import { ResourcePolicy } from './tokens/resource_policy.ts';
@@ -231,7 +231,7 @@ export function createOidc(settings: OidcSettings) {
       demandOf: demandOfLogin({ ...settings, provider, demandedContexts }),
       changeTogether: changeTogether({ database, trail }),
       logIn: loginForOwnPages({ issuer, provider }),
-      renewSession: renewSession({ issuer, provider }),
+      renewSession: sessionRenewals({ issuer, provider }),
     },
     /** The services for the admin API, which accepts access tokens of this server. */
     forAdmin: {

@@ -2,7 +2,7 @@
 import { EgressFailed } from '../egress/failure.ts';
 import type { Reply } from '../egress/http_request.ts';
 import type { DeliveryOutcome } from './message_rows.ts';
-import { waitSeconds, type MessageType } from './message_type.ts';
+import { waitSeconds, type MessageType, type OwnDelivery, type RequestType } from './message_type.ts';
 
 /** Reasons for which no request was sent, so that no attempt is counted, with the seconds until the next attempt. */
 const NOT_SENT: Readonly<Partial<Record<string, number>>> = {
@@ -15,8 +15,23 @@ const NOT_SENT: Readonly<Partial<Record<string, number>>> = {
   resting: 15,
 };
 
+/** Determines the outcome of one attempt that the type made itself. */
+export function outcomeOfOwn(type: MessageType, attempts: number, delivery: OwnDelivery): DeliveryOutcome {
+  switch (delivery.result) {
+    case 'delivered':
+    case 'dropped':
+      return delivery;
+    case 'refused':
+      return { result: 'failed', reason: delivery.reason };
+    case 'try_again':
+      return tryAgain(type, attempts, delivery.reason);
+    case 'not_now':
+      return { ...delivery, result: 'postponed', uncounted: true };
+  }
+}
+
 export async function outcomeOf(
-  type: MessageType,
+  type: RequestType,
   attempts: number,
   answer: Promise<Pick<Reply, 'status'>>,
 ): Promise<DeliveryOutcome> {

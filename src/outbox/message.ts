@@ -11,7 +11,10 @@ import type { Vault } from '../vault/vault.ts';
 export interface NewMessage {
   /** The name of the `MessageType` that builds its request (message_type.ts). */
   readonly kind: string;
-  /** The client that receives it. */
+  /**
+   * The client that receives it. A message that its type delivers itself has another receiver, such as an account. A
+   * receiver gets one message at a time.
+   */
   readonly clientId: string;
   /** The data of the request, stored in plain text: it must never hold a credential. */
   readonly payload: Readonly<Record<string, unknown>>;
@@ -30,9 +33,19 @@ export interface SealedSecret {
 
 /** Seals the secret of a message. */
 export async function sealForMessage(vault: Vault, secret: Secret, now: Date): Promise<SealedSecret> {
-  const messageId = randomId('message');
+  return (await openSealer(vault, now))(secret);
+}
+
+/** Seals the secret of a message at once, so that a transaction can seal what it has just made. */
+export type Sealer = (secret: Secret) => SealedSecret;
+
+/** Reads the key, before the transaction begins. */
+export async function openSealer(vault: Vault, now: Date): Promise<Sealer> {
   const dataKey = await vault.current('outbox', now);
-  return { messageId, dataKeyId: dataKey.id, box: dataKey.seal(Buffer.from(secret.reveal()), messageId) };
+  return (secret) => {
+    const messageId = randomId('message');
+    return { messageId, dataKeyId: dataKey.id, box: dataKey.seal(Buffer.from(secret.reveal()), messageId) };
+  };
 }
 
 /** Inserts messages into the outbox. They are due when the transaction commits, and each node is notified. */

@@ -20,6 +20,11 @@ export interface ClaimedMessage extends Omit<Message, 'secret'> {
   readonly selfRegistered: boolean;
 }
 
+/** A claimed message, and whether its receiver is a client, which the audit trail then names. */
+export interface AttemptedMessage extends ClaimedMessage {
+  readonly isForClient: boolean;
+}
+
 export type DeliveryOutcome =
   | { readonly result: 'delivered' }
   /** There is no longer a receiver, or a need for the message. */
@@ -121,7 +126,7 @@ export async function openMessage(vault: Vault, claimed: ClaimedMessage): Promis
 /** Stores the outcome of a claim with its audit event. Returns false if another node has claimed the message since. */
 export async function settle(
   database: Database,
-  claimed: ClaimedMessage,
+  claimed: AttemptedMessage,
   outcome: DeliveryOutcome,
   change: Omit<UnitOfWork, 'tx'>,
 ): Promise<boolean> {
@@ -160,12 +165,12 @@ async function write(
 
 async function record(
   { tx, trail, origin }: UnitOfWork,
-  { messageId, kind, clientId, payload, attempts }: ClaimedMessage,
+  { messageId, kind, clientId, isForClient, payload, attempts }: AttemptedMessage,
   outcome: Extract<DeliveryOutcome, { result: 'delivered' | 'failed' }>,
 ): Promise<void> {
   const { account_id: accountId } = payload;
   const details = { kind, message_id: messageId, attempts };
-  const about = { clientId, ...(typeof accountId === 'string' && { accountId }) };
+  const about = { ...(isForClient && { clientId }), ...(typeof accountId === 'string' && { accountId }) };
   await trail.recordIn(
     tx,
     origin,

@@ -1,7 +1,10 @@
-/** A type of message: how it builds its request, how it judges a status, and how often it is tried. */
+/** A type of message: how it is delivered, by a request to a client or in another way, and how often that is tried. */
 import type { Secret } from '../base/secret.ts';
 
-export interface MessageType {
+export type MessageType = RequestType | OwnDeliveryType;
+
+/** A message that is a request to a client's URL. */
+export interface RequestType {
   readonly name: string;
   readonly retries: Retries;
   /** Builds the request, for each attempt; `undefined` if there is no longer a receiver or a need for the message. */
@@ -9,6 +12,22 @@ export interface MessageType {
   /** Judges a status. A redirect is not followed; unless it is `refused`, it leads to another attempt. */
   judge(status: number): Verdict;
 }
+
+/** A message that its type delivers itself, such as a mail. Its receiver is no client. */
+export interface OwnDeliveryType {
+  readonly name: string;
+  readonly retries: Retries;
+  /** Delivers the message, well within the lease (`LEASE_SECONDS`). An error leads to another attempt. */
+  deliver(message: Message, now: Date): Promise<OwnDelivery>;
+}
+
+export type OwnDelivery =
+  | { readonly result: 'delivered' }
+  /** There is nothing to deliver, or the delivery is of no interest to the audit trail. */
+  | { readonly result: 'dropped' }
+  | { readonly result: 'refused' | 'try_again'; readonly reason: string }
+  /** The delivery was not tried, so no attempt is counted. */
+  | { readonly result: 'not_now'; readonly reason: string; readonly waitSeconds: number };
 
 export interface Retries {
   readonly attemptsAtMost: number;
@@ -24,6 +43,7 @@ export type Verdict = 'delivered' | 'refused' | 'try_again';
 export interface Message {
   /** The same at each attempt, so that a receiver can detect a duplicate. */
   readonly messageId: string;
+  /** The receiver: a client, or for a message that its type delivers itself, what names the receiver there. */
   readonly clientId: string;
   readonly payload: Readonly<Record<string, unknown>>;
   readonly secret: Secret | undefined;

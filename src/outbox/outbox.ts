@@ -1,5 +1,5 @@
 /**
- * Delivers messages to clients at least once. The operation that causes a message writes it in its own transaction
+ * Delivers messages to clients, and mails to people, at least once. The operation that causes a message writes it in its own transaction
  * (message.ts); any node sends it. A node claims messages in one statement and gets a lease: if the node dies, the
  * lease ends and another node sends them. A message that can't be delivered is tried again at growing intervals, up to
  * a limit of its type. Then it is marked as failed, kept for some days for the operator, and removed.
@@ -26,7 +26,7 @@ import {
   type MessageCounts,
   type DeliveryOutcome,
 } from './message_rows.ts';
-import { outcomeOf, tryAgain } from './delivery.ts';
+import { outcomeOf, outcomeOfOwn, tryAgain } from './delivery.ts';
 import type { MessageType } from './message_type.ts';
 
 export interface OutboxSettings {
@@ -51,7 +51,8 @@ const COUNT_MILLISECONDS = 5_000;
 
 type ReportedOutcome = DeliveryOutcome & {
   readonly kind: string;
-  readonly client_id: string;
+  /** `undefined` for messages that their type delivers itself: they all depend on one server, such as that of mails. */
+  readonly client_id?: string;
   readonly attempts: number;
 };
 
@@ -66,13 +67,13 @@ export function createOutbox({ delivers, ...settings }: OutboxSettings & { reado
     showMetrics(metrics) {
       metrics.gauge(
         'gatehouse_outbox_messages_waiting',
-        'Messages to clients, of all nodes, that are not delivered yet.',
+        'Messages to clients and mails, of all nodes, that are not delivered yet.',
         () => outbox.counts.waiting,
         'max',
       );
       metrics.gauge(
         'gatehouse_outbox_messages_failed',
-        'Messages to clients, of all nodes, that were given up in the last seven days.',
+        'Messages to clients and mails, of all nodes, that were given up in the last seven days.',
         () => outbox.counts.failed,
         'max',
       );
@@ -199,15 +200,21 @@ export class Outbox {
   /** Never rejects. After an error, the lease ends and the message is sent again. */
   async #send(claimed: ClaimedMessage): Promise<void> {
     const { database, trail, clock, log } = this.#settings;
-    const about = { message_id: claimed.messageId, kind: claimed.kind, client_id: claimed.clientId };
     const kind = this.#kinds.get(claimed.kind)!;
+    const receiver = 'deliver' in kind ? {} : { client_id: claimed.clientId };
+    const about = { message_id: claimed.messageId, kind: claimed.kind, ...receiver };
     log.debug({ ...about, attempts: claimed.attempts }, 'outbox.claimed');
     try {
       const outcome = await this.#attempt(kind, claimed).catch((error: unknown) => {
         log.error({ ...about, error }, 'outbox.attempt_broken');
         return tryAgain(kind, claimed.attempts, 'broken');
       });
-      const settled = await settle(database, claimed, outcome, { trail, origin: SYSTEM, now: clock() });
+      const isForClient = !('deliver' in kind);
+      const settled = await settle(database, { ...claimed, isForClient }, outcome, {
+        trail,
+        origin: SYSTEM,
+        now: clock(),
+      });
       if (!settled) log.warn(about, 'outbox.lease_lost');
       else this.#report({ ...about, attempts: claimed.attempts, ...outcome });
     } catch (error) {
@@ -218,13 +225,17 @@ export class Outbox {
   /** Logs an unreachable receiver once, for all messages that wait for it. */
   #report(about: ReportedOutcome): void {
     const { log } = this.#settings;
-    const receiver = `${about.kind} ${about.client_id}`;
+    const receiver = `${about.kind} ${about.client_id ?? ''}`;
     // `busy` means that this node reached a limit, which is no failure of the receiver
     if (about.result === 'postponed' && about.reason !== 'busy') {
       this.#faults.failed(receiver, about);
       return;
     }
-    if (about.result === 'delivered') this.#faults.worked(receiver, { kind: about.kind, client_id: about.client_id });
+    if (about.result === 'delivered')
+      this.#faults.worked(receiver, {
+        kind: about.kind,
+        ...(about.client_id !== undefined && { client_id: about.client_id }),
+      });
     // the audit trail records the outcome of each message
     log[about.result === 'delivered' ? 'info' : 'debug'](about, `outbox.${about.result}`);
   }
@@ -235,7 +246,9 @@ export class Outbox {
     if (now >= claimed.expiresAt) return { result: 'failed', reason: 'expired' };
     // `attempts` includes those of nodes that ended during the attempt
     if (claimed.attempts > kind.retries.attemptsAtMost) return { result: 'failed', reason: 'given_up' };
-    const request = await kind.build(await openMessage(vault, claimed), now);
+    const message = await openMessage(vault, claimed);
+    if ('deliver' in kind) return outcomeOfOwn(kind, claimed.attempts, await kind.deliver(message, now));
+    const request = await kind.build(message, now);
     if (!request) return { result: 'dropped' };
     const { url, headers, body, vetted } = request;
     return outcomeOf(kind, claimed.attempts, egress.post(url, headers, body, { vetted }));

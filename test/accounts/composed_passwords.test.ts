@@ -131,14 +131,16 @@ describe('a password with accented letters', () => {
   });
 
   it('of 256 characters may be typed decomposed (FIELD-D2)', async () => {
-    const { email } = await account('\u00e9'.repeat(256));
-    assert.equal(await logIn(email, 'e\u0301'.repeat(256)), 303);
+    const letters = 'ÀÁÂÃÄÈÉÊËÌÍÎÏÑÒÓÔÕÖÙ';
+    const composedText = letters.repeat(13).slice(0, 256);
+    const { email } = await account(composedText);
+    assert.equal(await logIn(email, composedText.normalize('NFD')), 303);
   });
 
-  it('has 12 characters however they are written (FIELD-D2)', async () => {
+  it('has 15 characters however they are written (FIELD-D2)', async () => {
     const { status, body } = await admin.post('/accounts', {
       email: 'short@example.com',
-      password: 'e\u0301'.repeat(6),
+      password: 'a\u0301bc\u0327de\u0301fghi\u0301jklm',
     });
     assert.deepEqual([status, body.errors[0]?.pointer], [400, '/password']);
   });

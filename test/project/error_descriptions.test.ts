@@ -5,13 +5,15 @@ import { describe, it } from 'node:test';
 import { parsers } from 'prettier/plugins/typescript';
 
 const ROOT = join(import.meta.dirname, '../..');
-/** Their texts are for pages, the terminal and the database, and never in an answer of the protocol. */
+/** Their texts are for pages, mails, the terminal and the database, and never in an answer of the protocol. */
 const OUTSIDE_ANSWERS = [
   'src/db/',
   'src/audit/',
   'src/oidc/storage/',
   'src/http/page_icons.ts',
   'src/login/',
+  'src/mail/',
+  'src/account_links/mail_texts.ts',
   'src/cli/',
   'src/process/',
   'src/config/',

@@ -11,19 +11,21 @@ import { showActivity } from './activity_section.ts';
 import { APPLICATIONS_DONE, showApplications, takeBackConsent } from './applications_section.ts';
 import { deleteOwnAccount, downloadData, showData } from './data_section.ts';
 import { DEVICES_DONE, endAllDevices, endDevice, endOtherDevices, showDevices } from './devices_section.ts';
+import { EMAIL_PATH, showEmail, submitEmail } from './email_page.ts';
 import { addFactorRoutes } from './factor_routes.ts';
-import { showProfile } from './profile_section.ts';
-import { showSecurity } from './security_section.ts';
+import { changePassword, PASSWORD_PATH, showPassword } from './password_page.ts';
+import { PROFILE_DONE, showProfile } from './profile_section.ts';
+import { SECURITY_DONE, showSecurity } from './security_section.ts';
 
 /** Adds the routes of the account centre. */
 export function routeAccountCenter(router: Router, login: LoginContext): void {
   router.get(
     '/account',
-    onSection(login, 'profile', (user, ctx) => showProfile(login, ctx, user)),
+    onSection(login, 'profile', (user, ctx) => showProfile(login, ctx, user), PROFILE_DONE),
   );
   router.get(
     '/account/security',
-    onSection(login, 'security', (user, ctx) => showSecurity(login, ctx, user)),
+    onSection(login, 'security', (user, ctx) => showSecurity(login, ctx, user), SECURITY_DONE),
   );
   router.get(
     '/account/devices',
@@ -43,6 +45,12 @@ export function routeAccountCenter(router: Router, login: LoginContext): void {
   );
   router.get('/account/login', (ctx) => logInToAccount(login, ctx));
 
+  router.get(PASSWORD_PATH, (ctx) => showPassword(login, ctx));
+  router.post(PASSWORD_PATH, (ctx) => changePassword(login, ctx));
+  if (login.links.sendsMail) {
+    router.get(EMAIL_PATH, (ctx) => showEmail(login, ctx));
+    router.post(EMAIL_PATH, (ctx) => submitEmail(login, ctx));
+  }
   addFactorRoutes(router, login);
 
   const forms = [

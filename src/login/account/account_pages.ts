@@ -1,5 +1,6 @@
 /** The data of the pages of the account centre, as their templates get it. */
 import type { Moment, Permissions } from '../page_parts.ts';
+import type { NewPasswordFields } from '../credential_pages.ts';
 import type { Advice } from './security_panel.ts';
 
 export type Section = 'profile' | 'security' | 'devices' | 'applications' | 'activity' | 'data';
@@ -23,7 +24,7 @@ export interface AccountShell {
 }
 
 /** A page that belongs to a section and is not in the menu. */
-export type Subpage = 'passkeys' | 'authenticator' | 'recoveryCodes' | 'rememberedDevices';
+export type Subpage = 'password' | 'email' | 'passkeys' | 'authenticator' | 'recoveryCodes' | 'rememberedDevices';
 
 export interface AccountSubpage extends AccountShell {
   readonly subpage: Subpage;
@@ -34,6 +35,8 @@ export interface AccountSubpage extends AccountShell {
 export type AccountCenterPage =
   | ProfilePage
   | SecurityPage
+  | PasswordPage
+  | EmailPage
   | AuthenticatorPage
   | PasskeysPage
   | RecoveryCodesPage
@@ -46,6 +49,8 @@ export type AccountCenterPage =
 export interface ProfilePage extends AccountShell {
   readonly page: 'account_profile';
   readonly emailVerified: boolean;
+  /** `undefined` if the server sends no mails. */
+  readonly emailLink: string | undefined;
   readonly since: Moment;
   /** Claims of the profile, in the order of the catalogue of texts. */
   readonly claims: readonly { readonly label: string; readonly value: string }[];
@@ -73,6 +78,19 @@ export interface FactorPage extends AccountSubpage {
   /** Whether the login is recent and strong enough to add, or to remove, a factor. */
   readonly mayAdd: boolean;
   readonly mayRemove: boolean;
+}
+
+/** The page where a person changes their password. */
+export interface PasswordPage extends AccountSubpage, Pick<NewPasswordFields, 'minLength'> {
+  readonly page: 'account_password';
+  readonly action: string;
+}
+
+/** The page where a person asks for another e-mail address. */
+export interface EmailPage extends AccountSubpage {
+  readonly page: 'account_email';
+  readonly action: string;
+  readonly newEmail: string;
 }
 
 export interface AuthenticatorPage extends FactorPage {

@@ -3,7 +3,6 @@ import type { Context } from 'koa';
 import { z } from 'zod';
 import { deleteAccount, lockAccount } from '../../accounts/account.ts';
 import { canonicalEmail, EMAIL_LIMIT } from '../../base/email_address.ts';
-import { epochSeconds } from '../../base/clock.ts';
 import { requestOf } from '../../http/request_context.ts';
 import type { LoginContext } from '../login_context.ts';
 import { noticeOf } from '../notice.ts';
@@ -11,6 +10,7 @@ import { readOwnForm, type SessionUser } from '../session_user.ts';
 import { TEXTS } from '../texts/texts.ts';
 import { changeAccount, describeShell, sectionPath } from './account_shell.ts';
 import { copyOfData } from './data_copy.ts';
+import { isFreshLogin } from './fresh_login.ts';
 
 /** A login that is older must be confirmed before the account is deleted. */
 const FRESH_SECONDS = 300;
@@ -33,7 +33,7 @@ async function show(login: LoginContext, ctx: Context, user: SessionUser, proble
     problem,
     downloadAction: login.views.path('/account/data/download'),
     deleteAction: login.views.path('/account/data/delete'),
-    confirmsFirst: !isFresh(user, requestOf(ctx).now),
+    confirmsFirst: !(await isFreshLogin(login, user, requestOf(ctx).now, FRESH_SECONDS)),
   });
 }
 
@@ -61,8 +61,8 @@ export async function downloadData(login: LoginContext, ctx: Context): Promise<v
 export async function deleteOwnAccount(login: LoginContext, ctx: Context): Promise<void> {
   const user = await readOwnForm(login, ctx, DeleteForm);
   const { decision, email } = user.form;
-  if (decision === 'confirm' || !isFresh(user, requestOf(ctx).now)) {
-    return login.logIn(ctx, sectionPath(login, 'data'), user.session);
+  if (decision === 'confirm' || !(await isFreshLogin(login, user, requestOf(ctx).now, FRESH_SECONDS))) {
+    return login.logIn(ctx, sectionPath(login, 'data'), user.session, { strongest: true });
   }
   if (canonicalEmail(email ?? '') !== user.account.email) {
     return show(login, ctx, user, TEXTS.account.data.wrongAddress);
@@ -75,8 +75,4 @@ export async function deleteOwnAccount(login: LoginContext, ctx: Context): Promi
     tone: 'done',
     link: { text: TEXTS.account.data.front, href: login.views.path('/') },
   });
-}
-
-function isFresh({ session }: SessionUser, now: Date): boolean {
-  return (session.loginTs ?? 0) > epochSeconds(now) - FRESH_SECONDS;
 }

@@ -7,7 +7,7 @@ import type { z } from 'zod';
 import { transact } from '../../db/transaction.ts';
 import { epochSeconds } from '../../base/clock.ts';
 import { Refused } from '../../base/refusal.ts';
-import type { UnitOfWork } from '../../audit/unit_of_work.ts';
+import type { FactorWork } from '../../factors/factor_changes.ts';
 import { mayEnrol, mayRemove, type AccountFactors } from '../../factors/account_factors.ts';
 import { requestOf } from '../../http/request_context.ts';
 import { originOfLogin, type LoginContext } from '../login_context.ts';
@@ -83,15 +83,20 @@ export async function changeFactor(
   login: LoginContext,
   ctx: Context,
   { account, session }: FactorOwner,
-  apply: (work: UnitOfWork) => Promise<boolean>,
+  apply: (work: FactorWork) => Promise<boolean>,
 ): Promise<boolean> {
   const { database, trail } = login;
+  const { now } = requestOf(ctx);
   const origin = originOfLogin(ctx, account.accountId);
-  return transact(database, async (tx) => {
-    const isChanged = await apply({ tx, trail, origin, now: requestOf(ctx).now });
-    if (isChanged) await login.renewSession(ctx, tx, session);
-    return isChanged;
+  const notices = await login.notices.open(now);
+  const renewal = login.renewSession(session);
+  const isChanged = await transact(database, async (tx) => {
+    if (!(await apply({ tx, trail, origin, now, notices }))) return false;
+    if (await renewal.store(tx)) return true;
+    throw new Refused({ reason: 'forbidden', detail: TEXTS.errors.loggedOut });
   });
+  if (isChanged) renewal.send(ctx);
+  return isChanged;
 }
 
 /** Redirects to the page, which then says what was done. */

@@ -19,7 +19,7 @@ import {
 import type { LoginContext } from '../login_context.ts';
 import { describeMoment } from '../messages.ts';
 import { fill, TEXTS } from '../texts/texts.ts';
-import { sendPasskeyPage } from '../passkey_form.ts';
+import { showPasskeyPage } from '../passkey_form.ts';
 
 const PAGE = '/account/passkeys';
 
@@ -82,7 +82,7 @@ async function show(
   const { account, factors } = owner;
   const { passkeys } = factors;
   const options = ceremonies.creationOptions(boundTo(owner), requestOf(ctx).now, account, passkeys);
-  sendPasskeyPage(login, ctx, status, {
+  showPasskeyPage(login, ctx, status, {
     ...(await factorPage(login, ctx, { page: PAGE, subpage: 'passkeys' }, owner)),
     page: 'account_passkeys',
     action: login.views.path(PAGE),

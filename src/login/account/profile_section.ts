@@ -7,11 +7,14 @@ import { describeDay, describeMoment } from '../messages.ts';
 import type { SessionUser } from '../session_user.ts';
 import { TEXTS } from '../texts/texts.ts';
 import type { ProfilePage } from './account_pages.ts';
-import { describeShell, nameOf, sectionPath } from './account_shell.ts';
+import { describeShell, doneText, nameOf, sectionPath } from './account_shell.ts';
+import { EMAIL_PATH } from './email_page.ts';
 import { applicationsOf } from './applications_section.ts';
 
 /** The scopes that let an application see something of the profile. */
 const REVEALING = new Set(['profile', 'email', 'address', 'phone']);
+
+export const PROFILE_DONE: Readonly<Record<string, string>> = TEXTS.account.profile.done;
 
 export async function showProfile(login: LoginContext, ctx: Context, user: SessionUser): Promise<void> {
   const { account } = user;
@@ -19,6 +22,8 @@ export async function showProfile(login: LoginContext, ctx: Context, user: Sessi
   login.views.show(ctx, 200, {
     page: 'account_profile',
     ...(await describeShell(login, ctx, user, 'profile')),
+    done: doneText(ctx, PROFILE_DONE),
+    emailLink: login.links.sendsMail ? login.views.path(EMAIL_PATH) : undefined,
     emailVerified: account.emailVerified,
     since: describeDay(account.createdAt),
     claims: claimsOf(account.profile),

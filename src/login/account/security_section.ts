@@ -8,15 +8,18 @@ import type { LoginContext } from '../login_context.ts';
 import { describeCount } from '../messages.ts';
 import type { SessionUser } from '../session_user.ts';
 import { fill, TEXTS } from '../texts/texts.ts';
-import { describeShell, sectionPath } from './account_shell.ts';
+import { describeShell, doneText, sectionPath } from './account_shell.ts';
 import { devicesOf } from './devices_section.ts';
 import { factorPanels } from './factor_panels.ts';
+import { PASSWORD_PATH } from './password_page.ts';
 import type { SecurityPanel } from './security_panel.ts';
+
+export const SECURITY_DONE: Readonly<Record<string, string>> = TEXTS.account.security.done;
 
 export async function showSecurity(login: LoginContext, ctx: Context, user: SessionUser): Promise<void> {
   const { account, session } = user;
   const { now } = requestOf(ctx);
-  const panels = [...(login.securityPanels ?? []), ...factorPanels(login), devicesPanel(login)];
+  const panels = [passwordPanel(login), ...factorPanels(login), devicesPanel(login)];
   const factors = await login.factors.read(account.accountId, now);
   const viewer = { account, factors, sessionId: session.uid, now };
   const all = panels.map(async ({ template, describe }) => {
@@ -27,9 +30,19 @@ export async function showSecurity(login: LoginContext, ctx: Context, user: Sess
   login.views.show(ctx, 200, {
     page: 'account_security',
     ...(await describeShell(login, ctx, user, 'security')),
+    done: doneText(ctx, SECURITY_DONE),
     panels: described,
     advice: described.flatMap(({ advice }) => advice ?? []),
   });
+}
+
+function passwordPanel({ views }: LoginContext): SecurityPanel {
+  return {
+    template: 'panel_password',
+    describe: async ({ account }) => ({
+      data: { link: views.path(PASSWORD_PATH), isSet: account.passwordHash !== null },
+    }),
+  };
 }
 
 function devicesPanel(login: LoginContext): SecurityPanel {

@@ -13,6 +13,8 @@ export const EN = {
   useAnotherAccount: 'Use another account',
   notYou: 'Not you?',
   loggedInAs: 'You are logged in as ',
+  showPassword: 'Show password',
+  hidePassword: 'Hide password',
   theApplication: 'the application',
   thisDeviceApp: 'an app on this device ({name})',
   thisComputer: 'a program on this computer ({host})',
@@ -28,6 +30,7 @@ export const EN = {
     remember: 'Keep me logged in on this device',
     submit: 'Log in',
     confirm: 'Confirm',
+    forgotten: 'Forgot password?',
     withPasskey: 'Log in with a passkey',
     incomplete: 'Enter your e-mail address and your password.',
     wrong: 'The e-mail address or the password is not right. Check both and try again.',
@@ -38,6 +41,110 @@ export const EN = {
       max_age: '{application} asks for a login that is more recent than yours.',
       login_prompt: '{application} asks you to confirm that it’s still you.',
     },
+  },
+
+  newPassword: {
+    username: 'E-mail address',
+    label: 'New password',
+    help: 'At least {minLength} characters of any kind. Some words that do not belong together are easy to remember and hard to guess.',
+    repeated: 'New password again',
+    missing: 'Enter a new password.',
+    objection: 'The password {objection}.',
+    different: 'The two passwords are not the same. Enter the new password twice.',
+  },
+
+  forgottenPassword: {
+    heading: 'Forgot your password?',
+    lead: 'Enter your e-mail address. You get a mail with a link to choose a new password.',
+    submit: 'Send the link',
+    invalid: 'Enter your e-mail address, such as name@example.com.',
+    throttled: 'There were too many requests. Wait {wait}, then try again.',
+    sent: {
+      heading: 'Look into your mailbox',
+      sentences: [
+        'If an account has this address and a password, a mail with a link is on its way. The link works for one hour.',
+        'If no mail comes, look among unwanted mails, or check that the address is right.',
+      ],
+    },
+    backToLogin: 'Back to the login',
+  },
+
+  accountLinks: {
+    first: 'Choose a password',
+    reset: 'Choose a new password',
+    resetDetails: 'Your account is then logged out everywhere, and the old password no longer works.',
+    setPassword: 'Set password',
+    logIn: 'Log in',
+    goToLogin: 'Go to the login',
+    otherAccount:
+      'This link is for another account than the one you are logged in with. Log out and open the link again.',
+    unusable: {
+      heading: 'This link can’t be used',
+      sentences: [
+        'It was used already, has expired, or was replaced by a newer one. A link works once, in the browser that opened it.',
+        'Open the link in the mail again, or ask for a new one.',
+      ],
+    },
+    confirm: {
+      email_change: {
+        heading: 'Use this e-mail address?',
+        sentences: [
+          'Your account has the address {current}. From now on it will have {email}, and you log in with it.',
+          'A mail to the old address says so. With it, the change can be taken back for 7 days.',
+        ],
+        button: 'Use this address',
+      },
+      email_way_back: {
+        heading: 'Take back the change of the e-mail address?',
+        sentences: [
+          'Your account gets the address {email} back.',
+          'It is logged out everywhere, and its password no longer works. You get a mail with a link to choose another one.',
+        ],
+        button: 'Take it back',
+      },
+      report: {
+        heading: 'This wasn’t you?',
+        sentences: [
+          'If you did not make the change, your account is logged out everywhere, and what was changed no longer works.',
+          'You get a mail with a link to choose a new password.',
+        ],
+        button: 'This wasn’t me',
+      },
+    },
+    done: {
+      password: {
+        heading: 'Your password is set',
+        sentences: ['Your account has been logged out everywhere. Log in with the new password.'],
+      },
+      'email-back': {
+        heading: 'The change was taken back',
+        sentences: [
+          'Your account has its address back and is logged out everywhere.',
+          'A mail with a link to choose a new password is on its way to that address.',
+        ],
+      },
+      report: {
+        heading: 'Your account is safe',
+        sentences: [
+          'It is logged out everywhere, and what was changed no longer works.',
+          'A mail with a link to choose a new password is on its way to you.',
+        ],
+      },
+      'report-without-reset': {
+        heading: 'Your account is logged out everywhere',
+        sentences: [
+          'What was changed no longer works. But your account has another e-mail address by now.',
+          'If you did not change the address, use the link in the mail about that: it brings your address back.',
+        ],
+      },
+    },
+  },
+
+  mails: {
+    heading: 'Mails of this development server',
+    lead: 'In production, these mails are sent.',
+    none: 'No mail was sent yet.',
+    to: 'To {address}, {time}',
   },
 
   secondStep: {
@@ -348,6 +455,8 @@ export const EN = {
     device: 'Connect a device',
     deviceDetails: 'Enter the code that a TV or a command line shows you',
     developers: 'For developers',
+    mails: 'Mails',
+    mailsDetails: 'What this development server would send',
     discovery: 'Discovery',
     discoveryDetails: 'The endpoints of OpenID Connect and OAuth 2.1, for client libraries',
     documentation: 'Documentation of the admin API',
@@ -400,6 +509,11 @@ export const EN = {
       verified: 'Verified',
       unverified: 'Not verified',
       since: 'Here since {day}',
+      changeEmail: 'Change e-mail address',
+      done: {
+        email: 'Your account has the new e-mail address.',
+        emailAsked: 'A mail with a link is on its way to the new address. Open the link in this browser to confirm it.',
+      },
       seenBy: 'Seen by',
       seenByNobody: 'No application sees your profile.',
       seenByDetails: 'You allowed these applications to see something of it.',
@@ -449,8 +563,30 @@ export const EN = {
         one: '1 device does not ask for the second step.',
         other: '{count} devices do not ask for the second step.',
       },
+      password: 'You enter it with your e-mail address.',
+      noPassword: 'Your account has none.',
+      done: {
+        password: 'Your password has been changed. You are logged out everywhere else.',
+      },
       saveCodes: 'Save recovery codes, so that a lost device doesn’t lock you out.',
       makeCodes: 'Make codes',
+    },
+    password: {
+      heading: 'Password',
+      lead: 'You stay logged in here. All other sessions of your account end, and applications lose the access that you gave them there.',
+      change: 'Change your password',
+      submit: 'Change password',
+    },
+    email: {
+      heading: 'E-mail address',
+      lead: 'The new address gets a mail with a link. Your account has the new address when you open the link in this browser and confirm it.',
+      change: 'Change your e-mail address',
+      current: 'Your account has the address **{email}**.',
+      label: 'New e-mail address',
+      submit: 'Send the link',
+      same: 'This is the address that your account has already.',
+      objection: 'The e-mail address {objection}.',
+      throttled: 'You asked for too many mails. Wait {wait}, then try again.',
     },
     factors: {
       logInAgain: 'To change this, log in again with the strongest factor that you have.',
@@ -601,6 +737,13 @@ export const EN = {
         'recovery_code.issued': 'An administrator gave you a code to set up a new factor',
         'remembered_device.added': 'You chose to skip the second step on a device',
         'remembered_device.removed': 'You ended that a device skips the second step',
+        'account.password_removed': 'Your password was ended',
+        'account.change_reported': 'A change of your account was reported as not yours',
+        'account.link_created': 'A link for your account was made',
+        'account.link_used': 'A link for your account was used',
+        'account.link_ended': 'A link for your account was ended',
+        'account.email_change_requested': 'Another e-mail address was asked for',
+        'account.mail_throttled': 'No further mail was sent, because too many were asked for',
         'account.data_downloaded': 'You downloaded your data',
       } as Readonly<Record<string, string>>,
     },

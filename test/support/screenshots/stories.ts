@@ -47,6 +47,12 @@ async function toSecondStep(page: Page, { gatehouse, application }: Scene): Prom
   await page.getByRole('heading', { name: 'Second step' }).waitFor();
 }
 
+async function openNewestLink(page: Page, gatehouse: Scene['gatehouse']): Promise<void> {
+  await page.goto(`${gatehouse.issuer}/mails`);
+  await page.locator('.item a').first().click();
+  await page.locator('form').first().waitFor();
+}
+
 /** A page of factors, of a person who has none. */
 const toFactors =
   (path: string): Story =>
@@ -204,6 +210,24 @@ export const STORIES: Readonly<Record<string, Story>> = {
     await page.goto(`${scene.gatehouse.issuer}/account/security`);
   },
   account_passkeys: withPasskey,
+  forgotten_password: async (page, { gatehouse }) => void (await page.goto(`${gatehouse.issuer}/forgot-password`)),
+  account_password: toFactors('password'),
+  account_email: toFactors('email'),
+  link_password: async (page, { gatehouse }) => {
+    const account = await newAccount(gatehouse);
+    const admin = await Admin.of(gatehouse);
+    await admin.post(`/accounts/${account.accountId}/links`, { kind: 'reset' });
+    await openNewestLink(page, gatehouse);
+    await page.getByRole('button', { name: 'Set password' }).click();
+  },
+  link_report: async (page, { gatehouse }) => {
+    await personWithApp(gatehouse);
+    await openNewestLink(page, gatehouse);
+  },
+  mails: async (page, { gatehouse }) => {
+    await personWithApp(gatehouse);
+    await page.goto(`${gatehouse.issuer}/mails`);
+  },
   account_authenticator: toFactors('authenticator'),
   account_authenticator_set: (page, scene) => withApp(page, scene, 'authenticator'),
   account_codes: async (page, scene) => {

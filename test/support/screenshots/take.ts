@@ -20,7 +20,7 @@ const [folder = 'screenshots', only = ''] = process.argv.splice(2);
 
 await globalSetup();
 await mkdir(folder, { recursive: true });
-const scene = await setScene({ host: 'localhost' });
+const scene = await setScene({ host: 'localhost', environment: { NODE_ENV: 'development' } });
 const objections: string[] = [];
 try {
   for (const [name, tell] of Object.entries(STORIES)) {

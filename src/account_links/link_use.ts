@@ -1,0 +1,105 @@
+/**
+ * What the links do when they are used. Each function runs in one transaction: it locks the account, uses the link in
+ * one statement, and makes the change, or throws `LinkUnusable` and changes nothing.
+ */
+import { lockAccountIfAny, updateAccount, type Account } from '../accounts/account.ts';
+import { endAccess } from '../accounts/end_access.ts';
+import {
+  endLinksOfChange,
+  endLaterLinks,
+  PASSWORD_LINKS,
+  takeLink,
+  type AccountLink,
+  type LinkKind,
+} from '../accounts/links.ts';
+import type { UnitOfWork } from '../audit/unit_of_work.ts';
+import type { OpenLinks } from './link_sender.ts';
+import type { OpenNotices } from './notices.ts';
+
+/** The link was used, has expired, was ended, or its account may not be used. */
+export class LinkUnusable extends Error {}
+
+/** Disables one kind of credential of an account, so that the person who reported it has it disabled. */
+export type DisableCredential = (work: UnitOfWork, account: Account, reference: string | undefined) => Promise<void>;
+
+/** By the name of the credential in `ReportedChange`. */
+export type Disablers = Readonly<Record<string, DisableCredential>>;
+
+/** A link as a page knows it, before it is used. */
+export interface PresentedLink {
+  readonly accountId: string;
+  readonly value: string;
+}
+
+/** Sets the password. All sessions end; the person logs in afterwards, with a second factor if the account has one. */
+export async function setPassword(
+  work: UnitOfWork,
+  notices: OpenNotices,
+  presented: PresentedLink,
+  password_hash: string,
+): Promise<void> {
+  const { account, link } = await use(work, presented, PASSWORD_LINKS);
+  // an address that changed since would let the holder of the old mailbox in
+  if (link.sentTo !== null && link.sentTo !== account.email) throw new LinkUnusable();
+  const proved = link.sentTo !== null && !account.emailVerified && { email_verified: true };
+  const changed = await updateAccount(work, account, { password_hash, ...proved });
+  await notices.passwordChanged(work, changed);
+}
+
+/** Gives the account the address that the link proves. */
+export async function changeEmail(work: UnitOfWork, notices: OpenNotices, presented: PresentedLink): Promise<void> {
+  const { account, link } = await use(work, presented, ['email_change']);
+  await updateAccount(work, account, { email: link.email!, email_verified: true });
+  await notices.emailChanged(work, account, 'owner');
+}
+
+/** Gives the account its former address back, ends all access, and starts a reset of the password. */
+export async function takeEmailBack(work: UnitOfWork, links: OpenLinks, presented: PresentedLink): Promise<void> {
+  const { account, link } = await use(work, presented, ['email_way_back']);
+  const changes = { email: link.email!, email_verified: true, password_hash: null };
+  const restored = await updateAccount(work, account, changes);
+  // an attacker may hold the later ones; an earlier one belongs to an address before this one
+  await endLaterLinks(work.tx, link);
+  await links.sendReset(work, restored);
+}
+
+/** Ends all access, disables the credential that was changed, and starts a reset of the password. */
+export async function reportChange(
+  work: UnitOfWork,
+  { links, disablers }: { readonly links: OpenLinks; readonly disablers: Disablers },
+  presented: PresentedLink,
+): Promise<void> {
+  const { account, link } = await use(work, presented, ['report']);
+  const { credential, reference } = link.change!;
+  await endAccess(work, account.accountId);
+  await endLinksOfChange(work.tx, account.accountId);
+  await disablers[credential]?.(work, account, reference);
+  const details = { credential, ...(reference !== undefined && { reference }) };
+  const { accountId } = account;
+  await work.trail.recordIn(work.tx, work.origin, {
+    event: 'account.change_reported',
+    outcome: 'success',
+    accountId,
+    details,
+  });
+  // if the address was changed too, the mail about that has the way back
+  if (link.sentTo === account.email) await links.sendReset(work, account);
+}
+
+/** The credential of this folder. */
+export const disablePassword: DisableCredential = async (work, account) => {
+  if (account.passwordHash !== null) await updateAccount(work, account, { password_hash: null });
+};
+
+async function use(
+  work: UnitOfWork,
+  { accountId, value }: PresentedLink,
+  kinds: readonly LinkKind[],
+): Promise<{ readonly account: Account; readonly link: AccountLink }> {
+  // in the order of all other changes: the account, then its links
+  const account = await lockAccountIfAny(work.tx, accountId);
+  const link = await takeLink(work, value);
+  if (!account || account.disabledAt || link?.accountId !== accountId || !kinds.includes(link.kind))
+    throw new LinkUnusable();
+  return { account, link };
+}

@@ -1,0 +1,38 @@
+/**
+ * The rules for new passwords, wherever one is set: in the admin API, at the first start, by a one-time link, and by
+ * its owner.
+ */
+import type { Egress } from '../egress/egress.ts';
+import type { Feature } from '../lifecycle/feature.ts';
+import { BreachedPasswords } from './breached_passwords.ts';
+import { CommonPasswords } from './common_passwords.ts';
+import { PasswordRules, type PasswordRulesSettings } from './password_rules.ts';
+
+export interface PasswordsSettings {
+  readonly issuer: string;
+  readonly egress: Pick<Egress, 'get'>;
+  readonly passwordMinLength: number;
+  readonly passwordMinLengthWithSecondFactor: number;
+  /** `undefined`: no service is asked whether a password was breached. */
+  readonly breachedPasswordsUrl: string | undefined;
+  readonly demandsSecondFactor: PasswordRulesSettings['demandsSecondFactor'];
+}
+
+export function createPasswords(settings: PasswordsSettings): {
+  readonly passwordRules: PasswordRules;
+  readonly feature: Feature;
+} {
+  const { issuer, egress, breachedPasswordsUrl: url, demandsSecondFactor } = settings;
+  let loading: Promise<CommonPasswords> | undefined;
+  const common = (): Promise<CommonPasswords> => (loading ??= CommonPasswords.load());
+  const passwordRules = new PasswordRules({
+    common,
+    breached: url === undefined ? undefined : new BreachedPasswords(egress, url),
+    minLength: settings.passwordMinLength,
+    minLengthWithSecondFactor: settings.passwordMinLengthWithSecondFactor,
+    demandsSecondFactor,
+    serviceWords: ['gatehouse', ...new URL(issuer).hostname.split('.')],
+  });
+  // a missing file ends the start, and not the first change of a password
+  return { passwordRules, feature: { start: async () => void (await common()) } };
+}
