@@ -27,7 +27,10 @@ describe('npm run test:node', () => {
   it('refuses a folder without tests, and lists the others', () => {
     const { status, stderr } = spawnSync(process.execPath, [join(ROOT, 'scripts/test.ts'), 'audit', 'nowhere']);
     assert.equal(status, 1);
-    assert.match(stderr.toString(), /^No test file is in 'nowhere'\. .*: account_links, accounts, admin, audit, .*tokens, vault\.\n$/);
+    assert.match(
+      stderr.toString(),
+      /^No test file is in 'nowhere'\. .*: account_links, accounts, admin, audit, .*tokens, vault\.\n$/,
+    );
   });
 
   it('refuses a way out of test/', () => {

@@ -48,7 +48,9 @@ async function toSecondStep(page: Page, { gatehouse, application }: Scene): Prom
 }
 
 async function openNewestLink(page: Page, gatehouse: Scene['gatehouse']): Promise<void> {
-  await page.goto(`${gatehouse.issuer}/mails`);
+  // the mail is sent a moment later
+  do await page.goto(`${gatehouse.issuer}/mails`);
+  while ((await page.locator('.item a').count()) === 0);
   await page.locator('.item a').first().click();
   await page.locator('form').first().waitFor();
 }
@@ -226,7 +228,8 @@ export const STORIES: Readonly<Record<string, Story>> = {
   },
   mails: async (page, { gatehouse }) => {
     await personWithApp(gatehouse);
-    await page.goto(`${gatehouse.issuer}/mails`);
+    do await page.goto(`${gatehouse.issuer}/mails`);
+    while ((await page.locator('.item').count()) === 0);
   },
   account_authenticator: toFactors('authenticator'),
   account_authenticator_set: (page, scene) => withApp(page, scene, 'authenticator'),
