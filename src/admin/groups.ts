@@ -84,7 +84,7 @@ export const groupRoutes: readonly AdminRoute[] = [
     tag: 'groups',
     summary: 'Change a group (JSON merge patch)',
     description:
-      'The new list of roles replaces the old one, and takes effect within a second. To add a role, the caller needs every admin scope of the group’s roles and of its members.',
+      'The new list of roles replaces the old one, and takes effect within a second. To add a role, the caller needs every admin scope of the roles and of the members of the group.',
     params: GroupParams,
     body: GroupPatch.meta({ id: 'GroupPatch', examples: [{ roles: ['editor', 'reviewer'] }] }),
     reply: { status: 200, description: 'The group after the change.', body: GroupView, headers: ['ETag'] },

@@ -31,9 +31,11 @@ export const CLAIM_SOURCES = [
 export type ClaimSource = (typeof CLAIM_SOURCES)[number];
 
 /** Claims that the server itself sets in ID tokens and access tokens, or members that it sets at introspection. */
-const SET_BY_SERVER = `iss sub aud exp iat nbf jti scope client_id cnf act acr amr auth_time gen gid sub_id azp nonce
-  at_hash c_hash s_hash sid userinfo_claims parents asserted_by authorization_details may_act events txn toe active
-  username token_type token_introspection _claim_names _claim_sources`.split(/\s+/);
+const SET_BY_SERVER = [
+  'iss sub aud exp iat nbf jti scope client_id cnf act acr amr auth_time gen gid sub_id azp nonce',
+  'at_hash c_hash s_hash sid userinfo_claims parents asserted_by authorization_details may_act events',
+  'txn toe active username token_type token_introspection _claim_names _claim_sources',
+].flatMap((names) => names.split(' '));
 
 const RESERVED: ReadonlySet<string> = new Set([
   ...SET_BY_SERVER,

@@ -12,8 +12,8 @@ export const NO_MEMBERSHIPS: Memberships = {};
  * `isWanted` is true. PostgreSQL does not run the subquery otherwise.
  */
 export function membershipsColumn(accountId: string, isWanted: string): string {
-  return `case when ${isWanted}::boolean then
-    (select jsonb_object_agg(group_id, by_hand) from group_members where group_members.account_id = ${accountId}) end`;
+  const groups = `select jsonb_object_agg(group_id, by_hand) from group_members where group_members.account_id = ${accountId}`;
+  return `case when ${isWanted}::boolean then (${groups}) end`;
 }
 
 /** The same for a query of Kysely. */
