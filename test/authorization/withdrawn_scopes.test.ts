@@ -89,6 +89,23 @@ describe('a scope of OpenID Connect that an admin takes from a client', () => {
     });
   });
 
+  it('is not in what introspection tells the client of its own tokens (FIELD-E1)', async () => {
+    const client = await registerApplication(gatehouse, QUICK);
+    const opaque = await signIn(gatehouse, client, { scope: 'openid email profile' });
+    const jwt = await signIn(gatehouse, client, { scope: 'openid email profile notes:read' });
+    await leave(client, 'openid');
+    for (const query of ['', '?ordinary']) {
+      const scopeOf = async (token: string) => {
+        const answer = await postForm(`${gatehouse.url}/introspect${query}`, { token }, client);
+        return ((await answer.json()) as { scope?: string }).scope;
+      };
+      assert.equal(await scopeOf(opaque.tokens.access_token), 'openid');
+      assert.equal(await scopeOf(opaque.tokens.refresh_token!), 'openid');
+      assert.equal(await scopeOf(jwt.tokens.access_token), 'openid notes:read');
+      assert.equal(await scopeOf(jwt.tokens.refresh_token!), 'openid notes:read');
+    }
+  });
+
   it('is not in what a device code gives, approved before or after (FIELD-E1)', async () => {
     for (const approvedFirst of [true, false]) {
       const tv = await registerDevice(gatehouse, QUICK);

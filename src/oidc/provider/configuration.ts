@@ -33,6 +33,7 @@ import { postponeLogouts } from '../logout/backchannel_logout.ts';
 import { loginPolicy, PROMPTS } from '../authorization/login_policy.ts';
 import { demandBoundedClaims } from '../authorization/claims.ts';
 import { accountClaims, claimsForIdToken, CLAIMS_BY_SCOPE } from '../issuance/id_token.ts';
+import { splitScope, stillRegistered } from '../issuance/scope_values.ts';
 import {
   backchannelAuthentication,
   backchannelRequestSeconds,
@@ -289,6 +290,9 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
         allowedPolicy: async (_ctx, client, token) => {
           const audience = 'aud' in token ? token.aud : undefined;
           if (!maySee(recordOf(client), { clientId: token.clientId, audience })) return false;
+          // what it gives today, as at userinfo and at a refresh
+          if (token.clientId === client.clientId && token.scope !== undefined)
+            token.scope = stillRegistered(recordOf(client).metadata, splitScope(token.scope)).join(' ');
           const username = 'grantId' in token ? await settings.usernames.ofStored(recordOf(client), token) : undefined;
           if (username !== undefined) answerBesides(token, { username });
           return true;
