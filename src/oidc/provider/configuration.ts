@@ -34,6 +34,7 @@ import { loginPolicy, PROMPTS } from '../authorization/login_policy.ts';
 import { demandBoundedClaims } from '../authorization/claims.ts';
 import { accountClaims, claimsForIdToken, CLAIMS_BY_SCOPE } from '../issuance/id_token.ts';
 import { splitScope, stillRegistered } from '../issuance/scope_values.ts';
+import { claimsFor } from '../issuance/single_claims.ts';
 import {
   backchannelAuthentication,
   backchannelRequestSeconds,
@@ -187,7 +188,6 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
   const artifacts = createAdapter({
     database,
     clock,
-    issuer: settings.issuer,
     refreshGraceSeconds: settings.refreshGraceSeconds,
     families: settings.refreshFamilies,
     unanswered: settings.unanswered,
@@ -240,13 +240,13 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       if (accountId === undefined) return undefined;
       const account = takeAccount(accountId) ?? (await findAccount(database, accountId));
       if (!account || account.disabledAt) return undefined;
-      const { client } = ctx.oidc;
       return {
         accountId: account.accountId,
-        claims: (use, _scope, asked) =>
-          use === 'id_token' && client
-            ? claimsForIdToken(recordOf(client).metadata, account, asked)
-            : accountClaims(account),
+        claims: (use, _scope, asked) => {
+          const { metadata } = recordOf(ctx.oidc.client!);
+          const claims = use === 'id_token' ? claimsForIdToken(metadata, account, asked) : accountClaims(account);
+          return claimsFor(metadata, claims);
+        },
       } satisfies OidcAccount;
     },
     loadExistingGrant: loadExistingGrant(database, clock),
