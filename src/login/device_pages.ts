@@ -4,14 +4,15 @@ import type { Views } from '../http/views.ts';
 import { onwardLink } from './onward_link.ts';
 import type { Application, NoticePage, Page } from './pages.ts';
 import { describePermissions } from './permissions.ts';
-import type { LoginContext, ScopeRequest } from './login_context.ts';
+import type { ConsentedScopes } from '../accounts/consents.ts';
+import type { LoginContext } from './login_context.ts';
 import { describeAccess, describeWait } from './messages.ts';
 
 export interface DevicePages {
   enterCode(ctx: KoaContextWithOIDC, form: DeviceForm, problem: CodeProblem | undefined): void;
   confirmCode(
     ctx: KoaContextWithOIDC,
-    form: DeviceForm & { confirmation: string; scopes: ScopeRequest },
+    form: DeviceForm & { confirmation: string; scopes: ConsentedScopes },
   ): Promise<void>;
   deviceDone(ctx: KoaContextWithOIDC, outcome: 'connected' | 'denied' | 'over'): void;
 }
@@ -51,7 +52,7 @@ export function createDevicePages(
         xsrf,
         code,
         confirmation,
-        asked: describePermissions({ describeScopes }, { ...scopes, claims: [] }),
+        asked: describePermissions({ describeScopes }, scopes),
         access: lifetime && describeAccess(lifetime),
       });
     },

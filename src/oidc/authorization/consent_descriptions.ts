@@ -1,8 +1,8 @@
 /** Descriptions of clients and scopes for the consent pages. */
+import { SCOPES_ABOUT_PERSON } from '../../accounts/data_for_apis.ts';
 import { isSetByAdmin, isUnverified, type Client } from '../../clients/client.ts';
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { ResourceDirectory } from '../../resources/resource_directory.ts';
-import { userinfoIdentifier } from '../../resources/own_identifiers.ts';
 
 export interface ClientDescription {
   readonly name: string;
@@ -78,28 +78,28 @@ export function describeScopes(resources: ResourceDirectory, issuer: string) {
     const words = new Map(resources.get(identifier)?.scopes.map((scope) => [scope.name, scope.description]));
     return { api: identifier, scopes: scopes.map((name) => ({ name, description: words.get(name) ?? name })) };
   };
-  const throughApis = (apis: readonly string[], scopes: readonly string[]): ApiDescription => {
-    const who = apis.length > 0 ? apis.join(' and ') : 'the services that it uses';
+  const throughApi = (identifier: string, scopes: readonly string[]): ApiDescription => {
     const describe = (name: string): string =>
-      `Let ${who} ${(OPENID_SCOPES_IN_WORDS[name] ?? name).replace(/^See/, 'see')} too`;
+      `Let ${identifier} ${(OPENID_SCOPES_IN_WORDS[name] ?? name).replace(/^See/, 'see')} too`;
     return {
-      api: `Your account at ${new URL(issuer).host}, for ${who}`,
+      api: `Your account at ${new URL(issuer).host}, for ${identifier}`,
       scopes: scopes.map((name) => ({ name, description: describe(name) })),
     };
   };
-  const userinfo = userinfoIdentifier(issuer);
   return (request: {
     readonly openid: readonly string[];
     readonly resources: Readonly<Record<string, readonly string[]>>;
   }): ApiDescription[] => [
     ...(request.openid.length > 0 ? [account(request.openid)] : []),
-    ...Object.entries(request.resources).map(([identifier, scopes]) =>
-      identifier === userinfo
-        ? throughApis(
-            Object.keys(request.resources).filter((other) => other !== userinfo),
-            scopes,
-          )
-        : api(identifier, scopes),
-    ),
+    ...Object.entries(request.resources).flatMap(([identifier, scopes]) => [
+      api(
+        identifier,
+        scopes.filter((scope) => !SCOPES_ABOUT_PERSON.has(scope)),
+      ),
+      throughApi(
+        identifier,
+        scopes.filter((scope) => SCOPES_ABOUT_PERSON.has(scope)),
+      ),
+    ]),
   ];
 }

@@ -7,6 +7,7 @@ import { decodeJwt } from 'jose';
 import { z } from 'zod';
 import { ACR_VALUES } from '../../accounts/authentication_context.ts';
 import type { Subjects } from '../../clients/subject.ts';
+import { claimsForApiAreMissing } from './claims.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 
 const { Check, Prompt } = interactionPolicy;
@@ -24,6 +25,7 @@ export function loginPolicy(subjects: Subjects): ReturnType<typeof interactionPo
   for (const reason of REPLACED) checks.remove(reason);
   checks.add(new Check('other_account', 'another account is required', 'login_required', needsOtherAccount(subjects)));
   checks.add(new Check('acr_values', 'a stronger login is required', 'login_required', needsOtherContext));
+  policy.get('consent')!.checks.add(claimsForApiAreMissing());
   // after the login, which is a choice of an account too
   policy.add(new Prompt({ name: 'select_account', requestable: true }), 1);
   return policy;

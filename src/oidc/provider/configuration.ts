@@ -33,6 +33,8 @@ import { postponeLogouts } from '../logout/backchannel_logout.ts';
 import { loginPolicy, PROMPTS } from '../authorization/login_policy.ts';
 import { demandBoundedClaims } from '../authorization/claims.ts';
 import { accountClaims, claimsForIdToken, CLAIMS_BY_SCOPE } from '../issuance/id_token.ts';
+import { splitScope, stillRegistered } from '../issuance/scope_values.ts';
+import { claimsFor } from '../issuance/single_claims.ts';
 import {
   backchannelAuthentication,
   backchannelRequestSeconds,
@@ -186,7 +188,6 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
   const artifacts = createAdapter({
     database,
     clock,
-    issuer: settings.issuer,
     refreshGraceSeconds: settings.refreshGraceSeconds,
     families: settings.refreshFamilies,
     unanswered: settings.unanswered,
@@ -239,13 +240,13 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
       if (accountId === undefined) return undefined;
       const account = takeAccount(accountId) ?? (await findAccount(database, accountId));
       if (!account || account.disabledAt) return undefined;
-      const { client } = ctx.oidc;
       return {
         accountId: account.accountId,
-        claims: (use, _scope, asked) =>
-          use === 'id_token' && client
-            ? claimsForIdToken(recordOf(client).metadata, account, asked)
-            : accountClaims(account),
+        claims: (use, _scope, asked) => {
+          const { metadata } = recordOf(ctx.oidc.client!);
+          const claims = use === 'id_token' ? claimsForIdToken(metadata, account, asked) : accountClaims(account);
+          return claimsFor(metadata, claims);
+        },
       } satisfies OidcAccount;
     },
     loadExistingGrant: loadExistingGrant(database, clock),
@@ -289,6 +290,9 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
         allowedPolicy: async (_ctx, client, token) => {
           const audience = 'aud' in token ? token.aud : undefined;
           if (!maySee(recordOf(client), { clientId: token.clientId, audience })) return false;
+          // what it gives today, as at userinfo and at a refresh
+          if (token.clientId === client.clientId && token.scope !== undefined)
+            token.scope = stillRegistered(recordOf(client).metadata, splitScope(token.scope)).join(' ');
           const username = 'grantId' in token ? await settings.usernames.ofStored(recordOf(client), token) : undefined;
           if (username !== undefined) answerBesides(token, { username });
           return true;
