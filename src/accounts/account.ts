@@ -12,7 +12,7 @@ import { changedValues } from '../audit/changed_values.ts';
 import { announceLogouts } from './logouts.ts';
 import type { EventOf } from '../audit/catalogue.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
-import { composed } from './password.ts';
+import { lengthOf, PASSWORD_LENGTH } from './password.ts';
 import { changeProfile, profileChanges, profileMembers, type Profile, type ProfileChange } from './profile.ts';
 
 export interface Account {
@@ -41,9 +41,15 @@ function objectionToEmail(text: string): string {
 /** NIST SP 800-63B: only the length matters, every character is allowed, and the password is not truncated. */
 const Password = z
   .string()
-  .min(12, 'must have at least 12 characters')
-  .max(256, 'must not be longer than 256 characters')
-  .refine((password) => composed(password).length >= 12, 'must have at least 12 characters');
+  .refine(
+    (password) => lengthOf(password) >= PASSWORD_LENGTH.least,
+    `must have at least ${PASSWORD_LENGTH.least} characters`,
+  )
+  .refine(
+    (password) => lengthOf(password) <= PASSWORD_LENGTH.most,
+    `must not be longer than ${PASSWORD_LENGTH.most} characters`,
+  )
+  .meta({ minLength: PASSWORD_LENGTH.least, maxLength: PASSWORD_LENGTH.most });
 
 const name = z
   .string()
