@@ -85,6 +85,7 @@ import {
   type ProviderClientsSettings,
 } from '../client_authentication/provider_clients.ts';
 import { useOnce } from '../request/single_use.ts';
+import { checkRequestObjectMembers } from '../authorization/request_object_members.ts';
 import { demandRequestObject } from '../authorization/request_objects.ts';
 import { offerJwtBearer } from '../grants/jwt_bearer.ts';
 import { offerTokenExchange } from '../grants/token_exchange.ts';
@@ -135,6 +136,7 @@ export const ID_TOKEN_SECONDS = 3_600;
 
 export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): Provider {
   const settings = { ...given, pages: noteErrorPages(given.pages) };
+  checkRequestObjectMembers();
   const provider = new Provider(settings.issuer, configuration(settings, jwks));
   pinToIssuer(provider, endpointAliases(settings, ROUTES));
   normalizeParameters(provider, settings.policy.registered);
