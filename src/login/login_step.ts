@@ -7,7 +7,7 @@ import type { Context } from 'koa';
 import { z } from 'zod';
 import { findAccount, findAccountByEmail, type Account } from '../accounts/account.ts';
 import { acrOf } from '../accounts/authentication_context.ts';
-import { composed } from '../accounts/password.ts';
+import { lengthOf, PASSWORD_LENGTH } from '../accounts/password.ts';
 import { requireUnchangedAccount, AccountChanged, type PasswordOutcome } from '../accounts/password_check.ts';
 import { canonicalEmail, EMAIL_LIMIT } from '../base/email_address.ts';
 import { readForm } from '../http/form_body.ts';
@@ -27,12 +27,11 @@ const LoginForm = z.object({
     .min(1)
     .max(EMAIL_LIMIT)
     .regex(/^[^\p{Cc}]*$/u),
-  // decomposed, a password of 256 characters has up to four times as many
+  // the form as a whole is bounded: decomposed, a password has up to four times as many characters
   password: z
     .string()
     .min(1)
-    .max(1_024)
-    .refine((password) => composed(password).length <= 256),
+    .refine((password) => lengthOf(password) <= PASSWORD_LENGTH.most),
   remember: z.literal('on').optional(),
 });
 

@@ -77,7 +77,7 @@ export interface DescriptionsSettings extends AccessLifetimesSettings {
 export function createDescriptions(settings: DescriptionsSettings) {
   return {
     describeClient: describeClient(settings.clients),
-    describeScopes: describeScopes(settings.resources, settings.issuer),
+    describeScopes: describeScopes(settings.resources),
     describeDetails: describeDetails(settings.detailsTypes),
     accessLifetimeOf: accessLifetimes(settings),
   };

@@ -1,15 +1,13 @@
 /** Tells which resources exist, for rows that name resources without a foreign key. */
 import type { Tx } from '../db/connection.ts';
-import { userinfoIdentifier } from './own_identifiers.ts';
 
 /**
  * Returns the record without names of resources that do not exist. Those that exist can't be deleted until the
- * transaction ends, so the end of their rights finds the rows that the transaction stores (ended_rights.ts). `issuer` is
- * this server's, whose userinfo endpoint is named without being a registered resource. Lock clients and accounts before.
+ * transaction ends, so the end of their rights finds the rows that the transaction stores (ended_rights.ts). Lock clients
+ * and accounts before.
  */
 export async function withExistingResources<Value>(
   tx: Tx,
-  issuer: string,
   byResource: Readonly<Record<string, Value>>,
 ): Promise<Record<string, Value>> {
   const names = Object.keys(byResource);
@@ -21,6 +19,6 @@ export async function withExistingResources<Value>(
     .orderBy('identifier')
     .forKeyShare()
     .execute();
-  const existing = new Set([userinfoIdentifier(issuer), ...rows.map(({ identifier }) => identifier)]);
+  const existing = new Set(rows.map(({ identifier }) => identifier));
   return Object.fromEntries(Object.entries(byResource).filter(([name]) => existing.has(name)));
 }

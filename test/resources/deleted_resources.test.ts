@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
+import { decodeJwt } from 'jose';
 import pg from 'pg';
 import { sha256 } from '../../src/base/secret.ts';
 import { json } from '../../src/db/connection.ts';
@@ -98,6 +99,30 @@ describe('a deleted resource', () => {
     assert.deepEqual([resources, openid_scopes], [[], ['openid']]);
     const silent = { ...how, parameters: { resource, prompt: 'none' } };
     const { callback } = await requestCode(gatehouse, application, silent);
+    assert.equal(callback.searchParams.get('error'), 'consent_required');
+  });
+
+  it('takes along that its API may read the person’s data at userinfo (FIELD-E4)', async () => {
+    const how = { scope: 'openid email tools:read', person };
+    const { tokens } = await signIn(gatehouse, application, how);
+    assert.equal(decodeJwt(tokens.access_token).aud?.length, 2);
+    await remove();
+    await makeAgain();
+    const { database } = gatehouse;
+    for (const [table, column] of [['grants', 'payload'] as const, ['consents', 'scopes'] as const]) {
+      const rows = await database
+        .selectFrom(table)
+        .selectAll()
+        .where('client_id', '=', application.client_id)
+        .execute();
+      const resources = rows.map((row) => (row as Record<string, { resources?: object }>)[column]!.resources ?? {});
+      assert.ok(rows.length > 0 && resources.every((its) => Object.keys(its).length === 0), table);
+    }
+    const answer = await fetch(`${gatehouse.url}/userinfo`, {
+      headers: { authorization: `Bearer ${tokens.access_token}` },
+    });
+    assert.ok(!(await answer.text()).includes('@'));
+    const { callback } = await requestCode(gatehouse, application, { ...how, parameters: { prompt: 'none' } });
     assert.equal(callback.searchParams.get('error'), 'consent_required');
   });
 

@@ -7,6 +7,7 @@ import { decodeJwt } from 'jose';
 import { z } from 'zod';
 import { ACR_VALUES } from '../../accounts/authentication_context.ts';
 import type { Subjects } from '../../clients/subject.ts';
+import { claimsForApiAreMissing } from './claims.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { formatCode } from '../device/device_flow.ts';
 import { DEVICE_PAGES } from '../request/request_events.ts';
@@ -31,11 +32,11 @@ export function loginPolicy({ subjects, ...settings }: LoginPolicySettings): Ret
   for (const reason of REPLACED) checks.remove(reason);
   checks.add(new Check('other_account', 'another account is required', 'login_required', needsOtherAccount(subjects)));
   checks.add(new Check('acr_values', 'a stronger login is required', 'login_required', needsOtherContext));
-  policy
-    .get('consent')!
-    .checks.add(
-      new Check('device', 'the person decides about each device', 'consent_required', needsDecision, deviceDetails),
-    );
+  const consent = policy.get('consent')!;
+  consent.checks.add(
+    new Check('device', 'the person decides about each device', 'consent_required', needsDecision, deviceDetails),
+  );
+  consent.checks.add(claimsForApiAreMissing());
   // after the login, which is a choice of an account too
   policy.add(new Prompt({ name: 'select_account', requestable: true }), 1);
   // when it is known who the person is, and before they are asked to consent

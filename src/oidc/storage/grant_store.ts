@@ -16,7 +16,6 @@ import { writeWithRequest } from '../request/request_writes.ts';
 export interface GrantSettings {
   readonly database: Database;
   readonly clock: Clock;
-  readonly issuer: string;
 }
 
 const READ_GRANT = new PreparedStatement<{ readonly payload: AdapterPayload }>(
@@ -42,7 +41,7 @@ export class GrantStore implements Adapter {
         select ${sha256(id)}, account_id, client_id, ${json(payload)}::jsonb, ${now}, ${expires_at} from client, account
         on conflict (grant_id) do update set payload = excluded.payload, expires_at = excluded.expires_at`.execute(tx);
       if (numAffectedRows !== 1n) throw new errors.InvalidGrant('the client was revoked or the account disabled');
-      await removeEndedResources(tx, this.#settings.issuer, sha256(id), payload);
+      await removeEndedResources(tx, sha256(id), payload);
     });
   }
 
@@ -83,10 +82,10 @@ export async function readGrantByReference(database: Database, reference: string
 }
 
 /** Removes scopes of a resource that was deleted after the request began. */
-async function removeEndedResources(tx: Tx, issuer: string, grantId: Digest, payload: AdapterPayload): Promise<void> {
+async function removeEndedResources(tx: Tx, grantId: Digest, payload: AdapterPayload): Promise<void> {
   const { resources: named, ...others } = payload as AdapterPayload & { resources?: Record<string, string> };
   if (!named) return;
-  const resources = await withExistingResources(tx, issuer, named);
+  const resources = await withExistingResources(tx, named);
   if (Object.keys(resources).length === Object.keys(named).length) return;
   await tx
     .updateTable('grants')
