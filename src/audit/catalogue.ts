@@ -45,6 +45,8 @@ const parents = z
       generation: z.int(),
       grant_id: z.string().optional(),
       asserted_by: z.string().optional(),
+      resource: z.string().optional(),
+      issued_at: z.string().optional(),
     }),
   )
   .readonly()

@@ -1,7 +1,7 @@
 /**
  * Lists the live JWT access tokens of a client: issued according to the audit trail, not expired, and not ended on their
- * own, with their grant, with the client, with a token that they were made from, or with the trust in the issuer that
- * they rest on (oidc/tokens/access_token_state.ts). Only the audit trail contains all of them.
+ * own, with their grant, with the client, with their API, with a token that they were made from, or with the trust in the
+ * issuer that they rest on (oidc/tokens/access_token_state.ts). Only the audit trail contains all of them.
  */
 import { sql, type RawBuilder } from 'kysely';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
@@ -43,6 +43,7 @@ export async function listLiveTokens(
   const { rows } = await sql<Row>`
     select e.occurred_at, e.account_id, e.details from audit_events e
     join clients c on c.client_id = e.client_id and c.revoked_at is null
+    join resources api on api.identifier = e.details->>'resource' and ${isMadeBefore(sql`api.created_at`, sql`e.occurred_at`)}
     where e.client_id = ${clientId} and e.event = 'token.issued' and e.details ? 'expires_at'
       and e.occurred_at > ${addSeconds(now, -2 * DAY_SECONDS)}
       and (e.details->>'expires_at') collate "C" > ${now.toISOString()} ${position}
@@ -51,10 +52,12 @@ export async function listLiveTokens(
       and ${rightsLive(sql`e.details->>'grant_id'`, sql`e.details->>'asserted_by'`, now)}
       and not exists (
         select from jsonb_to_recordset(coalesce(e.details->'parents', '[]'))
-          as p (jti text, client_id text, generation integer, grant_id text, asserted_by text)
+          as p (jti text, client_id text, generation integer, grant_id text, asserted_by text, resource text, issued_at timestamptz)
         where exists (select from revoked_tokens r where r.jti = p.jti)
           or not exists (select from clients pc where pc.client_id = p.client_id and pc.revoked_at is null
             and pc.token_generation = p.generation)
+          or p.resource is not null and not exists (select from resources pr where pr.identifier = p.resource
+            and ${isMadeBefore(sql`pr.created_at`, sql`p.issued_at`)})
           or not (${rightsLive(sql`p.grant_id`, sql`p.asserted_by`, now)}))
     order by (e.details->>'expires_at') collate "C" desc, (e.details->>'jti') collate "C" desc
     limit ${limit}`.execute(reader);
@@ -70,6 +73,11 @@ export async function listLiveTokens(
     issuedAt: occurred_at,
     expiresAt: new Date(details.expires_at),
   }));
+}
+
+/** Whether the API was made in the second of the token or before. */
+function isMadeBefore(created: RawBuilder<unknown>, issued: RawBuilder<unknown>): RawBuilder<unknown> {
+  return sql`date_trunc('second', ${created}) <= ${issued}`;
 }
 
 /** Whether the grant exists and the issuer is trusted, where the token has one. */

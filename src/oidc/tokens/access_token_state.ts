@@ -1,19 +1,24 @@
 /**
  * Decides whether a JWT access token of this server is valid. It is invalid if its signature is wrong, if it has
- * expired, if its client was deleted or revoked since (the token generation differs), if its grant has ended, or if the
- * token itself was revoked. An exchanged token is also invalid if one of its parents is, or if the issuer that asserted
- * its subject is no longer trusted.
+ * expired, if its client was deleted or revoked since (the token generation differs), if its grant has ended, if its API
+ * was deleted since, or if the token itself was revoked. An exchanged token is also invalid if one of its parents is, or if
+ * the issuer that asserted its subject is no longer trusted.
  */
+import { epochSeconds } from '../../base/clock.ts';
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { Database } from '../../db/connection.ts';
 import type { AccessTokenClaims, ParentToken, TokenVerifier } from '../../keys/token_verifier.ts';
+import type { ResourceDirectory } from '../../resources/resource_directory.ts';
+import { readAudience } from '../issuance/userinfo_audience.ts';
 import { grantLives } from '../storage/grant_store.ts';
 import type { RevokedTokens } from './revoked_tokens.ts';
 
 export interface AccessTokenStatesSettings {
+  readonly issuer: string;
   readonly database: Database;
   readonly verifier: TokenVerifier;
   readonly clients: ClientDirectory;
+  readonly resources: Pick<ResourceDirectory, 'get'>;
   readonly revoked: RevokedTokens;
   readonly isTrusted: (issuer: string) => boolean;
   /** Throws if this node's knowledge of revocations is too old to decide. */
@@ -40,12 +45,27 @@ export class AccessTokenStates {
     return true;
   }
 
-  async #isValid({ client_id, gen, jti, gid, asserted_by: issuer }: ParentToken, now: Date): Promise<boolean> {
+  async #isValid(token: ParentToken, now: Date): Promise<boolean> {
+    const { client_id, gen, jti, gid, asserted_by: issuer } = token;
     const { clients, revoked, database, isTrusted } = this.#settings;
     if (issuer !== undefined && !isTrusted(issuer)) return false;
+    if (!this.#hasItsApi(token)) return false;
     const client = await clients.find(client_id);
     if (!client || client.revokedAt || client.tokenGeneration !== gen) return false;
     if (await revoked.has(jti, now)) return false;
     return gid === undefined || grantLives(database, gid, now);
+  }
+
+  /**
+   * Whether the API of the token exists, and not only one that was made later with the same identifier. `iat` has whole
+   * seconds; a token of the second in which the API was made counts as one for it, so that the first tokens of an API
+   * work. Tokens of earlier releases do not name the APIs of their parents.
+   */
+  #hasItsApi({ aud, iat }: ParentToken): boolean {
+    if (aud === undefined || iat === undefined) return true;
+    const { resources, issuer } = this.#settings;
+    const audience = readAudience(aud, issuer);
+    const api = audience && resources.get(audience.api);
+    return api !== undefined && epochSeconds(api.createdAt) <= iat;
   }
 }
