@@ -5,6 +5,7 @@
  */
 import { sql, type RawBuilder } from 'kysely';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
+import { OPENID_SCOPES } from '../resources/resource.ts';
 import type { Reader } from '../db/connection.ts';
 
 export interface LiveToken {
@@ -41,7 +42,7 @@ export async function listLiveTokens(
     ? sql`and ((e.details->>'expires_at') collate "C", (e.details->>'jti') collate "C") < (${after.expiresAt}, ${after.jti})`
     : sql``;
   const { rows } = await sql<Row>`
-    select e.occurred_at, e.account_id, e.details from audit_events e
+    select e.occurred_at, e.account_id, e.details, ${LASTING_SCOPES} as scope from audit_events e
     join clients c on c.client_id = e.client_id and c.revoked_at is null
     join resources api on api.identifier = e.details->>'resource' and ${isMadeBefore(sql`api.created_at`, sql`e.occurred_at`)}
     where e.client_id = ${clientId} and e.event = 'token.issued' and e.details ? 'expires_at'
@@ -61,11 +62,11 @@ export async function listLiveTokens(
           or not (${rightsLive(sql`p.grant_id`, sql`p.asserted_by`, now)}))
     order by (e.details->>'expires_at') collate "C" desc, (e.details->>'jti') collate "C" desc
     limit ${limit}`.execute(reader);
-  return rows.map(({ occurred_at, account_id, details }) => ({
+  return rows.map(({ occurred_at, account_id, details, scope }) => ({
     jti: details.jti,
     resource: details.resource,
     withUserinfo: details.with_userinfo ?? false,
-    scope: details.scope ?? null,
+    scope,
     grantType: details.grant_type,
     accountId: account_id,
     grantId: details.grant_id ?? null,
@@ -75,7 +76,15 @@ export async function listLiveTokens(
   }));
 }
 
-/** Whether the API was made in the second of the token or before. */
+/** The token's scopes without those that were removed from the API since; `null` if there are none. */
+const LASTING_SCOPES = sql`nullif(array_to_string(array(
+  select one.scope from unnest(string_to_array(e.details->>'scope', ' ')) with ordinality as one (scope, place)
+  where one.scope in (${sql.join(OPENID_SCOPES)})
+    or api.scopes @> jsonb_build_array(jsonb_build_object('name', one.scope))
+      and ${isMadeBefore(sql`coalesce((api.scopes_added_at->>one.scope)::timestamptz, api.created_at)`, sql`e.occurred_at`)}
+  order by place), ' '), '')`;
+
+/** Whether the API or scope was made in the second of the token or before. */
 function isMadeBefore(created: RawBuilder<unknown>, issued: RawBuilder<unknown>): RawBuilder<unknown> {
   return sql`date_trunc('second', ${created}) <= ${issued}`;
 }
@@ -91,11 +100,11 @@ function rightsLive(grantId: RawBuilder<unknown>, issuer: RawBuilder<unknown>, n
 interface Row {
   readonly occurred_at: Date;
   readonly account_id: string | null;
+  readonly scope: string | null;
   readonly details: {
     readonly jti: string;
     readonly resource: string;
     readonly with_userinfo?: boolean;
-    readonly scope?: string;
     readonly grant_type: string;
     readonly grant_id?: string;
     readonly jkt?: string;

@@ -8,6 +8,7 @@ import { epochSeconds } from '../../base/clock.ts';
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { Database } from '../../db/connection.ts';
 import type { AccessTokenClaims, ParentToken, TokenVerifier } from '../../keys/token_verifier.ts';
+import { OPENID_SCOPES, type Resource } from '../../resources/resource.ts';
 import type { ResourceDirectory } from '../../resources/resource_directory.ts';
 import { readAudience } from '../issuance/userinfo_audience.ts';
 import { grantLives } from '../storage/grant_store.ts';
@@ -32,11 +33,31 @@ export class AccessTokenStates {
     this.#settings = settings;
   }
 
-  /** The claims of a valid token of this server, else `undefined`. */
+  /**
+   * The claims of a valid token of this server, else `undefined`. `scope` is without the scopes that were removed from the
+   * API since, even if it has other ones of the same names.
+   */
   async inspect(token: string, now: Date): Promise<AccessTokenClaims | undefined> {
     this.#settings.vouch();
     const claims = await this.#settings.verifier.verify(token, now);
-    return claims && (await this.#areAllValid(claims, now)) ? claims : undefined;
+    return claims && (await this.#areAllValid(claims, now)) ? this.#withLastingScopes(claims) : undefined;
+  }
+
+  #withLastingScopes(claims: AccessTokenClaims): AccessTokenClaims {
+    const { aud, iat, scope } = claims;
+    const added = this.#apiOf(aud)?.scopesAddedAt;
+    if (scope === undefined || !added) return claims;
+    const names = scope.split(' ');
+    const lasting = names.filter((name) => OPENID.has(name) || wasMadeBefore(added.get(name), iat));
+    if (lasting.length === names.length) return claims;
+    const { scope: _, ...others } = claims;
+    return lasting.length > 0 ? { ...others, scope: lasting.join(' ') } : others;
+  }
+
+  #apiOf(aud: string | string[]): Resource | undefined {
+    const { resources, issuer } = this.#settings;
+    const audience = readAudience(aud, issuer);
+    return audience && resources.get(audience.api);
   }
 
   async #areAllValid(claims: AccessTokenClaims, now: Date): Promise<boolean> {
@@ -57,15 +78,21 @@ export class AccessTokenStates {
   }
 
   /**
-   * Whether the API of the token exists, and not only one that was made later with the same identifier. `iat` has whole
-   * seconds; a token of the second in which the API was made counts as one for it, so that the first tokens of an API
-   * work. Tokens of earlier releases do not name the APIs of their parents.
+   * Whether the API of the token exists, and not only one that was made later with the same identifier. Tokens of earlier
+   * releases do not name the APIs of their parents.
    */
   #hasItsApi({ aud, iat }: ParentToken): boolean {
     if (aud === undefined || iat === undefined) return true;
-    const { resources, issuer } = this.#settings;
-    const audience = readAudience(aud, issuer);
-    const api = audience && resources.get(audience.api);
-    return api !== undefined && epochSeconds(api.createdAt) <= iat;
+    return wasMadeBefore(this.#apiOf(aud)?.createdAt, iat);
   }
+}
+
+const OPENID: ReadonlySet<string> = new Set(OPENID_SCOPES);
+
+/**
+ * Whether an API or scope exists, and existed when the token was issued. `iat` has whole seconds; a token of the second in
+ * which something was made counts as issued for it, so that the first tokens of an API work.
+ */
+function wasMadeBefore(made: Date | undefined, iat: number): boolean {
+  return made !== undefined && epochSeconds(made) <= iat;
 }
