@@ -123,9 +123,11 @@ export function createOidc(settings: OidcSettings) {
   const revoked = new RevokedTokens(database);
   const { tokenVerifier, isTrustedIssuer: isTrusted, vouch } = settings;
   const tokens = new AccessTokenStates({
+    issuer,
     database,
     verifier: tokenVerifier,
     clients: directory,
+    resources: settings.resources,
     revoked,
     isTrusted,
     vouch,

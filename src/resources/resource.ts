@@ -15,6 +15,8 @@ export interface Scope {
 export interface Resource {
   readonly identifier: string;
   readonly scopes: readonly Scope[];
+  /** When each scope was added, by its name: a scope may have been removed and made anew. */
+  readonly scopesAddedAt: ReadonlyMap<string, Date>;
   readonly accessTokenTtlSeconds: number;
   readonly signingAlg: SigningAlg;
   /** Whether a token for this resource may be for userinfo too. */

@@ -43,7 +43,8 @@ export async function createResource(
 
 /**
  * Changes a resource that the caller has locked with `lockResource`. Removes a deleted scope from every client and
- * policy, so that they do not get a later scope with the same name.
+ * policy, and orders the end of all rights for it, so that no right is for a later scope with the same name. Refuses with
+ * `conflict` to add a scope whose earlier rights are still being ended.
  */
 export async function updateResource(
   { tx, trail, origin, now }: UnitOfWork,
@@ -51,10 +52,11 @@ export async function updateResource(
   given: z.output<typeof ResourcePatch>,
 ): Promise<Resource> {
   const { scopes: newScopes, ...rest } = given;
+  const scopes = newScopes && (await changedScopes(tx, resource, newScopes, now));
   if (given.signing_alg) await keepKeys(tx, given.signing_alg);
   const row = await tx
     .updateTable('resources')
-    .set({ ...rest, ...(newScopes && { scopes: json(newScopes) }), updated_at: now, version: resource.version + 1 })
+    .set({ ...rest, ...scopes, updated_at: now, version: resource.version + 1 })
     .where('identifier', '=', resource.identifier)
     .returningAll()
     .executeTakeFirstOrThrow();
@@ -71,6 +73,14 @@ export async function updateResource(
   });
   await recordChange(tx, { topic: 'resource', key: resource.identifier }, now);
   return toResource(row);
+}
+
+/** The columns that say which scopes there are, and when those were added that the resource was not made with. */
+async function changedScopes(tx: Tx, resource: Resource, scopes: Resource['scopes'], now: Date) {
+  const added = scopes.map(({ name }) => name).filter((name) => !resource.scopesAddedAt.has(name));
+  await refuseWhileRightsAreLeft(tx, resource.identifier, added);
+  const times = scopes.map(({ name }) => [name, (resource.scopesAddedAt.get(name) ?? now).toISOString()] as const);
+  return { scopes: json(scopes), scopes_added_at: json(Object.fromEntries(times)) };
 }
 
 /** The caller has stored keys that were missing; a node may have removed unused ones since the caller looked. */
@@ -94,7 +104,7 @@ export async function deleteResource({ tx, trail, origin, now }: UnitOfWork, res
   await tx.deleteFrom('resources').where('identifier', '=', identifier).execute();
   await tx
     .insertInto('ended_resources')
-    .values({ identifier, normal_form: normalUri(identifier), ended_at: now })
+    .values({ identifier, normal_form: normalUri(identifier), scope: null, ended_at: now })
     .execute();
   await trail.recordIn(tx, origin, {
     event: 'resource.deleted',
@@ -153,6 +163,7 @@ interface ResourceRow {
   access_token_ttl_seconds: number;
   signing_alg: SigningAlg;
   userinfo_audience: boolean;
+  scopes_added_at: Record<string, string>;
   version: number;
   created_at: Date;
   updated_at: Date;
@@ -171,6 +182,12 @@ function toResource(row: ResourceRow): Resource {
   return {
     identifier: row.identifier,
     scopes: row.scopes,
+    scopesAddedAt: new Map(
+      row.scopes.map(({ name }) => {
+        const added = row.scopes_added_at[name];
+        return [name, added === undefined ? row.created_at : new Date(added)];
+      }),
+    ),
     accessTokenTtlSeconds: row.access_token_ttl_seconds,
     signingAlg: row.signing_alg,
     userinfoAudience: row.userinfo_audience,

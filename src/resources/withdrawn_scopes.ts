@@ -1,5 +1,6 @@
-/** Removes scopes that a resource no longer has from clients and policies. */
+/** Removes scopes that a resource no longer has from clients and policies, and orders the end of all rights for them. */
 import { sql } from 'kysely';
+import { normalUri } from '../base/uri.ts';
 import { recordChange } from '../invalidation/log.ts';
 import type { Tx } from '../db/connection.ts';
 import type { Resource, Scope } from './resource.ts';
@@ -10,7 +11,10 @@ const SCOPE_TABLES = [
   { table: 'client_resources', owner: 'client_id', topic: 'client' },
 ] as const;
 
-/** Removes the scopes that are not in `remaining` from every client and policy, and deletes rows without scopes. */
+/**
+ * Removes the scopes that are not in `remaining` from every client and policy, and deletes rows without scopes. What people
+ * granted is ended in batches (ended_rights.ts).
+ */
 export async function withdrawScopes(
   tx: Tx,
   resource: Resource,
@@ -26,6 +30,12 @@ export async function withdrawScopes(
     }
   }
   await withdrawFromGrantPolicies(tx, resource.identifier, removed);
+  const { identifier } = resource;
+  const ended = { identifier, normal_form: normalUri(identifier), ended_at: now };
+  await tx
+    .insertInto('ended_resources')
+    .values(removed.map((scope) => ({ ...ended, scope })))
+    .execute();
 }
 
 /** Returns the clients or policies that had any of the scopes. */
