@@ -5,7 +5,6 @@
  */
 import { sql, type RawBuilder } from 'kysely';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
-import { OPENID_SCOPES } from '../resources/resource.ts';
 import type { Reader } from '../db/connection.ts';
 
 export interface LiveToken {
@@ -24,6 +23,8 @@ export interface LiveToken {
 
 export interface LiveTokenPage {
   readonly limit: number;
+  /** The scopes of this server, which belong to no API. */
+  readonly ownScopes: readonly string[];
   /** The last token of the previous page. */
   readonly after?: { readonly expiresAt: string; readonly jti: string } | undefined;
 }
@@ -36,13 +37,13 @@ export async function listLiveTokens(
   reader: Reader,
   clientId: string,
   now: Date,
-  { limit, after }: LiveTokenPage,
+  { limit, ownScopes, after }: LiveTokenPage,
 ): Promise<LiveToken[]> {
   const position = after
     ? sql`and ((e.details->>'expires_at') collate "C", (e.details->>'jti') collate "C") < (${after.expiresAt}, ${after.jti})`
     : sql``;
   const { rows } = await sql<Row>`
-    select e.occurred_at, e.account_id, e.details, ${LASTING_SCOPES} as scope from audit_events e
+    select e.occurred_at, e.account_id, e.details, ${lastingScopes(ownScopes)} as scope from audit_events e
     join clients c on c.client_id = e.client_id and c.revoked_at is null
     join resources api on api.identifier = e.details->>'resource' and ${isMadeBefore(sql`api.created_at`, sql`e.occurred_at`)}
     where e.client_id = ${clientId} and e.event = 'token.issued' and e.details ? 'expires_at'
@@ -77,12 +78,14 @@ export async function listLiveTokens(
 }
 
 /** The token's scopes without those that were removed from the API since; `null` if there are none. */
-const LASTING_SCOPES = sql`nullif(array_to_string(array(
+function lastingScopes(ownScopes: readonly string[]): RawBuilder<unknown> {
+  return sql`nullif(array_to_string(array(
   select one.scope from unnest(string_to_array(e.details->>'scope', ' ')) with ordinality as one (scope, place)
-  where one.scope in (${sql.join(OPENID_SCOPES)})
+  where one.scope = any(${ownScopes}::text[])
     or api.scopes @> jsonb_build_array(jsonb_build_object('name', one.scope))
       and ${isMadeBefore(sql`coalesce((api.scopes_added_at->>one.scope)::timestamptz, api.created_at)`, sql`e.occurred_at`)}
   order by place), ' '), '')`;
+}
 
 /** Whether the API or scope was made in the second of the token or before. */
 function isMadeBefore(created: RawBuilder<unknown>, issued: RawBuilder<unknown>): RawBuilder<unknown> {

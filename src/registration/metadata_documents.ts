@@ -4,7 +4,6 @@
  * every node finds it, and an admin can revoke it. The server fetches the document again when it is no longer fresh: a
  * login waits for that, other requests do not.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
@@ -113,9 +112,11 @@ export class MetadataDocuments {
   /** Waits for the document; for a short time only if the stored metadata would do. */
   async #waitFor(outcome: Promise<Outcome>, known: ClientWithSecrets | undefined): Promise<Outcome> {
     if (!known || !isUsableInOutage(known, this.#settings.clock())) return outcome;
-    const timer = new AbortController();
-    const late = delay(WAIT_MILLISECONDS, { client: known }, { signal: timer.signal }).catch(() => ({ client: known }));
-    return Promise.race([outcome, late]).finally(() => timer.abort());
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<Outcome>((resolve) => {
+      timer = setTimeout(() => resolve({ client: known }), WAIT_MILLISECONDS);
+    });
+    return Promise.race([outcome, late]).finally(() => clearTimeout(timer));
   }
 
   /**

@@ -165,7 +165,7 @@ describe('the identifier of a resource', () => {
     '?x=1',
     '/%2575serinfo',
     '/userinfo;x',
-    '%00',
+    '/%00',
   ])
     it(`may not be <issuer>${suffix}, which looks like this server's own (FIELD-E5)`, async () => {
       const uri = gatehouse.issuer + suffix;
