@@ -19,7 +19,7 @@ export interface Consent {
   readonly givenAt: Date;
 }
 
-/** Adds the scopes to the stored consent of the client, without those of resources that were deleted since. */
+/** Adds the scopes to the stored consent of the client, without those that were deleted since. */
 export async function rememberConsent(
   { tx, now }: UnitOfWork,
   { accountId, clientId }: { readonly accountId: string; readonly clientId: string },
@@ -41,7 +41,7 @@ export async function rememberConsent(
     )
     .execute();
   const resources = await withExistingResources(tx, merged.resources);
-  if (Object.keys(resources).length === Object.keys(merged.resources).length) return;
+  if (!resources) return;
   await tx
     .updateTable('consents')
     .set({ scopes: json({ ...merged, resources }) })

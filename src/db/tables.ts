@@ -123,6 +123,8 @@ interface Resources {
   signing_alg: SigningAlg;
   userinfo_audience: Generated<boolean>;
   claim_mappings: ColumnType<{ claim: string; from: ClaimSource }[], string | undefined, string>;
+  /** The times (ISO 8601) of scopes that were added after the resource was made, by their names. */
+  scopes_added_at: ColumnType<Record<string, string>, string | undefined, string>;
   version: Generated<number>;
   created_at: Date;
   updated_at: Date;
@@ -131,6 +133,8 @@ interface Resources {
 interface EndedResources {
   identifier: string;
   normal_form: string;
+  /** `null` if the whole resource was deleted. */
+  scope: string | null;
   ended_at: Date;
 }
 

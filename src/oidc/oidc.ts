@@ -129,6 +129,7 @@ export function createOidc(settings: OidcSettings) {
     database,
     verifier: tokenVerifier,
     clients: directory,
+    resources,
     revoked,
     isTrusted,
     vouch,

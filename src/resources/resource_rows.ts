@@ -57,7 +57,8 @@ export async function createResource(
 
 /**
  * Changes a resource that the caller has locked with `lockResource`. Removes a deleted scope from every client and
- * policy, so that they do not get a later scope with the same name.
+ * policy, and orders the end of all rights for it, so that no right is for a later scope with the same name. Refuses with
+ * `conflict` to add a scope whose earlier rights are still being ended.
  */
 export async function updateResource(
   { tx, trail, origin, now }: UnitOfWork,
@@ -65,12 +66,13 @@ export async function updateResource(
   given: z.output<typeof ResourcePatch>,
 ): Promise<Resource> {
   const { scopes: newScopes, claim_mappings: mappings, ...rest } = given;
+  const scopes = newScopes && (await changedScopes(tx, resource, newScopes, now));
   if (given.signing_alg) await keepKeys(tx, given.signing_alg);
   const row = await tx
     .updateTable('resources')
     .set({
       ...rest,
-      ...(newScopes && { scopes: json(newScopes) }),
+      ...scopes,
       ...(mappings && { claim_mappings: json(mappings) }),
       updated_at: now,
       version: resource.version + 1,
@@ -91,6 +93,14 @@ export async function updateResource(
   });
   await recordChange(tx, { topic: 'resource', key: resource.identifier }, now);
   return toResource(row);
+}
+
+/** The columns that say which scopes there are, and when those were added that the resource was not made with. */
+async function changedScopes(tx: Tx, resource: Resource, scopes: Resource['scopes'], now: Date) {
+  const added = scopes.map(({ name }) => name).filter((name) => !resource.scopesAddedAt.has(name));
+  await refuseWhileRightsAreLeft(tx, resource.identifier, added);
+  const times = scopes.map(({ name }) => [name, (resource.scopesAddedAt.get(name) ?? now).toISOString()] as const);
+  return { scopes: json(scopes), scopes_added_at: json(Object.fromEntries(times)) };
 }
 
 /** The caller has stored keys that were missing; a node may have removed unused ones since the caller looked. */
@@ -114,7 +124,7 @@ export async function deleteResource({ tx, trail, origin, now }: UnitOfWork, res
   await tx.deleteFrom('resources').where('identifier', '=', identifier).execute();
   await tx
     .insertInto('ended_resources')
-    .values({ identifier, normal_form: normalUri(identifier), ended_at: now })
+    .values({ identifier, normal_form: normalUri(identifier), scope: null, ended_at: now })
     .execute();
   await trail.recordIn(tx, origin, {
     event: 'resource.deleted',
@@ -175,6 +185,7 @@ interface ResourceRow {
   signing_alg: SigningAlg;
   userinfo_audience: boolean;
   claim_mappings: ClaimMapping[];
+  scopes_added_at: Record<string, string>;
   version: number;
   created_at: Date;
   updated_at: Date;
@@ -203,6 +214,12 @@ function toResource(row: ResourceRow): Resource {
     identifier: row.identifier,
     displayName: row.display_name,
     scopes: row.scopes,
+    scopesAddedAt: new Map(
+      row.scopes.map(({ name }) => {
+        const added = row.scopes_added_at[name];
+        return [name, added === undefined ? row.created_at : new Date(added)];
+      }),
+    ),
     accessTokenTtlSeconds: row.access_token_ttl_seconds,
     signingAlg: row.signing_alg,
     userinfoAudience: row.userinfo_audience,

@@ -7,9 +7,12 @@ import { json } from '../../src/db/connection.ts';
 import { endRights } from '../../src/resources/ended_rights.ts';
 import { Admin } from '../support/client/admin.ts';
 import { REDIRECT_URI, registerApplication, requestCode, redeem, signIn } from '../support/client/code_flow.ts';
+import { exchange, introspect } from '../support/client/exchanged_tokens.ts';
+import { billing, ExchangeScene, orders } from '../support/client/exchange_parties.ts';
 import { openTrail } from '../support/node/audit_trail.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
 import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
-import { eventually, registerResource, type RegisteredClient } from '../support/node/operator.ts';
+import { eventually, registerClient, registerResource, type RegisteredClient } from '../support/node/operator.ts';
 import { connectDevice, poll, registerDevice, requestDevice } from '../support/person/device_flow.ts';
 import { Person } from '../support/person/person.ts';
 
@@ -82,6 +85,40 @@ describe('a deleted resource', () => {
     await admin.patch(`/clients/${tv.client_id}`, { resources: access() });
     assert.equal((await redeem(gatehouse.url, application, code)).status, 400);
     assert.equal((await poll(gatehouse, tv, device.device_code)).error, 'invalid_grant');
+  });
+
+  it('ends the access tokens for it everywhere, also when it is made anew (FIELD-E4)', async (test) => {
+    test.after(resetClock);
+    const grant_types = ['authorization_code', 'refresh_token', 'client_credentials'];
+    const client = await registerApplication(gatehouse, { resources: access(), grant_types });
+    const api = await registerClient(gatehouse, { introspects: [resource] });
+    const { tokens } = await signIn(gatehouse, client, { scope: 'openid email tools:read' });
+    const own = await postForm(`${gatehouse.url}/token`, { grant_type: 'client_credentials', resource }, client);
+    const { access_token } = (await own.json()) as { access_token: string };
+    const both = [tokens.access_token, access_token];
+    const areActive = (who: RegisteredClient) =>
+      Promise.all(both.map(async (token) => (await introspect(gatehouse, who, token))['active']));
+    const userinfo = async (): Promise<number> => {
+      const headers = { authorization: `Bearer ${tokens.access_token}` };
+      return (await fetch(`${gatehouse.url}/userinfo`, { headers })).status;
+    };
+    const listed = async () => (await admin.get(`/clients/${client.client_id}/tokens`)).body.items.length;
+    const state = async () => [await areActive(client), await areActive(api), await userinfo(), await listed()];
+    assert.deepEqual(await state(), [[true, true], [true, true], 200, 2]);
+
+    assert.equal((await admin.patch(`/clients/${application.client_id}`, { resources: [other] })).status, 200);
+    await remove(client);
+    const [ofClient, , status, count] = await state();
+    assert.deepEqual([ofClient, status, count], [[false, false], 401, 0]);
+
+    moveClock(2);
+    await makeAgain(client);
+    assert.equal((await admin.patch(`/clients/${api.client_id}`, { introspects: [resource] })).status, 200);
+    assert.deepEqual(await state(), [[false, false], [false, false], 401, 0]);
+    const fresh = await postForm(`${gatehouse.url}/token`, { grant_type: 'client_credentials', resource }, client);
+    const { access_token: new_token } = (await fresh.json()) as { access_token: string };
+    assert.equal((await introspect(gatehouse, api, new_token))['active'], true);
+    assert.equal(await listed(), 1);
   });
 
   it('is taken out of consents, so the person is asked again when it is made anew (FIELD-E4)', async () => {
@@ -248,5 +285,46 @@ describe('a deleted resource', () => {
     assert.ok(
       left.every(({ payload }) => JSON.stringify(payload) === JSON.stringify({ resources: { [other.resource]: 'x' } })),
     );
+  });
+});
+
+describe('a token that was exchanged', () => {
+  let scene: ExchangeScene;
+  before(async () => {
+    scene = await ExchangeScene.open();
+  });
+  after(async () => {
+    resetClock();
+    await scene.stop();
+  });
+
+  it('ends with the API of the token that it was made from (FIELD-E4)', async () => {
+    const { gatehouse, admin, shop } = scene;
+    const backend = await scene.exchanger();
+    const policies = [await scene.allow(backend)];
+    // without a person, because a person's grant would end with the API too
+    const form = { grant_type: 'client_credentials', resource: orders };
+    const issued = await postForm(`${gatehouse.url}/token`, form, shop);
+    const { access_token: subject } = (await issued.json()) as { access_token: string };
+    const { body } = await exchange(gatehouse, backend, subject, { resource: billing });
+    const isActive = async () => (await introspect(gatehouse, backend, body.access_token))['active'];
+    const listed = async () => (await admin.get(`/clients/${backend.client_id}/tokens`)).body.items.length;
+    assert.deepEqual([await isActive(), await listed()], [true, 1], JSON.stringify(body));
+
+    const path = `/resources/${encodeURIComponent(orders)}`;
+    const made = (await admin.get(path)).body;
+    for (const policy of policies) assert.equal((await admin.delete(`/exchange-policies/${policy}`)).status, 204);
+    const { database } = gatehouse;
+    const holders = await database.selectFrom('client_resources').selectAll().where('resource', '=', orders).execute();
+    for (const { client_id } of holders) await admin.patch(`/clients/${client_id}`, { resources: [] });
+    assert.equal((await admin.delete(path)).status, 204);
+    assert.deepEqual([await isActive(), await listed()], [false, 0]);
+    moveClock(2);
+    assert.equal((await admin.post('/resources', { identifier: orders, scopes: made['scopes'] })).status, 201);
+    await admin.patch(`/clients/${shop.client_id}`, { resources: [{ resource: orders, scopes: ['orders:read'] }] });
+    assert.deepEqual([await isActive(), await listed()], [false, 0]);
+    await scene.allow(backend);
+    const again = await exchange(gatehouse, backend, subject, { resource: billing });
+    assert.equal(again.body.error, 'invalid_request', JSON.stringify(again.body));
   });
 });

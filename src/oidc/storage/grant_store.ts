@@ -10,6 +10,7 @@ import { json, type Database, type Reader, type Tx } from '../../db/connection.t
 import { withExistingResources } from '../../resources/existing_resources.ts';
 import { PreparedStatement } from '../../db/prepared.ts';
 import { membershipsOf, NO_MEMBERSHIPS, type Memberships } from '../../roles/memberships.ts';
+import { splitScope } from '../issuance/scope_values.ts';
 import { takeGrant } from './request_prefetch.ts';
 import { writeWithRequest } from '../request/request_writes.ts';
 
@@ -81,12 +82,14 @@ export async function readGrantByReference(database: Database, reference: string
   return rows[0]?.payload;
 }
 
-/** Removes scopes of a resource that was deleted after the request began. */
+/** Removes scopes that do not exist any more, or whose resource was deleted, since the request began. */
 async function removeEndedResources(tx: Tx, grantId: Digest, payload: AdapterPayload): Promise<void> {
   const { resources: named, ...others } = payload as AdapterPayload & { resources?: Record<string, string> };
   if (!named) return;
-  const resources = await withExistingResources(tx, named);
-  if (Object.keys(resources).length === Object.keys(named).length) return;
+  const scopes = Object.entries(named).map(([resource, scope]) => [resource, splitScope(scope)] as const);
+  const left = await withExistingResources(tx, Object.fromEntries(scopes));
+  if (!left) return;
+  const resources = Object.fromEntries(Object.entries(left).map(([resource, names]) => [resource, names.join(' ')]));
   await tx
     .updateTable('grants')
     .set({ payload: json(Object.keys(resources).length > 0 ? { ...others, resources } : others) })
