@@ -45,7 +45,7 @@ export async function listLiveTokens(
   const { rows } = await sql<Row>`
     select e.occurred_at, e.account_id, e.details, ${lastingScopes(ownScopes)} as scope from audit_events e
     join clients c on c.client_id = e.client_id and c.revoked_at is null
-    join resources api on api.identifier = e.details->>'resource' and ${isMadeBefore(sql`api.created_at`, sql`e.occurred_at`)}
+    join resources api on api.identifier = e.details->>'resource' and ${isMadeBefore(sql`api.tokens_valid_from`, sql`e.occurred_at`)}
     where e.client_id = ${clientId} and e.event = 'token.issued' and e.details ? 'expires_at'
       and e.occurred_at > ${addSeconds(now, -2 * DAY_SECONDS)}
       and (e.details->>'expires_at') collate "C" > ${now.toISOString()} ${position}
@@ -59,7 +59,7 @@ export async function listLiveTokens(
           or not exists (select from clients pc where pc.client_id = p.client_id and pc.revoked_at is null
             and pc.token_generation = p.generation)
           or p.resource is not null and not exists (select from resources pr where pr.identifier = p.resource
-            and ${isMadeBefore(sql`pr.created_at`, sql`p.issued_at`)})
+            and ${isMadeBefore(sql`pr.tokens_valid_from`, sql`p.issued_at`)})
           or not (${rightsLive(sql`p.grant_id`, sql`p.asserted_by`, now)}))
     order by (e.details->>'expires_at') collate "C" desc, (e.details->>'jti') collate "C" desc
     limit ${limit}`.execute(reader);
@@ -83,7 +83,7 @@ function lastingScopes(ownScopes: readonly string[]): RawBuilder<unknown> {
   select one.scope from unnest(string_to_array(e.details->>'scope', ' ')) with ordinality as one (scope, place)
   where one.scope = any(${ownScopes}::text[])
     or api.scopes @> jsonb_build_array(jsonb_build_object('name', one.scope))
-      and ${isMadeBefore(sql`coalesce((api.scopes_added_at->>one.scope)::timestamptz, api.created_at)`, sql`e.occurred_at`)}
+      and ${isMadeBefore(sql`coalesce((api.scopes_added_at->>one.scope)::timestamptz, api.tokens_valid_from)`, sql`e.occurred_at`)}
   order by place), ' '), '')`;
 }
 

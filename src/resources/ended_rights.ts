@@ -1,8 +1,8 @@
 /**
  * Ends what hangs on a deleted resource, or on scopes that were removed from one: its scopes in grants and consents, and
  * the codes, device codes, backchannel requests and refresh tokens for it. Grants may be many, so this is done in batches,
- * each one short statement. The rows in `ended_resources` are written with the change, and deleted with the audit event
- * when nothing is left; as long as they are there, no resource or scope of that name can be made. No new right can arise in
+ * each one short statement. The rows in `ended_resources` are written with the change, and completed with the audit event
+ * when nothing is left; until then, no resource or scope of that name can be made. No new right can arise in
  * the meantime, because a grant or consent is stored without resources and scopes that do not exist.
  */
 import { setTimeout as delay } from 'node:timers/promises';
@@ -34,12 +34,49 @@ interface Limits {
  */
 export async function refuseWhileRightsAreLeft(tx: Tx, identifier: string, scopes?: readonly string[]): Promise<void> {
   if (scopes?.length === 0) return;
-  let query = tx.selectFrom('ended_resources').selectAll().where('normal_form', '=', normalUri(identifier));
+  let query = tx
+    .selectFrom('ended_resources')
+    .selectAll()
+    .where('normal_form', '=', normalUri(identifier))
+    .where('completed_at', 'is', null);
   if (scopes) query = query.where('scope', 'in', scopes);
   const left = await query.executeTakeFirst();
   if (!left) return;
   const what = scopes ? `removed scope ${left.scope} of` : 'deleted resource';
   throw conflict(`The server is still ending the rights for the ${what} ${left.identifier}; try again in a minute.`);
+}
+
+/** Orders the end of the rights for removed scopes of a resource, or with `null` for all of it. */
+export async function orderEndOfRights(
+  tx: Tx,
+  identifier: string,
+  scopes: readonly (string | null)[],
+  now: Date,
+): Promise<void> {
+  const ended = { identifier, normal_form: normalUri(identifier), ended_at: now, completed_at: null };
+  await tx
+    .insertInto('ended_resources')
+    .values(scopes.map((scope) => ({ ...ended, scope })))
+    .onConflict((clash) => clash.columns(['identifier', 'scope']).doUpdateSet({ ended_at: now, completed_at: null }))
+    .execute();
+}
+
+/** The scopes of this name that were removed in the last days; `null` among them if the resource was deleted. */
+export async function endedBefore(tx: Tx, identifier: string): Promise<ReadonlySet<string | null>> {
+  const rows = await tx
+    .selectFrom('ended_resources')
+    .select('scope')
+    .where('normal_form', '=', normalUri(identifier))
+    .execute();
+  return new Set(rows.map(({ scope }) => scope));
+}
+
+/** Forgets names of which no token is left: none lives longer than a day. */
+export async function forgetEndedNames(database: Database): Promise<void> {
+  await database
+    .deleteFrom('ended_resources')
+    .where('completed_at', '<', sql<Date>`now() - interval '2 days'`)
+    .execute();
 }
 
 /** Ends the rights for all deleted resources and removed scopes, or for those of one resource. Safe on several nodes. */
@@ -67,6 +104,7 @@ async function readTargets(database: Database, only: string | undefined): Promis
   let query = database
     .selectFrom('ended_resources')
     .select(['identifier', sql<(string | null)[]>`array_agg(scope order by scope)`.as('scopes')])
+    .where('completed_at', 'is', null)
     .groupBy('identifier')
     .orderBy(sql`min(ended_at)`);
   if (only !== undefined) query = query.where('normal_form', '=', normalUri(only));
@@ -112,12 +150,16 @@ async function endRightsFor(database: Database, target: Target, goesOn: () => bo
 async function complete({ database, trail }: EndedRightsSettings, target: Target, ended: Ended): Promise<void> {
   const { identifier, scopes } = target;
   await transact(database, async (tx) => {
-    let rows = tx.deleteFrom('ended_resources').where('identifier', '=', identifier);
+    let rows = tx
+      .updateTable('ended_resources')
+      .set({ completed_at: sql`now()` })
+      .where('identifier', '=', identifier)
+      .where('completed_at', 'is', null);
     // another scope may have been removed, or the resource deleted, since this began
     if (scopes) rows = rows.where('scope', 'in', scopes);
-    const { numDeletedRows } = await rows.executeTakeFirst();
+    const { numUpdatedRows } = await rows.executeTakeFirst();
     // another node was faster
-    if (numDeletedRows === 0n) return;
+    if (numUpdatedRows === 0n) return;
     const details = { resource: identifier, ...(scopes && { scopes }), ...ended };
     await trail.recordIn(tx, SYSTEM, { event: 'resource.rights_ended', outcome: 'success', details });
   });

@@ -9,7 +9,7 @@ import { normalUri } from '../base/uri.ts';
 import { keepSigningKeys } from '../keys/unused_keys.ts';
 import { recordChange } from '../invalidation/log.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
-import { refuseWhileRightsAreLeft } from './ended_rights.ts';
+import { endedBefore, orderEndOfRights, refuseWhileRightsAreLeft } from './ended_rights.ts';
 import { refuseWhileReferenced } from './references.ts';
 import type { Resource, Scope } from './resource.ts';
 import type { NewResource, ResourcePatch } from './resource_members.ts';
@@ -30,10 +30,12 @@ export async function createResource(
 ): Promise<Resource> {
   await keepKeys(tx, given.signing_alg);
   await refuseWhileRightsAreLeft(tx, given.identifier);
+  const validFrom = (await endedBefore(tx, given.identifier)).has(null) ? { tokens_valid_from: now } : {};
   const row = await tx
     .insertInto('resources')
     .values({
       ...given,
+      ...validFrom,
       scopes: json(given.scopes),
       claim_mappings: json(given.claim_mappings),
       created_at: now,
@@ -95,11 +97,14 @@ export async function updateResource(
   return toResource(row);
 }
 
-/** The columns that say which scopes there are, and when those were added that the resource was not made with. */
+/** The columns that say which scopes there are, and when those were added whose name a removed one had. */
 async function changedScopes(tx: Tx, resource: Resource, scopes: Resource['scopes'], now: Date) {
-  const added = scopes.map(({ name }) => name).filter((name) => !resource.scopesAddedAt.has(name));
+  const { scopesValidFrom, tokensValidFrom } = resource;
+  const added = scopes.map(({ name }) => name).filter((name) => !scopesValidFrom.has(name));
   await refuseWhileRightsAreLeft(tx, resource.identifier, added);
-  const times = scopes.map(({ name }) => [name, (resource.scopesAddedAt.get(name) ?? now).toISOString()] as const);
+  const ended = await endedBefore(tx, resource.identifier);
+  const validFrom = (name: string): Date => scopesValidFrom.get(name) ?? (ended.has(name) ? now : tokensValidFrom);
+  const times = scopes.map(({ name }) => [name, validFrom(name).toISOString()] as const);
   return { scopes: json(scopes), scopes_added_at: json(Object.fromEntries(times)) };
 }
 
@@ -122,10 +127,7 @@ export async function deleteResource({ tx, trail, origin, now }: UnitOfWork, res
     .where('resource', '=', identifier)
     .execute();
   await tx.deleteFrom('resources').where('identifier', '=', identifier).execute();
-  await tx
-    .insertInto('ended_resources')
-    .values({ identifier, normal_form: normalUri(identifier), scope: null, ended_at: now })
-    .execute();
+  await orderEndOfRights(tx, identifier, [null], now);
   await trail.recordIn(tx, origin, {
     event: 'resource.deleted',
     outcome: 'success',
@@ -186,6 +188,7 @@ interface ResourceRow {
   userinfo_audience: boolean;
   claim_mappings: ClaimMapping[];
   scopes_added_at: Record<string, string>;
+  tokens_valid_from: Date;
   version: number;
   created_at: Date;
   updated_at: Date;
@@ -214,10 +217,11 @@ function toResource(row: ResourceRow): Resource {
     identifier: row.identifier,
     displayName: row.display_name,
     scopes: row.scopes,
-    scopesAddedAt: new Map(
+    tokensValidFrom: row.tokens_valid_from,
+    scopesValidFrom: new Map(
       row.scopes.map(({ name }) => {
         const added = row.scopes_added_at[name];
-        return [name, added === undefined ? row.created_at : new Date(added)];
+        return [name, added === undefined ? row.tokens_valid_from : new Date(added)];
       }),
     ),
     accessTokenTtlSeconds: row.access_token_ttl_seconds,

@@ -2,9 +2,9 @@
  * Removes scopes that a resource no longer has from clients, policies and roles, and orders the end of all rights for them.
  */
 import { sql } from 'kysely';
-import { normalUri } from '../base/uri.ts';
 import { recordChange } from '../invalidation/log.ts';
 import type { Tx } from '../db/connection.ts';
+import { orderEndOfRights } from './ended_rights.ts';
 import type { Resource, Scope } from './resource.ts';
 
 /** Tables whose rows contain a resource and some of its scopes. */
@@ -33,12 +33,7 @@ export async function withdrawScopes(
     }
   }
   await withdrawFromGrantPolicies(tx, resource.identifier, removed);
-  const { identifier } = resource;
-  const ended = { identifier, normal_form: normalUri(identifier), ended_at: now };
-  await tx
-    .insertInto('ended_resources')
-    .values(removed.map((scope) => ({ ...ended, scope })))
-    .execute();
+  await orderEndOfRights(tx, resource.identifier, removed, now);
 }
 
 /** Returns the clients, policies or roles that had any of the scopes. */

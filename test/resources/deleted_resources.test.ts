@@ -4,7 +4,7 @@ import { decodeJwt } from 'jose';
 import pg from 'pg';
 import { sha256 } from '../../src/base/secret.ts';
 import { json } from '../../src/db/connection.ts';
-import { endRights } from '../../src/resources/ended_rights.ts';
+import { endRights, forgetEndedNames } from '../../src/resources/ended_rights.ts';
 import { Admin } from '../support/client/admin.ts';
 import { REDIRECT_URI, registerApplication, requestCode, redeem, signIn } from '../support/client/code_flow.ts';
 import { exchange, introspect } from '../support/client/exchanged_tokens.ts';
@@ -220,17 +220,28 @@ describe('a deleted resource', () => {
     const { database } = gatehouse;
     await remove();
     // as if the node had stopped before it was done
-    await database
-      .insertInto('ended_resources')
-      .values({ identifier: resource, normal_form: `${resource}/`, ended_at: new Date() })
-      .execute();
+    const ended = database.updateTable('ended_resources').set({ completed_at: null });
+    await ended.where('identifier', '=', resource).execute();
     const trail = await openTrail(database);
+    const left = database.selectFrom('ended_resources').select('identifier').where('completed_at', 'is', null);
     await endRights({ database, trail }, { milliseconds: 0 });
-    assert.equal((await database.selectFrom('ended_resources').selectAll().execute()).length, 1);
+    assert.deepEqual(await left.execute(), [{ identifier: resource }]);
     await endRights({ database, trail }, { milliseconds: 10_000 });
-    assert.deepEqual(await database.selectFrom('ended_resources').selectAll().execute(), []);
+    assert.deepEqual(await left.execute(), []);
     await makeAgain();
     assert.equal((await refresh(tokens.refresh_token!)).status, 400);
+  });
+
+  it('is remembered by its name for two days, longer than any token lives (FIELD-E4)', async () => {
+    await remove();
+    const { database } = gatehouse;
+    const remembered = database.selectFrom('ended_resources').select('scope').where('identifier', '=', resource);
+    await forgetEndedNames(database);
+    assert.equal((await remembered.execute()).length, 1);
+    const ended = database.updateTable('ended_resources').set({ completed_at: new Date(Date.now() - 49 * 3_600_000) });
+    await ended.where('identifier', '=', resource).execute();
+    await forgetEndedNames(database);
+    assert.deepEqual(await remembered.execute(), []);
   });
 
   it('can not be made anew while rights for it are left (FIELD-E4)', async () => {

@@ -78,7 +78,7 @@ export class AccessTokenStates {
 
   #withLastingScopes(claims: AccessTokenClaims): AccessTokenClaims {
     const { aud, iat, scope } = claims;
-    const added = this.#apiOf(aud)?.scopesAddedAt;
+    const added = this.#apiOf(aud)?.scopesValidFrom;
     if (scope === undefined || !added) return claims;
     const names = scope.split(' ');
     const lasting = names.filter((name) => OPENID.has(name) || wasMadeBefore(added.get(name), iat));
@@ -127,7 +127,7 @@ export class AccessTokenStates {
    */
   #hasItsApi({ aud, iat }: ParentToken): boolean {
     if (aud === undefined || iat === undefined) return true;
-    return wasMadeBefore(this.#apiOf(aud)?.createdAt, iat);
+    return wasMadeBefore(this.#apiOf(aud)?.tokensValidFrom, iat);
   }
 }
 
