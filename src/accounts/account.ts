@@ -3,7 +3,7 @@
  * case. Disabling an account ends its sessions and grants at once; deleting it also deletes all its data.
  */
 import { z } from 'zod';
-import { canonicalDomain, canonicalEmail, EMAIL_ADDRESS, EMAIL_LIMIT } from '../base/email_address.ts';
+import { canonicalEmail, EMAIL_ADDRESS, EMAIL_LIMIT } from '../base/email_address.ts';
 import { randomId } from '../base/ids.ts';
 import { conflict, notFound } from '../base/refusal.ts';
 import { INVISIBLE_REFUSED, isVisible } from '../base/visible_text.ts';
@@ -13,7 +13,8 @@ import { endAccess } from './end_access.ts';
 import { endLinksOfChange } from './links.ts';
 import type { EventOf } from '../audit/catalogue.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
-import { LONGEST_PASSWORD } from '../passwords/password_rules.ts';
+import { lengthOf, LONGEST_PASSWORD } from '../passwords/password_length.ts';
+import { matching } from './account_search.ts';
 import { changeProfile, profileChanges, profileMembers, type Profile, type ProfileChange } from './profile.ts';
 
 export interface Account {
@@ -37,14 +38,21 @@ export const EmailAddress = z
   .pipe(z.email({ pattern: EMAIL_ADDRESS, error: ({ input }) => objectionToEmail(String(input)) }));
 
 function objectionToEmail(text: string): string {
-  return `must be an email address${/\P{ASCII}.*@/su.test(text) ? '; the part before the @ must be ASCII' : ''}`;
+  if (/\P{ASCII}.*@/su.test(text)) return 'must be an email address; the part before the @ must be ASCII';
+  if (/^.{65,}@/s.test(text)) return 'must be an email address; the part before the @ must not exceed 64 characters';
+  if (/@.*[^.]{64}/s.test(text)) return 'must be an email address; no part of the domain may exceed 63 characters';
+  return 'must be an email address';
 }
 
 /** The bound of a request's member; `PasswordRules` decides about the password. */
 const Password = z
   .string()
   .min(1, 'must not be empty')
-  .max(1_024, `must not be longer than ${LONGEST_PASSWORD} characters`);
+  .refine(
+    (password) => lengthOf(password) <= LONGEST_PASSWORD,
+    `must not be longer than ${LONGEST_PASSWORD} characters`,
+  )
+  .meta({ maxLength: LONGEST_PASSWORD });
 
 const name = z
   .string()
@@ -223,21 +231,8 @@ export async function readAccounts(reader: Reader, { limit, after, search }: Acc
     rows = rows.where(({ eb, refTuple, tuple }) =>
       eb(refTuple('created_at', 'account_id'), '>', tuple(after.createdAt, after.accountId)),
     );
-  if (search) {
-    rows = rows.where(({ or, eb }) =>
-      or([eb('email', 'ilike', containing(partOfEmail(search))), eb('name', 'ilike', containing(search))]),
-    );
-  }
+  if (search) rows = rows.where(await matching(reader, search));
   return (await rows.execute()).map(toAccount);
-}
-
-function containing(text: string): string {
-  return `%${text.replaceAll(/[\\%_]/g, (character) => `\\${character}`)}%`;
-}
-
-/** The part of stored addresses that a search text stands for: without an @, it may be part of a domain. */
-function partOfEmail(search: string): string {
-  return search.includes('@') ? canonicalEmail(search) : canonicalDomain(search.trim());
 }
 
 /** Another transaction may have stored the address after the check above. */

@@ -3,7 +3,10 @@ import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { json, type Reader } from '../db/connection.ts';
 import { withExistingResources } from '../resources/existing_resources.ts';
 
-/** Scopes grouped by their origin: OpenID Connect, single claims, or a resource. */
+/**
+ * Scopes grouped by their origin: OpenID Connect, single claims, or a resource, with what its API may read about the
+ * person (data_for_apis.ts).
+ */
 export interface ConsentedScopes {
   readonly openid: readonly string[];
   readonly claims: readonly string[];
@@ -16,10 +19,10 @@ export interface Consent {
   readonly givenAt: Date;
 }
 
-/** Adds the scopes to the stored consent of the client, without those of resources that were deleted since. */
+/** Adds the scopes to the stored consent of the client, without those that were deleted since. */
 export async function rememberConsent(
   { tx, now }: UnitOfWork,
-  { issuer, accountId, clientId }: { readonly issuer: string; readonly accountId: string; readonly clientId: string },
+  { accountId, clientId }: { readonly accountId: string; readonly clientId: string },
   scopes: ConsentedScopes,
 ): Promise<void> {
   const before = await tx
@@ -37,8 +40,8 @@ export async function rememberConsent(
       clash.columns(['account_id', 'client_id']).doUpdateSet({ scopes: json(merged), given_at: now }),
     )
     .execute();
-  const resources = await withExistingResources(tx, issuer, merged.resources);
-  if (Object.keys(resources).length === Object.keys(merged.resources).length) return;
+  const resources = await withExistingResources(tx, merged.resources);
+  if (!resources) return;
   await tx
     .updateTable('consents')
     .set({ scopes: json({ ...merged, resources }) })

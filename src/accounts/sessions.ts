@@ -5,6 +5,7 @@ import { sha256, type Digest } from '../base/secret.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Reader } from '../db/connection.ts';
 import type { ConsentedScopes } from './consents.ts';
+import { claimOfEntry } from './data_for_apis.ts';
 import { announceLogouts } from './logouts.ts';
 
 export interface SessionView {
@@ -237,7 +238,8 @@ interface GrantPayload {
 }
 
 function scopesOf({ openid, resources }: GrantPayload & object): string[] {
-  return [...new Set([openid?.scope, ...Object.values(resources ?? {})].flatMap(split))];
+  const scopes = [openid?.scope, ...Object.values(resources ?? {})].flatMap(split);
+  return [...new Set(scopes.filter((scope) => claimOfEntry(scope) === undefined))];
 }
 
 function grantedOf({ openid, resources = {} }: GrantPayload & object): ConsentedScopes {

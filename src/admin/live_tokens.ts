@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { notFound } from '../base/refusal.ts';
 import { readClient } from '../clients/client_rows.ts';
 import { listLiveTokens } from '../clients/live_tokens.ts';
+import { OPENID_SCOPES } from '../resources/resource.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { ClientParams, Timestamp, timestamp } from './shared_members.ts';
@@ -50,6 +51,7 @@ async function list(call: AdminCall, clientId: string, { limit, cursor }: z.outp
   if (!(await readClient(database, clientId))) throw notFound(`Client ${clientId} not found.`);
   const rows = await listLiveTokens(database, clientId, call.now, {
     limit: limit + 1,
+    ownScopes: OPENID_SCOPES,
     after: after && { expiresAt: after.expires_at, jti: after.jti },
   });
   return call.page(tokens, {

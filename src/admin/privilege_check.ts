@@ -5,10 +5,9 @@
  * other APIs allow.
  */
 import { conflict, invalid, Refused } from '../base/refusal.ts';
-import { isSameUri, looksLike } from '../base/uri.ts';
+import { clearerSpelling, isAtOrBelow, isSameUri } from '../base/uri.ts';
 import type { Client } from '../clients/client.ts';
 import type { ClientMetadata } from '../clients/metadata/client_metadata.ts';
-import { userinfoIdentifier } from '../resources/own_identifiers.ts';
 import type { AdminCall } from './admin_call.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 
@@ -38,12 +37,15 @@ export function refuseAdminResource(call: AdminCall, identifier: string): void {
 }
 
 /**
- * Refuses the URI of an API or of another issuer that a client or a person could take for this server's issuer, userinfo
- * endpoint or admin API.
+ * Refuses the URI of an API or of another issuer that a client or a person could take for this server's issuer or for a
+ * URL below it, such as the userinfo endpoint; and one that URL parsers write in another way, so that programs could take
+ * it for another registered one.
  */
 export function refuseLookAlike({ dependencies: { issuer } }: AdminCall, pointer: string, uri: string): void {
-  const own = [issuer, userinfoIdentifier(issuer), adminResourceIdentifier(issuer)].find((one) => looksLike(uri, one));
-  if (own !== undefined) throw invalid(pointer, `must not be ${own} of this server, or look like it`);
+  if (isAtOrBelow(uri, issuer))
+    throw invalid(pointer, `must not be this server's issuer ${issuer} or a URL below it, or look like one`);
+  const clearer = clearerSpelling(uri);
+  if (clearer !== undefined) throw invalid(pointer, `must be written as ${clearer}`);
 }
 
 function missingScopes({ caller, dependencies }: AdminCall, { resources }: ClientMetadata): string[] {

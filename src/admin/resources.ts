@@ -157,16 +157,18 @@ export const resourceRoutes: readonly AdminRoute[] = [
     scope: 'resources:write',
     tag: 'resources',
     summary: 'Change a resource (JSON merge patch)',
-    description: 'Removing a scope from scopes also removes it from every client that had it.',
+    description:
+      'Removing a scope from scopes also removes it from every client that had it, and ends what people granted of it. If that is much, the server continues after the response; a scope of the same name can be added when it is done.',
     params: ResourceParams,
     body: ResourcePatch.meta({ id: 'ResourcePatch', examples: [{ access_token_ttl_seconds: 300 }] }),
     reply: { status: 200, description: 'The resource after the change.', body: ResourceView, headers: ['ETag'] },
-    refuses: [404, 412],
+    refuses: [404, 409, 412],
     handle: async ({ params, body }, call) => {
       refuseAdminResource(call, params.identifier);
+      if (body.scopes) await endRightsNow(call, params.identifier);
       const { rotation } = call.dependencies;
       const keys = await rotation.makeMissing(body.signing_alg ? [body.signing_alg] : []);
-      return call.write(async (work) => {
+      const changed = await call.write(async (work) => {
         const locked = await lockResource(work.tx, params.identifier);
         call.refuseOtherVersion(locked.version);
         await rotation.addIn(work, keys);
@@ -177,6 +179,8 @@ export const resourceRoutes: readonly AdminRoute[] = [
           body: resourceView(resource, call.dependencies.issuer),
         };
       });
+      if (body.scopes) await endRightsNow(call, params.identifier);
+      return changed;
     },
   }),
   adminRoute({
@@ -186,7 +190,7 @@ export const resourceRoutes: readonly AdminRoute[] = [
     tag: 'resources',
     summary: 'Delete a resource that no client may request',
     description:
-      'This also ends what people granted for it: its scopes in grants and consents, and the refresh tokens for it. If there are many, the server continues after the response; a resource with the same identifier can be registered when it is done.',
+      'This also ends what people granted for it: its scopes in grants and consents, and the refresh tokens for it. Introspection and userinfo refuse its JWTs from then on. If there are many, the server continues after the response; a resource with the same identifier can be registered when it is done.',
     params: ResourceParams,
     reply: { status: 204, description: 'The resource is deleted.' },
     refuses: [404, 409, 412],
@@ -204,7 +208,7 @@ export const resourceRoutes: readonly AdminRoute[] = [
   }),
 ];
 
-/** Ends the rights for a deleted resource, as far as a call has time for it. A job does the rest. */
+/** Ends the rights for a deleted resource or its removed scopes, as far as a call has time for it. A job does the rest. */
 async function endRightsNow({ dependencies }: AdminCall, identifier: string): Promise<void> {
   try {
     await endRights(dependencies, { milliseconds: ENDING_MILLISECONDS }, identifier);

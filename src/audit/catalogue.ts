@@ -45,6 +45,8 @@ const parents = z
       generation: z.int(),
       grant_id: z.string().optional(),
       asserted_by: z.string().optional(),
+      resource: z.string().optional(),
+      issued_at: z.string().optional(),
     }),
   )
   .readonly()
@@ -323,12 +325,13 @@ const RESOURCES = {
   }),
   'resource.deleted': done('A resource is deleted.', { resource }),
   'resource.rights_ended': done(
-    'All rights for a deleted resource have ended. A resource with the same identifier can be created from now on.',
+    'All rights for a deleted resource, or for scopes that were removed from one, have ended. A resource or scope of the same name can be created from now on.',
     {
       resource,
-      grants: number.describe('The number of grants that had rights for the resource.'),
-      tokens: number.describe('The number of codes and refresh tokens that were for the resource.'),
-      consents: number.describe('The number of consents that included the resource.'),
+      scopes: texts.optional().describe('The scopes; absent if the whole resource was deleted.'),
+      grants: number.describe('The number of grants that had rights for the resource or the scopes.'),
+      tokens: number.describe('The number of codes and refresh tokens that were for the resource or the scopes.'),
+      consents: number.describe('The number of consents that included the resource or the scopes.'),
     },
   ),
   'authorization_details_type.created': done('A type of authorization details is created.', { type, resources }),

@@ -3,17 +3,18 @@
  * (RFC 5891, 2.3), as mail servers know it. A person may write the domain in the letters of their language: some
  * browsers send it as it was typed, others send A-labels.
  */
-import { domainToASCII } from 'node:url';
+import { domainToASCII, domainToUnicode } from 'node:url';
 
 /** The length of an address, in characters (RFC 5321, 4.5.3.1.3, without the angle brackets). */
 export const EMAIL_LIMIT = 254;
 
 /**
- * A dot-atom of RFC 5322 (3.2.3) before the @, and a domain with at least two labels after it. The part before the @ is
- * ASCII: mail servers without SMTPUTF8 (RFC 6531) and the e-mail fields of browsers accept nothing else.
+ * A dot-atom of RFC 5322 (3.2.3) before the @, with at most 64 characters (RFC 5321, 4.5.3.1.1), and a domain with at
+ * least two labels after it, each with at most 63 (RFC 1035, 2.3.4). The part before the @ is ASCII: mail servers
+ * without SMTPUTF8 (RFC 6531) and the e-mail fields of browsers accept nothing else.
  */
 export const EMAIL_ADDRESS =
-  /^[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*@([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9]$/;
+  /^(?=[^@]{1,64}@)[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]$/;
 
 /**
  * What a domain may contain before it is converted. The conversion itself is that of a URL's host: it ends at a slash
@@ -33,6 +34,11 @@ export function canonicalEmail(typed: string): string {
 export function canonicalDomain(typed: string): string {
   const hasOtherLetters = /\P{ASCII}/u.test(typed);
   return (hasOtherLetters && DOMAIN.test(typed) && domainToASCII(typed)) || inLowerCase(typed);
+}
+
+/** Returns a domain in A-labels in the letters of its language. */
+export function domainInLetters(domain: string): string {
+  return domainToUnicode(domain);
 }
 
 /** ASCII letters alone: the lower case of some other letters is ASCII, which would make two addresses equal. */

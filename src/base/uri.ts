@@ -28,23 +28,40 @@ export function isSameUri(one: string, other: string): boolean {
 }
 
 /**
- * True if a person or a program may take `uri` for `own`: the same URI but for userinfo, query, fragment,
- * percent-encoding or slashes at the end.
+ * Returns how each URL parser writes an http(s) URI (URL Standard, 4.5), if that is another spelling than a path, a port or
+ * the case of the host explain (`normalUri`): a program may take the two for one URI. `undefined` if it is spelled well.
  */
-export function looksLike(uri: string, own: string): boolean {
-  return withoutOrnament(uri) === withoutOrnament(own);
+export function clearerSpelling(uri: string): string | undefined {
+  const url = webUrl(uri);
+  return url && normalUri(uri) !== url.href ? url.href : undefined;
 }
 
-function withoutOrnament(uri: string): string | undefined {
+/**
+ * True if a person or a program may take `uri` for `own` or for a URL below it, whatever the scheme, userinfo, query,
+ * fragment, case, percent-encoding and path parameters.
+ */
+export function isAtOrBelow(uri: string, own: string): boolean {
+  const [url, ours] = [webUrl(uri), webUrl(own)];
+  return url !== undefined && ours !== undefined && barePlace(url).startsWith(barePlace(ours));
+}
+
+function webUrl(uri: string): URL | undefined {
   const url = URL.parse(uri);
-  if (!url) return undefined;
-  return `${url.protocol}//${url.host}${decoded(url.pathname).replace(/\/+$/, '')}`;
+  return url && /^https?:$/.test(url.protocol) ? url : undefined;
 }
 
-function decoded(path: string): string {
-  try {
-    return decodeURIComponent(path);
-  } catch {
-    return path;
-  }
+/** Host and path with a slash at the end, without what may be ignored. */
+function barePlace({ hostname, port, pathname }: URL): string {
+  let path = pathname;
+  for (let round = 0; round < DECODED_AT_MOST; round++) path = path.replaceAll(ASCII_ESCAPE, decoded);
+  const bare = path.toLowerCase().replaceAll(/;[^/]*|[^\x21-\x7e]/g, '');
+  return `${hostname.replace(/\.$/, '')}:${port}/${bare}/`.replaceAll(/[/\\]+/g, '/');
+}
+
+/** A server behind proxies may decode a path more than once. */
+const DECODED_AT_MOST = 4;
+const ASCII_ESCAPE = /%([0-7][0-9A-Fa-f])/g;
+
+function decoded(_: string, hex: string): string {
+  return String.fromCodePoint(Number.parseInt(hex, 16));
 }

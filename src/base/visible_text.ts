@@ -1,8 +1,8 @@
 /**
  * Text that people write and read, such as names. Invisible characters are refused, because two texts that look equal
- * could differ, and a direction override could make a text read as another one. The exception are the two joiners where
- * writing needs them: names in Persian, Sinhala, Malayalam and other languages, and emoji, contain them (UAX 31, 2.3;
- * RFC 5892, appendices A.1 and A.2; UTS 51, 2.3).
+ * could differ, and a direction override could make a text read as another one. The exceptions are the two joiners and
+ * the variation selectors where writing needs them: names in Persian, Sinhala, Malayalam, Japanese, Mongolian and other
+ * languages, and emoji, contain them (UAX 31, 2.3; RFC 5892, appendices A.1 and A.2; UTS 51, 2.3; UTS 37).
  */
 
 /**
@@ -44,32 +44,62 @@ const VIRAMAS =
   String.raw`\u094D\u09CD\u0A4D\u0ACD\u0B4D\u0BCD\u0C4D\u0CCD\u0D3B\u0D3C\u0D4D\u0DCA\u0F84\u1039\u103A\u17D2
   \u1B44\u1BAA\u1BAB\uA9C0\u{1134D}\u{11442}\u{114C2}\u{11133}\u{11134}`.replaceAll(/\s+/g, '');
 
-const betweenLetters = SCRIPTS.map((script) => {
-  const letter = `(?=\\p{scx=${script}})[\\p{L}\\p{M}]`;
-  return `(?<=${letter})[\\u200C\\u200D](?=${letter})`;
-});
-const JOINERS_IN_CONTEXT = [
-  `(?<=[${VIRAMAS}])[\\u200C\\u200D]`,
+/** A joiner at the position. */
+const JOINER = '[\\u200C\\u200D]';
+const JOINERS = [
+  `(?<=[${VIRAMAS}])${JOINER}`,
   '(?<=\\p{Extended_Pictographic}[\\uFE0F\\p{Emoji_Modifier}]?)\\u200D(?=\\p{Extended_Pictographic})',
-  ...betweenLetters,
-].join('|');
+].map(at);
+const BETWEEN_LETTERS = at(`(?<=[\\p{L}\\p{M}])${JOINER}(?=[\\p{L}\\p{M}])`);
+const WITHIN_SCRIPTS = SCRIPTS.map((script) => at(`(?<=\\p{scx=${script}})${JOINER}(?=\\p{scx=${script}})`));
 
-/** Control and format characters, separators of lines, half characters, and letters that have no shape. */
-const WITHOUT_SHAPE = '[\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}\\p{Cs}\\u034F\\u115F\\u1160\\u17B4\\u17B5\\u2800\\u3164\\uFFA0]';
+/**
+ * Where Unicode has variants (StandardizedVariants.txt, emoji-variation-sequences.txt, the Ideographic Variation
+ * Database). A digit with a selector is part of a keycap.
+ */
+const SELECTORS = [
+  '(?<=(?![\\p{ASCII}\\p{Emoji_Modifier}\\p{Regional_Indicator}])\\p{Emoji})[\\uFE0E\\uFE0F]',
+  '(?<=[0-9#*])\\uFE0F(?=\\u20E3)',
+  '(?<=\\p{Script=Han})[\\uFE00-\\uFE02\\u{E0100}-\\u{E01EF}]',
+  '(?<=(?=\\p{L})[\\p{Script=Myanmar}\\p{Script=Phags_Pa}])\\uFE00',
+  '(?<=(?=\\p{L})\\p{Script=Mongolian})[\\u180B-\\u180D\\u180F]',
+].map(at);
 
-/** An invisible character, also a joiner where no script needs it. */
-const INVISIBLE = `(?!${JOINERS_IN_CONTEXT})${WITHOUT_SHAPE}`;
-const ANY_INVISIBLE = new RegExp(INVISIBLE, 'u');
-const EVERY_INVISIBLE = new RegExp(INVISIBLE, 'gu');
+/** Control and format characters, separators of lines, half characters, letters without a shape, selectors. */
+const WITHOUT_SHAPE =
+  /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\u034F\u115F\u1160\u17B4\u17B5\u2800\u3164\uFFA0\p{Variation_Selector}]/gu;
 
 export const INVISIBLE_REFUSED = 'must not contain control or invisible characters';
 
-/** Whether each character of the text can be seen, or joins two that can. */
+/** Whether each character of the text can be seen, or changes the shape of one that can. */
 export function isVisible(text: string): boolean {
-  return !ANY_INVISIBLE.test(text);
+  return text.matchAll(WITHOUT_SHAPE).every(({ 0: character, index }) => isInPlace(text, character, index));
 }
 
 /** Replaces each invisible character. */
 export function replaceInvisible(text: string, replacement: (character: string) => string): string {
-  return text.replaceAll(EVERY_INVISIBLE, replacement);
+  return text.replaceAll(WITHOUT_SHAPE, (character, index: number) =>
+    isInPlace(text, character, index) ? character : replacement(character),
+  );
 }
+
+/** Whether the character is a joiner or selector that changes the shape of its neighbours. */
+function isInPlace(text: string, character: string, index: number): boolean {
+  const matches = (pattern: RegExp): boolean => {
+    pattern.lastIndex = index;
+    return pattern.test(text);
+  };
+  if (character === '\u200C' || character === '\u200D') {
+    return JOINERS.some(matches) || (matches(BETWEEN_LETTERS) && WITHIN_SCRIPTS.some(matches));
+  }
+  return /\p{Variation_Selector}/u.test(character) && SELECTORS.some(matches);
+}
+
+/** Matches at `lastIndex` alone. */
+function at(pattern: string): RegExp {
+  return new RegExp(pattern, 'uy');
+}
+
+// the engine compiles a pattern at its first use, which takes milliseconds that no request should wait for
+for (const text of ['a', '\u0639\u200C\u0639', '\u845B\uFE00']) isVisible(text);
+for (const pattern of [...JOINERS, ...WITHIN_SCRIPTS, ...SELECTORS]) pattern.test('\u0639\u200C\u0639');

@@ -28,7 +28,9 @@ export function isOwnedScheme(scheme: string): boolean {
  * 7.3).
  */
 export function guessApplicationType(redirectUris: unknown): ApplicationType {
-  const uris = Array.isArray(redirectUris) ? redirectUris.map((uri) => URL.parse(String(uri))) : [];
+  const uris = Array.isArray(redirectUris)
+    ? redirectUris.map((uri) => (typeof uri === 'string' ? URL.parse(uri) : null))
+    : [];
   const isNative = (url: URL | null): boolean =>
     url !== null && url.protocol !== 'https:' && (url.protocol !== 'http:' || NATIVE_LOOPBACK.test(url.hostname));
   const isPossible = (url: URL | null): boolean => url === null || objectionToNativeUri(url) === undefined;

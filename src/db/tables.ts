@@ -138,6 +138,10 @@ interface Resources {
   signing_alg: SigningAlg;
   userinfo_audience: Generated<boolean>;
   claim_mappings: ColumnType<{ claim: string; from: ClaimSource }[], string | undefined, string>;
+  /** The times (ISO 8601) of scopes that were removed and made again, by their names. */
+  scopes_added_at: ColumnType<Record<string, string>, string | undefined, string>;
+  /** The epoch, but for a resource whose name a deleted one had. */
+  tokens_valid_from: Generated<Date>;
   required_acr: ColumnType<RequirableAcr | null, RequirableAcr | null | undefined>;
   version: Generated<number>;
   created_at: Date;
@@ -147,7 +151,11 @@ interface Resources {
 interface EndedResources {
   identifier: string;
   normal_form: string;
+  /** `null` if the whole resource was deleted. */
+  scope: string | null;
   ended_at: Date;
+  /** `null` while rights are left. */
+  completed_at: Date | null;
 }
 
 interface AuthorizationDetailsTypes {

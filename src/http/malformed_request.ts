@@ -1,5 +1,5 @@
 /** Responses to requests that are not valid HTTP or never complete. */
-import { STATUS_CODES } from 'node:http';
+import { STATUS_CODES, type ServerResponse } from 'node:http';
 
 export interface BrokenRequestLimits {
   readonly headerBytes: number;
@@ -8,7 +8,7 @@ export interface BrokenRequestLimits {
 
 /** Returns the whole response as bytes of HTTP. It closes the connection. */
 export function brokenRequestAnswer(status: number, detail: string): string {
-  const body = JSON.stringify({ error: 'invalid_request', error_description: detail });
+  const body = bodyOf(detail);
   return [
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
     'Connection: close',
@@ -19,6 +19,23 @@ export function brokenRequestAnswer(status: number, detail: string): string {
     '',
     body,
   ].join('\r\n');
+}
+
+/** Sends the same response to a request that the server has read, and closes the connection. */
+export function sendAndClose(response: ServerResponse, status: number, detail: string): void {
+  const body = bodyOf(detail);
+  response.writeHead(status, {
+    'Content-Type': 'application/json; charset=utf-8',
+    'Content-Length': Buffer.byteLength(body),
+    'Cache-Control': 'no-store',
+    'X-Content-Type-Options': 'nosniff',
+    Connection: 'close',
+  });
+  response.end(body);
+}
+
+function bodyOf(detail: string): string {
+  return JSON.stringify({ error: 'invalid_request', error_description: detail });
 }
 
 /** Returns the response to an error of Node's HTTP parser; `undefined` if the connection itself failed. */

@@ -5,7 +5,13 @@ import { once } from 'node:events';
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import { CannotStart } from '../base/cannot_start.ts';
-import { answerToParseError, brokenRequestAnswer, headersTooLarge, requestTooSlow } from './malformed_request.ts';
+import {
+  answerToParseError,
+  brokenRequestAnswer,
+  headersTooLarge,
+  requestTooSlow,
+  sendAndClose,
+} from './malformed_request.ts';
 import { ClosingResponse, endAfter, endWithAnswer } from './lingering_close.ts';
 import { ConnectionLimit } from './connection_limit.ts';
 import { hasOneValidHost, refuseHost } from './host_header.ts';
@@ -17,6 +23,8 @@ const LIMITS = {
   keepAliveTimeout: 65_000,
   // Node enforces headersTimeout and requestTimeout up to this much later
   connectionsCheckingInterval: 2_000,
+  // Node would answer a request without a Host header with an empty body
+  requireHostHeader: false,
 } as const;
 const HEADERS_AT_MOST = 100;
 const HEADER_LIMITS = { headerBytes: LIMITS.maxHeaderSize, headers: HEADERS_AT_MOST };
@@ -38,6 +46,7 @@ const BACKLOG_AT_MOST = 4_096;
 const PENDING_RESPONSES_AT_MOST = 8;
 /** No endpoint accepts a larger body, so a client with `Expect: 100-continue` need not send it (RFC 9110, 10.1.1). */
 const BODY_BYTES_AT_MOST = 64 * 1024;
+const UNKNOWN_EXPECTATION = 'the header Expect may only be 100-continue (RFC 9110, 10.1.1)';
 /**
  * While the server stops, it still reads from idle connections for this time: a request that arrives just as the server
  * closes is lost, and the client cannot know whether the server processed it.
@@ -96,6 +105,10 @@ export class HttpServer {
       if (!this.#acceptsRequest(request, response)) return;
       if (!(Number(request.headers['content-length']) > BODY_BYTES_AT_MOST)) response.writeContinue();
       listener(request, response);
+    });
+    // without this listener, Node answers with an empty body
+    this.#server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+      if (this.#acceptsRequest(request, response)) sendAndClose(response, 417, UNKNOWN_EXPECTATION);
     });
     this.#server.on('connect', (_: IncomingMessage, socket: Socket) => {
       this.#answerBroken(socket, brokenRequestAnswer(405, 'this server is not a proxy'));

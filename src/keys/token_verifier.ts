@@ -47,6 +47,9 @@ export interface ParentToken {
   readonly gen: number;
   readonly gid?: string;
   readonly asserted_by?: string;
+  /** Tokens that were exchanged by earlier releases do not have this and `iat` of their parents. */
+  readonly aud?: string | string[];
+  readonly iat?: number;
 }
 
 /** Much longer than any token of this server: longer texts are not parsed. */

@@ -3,6 +3,7 @@ import type { Context } from 'koa';
 import type { Grant as OidcGrant } from 'oidc-provider';
 import { z } from 'zod';
 import { findAccount } from '../accounts/account.ts';
+import { claimOfEntry, isAboutPerson, isForUserinfo } from '../accounts/data_for_apis.ts';
 import { mergeScopes, rememberConsent, type ConsentedScopes } from '../accounts/consents.ts';
 import { invalid } from '../base/refusal.ts';
 import { readForm } from '../http/form_body.ts';
@@ -27,6 +28,7 @@ const Missing = z.object({
   missingOIDCScope: z.array(z.string()).default([]),
   missingOIDCClaims: z.array(z.string()).default([]),
   missingResourceScopes: z.record(z.string(), z.array(z.string())).default({}),
+  missingApiClaims: z.record(z.string(), z.array(z.string())).default({}),
 });
 
 export async function showConsent(login: LoginContext, ctx: Context, step: Step): Promise<void> {
@@ -100,7 +102,7 @@ function allow(login: LoginContext, ctx: Context, step: Step, remembered: boolea
   };
   return resumeWith(login, ctx, originOfLogin(ctx, accountId), async (changes) => {
     const grantId = await extendGrant(login, step, asked);
-    if (remembered) changes.add((work) => rememberConsent(work, { issuer: login.issuer, accountId, clientId }, asked));
+    if (remembered) changes.add((work) => rememberConsent(work, { accountId, clientId }, asked));
     changes.record({ event: 'consent.given', outcome: 'success', accountId, clientId, details });
     return { consent: { grantId } };
   });
@@ -126,11 +128,17 @@ export function addScopes(grant: OidcGrant, { openid, claims, resources }: Conse
  */
 async function allowedBefore(login: LoginContext, step: Step): Promise<ConsentedScopes> {
   const grant = await findGrant(login, step);
-  const { scope } = step.interaction.params;
+  const { scope, resource: named } = step.interaction.params;
   const requested = new Set(typeof scope === 'string' ? scope.split(' ') : []);
   const filter = (granted: string): string[] => granted.split(' ').filter((name) => requested.has(name));
+  const withUserinfo = isForUserinfo([named].flat(), login.issuer);
+  const ofResource = (resource: string, granted: string): string[] => {
+    const canRead = withUserinfo && [named].flat().includes(resource);
+    const claims = canRead ? granted.split(' ').filter((name) => claimOfEntry(name) !== undefined) : [];
+    return [...filter(granted).filter((name) => canRead || !isAboutPerson(name)), ...claims];
+  };
   const resources = Object.entries(grant?.resources ?? {}).map(
-    ([resource, granted]) => [resource, filter(granted)] as const,
+    ([resource, granted]) => [resource, ofResource(resource, granted)] as const,
   );
   return {
     openid: filter(grant?.openid?.scope ?? ''),
@@ -147,11 +155,10 @@ async function findGrant(login: LoginContext, step: Step) {
 
 function askedFor({ interaction }: Pick<Step, 'interaction'>): ConsentedScopes {
   const missing = Missing.parse(interaction.prompt.details);
-  return {
-    openid: missing.missingOIDCScope,
-    claims: missing.missingOIDCClaims,
-    resources: missing.missingResourceScopes,
-  };
+  return mergeScopes(
+    { openid: missing.missingOIDCScope, claims: missing.missingOIDCClaims, resources: missing.missingResourceScopes },
+    { openid: [], claims: [], resources: missing.missingApiClaims },
+  );
 }
 
 /**
@@ -165,7 +172,8 @@ function detailsOf(login: LoginContext, { interaction }: Step): readonly Detail[
 }
 
 function namesOf({ openid, claims, resources }: ConsentedScopes): string[] {
-  return [...new Set([...openid, ...claims, ...Object.values(resources).flat()])];
+  const ofResources = Object.values(resources).flat();
+  return [...new Set([...openid, ...claims, ...ofResources.map((name) => claimOfEntry(name) ?? name)])];
 }
 
 function accountOf({ interaction }: Step): string {

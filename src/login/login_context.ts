@@ -129,11 +129,12 @@ export interface DescribedClient extends Omit<Application, 'caution'> {
 }
 
 /**
- * Scopes of one kind. `account` are those of OpenID Connect, by name; with `apis`, the token for these APIs is for
- * userinfo too, so they can use the scopes as well.
+ * Permissions of one kind. `account` are scopes of OpenID Connect, by name, and `claims` are single claims. With `api`,
+ * they are what this API may read at userinfo with the application's token.
  */
 export type DescribedApi =
-  | { readonly kind: 'account'; readonly scopes: readonly string[]; readonly apis?: readonly string[] }
+  | { readonly kind: 'account'; readonly scopes: readonly string[]; readonly api?: string }
+  | { readonly kind: 'claims'; readonly claims: readonly string[]; readonly api: string }
   | { readonly kind: 'api'; readonly name: string; readonly scopes: readonly DescribedScope[] };
 
 export interface DescribedScope {

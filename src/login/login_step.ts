@@ -7,13 +7,13 @@ import type { Context } from 'koa';
 import { z } from 'zod';
 import { findAccount, findAccountByEmail, type Account } from '../accounts/account.ts';
 import { PASSWORD_METHODS } from '../accounts/authentication_context.ts';
-import { composed } from '../accounts/password.ts';
 import { requireUnchangedAccount, AccountChanged, type PasswordOutcome } from '../accounts/password_check.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { canonicalEmail, EMAIL_LIMIT } from '../base/email_address.ts';
 import { hasSecondFactor } from '../factors/account_factors.ts';
 import { readForm } from '../http/form_body.ts';
 import { requestOf } from '../http/request_context.ts';
+import { lengthOf, LONGEST_PASSWORD } from '../passwords/password_length.ts';
 import { finishLogin } from './finish_login.ts';
 import { FORGOTTEN_PASSWORD_PATH } from './forgotten_password_page.ts';
 import { isOwnPages, stepPath, type Step } from './interaction.ts';
@@ -37,12 +37,11 @@ const LoginForm = z.object({
     .min(1)
     .max(EMAIL_LIMIT)
     .regex(/^[^\p{Cc}]*$/u),
-  // decomposed, a password of 256 characters has up to four times as many
+  // the form as a whole is bounded: decomposed, a password has up to four times as many characters
   password: z
     .string()
     .min(1)
-    .max(1_024)
-    .refine((password) => composed(password).length <= 256),
+    .refine((password) => lengthOf(password) <= LONGEST_PASSWORD),
   remember: z.literal('on').optional(),
 });
 

@@ -7,11 +7,11 @@ import type { LoginContext } from './login_context.ts';
 import type { NewPasswordFields } from './credential_pages.ts';
 import { fill, TEXTS } from './texts/texts.ts';
 
-/** `repeated_password` is in the page for browsers without a script, which can not show what was typed. */
+/** The form as a whole is bounded. `repeated_password` is in the page for browsers without a script, which can not show what was typed. */
 export const NewPasswordForm = z.object({
   form_token: z.string(),
-  new_password: z.string().max(1_024).default(''),
-  repeated_password: z.string().max(1_024).optional(),
+  new_password: z.string().default(''),
+  repeated_password: z.string().optional(),
 });
 
 /** Returns the hash, or the problem to show. */

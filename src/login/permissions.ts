@@ -4,6 +4,7 @@
  */
 import type { Account } from '../accounts/account.ts';
 import type { ConsentedScopes } from '../accounts/consents.ts';
+import { claimOfEntry } from '../accounts/data_for_apis.ts';
 import type { Permission, Permissions } from './pages.ts';
 import type { DescribedApi, DescribedScope, LoginContext } from './login_context.ts';
 import { describeClaim } from './messages.ts';
@@ -20,18 +21,11 @@ export function describePermissions(
   const { host } = new URL(issuer);
   const described = describeScopes({ openid, resources }).map((api) => wordApi(api, host, account));
   const known = new Set(described.flatMap((api) => api.scopes.map(({ name }) => name)));
-  const unknown = [...openid, ...Object.values(resources).flat()].filter((name) => !known.has(name));
+  const names = [...openid, ...Object.values(resources).flat()].filter((name) => claimOfEntry(name) === undefined);
+  const unknown = names.filter((name) => !known.has(name));
   return [
     ...described,
-    {
-      api: texts.details,
-      scopes: claims.map((name) => ({
-        name,
-        description: describeClaim(name),
-        access: 'read' as const,
-        icon: 'id-card',
-      })),
-    },
+    { api: texts.details, scopes: claims.map(wordClaim) },
     {
       api: texts.others,
       scopes: unknown.map((name) => ({
@@ -47,14 +41,24 @@ export function describePermissions(
 function wordApi(api: DescribedApi, host: string, account: Account | undefined): Permissions {
   const texts = TEXTS.permissions;
   if (api.kind === 'api') return { api: api.name, scopes: api.scopes.map(wordScope) };
-  const own = api.scopes.map((name) => wordOpenidScope(name, account));
-  if (!api.apis) return { api: fill(texts.account, { host }), scopes: own };
-  const apis = api.apis.length > 0 ? api.apis.join(texts.and) : texts.theServices;
-  const scopes = own.map((scope) => ({
-    ...scope,
-    description: fill(texts.letApis, { apis, action: scope.description.replace(/^See/, 'see') }),
+  if (api.kind === 'claims') {
+    return { api: fill(texts.detailsForApi, { api: api.api }), scopes: forApi(api.api, api.claims.map(wordClaim)) };
+  }
+  const scopes = api.scopes.map((name) => wordOpenidScope(name, account));
+  if (api.api === undefined) return { api: fill(texts.account, { host }), scopes };
+  return { api: fill(texts.accountForApi, { host, api: api.api }), scopes: forApi(api.api, scopes) };
+}
+
+/** The same permissions, given to an API beside the application. */
+function forApi(api: string, permissions: readonly Permission[]): Permission[] {
+  return permissions.map((permission) => ({
+    ...permission,
+    description: fill(TEXTS.permissions.letApi, { api, action: permission.description.replace(/^See/, 'see') }),
   }));
-  return { api: fill(texts.accountForApis, { host, apis }), scopes };
+}
+
+function wordClaim(name: string): Permission {
+  return { name, description: describeClaim(name), access: 'read', icon: 'id-card' };
 }
 
 function wordScope({ name, description, details, access, isAccessStated }: DescribedScope): Permission {

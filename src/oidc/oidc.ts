@@ -81,7 +81,7 @@ export interface DescriptionsSettings extends AccessLifetimesSettings {
 export function createDescriptions(settings: DescriptionsSettings) {
   return {
     describeClient: describeClient(settings.clients),
-    describeScopes: describeScopes(settings.resources, settings.issuer),
+    describeScopes: describeScopes(settings.resources),
     describeDetails: describeDetails(settings.detailsTypes),
     accessLifetimeOf: accessLifetimes(settings),
   };
@@ -142,6 +142,7 @@ export function createOidc(settings: OidcSettings) {
     database,
     verifier: tokenVerifier,
     clients: directory,
+    resources,
     revoked,
     isTrusted,
     vouch,

@@ -5,10 +5,9 @@
 import { invalid } from '../base/refusal.ts';
 import type { BreachedPasswords } from './breached_passwords.ts';
 import { inOneForm, type CommonPasswords } from './common_passwords.ts';
+import { lengthOf, LONGEST_PASSWORD } from './password_length.ts';
 import { isPattern, repeatedPart, withoutEndings } from './predictable.ts';
 
-/** In UTF-16 units of normalization form C. */
-export const LONGEST_PASSWORD = 256;
 /** A shorter word, such as a first name of three letters, is part of too many other words. */
 const SHORTEST_WORD = 4;
 /** What must be left of a password without the words that strangers can know, in letters and digits. */
@@ -51,18 +50,18 @@ export class PasswordRules {
 
   /** Returns the end of a sentence that begins with ‘The password’; `undefined` if the rules allow it. */
   async objection(password: string, owner: PasswordOwner): Promise<string | undefined> {
-    const composed = password.normalize('NFC');
-    if (composed.length > LONGEST_PASSWORD) return `must not be longer than ${LONGEST_PASSWORD} characters`;
+    const length = lengthOf(password);
+    if (length > LONGEST_PASSWORD) return `must not be longer than ${LONGEST_PASSWORD} characters`;
     const minimum = await this.minLength(owner);
-    // each code point counts as one character (NIST SP 800-63B-4, 3.1.1.2)
-    if (Array.from(composed).length < minimum) return `must have at least ${minimum} characters`;
+    if (length < minimum) return `must have at least ${minimum} characters`;
     const text = inOneForm(password);
     if (isPattern(text)) return 'must not be a repetition or a sequence such as 123456789';
     if (await this.#isCommon(text))
       return 'must not be one that attackers try first; this one is on a list of common passwords';
     if (isMostlyOf(text, [...this.#settings.serviceWords, ...wordsOf(owner)]))
       return 'must not consist of your name, your e-mail address or the name of this service';
-    if (await this.#settings.breached?.has(composed)) return 'must be another one: this one was found in a data breach';
+    if (await this.#settings.breached?.has(password.normalize('NFC')))
+      return 'must be another one: this one was found in a data breach';
     return undefined;
   }
 

@@ -57,6 +57,7 @@ export function allowedView(metadata: ClientMetadata): Record<string, unknown> {
 export function underPolicy(policy: RegistrationPolicy, given: Given): ClientMetadata {
   const own = ownMembers(given);
   const asked = narrowToPolicy(policy, { ...defaultsFor(policy, own), ...own });
+  demandMethod(policy, asked['token_endpoint_auth_method']);
   const { data: metadata, error } = ClientMetadata.safeParse(
     { ...asked, scope: policy.openid_scopes.join(' '), ...audienceUnder(policy, asked) },
     { error: inPlainWords },
@@ -105,11 +106,13 @@ const REQUESTED_BY_SERVER = [
   'backchannel_client_notification_endpoint',
 ] as const;
 
+/** Checked before the other members: some take time to validate, and mean nothing with another method. */
+function demandMethod({ token_endpoint_auth_methods: methods }: RegistrationPolicy, asked: unknown): void {
+  if (methods.some((method) => method === asked)) return;
+  throw refusedMember('token_endpoint_auth_method', `must be ${methods.join(' or ')}`);
+}
+
 function demandAllowed(policy: RegistrationPolicy, metadata: ClientMetadata): void {
-  const { token_endpoint_auth_methods: methods } = policy;
-  if (!methods.includes(metadata.token_endpoint_auth_method)) {
-    throw refusedMember('token_endpoint_auth_method', `must be ${methods.join(' or ')}`);
-  }
   const insecure = REQUESTED_BY_SERVER.find((member) => metadata[member]?.startsWith('https:') === false);
   if (insecure) throw refusedMember(insecure, 'must be an https URL');
   for (const member of ['redirect_uris', 'post_logout_redirect_uris'] as const) {

@@ -1,7 +1,8 @@
 /**
  * Clients whose client_id is the URL of their metadata document. At the first request with such a URL, the server
  * fetches the document through `egress` and stores the client as a row like any other: grants and consents refer to it,
- * every node finds it, and an admin can revoke it. The server fetches the document again when it is no longer fresh.
+ * every node finds it, and an admin can revoke it. The server fetches the document again when it is no longer fresh: a
+ * login waits for that, other requests do not.
  */
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Origin } from '../audit/events.ts';
@@ -23,6 +24,7 @@ import type { Egress } from '../egress/egress.ts';
 import { EgressFailed, isBusy, isTemporary, type EgressFailure } from '../egress/failure.ts';
 import type { CachedResponse } from '../egress/response_cache.ts';
 import { networkOf } from '../limits/rate_limit_key.ts';
+import type { Logger } from '../log.ts';
 import type { Registrations } from '../limits/registrations.ts';
 import { enforceQuota, unusedClientOrigin } from './client_quota.ts';
 import { isDocumentUrl, isPermittedHost, readDocument } from './metadata_document.ts';
@@ -42,6 +44,7 @@ export interface MetadataDocumentsSettings {
   readonly trail: AuditTrail;
   readonly changes: InvalidationFollower;
   readonly clock: Clock;
+  readonly log: Logger;
 }
 
 /** The client, or an error text for its developer. Both are `undefined` if no policy permits the URL. */
@@ -61,8 +64,6 @@ export interface DocumentUse {
 /** What reading a document led to. */
 interface Outcome {
   readonly client?: ClientWithSecrets;
-  /** The stored client, if the document could not be read again. */
-  readonly lastCopy?: ClientWithSecrets | undefined;
   readonly refusal?: RegistrationRefused['refusal'];
   /** Set if the same request may succeed later. */
   readonly unavailable?: Unavailable;
@@ -72,6 +73,8 @@ interface Outcome {
 const FRESH_SECONDS_LEAST = 300;
 /** While the document can't be fetched, logins can begin with the stored metadata for this long. */
 const OUTAGE_SECONDS = 3_600;
+/** A login that can begin with the stored metadata waits this long for newer: the rest of its request needs time too. */
+const WAIT_MILLISECONDS = 1_500;
 
 export class MetadataDocuments {
   readonly #settings: MetadataDocumentsSettings;
@@ -91,10 +94,11 @@ export class MetadataDocuments {
     if (!policy || !isDocumentUrl(clientId) || !isPermittedHost(policy, clientId)) return {};
     const known = await directory.find(clientId);
     if (known && (known.revokedAt || isCurrent(known, clock()))) return { client: known };
-    const { client, lastCopy, refusal, unavailable } = await this.#outcome(policy, clientId, known, origin);
+    const outcome = this.#outcome(policy, clientId, known, origin);
+    // a host that is away, that hangs or that answers with something else must not end what people allowed before
+    if (known && !beginsLogin) return { client: known };
+    const { client, refusal, unavailable } = await this.#waitFor(outcome, known);
     if (client) return { client };
-    // a host that is away, or that answers with something else, must not end what people allowed before
-    if (lastCopy && !beginsLogin) return { client: lastCopy };
     if (unavailable && (!refusal || !isPage)) throw unavailable;
     if (!refusal) throw new Error('A document was neither read nor refused.');
     if (refusal !== TOO_MANY) {
@@ -105,6 +109,19 @@ export class MetadataDocuments {
     return { objection: errorOf(refusal).description };
   }
 
+  /** Waits for the document; for a short time only if the stored metadata would do. */
+  async #waitFor(outcome: Promise<Outcome>, known: ClientWithSecrets | undefined): Promise<Outcome> {
+    if (!known || !isUsableInOutage(known, this.#settings.clock())) return outcome;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<Outcome>((resolve) => {
+      timer = setTimeout(() => resolve({ client: known }), WAIT_MILLISECONDS);
+    });
+    return Promise.race([outcome, late]).finally(() => clearTimeout(timer));
+  }
+
+  /**
+   * One look at a document at a time, which requests share. It may outlive them; egress bounds it and logs its failures.
+   */
   #outcome(
     policy: RegistrationPolicy,
     clientId: string,
@@ -115,6 +132,7 @@ export class MetadataDocuments {
     if (running) return running;
     const fetching = this.#fetch(policy, clientId, known, origin).finally(() => this.#running.delete(clientId));
     this.#running.set(clientId, fetching);
+    fetching.catch((error: unknown) => this.#settings.log.warn({ error, clientId }, 'metadata_document.not_stored'));
     return fetching;
   }
 
@@ -135,13 +153,13 @@ export class MetadataDocuments {
       return { client: await this.#keep({ policyName: policy.name, clientId, answer, sector }, { origin, now }) };
     } catch (error) {
       const isPassing = error instanceof EgressFailed || error instanceof Unavailable;
-      if (isPassing && known && isUsableInOutage(known, now)) return { client: known };
-      if (error instanceof Unavailable) return { lastCopy: known, unavailable: error };
+      if (isPassing && known && isUsableInOutage(known, clock())) return { client: known };
+      if (error instanceof Unavailable) return { unavailable: error };
       const unavailable = new Unavailable('The metadata document can not be fetched now.', { cause: error });
-      if (isBusy(error)) return { lastCopy: known, unavailable };
+      if (isBusy(error)) return { unavailable };
       const refusal = refusalOf(error);
       const mayPass = error instanceof EgressFailed && mayEnd(error.failure);
-      return { lastCopy: known, refusal, ...(mayPass && { unavailable }) };
+      return { refusal, ...(mayPass && { unavailable }) };
     }
   }
 

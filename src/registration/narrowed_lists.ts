@@ -5,7 +5,7 @@
  */
 import { CIBA, usableGrantTypes } from '../clients/metadata/flows.ts';
 import type { RegistrationPolicy } from './policy.ts';
-import { refusedMember } from './refusal.ts';
+import { refusedMember, type RegistrationRefused } from './refusal.ts';
 
 type Asked = Readonly<Record<string, unknown>>;
 
@@ -26,6 +26,7 @@ export function narrowToPolicy(policy: RegistrationPolicy, asked: Asked): Asked 
   const usable = usableGrantTypes(grantTypes, policy.grant_types, method);
   if (usable.length === 0) {
     const possible = usableGrantTypes(policy.grant_types, policy.grant_types, method);
+    if (possible.length === 0) throw noneIsPossible(method);
     throw refusedMember('grant_types', `must contain at least one of ${possible.join(', ')}`);
   }
   const left = Object.entries(asked).filter(([member]) => usable.includes(CIBA) || !ofCiba(grantTypes, member));
@@ -35,6 +36,14 @@ export function narrowToPolicy(policy: RegistrationPolicy, asked: Asked): Asked 
     grant_types: usable,
     ...narrowedResponseTypes(asked, usable),
   };
+}
+
+/** The policy permits no grant type that a client with this method can use. */
+function noneIsPossible(method: unknown): RegistrationRefused {
+  if (method !== 'none')
+    return refusedMember('grant_types', 'can not be met: the registration policy permits none that issues a token');
+  const detail = 'must not be none: the registration policy permits only grant types of clients that authenticate';
+  return refusedMember('token_endpoint_auth_method', detail);
 }
 
 /** True for a member that goes with the grant type CIBA, if the client asked for that. */

@@ -51,7 +51,7 @@ export interface Registration {
 const DOCUMENT_AGE_AT_MOST_SECONDS = 10;
 
 export function createRegistration(settings: RegistrationSettings): Registration {
-  const { issuer, database, clients: directory, egress, registrations: limits, trail, changes, clock } = settings;
+  const { issuer, database, clients: directory, egress, registrations: limits, trail, changes, clock, log } = settings;
   const { secretVerifier: verifier, failedAuthentications: failures } = settings;
   const policies = new PolicyDirectory(database);
   const fetchDocument =
@@ -68,7 +68,7 @@ export function createRegistration(settings: RegistrationSettings): Registration
     };
   const forRegistration = fetchDocument({ vetted: false, ageSeconds: 0 });
   const forDocuments = fetchDocument({ vetted: false, ageSeconds: DOCUMENT_AGE_AT_MOST_SECONDS });
-  const shared = { database, directory, egress, fetchDocument: forDocuments, policies, limits, trail, changes, clock };
+  const documents = { directory, fetchDocument: forDocuments, policies, limits };
   const feature: Feature = {
     caches: [{ topic: 'registration_policy', onChange: () => policies.load(), load: () => policies.load() }],
     jobs: [
@@ -90,7 +90,7 @@ export function createRegistration(settings: RegistrationSettings): Registration
       fetchDocument: forRegistration,
     }),
     discovery: discloseRegistration(issuer, policies),
-    documents: new MetadataDocuments(shared),
+    documents: new MetadataDocuments({ database, egress, trail, changes, clock, log, ...documents }),
     fetchForAdmin: fetchDocument({ vetted: true, ageSeconds: 0 }),
     feature,
   };

@@ -30,6 +30,10 @@ export interface Resource {
   /** What people are shown instead of the identifier; `null` if it has no name. */
   readonly displayName: string | null;
   readonly scopes: readonly Scope[];
+  /** Tokens that were issued earlier are for a deleted resource of this name. */
+  readonly tokensValidFrom: Date;
+  /** For each scope the time before which tokens are for a removed scope of this name. */
+  readonly scopesValidFrom: ReadonlyMap<string, Date>;
   readonly accessTokenTtlSeconds: number;
   readonly signingAlg: SigningAlg;
   /** Whether a token for this resource may be for userinfo too. */

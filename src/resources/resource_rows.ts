@@ -10,7 +10,7 @@ import { normalUri } from '../base/uri.ts';
 import { keepSigningKeys } from '../keys/unused_keys.ts';
 import { recordChange } from '../invalidation/log.ts';
 import { json, type Reader, type Tx } from '../db/connection.ts';
-import { refuseWhileRightsAreLeft } from './ended_rights.ts';
+import { endedBefore, orderEndOfRights, refuseWhileRightsAreLeft } from './ended_rights.ts';
 import { refuseWhileReferenced } from './references.ts';
 import type { Resource, Scope } from './resource.ts';
 import type { NewResource, ResourcePatch } from './resource_members.ts';
@@ -32,10 +32,12 @@ export async function createResource(
 ): Promise<Resource> {
   await keepKeys(tx, given.signing_alg);
   await refuseWhileRightsAreLeft(tx, given.identifier);
+  const validFrom = (await endedBefore(tx, given.identifier)).has(null) ? { tokens_valid_from: now } : {};
   const row = await tx
     .insertInto('resources')
     .values({
       ...given,
+      ...validFrom,
       scopes: json(given.scopes),
       claim_mappings: json(given.claim_mappings),
       created_at: now,
@@ -59,7 +61,8 @@ export async function createResource(
 
 /**
  * Changes a resource that the caller has locked with `lockResource`. Removes a deleted scope from every client and
- * policy, so that they do not get a later scope with the same name.
+ * policy, and orders the end of all rights for it, so that no right is for a later scope with the same name. Refuses with
+ * `conflict` to add a scope whose earlier rights are still being ended.
  */
 export async function updateResource(
   { tx, trail, origin, now }: UnitOfWork,
@@ -67,12 +70,13 @@ export async function updateResource(
   given: z.output<typeof ResourcePatch>,
 ): Promise<Resource> {
   const { scopes: newScopes, claim_mappings: mappings, ...rest } = given;
+  const scopes = newScopes && (await changedScopes(tx, resource, newScopes, now));
   if (given.signing_alg) await keepKeys(tx, given.signing_alg);
   const row = await tx
     .updateTable('resources')
     .set({
       ...rest,
-      ...(newScopes && { scopes: json(newScopes) }),
+      ...scopes,
       ...(mappings && { claim_mappings: json(mappings) }),
       updated_at: now,
       version: resource.version + 1,
@@ -95,6 +99,17 @@ export async function updateResource(
   return toResource(row);
 }
 
+/** The columns that say which scopes there are, and when those were added whose name a removed one had. */
+async function changedScopes(tx: Tx, resource: Resource, scopes: Resource['scopes'], now: Date) {
+  const { scopesValidFrom, tokensValidFrom } = resource;
+  const added = scopes.map(({ name }) => name).filter((name) => !scopesValidFrom.has(name));
+  await refuseWhileRightsAreLeft(tx, resource.identifier, added);
+  const ended = await endedBefore(tx, resource.identifier);
+  const validFrom = (name: string): Date => scopesValidFrom.get(name) ?? (ended.has(name) ? now : tokensValidFrom);
+  const times = scopes.map(({ name }) => [name, validFrom(name).toISOString()] as const);
+  return { scopes: json(scopes), scopes_added_at: json(Object.fromEntries(times)) };
+}
+
 /** The caller has stored keys that were missing; a node may have removed unused ones since the caller looked. */
 async function keepKeys(tx: Tx, alg: SigningAlg): Promise<void> {
   const missing = await keepSigningKeys(tx, [alg]);
@@ -114,10 +129,7 @@ export async function deleteResource({ tx, trail, origin, now }: UnitOfWork, res
     .where('resource', '=', identifier)
     .execute();
   await tx.deleteFrom('resources').where('identifier', '=', identifier).execute();
-  await tx
-    .insertInto('ended_resources')
-    .values({ identifier, normal_form: normalUri(identifier), ended_at: now })
-    .execute();
+  await orderEndOfRights(tx, identifier, [null], now);
   await trail.recordIn(tx, origin, {
     event: 'resource.deleted',
     outcome: 'success',
@@ -177,6 +189,8 @@ interface ResourceRow {
   signing_alg: SigningAlg;
   userinfo_audience: boolean;
   claim_mappings: ClaimMapping[];
+  scopes_added_at: Record<string, string>;
+  tokens_valid_from: Date;
   required_acr: RequirableAcr | null;
   version: number;
   created_at: Date;
@@ -208,6 +222,13 @@ function toResource(row: ResourceRow): Resource {
     identifier: row.identifier,
     displayName: row.display_name,
     scopes: row.scopes,
+    tokensValidFrom: row.tokens_valid_from,
+    scopesValidFrom: new Map(
+      row.scopes.map(({ name }) => {
+        const added = row.scopes_added_at[name];
+        return [name, added === undefined ? row.tokens_valid_from : new Date(added)];
+      }),
+    ),
     accessTokenTtlSeconds: row.access_token_ttl_seconds,
     signingAlg: row.signing_alg,
     userinfoAudience: row.userinfo_audience,

@@ -4,7 +4,7 @@
  */
 import type { Feature } from '../lifecycle/feature.ts';
 import { AuthorizationDetailsTypes } from './details_type_directory.ts';
-import { endRights, type EndedRightsSettings } from './ended_rights.ts';
+import { endRights, forgetEndedNames, type EndedRightsSettings } from './ended_rights.ts';
 import { ResourceDirectory } from './resource_directory.ts';
 
 const ENDING_EVERY_MILLISECONDS = 30_000;
@@ -29,7 +29,10 @@ export function createResources({ database, trail }: EndedRightsSettings): Resou
         name: 'rights_of_deleted_resources',
         everyMilliseconds: ENDING_EVERY_MILLISECONDS,
         oncePerNode: true,
-        run: (signal) => endRights({ database, trail }, { signal, milliseconds: ENDING_MILLISECONDS }),
+        run: async (signal) => {
+          await endRights({ database, trail }, { signal, milliseconds: ENDING_MILLISECONDS });
+          await forgetEndedNames(database);
+        },
       },
     ],
   };

@@ -1,7 +1,10 @@
-/** Removes scopes that a resource no longer has from clients, policies and roles. */
+/**
+ * Removes scopes that a resource no longer has from clients, policies and roles, and orders the end of all rights for them.
+ */
 import { sql } from 'kysely';
 import { recordChange } from '../invalidation/log.ts';
 import type { Tx } from '../db/connection.ts';
+import { orderEndOfRights } from './ended_rights.ts';
 import type { Resource, Scope } from './resource.ts';
 
 /** Tables whose rows contain a resource and some of its scopes. */
@@ -11,7 +14,10 @@ const SCOPE_TABLES = [
   { table: 'role_resources', owner: 'role', topic: 'role' },
 ] as const;
 
-/** Removes the scopes that are not in `remaining` from every client, policy and role, and deletes rows without scopes. */
+/**
+ * Removes the scopes that are not in `remaining` from every client, policy and role, and deletes rows without scopes. What
+ * people granted is ended in batches (ended_rights.ts).
+ */
 export async function withdrawScopes(
   tx: Tx,
   resource: Resource,
@@ -27,6 +33,7 @@ export async function withdrawScopes(
     }
   }
   await withdrawFromGrantPolicies(tx, resource.identifier, removed);
+  await orderEndOfRights(tx, resource.identifier, removed, now);
 }
 
 /** Returns the clients, policies or roles that had any of the scopes. */

@@ -111,13 +111,25 @@ describe('an e-mail address with an international domain', () => {
     }
   });
 
+  const LETTERS = ['mün', 'ünchen.ex', 'MU\u0308N', 'nchen.example', 'kunde@mün', 'nde@münchen\u3002ex', '@mü'];
   it('is found by a search for any part of it (FIELD-D3)', async () => {
-    for (const q of ['münchen', 'MÜNCHEN.example', '@münchen.ex', 'unde@münchen.example', 'xn--mnchen', 'kunde']) {
+    for (const q of [
+      'münchen',
+      'MÜNCHEN.example',
+      '@münchen.ex',
+      'unde@münchen.example',
+      'xn--mnchen',
+      'kunde',
+      ...LETTERS,
+    ]) {
       const { body } = await admin.get(`/accounts?${new URLSearchParams({ q })}`);
       assert.ok(
         body.items.some((account) => account.account_id === accountId),
         q,
       );
+    }
+    for (const q of ['ünchex', '@ünchen', 'unde@ünchen', 'x@mün', 'kun_e@mün', '%@mün', 'münchen.example@']) {
+      assert.deepEqual((await admin.get(`/accounts?${new URLSearchParams({ q })}`)).body.items, [], q);
     }
   });
 
@@ -186,6 +198,10 @@ describe('the part of an e-mail address before the @', () => {
       'a@exämple.com:25',
       'a@ex ämple.com',
       'a@exam\u200dple.com',
+      `${'a'.repeat(65)}@example.com`,
+      `${'a'.repeat(32)}.${'b'.repeat(32)}@example.com`,
+      `a@${'b'.repeat(64)}.example`,
+      `a@example.${'c'.repeat(64)}`,
       'a\0@example.com',
     ]) {
       const { status, body } = await admin.post('/accounts', { email });
@@ -194,6 +210,18 @@ describe('the part of an e-mail address before the @', () => {
     const { status, text } = await admin.post('/accounts', { email: 'müller@example.com' });
     assert.equal(status, 400);
     assert.match(text, /the part before the @ must be ASCII/);
+    for (const [email, says] of [
+      [`${'a'.repeat(65)}@example.com`, /the part before the @ must not exceed 64 characters/],
+      [`a@${'b'.repeat(64)}.example`, /no part of the domain may exceed 63 characters/],
+    ] as const) {
+      assert.match((await admin.post('/accounts', { email })).text, says);
+    }
+  });
+
+  it('has up to 64 characters, and each label of the domain up to 63 (FIELD-D3)', async () => {
+    for (const email of [`${'a'.repeat(64)}@example.com`, `a@${'b'.repeat(63)}.${'c'.repeat(63)}.example`]) {
+      assert.equal((await admin.post('/accounts', { email })).status, 201, email);
+    }
   });
 
   it('never becomes another person’s in lower case (FIELD-D3)', () => {

@@ -118,6 +118,8 @@ describe('the audience of client assertions', () => {
       await takes(path, [issuer], usual);
       for (const endpoint of new Set([at('/token'), at(path)]))
         await refuses(path, endpoint, usual, /aud must be the issuer, not an endpoint; send http.*assertion_audience/);
+      await refuses(path, [issuer, issuer], usual, /aud must be one value; send http/);
+      await refuses(path, [[issuer]], usual);
       await refuses(path, [issuer, at('/token')], usual, /aud must be one value; send http/);
       await refuses(path, [issuer, 'https://other.example.com'], usual, /aud must be one value; send http/);
       await refuses(path, [], usual);
@@ -138,6 +140,7 @@ describe('the audience of client assertions', () => {
         [issuer, 'https://other.example.com'],
         [at('/token'), 'https://other.example.com'],
         'https://other.example.com/token',
+        [issuer, issuer],
       ])
         await refuses(path, aud, eased);
     }
@@ -156,14 +159,25 @@ describe('the audience of client assertions', () => {
 
   it('of a pushed request may be one of the three that RFC 9126 (2) names (FIELD-C2)', async () => {
     for (const aud of [gatehouse.issuer, at('/token'), at('/par'), `${ALIASES}/par`]) await takes('/par', aud, usual);
-    for (const aud of [at('/introspect'), 'https://other.example.com', [at('/par'), 'https://other.example.com']])
+    await takes('/par', [gatehouse.issuer], usual);
+    for (const aud of [
+      at('/introspect'),
+      'https://other.example.com',
+      [at('/par'), 'https://other.example.com'],
+      [gatehouse.issuer, at('/par')],
+    ])
       await refuses('/par', aud, usual);
   });
 
   it('of a request over the backchannel may be one of the three that CIBA (7.1) names (FIELD-C2)', async () => {
     const path = '/backchannel_authentication';
     for (const aud of [gatehouse.issuer, at('/token'), at(path)]) await takes(path, aud, usual);
-    for (const aud of [at('/par'), 'https://other.example.com', [at(path), 'https://other.example.com']])
+    for (const aud of [
+      at('/par'),
+      'https://other.example.com',
+      [at(path), 'https://other.example.com'],
+      [at(path), at('/token')],
+    ])
       await refuses(path, aud, usual);
   });
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
+import { ClientMetadata } from '../../src/clients/metadata/client_metadata.ts';
 import { Admin } from '../support/client/admin.ts';
 import { certify, type Certified } from '../support/network/certificates.ts';
 import { moveClock, resetClock } from '../support/node/clock.ts';
@@ -127,6 +128,22 @@ describe('certificates that clients register (RFC 8705)', () => {
       assert.equal(made, 201);
       const { body: shown } = await admin.get(`/clients/${body.client_id}`);
       for (const [member, value] of Object.entries(members)) assert.equal(shown[member], value, member);
+    });
+
+    it('are not parsed if they are too long, or if the client does not authenticate with them (FIELD-C3)', () => {
+      const costOf = (members: Members): number => {
+        const began = process.cpuUsage();
+        const { success } = ClientMetadata.safeParse({ grant_types: ['client_credentials'], ...members });
+        const { user, system } = process.cpuUsage(began);
+        assert.equal(success, false);
+        return user + system;
+      };
+      const tls_client_auth_subject_dn = `${'CN=a,'.repeat(200_000)}CN=a`;
+      for (const members of [tls({ tls_client_auth_subject_dn }), { tls_client_auth_subject_dn }]) {
+        const microseconds = [1, 2, 3].map(() => costOf(members));
+        // parsing it takes about 700 ms
+        assert.ok(Math.min(...microseconds) < 100_000, microseconds.join());
+      }
     });
 
     it('are named in one way, not in none and not in two (RFC 8705, 2.1.2)', async () => {

@@ -26,6 +26,9 @@ async function send(port: number, request: string): Promise<string> {
 const get = (...headers: readonly string[]): string =>
   ['GET / HTTP/1.1', ...headers, 'Connection: close', '', ''].join('\r\n');
 
+const post = (...headers: readonly string[]): string =>
+  ['POST /token HTTP/1.1', 'Host: a.example', ...headers, '', 'hello'].join('\r\n');
+
 describe('the Host header of a request', () => {
   let server: HttpServer;
   let port: number;
@@ -73,6 +76,23 @@ describe('the Host header of a request', () => {
   it('may be missing in HTTP/1.0, which has no such rule', async () => {
     assert.match(await send(port, 'GET / HTTP/1.0\r\n\r\n'), /^HTTP\/1\.1 200 /);
   });
+
+  for (const [what, request, status] of [
+    ['without a Host header', get(), 400],
+    ['with an expectation that no server meets', get('Host: a.example', 'Expect: 200-maybe'), 417],
+    ['with such an expectation and a body', post('Expect: foo', 'Content-Length: 5'), 417],
+  ] as const) {
+    it(`answers a request ${what} with a reason in JSON (FIELD-C13)`, async () => {
+      reached = 0;
+      const answer = await send(port, request);
+      assert.match(answer, new RegExp(`^HTTP/1\\.1 ${status} `));
+      assert.match(answer, /\r\nContent-Type: application\/json; charset=utf-8\r\n/);
+      const body = JSON.parse(answer.slice(answer.indexOf('\r\n\r\n'))) as Readonly<Record<string, string>>;
+      assert.equal(body['error'], 'invalid_request');
+      assert.match(body['error_description'] ?? '', status === 400 ? /Host/ : /Expect/);
+      assert.equal(reached, 0);
+    });
+  }
 
   it('takes the requests behind a refused one along: they may be meant for another host (FIELD-E9)', async () => {
     reached = 0;

@@ -5,6 +5,7 @@ import { moveClock, resetClock } from '../support/node/clock.ts';
 import { configure, redeem, requestCode } from '../support/client/code_flow.ts';
 import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 import { CA, closeOutside, NAME, PUBLIC, startOutside, type Outside } from '../support/network/outside_server.ts';
+import { eventually } from '../support/node/operator.ts';
 import { Person } from '../support/person/person.ts';
 import { auditEvents, changePolicy, makePolicy, type Json } from '../support/client/registration.ts';
 
@@ -18,6 +19,7 @@ describe('a client id metadata document', () => {
   const documents = new Map<
     string,
     {
+      readonly hangs?: boolean;
       readonly status?: number;
       readonly type?: string;
       readonly body: string;
@@ -40,6 +42,7 @@ describe('a client id metadata document', () => {
   before(async () => {
     outside = await startOutside((request, response) => {
       const document = documents.get(request.url ?? '');
+      if (document?.hangs) return;
       const { status = document ? 200 : 404, type = 'application/json', body = '{}', headers = {} } = document ?? {};
       response.writeHead(status, { 'content-type': type, ...headers }).end(body);
     });
@@ -302,6 +305,40 @@ describe('a client id metadata document', () => {
         assert.deepEqual([again.status, ((await again.json()) as Json)['error']], [400, 'invalid_grant']);
       });
     }
+
+    it('delays no token request while its host accepts connections and never answers (FIELD-C3b)', async () => {
+      await forgetCounts();
+      const path = '/gone-hangs.json';
+      const { client, refreshToken } = await application(path);
+      const fetchedBefore = fetched(path);
+      documents.set(path, { hangs: true, body: '' });
+      let next = refreshToken;
+      const refreshAll = async (): Promise<void> => {
+        for (const node of [gatehouse, beside, gatehouse, beside]) {
+          const form = { grant_type: 'refresh_token', client_id: client.client_id, refresh_token: next };
+          const answer = await postForm(`${node.url}/token`, form);
+          const body = (await answer.json()) as Json;
+          assert.equal(answer.status, 200, JSON.stringify(body));
+          next = String(body['refresh_token']);
+        }
+      };
+      moveClock(1_800);
+      const began = performance.now();
+      await refreshAll();
+      assert.ok(performance.now() - began < 2_500, 'No request waits for the host.');
+      assert.ok(fetched(path) - fetchedBefore <= 2, 'Each node looks at the document once at a time.');
+      assert.equal((await ask(client.client_id)).status, 303, 'A login gets the copy in time.');
+      moveClock(3 * 86_400);
+      await refreshAll();
+      assert.equal((await ask(client.client_id)).status, 400);
+
+      publish(path, { client_name: 'Notes 3', grant_types: ['authorization_code', 'refresh_token'] });
+      await eventually(async () => {
+        moveClock(60);
+        await refreshAll();
+        return (await admin(client.client_id))['client_name'] === 'Notes 3';
+      });
+    });
 
     it('ends token requests once its client is revoked or its host is out (FIELD-C3b)', async () => {
       await forgetCounts();

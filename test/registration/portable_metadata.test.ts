@@ -231,6 +231,36 @@ describe('what a registration asks for beyond its policy', () => {
     });
   }
 
+  it('is refused with what to change where the policy has no grant type for its method (FIELD-C3)', async () => {
+    await makePolicy(gatehouse, { name: 'machines', grant_types: ['client_credentials'] });
+    const { initial_access_token: machines } = await makeToken(gatehouse, 'machines', { uses: 2 });
+    const asked = { grant_types: CODE_AND_REFRESH, token_endpoint_auth_method: 'none' };
+    const refused = await register(gatehouse, asked, machines);
+    assert.equal(refused.status, 400);
+    assert.equal(
+      refused.body.error_description,
+      'token_endpoint_auth_method must not be none: the registration policy permits only grant types of clients that authenticate',
+    );
+    await makePolicy(gatehouse, { name: 'none', grant_types: ['refresh_token'] });
+    const { initial_access_token: none } = await makeToken(gatehouse, 'none', { uses: 2 });
+    const { body } = await register(gatehouse, { grant_types: CODE_AND_REFRESH }, none);
+    assert.equal(
+      body.error_description,
+      'grant_types can not be met: the registration policy permits none that issues a token',
+    );
+  });
+
+  it('is refused for its method before the other members are read (FIELD-C3)', async () => {
+    const tls_client_auth_subject_dn = 'CN=a,'.repeat(12_000);
+    const { status, body } = await register(
+      gatehouse,
+      { token_endpoint_auth_method: 'tls_client_auth', tls_client_auth_subject_dn },
+      token,
+    );
+    assert.equal(status, 400);
+    assert.match(body.error_description ?? '', /^token_endpoint_auth_method must be/);
+  });
+
   it('makes a client public only under a policy for public clients alone (FIELD-C3)', async () => {
     const asked = { token_endpoint_auth_method: 'client_secret_basic' };
     const { status, body } = await register(gatehouse, asked, publicToken);

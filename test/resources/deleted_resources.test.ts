@@ -1,14 +1,18 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
+import { decodeJwt } from 'jose';
 import pg from 'pg';
 import { sha256 } from '../../src/base/secret.ts';
 import { json } from '../../src/db/connection.ts';
-import { endRights } from '../../src/resources/ended_rights.ts';
+import { endRights, forgetEndedNames } from '../../src/resources/ended_rights.ts';
 import { Admin } from '../support/client/admin.ts';
 import { REDIRECT_URI, registerApplication, requestCode, redeem, signIn } from '../support/client/code_flow.ts';
+import { exchange, introspect } from '../support/client/exchanged_tokens.ts';
+import { billing, ExchangeScene, orders } from '../support/client/exchange_parties.ts';
 import { openTrail } from '../support/node/audit_trail.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
 import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
-import { eventually, registerResource, type RegisteredClient } from '../support/node/operator.ts';
+import { eventually, registerClient, registerResource, type RegisteredClient } from '../support/node/operator.ts';
 import { connectDevice, poll, registerDevice, requestDevice } from '../support/person/device_flow.ts';
 import { Person } from '../support/person/person.ts';
 
@@ -83,6 +87,40 @@ describe('a deleted resource', () => {
     assert.equal((await poll(gatehouse, tv, device.device_code)).error, 'invalid_grant');
   });
 
+  it('ends the access tokens for it everywhere, also when it is made anew (FIELD-E4)', async (test) => {
+    test.after(resetClock);
+    const grant_types = ['authorization_code', 'refresh_token', 'client_credentials'];
+    const client = await registerApplication(gatehouse, { resources: access(), grant_types });
+    const api = await registerClient(gatehouse, { introspects: [resource] });
+    const { tokens } = await signIn(gatehouse, client, { scope: 'openid email tools:read' });
+    const own = await postForm(`${gatehouse.url}/token`, { grant_type: 'client_credentials', resource }, client);
+    const { access_token } = (await own.json()) as { access_token: string };
+    const both = [tokens.access_token, access_token];
+    const areActive = (who: RegisteredClient) =>
+      Promise.all(both.map(async (token) => (await introspect(gatehouse, who, token))['active']));
+    const userinfo = async (): Promise<number> => {
+      const headers = { authorization: `Bearer ${tokens.access_token}` };
+      return (await fetch(`${gatehouse.url}/userinfo`, { headers })).status;
+    };
+    const listed = async () => (await admin.get(`/clients/${client.client_id}/tokens`)).body.items.length;
+    const state = async () => [await areActive(client), await areActive(api), await userinfo(), await listed()];
+    assert.deepEqual(await state(), [[true, true], [true, true], 200, 2]);
+
+    assert.equal((await admin.patch(`/clients/${application.client_id}`, { resources: [other] })).status, 200);
+    await remove(client);
+    const [ofClient, , status, count] = await state();
+    assert.deepEqual([ofClient, status, count], [[false, false], 401, 0]);
+
+    moveClock(2);
+    await makeAgain(client);
+    assert.equal((await admin.patch(`/clients/${api.client_id}`, { introspects: [resource] })).status, 200);
+    assert.deepEqual(await state(), [[false, false], [false, false], 401, 0]);
+    const fresh = await postForm(`${gatehouse.url}/token`, { grant_type: 'client_credentials', resource }, client);
+    const { access_token: new_token } = (await fresh.json()) as { access_token: string };
+    assert.equal((await introspect(gatehouse, api, new_token))['active'], true);
+    assert.equal(await listed(), 1);
+  });
+
   it('is taken out of consents, so the person is asked again when it is made anew (FIELD-E4)', async () => {
     const how = { scope: 'openid tools:read', parameters: { resource }, person };
     await signIn(gatehouse, application, how);
@@ -98,6 +136,30 @@ describe('a deleted resource', () => {
     assert.deepEqual([resources, openid_scopes], [[], ['openid']]);
     const silent = { ...how, parameters: { resource, prompt: 'none' } };
     const { callback } = await requestCode(gatehouse, application, silent);
+    assert.equal(callback.searchParams.get('error'), 'consent_required');
+  });
+
+  it('takes along that its API may read the person’s data at userinfo (FIELD-E4)', async () => {
+    const how = { scope: 'openid email tools:read', person };
+    const { tokens } = await signIn(gatehouse, application, how);
+    assert.equal(decodeJwt(tokens.access_token).aud?.length, 2);
+    await remove();
+    await makeAgain();
+    const { database } = gatehouse;
+    for (const [table, column] of [['grants', 'payload'] as const, ['consents', 'scopes'] as const]) {
+      const rows = await database
+        .selectFrom(table)
+        .selectAll()
+        .where('client_id', '=', application.client_id)
+        .execute();
+      const resources = rows.map((row) => (row as Record<string, { resources?: object }>)[column]!.resources ?? {});
+      assert.ok(rows.length > 0 && resources.every((its) => Object.keys(its).length === 0), table);
+    }
+    const answer = await fetch(`${gatehouse.url}/userinfo`, {
+      headers: { authorization: `Bearer ${tokens.access_token}` },
+    });
+    assert.ok(!(await answer.text()).includes('@'));
+    const { callback } = await requestCode(gatehouse, application, { ...how, parameters: { prompt: 'none' } });
     assert.equal(callback.searchParams.get('error'), 'consent_required');
   });
 
@@ -158,17 +220,28 @@ describe('a deleted resource', () => {
     const { database } = gatehouse;
     await remove();
     // as if the node had stopped before it was done
-    await database
-      .insertInto('ended_resources')
-      .values({ identifier: resource, normal_form: `${resource}/`, ended_at: new Date() })
-      .execute();
+    const ended = database.updateTable('ended_resources').set({ completed_at: null });
+    await ended.where('identifier', '=', resource).execute();
     const trail = await openTrail(database);
+    const left = database.selectFrom('ended_resources').select('identifier').where('completed_at', 'is', null);
     await endRights({ database, trail }, { milliseconds: 0 });
-    assert.equal((await database.selectFrom('ended_resources').selectAll().execute()).length, 1);
+    assert.deepEqual(await left.execute(), [{ identifier: resource }]);
     await endRights({ database, trail }, { milliseconds: 10_000 });
-    assert.deepEqual(await database.selectFrom('ended_resources').selectAll().execute(), []);
+    assert.deepEqual(await left.execute(), []);
     await makeAgain();
     assert.equal((await refresh(tokens.refresh_token!)).status, 400);
+  });
+
+  it('is remembered by its name for two days, longer than any token lives (FIELD-E4)', async () => {
+    await remove();
+    const { database } = gatehouse;
+    const remembered = database.selectFrom('ended_resources').select('scope').where('identifier', '=', resource);
+    await forgetEndedNames(database);
+    assert.equal((await remembered.execute()).length, 1);
+    const ended = database.updateTable('ended_resources').set({ completed_at: new Date(Date.now() - 49 * 3_600_000) });
+    await ended.where('identifier', '=', resource).execute();
+    await forgetEndedNames(database);
+    assert.deepEqual(await remembered.execute(), []);
   });
 
   it('can not be made anew while rights for it are left (FIELD-E4)', async () => {
@@ -223,5 +296,46 @@ describe('a deleted resource', () => {
     assert.ok(
       left.every(({ payload }) => JSON.stringify(payload) === JSON.stringify({ resources: { [other.resource]: 'x' } })),
     );
+  });
+});
+
+describe('a token that was exchanged', () => {
+  let scene: ExchangeScene;
+  before(async () => {
+    scene = await ExchangeScene.open();
+  });
+  after(async () => {
+    resetClock();
+    await scene.stop();
+  });
+
+  it('ends with the API of the token that it was made from (FIELD-E4)', async () => {
+    const { gatehouse, admin, shop } = scene;
+    const backend = await scene.exchanger();
+    const policies = [await scene.allow(backend)];
+    // without a person, because a person's grant would end with the API too
+    const form = { grant_type: 'client_credentials', resource: orders };
+    const issued = await postForm(`${gatehouse.url}/token`, form, shop);
+    const { access_token: subject } = (await issued.json()) as { access_token: string };
+    const { body } = await exchange(gatehouse, backend, subject, { resource: billing });
+    const isActive = async () => (await introspect(gatehouse, backend, body.access_token))['active'];
+    const listed = async () => (await admin.get(`/clients/${backend.client_id}/tokens`)).body.items.length;
+    assert.deepEqual([await isActive(), await listed()], [true, 1], JSON.stringify(body));
+
+    const path = `/resources/${encodeURIComponent(orders)}`;
+    const made = (await admin.get(path)).body;
+    for (const policy of policies) assert.equal((await admin.delete(`/exchange-policies/${policy}`)).status, 204);
+    const { database } = gatehouse;
+    const holders = await database.selectFrom('client_resources').selectAll().where('resource', '=', orders).execute();
+    for (const { client_id } of holders) await admin.patch(`/clients/${client_id}`, { resources: [] });
+    assert.equal((await admin.delete(path)).status, 204);
+    assert.deepEqual([await isActive(), await listed()], [false, 0]);
+    moveClock(2);
+    assert.equal((await admin.post('/resources', { identifier: orders, scopes: made['scopes'] })).status, 201);
+    await admin.patch(`/clients/${shop.client_id}`, { resources: [{ resource: orders, scopes: ['orders:read'] }] });
+    assert.deepEqual([await isActive(), await listed()], [false, 0]);
+    await scene.allow(backend);
+    const again = await exchange(gatehouse, backend, subject, { resource: billing });
+    assert.equal(again.body.error, 'invalid_request', JSON.stringify(again.body));
   });
 });

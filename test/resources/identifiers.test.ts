@@ -155,24 +155,44 @@ describe('the identifier of a resource', () => {
     assert.equal(grabbed.status, 403, grabbed.text);
   });
 
-  for (const suffix of ['/', '/userinfo', '/userinfo/', '/admin/v1/', '?x=1', '/%75serinfo'])
+  for (const suffix of [
+    '/',
+    '/userinfo',
+    '/userinfo/',
+    '/admin/v1/',
+    '/api',
+    '//USERINFO',
+    '?x=1',
+    '/%2575serinfo',
+    '/userinfo;x',
+    '/%00',
+  ])
     it(`may not be <issuer>${suffix}, which looks like this server's own (FIELD-E5)`, async () => {
       const uri = gatehouse.issuer + suffix;
-      const resource = await admin.post('/resources', { identifier: uri, scopes });
-      assert.deepEqual(
-        [resource.status, /"pointer":"[^"]*identifier"/.test(resource.text)],
-        [400, true],
-        resource.text,
-      );
-      const issuer = await admin.post('/trusted-issuers', {
-        issuer: uri,
-        display_name: 'Alike',
-        jwks_uri: 'https://id.partner.example/jwks',
-        algs: ['ES256'],
-        purposes: ['jwt_bearer'],
-      });
-      assert.deepEqual([issuer.status, /"pointer":"[^"]*issuer"/.test(issuer.text)], [400, true], issuer.text);
+      await refuses(uri, /issuer/);
+      await refuses(uri.replace('http:', 'https:'), /issuer/);
     });
+
+  it('is written as URL parsers write it, so that no two registered ones are one URL (FIELD-E5)', async () => {
+    await refuses('https:clear.example.com', /must be written as https:..clear.example.com/);
+    await refuses('https://[0:0::1]/api', /must be written as/);
+    await refuses('https://%63lear.example.com/', /must be written as/);
+  });
+
+  const refuses = async (uri: string, why: RegExp): Promise<void> => {
+    const resource = await admin.post('/resources', { identifier: uri, scopes });
+    assert.deepEqual([resource.status, /"pointer":"[^"]*identifier"/.test(resource.text)], [400, true], resource.text);
+    assert.match(resource.text, why);
+    const issuer = await admin.post('/trusted-issuers', {
+      issuer: uri,
+      display_name: 'Alike',
+      jwks_uri: 'https://id.partner.example/jwks',
+      algs: ['ES256'],
+      purposes: ['jwt_bearer'],
+    });
+    assert.deepEqual([issuer.status, /"pointer":"[^"]*issuer"/.test(issuer.text)], [400, true], issuer.text);
+    assert.match(issuer.text, why);
+  };
 
   it('has the same normal form in the database (FIELD-C5)', async () => {
     const rows = await gatehouse.database.selectFrom('resources').select(['identifier', 'normal_form']).execute();

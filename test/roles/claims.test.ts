@@ -76,6 +76,22 @@ describe('claims that an admin adds', () => {
     }
   });
 
+  it('leave out a member of a scope that the client is not registered for, asked for by its name or not', async () => {
+    const claim_mappings = [{ claim: 'user_name', from: 'email' }];
+    const client = await registerApplication(gatehouse, { ...QUICK, claim_mappings });
+    const claims = JSON.stringify({ userinfo: { email: null }, id_token: { email: null } });
+    const { tokens } = await signIn(gatehouse, client, { scope: 'openid', parameters: { claims } });
+    const atUserinfo = async () =>
+      (await (
+        await fetch(`${gatehouse.url}/userinfo`, { headers: { authorization: `Bearer ${tokens.access_token}` } })
+      ).json()) as Record<string, unknown>;
+    assert.equal(decodeJwt(tokens.id_token!)['user_name'], gatehouse.account.email);
+    assert.equal((await atUserinfo())['user_name'], gatehouse.account.email);
+    const changed = await admin.patch(`/clients/${client.client_id}`, { scope: 'openid' });
+    assert.equal(changed.status, 200, changed.text);
+    assert.equal((await atUserinfo())['user_name'], undefined);
+  });
+
   it('are in access tokens for a resource, on both paths and for a device', async () => {
     const { resource, scopes } = await registerResource(gatehouse, 'wiki');
     const path = `/resources/${encodeURIComponent(resource)}`;

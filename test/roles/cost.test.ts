@@ -52,7 +52,7 @@ describe('a refresh of a person’s token', () => {
     const held = await makeRole(admin, gatehouse.demo.resource, 'notes:write');
     await addTo(admin, held, await demoAccountId(admin));
     const after_ = [await fewest(paths[0]!), await fewest(paths[1]!)];
-    assert.deepEqual(after_, before_);
+    assert.ok(after_[0]! <= before_[0]! && after_[1]! <= before_[1]!, `${after_.join()} after ${before_.join()}`);
     assert.ok(before_[0]! > 0);
   });
 });

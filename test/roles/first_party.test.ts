@@ -46,6 +46,20 @@ describe('a first-party application', () => {
     assert.match(page, /Our own shop[^]*belongs to this service/);
   });
 
+  it('gets single claims without a question too, also for the API', async () => {
+    const client = await registerApplication(gatehouse, FIRST);
+    const claims = JSON.stringify({ userinfo: { email: null } });
+    const how = { scope: 'openid notes:read', parameters: { claims }, person: denying() };
+    const { tokens } = await signIn(gatehouse, client, how);
+    const { body } = await admin.get(`/audit-events?event=consent.skipped&client_id=${client.client_id}`);
+    const scopes = body.items.map((item) => (item['details'] as { scopes: string[] }).scopes);
+    assert.deepEqual(scopes, [['openid', 'email', 'notes:read']]);
+    const answer = await fetch(`${gatehouse.url}/userinfo`, {
+      headers: { authorization: `Bearer ${tokens.access_token}` },
+    });
+    assert.equal(((await answer.json()) as { email?: string }).email, gatehouse.account.email);
+  });
+
   it('gets no more than the person’s roles permit', async () => {
     const held = await makeRole(admin, gatehouse.demo.resource, 'notes:write');
     const client = await registerApplication(gatehouse, FIRST);

@@ -122,8 +122,13 @@ describe('the token of a person', () => {
   it('is for userinfo alone if openid is what is left', async () => {
     await whileTied(async () => {
       const client = await registerApplication(gatehouse, QUICK);
-      const { tokens } = await signIn(gatehouse, client, { scope: 'openid email notes:write' });
+      const claims = JSON.stringify({ userinfo: { name: null } });
+      const scope = 'openid email notes:write';
+      const person = new Person(gatehouse);
+      const { tokens } = await signIn(gatehouse, client, { scope, parameters: { claims }, person });
       assert.equal(tokens.scope, 'openid email');
+      const { page } = await person.open(`${gatehouse.issuer}/account/applications`);
+      assert.doesNotMatch(page, /Let Notes/, 'The API gets no token, so nobody is asked what it may read.');
       const { status } = await fetch(`${gatehouse.url}/userinfo`, {
         headers: { authorization: `Bearer ${tokens.access_token}` },
       });
@@ -293,9 +298,10 @@ describe('the token of a person', () => {
   it('of a backchannel request is refused with access_denied at once if nothing is left', async () => {
     await whileTied(async () => {
       const till = await registerTill(gatehouse, { ...QUICK, grant_types: [CIBA] });
-      const parameters = { scope: 'openid notes:write', login_hint: gatehouse.account.email };
-      const { body } = await askRaw(gatehouse, till, parameters);
-      assert.equal(body.error, 'access_denied');
+      for (const scope of ['openid notes:write', 'openid email notes:write']) {
+        const { body } = await askRaw(gatehouse, till, { scope, login_hint: gatehouse.account.email });
+        assert.equal(body.error, 'access_denied', scope);
+      }
     });
   });
 

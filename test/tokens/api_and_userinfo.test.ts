@@ -18,6 +18,17 @@ import { moveClock, resetClock } from '../support/node/clock.ts';
 import { addTo, demoAccountId, makeRole } from '../support/client/roles.ts';
 import { postForm, startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 import { eventually, registerClient, registerResource, type RegisteredClient } from '../support/node/operator.ts';
+import { json } from '../../src/db/connection.ts';
+import {
+  ask as askCustomer,
+  decide,
+  openPage,
+  pageOf,
+  poll as pollTill,
+  registerTill,
+} from '../support/client/backchannel.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
+import { BothPaths } from '../support/client/both_paths.ts';
 import { connectDevice, poll, registerDevice, requestDevice } from '../support/person/device_flow.ts';
 import { Person } from '../support/person/person.ts';
 
@@ -155,6 +166,119 @@ describe('an access token for an API and userinfo', () => {
       assert.deepEqual([decodeJwt(narrow.access_token).aud, narrow.scope], [api, 'notes:read']);
       const wide = await openid.refreshTokenGrant(config, narrow.refresh_token!);
       assert.deepEqual(decodeJwt(wide.access_token).aud, both);
+    });
+  });
+
+  describe('gives an API what the person lets it read', () => {
+    const ask = async (
+      client: RegisteredClient,
+      scope: string,
+      person: Person,
+      parameters: SignIn['parameters'] = {},
+    ) => {
+      const { callback } = await requestCode(gatehouse, client, { scope, person, parameters });
+      return callback.searchParams.get('error');
+    };
+    const none = { prompt: 'none' };
+    const email = { claims: JSON.stringify({ userinfo: { email: null } }) };
+    const remembers = () => new Person(gatehouse, { remember: true });
+    /** Gets a code only where a remembered consent is enough. */
+    const denies = () => new Person(gatehouse, { decision: 'deny' });
+    const registerBoth = async (name: string) => {
+      const files = await registerResource(gatehouse, name);
+      const resources = [{ resource: api, scopes: ['notes:read'] }, files];
+      return { files, client: await registerApplication(gatehouse, { resources }) };
+    };
+    const grantsOf = ({ client_id }: RegisteredClient) =>
+      gatehouse.database
+        .selectFrom('grants')
+        .select(['grant_id', 'payload'])
+        .where('client_id', '=', client_id)
+        .execute();
+
+    it('and asks again for another API (FIELD-C1)', async () => {
+      const { client, files } = await registerBoth('per-api');
+      const scope = `openid email ${files.scopes[0]}`;
+      const person = remembers();
+      assert.equal(await ask(client, files.scopes[0]!, person), null);
+      assert.equal(await ask(client, 'openid email notes:read', person), null);
+      assert.equal(await ask(client, scope, person, none), 'consent_required');
+      assert.equal(await ask(client, 'openid email notes:read', denies()), null);
+      assert.equal(await ask(client, scope, denies()), 'access_denied');
+      const { page } = await person.open(`${gatehouse.issuer}/account/applications`);
+      assert.ok(page.includes('Let Notes see your e-mail address too'));
+      assert.ok(!page.includes(`Let ${files.resource} see`));
+      assert.equal(await ask(client, scope, person), null);
+      assert.equal(await ask(client, scope, person, none), null);
+      assert.equal(await ask(client, scope, denies()), null);
+    });
+
+    it('and asks for single claims as for scopes (FIELD-C1)', async () => {
+      const { client, files } = await registerBoth('claims-per-api');
+      const person = remembers();
+      assert.equal(await ask(client, 'openid notes:read', person), null);
+      assert.equal(await ask(client, 'openid', person, email), null);
+      assert.equal(await ask(client, 'openid notes:read', person, { ...email, ...none }), 'consent_required');
+      const { page } = await person.open(
+        `${gatehouse.issuer}/authorize?${authorizationRequest(client, { scope: 'openid notes:read', ...email })}`,
+      );
+      assert.ok(page.includes('Let Notes see your e-mail address too'));
+      const { tokens } = await logIn(client, { scope: 'openid notes:read', parameters: email, person });
+      assert.equal((await userinfo(tokens.access_token)).body['email'], gatehouse.account.email);
+      assert.equal(await ask(client, 'openid notes:read', person, { ...email, ...none }), null);
+      const filesScope = `openid ${files.scopes[0]}`;
+      assert.equal(await ask(client, filesScope, person), null);
+      assert.equal(await ask(client, filesScope, person, { ...email, ...none }), 'consent_required');
+      assert.equal(await ask(client, 'openid notes:read', denies(), email), null);
+      assert.equal(await ask(client, filesScope, denies(), email), 'access_denied');
+    });
+
+    it('and a claim that was allowed for it needs no second question with its scope (FIELD-C1)', async () => {
+      const person = remembers();
+      const client = await registerApplication(gatehouse);
+      const { tokens } = await logIn(client, { scope: 'openid email notes:read', parameters: email, person });
+      assert.equal((await userinfo(tokens.access_token)).body['email'], gatehouse.account.email);
+      const [grant] = await grantsOf(client);
+      assert.deepEqual(grant?.payload['resources'], { [api]: 'email notes:read' });
+    });
+
+    it('at the device and on the approval page too (FIELD-C1)', async () => {
+      const device = await registerDevice(gatehouse);
+      const asked = await requestDevice(gatehouse, device, { scope: 'openid notes:read', ...email });
+      const confirmed = await connectDevice(gatehouse, asked.user_code);
+      assert.ok(confirmed.page.length > 0);
+      const ofDevice = await poll(gatehouse, device, asked.device_code);
+      assert.equal((await userinfo(ofDevice.access_token!)).body['email'], gatehouse.account.email);
+      const till = await registerTill(gatehouse);
+      const request = await askCustomer(gatehouse, till, { scope: 'openid profile notes:read', ...email });
+      const { page } = await openPage(pageOf(gatehouse, request), new Person(gatehouse));
+      assert.ok(page.includes('Let Notes see your e-mail address too'));
+      assert.ok(page.includes('Let Notes see your name and the rest of your profile'));
+      await decide(gatehouse, request, 'approve');
+      const ofTill = await pollTill(gatehouse, till, request);
+      assert.equal((await userinfo(ofTill.access_token!)).body['email'], gatehouse.account.email);
+      const [grant] = await grantsOf(till);
+      assert.deepEqual(grant?.payload['resources'], { [api]: 'notes:read profile "email"' });
+    });
+
+    it('and nothing for a grant that names userinfo instead of the API, on both paths (FIELD-C1)', async () => {
+      const client = await registerApplication(gatehouse, { id_token_signed_response_alg: 'ES256' });
+      const twice = new BothPaths(gatehouse);
+      const { tokens } = await logIn(client, { scope: 'openid email notes:read' });
+      const forms = await twice.refreshes(client, { scope: 'openid email notes:read' });
+      const resources = { [api]: 'notes:read', [`${gatehouse.issuer}/userinfo`]: 'email' };
+      for (const { grant_id, payload } of await grantsOf(client)) {
+        const changed = json({ ...payload, resources });
+        await gatehouse.database
+          .updateTable('grants')
+          .set({ payload: changed })
+          .where('grant_id', '=', grant_id)
+          .execute();
+      }
+      const { taken, lean } = await twice.compare(forms, client, 'refresh');
+      assert.deepEqual([taken, lean.body['scope']], [true, 'openid notes:read']);
+      assert.ok(!('email' in (await userinfo(tokens.access_token)).body));
+      assert.equal((await introspect(tokens.access_token, resourceServer))['username'], undefined);
     });
   });
 

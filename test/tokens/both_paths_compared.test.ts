@@ -172,7 +172,9 @@ describe(`both paths, given the same random requests (FAULT_SEED=${random.seed})
     const resource = random.pick(Object.keys(scene.scopesOf).slice(0, client.name.includes('two') ? 2 : 1));
     const scopes = someScopes(scene.scopesOf[resource]!);
     const openid = random.next() < 0.7 ? ['openid', ...random.some(OPENID.slice(1), random.between(0, 4))] : [];
-    const granted = { openid: random.next() < 0.9 ? openid : openid.slice(0, 2), resource: someScopes(scopes) };
+    const forApi = random.some(OPENID.slice(1, 5), random.between(0, 4));
+    const resourceScopes = [...someScopes(scopes), ...forApi];
+    const granted = { openid: random.next() < 0.9 ? openid : openid.slice(0, 2), resource: resourceScopes };
     const condition =
       random.next() < 0.8 ? 'usable' : random.pick(Object.keys(CONDITIONS) as (keyof typeof CONDITIONS)[]);
     asked.what.push(condition);

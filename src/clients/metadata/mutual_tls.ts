@@ -12,10 +12,6 @@ export const mutualTls = {
   tls_client_auth_subject_dn: z
     .string()
     .max(1_000, 'must not be longer than 1000 characters')
-    .refine(
-      (name) => canonicalName(name) !== undefined,
-      'must be a distinguished name (RFC 4514), such as CN=payments,O=Example Bank,C=DE',
-    )
     .optional()
     .describe('The certificate subject of a client with tls_client_auth (RFC 4514, most specific part first).'),
   tls_client_auth_san_dns: z.string().regex(HOST_NAME, 'must be a host name without wildcard').optional(),
@@ -61,6 +57,14 @@ export const checkMutualTls: Check<typeof mutualTls & typeof tokens> = (client, 
   const names = CERTIFICATE_NAMES.filter((member) => client[member] !== undefined);
   if (method === 'tls_client_auth' && names.length !== 1) {
     object([names[1] ?? CERTIFICATE_NAMES[0]], `must be exactly one of ${CERTIFICATE_NAMES.join(', ')}`);
+  }
+  const { tls_client_auth_subject_dn: subject } = client;
+  // only here, and thus only for a client that may use it, because it takes time
+  if (method === 'tls_client_auth' && subject !== undefined && canonicalName(subject) === undefined) {
+    object(
+      ['tls_client_auth_subject_dn'],
+      'must be a distinguished name (RFC 4514), such as CN=payments,O=Example Bank,C=DE',
+    );
   }
   if (method !== 'tls_client_auth') {
     for (const name of names) object([name], 'is only allowed for clients that authenticate with tls_client_auth');

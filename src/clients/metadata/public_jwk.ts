@@ -45,7 +45,7 @@ export const PublicJwk = z
 
 /** Whether a verification with the key is cheap. Checks only lengths, before any computation with the key. */
 export function isAcceptedSize({ kty, crv, n, e }: Readonly<Record<string, unknown>>): boolean {
-  if (kty !== 'RSA') return typeof crv === 'string' && (CURVES[String(kty)] ?? []).includes(crv);
+  if (kty !== 'RSA') return typeof kty === 'string' && typeof crv === 'string' && (CURVES[kty] ?? []).includes(crv);
   const [modulus, exponent] = [bitsOf(n), bitsOf(e)];
   return (
     modulus >= MODULUS_BITS_LEAST && modulus <= MODULUS_BITS_MOST && exponent > 1 && exponent <= EXPONENT_BITS_MOST

@@ -1,9 +1,9 @@
 /** Describes clients and scopes for the consent pages, which put them into words. */
+import { claimOfEntry, isAboutPerson } from '../../accounts/data_for_apis.ts';
 import { isFirstParty, isSetByAdmin, isUnverified, type Client } from '../../clients/client.ts';
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { ResourceDirectory } from '../../resources/resource_directory.ts';
 import { accessOf } from '../../resources/resource.ts';
-import { userinfoIdentifier } from '../../resources/own_identifiers.ts';
 
 export interface ClientDescription {
   readonly name: string;
@@ -37,11 +37,12 @@ export interface ScopeDescription {
 }
 
 /**
- * Scopes of one kind. `account` are those of OpenID Connect, by name; with `apis`, the token for these APIs is for
- * userinfo too, so they can use the scopes as well.
+ * Permissions of one kind. `account` are scopes of OpenID Connect, by name, and `claims` are single claims. With `api`,
+ * they are what this API may read at userinfo with the application's token.
  */
 export type ApiDescription =
-  | { readonly kind: 'account'; readonly scopes: readonly string[]; readonly apis?: readonly string[] }
+  | { readonly kind: 'account'; readonly scopes: readonly string[]; readonly api?: string }
+  | { readonly kind: 'claims'; readonly claims: readonly string[]; readonly api: string }
   | { readonly kind: 'api'; readonly name: string; readonly scopes: readonly ScopeDescription[] };
 
 /** Returns a function that describes a client; it resolves to `undefined` if the client is unknown or revoked. */
@@ -80,9 +81,9 @@ function isOnDeviceOnly(client: Client): boolean {
 }
 
 /** Returns a function that describes the scopes of a request, grouped by API. */
-export function describeScopes(resources: ResourceDirectory, issuer: string) {
+export function describeScopes(resources: ResourceDirectory) {
   const nameOf = (identifier: string): string => resources.get(identifier)?.displayName ?? identifier;
-  const api = (identifier: string, names: readonly string[]): ApiDescription => {
+  const ownScopes = (identifier: string, names: readonly string[]): ApiDescription => {
     const known = new Map(resources.get(identifier)?.scopes.map((scope) => [scope.name, scope]));
     const scopes = names.map((name) => {
       const scope = known.get(name) ?? { name, description: name };
@@ -90,19 +91,20 @@ export function describeScopes(resources: ResourceDirectory, issuer: string) {
     });
     return { kind: 'api', name: nameOf(identifier), scopes };
   };
-  const userinfo = userinfoIdentifier(issuer);
   return (request: {
     readonly openid: readonly string[];
     readonly resources: Readonly<Record<string, readonly string[]>>;
-  }): ApiDescription[] => {
-    const others = Object.keys(request.resources).filter((identifier) => identifier !== userinfo);
-    return [
-      ...(request.openid.length > 0 ? [{ kind: 'account', scopes: request.openid } as const] : []),
-      ...Object.entries(request.resources).map(([identifier, scopes]) =>
-        identifier === userinfo
-          ? ({ kind: 'account', scopes, apis: others.map(nameOf) } as const)
-          : api(identifier, scopes),
-      ),
-    ];
-  };
+  }): ApiDescription[] => [
+    ...(request.openid.length > 0 ? [{ kind: 'account', scopes: request.openid } as const] : []),
+    ...Object.entries(request.resources).flatMap(([identifier, entries]): ApiDescription[] => {
+      const names = entries.filter((entry) => !isAboutPerson(entry));
+      const about = entries.filter(isAboutPerson);
+      const api = nameOf(identifier);
+      return [
+        ownScopes(identifier, names),
+        { kind: 'account', scopes: about.filter((entry) => claimOfEntry(entry) === undefined), api },
+        { kind: 'claims', claims: about.flatMap((entry) => claimOfEntry(entry) ?? []), api },
+      ];
+    }),
+  ];
 }

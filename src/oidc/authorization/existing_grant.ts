@@ -4,6 +4,7 @@
  */
 import { errors, type Grant, type KoaContextWithOIDC } from 'oidc-provider';
 import { findConsent } from '../../accounts/consents.ts';
+import { entryOfClaim } from '../../accounts/data_for_apis.ts';
 import type { Clock } from '../../base/clock.ts';
 import { epochSeconds } from '../../base/clock.ts';
 import { isUnverified } from '../../clients/client.ts';
@@ -11,6 +12,8 @@ import { DEVICE_CODE } from '../../clients/metadata/flows.ts';
 import type { Database } from '../../db/connection.ts';
 import { DEVICE_PAGES } from '../request/request_events.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
+import { isAgreed } from '../issuance/single_claims.ts';
+import { claimsForApi } from './claims_for_apis.ts';
 
 /** Returns the library's hook of this name; it resolves to `undefined` if the person has to consent. */
 export function loadExistingGrant(database: Database, clock: Clock) {
@@ -55,7 +58,8 @@ function checkStillRegistered({ oidc }: KoaContextWithOIDC): void {
 }
 
 /** Grants only what this request asks for, even if the earlier consent covers more. */
-async function grantFromConsent({ oidc }: KoaContextWithOIDC, database: Database): Promise<Grant | undefined> {
+async function grantFromConsent(ctx: KoaContextWithOIDC, database: Database): Promise<Grant | undefined> {
+  const { oidc } = ctx;
   const accountId = oidc.account!.accountId;
   const clientId = oidc.client!.clientId;
   const consent = await findConsent(database, accountId, clientId);
@@ -68,9 +72,13 @@ async function grantFromConsent({ oidc }: KoaContextWithOIDC, database: Database
   if (openid) grant.addOIDCScope(openid);
   const claims = consent.scopes.claims.filter((claim) => oidc.requestParamClaims.has(claim));
   if (claims.length > 0) grant.addOIDCClaims([...claims]);
-  for (const resource of Object.keys(oidc.resourceServers ?? {})) {
-    const scopes = agreed(consent.scopes.resources[resource] ?? []);
-    if (scopes) grant.addResourceScope(resource, scopes);
+  const single = claimsForApi(ctx);
+  for (const [resource, server] of Object.entries(oidc.resourceServers ?? {})) {
+    const consented = consent.scopes.resources[resource] ?? [];
+    const its = single?.api === resource ? single.claims.filter((claim) => isAgreed(consented, claim)) : [];
+    const scopes = consented.filter((scope) => asked.has(scope) && server.scopes.has(scope));
+    const entries = [...scopes, ...its.map(entryOfClaim)];
+    if (entries.length > 0) grant.addResourceScope(resource, entries);
   }
   await grant.save();
   return grant;

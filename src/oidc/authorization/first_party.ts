@@ -3,10 +3,12 @@
  * clients these are; the rules for their metadata are in clients/metadata/people.ts.
  */
 import type { KoaContextWithOIDC } from 'oidc-provider';
+import { claimOfEntry } from '../../accounts/data_for_apis.ts';
 import { isFirstParty } from '../../clients/client.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { splitScope } from '../issuance/scope_values.ts';
 import { note } from '../request/request_events.ts';
+import { missingForApi } from './claims_for_apis.ts';
 
 /** In the device flow another person may have begun the request, and a backchannel request has no step here. */
 const ROUTES = new Set(['authorization', 'resume']);
@@ -26,12 +28,14 @@ export async function grantWithoutConsent(ctx: KoaContextWithOIDC): Promise<void
   const openid = [...oidc.requestParamOIDCScopes].filter((scope) => !has.has(scope));
   const hasClaims = new Set(grant.getOIDCClaimsEncountered());
   const claims = [...oidc.requestParamClaims].filter((claim) => !hasClaims.has(claim));
+  const claimsForApis = missingForApi(ctx);
   const resources = Object.entries(oidc.resourceServers ?? {}).map(([identifier, server]) => {
     const hasScopes = new Set(splitScope(grant.getResourceScopeEncountered(identifier)));
     const scopes = [...oidc.requestParamScopes].filter((scope) => server.scopes.has(scope) && !hasScopes.has(scope));
-    return [identifier, scopes] as const;
+    return [identifier, [...scopes, ...(claimsForApis[identifier] ?? [])]] as const;
   });
-  const scopes = [...openid, ...claims, ...resources.flatMap(([, its]) => its)];
+  const ofResources = resources.flatMap(([, its]) => its.map((entry) => claimOfEntry(entry) ?? entry));
+  const scopes = [...openid, ...claims, ...ofResources];
   if (scopes.length === 0) return;
   if (openid.length > 0) grant.addOIDCScope(openid.join(' '));
   if (claims.length > 0) grant.addOIDCClaims(claims);

@@ -9,6 +9,7 @@ import { recordOf } from '../client_authentication/provider_clients.ts';
 import { formatCode } from '../device/device_flow.ts';
 import { DEVICE_PAGES } from '../request/request_events.ts';
 import { idTokenClaims } from './claims.ts';
+import { claimsForApiAreMissing } from './claims_for_apis.ts';
 import { meets, type DemandedContexts } from './demanded_context.ts';
 import { personRights, type PersonRightsSettings } from './person_rights.ts';
 
@@ -36,11 +37,11 @@ export function loginPolicy(settings: LoginPolicySettings): ReturnType<typeof in
     new Check('other_account', 'another account is required', 'login_required', needsOtherAccount(settings.subjects)),
   );
   checks.add(new Check('acr_values', 'a stronger login is required', 'login_required', needsOtherContext(settings)));
-  policy
-    .get('consent')!
-    .checks.add(
-      new Check('device', 'the person decides about each device', 'consent_required', needsDecision, deviceDetails),
-    );
+  const consent = policy.get('consent')!;
+  consent.checks.add(
+    new Check('device', 'the person decides about each device', 'consent_required', needsDecision, deviceDetails),
+  );
+  consent.checks.add(claimsForApiAreMissing());
   // after the login, which is a choice of an account too
   policy.add(new Prompt({ name: 'select_account', requestable: true }), 1);
   // when it is known who the person is, and before they are asked to consent

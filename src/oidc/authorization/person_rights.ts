@@ -3,6 +3,7 @@
  * the consent page asks only for that.
  */
 import { interactionPolicy, type KoaContextWithOIDC } from 'oidc-provider';
+import { isAboutPerson } from '../../accounts/data_for_apis.ts';
 import { isAllowedToUse } from '../../roles/allowed_groups.ts';
 import { userinfoIdentifier } from '../../resources/own_identifiers.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
@@ -47,9 +48,10 @@ function narrowToPerson({ issuer, policy }: PersonRightsSettings, ctx: KoaContex
   const emptied: string[] = [];
   for (const [identifier, server] of servers) {
     const permits = policy.permits(identifier, personIn(ctx).memberships);
-    const its = asked.filter((scope) => server.scopes.has(scope));
+    // what the API may read about the person goes with its own scopes
+    const its = asked.filter((scope) => server.scopes.has(scope) && !isAboutPerson(scope));
     const left = permits ? its.filter(permits) : its;
-    if (identifier !== userinfoIdentifier(issuer)) left.forEach((scope) => permitted.add(scope));
+    left.forEach((scope) => permitted.add(scope));
     if (left.length === its.length) continue;
     its.filter((scope) => !left.includes(scope)).forEach((scope) => withheld.add(scope));
     server.scope = [...server.scopes].filter((scope) => permits!(scope)).join(' ');

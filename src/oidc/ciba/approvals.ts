@@ -6,6 +6,7 @@
 import { errors, type AdapterPayload, type Provider } from 'oidc-provider';
 import { sql, type Selectable } from 'kysely';
 import type { Approval, ApprovingLogin } from '../../accounts/approval.ts';
+import { claimOfEntry } from '../../accounts/data_for_apis.ts';
 import type { EventOf } from '../../audit/catalogue.ts';
 import type { UnitOfWork } from '../../audit/unit_of_work.ts';
 import { epochSeconds } from '../../base/clock.ts';
@@ -67,7 +68,8 @@ export class Approvals {
   async approve(change: UnitOfWork, approval: Approval, grantId: string, login: ApprovingLogin): Promise<boolean> {
     const { authTime, acr, amr } = login;
     const { openid, claims, resources } = approval.scopes;
-    const scopes = [...new Set([...openid, ...claims, ...Object.values(resources).flat()])];
+    const ofResources = Object.values(resources).flat();
+    const scopes = [...new Set([...openid, ...claims, ...ofResources.map((name) => claimOfEntry(name) ?? name)])];
     return decide(change, approval, {
       set: { status: 'approved', grant_id: sha256(grantId) },
       payload: { grantId, authTime, acr, amr },
@@ -99,14 +101,14 @@ export class Approvals {
     const client = await provider().Client.find(row.client_id);
     if (!client) return undefined;
     const memberships = roles.hasGroups ? await readMemberships(database, row.account_id) : NO_MEMBERSHIPS;
-    const { scope, resource, asked_claims: claims } = row.payload as AdapterPayload & { asked_claims: string[] };
-    const scopes = policy.sort(client, { scope, resource }, memberships);
+    const { scope, resource, claims } = row.payload as AdapterPayload;
+    const scopes = policy.sort(client, { scope, resource, claims }, memberships);
     return {
       id: requestName(row.auth_req_id as Digest),
       clientId: row.client_id,
       accountId: row.account_id,
       status: statusOf(row, now),
-      scopes: { ...scopes, claims },
+      scopes,
       bindingMessage: row.binding_message ?? undefined,
       address: row.address ?? undefined,
       askedAt: row.created_at,

@@ -87,7 +87,7 @@ export class BackchannelRequestStore implements Adapter {
       binding_message: typeof message === 'string' ? message : null,
       max_age_seconds: maxAgeSeconds(ctx) ?? null,
       address: requestOf(ctx).address,
-      payload: payloadJson({ ...storedPayload(payload), asked_claims: [...ctx.oidc.requestParamClaims] }),
+      payload: payloadJson(storedPayload(payload)),
       ping_id: ping?.messageId ?? null,
       ping_data_key_id: ping?.dataKeyId ?? null,
       ping: ping?.box ?? null,

@@ -56,7 +56,8 @@ export function demandAssertion(settings: AssertionSettings) {
  * By default the issuer is the only audience. An assertion for an endpoint's URL, or for a second server, may have been
  * made for another server, which could then use it here (CVE-2025-27371). An admin or a registration policy may let a
  * client name the token endpoint or the called endpoint too (`assertion_audience`), but not a client with the profile
- * fapi2 (FAPI 2.0, 5.3.2.1). A list must hold accepted values only.
+ * fapi2 (FAPI 2.0, 5.3.2.1). A list of one value means the same as the value (RFC 7519, 4.1.3), and libraries in Go write
+ * no other form; only a client that may name endpoints may send several accepted values.
  */
 function demandAudience(
   { issuer, aliases = {} }: AssertionSettings,
@@ -71,7 +72,9 @@ function demandAudience(
   const audiences: readonly unknown[] = Array.isArray(aud) ? aud : [aud];
   const wanted = `send ${issuer}, the issuer, as one string`;
   if (Array.isArray(aud) && strict) refuse(`aud must be a string, not a list; ${wanted}`);
-  if (audiences.length > 0 && audiences.every((one) => accepted.some((value) => value === one))) return;
+  const mayBeSeveral = metadata.assertion_audience === 'endpoints' && new Set(audiences).size === audiences.length;
+  const isCounted = audiences.length === 1 || (audiences.length > 1 && mayBeSeveral);
+  if (isCounted && audiences.every((one) => accepted.some((value) => value === one))) return;
   if (audiences.length !== 1) refuse(`aud must be one value; ${wanted}`);
   const [audience] = audiences;
   if (!strict && endpoints.some((url) => url === audience))

@@ -32,6 +32,6 @@ export function assertedClaims(
 }
 
 /** How a token names one that it was made from: it is dead as soon as that one is. */
-export function parentOf({ jti, client_id, gen }: AccessTokenClaims): ParentToken {
-  return { jti, client_id, gen };
+export function parentOf({ jti, client_id, gen, aud, iat }: AccessTokenClaims): ParentToken {
+  return { jti, client_id, gen, aud, iat };
 }

@@ -6,7 +6,7 @@ import type { ClientWithSecrets } from '../../clients/client.ts';
 import type { Resource } from '../../resources/resource.ts';
 import type { Permits } from '../../roles/role_directory.ts';
 import { accessTokenSeconds } from './access_token.ts';
-import { accessOf, userinfoScopes, type Audience } from './userinfo_audience.ts';
+import { accessOf, userinfoScopes, type Audience, type GrantedScopes } from './userinfo_audience.ts';
 
 type FindResource = (identifier: string) => Resource | undefined;
 
@@ -16,12 +16,6 @@ export interface Entitlement {
   readonly audience: Audience;
   readonly scope: string;
   readonly lifetimeSeconds: number;
-}
-
-/** What a person has granted of one API, and of OpenID Connect if the request was for userinfo too. */
-export interface GrantedScopes {
-  readonly ofApi: readonly string[];
-  readonly forUserinfo: readonly string[];
 }
 
 /** What the client has been given of a resource, as far as the resource still has it. */
@@ -91,7 +85,7 @@ export function grantedEntitlement(
   const allowed = allowedScopes(client, resource);
   const scopes = granted.ofApi.filter((scope) => allowed.has(scope) && (!permits || permits(scope)));
   if (!resource || scopes.length === 0) return undefined;
-  const openid = granted.forUserinfo.length === 0 ? [] : userinfoScopes(client, resource, granted.forUserinfo, issuer);
+  const openid = granted.forUserinfo.length === 0 ? [] : userinfoScopes(client, resource, granted, issuer);
   const { audience, scope } = accessOf(resource.identifier, scopes.join(' '), openid, issuer);
   return entitlement(client, resource, audience, scope);
 }

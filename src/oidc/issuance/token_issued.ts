@@ -53,12 +53,14 @@ export function tokenIssued(token: IssuedToken): EventOf<'token.issued'> & Audit
     // an exchanged token hangs on the grant of the token that it was made from
     grant_id: grantId === undefined ? claims?.gid : grantReference(grantId),
     asserted_by: claims?.asserted_by,
-    parents: claims?.parents?.map(({ jti, client_id, gen, gid, asserted_by }) => ({
+    parents: claims?.parents?.map(({ jti, client_id, gen, gid, asserted_by, aud, iat }) => ({
       jti,
       client_id,
       generation: gen,
       grant_id: gid,
       asserted_by,
+      resource: [aud].flat()[0],
+      issued_at: iat === undefined ? undefined : new Date(iat * 1000).toISOString(),
     })),
     ...trade,
   };

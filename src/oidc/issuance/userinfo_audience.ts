@@ -2,6 +2,7 @@
  * Access tokens that are for userinfo besides one API (docs/adr/0050-tokens-for-an-api-and-userinfo.md). A client that
  * asks for `openid` and for scopes of an API, and names no resource, gets such a token.
  */
+import { SCOPES_ABOUT_PERSON } from '../../accounts/data_for_apis.ts';
 import type { ClientMetadata } from '../../clients/metadata/client_metadata.ts';
 import { isFapi2 } from '../../clients/metadata/security_profile.ts';
 import { OPENID_SCOPES, type Resource } from '../../resources/resource.ts';
@@ -14,8 +15,13 @@ export type Audience = string | string[];
 type Client = { readonly metadata: Pick<ClientMetadata, 'profile' | 'scope' | 'userinfo_audience'> };
 
 const OPENID: ReadonlySet<string> = new Set(OPENID_SCOPES);
-/** Scopes that tell who presents the token more than `sub`, which each token has. */
-const ABOUT_THE_PERSON: ReadonlySet<string> = new Set(['profile', 'email', 'address', 'phone']);
+
+/** What a person has granted of one API, and of OpenID Connect if the request was for userinfo too. */
+export interface GrantedScopes {
+  /** With what the API may read at userinfo (accounts/data_for_apis.ts). */
+  readonly ofApi: readonly string[];
+  readonly forUserinfo: readonly string[];
+}
 
 /** The one API of a list of resources, and whether the list has userinfo besides; `undefined` for any other list. */
 export function readAudience(
@@ -42,16 +48,17 @@ export function mayAddUserinfo(
 }
 
 /**
- * The scopes of OpenID Connect that the token carries, of those that the person has granted; none if it is for the API
- * alone.
+ * The scopes of OpenID Connect that the token carries, of those that the person has granted to the client and to the API;
+ * none if it is for the API alone.
  */
 export function userinfoScopes(
   client: Client,
   resource: Resource,
-  granted: readonly string[],
+  { ofApi, forUserinfo }: GrantedScopes,
   issuer: string,
 ): readonly string[] {
-  const scopes = stillRegistered(client.metadata, granted);
+  const agreed = forUserinfo.filter((scope) => !SCOPES_ABOUT_PERSON.has(scope) || ofApi.includes(scope));
+  const scopes = stillRegistered(client.metadata, agreed);
   return scopes.includes('openid') && mayAddUserinfo(client, resource, issuer) ? scopes : [];
 }
 
@@ -64,7 +71,7 @@ export function accessOf(api: string, apiScope: string, openid: readonly string[
 
 /** Of the scopes of a request, those for which the person must agree that an API can use them at userinfo. */
 export function scopesAboutPerson(scopes: readonly string[]): string[] {
-  return scopes.filter((scope) => ABOUT_THE_PERSON.has(scope));
+  return scopes.filter((scope) => SCOPES_ABOUT_PERSON.has(scope));
 }
 
 /** What an API sees of a token's scope: its own scopes. */

@@ -26,6 +26,7 @@ import type { DemandedContexts } from '../authorization/demanded_context.ts';
 import { loginPolicy, PROMPTS } from '../authorization/login_policy.ts';
 import { demandBoundedClaims } from '../authorization/claims.ts';
 import { CLAIMS_BY_SCOPE } from '../issuance/id_token.ts';
+import { splitScope, stillRegistered } from '../issuance/scope_values.ts';
 import {
   backchannelAuthentication,
   backchannelRequestSeconds,
@@ -76,6 +77,7 @@ import {
   type ProviderClientsSettings,
 } from '../client_authentication/provider_clients.ts';
 import { useOnce } from '../request/single_use.ts';
+import { checkRequestObjectMembers } from '../authorization/request_object_members.ts';
 import { demandRequestObject } from '../authorization/request_objects.ts';
 import { offerJwtBearer } from '../grants/jwt_bearer.ts';
 import { offerTokenExchange } from '../grants/token_exchange.ts';
@@ -130,6 +132,7 @@ export const ID_TOKEN_SECONDS = 3_600;
 
 export function createProvider(given: ProviderSettings, jwks: readonly JWK[]): Provider {
   const settings = { ...given, pages: noteErrorPages(given.pages) };
+  checkRequestObjectMembers();
   const provider = new Provider(settings.issuer, configuration(settings, jwks));
   pinToIssuer(provider, endpointAliases(settings, ROUTES));
   normalizeParameters(provider, settings.policy.registered);
@@ -185,7 +188,6 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
   const artifacts = createAdapter({
     database,
     clock,
-    issuer: settings.issuer,
     refreshGraceSeconds: settings.refreshGraceSeconds,
     families: settings.refreshFamilies,
     unanswered: settings.unanswered,
@@ -276,6 +278,9 @@ function configuration(settings: ProviderSettings, jwks: readonly JWK[]): Config
         allowedPolicy: async (_ctx, client, token) => {
           const audience = 'aud' in token ? token.aud : undefined;
           if (!maySee(recordOf(client), { clientId: token.clientId, audience })) return false;
+          // what it gives today, as at userinfo and at a refresh
+          if (token.clientId === client.clientId && token.scope !== undefined)
+            token.scope = stillRegistered(recordOf(client).metadata, splitScope(token.scope)).join(' ');
           const username = 'grantId' in token ? await settings.usernames.ofStored(recordOf(client), token) : undefined;
           if (username !== undefined) answerBesides(token, { username });
           return true;

@@ -62,3 +62,19 @@ declare module 'oidc-provider/lib/helpers/weak_cache.js' {
 
   export default function instance(provider: Provider): { readonly responseModes: Map<string, Respond> };
 }
+
+declare module 'oidc-provider/lib/actions/authorization/index.js' {
+  import type { KoaContextWithOIDC } from 'oidc-provider';
+
+  type Step = (ctx: KoaContextWithOIDC, next: () => Promise<unknown>) => unknown;
+
+  /** The steps of an endpoint, in a list that the library makes once and gives to each provider. */
+  export default function authorizationSteps(endpoint: string): Step[];
+}
+
+declare module 'oidc-provider/lib/actions/authorization/request_parameters.js' {
+  import type { KoaContextWithOIDC } from 'oidc-provider';
+
+  /** The names of the parameters that the endpoint of the request knows. */
+  export function getAuthorizationParams(ctx: KoaContextWithOIDC): ReadonlySet<string>;
+}

@@ -10,6 +10,7 @@ import { resolveHintedSubject } from '../authorization/hinted_subject.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { accountClaims, claimsForIdToken } from '../issuance/id_token.ts';
 import { ADDED_CLAIMS, mappedClaims, mappingsOf, type AddedClaims } from '../issuance/person_claims.ts';
+import { claimsFor } from '../issuance/single_claims.ts';
 import { takePerson } from '../storage/request_prefetch.ts';
 import type { Person } from '../storage/token_rows.ts';
 
@@ -27,20 +28,24 @@ export function findAccountFor({ database, subjects, roles }: PeopleSettings) {
     const person = takePerson(accountId) ?? (await findPerson(database, accountId, roles.hasGroups));
     if (!person || person.account.disabledAt || !mayGoOn(ctx, person)) return undefined;
     const { account } = person;
-    const { client } = ctx.oidc;
-    const added: AddedClaims = (gets) =>
-      mappedClaims(mappingsOf(recordOf(client!).metadata), person, roles, { gets, isToken: false });
-    const addedInToken: AddedClaims = (gets) =>
-      mappedClaims(mappingsOf(recordOf(client!).metadata), person, roles, { gets, isToken: true });
     return {
       accountId,
       person,
       claims: (use, _scope, asked) => {
-        if (!client || use !== 'id_token')
-          return { ...accountClaims(account), ...(client && { [ADDED_CLAIMS]: added }) };
-        const { metadata } = recordOf(client);
-        const claims = claimsForIdToken(metadata, account, asked);
-        return metadata.id_token_claims === 'minimal' ? claims : { ...claims, [ADDED_CLAIMS]: addedInToken };
+        const { metadata } = recordOf(ctx.oidc.client!);
+        const isToken = use === 'id_token';
+        const claims = claimsFor(
+          metadata,
+          isToken ? claimsForIdToken(metadata, account, asked) : accountClaims(account),
+        );
+        if (isToken && metadata.id_token_claims === 'minimal') return claims;
+        // a member that the client may not have by its own name it does not get by another one either
+        const added: AddedClaims = (gets) =>
+          mappedClaims(mappingsOf(metadata), person, roles, {
+            gets: (member) => Object.hasOwn(claims, member) && gets(member),
+            isToken,
+          });
+        return { ...claims, [ADDED_CLAIMS]: added };
       },
     };
   };

@@ -12,18 +12,16 @@ import type { ClaimMapping } from '../../base/claim_mappings.ts';
 import type { RoleDirectory } from '../../roles/role_directory.ts';
 import { exchangeOf } from '../grants/exchanged_token.ts';
 import { accessTokenClaims } from '../issuance/access_token.ts';
-import { CLAIMS_BY_SCOPE } from '../issuance/id_token.ts';
 import { loginClaims, type Login } from '../issuance/issuance.ts';
 import { getsRefreshToken, isRotated, lostOfflineAccess, refreshTokenSeconds } from '../issuance/refresh_token.ts';
 import { givenBy, mappedClaims } from '../issuance/person_claims.ts';
 import { splitScope } from '../issuance/scope_values.ts';
+import { askedClaims, isAgreed } from '../issuance/single_claims.ts';
 import { accessOf, readAudience } from '../issuance/userinfo_audience.ts';
 import { noteClaims } from '../request/request_events.ts';
 import { sourceOf } from '../request/token_source.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 import { claimsOfJwt, personIn } from './library_types.ts';
-
-const CLAIMS: ReadonlySet<string> = new Set(Object.values(CLAIMS_BY_SCOPE).flat());
 
 export const OPAQUE_ACCESS_TOKEN_SECONDS = 600;
 
@@ -109,7 +107,7 @@ function jwtClaims(
     carried: exchangeOf(token)?.claims,
     authorizationDetails: authorization_details,
     confirmation: cnf,
-    singleClaims: openid.length > 0 ? singleClaims(ctx) : undefined,
+    singleClaims: openid.length > 0 ? singleClaims(ctx, String(aud)) : undefined,
     added: addedClaims(ctx, token, policy.claimMappings(String(aud)), roles),
   });
 }
@@ -145,16 +143,19 @@ function openidOf(
   const { client, params, requestParamScopes, entities } = ctx.oidc;
   if (!source || !readAudience(params?.['resource'] ?? source.resource, issuer)?.withUserinfo) return [];
   const asked = params?.['scope'] === undefined ? source.scopes : requestParamScopes;
-  const granted = splitScope(entities.Grant?.getOIDCScopeFiltered(asked));
-  return policy.userinfoScopes(recordOf(client!), api, granted);
+  const forUserinfo = splitScope(entities.Grant?.getOIDCScopeFiltered(asked));
+  const ofApi = splitScope(entities.Grant?.getResourceScope(api));
+  return policy.userinfoScopes(recordOf(client!), api, { ofApi, forUserinfo });
 }
 
-/** The known ones of the claims that the client asked for one by one at userinfo, and that the person has granted. */
-function singleClaims(ctx: KoaContextWithOIDC): string[] | undefined {
-  const asked = sourceOf(ctx)?.claims?.userinfo ?? {};
-  const known = Object.keys(asked).filter((claim) => CLAIMS.has(claim));
-  const granted = ctx.oidc.entities.Grant?.getOIDCClaimsFiltered(new Set(known)) ?? [];
-  return granted.length > 0 ? granted : undefined;
+/** The claims that the client asked for one by one at userinfo, and that the person has granted to it and to the API. */
+function singleClaims(ctx: KoaContextWithOIDC, api: string): string[] | undefined {
+  const { client, entities } = ctx.oidc;
+  const asked = askedClaims(recordOf(client!).metadata, sourceOf(ctx)?.claims, 'userinfo');
+  const ofApi = splitScope(entities.Grant?.getResourceScope(api));
+  const granted = entities.Grant?.getOIDCClaimsFiltered(new Set(asked)) ?? [];
+  const agreed = granted.filter((claim) => isAgreed(ofApi, claim));
+  return agreed.length > 0 ? agreed : undefined;
 }
 
 /** The login behind the code or token of this request; refresh tokens keep it. */

@@ -25,7 +25,6 @@ import type { UnansweredUses } from '../request/unanswered_uses.ts';
 export interface ArtifactSettings {
   readonly database: Database;
   readonly clock: Clock;
-  readonly issuer: string;
   /**
    * For this long, a used refresh token that is presented again still gets a successor, because the first answer may
    * have been lost.

@@ -10,13 +10,13 @@ import { json, type Database, type Reader, type Tx } from '../../db/connection.t
 import { withExistingResources } from '../../resources/existing_resources.ts';
 import { PreparedStatement } from '../../db/prepared.ts';
 import { membershipsOf, NO_MEMBERSHIPS, type Memberships } from '../../roles/memberships.ts';
+import { splitScope } from '../issuance/scope_values.ts';
 import { takeGrant } from './request_prefetch.ts';
 import { writeWithRequest } from '../request/request_writes.ts';
 
 export interface GrantSettings {
   readonly database: Database;
   readonly clock: Clock;
-  readonly issuer: string;
 }
 
 const READ_GRANT = new PreparedStatement<{ readonly payload: AdapterPayload }>(
@@ -42,7 +42,7 @@ export class GrantStore implements Adapter {
         select ${sha256(id)}, account_id, client_id, ${json(payload)}::jsonb, ${now}, ${expires_at} from client, account
         on conflict (grant_id) do update set payload = excluded.payload, expires_at = excluded.expires_at`.execute(tx);
       if (numAffectedRows !== 1n) throw new errors.InvalidGrant('the client was revoked or the account disabled');
-      await removeEndedResources(tx, this.#settings.issuer, sha256(id), payload);
+      await removeEndedResources(tx, sha256(id), payload);
     });
   }
 
@@ -82,12 +82,14 @@ export async function readGrantByReference(database: Database, reference: string
   return rows[0]?.payload;
 }
 
-/** Removes scopes of a resource that was deleted after the request began. */
-async function removeEndedResources(tx: Tx, issuer: string, grantId: Digest, payload: AdapterPayload): Promise<void> {
+/** Removes scopes that do not exist any more, or whose resource was deleted, since the request began. */
+async function removeEndedResources(tx: Tx, grantId: Digest, payload: AdapterPayload): Promise<void> {
   const { resources: named, ...others } = payload as AdapterPayload & { resources?: Record<string, string> };
   if (!named) return;
-  const resources = await withExistingResources(tx, issuer, named);
-  if (Object.keys(resources).length === Object.keys(named).length) return;
+  const scopes = Object.entries(named).map(([resource, scope]) => [resource, splitScope(scope)] as const);
+  const left = await withExistingResources(tx, Object.fromEntries(scopes));
+  if (!left) return;
+  const resources = Object.fromEntries(Object.entries(left).map(([resource, names]) => [resource, names.join(' ')]));
   await tx
     .updateTable('grants')
     .set({ payload: json(Object.keys(resources).length > 0 ? { ...others, resources } : others) })

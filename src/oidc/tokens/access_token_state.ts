@@ -1,12 +1,15 @@
 /**
  * Decides whether a JWT access token of this server is valid. It is invalid if its signature is wrong, if it has
- * expired, if its client was deleted or revoked since (the token generation differs), if its grant has ended, or if the
- * token itself was revoked. An exchanged token is also invalid if one of its parents is, or if the issuer that asserted
- * its subject is no longer trusted.
+ * expired, if its client was deleted or revoked since (the token generation differs), if its grant has ended, if its API
+ * was deleted since, or if the token itself was revoked. An exchanged token is also invalid if one of its parents is, or if
+ * the issuer that asserted its subject is no longer trusted.
  */
+import { epochSeconds } from '../../base/clock.ts';
 import type { ClientDirectory } from '../../clients/client_directory.ts';
 import type { Database } from '../../db/connection.ts';
 import type { AccessTokenClaims, ParentToken, TokenVerifier } from '../../keys/token_verifier.ts';
+import { OPENID_SCOPES, type Resource } from '../../resources/resource.ts';
+import type { ResourceDirectory } from '../../resources/resource_directory.ts';
 import { isAllowedToUse } from '../../roles/allowed_groups.ts';
 import type { RoleDirectory } from '../../roles/role_directory.ts';
 import { splitScope } from '../issuance/scope_values.ts';
@@ -20,6 +23,7 @@ export interface AccessTokenStatesSettings {
   readonly database: Database;
   readonly verifier: TokenVerifier;
   readonly clients: ClientDirectory;
+  readonly resources: Pick<ResourceDirectory, 'get'>;
   readonly revoked: RevokedTokens;
   readonly isTrusted: (issuer: string) => boolean;
   /** Throws if this node's knowledge of revocations is too old to decide. */
@@ -34,8 +38,8 @@ export class AccessTokenStates {
   }
 
   /**
-   * The claims of a valid token of this server, else `undefined`. The scope of a person's token has what the person may
-   * have now.
+   * The claims of a valid token of this server, else `undefined`. `scope` is without the scopes that were removed from the
+   * API since, even if it has other ones of the same names. The scope of a person's token has what the person may have now.
    */
   async inspect(token: string, now: Date): Promise<AccessTokenClaims | undefined> {
     return (await this.examine(token, now))?.claims;
@@ -44,9 +48,11 @@ export class AccessTokenStates {
   /** The same, with the person whose grant is behind the token. */
   async examine(token: string, now: Date): Promise<ExaminedToken | undefined> {
     const valid = await this.#validate(token, now);
-    if (!valid?.granter) return valid;
-    const claims = await this.#narrow(valid.claims, valid.granter);
-    return claims && { claims, granter: valid.granter };
+    if (!valid) return undefined;
+    const { granter } = valid;
+    const lasting = this.#withLastingScopes(valid.claims);
+    const claims = granter ? await this.#narrow(lasting, granter) : lasting;
+    return claims && { claims, granter };
   }
 
   /** The claims as they were signed: a token can be revoked although its person may use it for nothing now. */
@@ -70,10 +76,29 @@ export class AccessTokenStates {
     return { claims, granter };
   }
 
+  #withLastingScopes(claims: AccessTokenClaims): AccessTokenClaims {
+    const { aud, iat, scope } = claims;
+    const added = this.#apiOf(aud)?.scopesValidFrom;
+    if (scope === undefined || !added) return claims;
+    const names = scope.split(' ');
+    const lasting = names.filter((name) => OPENID.has(name) || wasMadeBefore(added.get(name), iat));
+    if (lasting.length === names.length) return claims;
+    const { scope: _, ...others } = claims;
+    return lasting.length > 0 ? { ...others, scope: lasting.join(' ') } : others;
+  }
+
+  #apiOf(aud: string | string[]): Resource | undefined {
+    const { resources, issuer } = this.#settings;
+    const audience = readAudience(aud, issuer);
+    return audience && resources.get(audience.api);
+  }
+
   /** Everything but the grant. */
-  async #isUsable({ client_id, gen, jti, asserted_by: issuer }: ParentToken, now: Date): Promise<boolean> {
+  async #isUsable(token: ParentToken, now: Date): Promise<boolean> {
+    const { client_id, gen, jti, asserted_by: issuer } = token;
     const { clients, revoked, isTrusted } = this.#settings;
     if (issuer !== undefined && !isTrusted(issuer)) return false;
+    if (!this.#hasItsApi(token)) return false;
     const client = await clients.find(client_id);
     if (!client || client.revokedAt || client.tokenGeneration !== gen) return false;
     return !(await revoked.has(jti, now));
@@ -95,6 +120,25 @@ export class AccessTokenStates {
     const { scope: _, ...others } = claims;
     return left.length > 0 ? { ...others, scope: left.join(' ') } : others;
   }
+
+  /**
+   * Whether the API of the token exists, and not only one that was made later with the same identifier. Tokens of earlier
+   * releases do not name the APIs of their parents.
+   */
+  #hasItsApi({ aud, iat }: ParentToken): boolean {
+    if (aud === undefined || iat === undefined) return true;
+    return wasMadeBefore(this.#apiOf(aud)?.tokensValidFrom, iat);
+  }
+}
+
+const OPENID: ReadonlySet<string> = new Set(OPENID_SCOPES);
+
+/**
+ * Whether an API or scope exists, and existed when the token was issued. `iat` has whole seconds; a token of the second in
+ * which something was made counts as issued for it, so that the first tokens of an API work.
+ */
+function wasMadeBefore(made: Date | undefined, iat: number): boolean {
+  return made !== undefined && epochSeconds(made) <= iat;
 }
 
 export interface ExaminedToken {

@@ -12,6 +12,7 @@ import { note, originOf } from '../request/request_events.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import type { Revocations } from './revocation.ts';
 import { signIntrospection } from './signed_introspection.ts';
+import { splitScope, stillRegistered } from '../issuance/scope_values.ts';
 import { scopeForApi } from '../issuance/userinfo_audience.ts';
 import type { Usernames } from './userinfo_tokens.ts';
 
@@ -82,7 +83,7 @@ export function maySee(
 
 /**
  * The introspection answer for this caller. `claims` are those of a valid token, else `undefined`. An API sees its own
- * scopes, the token's client sees all of them.
+ * scopes, the token's client sees all of them, without those of OpenID Connect that were taken from it.
  */
 export async function introspectionResponse(
   claims: AccessTokenClaims | undefined,
@@ -91,11 +92,13 @@ export async function introspectionResponse(
 ): Promise<object> {
   if (!claims || !maySee(caller, { clientId: claims.client_id, audience: claims.aud })) return { active: false };
   const { gen: _, gid: __, parents: ___, asserted_by: ____, userinfo_claims: _____, ...visible } = claims;
-  const showsAll = typeof claims.aud === 'string' || claims.client_id === caller.clientId;
+  const forApi = typeof claims.aud === 'string' ? visible.scope : scopeForApi(visible.scope);
+  const isOwn = claims.client_id === caller.clientId;
+  const ofClient = stillRegistered(caller.metadata, splitScope(visible.scope)).join(' ') || undefined;
   return {
     active: true,
     ...visible,
-    scope: showsAll ? visible.scope : scopeForApi(visible.scope),
+    scope: isOwn ? ofClient : forApi,
     username: Array.isArray(claims.aud) ? await usernames.ofJwt(claims) : undefined,
     token_type: visible.cnf?.jkt === undefined ? 'Bearer' : 'DPoP',
   };

@@ -20,14 +20,20 @@ import {
   fittingResources,
   grantedEntitlement,
   type Entitlement,
-  type GrantedScopes,
 } from '../issuance/scope_decision.ts';
 import { userinfoIdentifier } from '../../resources/own_identifiers.ts';
 import { splitScope, stillRegistered } from '../issuance/scope_values.ts';
+import { askedClaims, dataForApi, narrowedClaims } from '../issuance/single_claims.ts';
 import { personIn } from '../provider/library_types.ts';
 import { sourceOf } from '../request/token_source.ts';
 import { NothingPermitted } from '../authorization/nothing_permitted.ts';
-import { mayAddUserinfo, readAudience, scopesAboutPerson, userinfoScopes } from '../issuance/userinfo_audience.ts';
+import {
+  mayAddUserinfo,
+  readAudience,
+  scopesAboutPerson,
+  userinfoScopes,
+  type GrantedScopes,
+} from '../issuance/userinfo_audience.ts';
 
 const openid = new Set<string>(OPENID_SCOPES);
 
@@ -42,6 +48,8 @@ const CONTINUED_ROUTES = new Set(['resume', 'code_verification', 'device_resume'
 
 export interface SortedScopes {
   readonly openid: readonly string[];
+  /** Claims that the client asks for one by one. */
+  readonly claims: readonly string[];
   readonly resources: Readonly<Record<string, readonly string[]>>;
 }
 
@@ -110,17 +118,26 @@ export class ResourcePolicy {
    */
   sort(client: Client, params: Readonly<Record<string, unknown>>, memberships?: Memberships): SortedScopes {
     const record = recordOf(client);
+    const { metadata } = record;
+    const { claims } = params;
     const asked = splitScope(params['scope']);
     const named = [params['resource']].flat().filter((value) => typeof value === 'string');
+    const apis = named.filter((resource) => resource !== this.#userinfo);
     const ofResource = (resource: string): string[] => {
-      if (resource === this.#userinfo) return scopesAboutPerson(asked);
       const allowed = this.#allowed(record, resource);
+      const own = asked.filter((scope) => allowed.has(scope));
       const permits = memberships && this.#roles.permits(resource, memberships);
-      return asked.filter((scope) => allowed.has(scope) && (!permits || permits(scope)));
+      const permitted = permits ? own.filter(permits) : own;
+      // an API of which the person may have nothing gets no token, and so reads nothing
+      const isEmptied = own.length > 0 && permitted.length === 0;
+      const data = !isEmptied && this.#addsUserinfo(record, named) ? dataForApi(metadata, asked, claims) : [];
+      return [...permitted, ...data];
     };
+    const inBoth = [...askedClaims(metadata, claims, 'userinfo'), ...askedClaims(metadata, claims, 'id_token')];
     return {
-      openid: stillRegistered(record.metadata, asked).filter((scope) => openid.has(scope)),
-      resources: Object.fromEntries(named.map((resource) => [resource, ofResource(resource)])),
+      openid: stillRegistered(metadata, asked).filter((scope) => openid.has(scope)),
+      claims: [...new Set(inBoth)],
+      resources: Object.fromEntries(apis.map((resource) => [resource, ofResource(resource)])),
     };
   }
 
@@ -136,6 +153,9 @@ export class ResourcePolicy {
     if (!resource || allowed.size === 0) throw new errors.InvalidTarget('this client has not been given the resource');
     const server = asServer(record, resource, allowed);
     narrowOpenid(ctx, record);
+    // the library asks the person about them as about scopes of the API
+    if (this.#addsUserinfo(record, ctx.oidc.params?.['resource']) && isBeforeConsent(ctx))
+      server.scope = [...allowed, ...scopesAboutPerson(scopesAskedFor(ctx))].join(' ');
     demandScope(ctx);
     if (isClientCredentials(ctx)) settleClientCredentialsScope(ctx, allowed);
     else if (isAuthorization(ctx)) {
@@ -193,7 +213,7 @@ export class ResourcePolicy {
   }
 
   /** The scopes of OpenID Connect that a token for the API and userinfo gives; none if it is for the API alone. */
-  userinfoScopes(client: ClientWithSecrets, identifier: string, granted: readonly string[]): readonly string[] {
+  userinfoScopes(client: ClientWithSecrets, identifier: string, granted: GrantedScopes): readonly string[] {
     const resource = this.#find(identifier);
     return resource ? userinfoScopes(client, resource, granted, this.#issuer) : [];
   }
@@ -204,10 +224,14 @@ export class ResourcePolicy {
     );
   }
 
-  /**
-   * Userinfo as a resource of a request, besides one API. The scopes are those for which the person must agree that the
-   * API can use them there.
-   */
+  /** Whether the resources of a request are userinfo and an API that permits it. */
+  #addsUserinfo(record: ClientWithSecrets, named: unknown): boolean {
+    const audience = readAudience(named, this.#issuer);
+    const resource = audience?.withUserinfo ? this.#find(audience.api) : undefined;
+    return resource !== undefined && mayAddUserinfo(record, resource, this.#issuer);
+  }
+
+  /** Userinfo as a resource of a request, besides one API. What the API can read there is among the API's scopes. */
   #userinfoServer(ctx: KoaContextWithOIDC, record: ClientWithSecrets): ResourceServer {
     if (ctx.oidc.route === 'token')
       throw new errors.InvalidTarget('a token for userinfo alone is what a request for no scope of an API gets');
@@ -217,7 +241,7 @@ export class ResourcePolicy {
     const isPermitted = apis.length === 1 && resource && this.#mayAskForBoth(ctx, record, resource);
     if (isAuthorization(ctx) && !isPermitted)
       throw new errors.InvalidTarget('userinfo can be named with openid and one API that permits it');
-    return { scope: scopesAboutPerson(scopesAskedFor(ctx)).join(' '), audience: this.#userinfo };
+    return { scope: '', audience: this.#userinfo };
   }
 
   #find = (identifier: string): Resource | undefined => this.#resources.get(identifier);
@@ -237,12 +261,14 @@ export class ResourcePolicy {
 /**
  * Some clients request every scope that discovery lists, even those that they are not registered for (sssd does). Of
  * the scopes about a person, this server grants those that the client is registered for (RFC 6749, 3.3), and names them
- * in the `scope` of the answer.
+ * in the `scope` of the answer. Claims that are asked for one by one are left out in the same way, essential or not
+ * (OpenID Connect Core, 5.5.1).
  */
 function narrowOpenid(ctx: KoaContextWithOIDC, { metadata }: ClientWithSecrets): void {
   const asked = scopesAskedFor(ctx);
-  if (metadata.scope === undefined || asked.length === 0) return;
-  if (!isAuthorization(ctx) && !CONTINUED_ROUTES.has(ctx.oidc.route)) return;
+  if (metadata.scope === undefined || asked.length === 0 || !isBeforeConsent(ctx)) return;
+  const claims = ctx.oidc.params!['claims'];
+  if (typeof claims === 'string') ctx.oidc.params!['claims'] = narrowedClaims(metadata, claims);
   const registered = new Set(splitScope(metadata.scope));
   if (asked.includes('openid') && !registered.has('openid')) throw beyond(asked, registered);
   ctx.oidc.params!['scope'] = stillRegistered(metadata, asked).join(' ');
@@ -309,6 +335,10 @@ function isClientCredentials({ oidc }: KoaContextWithOIDC): boolean {
 
 function isAuthorization({ oidc }: KoaContextWithOIDC): boolean {
   return AUTHORIZATION_ROUTES.has(oidc.route);
+}
+
+function isBeforeConsent(ctx: KoaContextWithOIDC): boolean {
+  return isAuthorization(ctx) || CONTINUED_ROUTES.has(ctx.oidc.route);
 }
 
 /** A browser can show an error; a device would show a code, and its person would find out at the end. */

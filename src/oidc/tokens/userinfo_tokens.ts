@@ -12,6 +12,7 @@ import { requestOf } from '../../http/request_context.ts';
 import type { AccessTokenClaims } from '../../keys/token_verifier.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { splitScope, stillRegistered } from '../issuance/scope_values.ts';
+import { isAgreed } from '../issuance/single_claims.ts';
 import { readAudience } from '../issuance/userinfo_audience.ts';
 import { internalsOf } from '../provider/library_types.ts';
 import { readGrantByReference } from '../storage/grant_store.ts';
@@ -52,10 +53,15 @@ async function fromJwt(
   const claims = await tokens.inspect(value, requestOf(Provider.ctx!).now);
   const client = claims && (await provider.Client.find(claims.client_id));
   if (!client || claims.gid === undefined) return undefined;
-  const scopes = scopesAtUserinfo(claims, recordOf(client), policy, issuer);
-  const payload = scopes.length === 0 ? undefined : await readGrantByReference(database, claims.gid);
-  if (!payload) return undefined;
-  const { gid, exp, iat, jti, cnf, userinfo_claims: single = [] } = claims;
+  const api = readAudience(claims.aud, issuer);
+  const payload = api?.withUserinfo ? await readGrantByReference(database, claims.gid) : undefined;
+  if (!api || !payload) return undefined;
+  const { resources } = payload as { readonly resources?: Readonly<Record<string, string>> };
+  const ofApi = splitScope(resources?.[api.api]);
+  const scopes = policy.userinfoScopes(recordOf(client), api.api, { ofApi, forUserinfo: splitScope(claims.scope) });
+  if (scopes.length === 0) return undefined;
+  const { gid, exp, iat, jti, cnf, userinfo_claims = [] } = claims;
+  const single = userinfo_claims.filter((claim) => isAgreed(ofApi, claim));
   // the library looks for the grant by the name that the token gives it
   prefetch({ grant: { id: sha256(gid), payload } });
   const { AccessToken } = internalsOf(provider);
@@ -71,17 +77,6 @@ async function fromJwt(
     'x5t#S256': cnf?.['x5t#S256'],
     ...(single.length > 0 && { claims: { userinfo: Object.fromEntries(single.map((claim) => [claim, null])) } }),
   });
-}
-
-/** The scopes of OpenID Connect that the token gives at userinfo today; none if it is not for userinfo. */
-function scopesAtUserinfo(
-  { aud, scope }: AccessTokenClaims,
-  client: ClientWithSecrets,
-  policy: ResourcePolicy,
-  issuer: string,
-): readonly string[] {
-  const audience = readAudience(aud, issuer);
-  return audience?.withUserinfo ? policy.userinfoScopes(client, audience.api, splitScope(scope)) : [];
 }
 
 /**
@@ -100,8 +95,13 @@ export class Usernames {
     const { clients, policy, issuer, database } = this.#settings;
     const client = await clients.find(claims.client_id);
     if (!client || claims.gid === undefined) return undefined;
-    if (!scopesAtUserinfo(claims, client, policy, issuer).includes('email')) return undefined;
-    return emailOf(database, Buffer.from(claims.gid, 'base64url') as Digest);
+    const audience = readAudience(claims.aud, issuer);
+    if (!audience?.withUserinfo) return undefined;
+    const scopes = splitScope(claims.scope);
+    // whether the person lets the API read it is in the grant
+    const possible = policy.userinfoScopes(client, audience.api, { ofApi: scopes, forUserinfo: scopes });
+    if (!possible.includes('email')) return undefined;
+    return emailOf(database, Buffer.from(claims.gid, 'base64url') as Digest, audience.api);
   }
 
   /** For the opaque tokens of the library: those for userinfo, and refresh tokens. */
@@ -115,8 +115,12 @@ export class Usernames {
   }
 }
 
-async function emailOf(database: Database, grantId: Digest): Promise<string | undefined> {
+/** `undefined` if the grant has ended, or does not let the API, if there is one, read the address. */
+async function emailOf(database: Database, grantId: Digest, api?: string): Promise<string | undefined> {
+  const permits =
+    api === undefined ? sql`` : sql`and 'email' = any(string_to_array(payload->'resources'->>${api}::text, ' '))`;
   const { rows } = await sql<{ readonly email: string }>`
-    select email from grants join accounts using (account_id) where grant_id = ${grantId}`.execute(database);
+    select email from grants join accounts using (account_id)
+    where grant_id = ${grantId} ${permits}`.execute(database);
   return rows[0]?.email;
 }

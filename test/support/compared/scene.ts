@@ -126,7 +126,7 @@ async function registerClients(gatehouse: Gatehouse, { notes, files, old, own, o
   const people = { grant_types: ['authorization_code', 'refresh_token'], redirect_uris: [REDIRECT_URI] };
   const quick = { ...people, id_token_signed_response_alg: 'ES256' };
   const applications = [
-    ...times(10, await make('application', quick)),
+    ...times(14, await make('application', quick)),
     ...times(3, await make('application with post', { ...quick, ...post })),
     ...times(3, await make('application with pairwise subjects', { ...quick, subject_type: 'pairwise' })),
     ...times(3, await make('application of two APIs', { ...quick, resources: [notes, files] })),

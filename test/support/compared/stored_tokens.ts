@@ -57,7 +57,7 @@ export interface TokenPlan {
   readonly withUserinfo: boolean;
   /** The scopes of the request. */
   readonly scopes: readonly string[];
-  /** The scopes that the person has granted: fewer or more than `scopes`. */
+  /** The scopes that the person has granted: fewer or more than `scopes`, and some that the API can use at userinfo. */
   readonly granted: { readonly openid: readonly string[]; readonly resource: readonly string[] };
 }
 
