@@ -37,8 +37,8 @@ export function clearerSpelling(uri: string): string | undefined {
 }
 
 /**
- * True if a person or a program may take `uri` for `own` or for a URL below it, whatever the scheme, userinfo, query,
- * fragment, case, percent-encoding and path parameters.
+ * True if a person or a program may take `uri` for `own` or for a URL below it. Scheme, userinfo, query, fragment, case,
+ * percent-encoding and path parameters make no difference.
  */
 export function isAtOrBelow(uri: string, own: string): boolean {
   const [url, ours] = [webUrl(uri), webUrl(own)];

@@ -1,6 +1,6 @@
 /**
- * Endpoints that only programs call: they answer errors as JSON (RFC 6749, 5.2), whatever the Accept header says. Some
- * HTTP libraries send `Accept: text/html` with each request.
+ * Endpoints that only programs call: they answer errors as JSON (RFC 6749, 5.2) and ignore the Accept header, because
+ * some HTTP libraries send `Accept: text/html` with each request.
  */
 import type { Middleware } from 'koa';
 

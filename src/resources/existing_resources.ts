@@ -5,7 +5,6 @@ import { OPENID_SCOPES } from './resource.ts';
 type Scopes = Readonly<Record<string, readonly string[]>>;
 
 /**
-/**
  * Returns the record of scopes by resource without names of resources and scopes that do not exist; `undefined` if all of
  * them exist. They can't be deleted until the transaction ends, so the end of their rights finds the rows that the
  * transaction stores (ended_rights.ts). What a person lets an API read about them stays while the API exists

@@ -81,7 +81,8 @@ default_pool_size = 60\npidfile = ${join(folder, `${mode}.pid`)}\nunix_socket_di
     await client.connect();
     await eventually(async () => {
       const { rows } = await client.query(
-        `select from pg_stat_activity where datname = current_database() and query = 'listen gatehouse_changes'`,
+        `select from pg_stat_activity
+          where datname = current_database() and query ~ '^(listen gatehouse_changes|notify gatehouse_echo_)'`,
       );
       return rows.length === 2;
     }, 10_000);
