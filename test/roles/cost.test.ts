@@ -9,7 +9,10 @@ import { startGatehouse, type OwnGatehouse } from '../support/node/gatehouse.ts'
 import type { RegisteredClient } from '../support/node/operator.ts';
 import { Way } from '../support/node/unreachable_database.ts';
 
+/** So many that some of them meet nothing that the node does by itself on a busy machine. */
 const TRIES = 12;
+/** Only while answers are late, what is sent together counts as one round trip (`Way.roundTrips`). */
+const LATE_MILLISECONDS = 15;
 
 describe('a refresh of a person’s token', () => {
   let database: TestDatabase;
@@ -39,8 +42,9 @@ describe('a refresh of a person’s token', () => {
       let [form] = await both.refreshes(client);
       const counts: number[] = [];
       for (let index = 0; index < TRIES; index++) {
+        way.slowDown(LATE_MILLISECONDS);
         const earlier = way.roundTrips;
-        const answer = await send(form, client);
+        const answer = await send(form, client).finally(() => way.slowDown(0));
         assert.equal(answer.status, 200);
         counts.push(way.roundTrips - earlier);
         form = ofRefresh(answer);
@@ -52,7 +56,7 @@ describe('a refresh of a person’s token', () => {
     const held = await makeRole(admin, gatehouse.demo.resource, 'notes:write');
     await addTo(admin, held, await demoAccountId(admin));
     const after_ = [await fewest(paths[0]!), await fewest(paths[1]!)];
-    assert.ok(after_[0]! <= before_[0]! && after_[1]! <= before_[1]!, `${after_.join()} after ${before_.join()}`);
-    assert.ok(before_[0]! > 0);
+    assert.deepEqual(after_, before_);
+    assert.ok(before_.every((count) => count > 0));
   });
 });
