@@ -34,7 +34,7 @@ import { createPasswords } from '../passwords/passwords.ts';
 import { ensureMcpPolicy } from '../registration/mcp_policy.ts';
 import { createRegistration } from '../registration/registration.ts';
 import { createResources } from '../resources/resources.ts';
-import { scopesOfAccount } from '../roles/held_scopes.ts';
+import { scopesOfAccount, soleScopesOfAccount } from '../roles/held_scopes.ts';
 import { createRoles } from '../roles/roles.ts';
 import { createTrust } from '../trust/trust.ts';
 import { Vault } from '../vault/vault.ts';
@@ -175,6 +175,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
     attempts: rateLimits.loginAttempts,
     factors,
     isAdmin: async (reader, accountId) => (await scopesOfAccount(reader, adminApi.identifier, accountId)).length > 0,
+    soleAdminScopes: (tx, accountId) => soleScopesOfAccount(tx, adminApi.identifier, accountId),
     mailRequests: rateLimits.mailRequests,
     digestReceiver: (email) => digestAttempt(`mail ${email}`).toString('base64url'),
     developmentMails,

@@ -38,6 +38,8 @@ export interface LoginDependencies {
   readonly factors: Factors;
   /** Whether the person has scopes of the admin API. */
   readonly isAdmin: (reader: Reader, accountId: string) => Promise<boolean>;
+  /** Returns the scopes of the admin API that only this person has. Called in the transaction that ends the account. */
+  readonly soleAdminScopes: (tx: Tx, accountId: string) => Promise<readonly string[]>;
   /** Returns what the request of an interaction needs of the login. */
   readonly demandOf: (interaction: Interaction) => Promise<LoginDemand>;
   readonly mailRequests: MailRequests;

@@ -1,6 +1,6 @@
 /** Which scopes of one resource people have through their roles, read from the database. */
 import { sql, type RawBuilder } from 'kysely';
-import type { Reader } from '../db/connection.ts';
+import type { Reader, Tx } from '../db/connection.ts';
 
 /** Only memberships that an admin has set by hand count. */
 function scopesOfPeople(resource: string, people: RawBuilder<unknown>): RawBuilder<unknown> {
@@ -15,6 +15,18 @@ function scopesOfPeople(resource: string, people: RawBuilder<unknown>): RawBuild
 /** The scopes that the account has. */
 export function scopesOfAccount(reader: Reader, resource: string, accountId: string): Promise<string[]> {
   return distinct(reader, scopesOfPeople(resource, sql`select ${accountId}::text`));
+}
+
+/**
+ * The scopes that the account has, and nobody else whose account is enabled. The transaction waits for others that have
+ * asked this, so that of two people who leave at the same time the second one learns that the first has left.
+ */
+export async function soleScopesOfAccount(tx: Tx, resource: string, accountId: string): Promise<string[]> {
+  if ((await scopesOfAccount(tx, resource, accountId)).length === 0) return [];
+  await sql`select pg_advisory_xact_lock(hashtext('gatehouse.sole_scopes'))`.execute(tx);
+  const own = scopesOfPeople(resource, sql`select ${accountId}::text`);
+  const others = sql`select account_id from accounts where disabled_at is null and account_id <> ${accountId}`;
+  return distinct(tx, sql`${own} except ${scopesOfPeople(resource, others)}`);
 }
 
 /** The scopes of the group's roles, and all scopes that its members have. */

@@ -209,6 +209,8 @@ export interface DataPage extends AccountShell {
   readonly page: 'account_data';
   readonly downloadAction: string;
   readonly deleteAction: string;
+  /** Whether the problem is the address that was typed. */
+  readonly isAddressWrong: boolean;
   /** Whether the login is too old to delete the account with. */
   readonly confirmsFirst: boolean;
 }

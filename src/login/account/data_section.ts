@@ -7,7 +7,7 @@ import { requestOf } from '../../http/request_context.ts';
 import type { LoginContext } from '../login_context.ts';
 import { noticeOf } from '../notice.ts';
 import { readOwnForm, type SessionUser } from '../session_user.ts';
-import { TEXTS } from '../texts/texts.ts';
+import { fill, TEXTS } from '../texts/texts.ts';
 import { changeAccount, describeShell, sectionPath } from './account_shell.ts';
 import { copyOfData } from './data_copy.ts';
 import { isFreshLogin } from './fresh_login.ts';
@@ -26,11 +26,18 @@ export function showData(login: LoginContext, ctx: Context, user: SessionUser): 
   return show(login, ctx, user);
 }
 
-async function show(login: LoginContext, ctx: Context, user: SessionUser, problem?: string): Promise<void> {
-  login.views.show(ctx, problem === undefined ? 200 : 400, {
+interface Refusal {
+  readonly status: 400 | 409;
+  readonly problem: string;
+  readonly isAddressWrong: boolean;
+}
+
+async function show(login: LoginContext, ctx: Context, user: SessionUser, refusal?: Refusal): Promise<void> {
+  login.views.show(ctx, refusal?.status ?? 200, {
     page: 'account_data',
     ...(await describeShell(login, ctx, user, 'data')),
-    problem,
+    problem: refusal?.problem,
+    isAddressWrong: refusal?.isAddressWrong ?? false,
     downloadAction: login.views.path('/account/data/download'),
     deleteAction: login.views.path('/account/data/delete'),
     confirmsFirst: !(await isFreshLogin(login, user, requestOf(ctx).now, FRESH_SECONDS)),
@@ -57,7 +64,10 @@ export async function downloadData(login: LoginContext, ctx: Context): Promise<v
   ctx.body = `${JSON.stringify(copy, null, 2)}\n`;
 }
 
-/** Deletes the account, after a recent login and with its address typed. */
+/**
+ * Deletes the account, after a recent login and with its address typed. A person who alone has a right to administer the
+ * server gives it to somebody else first.
+ */
 export async function deleteOwnAccount(login: LoginContext, ctx: Context): Promise<void> {
   const user = await readOwnForm(login, ctx, DeleteForm);
   const { decision, email } = user.form;
@@ -65,11 +75,18 @@ export async function deleteOwnAccount(login: LoginContext, ctx: Context): Promi
     return login.logIn(ctx, sectionPath(login, 'data'), user.session, { strongest: true });
   }
   if (canonicalEmail(email ?? '') !== user.account.email) {
-    return show(login, ctx, user, TEXTS.account.data.wrongAddress);
+    return show(login, ctx, user, { status: 400, problem: TEXTS.account.data.wrongAddress, isAddressWrong: true });
   }
-  await changeAccount(login, ctx, user.accountId, async (work) =>
-    deleteAccount(work, await lockAccount(work.tx, user.accountId)),
-  );
+  const soleScopes = await changeAccount(login, ctx, user.accountId, async (work) => {
+    const account = await lockAccount(work.tx, user.accountId);
+    const scopes = await login.soleAdminScopes(work.tx, user.accountId);
+    if (scopes.length === 0) await deleteAccount(work, account);
+    return scopes;
+  });
+  if (soleScopes.length > 0) {
+    const problem = fill(TEXTS.account.data.onlyAdmin, { scopes: soleScopes.join(', ') });
+    return show(login, ctx, user, { status: 409, problem, isAddressWrong: false });
+  }
   login.views.show(ctx, 200, {
     ...noticeOf(TEXTS.account.data.deleted),
     tone: 'done',

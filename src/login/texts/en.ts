@@ -761,6 +761,8 @@ export const EN = {
       typeAddress: 'Type your e-mail address to confirm',
       deleteButton: 'Delete my account for ever',
       wrongAddress: 'That is not the e-mail address of this account. Nothing was deleted.',
+      onlyAdmin:
+        'You are the only person who may do this on the server: {scopes}. Give these rights to another person, or let an admin take them from you. Then delete your account. Nothing was deleted.',
       deleted: {
         heading: 'Your account is deleted',
         sentences: ['All access of applications has ended. You can close this window.'],
