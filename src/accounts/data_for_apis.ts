@@ -18,6 +18,22 @@ export function claimOfEntry(entry: string): string | undefined {
   return entry.startsWith('"') ? entry.slice(1, -1) : undefined;
 }
 
+/** What was allowed at one API: its scopes and those of OpenID Connect, and single claims by their names. */
+export interface AllowedAtApi {
+  readonly resource: string;
+  readonly scopes: string[];
+  readonly claims: string[];
+}
+
+/** Tells scopes and claims apart in the entries of each API. */
+export function allowedAtApis(resources: Readonly<Record<string, readonly string[]>>): AllowedAtApi[] {
+  return Object.entries(resources).map(([resource, entries]) => ({
+    resource,
+    scopes: entries.filter((entry) => claimOfEntry(entry) === undefined),
+    claims: entries.flatMap((entry) => claimOfEntry(entry) ?? []),
+  }));
+}
+
 /** Whether an entry lets the API read data, and is no scope of the API itself. */
 export function isAboutPerson(entry: string): boolean {
   return SCOPES_ABOUT_PERSON.has(entry) || claimOfEntry(entry) !== undefined;

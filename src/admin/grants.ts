@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { findAccount } from '../accounts/account.ts';
 import { listConsents, withdrawConsent } from '../accounts/consents.ts';
+import { allowedAtApis } from '../accounts/data_for_apis.ts';
 import { endGrant, listGrants, type GrantView } from '../accounts/sessions.ts';
 import { notFound } from '../base/refusal.ts';
 import { NO_CONTENT } from '../http/route.ts';
@@ -25,7 +26,13 @@ const ConsentView = z
     client_id: z.string(),
     openid_scopes: z.array(z.string()),
     claims: z.array(z.string()),
-    resources: z.array(z.strictObject({ resource: z.string(), scopes: z.array(z.string()) })),
+    resources: z.array(
+      z.strictObject({
+        resource: z.string(),
+        scopes: z.array(z.string()),
+        claims: z.array(z.string()).describe('What this API may read at userinfo, beside what its scopes say.'),
+      }),
+    ),
     given_at: Timestamp,
   })
   .meta({ id: 'Consent' });
@@ -142,7 +149,7 @@ async function consents(call: AdminCall, accountId: string, { limit, cursor }: L
       client_id: clientId,
       openid_scopes: [...scopes.openid],
       claims: [...scopes.claims],
-      resources: Object.entries(scopes.resources).map(([resource, names]) => ({ resource, scopes: [...names] })),
+      resources: allowedAtApis(scopes.resources),
       given_at: timestamp(givenAt),
     }),
   });

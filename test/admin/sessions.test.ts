@@ -99,14 +99,16 @@ describe('what an account has open, in the admin API', () => {
     const scopes = JSON.stringify({
       openid: ['openid'],
       claims: [],
-      resources: { [gatehouse.demo.resource]: ['notes:read'] },
+      resources: { [gatehouse.demo.resource]: ['notes:read', 'email', '"phone_number"'] },
     });
     await gatehouse.database
       .insertInto('consents')
       .values({ account_id, client_id, scopes, given_at: new Date() })
       .execute();
     const { body } = await admin.get(`/accounts/${account_id}/consents`);
-    assert.deepEqual(body.items[0]?.['resources'], [{ resource: gatehouse.demo.resource, scopes: ['notes:read'] }]);
+    assert.deepEqual(body.items[0]?.['resources'], [
+      { resource: gatehouse.demo.resource, scopes: ['notes:read', 'email'], claims: ['phone_number'] },
+    ]);
     assert.equal((await admin.delete(`/accounts/${account_id}/consents/${client_id}`)).status, 204);
     assert.equal(await refreshTokens(), 0);
     assert.equal((await admin.delete(`/accounts/${account_id}/consents/${client_id}`)).status, 404);

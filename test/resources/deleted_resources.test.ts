@@ -129,7 +129,7 @@ describe('a deleted resource', () => {
       const { items } = (await admin.get(`/accounts/${account_id}/consents`)).body;
       return items.find(({ client_id }) => client_id === application.client_id);
     };
-    assert.deepEqual((await consentsOf())?.['resources'], [{ resource, scopes: ['tools:read'] }]);
+    assert.deepEqual((await consentsOf())?.['resources'], [{ resource, scopes: ['tools:read'], claims: [] }]);
     await remove();
     await makeAgain();
     const { resources, openid_scopes } = (await consentsOf())!;

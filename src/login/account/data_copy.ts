@@ -1,5 +1,6 @@
 /** The copy of a person's data that they download: all that the server knows of them, without secrets. */
 import { listConsents } from '../../accounts/consents.ts';
+import { allowedAtApis } from '../../accounts/data_for_apis.ts';
 import { listGrants, listSessions } from '../../accounts/sessions.ts';
 import { readEvents } from '../../audit/query.ts';
 import { addSeconds, DAY_SECONDS } from '../../base/clock.ts';
@@ -58,7 +59,7 @@ async function permissionsOf(login: LoginContext, accountId: string, now: Date):
       application: await nameOf(login, clientId),
       given_at: at,
       remembered,
-      scopes,
+      scopes: { ...scopes, resources: allowedAtApis(scopes.resources) },
     })),
   );
 }

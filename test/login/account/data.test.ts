@@ -73,6 +73,28 @@ describe('a person’s data', () => {
     assert.equal(await events(accountId, 'account.data_downloaded'), 1);
   });
 
+  it('names what an API may read about the person plainly, in permissions that last and in those that do not', async () => {
+    const { account, accountId } = await newPerson();
+    const person = new Person(gatehouse, { account, remember: true });
+    await signIn(gatehouse, client, {
+      person,
+      scope: 'openid notes:read',
+      parameters: { claims: JSON.stringify({ userinfo: { phone_number: null } }) },
+    });
+    const body = new URLSearchParams({ form_token: await tokenFor(person) });
+    const response = await person.fetch(at('/download'), { method: 'POST', body });
+    const { permissions } = (await response.json()) as {
+      permissions: { remembered: boolean; scopes: { resources: object[] } }[];
+    };
+    const allowed = { resource: gatehouse.demo.resource, scopes: ['notes:read'], claims: ['phone_number'] };
+    for (const remembered of [true, false]) {
+      const ofApis = permissions.filter((one) => one.remembered === remembered).flatMap((one) => one.scopes.resources);
+      assert.deepEqual(ofApis, [allowed], `remembered: ${remembered}`);
+    }
+    const { items } = (await admin.get(`/accounts/${accountId}/consents`)).body;
+    assert.deepEqual(items[0]?.['resources'], [allowed]);
+  });
+
   it('is given to no form of another page or person', async () => {
     const { accountId, person } = await newPerson();
     const { person: other } = await newPerson();
