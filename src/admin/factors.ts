@@ -160,7 +160,13 @@ function views({ totp, passkeys, recoveryCodes }: AccountFactors): FactorView[] 
     last_used_at: timestampOrNull(totp.lastUsedAt),
   };
   const left = recoveryCodes.own + recoveryCodes.forEnrolment;
-  const ofCodes = { ...NOTHING, factor_id: 'recovery_codes', type: 'recovery_codes' as const, codes_left: left };
+  const ofCodes = {
+    ...NOTHING,
+    factor_id: 'recovery_codes',
+    type: 'recovery_codes' as const,
+    codes_left: left,
+    created_at: timestampOrNull(recoveryCodes.createdAt),
+  };
   return [
     ...(ofApp ? [ofApp] : []),
     ...passkeys.map((passkey) => ({

@@ -32,21 +32,24 @@ export function typedRecoveryCode(typed: string): string | undefined {
   return /^[0-9A-HJKMNP-TV-Z]{16}$/.test(code) ? code.replaceAll(/(.{4})(?!$)/g, '$1-') : undefined;
 }
 
-/** The number of unused codes: those of the owner, and those of an admin. */
+/** The unused codes by number: those of the owner, and those of an admin. */
 export interface RecoveryCodeCount {
   readonly own: number;
   readonly forEnrolment: number;
+  /** When the latest of them were made; `null` if there are none. */
+  readonly createdAt: Date | null;
 }
 
 export async function countRecoveryCodes(reader: Reader, accountId: string, now: Date): Promise<RecoveryCodeCount> {
   const rows = await reader
     .selectFrom('recovery_codes')
-    .select(['for_enrolment', 'expires_at'])
+    .select(['for_enrolment', 'created_at', 'expires_at'])
     .where('account_id', '=', accountId)
+    .orderBy('created_at', 'desc')
     .execute();
   const live = rows.filter(({ expires_at }) => expires_at === null || expires_at > now);
   const forEnrolment = live.filter(({ for_enrolment }) => for_enrolment).length;
-  return { own: live.length - forEnrolment, forEnrolment };
+  return { own: live.length - forEnrolment, forEnrolment, createdAt: live[0]?.created_at ?? null };
 }
 
 /** Stores the codes in place of the earlier ones of the account. */

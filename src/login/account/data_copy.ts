@@ -8,6 +8,7 @@ import type { LoginContext } from '../login_context.ts';
 import type { SessionUser } from '../session_user.ts';
 import { ACTIVITY_DAYS, OWN_EVENTS } from './activity_section.ts';
 import { nameOf } from './account_shell.ts';
+import { copyOfCredentials } from './copy_of_credentials.ts';
 
 const EVENTS_AT_MOST = 5_000;
 
@@ -27,6 +28,7 @@ export async function copyOfData(login: LoginContext, { account, session }: Sess
       created_at: createdAt,
       updated_at: updatedAt,
     },
+    ...(await copyOfCredentials(login, accountId, now)),
     permissions: await permissionsOf(login, accountId, now),
     devices: sessions.map((one) => ({
       this_one: one.sessionId === session.uid,

@@ -751,7 +751,7 @@ export const EN = {
       lead: 'Take it with you, or end your account here.',
       download: 'Download your data',
       downloadDetails:
-        'Your profile, permissions, devices and activity of the last 90 days, as a JSON file. It has no password in it.',
+        'Your profile, permissions, devices, ways to log in and activity of the last 90 days, as a JSON file. It has no password and no other secret in it.',
       downloadButton: 'Download',
       delete: 'Delete your account',
       deleteDetails:
