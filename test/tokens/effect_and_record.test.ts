@@ -242,8 +242,7 @@ function requests(): Readonly<Record<string, Prepare>> {
       const client = await registerDevice(gatehouse);
       const { person } = await signIn(gatehouse, await registerApplication(gatehouse));
       const { user_code } = await requestDevice(gatehouse, client);
-      const shown = await enterCode(gatehouse, person, user_code);
-      const { url } = await person.submit(`${gatehouse.issuer}/device`, fieldsOf(shown.page));
+      const { url } = await enterCode(gatehouse, person, user_code);
       const body = new URLSearchParams({ decision: 'allow' });
       const allowed = await person.fetch(`${url}/consent`, { method: 'POST', body });
       const last = new URL(allowed.headers.get('location')!, url);

@@ -4,8 +4,8 @@ import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { sql } from 'kysely';
 import { redeem, registerApplication, requestCode, signIn } from '../support/client/code_flow.ts';
 import {
+  CONNECTED,
   connectDevice,
-  enterCode,
   fieldsOf,
   poll,
   post,
@@ -97,19 +97,20 @@ describe('what is single-use, asked for by many at once on two nodes', () => {
     for (const { status, error } of answers) if (status !== 200) assert.match(error!, /^(slow_down|invalid_grant)$/);
   });
 
-  it('a user code is confirmed by one browser, even if others show it', async () => {
+  it('a user code is taken by one browser, even if others enter it', async () => {
     const tv = await registerDevice(pair.a);
     const { device_code, user_code } = await requestDevice(pair.a, tv);
     // all at the issuer: the pages' forms lead nowhere else
     const people = Array.from({ length: 8 }, () => new Person(pair.a));
-    const shown = await Promise.all(people.map((person) => enterCode(pair.a, person, user_code)));
-    const confirmed = await Promise.all(
-      people.map((person, index) => person.submit(`${pair.a.issuer}/device`, fieldsOf(shown[index]!.page))),
+    const page = `${pair.a.issuer}/device`;
+    const shown = await Promise.all(people.map((person) => person.open(page)));
+    const entered = await Promise.all(
+      people.map((person, index) => person.submit(page, { ...fieldsOf(shown[index]!.page), user_code })),
     );
-    const ahead = confirmed.flatMap((arrival, index) => (/Log in/.test(arrival.page) ? [{ arrival, index }] : []));
+    const ahead = entered.flatMap((arrival, index) => (/Log in/.test(arrival.page) ? [{ arrival, index }] : []));
     assert.equal(ahead.length, 1);
-    const { page } = await people[ahead[0]!.index]!.finish(ahead[0]!.arrival);
-    assert.match(page, /Your device is connected/);
+    const end = await people[ahead[0]!.index]!.finish(ahead[0]!.arrival);
+    assert.match(end.page, CONNECTED);
     assert.equal((await poll(pair.b, tv, device_code)).status, 200);
   });
 
