@@ -4,7 +4,7 @@ import { after, before, describe, it } from 'node:test';
 import type { APIResponse, Page } from 'playwright-core';
 import { finishSignIn, logIn, setScene, signIn, textOf, type Scene } from '../support/person/pages.ts';
 
-const EXPIRED = 'This sign-in has expired or was started in another browser. Go back to the application and try again.';
+const EXPIRED = 'This login has expired or was started in another browser. Go back to the application and try again.';
 
 describe('the pages', () => {
   let scene: Scene;

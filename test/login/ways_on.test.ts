@@ -60,7 +60,7 @@ describe('a page on which something is over', () => {
     for (const address of [url, `${url}/login`, `${url}/cancel`, `${gatehouse.issuer}/interaction/made-up/consent`]) {
       const over = await person.open(address);
       assert.equal(over.response.status, 400);
-      assert.match(over.page, /This sign-in can’t go on/);
+      assert.match(over.page, /This login can’t go on/);
       assert.deepEqual(linkOf(over.page), ACCOUNT, address);
     }
   });

@@ -15,6 +15,9 @@ export const EN = {
   loggedInAs: 'You are logged in as ',
   showPassword: 'Show password',
   hidePassword: 'Hide password',
+  show: 'Show',
+  hide: 'Hide',
+  or: 'or',
   theApplication: 'the application',
   thisDeviceApp: 'an app on this device ({name})',
   thisComputer: 'a program on this computer ({host})',
@@ -406,9 +409,9 @@ export const EN = {
     comparison: 'What the application sent, and what is registered for it. Only a development server shows this.',
     heading: 'That did not work',
     expired: {
-      heading: 'This sign-in can’t go on',
+      heading: 'This login can’t go on',
       sentences: [
-        'This sign-in has expired or was started in another browser. Go back to the application and try again.',
+        'This login has expired or was started in another browser. Go back to the application and try again.',
       ],
     },
     unknownApplication: {
@@ -419,7 +422,7 @@ export const EN = {
       ],
     },
     ended: {
-      heading: 'This sign-in can’t go on',
+      heading: 'This login can’t go on',
       sentences: [
         'The application, or your account, may not be used any more. If you did not expect that, ask the people who run this service.',
       ],
