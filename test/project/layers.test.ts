@@ -59,7 +59,7 @@ const MODULES: Readonly<Record<string, string>> = {
   config: 'node:fs node:net node:os node:path zod',
   log: 'node:fs node:module node:net pino pino-pretty',
   // base does no input and no output
-  base: 'node:crypto node:url node:util lru-cache zod',
+  base: 'node:async_hooks node:crypto node:url node:util lru-cache zod',
   db: 'node:child_process node:crypto node:events node:fs node:fs/promises node:net node:os node:path node:timers/promises node:util cockatiel kysely pg',
   vault: 'node:crypto node:fs/promises node:path kysely lru-cache',
   invalidation: 'node:crypto node:timers/promises kysely pg',

@@ -8,6 +8,7 @@
 import type { IncomingHttpHeaders, IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Origin } from '../../audit/events.ts';
 import type { AuditTrail } from '../../audit/trail.ts';
+import { withTimeBudget } from '../../base/time_budget.ts';
 import type { ClientWithSecrets } from '../../clients/client.ts';
 import { isUnavailable } from '../../db/connection.ts';
 import { refusalBody, refusalHeaders } from '../../http/admission.ts';
@@ -78,7 +79,8 @@ export class FastPath {
           if (request.destroyed) keepBody(request, body);
           library(request, response);
         };
-        this.#answer(endpoint!, { request, response, body: body.toString('latin1'), began }).then(
+        const exchange = { request, response, body: body.toString('latin1'), began };
+        withTimeBudget(began, response, () => this.#answer(endpoint!, exchange)).then(
           (answered) => answered || handOver(),
           handOver,
         );

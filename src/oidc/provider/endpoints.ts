@@ -150,7 +150,7 @@ export class Endpoints {
     const sifted = this.#settings.trail.refusals.sift(origin, events);
     const { own } = sifted;
     try {
-      await commitTogether(this.#settings, origin, requestOf(ctx).began, { writes, events: own });
+      await commitTogether(this.#settings, origin, { writes, events: own });
     } catch (error) {
       sifted.giveBack();
       throw error;
