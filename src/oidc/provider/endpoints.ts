@@ -174,7 +174,7 @@ export class Endpoints {
     if (gone) ctx.remove('Set-Cookie');
     const keeps = first && !gone;
     notes.writes.splice(0, Infinity, ...notes.writes.filter(({ evenIfRefused }) => evenIfRefused && keeps));
-    if (grantId !== undefined) notes.writes.push({ write: (tx) => endGrant(tx, grantId), evenIfRefused: true });
+    if (grantId !== undefined) notes.writes.unshift({ write: (tx) => endGrant(tx, grantId), evenIfRefused: true });
     if (event !== undefined) noteReuse(ctx, event, grantId);
     await answerRefusal(ctx, refusal);
   }

@@ -12,6 +12,14 @@ import { transact } from '../../db/transaction.ts';
 import { notesOf, type ReuseEvent } from './request_events.ts';
 import type { PendingWrite, Write } from './pending_write.ts';
 
+interface EndsGrant {
+  /**
+   * True if the write deletes a grant. It then runs before the others: a request that uses a token locks its grant first
+   * and the token second, so a transaction that locked them in the other order could deadlock with it.
+   */
+  readonly endsGrant?: boolean;
+}
+
 /**
  * Queues a write with the library's current request, or runs it at once if there is none. The adapter has no argument
  * for the request, so this reads it from the library's context.
@@ -19,12 +27,15 @@ import type { PendingWrite, Write } from './pending_write.ts';
 export async function writeWithRequest(
   database: Database,
   write: Write,
-  { evenIfRefused = false, takeBack }: Partial<Omit<PendingWrite, 'write'>> = {},
+  { evenIfRefused = false, takeBack, endsGrant = false }: Partial<Omit<PendingWrite, 'write'>> & EndsGrant = {},
 ): Promise<void> {
   const ctx = Provider.ctx;
-  if (ctx) notesOf(ctx).writes.push({ write, evenIfRefused, takeBack });
   // outside a request of the library
-  else await transact(database, write);
+  if (!ctx) return transact(database, write);
+  const { writes } = notesOf(ctx);
+  const pending = { write, evenIfRefused, takeBack };
+  if (endsGrant) writes.unshift(pending);
+  else writes.push(pending);
 }
 
 /**

@@ -55,7 +55,7 @@ export class GrantStore implements Adapter {
   }
 
   async destroy(id: string): Promise<void> {
-    await writeWithRequest(this.#settings.database, (tx) => endGrant(tx, id));
+    await endGrantWithRequest(this.#settings.database, id);
   }
 
   async revokeByGrantId(id: string): Promise<void> {
@@ -110,6 +110,11 @@ export async function accountOfGrant(database: Database, reference: string, now:
     .where('expires_at', '>', now)
     .executeTakeFirst();
   return row?.account_id;
+}
+
+/** Ends the grant when the request commits; at once outside of a request. */
+export function endGrantWithRequest(database: Database, grantId: string): Promise<void> {
+  return writeWithRequest(database, (tx) => endGrant(tx, grantId), { endsGrant: true });
 }
 
 /** Ends the grant and everything that belongs to it with one statement. Ending it twice changes nothing. */
