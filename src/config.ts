@@ -114,6 +114,8 @@ export interface Config {
   readonly registrationsPerAddress: number;
   /** How late this process's timers may be before it answers new requests with 503. */
   readonly overloadMilliseconds: number;
+  /** Within this time a request that needs the database is answered, with 503 if it had to wait for too long. */
+  readonly answerMilliseconds: number;
   readonly changePollMilliseconds: number;
   /** The maximum difference between this machine's clock and the database's; 0: no limit. */
   readonly clockDifferenceSeconds: number;
@@ -197,6 +199,7 @@ const schema = z.object({
   GATEHOUSE_FAILED_AUTHENTICATIONS_PER_MINUTE: whole(1, 1_000_000, 20),
   GATEHOUSE_REGISTRATIONS_PER_ADDRESS: whole(1, 1_000_000, 100),
   GATEHOUSE_OVERLOAD_MILLISECONDS: whole(10, 10_000, 100),
+  GATEHOUSE_ANSWER_MILLISECONDS: whole(1_000, 60_000, 5_000),
   GATEHOUSE_CHANGE_POLL_MILLISECONDS: whole(50, 900, 500),
   GATEHOUSE_CLOCK_DIFFERENCE_SECONDS: whole(0, 15, 10),
   GATEHOUSE_AUDIT_RETENTION_DAYS: whole(0, 36_500, 400),
@@ -302,6 +305,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     failedAuthenticationsPerMinute: env.GATEHOUSE_FAILED_AUTHENTICATIONS_PER_MINUTE,
     registrationsPerAddress: env.GATEHOUSE_REGISTRATIONS_PER_ADDRESS,
     overloadMilliseconds: env.GATEHOUSE_OVERLOAD_MILLISECONDS,
+    answerMilliseconds: env.GATEHOUSE_ANSWER_MILLISECONDS,
     changePollMilliseconds: env.GATEHOUSE_CHANGE_POLL_MILLISECONDS,
     clockDifferenceSeconds: env.GATEHOUSE_CLOCK_DIFFERENCE_SECONDS,
     auditRetentionDays: env.GATEHOUSE_AUDIT_RETENTION_DAYS,

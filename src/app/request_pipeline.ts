@@ -158,7 +158,8 @@ function listener(
   app.use(metrics.measure(routeAmong(COUNTED_ROUTES)));
   for (const answer of answers) app.use(answer);
   const answer = app.callback();
+  const milliseconds = config.answerMilliseconds;
   return (request, response) => {
-    withTimeBudget(open(request).began, response, () => void answer(request, response));
+    withTimeBudget({ began: open(request).began, milliseconds, response }, () => void answer(request, response));
   };
 }

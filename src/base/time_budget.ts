@@ -15,67 +15,74 @@ interface Response {
   readonly destroyed: boolean;
 }
 
-interface TimeBudget {
-  /** A time of `performance.now()`. */
-  began: number;
+export interface TimeBudget {
+  /** When the request began: a time of `performance.now()`. */
+  readonly began: number;
+  /** The time within which the response must begin. */
+  readonly milliseconds: number;
   readonly response: Response;
 }
 
-/** A connection must be there by then: the first statement may wait 1.5 s for a lock. */
-const CONNECTED_WITHIN_MILLISECONDS = 3_000;
-/** No statement of a transaction is sent after this time, nor waits for a lock; the response has 5 s. */
-const SENT_WITHIN_MILLISECONDS = 4_000;
+/** By then a connection must be there: the first statement may still wait for a lock. */
+const CONNECTED_SHARE = 0.6;
+/** By then a transaction has sent its last statement, and waits for no lock. */
+const SENT_SHARE = 0.8;
 const LEAST_LOCK_MILLISECONDS = 100;
 
-const budgets = new AsyncLocalStorage<TimeBudget | undefined>();
+interface Running extends TimeBudget {
+  /** The time spent on work that is not counted. */
+  uncounted: number;
+}
 
-/** Runs the work of a request that began at `began`, a time of `performance.now()`. */
-export function withTimeBudget<T>(began: number, response: Response, work: () => T): T {
-  return budgets.run({ began, response }, work);
+const budgets = new AsyncLocalStorage<Running | undefined>();
+
+/** Runs the work of a request. */
+export function withTimeBudget<T>(budget: TimeBudget, work: () => T): T {
+  return budgets.run({ ...budget, uncounted: 0 }, work);
 }
 
 export function outsideTimeBudget<T>(work: () => T): T {
   return budgets.run(undefined, work);
 }
 
-/** The time that the current request has spent; `undefined` if no budget applies. */
-function spentMilliseconds(): number | undefined {
+/** The rest of this share of the budget, less than 0 if it is used up; `undefined` if no budget applies. */
+function leftMilliseconds(share: number): number | undefined {
   const budget = budgets.getStore();
   if (!budget || budget.response.headersSent || budget.response.destroyed) return undefined;
-  return performance.now() - budget.began;
+  return budget.began + budget.uncounted + budget.milliseconds * share - performance.now();
 }
 
 /** How long to wait for a connection; `undefined` means no limit here. Throws `Unavailable` if no time is left. */
 export function connectionWaitMilliseconds(): number | undefined {
-  const spent = spentMilliseconds();
-  if (spent === undefined) return undefined;
-  requireTimeToWait();
-  return CONNECTED_WITHIN_MILLISECONDS - spent;
+  const left = leftMilliseconds(CONNECTED_SHARE);
+  if (left !== undefined && left <= 0) throw late();
+  return left;
 }
 
 /** Throws `Unavailable` if it is too late to begin a wait. */
 export function requireTimeToWait(): void {
-  if ((spentMilliseconds() ?? 0) > CONNECTED_WITHIN_MILLISECONDS) throw late();
+  connectionWaitMilliseconds();
 }
 
 /** How long the statements of a transaction that begins now may wait for locks; `undefined` means no limit here. */
 export function lockWaitMilliseconds(): number | undefined {
-  const spent = spentMilliseconds();
-  return spent === undefined ? undefined : Math.max(LEAST_LOCK_MILLISECONDS, SENT_WITHIN_MILLISECONDS - spent);
+  const left = leftMilliseconds(SENT_SHARE);
+  return left === undefined ? undefined : Math.max(LEAST_LOCK_MILLISECONDS, left);
 }
 
 /** Throws `Unavailable` if it is too late to send a further statement of a transaction. */
 export function requireTimeForStatement(): void {
-  if ((spentMilliseconds() ?? 0) > SENT_WITHIN_MILLISECONDS) throw late();
+  const left = leftMilliseconds(SENT_SHARE);
+  if (left !== undefined && left <= 0) throw late();
 }
 
-/** Settles as `work` does, or rejects with `Unavailable` when the budget ends. For work that goes on by itself. */
+/** Settles as `work` does, or rejects with `Unavailable` when the budget ends. For work that continues by itself. */
 export async function withinTimeBudget<T>(work: Promise<T>): Promise<T> {
-  const spent = spentMilliseconds();
-  if (spent === undefined) return work;
+  const left = leftMilliseconds(SENT_SHARE);
+  if (left === undefined) return work;
   let timer: NodeJS.Timeout | undefined;
   const end = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(late()), Math.max(1, SENT_WITHIN_MILLISECONDS - spent));
+    timer = setTimeout(() => reject(late()), Math.max(1, left));
   });
   return Promise.race([work, end]).finally(() => clearTimeout(timer));
 }
@@ -85,7 +92,7 @@ export async function notCounted<T>(work: () => Promise<T>): Promise<T> {
   const budget = budgets.getStore();
   if (!budget) return work();
   const since = performance.now();
-  return outsideTimeBudget(work).finally(() => (budget.began += performance.now() - since));
+  return outsideTimeBudget(work).finally(() => (budget.uncounted += performance.now() - since));
 }
 
 function late(): Unavailable {

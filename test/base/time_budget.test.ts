@@ -17,7 +17,7 @@ const RUNNING = { headersSent: false, destroyed: false };
 
 /** Runs `work` in a request that began so many milliseconds ago. */
 function after<T>(milliseconds: number, work: () => T, response = RUNNING): T {
-  return withTimeBudget(performance.now() - milliseconds, response, work);
+  return withTimeBudget({ began: performance.now() - milliseconds, milliseconds: 5_000, response }, work);
 }
 
 describe('the time budget of a request', () => {

@@ -67,6 +67,7 @@ describe('the configuration', () => {
       failedAuthenticationsPerMinute: 20,
       registrationsPerAddress: 100,
       overloadMilliseconds: 100,
+      answerMilliseconds: 5_000,
       changePollMilliseconds: 500,
       clockDifferenceSeconds: 10,
       auditRetentionDays: 400,

@@ -27,7 +27,8 @@ describe('the waits of a request for the database', () => {
 
   /** Runs `work` in a request that began so many milliseconds ago. */
   function late<T>(milliseconds: number, work: () => T): T {
-    return withTimeBudget(performance.now() - milliseconds, { headersSent: false, destroyed: false }, work);
+    const response = { headersSent: false, destroyed: false };
+    return withTimeBudget({ began: performance.now() - milliseconds, milliseconds: 5_000, response }, work);
   }
 
   it('end in time if no connection is free, and the connection that comes later is not lost', async () => {

@@ -24,6 +24,8 @@ import { plainBodyBytes, type PlainCredentials } from './plain_request.ts';
 export interface FastPathSettings extends ClientAdmissionSettings {
   readonly issuer: string;
   readonly open: OpenRequest;
+  /** The time within which the response must begin. */
+  readonly answerMilliseconds: number;
   readonly trail: AuditTrail;
   readonly metrics: Metrics;
   readonly log: Logger;
@@ -63,6 +65,7 @@ export class FastPath {
 
   /** Wraps `library`: answers the requests that the fast path supports, and passes all others to `library`. */
   before(library: RequestListener, endpoints: readonly FastPathEndpoint[]): RequestListener {
+    const { answerMilliseconds: milliseconds } = this.#settings;
     const byUrl = new Map(endpoints.map((endpoint) => [this.#base + endpoint.path, endpoint]));
     return (request, response) => {
       const endpoint = byUrl.get(request.url ?? '');
@@ -80,7 +83,7 @@ export class FastPath {
           library(request, response);
         };
         const exchange = { request, response, body: body.toString('latin1'), began };
-        withTimeBudget(began, response, () => this.#answer(endpoint!, exchange)).then(
+        withTimeBudget({ began, milliseconds, response }, () => this.#answer(endpoint!, exchange)).then(
           (answered) => answered || handOver(),
           handOver,
         );
