@@ -134,6 +134,8 @@ export interface Config {
   readonly mail: MailTarget | undefined;
   /** How late this process's timers may be before it answers new requests with 503. */
   readonly overloadMilliseconds: number;
+  /** Within this time a request that needs the database is answered, with 503 if it had to wait for too long. */
+  readonly answerMilliseconds: number;
   readonly changePollMilliseconds: number;
   /** The maximum difference between this machine's clock and the database's; 0: no limit. */
   readonly clockDifferenceSeconds: number;
@@ -225,6 +227,7 @@ const schema = z.object({
   GATEHOUSE_MAIL_FOLDER: z.string().min(1).optional(),
   GATEHOUSE_MAIL_FROM: mailbox.optional(),
   GATEHOUSE_OVERLOAD_MILLISECONDS: whole(10, 10_000, 100),
+  GATEHOUSE_ANSWER_MILLISECONDS: whole(1_000, 60_000, 5_000),
   GATEHOUSE_CHANGE_POLL_MILLISECONDS: whole(50, 900, 500),
   GATEHOUSE_CLOCK_DIFFERENCE_SECONDS: whole(0, 15, 10),
   GATEHOUSE_AUDIT_RETENTION_DAYS: whole(0, 36_500, 400),
@@ -338,6 +341,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     breachedPasswordsUrl: env.GATEHOUSE_BREACHED_PASSWORDS_URL,
     mail: mailTarget(env, issuerUrl),
     overloadMilliseconds: env.GATEHOUSE_OVERLOAD_MILLISECONDS,
+    answerMilliseconds: env.GATEHOUSE_ANSWER_MILLISECONDS,
     changePollMilliseconds: env.GATEHOUSE_CHANGE_POLL_MILLISECONDS,
     clockDifferenceSeconds: env.GATEHOUSE_CLOCK_DIFFERENCE_SECONDS,
     auditRetentionDays: env.GATEHOUSE_AUDIT_RETENTION_DAYS,

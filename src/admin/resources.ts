@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { ClaimMappings } from '../base/claim_mappings.ts';
+import { notCounted } from '../base/time_budget.ts';
 import { notFound } from '../base/refusal.ts';
 import { REQUIRABLE_ACRS } from '../base/acr_values.ts';
 import { jwksPathOf, SIGNING_ALGS } from '../base/signing_algs.ts';
@@ -211,7 +212,7 @@ export const resourceRoutes: readonly AdminRoute[] = [
 /** Ends the rights for a deleted resource or its removed scopes, as far as a call has time for it. A job does the rest. */
 async function endRightsNow({ dependencies }: AdminCall, identifier: string): Promise<void> {
   try {
-    await endRights(dependencies, { milliseconds: ENDING_MILLISECONDS }, identifier);
+    await notCounted(() => endRights(dependencies, { milliseconds: ENDING_MILLISECONDS }, identifier));
   } catch (error) {
     if (!isUnavailable(error)) throw error;
   }

@@ -2,6 +2,7 @@
 import type { IncomingMessage, RequestListener } from 'node:http';
 import Koa, { type Middleware } from 'koa';
 import { ADMIN_PREFIX, ADMIN_SCOPES } from '../admin/admin.ts';
+import { withTimeBudget } from '../base/time_budget.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Config } from '../config.ts';
 import type { Breaker } from '../db/breaker.ts';
@@ -159,5 +160,8 @@ function listener(
   app.use(metrics.measure(routeAmong(COUNTED_ROUTES)));
   for (const answer of answers) app.use(answer);
   const answer = app.callback();
-  return (request, response) => void answer(request, response);
+  const milliseconds = config.answerMilliseconds;
+  return (request, response) => {
+    withTimeBudget({ began: open(request).began, milliseconds, response }, () => void answer(request, response));
+  };
 }

@@ -17,6 +17,7 @@
  * in the database with the heads that it remembers. evidence.ts exports the trail, verifier.ts verifies the export.
  */
 import { DAY_SECONDS, type Clock } from '../base/clock.ts';
+import { outsideTimeBudget, requireTimeToWait } from '../base/time_budget.ts';
 import { Unavailable } from '../base/unavailable.ts';
 import { isAway, isLate, storable, type Database, type Tx } from '../db/connection.ts';
 import { afterCommit } from '../db/transaction.ts';
@@ -116,6 +117,8 @@ export class AuditTrail {
     const drafts = events.map((event) => this.#draft(origin, event));
     return new Promise((resolve, reject) => {
       this.#backlog.throwIfLate(this.#queue[0]?.since);
+      // a queued event will be written in any case, so the request must have time to wait for it
+      requireTimeToWait();
       this.#queue.push({ since: performance.now(), drafts, resolve, reject });
       this.#flush();
     });
@@ -229,7 +232,8 @@ export class AuditTrail {
       const { outage } = this.#settings;
       if (outage?.away) return this.#hold(outage, this.#queue.splice(0));
       while (this.#free.length > 0 && this.#queue.length > 0) {
-        void this.#send(this.#free.pop(), this.#queue.splice(0, BATCH_LIMIT));
+        const waiting = this.#queue.splice(0, BATCH_LIMIT);
+        void outsideTimeBudget(() => this.#send(this.#free.pop(), waiting));
       }
     });
   }

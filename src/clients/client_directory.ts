@@ -4,6 +4,7 @@
  * queries, and no request waits for a batch to fill.
  */
 import { LRUCache } from 'lru-cache';
+import { outsideTimeBudget, withinTimeBudget } from '../base/time_budget.ts';
 import type { Database } from '../db/connection.ts';
 import type { ClientWithSecrets } from './client.ts';
 import { readClientsNamed } from './client_rows.ts';
@@ -54,7 +55,7 @@ export class ClientDirectory {
     const known = this.known(clientId);
     if (known) return known;
     if (!CLIENT_ID.test(clientId) || this.#absent.has(clientId)) return undefined;
-    return (this.#loads.get(clientId) ?? this.#load(clientId)).found;
+    return withinTimeBudget((this.#loads.get(clientId) ?? this.#load(clientId)).found);
   }
 
   /** Returns the client if it is cached. */
@@ -104,7 +105,7 @@ export class ClientDirectory {
   #readSome(): void {
     while (this.#queued.length > 0 && this.#reads < CONCURRENT_READS) {
       this.#reads++;
-      void this.#read(this.#queued.splice(0, CLIENTS_PER_READ)).finally(() => {
+      void outsideTimeBudget(() => this.#read(this.#queued.splice(0, CLIENTS_PER_READ))).finally(() => {
         this.#reads--;
         this.#readSome();
       });

@@ -18,6 +18,7 @@ import {
 import { sql } from 'kysely';
 import type pg from 'pg';
 import type { Clock } from '../base/clock.ts';
+import { outsideTimeBudget } from '../base/time_budget.ts';
 import { Unavailable } from '../base/unavailable.ts';
 import { DATABASE_TIME, type ClockDifference } from './clock_difference.ts';
 import { createDatabase, createPool, type Database } from './connection.ts';
@@ -160,7 +161,7 @@ export class Breaker {
   }
 
   #lookNow(): Promise<boolean> {
-    this.#look ??= this.#execute().finally(() => {
+    this.#look ??= outsideTimeBudget(() => this.#execute()).finally(() => {
       this.#look = undefined;
     });
     return this.#look;

@@ -3,6 +3,7 @@ import { Kysely, PostgresDialect } from 'kysely';
 import pg from 'pg';
 import { Unavailable } from '../base/unavailable.ts';
 import type { Database } from './database.ts';
+import { LOCK_TIMEOUT_MILLISECONDS } from './pipeline.ts';
 import { preparing } from './prepared.ts';
 import { applySessionSettings, sessionSettings } from './session_settings.ts';
 import type { Tables } from './tables.ts';
@@ -30,7 +31,6 @@ const types: pg.CustomTypesConfig = {
 };
 
 const STATEMENT_TIMEOUT_MILLISECONDS = 5_000;
-const LOCK_TIMEOUT_MILLISECONDS = 1_500;
 const CONNECTION_TIMEOUT_MILLISECONDS = 2_000;
 /** For connections outside of pools, for which no request waits. */
 const OWN_CONNECTION_TIMEOUT_MILLISECONDS = 8_000;

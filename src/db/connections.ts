@@ -1,6 +1,8 @@
 /** Rejects requests for a connection, and cuts off open connections, while the database is away. */
 import { ExponentialBackoff, handleWhen, retry } from 'cockatiel';
 import type pg from 'pg';
+import { connectionWaitMilliseconds } from '../base/time_budget.ts';
+import { Unavailable } from '../base/unavailable.ts';
 import { NoConnection } from './connection.ts';
 
 export interface Connections {
@@ -38,7 +40,7 @@ export interface Availability {
 
 interface WaitingCaller {
   readonly since: number;
-  readonly giveUp: () => void;
+  readonly giveUp: (error: Unavailable) => void;
 }
 
 type Callback = (error: Error | undefined, client?: pg.PoolClient, release?: (error?: Error | boolean) => void) => void;
@@ -60,7 +62,7 @@ export function guard(pool: pg.Pool, breaker: Availability): void {
   const waiting = new Set<WaitingCaller>();
   const connect = pool.connect.bind(pool) as () => Promise<pg.PoolClient>;
   breaker.onOpen(() => {
-    for (const { giveUp } of waiting) giveUp();
+    for (const { giveUp } of waiting) giveUp(new NoConnection('The connection to the database was lost.'));
     cutOff();
   });
   pool.on('error', () => void breaker.check());
@@ -80,29 +82,34 @@ export function guard(pool: pg.Pool, breaker: Availability): void {
     return first !== undefined && performance.now() - first.since > WAITING_MILLISECONDS;
   }
 
-  function take(): Promise<pg.PoolClient> {
-    if (breaker.open) return Promise.reject(new NoConnection('The database can not be reached.'));
-    if (isCrowded()) return Promise.reject(new NoConnection('All connections to the database are in use.'));
-    return new Promise((resolve, reject) => {
-      const one: WaitingCaller = {
-        since: performance.now(),
-        giveUp() {
-          waiting.delete(one);
-          reject(new NoConnection('The connection to the database was lost.'));
+  async function take(): Promise<pg.PoolClient> {
+    if (breaker.open) throw new NoConnection('The database can not be reached.');
+    if (isCrowded()) throw new NoConnection('All connections to the database are in use.');
+    const longest = connectionWaitMilliseconds();
+    const { promise, resolve, reject } = Promise.withResolvers<pg.PoolClient>();
+    const caller: WaitingCaller = {
+      since: performance.now(),
+      giveUp(error) {
+        waiting.delete(caller);
+        reject(error);
+      },
+    };
+    waiting.add(caller);
+    const timer =
+      longest === undefined || pool.idleCount > 0
+        ? undefined
+        : setTimeout(() => caller.giveUp(new Unavailable('No connection to the database was free in time.')), longest);
+    connectRetry
+      .execute(() => connect())
+      .then(
+        // a connection that arrives too late goes back to the pool
+        (client) => (waiting.delete(caller) ? resolve(client) : client.release()),
+        (error: unknown) => {
+          if (!waiting.delete(caller)) return;
+          void breaker.check();
+          reject(new NoConnection('There is no connection to the database.', { cause: error }));
         },
-      };
-      waiting.add(one);
-      connectRetry
-        .execute(() => connect())
-        .then(
-          // a connection that arrives too late goes back to the pool
-          (client) => (waiting.delete(one) ? resolve(client) : client.release()),
-          (error: unknown) => {
-            if (!waiting.delete(one)) return;
-            void breaker.check();
-            reject(new NoConnection('There is no connection to the database.', { cause: error }));
-          },
-        );
-    });
+      );
+    return timer ? promise.finally(() => clearTimeout(timer)) : promise;
   }
 }

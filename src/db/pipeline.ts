@@ -5,6 +5,7 @@
  * caller gets the first error.
  */
 import { CompiledQuery, type Compilable } from 'kysely';
+import { lockWaitMilliseconds, requireTimeForStatement } from '../base/time_budget.ts';
 import type { Tx } from './database.ts';
 
 /** Marks the text of a statement that is not waited for. It is removed before sending. */
@@ -17,6 +18,10 @@ export async function sendIn(tx: Tx, statement: Compilable): Promise<void> {
   const { sql, parameters } = statement.compile();
   await tx.executeQuery(CompiledQuery.raw(UNAWAITED + sql, [...parameters]));
 }
+
+/** The pool's (connection.ts); a request with little time left waits for less. */
+export const LOCK_TIMEOUT_MILLISECONDS = 1_500;
+export const LOCK_TIMEOUT = `select set_config('lock_timeout', $1, true)`;
 
 type Send<Answer> = (text: string, values: unknown[]) => Promise<Answer>;
 
@@ -40,10 +45,15 @@ export class Pipeline<Answer> {
     const text = given.startsWith(UNAWAITED) ? given.slice(UNAWAITED.length) : given;
     if (text === 'begin') {
       this.#unawaited = [];
-      return this.#sendOnly(this.#unawaited, text, values);
+      this.#sendOnly(this.#unawaited, text, values);
+      const lockWait = lockWaitMilliseconds();
+      if (lockWait !== undefined && lockWait < LOCK_TIMEOUT_MILLISECONDS)
+        this.#sendOnly(this.#unawaited, LOCK_TIMEOUT, [String(Math.floor(lockWait))]);
+      return this.#nothing;
     }
     const unawaited = this.#unawaited;
     if (!unawaited) return this.#send(text, values);
+    if (text !== 'rollback') requireTimeForStatement();
     if (text !== given) return this.#sendOnly(unawaited, text, values);
     if (text === 'commit' || text === 'rollback') this.#unawaited = undefined;
     // sent before the earlier statements have answered

@@ -2,7 +2,7 @@
 import { ExponentialBackoff, handleWhen, retry } from 'cockatiel';
 import { CompiledQuery } from 'kysely';
 import { gaveWay, type Database, type Tx } from './connection.ts';
-import { sendIn } from './pipeline.ts';
+import { LOCK_TIMEOUT, sendIn } from './pipeline.ts';
 
 type Effect = () => void;
 
@@ -37,7 +37,7 @@ export function transact<T>(database: Database, work: (tx: Tx) => Promise<T>): P
 /** Limits how long the statements of this transaction wait for locks; sent with the next statement. */
 export function waitForLocksAtMost(tx: Tx, milliseconds: number): Promise<void> {
   const limit = String(Math.max(1, Math.floor(milliseconds)));
-  return sendIn(tx, { compile: () => CompiledQuery.raw(`select set_config('lock_timeout', $1, true)`, [limit]) });
+  return sendIn(tx, { compile: () => CompiledQuery.raw(LOCK_TIMEOUT, [limit]) });
 }
 
 /** Runs `effect` after the commit, such as a log line; drops it if the transaction rolls back. */

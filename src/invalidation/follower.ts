@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
 import type pg from 'pg';
+import { outsideTimeBudget } from '../base/time_budget.ts';
 import type { Clock } from '../base/clock.ts';
 import { connectClient, createClient, type Database } from '../db/connection.ts';
 import { databaseIdentity } from '../db/identity.ts';
@@ -157,7 +158,7 @@ export class InvalidationFollower {
   }
 
   #read(): Promise<void> {
-    this.#reading ??= this.#readTail().finally(() => {
+    this.#reading ??= outsideTimeBudget(() => this.#readTail()).finally(() => {
       this.#reading = undefined;
     });
     return this.#reading;

@@ -4,6 +4,7 @@
  * time.
  */
 import type { Clock } from '../base/clock.ts';
+import { notCounted, outsideTimeBudget, withinTimeBudget } from '../base/time_budget.ts';
 import type { Quota } from '../base/quota.ts';
 import type { Digest } from '../base/secret.ts';
 import type { Database } from '../db/connection.ts';
@@ -66,8 +67,10 @@ export class AttemptLimiter {
       if (!isRight(result)) outcome = 'wrong';
       return { admitted: true, result };
     } finally {
-      await this.#counters.settle(counters, outcome, this.#clock());
-      for (const { key } of counters) this.#queue.wake(lineOf(key));
+      // an attempt that is not settled counts as wrong, so a request that is late leaves this work behind and doesn't drop it
+      const settled = outsideTimeBudget(() => this.#settle(counters, outcome));
+      settled.catch(() => {});
+      await withinTimeBudget(settled);
     }
   }
 
@@ -81,13 +84,18 @@ export class AttemptLimiter {
       while (reservation.state === 'busy') {
         const left = LONGEST_WAIT_MILLISECONDS - (performance.now() - began);
         if (left <= 0) return reservation;
-        await place.turn(left);
+        await notCounted(() => place.turn(left));
         reservation = await this.#counters.reserve(counters, this.#clock());
       }
       return reservation;
     } finally {
       place.leave();
     }
+  }
+
+  async #settle(counters: readonly Counter[], outcome: 'right' | 'wrong'): Promise<void> {
+    await this.#counters.settle(counters, outcome, this.#clock());
+    for (const { key } of counters) this.#queue.wake(lineOf(key));
   }
 
   #refuse(reservation: Exclude<Reservation, { state: 'reserved' }>): Attempted<never> {

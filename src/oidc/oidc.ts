@@ -126,6 +126,8 @@ export interface OidcSettings extends Omit<ProviderSettings, CreatedSettings> {
   /** Returns the last outage of the database that this node has seen. */
   readonly lastAbsence: () => Absence | undefined;
   readonly log: Logger;
+  /** The time within which the response must begin. */
+  readonly answerMilliseconds: number;
 }
 
 export type Oidc = ReturnType<typeof createOidc>;
@@ -270,8 +272,19 @@ function fastPathOf(
   metrics: Metrics,
 ): (next: RequestListener) => RequestListener {
   const { issuer, database, clients, ring, trail, subjects, log } = settings;
-  const { roles, refreshTtlSeconds, sessionAbsoluteTtlSeconds } = settings;
-  const fastPath = new FastPath({ issuer, open, clients, verifier, uses, trail, traffic, metrics, log });
+  const { answerMilliseconds, roles, refreshTtlSeconds, sessionAbsoluteTtlSeconds } = settings;
+  const fastPath = new FastPath({
+    issuer,
+    open,
+    answerMilliseconds,
+    clients,
+    verifier,
+    uses,
+    trail,
+    traffic,
+    metrics,
+    log,
+  });
   // the fast path serves only clients that authenticate with a secret, and its tokens are not bound to a key
   if (clientDemands.strongAuthentication) return (next) => next;
   const tokenEndpoint = fastTokenEndpoint(

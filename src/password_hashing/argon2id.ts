@@ -7,6 +7,7 @@ import { getCompileCacheDir } from 'node:module';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Answer, Question } from './argon2id_process.ts';
+import { notCounted } from '../base/time_budget.ts';
 import { Unavailable } from '../base/unavailable.ts';
 
 /** A second and a half of work for two threads with a core each. */
@@ -36,13 +37,13 @@ export class Argon2id {
    * ends.
    */
   async hash(value: string): Promise<string> {
-    return (await this.#inTurn({ value })) as string;
+    return (await notCounted(() => this.#inTurn({ value }))) as string;
   }
 
   /** Compares `value` with a stored hash. Throws `Unavailable` as `hash` does: then the value was not checked. */
   async verify(stored: string, value: string): Promise<boolean> {
     if (!stored.startsWith('$argon2id$')) throw new Error('The stored value is not an argon2id hash.');
-    return (await this.#inTurn({ stored, value })) as boolean;
+    return (await notCounted(() => this.#inTurn({ stored, value }))) as boolean;
   }
 
   /** Kills the child process, even during a hash. */

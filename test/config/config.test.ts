@@ -75,6 +75,7 @@ describe('the configuration', () => {
         from: 'Gatehouse <gatehouse@localhost>',
       },
       overloadMilliseconds: 100,
+      answerMilliseconds: 5_000,
       changePollMilliseconds: 500,
       clockDifferenceSeconds: 10,
       auditRetentionDays: 400,

@@ -64,7 +64,7 @@ const MODULES: Readonly<Record<string, string>> = {
   config: 'node:fs node:net node:os node:path zod',
   log: 'node:fs node:module node:net pino pino-pretty',
   // base does no input and no output
-  base: 'node:crypto node:url node:util lru-cache zod',
+  base: 'node:async_hooks node:crypto node:url node:util lru-cache zod',
   db: 'node:child_process node:crypto node:events node:fs node:fs/promises node:net node:os node:path node:timers/promises node:util cockatiel kysely pg',
   vault: 'node:crypto node:fs/promises node:path kysely lru-cache',
   invalidation: 'node:crypto node:timers/promises kysely pg',
@@ -177,7 +177,7 @@ describe('the layers', () => {
     {
       path: 'src/base/files.ts',
       text: `import { writeSync } from 'node:fs';`,
-      rule: `src/base/files.ts imports 'node:fs': of modules base may import only node:crypto, node:url, node:util, lru-cache, zod.`,
+      rule: `src/base/files.ts imports 'node:fs': of modules base may import only node:async_hooks, node:crypto, node:url, node:util, lru-cache, zod.`,
     },
     {
       path: 'src/trust/fetching.ts',

@@ -13,7 +13,7 @@ import { requestOf } from '../../http/request_context.ts';
 import type { SealedSecret } from '../../outbox/message.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { refuseWithoutGrant } from '../storage/adapter.ts';
-import { endGrant } from '../storage/grant_store.ts';
+import { endGrantWithRequest } from '../storage/grant_store.ts';
 import { note, notesOf } from '../request/request_events.ts';
 import { payloadJson } from '../storage/payload_json.ts';
 import { sealPing } from './ping_delivery.ts';
@@ -138,7 +138,7 @@ export class BackchannelRequestStore implements Adapter {
   }
 
   async revokeByGrantId(grantId: string): Promise<void> {
-    await writeWithRequest(this.#settings.database, (tx) => endGrant(tx, grantId));
+    await endGrantWithRequest(this.#settings.database, grantId);
   }
 
   findByUid(): Promise<undefined> {

@@ -13,7 +13,7 @@ import { Unavailable } from '../../base/unavailable.ts';
 import type { Database } from '../../db/connection.ts';
 import type { Tables } from '../../db/tables.ts';
 import { refuseWithoutGrant } from '../storage/adapter.ts';
-import { endGrant } from '../storage/grant_store.ts';
+import { endGrantWithRequest } from '../storage/grant_store.ts';
 import { DEVICE_PAGES, note, notesOf } from '../request/request_events.ts';
 import { payloadJson } from '../storage/payload_json.ts';
 import {
@@ -119,7 +119,7 @@ export class DeviceCodeStore implements Adapter {
   }
 
   async revokeByGrantId(grantId: string): Promise<void> {
-    await writeWithRequest(this.#settings.database, (tx) => endGrant(tx, grantId));
+    await endGrantWithRequest(this.#settings.database, grantId);
   }
 
   findByUid(): Promise<undefined> {

@@ -8,6 +8,7 @@
 import type { IncomingHttpHeaders, IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Origin } from '../../audit/events.ts';
 import type { AuditTrail } from '../../audit/trail.ts';
+import { withTimeBudget } from '../../base/time_budget.ts';
 import type { ClientWithSecrets } from '../../clients/client.ts';
 import { isUnavailable } from '../../db/connection.ts';
 import { refusalBody, refusalHeaders } from '../../http/admission.ts';
@@ -23,6 +24,8 @@ import { plainBodyBytes, type PlainCredentials } from './plain_request.ts';
 export interface FastPathSettings extends ClientAdmissionSettings {
   readonly issuer: string;
   readonly open: OpenRequest;
+  /** The time within which the response must begin. */
+  readonly answerMilliseconds: number;
   readonly trail: AuditTrail;
   readonly metrics: Metrics;
   readonly log: Logger;
@@ -62,6 +65,7 @@ export class FastPath {
 
   /** Wraps `library`: answers the requests that the fast path supports, and passes all others to `library`. */
   before(library: RequestListener, endpoints: readonly FastPathEndpoint[]): RequestListener {
+    const { answerMilliseconds: milliseconds } = this.#settings;
     const byUrl = new Map(endpoints.map((endpoint) => [this.#base + endpoint.path, endpoint]));
     return (request, response) => {
       const endpoint = byUrl.get(request.url ?? '');
@@ -78,7 +82,8 @@ export class FastPath {
           if (request.destroyed) keepBody(request, body);
           library(request, response);
         };
-        this.#answer(endpoint!, { request, response, body: body.toString('latin1'), began }).then(
+        const exchange = { request, response, body: body.toString('latin1'), began };
+        withTimeBudget({ began, milliseconds, response }, () => this.#answer(endpoint!, exchange)).then(
           (answered) => answered || handOver(),
           handOver,
         );

@@ -150,7 +150,7 @@ export class Endpoints {
     const sifted = this.#settings.trail.refusals.sift(origin, events);
     const { own } = sifted;
     try {
-      await commitTogether(this.#settings, origin, requestOf(ctx).began, { writes, events: own });
+      await commitTogether(this.#settings, origin, { writes, events: own });
     } catch (error) {
       sifted.giveBack();
       throw error;
@@ -174,7 +174,7 @@ export class Endpoints {
     if (gone) ctx.remove('Set-Cookie');
     const keeps = first && !gone;
     notes.writes.splice(0, Infinity, ...notes.writes.filter(({ evenIfRefused }) => evenIfRefused && keeps));
-    if (grantId !== undefined) notes.writes.push({ write: (tx) => endGrant(tx, grantId), evenIfRefused: true });
+    if (grantId !== undefined) notes.writes.unshift({ write: (tx) => endGrant(tx, grantId), evenIfRefused: true });
     if (event !== undefined) noteReuse(ctx, event, grantId);
     await answerRefusal(ctx, refusal);
   }

@@ -31,8 +31,6 @@ export type ChangeTogether = (
 export function changeTogether(settings: { readonly database: Database; readonly trail: AuditTrail }): ChangeTogether {
   return async (ctx, origin, work) => {
     const { now } = requestOf(ctx);
-    // the clock starts here: verifying the person's password may have taken long, and must not count against the commit
-    const began = performance.now();
     const { writes, events } = notesOf(ctx);
     const { trail } = settings;
     const changes: PageChanges = {
@@ -42,6 +40,6 @@ export function changeTogether(settings: { readonly database: Database; readonly
     // the library reads the route of the request; a page has none of the library's routes
     const page: object = Object.create(ctx, { oidc: { value: { route: 'page' } } });
     await requestStore.run(page, () => work(changes));
-    await commitTogether(settings, origin, began, { writes: writes.splice(0), events: events.splice(0) });
+    await commitTogether(settings, origin, { writes: writes.splice(0), events: events.splice(0) });
   };
 }

@@ -7,11 +7,18 @@
 import { errors, Provider } from 'oidc-provider';
 import type { AuditEvent, Origin } from '../../audit/events.ts';
 import type { AuditTrail } from '../../audit/trail.ts';
-import { Unavailable } from '../../base/unavailable.ts';
 import type { Database } from '../../db/connection.ts';
-import { transact, waitForLocksAtMost } from '../../db/transaction.ts';
+import { transact } from '../../db/transaction.ts';
 import { notesOf, type ReuseEvent } from './request_events.ts';
 import type { PendingWrite, Write } from './pending_write.ts';
+
+interface EndsGrant {
+  /**
+   * True if the write deletes a grant. It then runs before the others: a request that uses a token locks its grant first
+   * and the token second, so a transaction that locked them in the other order could deadlock with it.
+   */
+  readonly endsGrant?: boolean;
+}
 
 /**
  * Queues a write with the library's current request, or runs it at once if there is none. The adapter has no argument
@@ -20,36 +27,28 @@ import type { PendingWrite, Write } from './pending_write.ts';
 export async function writeWithRequest(
   database: Database,
   write: Write,
-  { evenIfRefused = false, takeBack }: Partial<Omit<PendingWrite, 'write'>> = {},
+  { evenIfRefused = false, takeBack, endsGrant = false }: Partial<Omit<PendingWrite, 'write'>> & EndsGrant = {},
 ): Promise<void> {
   const ctx = Provider.ctx;
-  if (ctx) notesOf(ctx).writes.push({ write, evenIfRefused, takeBack });
   // outside a request of the library
-  else await transact(database, write);
+  if (!ctx) return transact(database, write);
+  const { writes } = notesOf(ctx);
+  const pending = { write, evenIfRefused, takeBack };
+  if (endsGrant) writes.unshift(pending);
+  else writes.push(pending);
 }
 
-/** An answer must be sent within this time; a commit that may end later is not started. */
-const ANSWERED_WITHIN_MILLISECONDS = 5_000;
-/** Waiting for a connection and for a lock may take 2 s each. */
-const COMMIT_MILLISECONDS = 2_500;
-const LEAST_LOCK_MILLISECONDS = 100;
-
 /**
- * Commits all writes and events in one transaction, or none. `began` is a time of `performance.now()`. Throws one of
- * the library's errors if a write refuses the request, and `Unavailable` if the request began so long ago that its
- * answer would be late.
+ * Commits all writes and events in one transaction, or none. Throws one of the library's errors if a write refuses the
+ * request, and `Unavailable` if the request has waited so long that its answer would be late (time_budget.ts).
  */
 export async function commitTogether(
   { database, trail }: { readonly database: Database; readonly trail: AuditTrail },
   origin: Origin,
-  began: number,
   { writes, events }: { readonly writes: readonly PendingWrite[]; readonly events: readonly AuditEvent[] },
 ): Promise<void> {
   if (writes.length === 0) return trail.record(origin, ...events);
-  const left = (): number => ANSWERED_WITHIN_MILLISECONDS - (performance.now() - began);
-  if (left() < COMMIT_MILLISECONDS) throw new Unavailable('The commit would not complete in time.');
   await transact(database, async (tx) => {
-    if (left() < COMMIT_MILLISECONDS) await waitForLocksAtMost(tx, Math.max(LEAST_LOCK_MILLISECONDS, left()));
     for (const { write } of writes) await write(tx);
     await trail.recordAllIn(
       tx,

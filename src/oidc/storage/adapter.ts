@@ -13,7 +13,7 @@ import { PreparedStatement } from '../../db/prepared.ts';
 import type { RoleDirectory } from '../../roles/role_directory.ts';
 import { open, seal } from '../../vault/seal.ts';
 import { keyOfProof } from '../sender_constraint/dpop.ts';
-import { endGrant, GrantStore } from './grant_store.ts';
+import { endGrantWithRequest, GrantStore } from './grant_store.ts';
 import { payloadJson } from './payload_json.ts';
 import { prefetch, takeSession } from './request_prefetch.ts';
 import type { RefreshTokenFamilies } from './refresh_token_families.ts';
@@ -194,7 +194,7 @@ class ArtifactStore implements Adapter {
 
   /** Deletes the grant's row, and with it everything that belongs to the grant, of any kind. */
   async revokeByGrantId(grantId: string): Promise<void> {
-    await writeWithRequest(this.#settings.database, (tx) => endGrant(tx, grantId));
+    await endGrantWithRequest(this.#settings.database, grantId);
   }
 
   /** Related rows that are missing here are queried again by the library, and are not found then either. */

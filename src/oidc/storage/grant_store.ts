@@ -56,7 +56,7 @@ export class GrantStore implements Adapter {
   }
 
   async destroy(id: string): Promise<void> {
-    await writeWithRequest(this.#settings.database, (tx) => endGrant(tx, id));
+    await endGrantWithRequest(this.#settings.database, id);
   }
 
   async revokeByGrantId(id: string): Promise<void> {
@@ -121,6 +121,11 @@ export async function readGranter(
     .where('expires_at', '>', now)
     .executeTakeFirst();
   return row && { accountId: row.account_id, memberships: row.memberships ?? NO_MEMBERSHIPS };
+}
+
+/** Ends the grant when the request commits; at once outside of a request. */
+export function endGrantWithRequest(database: Database, grantId: string): Promise<void> {
+  return writeWithRequest(database, (tx) => endGrant(tx, grantId), { endsGrant: true });
 }
 
 /** Ends the grant and everything that belongs to it with one statement. Ending it twice changes nothing. */

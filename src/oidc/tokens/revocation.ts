@@ -5,6 +5,7 @@
  */
 import type { Origin } from '../../audit/events.ts';
 import type { AuditTrail } from '../../audit/trail.ts';
+import { outsideTimeBudget, withinTimeBudget } from '../../base/time_budget.ts';
 import type { InvalidationFollower } from '../../invalidation/follower.ts';
 import { recordChanges } from '../../invalidation/log.ts';
 import type { Database, Tx } from '../../db/connection.ts';
@@ -41,16 +42,17 @@ export class Revocations {
 
   /**
    * Resolves when this node refuses the token and the other nodes can read of the revocation. Revoking a token twice
-   * changes nothing.
+   * changes nothing. Rejects with `Unavailable` if that takes too long; the token may be revoked later nevertheless.
    */
   revoke(revocation: Revocation): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#queue.push({ ...revocation, resolve, reject });
-      if (this.#writing) return;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#queue.push({ ...revocation, resolve, reject });
+    if (!this.#writing) {
       this.#writing = true;
       // after all requests that have arrived by now are read
-      setImmediate(() => void this.#writeAll());
-    });
+      setImmediate(() => void outsideTimeBudget(() => this.#writeAll()));
+    }
+    return withinTimeBudget(promise);
   }
 
   async #writeAll(): Promise<void> {

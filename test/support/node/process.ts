@@ -102,6 +102,7 @@ export class Processes {
       GATEHOUSE_DATABASE_PATIENCE_MILLISECONDS: '5000',
       // and a process that is late has not too much to do
       GATEHOUSE_OVERLOAD_MILLISECONDS: '10000',
+      GATEHOUSE_ANSWER_MILLISECONDS: '20000',
       ...environment,
     });
     const managementUrl = `http://127.0.0.1:${managementPort}`;

@@ -147,6 +147,7 @@ export async function startTwoWorkers(processes: Processes, environment: Environ
     GATEHOUSE_MASTER_KEY: TEST_MASTER_KEY,
     GATEHOUSE_WORKERS: '2',
     GATEHOUSE_OVERLOAD_MILLISECONDS: '10000',
+    GATEHOUSE_ANSWER_MILLISECONDS: '20000',
     ...environment,
   });
   const bootstrap = JSON.parse(await readFile(join(folder, 'bootstrap.json'), 'utf8')) as Bootstrap;
