@@ -113,7 +113,7 @@ describe('open registration', () => {
     assert.equal(consents(), 1);
     await requestCode(gatehouse, client, { person });
     assert.equal(consents(), 2);
-    const account = await person.open(`${gatehouse.url}/account`);
+    const account = await person.open(`${gatehouse.url}/account/applications`);
     assert.match(account.page, new RegExp(body.client_id), 'and what they allowed can be taken back');
     const confidential = (await register(gatehouse)).body;
     const known = { client_id: confidential.client_id, client_secret: confidential.client_secret! };
