@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { testPatterns } from './test_files.ts';
 import { filesOfProcesses, writeModules } from './test_processes.ts';
 
-const OPTIONS = ['--test-concurrency=2', '--test-timeout=600000', '--test-global-setup=test/support/global.ts'];
+/** Of three processes on two cores one mostly waits. */
+const OPTIONS = ['--test-concurrency=3', '--test-timeout=600000', '--test-global-setup=test/support/global.ts'];
 const ROOT = join(import.meta.dirname, '..');
 
 const given = process.argv.slice(2);
