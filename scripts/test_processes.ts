@@ -32,6 +32,7 @@ const ALONE = [
   'outbox/two_nodes',
   'rate_limits/requests',
   'registration/registration_flood',
+  'tokens/both_paths_compared',
   'tokens/races',
 ].map((name) => `test/${name}.test.ts`);
 const FILES_AT_MOST = 6;
