@@ -2,6 +2,7 @@
  * The child process that computes hashes at low priority (see argon2id.ts). The argon2 package computes in libuv's
  * thread pool, whose threads can't have a priority of their own; in a separate process they all get it.
  */
+import { flushCompileCache } from 'node:module';
 import { setPriority } from 'node:os';
 import { argon2id, hash, verify } from 'argon2';
 
@@ -30,6 +31,9 @@ setPriority(NICENESS);
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
 // also if the parent was killed
 process.on('disconnect', () => process.exit());
+
+// the parent ends this process with SIGKILL, which leaves no time to store what was compiled
+flushCompileCache();
 
 process.on('message', (question: Question) => {
   // if it can't be sent, the parent has ended

@@ -12,6 +12,7 @@ import { TlsFiles } from '../../src/http/tls_files.ts';
 import { certify, fetchWith, type Certified } from '../support/network/certificates.ts';
 import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
 import { removeFolder } from '../support/node/folder.ts';
+import { eventually } from '../support/node/operator.ts';
 import { freeAddresses, MAIN, NODE, Processes, type Environment } from '../support/node/process.ts';
 
 describe('the TLS listener', () => {
@@ -259,7 +260,8 @@ describe('the TLS listener', () => {
         assert.ok(performance.now() < patience, 'the certificate was not renewed');
         await delay(500);
       }
-      assert.match(server.output().stdout, /tls_files\.renewed/);
+      // lines of the log leave together, a moment after they were written
+      await eventually(() => Promise.resolve(server.output().stdout.includes('tls_files.renewed')));
       server.signal('SIGTERM');
       assert.equal((await server.ended()).code, 0);
     });

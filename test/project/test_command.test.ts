@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { testPatterns } from '../../scripts/test_files.ts';
+import { filesOfProcesses } from '../../scripts/test_processes.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 
@@ -31,6 +33,21 @@ describe('npm run test:node', () => {
       stderr.toString(),
       /^No test file is in 'nowhere'\. .*: account_links, accounts, admin, audit, .*tokens, vault\.\n$/,
     );
+  });
+
+  it('gives each file to one process', () => {
+    const files = globSync('test/**/*.test.ts', { cwd: ROOT });
+    assert.deepEqual(filesOfProcesses(files, ROOT).flat().toSorted(), files.toSorted());
+  });
+
+  it('gives no file to a process of several if its hooks would apply to the others', () => {
+    const files = globSync('test/**/*.test.ts', { cwd: ROOT });
+    for (const file of filesOfProcesses(files, ROOT)
+      .filter((ofProcess) => ofProcess.length > 1)
+      .flat()) {
+      const code = readFileSync(join(ROOT, file), 'utf8');
+      assert.doesNotMatch(code, /^(before|after)(Each)?\(/m, `${file} has a hook outside of its describe`);
+    }
   });
 
   it('refuses a way out of test/', () => {

@@ -48,7 +48,7 @@ async function makeEnvironment(environment: string, requirements: string): Promi
 /** What lies there is run, so it must be this user's alone. */
 async function folder(): Promise<string> {
   const uid = process.getuid?.() ?? 0;
-  const path = join(tmpdir(), `gatehouse-outside-${uid}`);
+  const path = join(process.env.TEST_LASTING_FOLDER ?? tmpdir(), `gatehouse-outside-${uid}`);
   await mkdir(path, { recursive: true });
   if ((await stat(path)).uid !== uid) throw new Error(`${path} belongs to another user.`);
   await chmod(path, 0o700);

@@ -56,6 +56,8 @@ export class LoadedServer {
         GATEHOUSE_MASTER_KEY: TEST_MASTER_KEY,
         GATEHOUSE_TRUSTED_PROXIES: '127.0.0.1',
         LOG_LEVEL: 'error',
+        // the default: what is measured here is production's
+        GATEHOUSE_RSA_BITS: '',
         ...environment,
       });
       const seed = await Seed.in(clone.url, TEST_MASTER_KEY);

@@ -45,6 +45,8 @@ export const CLI = join(PROJECT, 'src/cli/main.ts');
 
 const START_PATIENCE_MS = 60_000;
 const END_PATIENCE_MS = 20_000;
+/** A start takes a second of a core, and each question a few milliseconds of the same. */
+const READY_POLL_MS = 50;
 
 /** `$$` leads a group of its own, and a reader in it kills that group when the test's end of the pipe is gone. */
 const TETHERED = '( (read -r _ <&3; kill -KILL -$$) >/dev/null 2>&1 & ); exec 3<&-; exec "$@"';
@@ -103,13 +105,15 @@ export class Processes {
       // and a process that is late has not too much to do
       GATEHOUSE_OVERLOAD_MILLISECONDS: '10000',
       GATEHOUSE_ANSWER_MILLISECONDS: '20000',
+      // keys that are made three times as fast
+      GATEHOUSE_RSA_BITS: '2048',
       ...environment,
     });
     const managementUrl = `http://127.0.0.1:${managementPort}`;
     const over = running.ended().catch(() => undefined);
     const deadline = performance.now() + START_PATIENCE_MS;
     while (!(await isReady(managementUrl))) {
-      const ended = await Promise.race([over, delay(10, undefined)]);
+      const ended = await Promise.race([over, delay(READY_POLL_MS, undefined)]);
       if (ended) assert.fail(`The server ended with ${ended.code ?? ended.signal}: ${ended.stdout}${ended.stderr}`);
       if (performance.now() > deadline) {
         const { stdout, stderr } = running.output();
