@@ -8,8 +8,9 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 /** Folders whose tests have their nodes in their own process, and leave nothing of them behind. */
-const SHARED = `accounts admin audit authorization base ciba client_authentication clients config conformance device
-  discovery grants http keys login logout outbox rate_limits registration resources tokens vault`.split(/\s+/);
+const SHARED = `account_links accounts admin audit authorization base ciba client_authentication clients config
+  conformance device discovery factors grants http keys login logout mail outbox passwords rate_limits registration
+  resources roles tokens vault`.split(/\s+/);
 /** Files of these folders that measure or change their process, have many processes of their own, or take long. */
 const ALONE = [
   'accounts/password_hashing',
