@@ -54,7 +54,8 @@ export async function showSecondStep(
   const { interaction, application } = step;
   const { accountId, email, name } = firstStep.account;
   const factors = await login.factors.read(accountId, now);
-  const accepted = acceptedFactors(factors, await demandFor(login, interaction, factors), interaction);
+  const demand = await demandFor(login, interaction, accountId, factors);
+  const accepted = acceptedFactors(factors, demand, interaction);
   const { uid } = interaction;
   showPasskeyPage(login, ctx, status, {
     page: 'second_step',
@@ -105,7 +106,8 @@ async function tryCode(
   const { account, remember } = firstStep;
   const { accountId } = account;
   const factors = await login.factors.read(accountId, requestOf(ctx).now);
-  const accepted = acceptedFactors(factors, await demandFor(login, step.interaction, factors), step.interaction);
+  const demand = await demandFor(login, step.interaction, accountId, factors);
+  const accepted = acceptedFactors(factors, demand, step.interaction);
   const right = await rightCode(login, ctx, accountId, factors, accepted, form);
   if (!right) return 'wrong_code';
   const notices = await login.notices.open(requestOf(ctx).now);

@@ -9,9 +9,10 @@ import type { Interaction, LoginContext, LoginDemand } from './login_context.ts'
 export async function demandFor(
   login: LoginContext,
   interaction: Interaction,
+  accountId: string,
   factors: AccountFactors,
 ): Promise<LoginDemand> {
-  const demand = await login.demandOf(interaction);
+  const demand = await login.demandOf(interaction, accountId);
   if (interaction.prompt.details['strongest'] !== true || !hasSecondFactor(factors)) return demand;
   const strongest = strongestAcr(factors);
   return { required: strongest, wished: strongest, isRepeated: true };
