@@ -22,7 +22,7 @@ import { describeWait } from './messages.ts';
 import { passkeyRequest, showPasskeyPage } from './passkey_form.ts';
 import { findFirstStep, type FirstStep } from './proved_password.ts';
 import { mayRememberDevices, rememberThisDevice } from './remembered_device.ts';
-import { acceptedFactors, demandFor, type AcceptedFactors } from './second_step_need.ts';
+import { acceptedFactors, demandFor, mayBeSpared, type AcceptedFactors } from './second_step_need.ts';
 import { fill, TEXTS } from './texts/texts.ts';
 
 const SecondStepForm = z.union([
@@ -65,7 +65,8 @@ export async function showSecondStep(
     action: stepPath(login, uid, 'second-step'),
     takesCode: accepted.totp,
     takesRecoveryCode: accepted.recoveryCode,
-    offersToRemember: await mayRememberDevices(login, login.database, accountId),
+    offersToRemember:
+      (await mayBeSpared(login, accountId)) && (await mayRememberDevices(login, login.database, accountId)),
     passkey: accepted.passkey ? passkeyRequest(login, ctx, uid, factors.passkeys) : undefined,
     enrolLink: login.views.path('/account/authenticator'),
     otherAccountLink: `${stepPath(login, uid)}?account=${ANOTHER_ACCOUNT}`,

@@ -31,6 +31,12 @@ export function needsSecondStep(
   return !(isRemembered && !isRepeated && isPasswordEnough(required) && isPasswordEnough(wished));
 }
 
+/** Whether a remembered device may spare this person the second step of some login. */
+export async function mayBeSpared(login: LoginContext, accountId: string): Promise<boolean> {
+  const { required } = await login.demandOf({ params: {} }, accountId);
+  return isPasswordEnough(required);
+}
+
 /** The factors that the second step takes. */
 export interface AcceptedFactors {
   readonly totp: boolean;

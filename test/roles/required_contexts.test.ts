@@ -66,7 +66,8 @@ describe('a group that requires a second factor', () => {
   it('asks its members for the second step, also on a remembered device, and others not', async () => {
     const { account, authenticator } = await personWithApp(gatehouse);
     const person = new Person(gatehouse, { account });
-    const { action } = await reachSecondStep(gatehouse, person);
+    const { arrival, action } = await reachSecondStep(gatehouse, person);
+    assert.ok(arrival.page.includes('remember_device'));
     await person.submit(action, { code: authenticator.code(), remember_device: 'on' });
     const onDevice = (code?: () => string): Person => {
       const again = new Person(gatehouse, { account, ...(code && { code }) });
@@ -77,6 +78,8 @@ describe('a group that requires a second factor', () => {
     assert.equal((await signIn(gatehouse, client, { person: other })).tokens.claims()!['acr'], PASSWORD_ACR);
     assert.equal(askedTwice(other), false);
     await addTo(admin, { groupId }, account.accountId);
+    const offered = (await reachSecondStep(gatehouse, onDevice())).arrival;
+    assert.equal(offered.page.includes('remember_device'), false);
     const member = onDevice(() => authenticator.code(1));
     assert.equal((await signIn(gatehouse, client, { person: member })).tokens.claims()!['acr'], MFA_ACR);
     assert.ok(askedTwice(member));
