@@ -1,5 +1,6 @@
 /** Routes for groups: create, list, show, change and delete. */
 import { z } from 'zod';
+import { REQUIRABLE_ACRS } from '../base/acr_values.ts';
 import { notFound } from '../base/refusal.ts';
 import { NO_CONTENT } from '../http/route.ts';
 import { GroupPatch, NewGroup, type Group } from '../roles/group.ts';
@@ -17,6 +18,7 @@ export const groupMembers = {
   name: z.string(),
   description: z.string().nullable(),
   roles: z.array(z.string()),
+  required_acr: z.enum(REQUIRABLE_ACRS).nullable(),
 };
 const GroupView = z
   .strictObject({ ...groupMembers, created_at: Timestamp, updated_at: Timestamp })
@@ -84,7 +86,7 @@ export const groupRoutes: readonly AdminRoute[] = [
     tag: 'groups',
     summary: 'Change a group (JSON merge patch)',
     description:
-      'The new list of roles replaces the old one, and takes effect within a second. To add a role, the caller needs every admin scope of the roles and of the members of the group.',
+      'The new list of roles replaces the old one. The change takes effect within a second. To add a role, the caller needs every admin scope of the roles and of the members of the group.',
     params: GroupParams,
     body: GroupPatch.meta({ id: 'GroupPatch', examples: [{ roles: ['editor', 'reviewer'] }] }),
     reply: { status: 200, description: 'The group after the change.', body: GroupView, headers: ['ETag'] },
@@ -139,6 +141,6 @@ function groupView(group: Group): z.output<typeof GroupView> {
   };
 }
 
-export function groupFacts({ groupId, name, description, roles }: Group) {
-  return { group_id: groupId, name, description, roles: [...roles] };
+export function groupFacts({ groupId, name, description, roles, requiredAcr }: Group) {
+  return { group_id: groupId, name, description, roles: [...roles], required_acr: requiredAcr };
 }

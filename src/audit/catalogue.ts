@@ -350,6 +350,10 @@ const role = text.describe('The name of the role.');
 const roleResources = texts.describe('The resources, each with the scopes of the role, separated by spaces.');
 const group = { group_id: text, name: text.describe('The name of the group.') };
 const roles = texts.describe('The roles that the group holds.');
+const required_acr = text
+  .optional()
+  .describe('The authentication context that each login of the members needs. Absent: a password is enough.');
+const groupFacts = { ...group, roles, required_acr };
 
 const ROLES = {
   'role.created': done('A role is created.', { role, resources: roleResources }),
@@ -359,15 +363,14 @@ const ROLES = {
     resources: roleResources,
   }),
   'role.deleted': done('A role is deleted.', { role, resources: roleResources }),
-  'group.created': done('A group is created.', { ...group, roles }),
+  'group.created': done('A group is created.', groupFacts),
   'group.updated': done('A group is changed. The details show its roles after the change.', {
-    ...group,
+    ...groupFacts,
     ...changed,
-    roles,
   }),
-  'group.deleted': done('A group is deleted; its members lose its roles.', { ...group, roles }),
-  'group.member_added': done('An account becomes a member of a group.', { ...group, roles }),
-  'group.member_removed': done('An account is no longer a member of a group.', { ...group, roles }),
+  'group.deleted': done('A group is deleted; its members lose its roles.', groupFacts),
+  'group.member_added': done('An account becomes a member of a group.', groupFacts),
+  'group.member_removed': done('An account is no longer a member of a group.', groupFacts),
 };
 
 const issuer = text.describe('The trusted issuer.');

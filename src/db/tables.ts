@@ -538,6 +538,7 @@ interface Groups {
   group_id: string;
   name: string;
   description: string | null;
+  required_acr: RequirableAcr | null;
   version: Generated<number>;
   created_at: Date;
   updated_at: Date;

@@ -40,10 +40,11 @@ export function strongestAcr({ totp, passkeys }: AccountFactors): string {
 
 /**
  * Whether a login with these methods may add a factor. A recovery code replaces a lost factor here, and only here: it
- * removes none.
+ * removes none. `required`: the context that each login of the account needs; a weaker login proves too little.
  */
-export function mayEnrol(factors: AccountFactors, amr: readonly string[]): boolean {
-  return amr.includes(RECOVERY_CODE_METHOD) || mayRemove(factors, amr);
+export function mayEnrol(factors: AccountFactors, amr: readonly string[], required: string | undefined): boolean {
+  if (amr.includes(RECOVERY_CODE_METHOD)) return true;
+  return mayRemove(factors, amr) && (required === undefined || satisfies(acrOf(amr), required));
 }
 
 /** Whether a login with these methods is the strongest of the account. */

@@ -127,7 +127,7 @@ function asNoSuchRequest(error: unknown): never {
   throw error instanceof errors.InvalidGrant ? noSuchRequest() : error;
 }
 
-/** Whether the login is recent, and as strong as an admin requires for the application or the API. */
+/** Whether the login is recent, and as strong as an admin requires for the application, the API or a group of the person. */
 function loggedInSince({ session }: SessionUser, { loginSince, requiredAcr }: Approval): boolean {
   const isStrong = requiredAcr === undefined || satisfies(session.acr, requiredAcr);
   return isStrong && (session.loginTs ?? 0) >= loginSince;

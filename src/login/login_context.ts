@@ -26,6 +26,9 @@ import { fill, TEXTS } from './texts/texts.ts';
 export type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>;
 export type Session = Awaited<ReturnType<Provider['Session']['get']>>;
 
+/** An interaction, as far as it says what a login must be. */
+type LoginRequest = Pick<Interaction, 'params' | 'session'>;
+
 export interface LoginDependencies {
   /** Returns the current provider. Key rotation replaces it, so call this at each request. */
   readonly provider: () => Provider;
@@ -40,8 +43,8 @@ export interface LoginDependencies {
   readonly isAdmin: (reader: Reader, accountId: string) => Promise<boolean>;
   /** Returns the scopes of the admin API that only this person has. Called in the transaction that ends the account. */
   readonly soleAdminScopes: (tx: Tx, accountId: string) => Promise<readonly string[]>;
-  /** Returns what the request of an interaction needs of the login. */
-  readonly demandOf: (interaction: Interaction) => Promise<LoginDemand>;
+  /** Returns what the request needs of the login of this account; `params` are empty for the server's own pages. */
+  readonly demandOf: (request: LoginRequest, accountId: string) => Promise<LoginDemand>;
   readonly mailRequests: MailRequests;
   readonly links: LinkSender;
   readonly notices: Notices;

@@ -106,7 +106,7 @@ async function goOn(login: LoginContext, ctx: Context, step: Step, account: Acco
   const { interaction } = step;
   const { accountId } = account;
   const factors = await login.factors.read(accountId, requestOf(ctx).now);
-  const demand = await demandFor(login, interaction, factors);
+  const demand = await demandFor(login, interaction, accountId, factors);
   const isRemembered = hasSecondFactor(factors) && (await isOnRememberedDevice(login, ctx, accountId));
   if (needsSecondStep(factors, demand, isRemembered)) {
     await keepProvedPassword(login, ctx, step, { account, remember });

@@ -22,7 +22,7 @@ import { describeWait } from './messages.ts';
 import { passkeyRequest, showPasskeyPage } from './passkey_form.ts';
 import { findFirstStep, type FirstStep } from './proved_password.ts';
 import { mayRememberDevices, rememberThisDevice } from './remembered_device.ts';
-import { acceptedFactors, demandFor, type AcceptedFactors } from './second_step_need.ts';
+import { acceptedFactors, demandFor, mayBeSpared, type AcceptedFactors } from './second_step_need.ts';
 import { fill, TEXTS } from './texts/texts.ts';
 
 const SecondStepForm = z.union([
@@ -54,7 +54,8 @@ export async function showSecondStep(
   const { interaction, application } = step;
   const { accountId, email, name } = firstStep.account;
   const factors = await login.factors.read(accountId, now);
-  const accepted = acceptedFactors(factors, await demandFor(login, interaction, factors), interaction);
+  const demand = await demandFor(login, interaction, accountId, factors);
+  const accepted = acceptedFactors(factors, demand, interaction);
   const { uid } = interaction;
   showPasskeyPage(login, ctx, status, {
     page: 'second_step',
@@ -64,7 +65,8 @@ export async function showSecondStep(
     action: stepPath(login, uid, 'second-step'),
     takesCode: accepted.totp,
     takesRecoveryCode: accepted.recoveryCode,
-    offersToRemember: await mayRememberDevices(login, login.database, accountId),
+    offersToRemember:
+      (await mayBeSpared(login, accountId)) && (await mayRememberDevices(login, login.database, accountId)),
     passkey: accepted.passkey ? passkeyRequest(login, ctx, uid, factors.passkeys) : undefined,
     enrolLink: login.views.path('/account/authenticator'),
     otherAccountLink: `${stepPath(login, uid)}?account=${ANOTHER_ACCOUNT}`,
@@ -105,7 +107,8 @@ async function tryCode(
   const { account, remember } = firstStep;
   const { accountId } = account;
   const factors = await login.factors.read(accountId, requestOf(ctx).now);
-  const accepted = acceptedFactors(factors, await demandFor(login, step.interaction, factors), step.interaction);
+  const demand = await demandFor(login, step.interaction, accountId, factors);
+  const accepted = acceptedFactors(factors, demand, step.interaction);
   const right = await rightCode(login, ctx, accountId, factors, accepted, form);
   if (!right) return 'wrong_code';
   const notices = await login.notices.open(requestOf(ctx).now);

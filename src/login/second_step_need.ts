@@ -9,9 +9,10 @@ import type { Interaction, LoginContext, LoginDemand } from './login_context.ts'
 export async function demandFor(
   login: LoginContext,
   interaction: Interaction,
+  accountId: string,
   factors: AccountFactors,
 ): Promise<LoginDemand> {
-  const demand = await login.demandOf(interaction);
+  const demand = await login.demandOf(interaction, accountId);
   if (interaction.prompt.details['strongest'] !== true || !hasSecondFactor(factors)) return demand;
   const strongest = strongestAcr(factors);
   return { required: strongest, wished: strongest, isRepeated: true };
@@ -28,6 +29,12 @@ export function needsSecondStep(
 ): boolean {
   if (!hasSecondFactor(factors)) return !isPasswordEnough(required);
   return !(isRemembered && !isRepeated && isPasswordEnough(required) && isPasswordEnough(wished));
+}
+
+/** Whether a remembered device may spare this person the second step of some login. */
+export async function mayBeSpared(login: LoginContext, accountId: string): Promise<boolean> {
+  const { required } = await login.demandOf({ params: {} }, accountId);
+  return isPasswordEnough(required);
 }
 
 /** The factors that the second step takes. */

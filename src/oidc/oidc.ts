@@ -154,7 +154,7 @@ export function createOidc(settings: OidcSettings) {
   const families = new RefreshTokenFamilies(settings.refreshTokenKey);
   const detailsPolicy = new AuthorizationDetailsPolicy(settings.detailsTypes);
   const policy = new ResourcePolicy({ issuer, resources, roles, details: detailsPolicy });
-  const demandedContexts = new DemandedContexts(resources, settings.requiredAcr);
+  const demandedContexts = new DemandedContexts({ resources, roles, requiredAcr: settings.requiredAcr });
   const usernames = new Usernames({ issuer, database, clients: directory, policy });
   const endpoints = new Endpoints({
     database,
@@ -212,7 +212,12 @@ export function createOidc(settings: OidcSettings) {
     middleware: compose([publishKeys(settings), limitFormBodies(settings.pages), endpoints.middleware]),
     /** Wraps a listener: answers the most frequent requests of clients with plain metadata. */
     fastPath: (open: OpenRequest, metrics: Metrics): ((next: RequestListener) => RequestListener) =>
-      fastPathOf(settings, { policy, tokens, usernames, revocations, unanswered, families }, open, metrics),
+      fastPathOf(
+        settings,
+        { policy, demandedContexts, tokens, usernames, revocations, unanswered, families },
+        open,
+        metrics,
+      ),
     /** Returns the refusal for a client that was refused a moment ago, before the request's body is read. */
     refusesRateLimited: rateLimitCheck(traffic, isAuthenticationRequest),
     /** Wraps a listener: refuses wrong secrets of clients that have already exceeded a limit. */
@@ -258,6 +263,7 @@ export function createOidc(settings: OidcSettings) {
 
 interface FastPathParts {
   readonly policy: ResourcePolicy;
+  readonly demandedContexts: DemandedContexts;
   readonly tokens: AccessTokenStates;
   readonly usernames: Usernames;
   readonly revocations: Revocations;
@@ -267,7 +273,7 @@ interface FastPathParts {
 
 function fastPathOf(
   { secretVerifier: verifier, secretUses: uses, rateLimiter: traffic, clientDemands, ...settings }: OidcSettings,
-  { policy, tokens, usernames, revocations, unanswered, families }: FastPathParts,
+  { policy, demandedContexts, tokens, usernames, revocations, unanswered, families }: FastPathParts,
   open: OpenRequest,
   metrics: Metrics,
 ): (next: RequestListener) => RequestListener {
@@ -294,6 +300,7 @@ function fastPathOf(
       issuer,
       database,
       policy,
+      demandedContexts,
       ring,
       subjects,
       families,

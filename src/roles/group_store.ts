@@ -56,7 +56,7 @@ export async function updateGroup(work: UnitOfWork, group: Group, given: z.outpu
   const details = {
     ...about(after),
     members: Object.keys(given),
-    ...changedValues(['name', 'description', 'roles'], group, after),
+    ...changedValues(['name', 'description', 'roles', 'required_acr'], recorded(group), recorded(after)),
   };
   await work.trail.recordIn(tx, work.origin, { event: 'group.updated', outcome: 'success', details });
   await recordChange(tx, { topic: 'role', key: groupId }, now);
@@ -133,13 +133,28 @@ export function groups(reader: Reader) {
 
 type Row = Awaited<ReturnType<ReturnType<typeof groups>['executeTakeFirstOrThrow']>>;
 
-export function toGroup({ group_id, name, description, roles, version, created_at, updated_at }: Row): Group {
-  return { groupId: group_id, name, description, roles, version, createdAt: created_at, updatedAt: updated_at };
+export function toGroup({ group_id, required_acr, version, created_at, updated_at, ...others }: Row): Group {
+  const { name, description, roles } = others;
+  return {
+    groupId: group_id,
+    name,
+    description,
+    roles,
+    requiredAcr: required_acr,
+    version,
+    createdAt: created_at,
+    updatedAt: updated_at,
+  };
 }
 
 /** What audit events say of a group. */
-export function about({ groupId, name, roles }: Group) {
-  return { group_id: groupId, name, roles };
+export function about({ groupId, name, roles, requiredAcr }: Group) {
+  return { group_id: groupId, name, roles, ...(requiredAcr !== null && { required_acr: requiredAcr }) };
+}
+
+/** The members whose values an event has before and after a change, by the names of the admin API. */
+function recorded({ name, description, roles, requiredAcr }: Group) {
+  return { name, description, roles, required_acr: requiredAcr };
 }
 
 async function existing(tx: Tx, groupId: string): Promise<Group> {

@@ -3,9 +3,12 @@
  * a statement that reads their token or account anyway. Where no role and no group is defined, nothing is computed.
  */
 import { sql } from 'kysely';
+import type { RequirableAcr } from '../base/acr_values.ts';
 import { LatestWins } from '../base/latest_wins.ts';
 import type { Database } from '../db/connection.ts';
 import type { Memberships } from './memberships.ts';
+
+const NONE: readonly never[] = [];
 
 interface KnownGroup {
   readonly name: string;
@@ -14,6 +17,8 @@ interface KnownGroup {
 
 interface Known {
   readonly groups: ReadonlyMap<string, KnownGroup>;
+  /** The contexts that groups require of each login of their members, by the id of the group. */
+  readonly requiredAcrs: ReadonlyMap<string, RequirableAcr>;
   /** The roles that have a scope, by resource and scope. */
   readonly tied: ReadonlyMap<string, ReadonlyMap<string, ReadonlySet<string>>>;
 }
@@ -25,7 +30,7 @@ export class RoleDirectory {
   readonly #database: Database;
   readonly #adminResource: string;
   readonly #newest = new LatestWins();
-  #known: Known = { groups: new Map(), tied: new Map() };
+  #known: Known = { groups: new Map(), requiredAcrs: new Map(), tied: new Map() };
 
   /** `adminResource` identifies the admin API: a person gets each of its scopes only through a role. */
   constructor(database: Database, adminResource: string) {
@@ -45,6 +50,18 @@ export class RoleDirectory {
   /** Whether the groups of a person need to be read: without any group, a person is in none. */
   get hasGroups(): boolean {
     return this.#known.groups.size > 0;
+  }
+
+  /** Whether some group requires an authentication context of its members. */
+  get requiresContexts(): boolean {
+    return this.#known.requiredAcrs.size > 0;
+  }
+
+  /** The contexts that the person's groups require of each of their logins. */
+  requiredAcrs(memberships: Memberships): readonly RequirableAcr[] {
+    const { requiredAcrs } = this.#known;
+    if (requiredAcrs.size === 0) return NONE;
+    return Object.keys(memberships).flatMap((groupId) => requiredAcrs.get(groupId) ?? []);
   }
 
   /** Which scopes of the resource the person may have; `undefined` if each of them is for every person. */
@@ -79,13 +96,18 @@ export class RoleDirectory {
   }
 }
 
+interface GroupRow extends KnownGroup {
+  readonly group_id: string;
+  readonly required_acr: RequirableAcr | null;
+}
+
 async function readAll(database: Database): Promise<Known> {
   // one statement, so that all rows are of the same moment
   const { rows } = await sql<{
-    readonly groups: readonly { readonly group_id: string; readonly name: string; readonly roles: string[] }[] | null;
+    readonly groups: readonly GroupRow[] | null;
     readonly access: readonly { readonly role: string; readonly resource: string; readonly scopes: string[] }[] | null;
   }>`select
-    (select jsonb_agg(jsonb_build_object('group_id', group_id, 'name', name,
+    (select jsonb_agg(jsonb_build_object('group_id', group_id, 'name', name, 'required_acr', required_acr,
       'roles', array(select role from group_roles where group_roles.group_id = groups.group_id))) from groups) as groups,
     (select jsonb_agg(to_jsonb(role_resources)) from role_resources) as access`.execute(database);
   const [{ groups, access } = { groups: null, access: null }] = rows;
@@ -95,5 +117,10 @@ async function readAll(database: Database): Promise<Known> {
     tied.set(resource, ofResource);
     for (const scope of scopes) ofResource.set(scope, new Set([...(ofResource.get(scope) ?? []), role]));
   }
-  return { groups: new Map((groups ?? []).map(({ group_id, name, roles }) => [group_id, { name, roles }])), tied };
+  const all = groups ?? [];
+  return {
+    groups: new Map(all.map(({ group_id, name, roles }) => [group_id, { name, roles }])),
+    requiredAcrs: new Map(all.flatMap(({ group_id, required_acr: acr }) => (acr === null ? [] : [[group_id, acr]]))),
+    tied,
+  };
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { MFA_ACR } from '../../src/base/acr_values.ts';
 import { Admin } from '../support/client/admin.ts';
 import { BothPaths, ofRefresh, type Form } from '../support/client/both_paths.ts';
 import { registerApplication } from '../support/client/code_flow.ts';
@@ -31,7 +32,7 @@ describe('a refresh of a person’s token', () => {
     await database.drop();
   });
 
-  it('asks the database no more often where roles, groups and claims are defined', async () => {
+  it('asks the database no more often where roles, groups, claims and demands are defined', async () => {
     const both = new BothPaths(gatehouse);
     const client = await registerApplication(gatehouse, {
       id_token_signed_response_alg: 'ES256',
@@ -55,6 +56,7 @@ describe('a refresh of a person’s token', () => {
     const before_ = [await fewest(paths[0]!), await fewest(paths[1]!)];
     const held = await makeRole(admin, gatehouse.demo.resource, 'notes:write');
     await addTo(admin, held, await demoAccountId(admin));
+    await admin.post('/groups', { name: 'Others', required_acr: MFA_ACR });
     const after_ = [await fewest(paths[0]!), await fewest(paths[1]!)];
     assert.deepEqual(after_, before_);
     assert.ok(before_.every((count) => count > 0));

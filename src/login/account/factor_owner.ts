@@ -114,12 +114,13 @@ async function ownerOf(login: LoginContext, ctx: Context, user: SessionUser): Pr
   const { now } = requestOf(ctx);
   const { session, account } = user;
   const factors = await login.factors.read(account.accountId, now);
+  const { required } = await login.demandOf({ params: {} }, account.accountId);
   const isRecent = (session.loginTs ?? 0) + LONGEST_LOGIN_AGE_SECONDS > epochSeconds(now);
   const amr = session.amr ?? [];
   return {
     ...user,
     factors,
-    mayAdd: isRecent && mayEnrol(factors, amr),
+    mayAdd: isRecent && mayEnrol(factors, amr, required),
     mayRemove: isRecent && mayRemove(factors, amr),
   };
 }

@@ -18,7 +18,9 @@ export async function isFreshLogin(
   seconds = FRESH_SECONDS,
 ): Promise<boolean> {
   if ((session.loginTs ?? 0) <= epochSeconds(addSeconds(now, -seconds))) return false;
-  return mayEnrol(await login.factors.read(account.accountId, now), session.amr ?? []);
+  const { accountId } = account;
+  const { required } = await login.demandOf({ params: {} }, accountId);
+  return mayEnrol(await login.factors.read(accountId, now), session.amr ?? [], required);
 }
 
 /**

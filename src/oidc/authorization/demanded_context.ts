@@ -1,13 +1,15 @@
 /**
  * The authentication contexts that an authorization request needs: what the request asks for with `acr_values` or the
  * `acr` claim (OpenID Connect Core, 3.1.2.1 and 5.5.1.1), and what an admin requires of each login for the client, for
- * one of the resources, or at this server.
+ * one of the resources, for one of the person's groups, or at this server.
  */
 import { z } from 'zod';
-import { satisfies } from '../../accounts/authentication_context.ts';
+import { acrOf, satisfies } from '../../accounts/authentication_context.ts';
 import type { RequirableAcr } from '../../base/acr_values.ts';
 import type { ClientMetadata } from '../../clients/metadata/client_metadata.ts';
 import type { ResourceDirectory } from '../../resources/resource_directory.ts';
+import type { Memberships } from '../../roles/memberships.ts';
+import type { RoleDirectory } from '../../roles/role_directory.ts';
 import { idTokenClaims } from './claims.ts';
 
 export interface DemandedContext {
@@ -21,29 +23,57 @@ export interface DemandedContext {
 
 type Parameters = Readonly<Record<string, unknown>>;
 
+/** A login, as far as an admin may require a context of it. */
+export interface LoginSubject {
+  /** `undefined` for a login to the server's own pages. */
+  readonly client: Pick<ClientMetadata, 'required_acr'> | undefined;
+  /** The groups of the person. */
+  readonly memberships: Memberships;
+  /** The resources that the client gets access to. */
+  readonly resources: readonly string[];
+}
+
+export interface DemandedContextsSettings {
+  readonly resources: ResourceDirectory;
+  readonly roles: RoleDirectory;
+  /** The context that each login at this server needs. */
+  readonly requiredAcr: RequirableAcr | undefined;
+}
+
 export class DemandedContexts {
-  readonly #resources: ResourceDirectory;
-  readonly #requiredAcr: RequirableAcr | undefined;
+  readonly #settings: DemandedContextsSettings;
 
-  constructor(resources: ResourceDirectory, requiredAcr: RequirableAcr | undefined) {
-    this.#resources = resources;
-    this.#requiredAcr = requiredAcr;
+  constructor(settings: DemandedContextsSettings) {
+    this.#settings = settings;
   }
 
-  /** `client`: `undefined` for a login to the server's own pages. */
-  of(client: Pick<ClientMetadata, 'required_acr'> | undefined, parameters: Parameters): DemandedContext {
-    return { ...requestedContexts(parameters), required: this.required(client, resourcesOf(parameters)) };
+  of(subject: Omit<LoginSubject, 'resources'>, parameters: Parameters): DemandedContext {
+    const required = this.required({ ...subject, resources: resourcesOf(parameters) });
+    return { ...requestedContexts(parameters), required };
   }
 
-  /** The context that an admin requires of a login with which a person gives the client access to these resources. */
-  required(client: Pick<ClientMetadata, 'required_acr'> | undefined, resources: readonly string[]): string | undefined {
-    const ofResources = resources.map((resource) => this.#resources.get(resource)?.requiredAcr ?? undefined);
-    const all = [this.#requiredAcr, client?.required_acr, ...ofResources].filter((acr) => acr !== undefined);
-    return all.reduce<string | undefined>(
-      (strongest, acr) => (strongest !== undefined && satisfies(strongest, acr) ? strongest : acr),
-      undefined,
-    );
+  /** The strongest context that an admin requires of the login. */
+  required({ client, memberships, resources }: LoginSubject): RequirableAcr | undefined {
+    const { resources: directory, roles, requiredAcr } = this.#settings;
+    let strongest = stronger(requiredAcr, client?.required_acr);
+    for (const resource of resources) strongest = stronger(strongest, directory.get(resource)?.requiredAcr);
+    for (const acr of roles.requiredAcrs(memberships)) strongest = stronger(strongest, acr);
+    return strongest;
   }
+
+  /**
+   * Whether a login with these methods (`amr`) is as strong as an admin requires by now. `acr` does not say it: it may
+   * name a weaker context that the request asked for.
+   */
+  areSatisfied(amr: readonly string[] | undefined, subject: LoginSubject): boolean {
+    const required = this.required(subject);
+    return required === undefined || satisfies(acrOf(amr ?? []), required);
+  }
+}
+
+function stronger(one: RequirableAcr | undefined, other: RequirableAcr | null | undefined): RequirableAcr | undefined {
+  if (other === undefined || other === null) return one;
+  return one !== undefined && satisfies(one, other) ? one : other;
 }
 
 /** Whether a login with the context `acr` is enough for the request. */
@@ -77,6 +107,6 @@ function requestedContexts({ claims, acr_values }: Parameters): Omit<DemandedCon
   return { values: voluntary, essential: false };
 }
 
-function resourcesOf({ resource }: Parameters): string[] {
+export function resourcesOf({ resource }: Parameters): string[] {
   return [resource].flat().filter((one) => typeof one === 'string');
 }

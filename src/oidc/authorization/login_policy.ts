@@ -5,8 +5,10 @@
 import { errors, interactionPolicy, type KoaContextWithOIDC } from 'oidc-provider';
 import { decodeJwt } from 'jose';
 import type { Subjects } from '../../clients/subject.ts';
+import { NO_MEMBERSHIPS } from '../../roles/memberships.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { formatCode } from '../device/device_flow.ts';
+import { personIn } from '../provider/library_types.ts';
 import { DEVICE_PAGES } from '../request/request_events.ts';
 import { idTokenClaims } from './claims.ts';
 import { claimsForApiAreMissing } from './claims_for_apis.ts';
@@ -87,8 +89,10 @@ function wantedSubjects({ id_token_hint, claims }: Readonly<Record<string, unkno
 
 /** Requires a login with a stronger context. If the person has just logged in, a new login would not help. */
 function needsOtherContext({ demandedContexts, acrValues }: LoginPolicySettings) {
-  return ({ oidc }: KoaContextWithOIDC): boolean => {
-    const demand = demandedContexts.of(recordOf(oidc.client!).metadata, oidc.params ?? {});
+  return (ctx: KoaContextWithOIDC): boolean => {
+    const { oidc } = ctx;
+    const memberships = oidc.account ? personIn(ctx).memberships : NO_MEMBERSHIPS;
+    const demand = demandedContexts.of({ client: recordOf(oidc.client!).metadata, memberships }, oidc.params ?? {});
     const { acr } = oidc.session ?? {};
     if (meets(acr, demand)) return false;
     const { values, essential, required } = demand;

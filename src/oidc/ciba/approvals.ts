@@ -114,7 +114,11 @@ export class Approvals {
       askedAt: row.created_at,
       expiresAt: row.expires_at,
       loginSince: loginSince(row, now),
-      requiredAcr: demandedContexts.required(recordOf(client).metadata, Object.keys(scopes.resources)),
+      requiredAcr: demandedContexts.required({
+        client: recordOf(client).metadata,
+        memberships,
+        resources: Object.keys(scopes.resources),
+      }),
     };
   }
 }

@@ -13,6 +13,7 @@ import type { Subjects } from '../../clients/subject.ts';
 import type { RequestContext } from '../../http/request_context.ts';
 import type { KeyRing } from '../../keys/key_ring.ts';
 import type { Signer } from '../../keys/signer.ts';
+import type { DemandedContexts } from '../authorization/demanded_context.ts';
 import { accessTokenClaims } from '../issuance/access_token.ts';
 import { idTokenClaims, idTokenScopes } from '../issuance/id_token.ts';
 import { validityFrom } from '../issuance/issuance.ts';
@@ -32,6 +33,7 @@ import type { PlainPersonRequest } from './plain_request.ts';
 export interface CodeAndRefreshSettings extends RecordedUseSettings {
   readonly issuer: string;
   readonly policy: ResourcePolicy;
+  readonly demandedContexts: DemandedContexts;
   readonly ring: KeyRing;
   readonly subjects: Subjects;
   readonly families: RefreshTokenFamilies;
@@ -62,6 +64,7 @@ export class CodeAndRefresh {
     const row = await readTokenRow(database, { kind, id, withGroups: roles.hasGroups });
     const source = row && plainGrant(row, client, now, this.#settings);
     if (!source || (asked.answer && !isAnsweredBy(source, asked.answer))) return undefined;
+    if (!this.#isLoginStrongEnough(client, source)) return undefined;
     const entitlement = policy.granted(client, source.resource, source);
     const signer = entitlement && ring.signer(entitlement.resource.signingAlg);
     const idTokenSigner = ring.signer(metadata.id_token_signed_response_alg ?? 'RS256');
@@ -100,6 +103,12 @@ export class CodeAndRefresh {
       scope: entitlement.scope,
       token_type: 'Bearer',
     });
+  }
+
+  /** Whether the login is as strong as an admin requires by now; the library makes the refusal. */
+  #isLoginStrongEnough({ metadata }: ClientWithSecrets, { payload, resource, memberships }: PlainGrant): boolean {
+    const subject = { client: metadata, memberships, resources: [resource] };
+    return this.#settings.demandedContexts.areSatisfied(payload.amr, subject);
   }
 
   #accessTokenClaims(client: ClientWithSecrets, source: PlainGrant, entitlement: Entitlement, now: Date) {

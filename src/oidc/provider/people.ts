@@ -6,7 +6,9 @@ import type { Database, Reader } from '../../db/connection.ts';
 import { isAllowedToUse } from '../../roles/allowed_groups.ts';
 import { membershipsOf, NO_MEMBERSHIPS } from '../../roles/memberships.ts';
 import type { RoleDirectory } from '../../roles/role_directory.ts';
+import type { DemandedContexts } from '../authorization/demanded_context.ts';
 import { resolveHintedSubject } from '../authorization/hinted_subject.ts';
+import { requireStrongLogin } from '../authorization/stronger_login.ts';
 import { recordOf } from '../client_authentication/provider_clients.ts';
 import { accountClaims, claimsForIdToken } from '../issuance/id_token.ts';
 import { ADDED_CLAIMS, mappedClaims, mappingsOf, type AddedClaims } from '../issuance/person_claims.ts';
@@ -18,15 +20,17 @@ export interface PeopleSettings {
   readonly database: Database;
   readonly subjects: Subjects;
   readonly roles: RoleDirectory;
+  readonly demandedContexts: DemandedContexts;
 }
 
 /** Returns the library's hook of this name; it resolves to `undefined` if the account does not exist or is disabled. */
-export function findAccountFor({ database, subjects, roles }: PeopleSettings) {
+export function findAccountFor({ database, subjects, roles, demandedContexts }: PeopleSettings) {
   return async (ctx: KoaContextWithOIDC, name: string): Promise<OidcAccount | undefined> => {
     const accountId = await resolveHintedSubject(database, subjects, ctx, name);
     if (accountId === undefined) return undefined;
     const person = takePerson(accountId) ?? (await findPerson(database, accountId, roles.hasGroups));
     if (!person || person.account.disabledAt || !mayGoOn(ctx, person)) return undefined;
+    if (ctx.oidc.route === 'token') requireStrongLogin(ctx, demandedContexts, person.memberships);
     const { account } = person;
     return {
       accountId,
