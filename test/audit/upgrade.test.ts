@@ -3,8 +3,8 @@ import { globSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { sql, type Kysely } from 'kysely';
-import { createDatabase, createPool, type Database } from '../../src/db/connection.ts';
-import { emptyDatabase, type TestDatabase } from '../support/node/database.ts';
+import { createDatabase, type Database } from '../../src/db/connection.ts';
+import { emptyDatabase, type TestDatabase, patientPool } from '../support/node/database.ts';
 
 const MIGRATIONS = globSync(join(import.meta.dirname, '../../migrations/*.ts')).toSorted();
 const CHAIN = MIGRATIONS.findIndex((path) => basename(path) === '0080_audit_chain.ts');
@@ -31,7 +31,7 @@ describe('an audit trail from before there were links', () => {
   let database: Database;
   before(async () => {
     clone = await emptyDatabase();
-    database = createDatabase(createPool({ connectionString: clone.url, maxConnections: 2, onIdleError: () => {} }));
+    database = createDatabase(patientPool(clone.url, 2));
     for (const path of MIGRATIONS.slice(0, CHAIN)) await migrate(path);
     await insertOfBefore(STREAM, [row(1, '2025-03-01T00:00:00Z'), row(2, new Date().toISOString())]).execute(database);
     for (const path of MIGRATIONS.slice(CHAIN)) await migrate(path);

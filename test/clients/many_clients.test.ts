@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { sql } from 'kysely';
 import { readClients, readClientsNamed, type Page } from '../../src/clients/client_rows.ts';
-import { createDatabase, createPool, type Database } from '../../src/db/connection.ts';
+import { createDatabase, type Database } from '../../src/db/connection.ts';
 import { removeExpiredRows } from '../../src/maintenance/expired_rows.ts';
 import { removeUnusedClients } from '../../src/registration/unused_clients.ts';
+import { patientPool } from '../support/node/database.ts';
 import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 import { openTrail } from '../support/node/audit_trail.ts';
 
@@ -16,9 +17,7 @@ describe('a search among very many clients', () => {
   let database: Database;
   before(async () => {
     gatehouse = await startGatehouse();
-    database = createDatabase(
-      createPool({ connectionString: gatehouse.databaseUrl, maxConnections: 1, onIdleError: () => {} }),
-    );
+    database = createDatabase(patientPool(gatehouse.databaseUrl, 1));
     await sql`insert into clients (client_id, metadata, secret_rotation_days, created_at, updated_at)
       select 'crowd_' || n, jsonb_build_object('client_name', 'Würfel ' || n), case when n % 1000 = 0 then 1 end,
         timestamptz '2026-01-01' + n * interval '1 second', now() from generate_series(1, ${CROWD}::int) n`.execute(

@@ -5,8 +5,8 @@ import pg from 'pg';
 import { systemClock } from '../../src/base/clock.ts';
 import { InvalidationFollower } from '../../src/invalidation/follower.ts';
 import { recordChange } from '../../src/invalidation/log.ts';
-import { createDatabase, createPool, type Database } from '../../src/db/connection.ts';
-import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { createDatabase, type Database } from '../../src/db/connection.ts';
+import { cloneDatabase, type TestDatabase, patientPool } from '../support/node/database.ts';
 import { eventually } from '../support/node/operator.ts';
 
 describe('a follower of the change log', () => {
@@ -17,7 +17,7 @@ describe('a follower of the change log', () => {
   let told: string[];
   beforeEach(async () => {
     clone = await cloneDatabase();
-    pool = createPool({ connectionString: clone.url, maxConnections: 5, onIdleError: () => {} });
+    pool = patientPool(clone.url, 5);
     database = createDatabase(pool);
     told = [];
     follower = follow();

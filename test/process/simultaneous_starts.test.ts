@@ -3,8 +3,8 @@ import { describe, it } from 'node:test';
 import pg from 'pg';
 import { ADMIN_SCOPES } from '../../src/admin/scopes.ts';
 import { ensureAdminResource } from '../../src/bootstrap/admin_access.ts';
-import { createDatabase, createPool } from '../../src/db/connection.ts';
-import { cloneDatabase, emptyDatabase } from '../support/node/database.ts';
+import { createDatabase } from '../../src/db/connection.ts';
+import { cloneDatabase, emptyDatabase, patientPool } from '../support/node/database.ts';
 import { TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
 import { change } from '../support/node/operator.ts';
 import { Processes } from '../support/node/process.ts';
@@ -50,7 +50,7 @@ describe('several nodes that start at once', () => {
 
   it('register the admin API once, though each sees that it is missing', async (t) => {
     const clone = await cloneDatabase();
-    const pool = createPool({ connectionString: clone.url, maxConnections: 8, onIdleError: () => {} });
+    const pool = patientPool(clone.url, 8);
     t.after(async () => {
       await pool.end();
       await clone.drop();

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { sql } from 'kysely';
-import { createDatabase, createPool } from '../../src/db/connection.ts';
+import { createDatabase } from '../../src/db/connection.ts';
 import { KeyRotation } from '../../src/keys/rotation.ts';
 import { removeExpiredRows } from '../../src/maintenance/expired_rows.ts';
 import { MasterKey } from '../../src/vault/master_key.ts';
 import { Vault } from '../../src/vault/vault.ts';
+import { patientPool } from '../support/node/database.ts';
 import { postForm, TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
 import { eventually, registerClient, type RegisteredClient } from '../support/node/operator.ts';
 import { atOnce, startPair, type Pair } from '../support/node/pair.ts';
@@ -110,9 +111,7 @@ describe('a change on two nodes at once', () => {
       select 'expired ' || n, ${pair.a.demo.client_id}, ${long}, ${long} from generate_series(1, ${EXPIRED_ROWS}) n`.execute(
       database,
     );
-    const pools = [1, 2, 3].map(() =>
-      createPool({ connectionString: databaseUrl, maxConnections: 1, onIdleError: () => {} }),
-    );
+    const pools = [1, 2, 3].map(() => patientPool(databaseUrl, 1));
     const holding = await database.startTransaction().execute();
     await sql`select 1 from revoked_tokens where jti = 'expired 7' for update`.execute(holding);
     const removed = await Promise.all(pools.map((pool) => removeExpiredRows(createDatabase(pool), new Date())));

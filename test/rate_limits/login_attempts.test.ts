@@ -4,12 +4,12 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import type pg from 'pg';
 import { addSeconds } from '../../src/base/clock.ts';
 import type { Digest } from '../../src/base/secret.ts';
-import { createDatabase, createPool, type Database } from '../../src/db/connection.ts';
+import { createDatabase, type Database } from '../../src/db/connection.ts';
 import type { Attempted } from '../../src/limits/attempt_limiter.ts';
 import { LoginAttempts, type LoginPlace } from '../../src/limits/login_attempts.ts';
 import { removeExpiredRows } from '../../src/maintenance/expired_rows.ts';
 import { moveClock, resetClock } from '../support/node/clock.ts';
-import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { cloneDatabase, type TestDatabase, patientPool } from '../support/node/database.ts';
 
 const HOME = '203.0.113.1';
 const BROWSER = 'b'.repeat(43);
@@ -23,7 +23,7 @@ describe('attempts to log in', () => {
 
   before(async () => {
     clone = await cloneDatabase();
-    pool = createPool({ connectionString: clone.url, maxConnections: 10, onIdleError: () => {} });
+    pool = patientPool(clone.url, 10);
     database = createDatabase(pool);
     const digest = (text: string): Digest => createHmac('sha256', 'a key').update(text).digest() as Digest;
     const settings = { database, digest, clock: () => new Date() };

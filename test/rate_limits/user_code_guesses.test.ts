@@ -4,10 +4,10 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { sql } from 'kysely';
 import type pg from 'pg';
 import type { Digest } from '../../src/base/secret.ts';
-import { createDatabase, createPool } from '../../src/db/connection.ts';
+import { createDatabase } from '../../src/db/connection.ts';
 import { UserCodeGuesses } from '../../src/limits/user_code_guesses.ts';
 import { moveClock, resetClock } from '../support/node/clock.ts';
-import { cloneDatabase, type TestDatabase } from '../support/node/database.ts';
+import { cloneDatabase, type TestDatabase, patientPool } from '../support/node/database.ts';
 import { CONNECTED, fieldsOf, registerDevice, requestDevice, UNKNOWN_CODE } from '../support/person/device_flow.ts';
 import { startGatehouse, type OwnGatehouse } from '../support/node/gatehouse.ts';
 import { Person } from '../support/person/person.ts';
@@ -111,7 +111,7 @@ describe('a thousand guesses at user codes', () => {
   let guesses: UserCodeGuesses;
   before(async () => {
     clone = await cloneDatabase();
-    pool = createPool({ connectionString: clone.url, maxConnections: 10, onIdleError: () => {} });
+    pool = patientPool(clone.url, 10);
     const digest = (text: string): Digest => createHmac('sha256', 'a key').update(text).digest() as Digest;
     guesses = new UserCodeGuesses({ database: createDatabase(pool), digest, clock: () => new Date() });
   });

@@ -5,13 +5,13 @@ import { after, before, describe, it } from 'node:test';
 import { decodeJwt } from 'jose';
 import { sql, type Kysely } from 'kysely';
 import { normalUri } from '../../src/base/uri.ts';
-import { createDatabase, createPool } from '../../src/db/connection.ts';
+import { createDatabase } from '../../src/db/connection.ts';
 import { Admin } from '../support/client/admin.ts';
 import { BothPaths } from '../support/client/both_paths.ts';
 import { redeem, registerApplication, requestCode, signIn } from '../support/client/code_flow.ts';
 import { claimsOf, exchange, makePolicy, TOKEN_EXCHANGE } from '../support/client/exchanged_tokens.ts';
 import { BANK, openBank, PAYMENT } from '../support/client/payments.ts';
-import { emptyDatabase } from '../support/node/database.ts';
+import { emptyDatabase, patientPool } from '../support/node/database.ts';
 import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 import { registerClient, registerResource } from '../support/node/operator.ts';
 
@@ -246,7 +246,7 @@ describe('a location in authorization details', () => {
 describe('the migration that makes identifiers of resources equal', () => {
   it('stops and names two resources that become one (FIELD-C5)', async () => {
     const clone = await emptyDatabase();
-    const pool = createPool({ connectionString: clone.url, maxConnections: 2, onIdleError: () => {} });
+    const pool = patientPool(clone.url, 2);
     const database = createDatabase(pool);
     try {
       const paths = globSync(join(import.meta.dirname, '../../migrations/*.ts')).toSorted();

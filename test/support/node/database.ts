@@ -1,6 +1,7 @@
 /** Databases for tests: one migrated template for the whole run, and a clone of it for each test file. */
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
+import { createPool } from '../../../src/db/connection.ts';
 
 export interface TestDatabase {
   readonly url: string;
@@ -23,6 +24,18 @@ export async function dropTemplateAndClones(serverUrl: string, template: string)
 /** A migrated database of the caller's own, in some 40 ms. Global setup has told the environment where from. */
 export function cloneDatabase(): Promise<TestDatabase> {
   return create((template) => template);
+}
+
+/** A pool that waits for as long as a machine that does much else needs. */
+export function patientPool(connectionString: string, maxConnections: number): pg.Pool {
+  return createPool({
+    connectionString,
+    maxConnections,
+    connectionTimeoutMilliseconds: 20_000,
+    statementTimeoutMilliseconds: 20_000,
+    lockTimeoutMilliseconds: 10_000,
+    onIdleError: () => {},
+  });
 }
 
 /** One without a table, as an operator has it before the first start. */

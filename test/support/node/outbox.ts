@@ -3,7 +3,7 @@ import { AuditKeys } from '../../../src/audit/audit_keys.ts';
 import { AuditTrail } from '../../../src/audit/trail.ts';
 import { addSeconds, type Clock } from '../../../src/base/clock.ts';
 import { Secret } from '../../../src/base/secret.ts';
-import { createDatabase, createPool, type Database } from '../../../src/db/connection.ts';
+import { createDatabase, type Database } from '../../../src/db/connection.ts';
 import { transact } from '../../../src/db/transaction.ts';
 import { createLog } from '../../../src/log.ts';
 import type { MessageType } from '../../../src/outbox/message_type.ts';
@@ -11,7 +11,7 @@ import { enqueue, sealForMessage, type NewMessage } from '../../../src/outbox/me
 import { Outbox, type OutboxSettings } from '../../../src/outbox/outbox.ts';
 import { MasterKey } from '../../../src/vault/master_key.ts';
 import { Vault } from '../../../src/vault/vault.ts';
-import { cloneDatabase } from './database.ts';
+import { cloneDatabase, patientPool } from './database.ts';
 import { TEST_MASTER_KEY } from './gatehouse.ts';
 
 export interface MailRoom {
@@ -46,7 +46,7 @@ const LETTER: MessageType = {
 
 export async function openMailRoom(): Promise<MailRoom> {
   const clone = await cloneDatabase();
-  const pool = createPool({ connectionString: clone.url, maxConnections: 10, onIdleError: () => {} });
+  const pool = patientPool(clone.url, 10);
   const database = createDatabase(pool);
   const log: string[] = [];
   const logger = createLog('debug', { write: (line) => void log.push(line) });

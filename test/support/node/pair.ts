@@ -3,8 +3,8 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Bootstrap } from '../../../src/bootstrap/development.ts';
-import { createDatabase, createPool } from '../../../src/db/connection.ts';
-import { cloneDatabase } from './database.ts';
+import { createDatabase } from '../../../src/db/connection.ts';
+import { cloneDatabase, patientPool } from './database.ts';
 import { requestToken, TEST_MASTER_KEY, type Gatehouse } from './gatehouse.ts';
 import {
   freeAddresses,
@@ -45,7 +45,7 @@ export async function startPair(
       ? await cloneDatabase()
       : { url: databaseUrl, drop: (): Promise<void> => Promise.resolve() };
   const dataDir = await mkdtemp(join(tmpdir(), 'gatehouse-pair-'));
-  const pool = createPool({ connectionString: clone.url, maxConnections: 5, onIdleError: () => {} });
+  const pool = patientPool(clone.url, 5);
   const stop = async (): Promise<void> => {
     await processes.end();
     await pool.end();
@@ -113,7 +113,7 @@ export async function startNode(
 ): Promise<Gatehouse> {
   const processes = new Processes();
   const dataDir = await mkdtemp(join(tmpdir(), 'gatehouse-node-'));
-  const pool = createPool({ connectionString: directUrl, maxConnections: 5, onIdleError: () => {} });
+  const pool = patientPool(directUrl, 5);
   const stop = async (): Promise<void> => {
     await processes.end();
     await pool.end();
