@@ -1,6 +1,6 @@
 /** What each route of the protocol would take. */
 import { CHALLENGE } from '../client/authorization_request.ts';
-import { PASSKEY_OPTIONS, type Form } from './forms.ts';
+import { PASSKEY_OPTIONS, type Form } from '../person/forms.ts';
 import type { Random } from './random.ts';
 import type { Means } from './target.ts';
 import { jwtLike } from './values.ts';
@@ -24,7 +24,7 @@ const TYPED: Readonly<Record<string, readonly string[]>> = {
   new_password: ['too short', '123456789012345', 'a password of thirteen words'],
   new_email: ['other@example.com', 'demo@example.com', 'other'],
   name: ['A name', ''],
-  recovery_code: ['7K3M-9QWE-2RTY-XC4V'],
+  recovery_code: ['7K3M-9QWE-2RTY-XC4V-H8ND-0PJB'],
 };
 /** Their forms end the session of the browser, or change what later requests need. */
 const ENDING = /\/(end|end-others|end-all|remove|forget|delete|take-back|recovery-codes|rename)$/;

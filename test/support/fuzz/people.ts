@@ -5,8 +5,8 @@ import type { Application } from '../client/application.ts';
 import type { Gatehouse } from '../node/gatehouse.ts';
 import { enrolAuthenticator, newAccount, type Authenticator, type TestAccount } from '../person/authenticator.ts';
 import { Person, type Arrival } from '../person/person.ts';
-import { SoftwareAuthenticator } from '../person/software_authenticator.ts';
-import { formsOf, PASSKEY_OPTIONS, valuesOf, type Form, type Forms } from './forms.ts';
+import { addPasskey, logInWithPasskey, SoftwareAuthenticator } from '../person/software_authenticator.ts';
+import { formsOf, valuesOf, type Form, type Forms } from '../person/forms.ts';
 
 export interface Browser {
   /** As a browser sends them. */
@@ -54,7 +54,7 @@ export async function ownerBrowser(
   await person.authorize(application.authorizationUrl());
   apps.push(await enrolAuthenticator(gatehouse, person));
   await addPasskey(gatehouse, person, passkey);
-  await logInWithPasskey(gatehouse, person, passkey);
+  await makeRecoveryCodes(gatehouse, person, passkey);
   const forms = new Map<string, readonly Form[]>();
   const keep = ({ page, url }: Arrival): void => formsOf(page, url).forEach((form, path) => forms.set(path, form));
   for (const path of ACCOUNT_PAGES) keep(await person.open(gatehouse.issuer + path));
@@ -85,22 +85,10 @@ export async function linkBrowser(
   return { cookies: cookiesOf(person), interaction: idOf(url), forms: formsOf(opened.page, opened.url) };
 }
 
-async function addPasskey(gatehouse: Gatehouse, person: Person, passkey: SoftwareAuthenticator): Promise<void> {
-  const url = `${gatehouse.issuer}/account/passkeys`;
-  const opened = await person.walk(`${url}?login=again`);
-  const [form] = formsOf(opened.page, opened.url).get('/account/passkeys') ?? [];
-  const { form_token = '', [PASSKEY_OPTIONS]: options = '' } = valuesOf(form);
-  const added = await person.submit(url, { form_token, name: 'A key', registration: passkey.create(options) });
-  assert.match(added.page, /It has been added/);
-}
-
 /** Leads to the page of recovery codes, which makes the first ones. */
-async function logInWithPasskey(gatehouse: Gatehouse, person: Person, passkey: SoftwareAuthenticator): Promise<void> {
+async function makeRecoveryCodes(gatehouse: Gatehouse, person: Person, passkey: SoftwareAuthenticator): Promise<void> {
   const url = `${gatehouse.issuer}/account/recovery-codes`;
-  const login = await person.open(`${url}?login=again`);
-  const [form] = formsOf(login.page, login.url).get('/interaction/{uid}/passkey') ?? [];
-  const { [PASSKEY_OPTIONS]: options = '' } = valuesOf(form);
-  const reached = await person.submit(`${login.url}/passkey`, { passkey: passkey.get(options) });
+  const reached = await logInWithPasskey(person, passkey, `${url}?login=again`);
   const [codes] = formsOf(reached.page, reached.url).get('/account/recovery-codes') ?? [];
   const made = await person.submit(url, valuesOf(codes));
   assert.equal(made.response.status, 200);

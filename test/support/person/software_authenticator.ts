@@ -1,5 +1,9 @@
 /** A passkey without a browser: one key pair that answers the options of our pages (WebAuthn Level 3, 6.1 and 6.5). */
+import assert from 'node:assert/strict';
 import { createHash, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import type { Gatehouse } from '../node/gatehouse.ts';
+import { formsOf, PASSKEY_OPTIONS, valuesOf } from './forms.ts';
+import type { Arrival, Person } from './person.ts';
 
 const USER_PRESENT_AND_VERIFIED = 0x05;
 const ATTESTED_CREDENTIAL = 0x40;
@@ -80,4 +84,26 @@ function coordinate(text: string): Buffer {
 
 function bytesOf(hex: string): Buffer {
   return Buffer.from(hex, 'hex');
+}
+
+/** Adds a passkey to the account of a person, who logs in again before. */
+export async function addPasskey(
+  { issuer }: Pick<Gatehouse, 'issuer'>,
+  person: Person,
+  passkey: SoftwareAuthenticator,
+): Promise<void> {
+  const url = `${issuer}/account/passkeys`;
+  const opened = await person.walk(`${url}?login=again`);
+  const [form] = formsOf(opened.page, opened.url).get('/account/passkeys') ?? [];
+  const { form_token = '', [PASSKEY_OPTIONS]: options = '' } = valuesOf(form);
+  const added = await person.submit(url, { form_token, name: 'A key', registration: passkey.create(options) });
+  assert.match(added.page, /It has been added/);
+}
+
+/** Opens a page that leads to the login, and logs in there with the passkey alone. */
+export async function logInWithPasskey(person: Person, passkey: SoftwareAuthenticator, url: string): Promise<Arrival> {
+  const login = await person.open(url);
+  const [form] = formsOf(login.page, login.url).get('/interaction/{uid}/passkey') ?? [];
+  const { [PASSKEY_OPTIONS]: options = '' } = valuesOf(form);
+  return person.submit(`${login.url}/passkey`, { passkey: passkey.get(options) });
 }
