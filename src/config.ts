@@ -22,6 +22,7 @@ import {
   optionalWhole,
   origins,
   port,
+  passwordWords,
   rangeSearch,
   responseModes,
   smtpUrl,
@@ -130,6 +131,10 @@ export interface Config {
   readonly passwordMinLengthWithSecondFactor: number;
   /** The range search for breached passwords, without a slash at the end; `undefined`: none is asked. */
   readonly breachedPasswordsUrl: string | undefined;
+  /** Words of the organization that are no passwords. */
+  readonly passwordWords: readonly string[];
+  /** Whether the admin API takes no passwords of people. */
+  readonly passwordsByLinkOnly: boolean;
   /** Where mails go; `undefined`: the server sends none. */
   readonly mail: MailTarget | undefined;
   /** How late this process's timers may be before it answers new requests with 503. */
@@ -223,6 +228,8 @@ const schema = z.object({
   GATEHOUSE_PASSWORD_MIN_LENGTH: whole(8, 64, 15),
   GATEHOUSE_PASSWORD_MIN_LENGTH_WITH_SECOND_FACTOR: whole(8, 64, 8),
   GATEHOUSE_BREACHED_PASSWORDS_URL: rangeSearch.optional(),
+  GATEHOUSE_PASSWORD_WORDS: passwordWords,
+  GATEHOUSE_PASSWORDS_BY_LINK_ONLY: flag,
   GATEHOUSE_SMTP_URL: smtpUrl.optional().meta(SECRET),
   GATEHOUSE_MAIL_FOLDER: z.string().min(1).optional(),
   GATEHOUSE_MAIL_FROM: mailbox.optional(),
@@ -339,6 +346,8 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     passwordMinLength: env.GATEHOUSE_PASSWORD_MIN_LENGTH,
     passwordMinLengthWithSecondFactor: env.GATEHOUSE_PASSWORD_MIN_LENGTH_WITH_SECOND_FACTOR,
     breachedPasswordsUrl: env.GATEHOUSE_BREACHED_PASSWORDS_URL,
+    passwordWords: env.GATEHOUSE_PASSWORD_WORDS,
+    passwordsByLinkOnly: env.GATEHOUSE_PASSWORDS_BY_LINK_ONLY,
     mail: mailTarget(env, issuerUrl),
     overloadMilliseconds: env.GATEHOUSE_OVERLOAD_MILLISECONDS,
     answerMilliseconds: env.GATEHOUSE_ANSWER_MILLISECONDS,

@@ -68,6 +68,33 @@ export function credentialChanged(
   };
 }
 
+const REPORT_OF_A_LOGIN =
+  'The link leads to a page that logs your account out everywhere, ends what was used to log in, and sends you a mail to choose another password.';
+
+export function loggedInAtNewPlace({ host }: Sender, circumstances: Circumstances, link: string): MailContent {
+  return {
+    subject: `A new login to your account at ${host}`,
+    paragraphs: [
+      `Somebody logged in to your account at ${host} ${describe(circumstances)}, with a browser and a network that were not used for it lately.`,
+      'If it was you, there is nothing to do.',
+    ],
+    action: { text: 'This wasn’t me', href: link },
+    closing: [REPORT_OF_A_LOGIN],
+  };
+}
+
+export function secondStepFailed({ host }: Sender, circumstances: Circumstances, link: string): MailContent {
+  return {
+    subject: `Somebody may know your password for ${host}`,
+    paragraphs: [
+      `Somebody gave the right password of your account at ${host} ${describe(circumstances)}, and failed at the second step. They are not logged in.`,
+      'If it was you, there is nothing to do.',
+    ],
+    action: { text: 'This wasn’t me', href: link },
+    closing: [REPORT_OF_A_LOGIN],
+  };
+}
+
 export function emailProof({ host }: Sender, link: string, expiresAt: Date): MailContent {
   return {
     subject: `Confirm your e-mail address for ${host}`,

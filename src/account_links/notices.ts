@@ -1,12 +1,21 @@
 /**
- * Mails that tell people of a change of their password, address or another credential, so that they notice a change
- * that was not theirs. Without mail, no notice is made.
+ * Mails that tell people of a change of their password, address or another credential, and of logins at a new place, so
+ * that they notice what was not theirs. Without mail, no notice is made.
  */
 import type { Account } from '../accounts/account.ts';
 import type { ReportedChange } from '../accounts/links.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { LinkSender } from './link_sender.ts';
-import { credentialChanged, emailChanged, passwordChanged, type Circumstances } from './mail_texts.ts';
+import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
+import { sha256 } from '../base/secret.ts';
+import {
+  credentialChanged,
+  emailChanged,
+  loggedInAtNewPlace,
+  passwordChanged,
+  secondStepFailed,
+  type Circumstances,
+} from './mail_texts.ts';
 
 /** Stores notices in transactions that begin after `Notices.open`. */
 export interface OpenNotices {
@@ -15,6 +24,10 @@ export interface OpenNotices {
   emailChanged(work: UnitOfWork, before: Account, by: 'owner' | 'admin'): Promise<void>;
   /** `what` is a sentence, such as ‘A passkey was added to your account.’ `change` names what a report disables. */
   credentialChanged(work: UnitOfWork, account: Account, what: string, change: ReportedChange): Promise<void>;
+  /** `proof` names what a report of the login disables. */
+  loggedInAtNewPlace(work: UnitOfWork, account: Account, proof: ReportedChange): Promise<void>;
+  /** Tells of a right password whose sender failed at the second step. Sends one mail a day. */
+  secondStepFailed(work: UnitOfWork, account: Account): Promise<void>;
 }
 
 export class Notices {
@@ -40,6 +53,14 @@ export class Notices {
         ),
       credentialChanged: (work, account, what, change) =>
         report(work, account, change, (circumstances, link) => credentialChanged(sender, what, circumstances, link)),
+      loggedInAtNewPlace: (work, account, proof) =>
+        report(work, account, proof, (circumstances, link) => loggedInAtNewPlace(sender, circumstances, link)),
+      secondStepFailed: async (work, account) => {
+        if (!(await isFirstOfDay(work, account))) return;
+        await report(work, account, { credential: 'password' }, (circumstances, link) =>
+          secondStepFailed(sender, circumstances, link),
+        );
+      },
       emailChanged: (work, { accountId, email }, by) =>
         by === 'admin'
           ? links.tell(work, { accountId, to: email, content: emailChanged(sender, circumstancesOf(work), undefined) })
@@ -56,7 +77,24 @@ export const NO_NOTICES: OpenNotices = {
   passwordChanged: () => Promise.resolve(),
   emailChanged: () => Promise.resolve(),
   credentialChanged: () => Promise.resolve(),
+  loggedInAtNewPlace: () => Promise.resolve(),
+  secondStepFailed: () => Promise.resolve(),
 };
+
+/** Whether no other failed second step of the account was told of on this day (UTC). */
+async function isFirstOfDay({ tx, now }: UnitOfWork, { accountId }: Account): Promise<boolean> {
+  const day = now.toISOString().slice(0, 10);
+  const { numInsertedOrUpdatedRows } = await tx
+    .insertInto('used_once')
+    .values({
+      purpose: 'second_step_notice',
+      digest: sha256(`${accountId} ${day}`),
+      expires_at: addSeconds(now, DAY_SECONDS),
+    })
+    .onConflict((clash) => clash.doNothing())
+    .executeTakeFirst();
+  return numInsertedOrUpdatedRows === 1n;
+}
 
 /** Admins call the admin API as clients. */
 function circumstancesOf({ origin, now }: UnitOfWork): Circumstances {

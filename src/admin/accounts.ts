@@ -19,7 +19,7 @@ import {
 import { endAllLinks } from '../accounts/links.ts';
 import { hashPassword } from '../accounts/password.ts';
 import { profileMembers, validateProfile } from '../accounts/profile.ts';
-import { notFound } from '../base/refusal.ts';
+import { invalid, notFound } from '../base/refusal.ts';
 import { NO_CONTENT, type Reply } from '../http/route.ts';
 import { requireRightsOf } from './account_rights.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
@@ -151,6 +151,7 @@ async function create(
 ): Promise<Reply<AccountView>> {
   const profile = validateProfile(given);
   const { argon2id, passwordRules } = call.dependencies;
+  refuseGivenPassword(call, password);
   if (password !== undefined) await passwordRules.require(password, { email, name: name ?? null });
   const password_hash = password === undefined ? null : await hashPassword(argon2id, password);
   return call.write(async (work) => {
@@ -177,6 +178,7 @@ async function update(
   accountId: string,
   { password, email, email_verified, name, ...profile }: z.output<typeof AccountPatch>,
 ): Promise<Reply<AccountView>> {
+  refuseGivenPassword(call, password);
   const password_hash =
     password === undefined ? undefined : await hashNewPassword(call, accountId, { password, email, name });
   const notices = await call.dependencies.notices.open(call.now);
@@ -201,6 +203,14 @@ async function update(
     if (password_hash !== undefined) await notices.passwordChanged(work, updated);
     return updated;
   });
+}
+
+function refuseGivenPassword({ dependencies }: AdminCall, password: string | undefined): void {
+  if (password === undefined || !dependencies.passwordsByLinkOnly) return;
+  throw invalid(
+    '/password',
+    'is not taken, because people choose their passwords themselves here: make a link with POST /accounts/{account_id}/links',
+  );
 }
 
 /** Checks the password against the owner's name and address as they will be. Unknown accounts are refused later. */

@@ -27,6 +27,8 @@ export interface AdminDependencies extends Authentication {
   readonly argon2id: Argon2id;
   readonly loginAttempts: Pick<LoginAttempts, 'unlock'>;
   readonly passwordRules: PasswordRules;
+  /** Whether people alone choose their passwords, so that no admin knows one (ASVS 5.0, 6.4.6). */
+  readonly passwordsByLinkOnly: boolean;
   readonly links: LinkSender;
   readonly notices: Notices;
   readonly rotation: KeyRotation;

@@ -49,6 +49,19 @@ export const responseModes = z
   .transform((all) => all.filter(isResponseMode))
   .prefault(RESPONSE_MODES.join(','));
 
+const PASSWORD_WORDS_AT_MOST = 200;
+
+/** Words that are no part of a password by themselves: `PasswordRules` says how they are compared. */
+export const passwordWords = z
+  .string()
+  .transform(listed)
+  .refine(
+    (words) =>
+      words.length <= PASSWORD_WORDS_AT_MOST && words.every((word) => /^[\p{L}\p{N}][^\p{C}]{3,63}$/u.test(word)),
+    `must list at most ${PASSWORD_WORDS_AT_MOST} words of 4 to 64 characters, separated by commas`,
+  )
+  .prefault('');
+
 export const masterKey = z.string().transform((text, context) => {
   const bytes = /^[0-9a-f]{64}$/i.test(text) ? Buffer.from(text, 'hex') : Buffer.from(text, 'base64');
   const canonical = /^[0-9a-f]{64}$/i.test(text) || /^[A-Za-z0-9+/_-]{43}=?$/.test(text);

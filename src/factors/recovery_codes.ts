@@ -1,6 +1,7 @@
 /**
- * Recovery codes: ten for each account, and codes that an admin gives to an account for its first factor. A code has 80
- * random bits and is stored as a keyed digest. One statement uses it, so it counts once on all nodes.
+ * Recovery codes: ten for each account, and codes that an admin gives to an account for its first factor. A code has 120
+ * random bits, so a keyed digest is enough to store it (ASVS 5.0, 6.5.2). One statement uses it, so it counts once on
+ * all nodes.
  */
 import { randomBytes } from 'node:crypto';
 import { lockAccount } from '../accounts/account.ts';
@@ -8,15 +9,15 @@ import type { Reader } from '../db/connection.ts';
 import type { Digest } from '../base/secret.ts';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
 import type { DataKey, Vault } from '../vault/vault.ts';
-import { recordFactorChange, type FactorWork } from './factor_changes.ts';
+import { endOlderLogins, recordFactorChange, type FactorWork } from './factor_changes.ts';
 
 const CODES = 10;
-const CODE_CHARACTERS = 16;
+const CODE_CHARACTERS = 24;
 /** Without I, L, O and U, which are read as other characters or words (Crockford's base 32). */
 const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
 const ENROLMENT_CODE_SECONDS = 7 * DAY_SECONDS;
 
-/** Returns new codes, such as `7K3M-9QWE-2RTY-XC4V`. They are shown once. */
+/** Returns new codes, such as `7K3M-9QWE-2RTY-XC4V-H8ND-0PJB`. They are shown once. */
 export function newRecoveryCodes(): string[] {
   return Array.from({ length: CODES }, newRecoveryCode);
 }
@@ -29,7 +30,7 @@ export function newRecoveryCode(): string {
 /** Returns the code as it was made, from the way in which a person types it; `undefined` if it can be none. */
 export function typedRecoveryCode(typed: string): string | undefined {
   const code = typed.toUpperCase().replaceAll(/[\s-]/g, '').replaceAll('O', '0').replaceAll(/[IL]/g, '1');
-  return /^[0-9A-HJKMNP-TV-Z]{16}$/.test(code) ? code.replaceAll(/(.{4})(?!$)/g, '$1-') : undefined;
+  return /^[0-9A-HJKMNP-TV-Z]{24}$/.test(code) ? code.replaceAll(/(.{4})(?!$)/g, '$1-') : undefined;
 }
 
 /** The unused codes by number: those of the owner, and those of an admin. */
@@ -52,12 +53,12 @@ export async function countRecoveryCodes(reader: Reader, accountId: string, now:
   return { own: live.length - forEnrolment, forEnrolment, createdAt: live[0]?.created_at ?? null };
 }
 
-/** Stores the codes in place of the earlier ones of the account. */
+/** Stores the codes in place of the earlier ones of the account, and ends all sessions but `session`. */
 export async function replaceRecoveryCodes(
   work: FactorWork,
   accountId: string,
   codes: readonly string[],
-  pepper: DataKey,
+  { pepper, session }: { readonly pepper: DataKey; readonly session: string },
 ): Promise<void> {
   const { tx, now } = work;
   await lockAccount(tx, accountId);
@@ -76,6 +77,7 @@ export async function replaceRecoveryCodes(
     outcome: 'success',
     details: { factor: 'recovery_codes' },
   });
+  await endOlderLogins(work, accountId, session);
 }
 
 /** Stores one code with which the owner can enrol a factor, and returns when it expires. An earlier one ends. */

@@ -34,6 +34,18 @@ export class KnownLogins {
     return places.filter((_, index) => rows.some(({ place }) => place.equals(digests[index]!)));
   }
 
+  /** Whether earlier logins to the account are known, and none of them was at one of these places. */
+  async areNew(account: string, places: readonly string[], now: Date): Promise<boolean> {
+    const digests = places.map((place) => this.#place(place));
+    const known = await this.#database
+      .selectFrom('known_logins')
+      .select('place')
+      .where('account', '=', this.#account(account))
+      .where('expires_at', '>', now)
+      .execute();
+    return known.length > 0 && !known.some(({ place }) => digests.some((digest) => digest.equals(place)));
+  }
+
   async remember(account: string, places: readonly string[], now: Date): Promise<void> {
     const key = this.#account(account);
     const rows = places

@@ -90,12 +90,15 @@ export class LoginAttempts {
     await this.#unlocks.unlock(tx, canonicalEmail(email), now);
   }
 
+  /** Whether there were logins to the account before, and none of them from this browser or network. */
+  isNewPlace(email: string, place: LoginPlace, now: Date): Promise<boolean> {
+    return this.#known.areNew(canonicalEmail(email), placesOf(place), now);
+  }
+
   async #placeOf(email: string, place: LoginPlace, now: Date): Promise<CountedPlace> {
     const account = canonicalEmail(email);
     const network = `network ${networkOf(place.address)}`;
-    // the browser first: it belongs to one person, a network to many
-    const places = [...(place.browser === undefined ? [] : [`browser ${place.browser}`]), network];
-    const [known] = await this.#known.among(account, places, now);
+    const [known] = await this.#known.among(account, placesOf(place), now);
     return { account: await this.#unlocks.countedAs(account), network, known };
   }
 
@@ -111,6 +114,11 @@ export class LoginAttempts {
     await this.#known.remember(account, [`browser ${value}`, `network ${networkOf(address)}`], now);
     return value;
   }
+}
+
+/** The browser first: it belongs to one person, a network to many. */
+function placesOf({ address, browser }: LoginPlace): string[] {
+  return [...(browser === undefined ? [] : [`browser ${browser}`]), `network ${networkOf(address)}`];
 }
 
 interface CountedPlace {

@@ -11,6 +11,7 @@ import type { Approval } from '../accounts/approval.ts';
 import { notFound } from '../base/refusal.ts';
 import { requestOf } from '../http/request_context.ts';
 import { addScopes } from './consent_step.ts';
+import { logoutLink } from './logout_link.ts';
 import { onwardLink } from './onward_link.ts';
 import { describePermissions } from './permissions.ts';
 import { findApplication, originOfLogin, type LoginContext } from './login_context.ts';
@@ -50,6 +51,7 @@ export async function showApproval(login: LoginContext, ctx: Context, id: string
     action: approvalPath(login, id),
     formToken: tokenFor(user, approval),
     email: user.account.email,
+    logoutLink: logoutLink(login),
     name: user.account.name,
     bindingMessage: approval.bindingMessage,
     asked: describePermissions(login, approval.scopes, user.account),

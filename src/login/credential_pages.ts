@@ -26,6 +26,8 @@ export interface LinkConfirmPage {
   readonly button: string;
   readonly action: string;
   readonly formToken: string;
+  /** Only on a page for a person who is logged in. */
+  readonly logoutLink?: string;
 }
 
 /** The page where a person asks for a link to a new password. */

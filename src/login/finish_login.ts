@@ -5,7 +5,9 @@ import { acrOf } from '../accounts/authentication_context.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { requestOf } from '../http/request_context.ts';
 import { resumeWith, type Step } from './interaction.ts';
+import type { ReportedChange } from '../accounts/links.ts';
 import { knownBrowser, rememberBrowser } from './known_browser.ts';
+import { noticeOfLogin } from './login_notices.ts';
 import { originOfLogin, type LoginContext } from './login_context.ts';
 
 export interface ProvedLogin {
@@ -14,6 +16,8 @@ export interface ProvedLogin {
   readonly amr: readonly string[];
   /** Whether the session outlives the browser's. */
   readonly remember: boolean;
+  /** What a report of the login disables; the password if absent. */
+  readonly proof?: ReportedChange;
   /** Runs in the transaction; a login that it throws for is not made. It may run more than once. */
   readonly use: (work: UnitOfWork) => Promise<void>;
 }
@@ -22,12 +26,15 @@ export async function finishLogin(
   login: LoginContext,
   ctx: Context,
   step: Step,
-  { account: { accountId, email }, amr, remember, use }: ProvedLogin,
+  { account, amr, remember, proof = { credential: 'password' }, use }: ProvedLogin,
 ): Promise<void> {
   const { clientId } = step;
+  const { accountId, email } = account;
   const acr = acrOf(amr);
+  const notice = await noticeOfLogin(login, ctx, account, proof);
   await resumeWith(login, ctx, originOfLogin(ctx, accountId), async (changes) => {
     changes.add(use);
+    if (notice) changes.add(notice);
     changes.record({ event: 'login.succeeded', outcome: 'success', accountId, clientId, details: { amr } });
     // a login is a choice of an account too (`prompt=select_account`)
     return { login: { accountId, amr: [...amr], ...(acr !== undefined && { acr }), remember }, select_account: {} };

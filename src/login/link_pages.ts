@@ -22,6 +22,7 @@ import { transact } from '../db/transaction.ts';
 import { requestOf } from '../http/request_context.ts';
 import type { LinkConfirmPage } from './credential_pages.ts';
 import { originOfLogin, type LoginContext } from './login_context.ts';
+import { logoutLink } from './logout_link.ts';
 import { NewPasswordForm, newPasswordFields, readNewPassword, showWithScript } from './new_password.ts';
 import { noticeOf, type NoticeTexts } from './notice.ts';
 import type { NoticePage } from './pages.ts';
@@ -163,7 +164,9 @@ async function show(
     const isFirst = kind === 'first_password';
     return showWithScript(login, ctx, status, { page: 'link_password', isFirst, ...fields, ...form });
   }
-  login.views.show(ctx, status, { page: 'link_confirm', ...confirmationOf(kind, open), ...form });
+  // only this one is shown in a session
+  const session = kind === 'email_change' && { logoutLink: logoutLink(login) };
+  login.views.show(ctx, status, { page: 'link_confirm', ...confirmationOf(kind, open), ...form, ...session });
 }
 
 type Confirmation = Pick<LinkConfirmPage, 'heading' | 'sentences' | 'button'>;

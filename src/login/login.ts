@@ -103,7 +103,7 @@ function addCredentialRoutes(router: Router, login: LoginContext): void {
   router.get(FORGOTTEN_PASSWORD_PATH, (ctx) => showForgottenPassword(login, ctx));
   router.post(FORGOTTEN_PASSWORD_PATH, (ctx) => submitForgottenPassword(login, ctx));
   router.get(`${FORGOTTEN_PASSWORD_PATH}/sent`, (ctx) => showResetSent(login, ctx));
-  if (login.developmentMails) router.get(MAILS_PATH, (ctx) => showMails(login, ctx));
+  if (login.developmentMails) router.get(MAILS_PATH, (ctx, next) => showMails(login, ctx, next));
 }
 
 function onStep(login: LoginContext, handler: Handler) {

@@ -1,5 +1,5 @@
 /** The page of a development server that shows the mails which it would send. */
-import type { Context } from 'koa';
+import type { Context, Next } from 'koa';
 import type { LoginContext } from './login_context.ts';
 import { describeMoment } from './messages.ts';
 
@@ -9,8 +9,12 @@ export const MAILS_PATH = '/mails';
  * Answers only requests that name the issuer's host: a page of another site whose name leads to this machine must not
  * read the mails. Without development mails the page does not exist.
  */
-export async function showMails({ views, issuer, developmentMails }: LoginContext, ctx: Context): Promise<void> {
-  if (!developmentMails || ctx.req.headers.host !== new URL(issuer).host) return;
+export async function showMails(
+  { views, issuer, developmentMails }: LoginContext,
+  ctx: Context,
+  next: Next,
+): Promise<void> {
+  if (!developmentMails || ctx.req.headers.host !== new URL(issuer).host) return next();
   const mails = await developmentMails.latest();
   views.show(ctx, 200, {
     page: 'mails',

@@ -168,6 +168,7 @@ export interface ApprovalPage {
   readonly action: string;
   readonly formToken: string;
   readonly email: string;
+  readonly logoutLink: string;
   readonly name: string | null;
   /** The application shows it too, so that the person can compare. */
   readonly bindingMessage: string | undefined;

@@ -12,6 +12,7 @@ import { usePasskey, type Assertion } from '../factors/passkey_ceremonies.ts';
 import { readForm } from '../http/form_body.ts';
 import { requestOf } from '../http/request_context.ts';
 import { finishLogin } from './finish_login.ts';
+import { noteFailedSecondStep } from './login_notices.ts';
 import type { Step } from './interaction.ts';
 import { originOfLogin, type LoginContext } from './login_context.ts';
 import { showLogin, showLoginProblem } from './login_step.ts';
@@ -59,6 +60,7 @@ export async function submitPasskey(login: LoginContext, ctx: Context, step: Ste
   const { reason, accountId, credentialId } = failure;
   const about = { accountId, clientId: step.clientId, details: { reason } };
   await login.trail.refusals.record(originOfLogin(ctx), { event: 'login.failed', outcome: 'refused', ...about });
+  if (firstStep) await noteFailedSecondStep(login, ctx, firstStep.account);
   const isUnknown = reason === 'unknown_passkey';
   await showProblem(login, ctx, step, firstStep, {
     status: 401,
@@ -87,9 +89,10 @@ async function tryPasskey(
   const second = firstStep?.account.accountId === accountId ? firstStep : undefined;
   const remember = second ? second.remember : form.remember === 'on';
   const amr = [...(second ? PASSWORD_METHODS : []), ...PASSKEY_METHODS];
+  const proof = { credential: 'passkey', reference: outcome.assertion.passkey.passkeyId };
   const use = useOf(login, ctx, account, second, outcome.assertion, form);
   try {
-    await finishLogin(login, ctx, step, { account, amr, remember, use });
+    await finishLogin(login, ctx, step, { account, amr, remember, ...(!second && { proof }), use });
     return undefined;
   } catch (error) {
     if (error instanceof PasskeyUsed) return { reason: 'used_passkey', accountId, credentialId };

@@ -17,6 +17,7 @@ import { finishLogin } from './finish_login.ts';
 import { isOwnPages, stepPath, type Step } from './interaction.ts';
 import { knownBrowser } from './known_browser.ts';
 import { originOfLogin, type LoginContext } from './login_context.ts';
+import { noteFailedSecondStep } from './login_notices.ts';
 import { ANOTHER_ACCOUNT, showLogin } from './login_step.ts';
 import { describeWait } from './messages.ts';
 import { passkeyRequest, showPasskeyPage } from './passkey_form.ts';
@@ -161,9 +162,10 @@ async function refuse(
   form: SecondStepForm,
   reason: WrongCode,
 ): Promise<void> {
-  const { accountId } = firstStep.account;
-  const about = { accountId, clientId: step.clientId, details: { reason } };
+  const { account } = firstStep;
+  const about = { accountId: account.accountId, clientId: step.clientId, details: { reason } };
   await login.trail.refusals.record(originOfLogin(ctx), { event: 'login.failed', outcome: 'refused', ...about });
+  await noteFailedSecondStep(login, ctx, account);
   const ofApp = reason === 'used_code' ? TEXTS.secondStep.usedCode : TEXTS.secondStep.wrongCode;
   const problem = 'code' in form ? ofApp : TEXTS.secondStep.wrongRecoveryCode;
   await showSecondStep(login, ctx, step, firstStep, { status: 401, problem });

@@ -23,7 +23,7 @@ export interface PasswordRulesSettings {
   readonly minLengthWithSecondFactor: number;
   /** Whether each login of this account demands a second factor. */
   readonly demandsSecondFactor: (accountId: string) => Promise<boolean>;
-  /** The words of this service, which each attacker tries. */
+  /** The words of this service and its organization, which each attacker tries. */
   readonly serviceWords: readonly string[];
 }
 
@@ -59,7 +59,7 @@ export class PasswordRules {
     if (await this.#isCommon(text))
       return 'must not be one that attackers try first; this one is on a list of common passwords';
     if (isMostlyOf(text, [...this.#settings.serviceWords, ...wordsOf(owner)]))
-      return 'must not consist of your name, your e-mail address or the name of this service';
+      return 'must not consist of your name, your e-mail address or words that belong to this service';
     if (await this.#settings.breached?.has(password.normalize('NFC')))
       return 'must be another one: this one was found in a data breach';
     return undefined;

@@ -15,6 +15,8 @@ export interface PasswordsSettings {
   readonly passwordMinLengthWithSecondFactor: number;
   /** `undefined`: no service is asked whether a password was breached. */
   readonly breachedPasswordsUrl: string | undefined;
+  /** Words of the organization, such as names of products. */
+  readonly passwordWords: readonly string[];
   readonly demandsSecondFactor: PasswordRulesSettings['demandsSecondFactor'];
 }
 
@@ -31,7 +33,7 @@ export function createPasswords(settings: PasswordsSettings): {
     minLength: settings.passwordMinLength,
     minLengthWithSecondFactor: settings.passwordMinLengthWithSecondFactor,
     demandsSecondFactor,
-    serviceWords: ['gatehouse', ...new URL(issuer).hostname.split('.')],
+    serviceWords: ['gatehouse', ...new URL(issuer).hostname.split('.'), ...settings.passwordWords],
   });
   // a missing file ends the start, and not the first change of a password
   return { passwordRules, feature: { start: async () => void (await common()) } };

@@ -76,6 +76,14 @@ export class RoleDirectory {
     };
   }
 
+  /** Whether the person has any scope of the admin API. */
+  administers(memberships: Memberships): boolean {
+    const held = this.#rolesOf(memberships, true);
+    return [...(this.#known.tied.get(this.#adminResource)?.values() ?? [])].some(
+      (roles) => !roles.isDisjointFrom(held),
+    );
+  }
+
   /** The names of the person's groups, in order. */
   groupNames(memberships: Memberships): string[] {
     const { groups } = this.#known;

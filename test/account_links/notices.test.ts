@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { after, before, beforeEach, describe, it } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { Admin } from '../support/client/admin.ts';
 import { startMailServer, type MailServer } from '../support/network/mail_server.ts';
+import { moveClock, resetClock } from '../support/node/clock.ts';
 import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
 import { LinkVisitor, wordsOf } from '../support/person/link_visitor.ts';
 import { LoginForm } from '../support/person/login_form.ts';
@@ -32,6 +33,7 @@ describe('people are told of changes', () => {
     await gatehouse.stop();
     await mailServer.stop();
   });
+  afterEach(resetClock);
   beforeEach(async () => {
     mailServer.mails.length = 0;
     email = `told${count++}@example.com`;
@@ -162,6 +164,21 @@ describe('people are told of changes', () => {
   });
 
   describe('a new address', () => {
+    it('is asked for in a login of the last ten minutes alone, whatever form is sent', async () => {
+      const person = await logIn(OLD);
+      const url = `${gatehouse.issuer}/account/email`;
+      const { page } = await person.open(url);
+      const [, form_token = ''] = /name="form_token" value="([^"]+)"/.exec(page) ?? [];
+      moveClock(601);
+      assert.match((await person.open(url)).url, /\/interaction\//);
+      const other = `late.${email}`;
+      const sent = await person.submit(url, { form_token, new_email: other });
+      assert.match(sent.url, /\/interaction\//);
+      const waiting = await gatehouse.database.selectFrom('outbox').selectAll().execute();
+      assert.deepEqual(waiting, []);
+      assert.ok(!mailServer.mails.some(({ to }) => to === other));
+    });
+
     it('is not used without its owner’s session, so a mistyped address gives no stranger the account', async () => {
       const person = await logIn(OLD);
       const other = `typo.${email}`;
@@ -172,6 +189,8 @@ describe('people are told of changes', () => {
       const foreign = await logIn(gatehouse.account.password, gatehouse.account.email);
       const arrival = await new LinkVisitor(gatehouse, foreign).open(links[0]!);
       assert.equal(arrival.response.status, 403);
+      const own = await new LinkVisitor(gatehouse, person).open(links[0]!);
+      assert.match(own.page, /<a href="\/logout">Log out<\/a>/);
       assert.equal(await emailOf(), email);
     });
 

@@ -192,3 +192,28 @@ describe('the links of an account where mail is configured', () => {
     await mailServer.next('ada@example.com', /Your password .* was changed/);
   });
 });
+
+describe('a server where people get their passwords by links alone', () => {
+  let gatehouse: Gatehouse;
+  let admin: Admin;
+  before(async () => {
+    gatehouse = await startGatehouse({ environment: { GATEHOUSE_PASSWORDS_BY_LINK_ONLY: 'true' } });
+    admin = await Admin.of(gatehouse);
+  });
+  after(() => gatehouse.stop());
+
+  it('takes no password from an admin, neither for a new account nor for an existing one', async () => {
+    const password = 'chosen by an administrator';
+    const made = await admin.post('/accounts', { email: 'known@example.com', password });
+    assert.deepEqual([made.status, made.body.errors[0]?.pointer], [400, '/password']);
+    assert.match(made.body.errors[0]?.detail ?? '', /links/);
+    assert.equal((await admin.get('/accounts?q=known%40example.com')).body.items.length, 0);
+    const { body } = await admin.post('/accounts', { email: 'invited@example.com' });
+    const changed = await admin.patch(`/accounts/${body.account_id}`, { password });
+    assert.deepEqual([changed.status, changed.body.errors[0]?.pointer], [400, '/password']);
+    assert.ok(!changed.text.includes(password));
+    const link = await admin.post(`/accounts/${body.account_id}/links`, { kind: 'first_password' });
+    assert.equal(link.status, 201, link.text);
+    assert.match(String(link.body['url']), /\/link\/[\w-]{43}$/);
+  });
+});

@@ -57,6 +57,7 @@ describe('the page where a person decides about a request', () => {
       'authorization_pending',
       'nothing happens by looking',
     );
+    assert.equal(await page.getByRole('link', { name: 'Log out' }).getAttribute('href'), '/logout');
     await press(page, 'Approve');
     await page.getByRole('heading', { name: 'You have approved the request' }).waitFor();
     assert.equal((await poll(scene.gatehouse, till, asked)).scope, 'openid notes:read');

@@ -6,7 +6,8 @@ import { fuzz } from '../support/fuzz/run.ts';
 import { bytesOf, complaintsAbout, send, type Shot } from '../support/fuzz/shot.ts';
 import { startTarget, type Target } from '../support/fuzz/target.ts';
 import { deflateBomb, INJECTED_HEADER, MARKUP, slowKey } from '../support/fuzz/values.ts';
-import { TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { startGatehouse, TEST_MASTER_KEY } from '../support/node/gatehouse.ts';
+import { recordRoutes } from '../support/node/registered_routes.ts';
 
 const FORM = 'application/x-www-form-urlencoded';
 /** What an answer may take on a machine that is busy; a key derivation of 2^31 rounds takes an hour. */
@@ -25,12 +26,27 @@ describe('the server under nonsense', () => {
   });
 
   it('answers any request, at every route, without a fault of its own', async () => {
-    const { shots, statuses, findings } = await fuzz(target, { seed: 7, seconds: 20, shotsAtMost: 1_200 });
+    const state = await target.demoState();
+    const routes = target.routes.length;
+    const { shots, statuses, findings } = await fuzz(target, { seed: 7, seconds: 100, shotsAtMost: 2 * routes });
     assert.deepEqual(findings, []);
-    assert.ok(shots > 100, `${shots} requests`);
+    assert.deepEqual(await target.demoState(), state, 'the demo account, which no request may change');
+    assert.ok(shots >= routes, `${shots} requests at ${routes} routes`);
     // it got past the front door, too
     for (const status of ['200', '303', '400', '401', '404'])
       assert.ok((statuses[status] ?? 0) > 0, JSON.stringify(statuses));
+  });
+
+  it('has a request for each route that a node registers', async () => {
+    const recorded = await recordRoutes();
+    const node = await startGatehouse({ environment: { NODE_ENV: 'development' }, host: 'localhost' });
+    const registered = recorded.stop();
+    await node.stop();
+    assert.ok(registered.length > 150, `${registered.length} routes`);
+    const sent = new Set(target.routes.map(lineOf));
+    // each GET answers HEAD as well
+    const missing = registered.filter((route) => route.method !== 'HEAD' && !sent.has(lineOf(route)));
+    assert.deepEqual(missing.map(lineOf), []);
   });
 
   it('knows the signs of a fault', () => {
@@ -119,6 +135,11 @@ describe('the server under nonsense', () => {
     });
   }
 
+  /** Whatever the parameters are called. */
+  function lineOf({ method, path }: { readonly method: string; readonly path: string }): string {
+    return `${method} ${path.replaceAll(/\{\w+\}/g, '{}')}`;
+  }
+
   async function assertRefused(shot: Shot, what: string): Promise<void> {
     const answer = await send(target.port, bytesOf(shot));
     assert.deepEqual(complaintsAbout(answer), [], what);
@@ -145,7 +166,7 @@ describe('the server under nonsense', () => {
 
   function common(): (readonly [string, string])[] {
     return [
-      ['host', `127.0.0.1:${target.port}`],
+      ['host', target.host],
       ['connection', 'close'],
       ['accept', 'application/json'],
     ];

@@ -107,6 +107,21 @@ describe('the pages of the device flow', () => {
       assert.equal((await poll(gatehouse, tv, device_code)).status, 200);
     });
 
+    it('is not there for a login of an application that comes back at the address of a device', async () => {
+      const person = new Person(gatehouse);
+      await person.open(`${gatehouse.issuer}/account/login`);
+      // a browser sends these cookies to no other address than that of the login
+      const cookie = [...person.cookies].map(([name, { value }]) => `${name}=${value}`).join('; ');
+      const answer = await fetch(`${gatehouse.issuer}/device/other`, { headers: { cookie, accept: 'text/html' } });
+      const page = await answer.text();
+      assert.equal(answer.status, 400, page);
+      assert.match(page, /<h1>/);
+      assert.deepEqual(
+        answer.headers.getSetCookie().filter((one) => one.startsWith('gatehouse_session=')),
+        [],
+      );
+    });
+
     it('that expires while its person logs in is over', async () => {
       const { device_code, user_code } = await requestDevice(gatehouse, tv);
       const person = new Person(gatehouse);

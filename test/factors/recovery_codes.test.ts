@@ -13,7 +13,7 @@ import {
 } from '../support/person/authenticator.ts';
 import { Person } from '../support/person/person.ts';
 
-const CODE = /[0-9A-HJKMNP-TV-Z]{4}(?:-[0-9A-HJKMNP-TV-Z]{4}){3}/g;
+const CODE = /[0-9A-HJKMNP-TV-Z]{4}(?:-[0-9A-HJKMNP-TV-Z]{4}){5}/g;
 
 describe('recovery codes', () => {
   let gatehouse: Gatehouse;
@@ -107,6 +107,20 @@ describe('recovery codes', () => {
     assert.equal((await other.submit(action, { recovery_code: codes[0]! })).response.status, 401);
     assert.match((await other.submit(action, { recovery_code: fresh! })).page, /Your account/);
     assert.ok(authenticator.secret.length > 0);
+  });
+
+  it('that are new end all other sessions, and give this one a new id', async () => {
+    const { account, person, authenticator } = await withCodes();
+    const other = new Person(gatehouse, { account, code: () => authenticator.code(1) });
+    const profile = `${gatehouse.issuer}/account`;
+    assert.match((await other.walk(`${profile}/login`)).page, /Your account/);
+    const cookie = person.cookies.get('gatehouse_session');
+    const { page } = await person.open(url);
+    const made = await person.submit(url, { form_token: hiddenField(page, 'form_token') });
+    assert.equal(made.response.status, 200);
+    assert.match((await other.open(profile)).page, /You are not logged in/);
+    assert.doesNotMatch((await person.open(profile)).page, /You are not logged in/);
+    assert.notEqual(person.cookies.get('gatehouse_session'), cookie);
   });
 
   it('are not made for an account without a second factor', async () => {

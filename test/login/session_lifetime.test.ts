@@ -7,6 +7,7 @@ import { authorizationRequest } from '../support/client/authorization_request.ts
 import { moveClock, resetClock } from '../support/node/clock.ts';
 import { basic, registerApplication, signIn } from '../support/client/code_flow.ts';
 import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { addTo, endRole, makeRole, removeFrom, type HeldRole } from '../support/client/roles.ts';
 import { startLogoutReceiver, verifyLogoutToken, type LogoutReceiver } from '../support/network/logout_receiver.ts';
 import type { RegisteredClient } from '../support/node/operator.ts';
 import { closeOutside } from '../support/network/outside_server.ts';
@@ -196,6 +197,54 @@ describe('a session', () => {
     assert.ok((await refresh(offline.tokens.refresh_token!, 'fast')).refresh_token, 'offline access needs no session');
     assert.equal((await admin.delete(path)).status, 204, 'there is none left');
     assert.equal((await admin.delete('/accounts/account_nobody/sessions')).status, 404);
+  });
+
+  describe('of a person who administers the server', () => {
+    const HOUR_SECONDS = 3_600;
+    let held: HeldRole;
+    before(async () => {
+      const admin = await Admin.of(gatehouse);
+      held = await makeRole(admin, gatehouse.admin.resource, 'clients:read');
+      await addTo(admin, held, await demoAccount());
+    });
+    after(async () => {
+      await endRole(await Admin.of(gatehouse), held);
+    });
+
+    it('ends when it was unused for an hour, and with it the refresh tokens that belong to it', async () => {
+      const who = person();
+      const { tokens } = await signIn(gatehouse, client, { person: who });
+      moveClock(HOUR_SECONDS - 60);
+      assert.equal(await isLoggedIn(who), true);
+      moveClock(HOUR_SECONDS + 60);
+      for (const path of ['fast', 'ordinary'] as const)
+        assert.equal((await refresh(tokens.refresh_token!, path)).error, 'invalid_grant', path);
+      assert.equal(await isLoggedIn(who), false);
+    });
+
+    it('ends 12 hours after the login, however often it is used', async () => {
+      const who = person();
+      await signIn(gatehouse, client, { person: who });
+      for (let pauses = 1; pauses < 13; pauses++) {
+        moveClock(0.95 * HOUR_SECONDS);
+        assert.equal(await isLoggedIn(who), true, `pause ${pauses}`);
+      }
+      moveClock(0.95 * HOUR_SECONDS);
+      assert.equal(await isLoggedIn(who), false);
+    });
+
+    it('is shortened by its next use if the person gets the role later, and others keep theirs', async () => {
+      const admin = await Admin.of(gatehouse);
+      await removeFrom(admin, held, await demoAccount());
+      const who = person();
+      await signIn(gatehouse, client, { person: who });
+      moveClock(2 * HOUR_SECONDS);
+      assert.equal(await isLoggedIn(who), true);
+      await addTo(await Admin.of(gatehouse), held, await demoAccount());
+      assert.equal(await isLoggedIn(who), true);
+      moveClock(HOUR_SECONDS + 60);
+      assert.equal(await isLoggedIn(who), false);
+    });
   });
 
   it('lasts no longer unused than the settings let any session last (FIELD-E9)', async () => {

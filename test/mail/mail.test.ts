@@ -146,7 +146,9 @@ describe('a mail', () => {
       assert.match(await textOf(page), /^Choose a password/);
       // a page of another site whose name leads to this machine
       const { port } = new URL(gatehouse.issuer);
-      assert.equal(await statusFor(`${gatehouse.issuer}/mails`, `evil.example:${port}`), 404);
+      const refused = await answerFor(`${gatehouse.issuer}/mails`, `evil.example:${port}`);
+      assert.equal(refused.status, 404);
+      assert.equal((JSON.parse(refused.body) as { error: string }).error, 'not_found');
     } finally {
       process.stdout.write = write;
       await scene.stop();
@@ -176,10 +178,10 @@ async function events({ database }: Gatehouse, event: string) {
 }
 
 /** `fetch` lets no caller choose the Host header. */
-async function statusFor(url: string, host: string): Promise<number | undefined> {
+async function answerFor(url: string, host: string): Promise<{ readonly status?: number; readonly body: string }> {
   const [answer] = (await once(get(url, { headers: { host } }), 'response')) as [IncomingMessage];
-  answer.resume();
-  return answer.statusCode;
+  const body = Buffer.concat((await answer.toArray()) as Buffer[]).toString();
+  return { ...(answer.statusCode !== undefined && { status: answer.statusCode }), body };
 }
 
 async function freePort(): Promise<number> {

@@ -8,7 +8,7 @@ describe('the rules for passwords', () => {
   let gatehouse: Gatehouse;
   let admin: Admin;
   before(async () => {
-    gatehouse = await startGatehouse();
+    gatehouse = await startGatehouse({ environment: { GATEHOUSE_PASSWORD_WORDS: 'Brindle Wick, Project Skua' } });
     admin = await Admin.of(gatehouse);
   });
   after(() => gatehouse.stop());
@@ -31,8 +31,10 @@ describe('the rules for passwords', () => {
     ['that is a common one with signs in between', 'p-a-s-s-w-o-r-d!', /attackers try first/],
     ['that is the person’s address', 'grace.hopper@example.com', /your name, your e-mail address/],
     ['that is the person’s name', 'Grace-Hopper-2026', /your name, your e-mail address/],
-    ['that is the name of this service', 'Gatehouse Gatehouse 99', /repetition|name of this service/],
-    ['that is the service and a little more', 'gatehouse-login', /name of this service/],
+    ['that is the name of this service', 'Gatehouse Gatehouse 99', /repetition|belong to this service/],
+    ['that is the service and a little more', 'gatehouse-login', /belong to this service/],
+    ['that is a word of the organization and a little more', 'brindle wick 2026', /belong to this service/],
+    ['that is several words of the organization', 'Project Skua & Brindle Wick', /belong to this service/],
   ];
   for (const [why, password, detail] of refused) {
     it(`refuse a password ${why}`, async () => {
@@ -50,6 +52,7 @@ describe('the rules for passwords', () => {
     'a sentence without digits',
     '😀 fifteen symbols',
     '  some words  with many   spaces  ',
+    'brindle wick over seven mountains',
     'grace likes mountains in winter',
     'Ω≈ç√∫˜µ≤≥÷åß∂ƒ©˙∆',
     '739205816402739',

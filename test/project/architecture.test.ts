@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import Router from '@koa/router';
 import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { recordRoutes } from '../support/node/registered_routes.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const ADMIN_PREFIX = '/admin/v1';
@@ -17,9 +17,6 @@ const WITHOUT_ROUTER: Readonly<Record<string, string>> = {
 };
 /** The management listener answers these paths without a router. */
 const MANAGEMENT = ['/healthz', '/readyz', '/metrics'];
-
-/** The router of the library, which its types do not declare. */
-const LIBRARY_ROUTER: string = 'oidc-provider/lib/helpers/router.js';
 
 interface Row {
   readonly path: string;
@@ -36,7 +33,7 @@ describe('docs/architecture.md', () => {
   before(async () => {
     const recorded = await recordRoutes();
     gatehouse = await startGatehouse({ environment: { NODE_ENV: 'development' } });
-    registered = recorded.stop();
+    registered = new Set(recorded.stop().map(({ path }) => path));
   });
   after(() => gatehouse.stop());
 
@@ -118,45 +115,4 @@ function rowsOf(document: string): Row[] {
       if (file === undefined) return [];
       return [...paths.matchAll(/`([^`]+)`/g)].map(([, path]) => ({ path: path!, file }));
     });
-}
-
-type Register = (...parameters: unknown[]) => unknown;
-type RouterPrototype = Record<string, Register>;
-
-/** Records each path that a router of this project or of oidc-provider registers, until `stop` is called. */
-async function recordRoutes(): Promise<{ stop(): ReadonlySet<string> }> {
-  const paths = new Set<string>();
-  const note = (path: unknown): void => void paths.add(String(path).replaceAll(/:(\w+)/g, '{$1}'));
-  const undo: (() => void)[] = [];
-  const watch = (
-    prototype: RouterPrototype,
-    name: string,
-    pathOf: (router: unknown, given: Parameters<Register>) => unknown,
-  ): void => {
-    const original = prototype[name]!;
-    prototype[name] = function (this: unknown, ...given) {
-      const path = pathOf(this, given);
-      if (path !== undefined) note(path);
-      return original.apply(this, given);
-    };
-    undo.push(() => (prototype[name] = original));
-  };
-  watch(Router.prototype as unknown as RouterPrototype, 'register', (router, [path, methods]) => {
-    // middleware for all paths has no methods
-    if ((methods as readonly string[]).length === 0) return undefined;
-    const { prefix = '' } = (router as { readonly opts: { readonly prefix?: string } }).opts;
-    return prefix + String(path);
-  });
-  const library = (await import(LIBRARY_ROUTER)) as {
-    readonly default: { readonly prototype: RouterPrototype };
-  };
-  for (const method of ['get', 'post', 'put', 'delete', 'options']) {
-    watch(library.default.prototype, method, (_router, [, path]) => path);
-  }
-  return {
-    stop() {
-      for (const restore of undo) restore();
-      return paths;
-    },
-  };
 }

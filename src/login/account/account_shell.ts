@@ -6,6 +6,7 @@ import type { UnitOfWork } from '../../audit/unit_of_work.ts';
 import { transact } from '../../db/transaction.ts';
 import { requestOf } from '../../http/request_context.ts';
 import { findApplication, originOfLogin, type LoginContext } from '../login_context.ts';
+import { logoutLink } from '../logout_link.ts';
 import { findSessionUser, formToken, type SessionUser } from '../session_user.ts';
 import { TEXTS } from '../texts/texts.ts';
 import type { AccountShell, AccountSubpage, Section, Subpage } from './account_pages.ts';
@@ -62,7 +63,7 @@ export async function describeShell(
     email: account.email,
     name: account.name,
     formToken: formToken(session),
-    logoutLink: login.provider().pathFor('end_session', { mountPath: login.views.path('') }),
+    logoutLink: logoutLink(login),
     menu: SECTIONS.map((one) => ({
       section: one,
       text: TEXTS.account[one].heading,

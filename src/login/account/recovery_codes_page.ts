@@ -27,7 +27,7 @@ export async function makeRecoveryCodes(login: LoginContext, ctx: Context): Prom
   const codes = newRecoveryCodes();
   const pepper = await login.factors.vault.current('pepper', requestOf(ctx).now);
   await changeFactor(login, ctx, owner, async (work) => {
-    await replaceRecoveryCodes(work, owner.account.accountId, codes, pepper);
+    await replaceRecoveryCodes(work, owner.account.accountId, codes, { pepper, session: owner.session.uid });
     return true;
   });
   await show(login, ctx, owner, codes);

@@ -108,7 +108,7 @@ export const EN = {
       report: {
         heading: 'This wasn’t you?',
         sentences: [
-          'If you did not make the change, your account is logged out everywhere, and what was changed no longer works.',
+          'If it was not you, your account is logged out everywhere, and what was changed or used to log in no longer works.',
           'You get a mail with a link to choose a new password.',
         ],
         button: 'This wasn’t me',
@@ -129,7 +129,7 @@ export const EN = {
       report: {
         heading: 'Your account is safe',
         sentences: [
-          'It is logged out everywhere, and what was changed no longer works.',
+          'It is logged out everywhere, and what was changed or used to log in no longer works.',
           'A mail with a link to choose a new password is on its way to you.',
         ],
       },

@@ -22,9 +22,8 @@ import type { ResourcePolicy, SortedScopes } from '../tokens/resource_policy.ts'
 
 type Feature = NonNullable<NonNullable<Configuration['features']>['ciba']>;
 
-/** The lifetime of a request, unless the client asks for another one (`requested_expiry`). */
+/** The lifetime of a request. A client may ask for a shorter one (`requested_expiry`; ASVS 5.0, 6.5.5). */
 const REQUEST_SECONDS = 600;
-const LONGEST_REQUEST_SECONDS = 1_800;
 
 /** Letters, digits, punctuation and symbols of any language, the joiners that some need between them, and spaces. */
 const BINDING_MESSAGE = /^(?=.*\S)(?:[\p{L}\p{M}\p{N}\p{P}\p{S} ]|\u200C|\u200D){1,100}$/u;
@@ -88,7 +87,7 @@ async function withoutUserCodes(ctx: ParameterizedContext, next: Next): Promise<
 export function backchannelRequestSeconds({ oidc }: KoaContextWithOIDC): number {
   const { requested_expiry } = oidc.params ?? {};
   if (requested_expiry === undefined) return REQUEST_SECONDS;
-  return Math.min(Number(requested_expiry), LONGEST_REQUEST_SECONDS);
+  return Math.min(Number(requested_expiry), REQUEST_SECONDS);
 }
 
 /**

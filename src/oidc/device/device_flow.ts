@@ -9,6 +9,7 @@ import { requestOf } from '../../http/request_context.ts';
 import type { UserCodeGuesses } from '../../limits/user_code_guesses.ts';
 import { CodeTaken } from './device_code_store.ts';
 import { note } from '../request/request_events.ts';
+import { sessionOf } from '../provider/library_types.ts';
 import { INTERVAL_SECONDS } from '../grants/polling.ts';
 
 /** Why the person has to enter the code again. */
@@ -130,9 +131,16 @@ async function enterCode(
     const typed = error?.userCode ?? prefilled.get(ctx.req) ?? '';
     return pages.enterCode(ctx, { ...formOf(ctx), code: formatCode(typed.slice(0, 20)) }, problem);
   }
+  forgetNewSession(ctx);
   if (error.name === 'AbortedError') return pages.deviceDone(ctx, 'denied');
   if (TOO_LATE.has(error.name) || error instanceof CodeTaken) return pages.deviceDone(ctx, 'over');
   await pages.renderError(ctx, out!, error);
+}
+
+/** These pages have no form, so a browser without a session needs none. The library fails to store one for them. */
+function forgetNewSession({ oidc }: KoaContextWithOIDC): void {
+  const session = sessionOf(oidc);
+  if (session && session.exp === undefined) Object.assign(session, { touched: false });
 }
 
 /** The library's errors for codes that can't be used. The person does not learn which one occurred. */

@@ -7,7 +7,7 @@ import type { ClientWithSecrets } from '../../clients/client.ts';
 import { lostOfflineAccess } from '../issuance/refresh_token.ts';
 import { splitScope, stillRegistered } from '../issuance/scope_values.ts';
 import { readAudience, type GrantedScopes } from '../issuance/userinfo_audience.ts';
-import { isYoungEnough } from '../storage/session_store.ts';
+import { isYoungEnough } from '../storage/session_times.ts';
 import { isAllowedToUse } from '../../roles/allowed_groups.ts';
 import type { Memberships } from '../../roles/memberships.ts';
 import type { Related, TokenRow } from '../storage/token_rows.ts';

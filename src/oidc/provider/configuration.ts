@@ -84,7 +84,7 @@ import { offerTokenExchange } from '../grants/token_exchange.ts';
 import { limitErrorDescriptions, limitResponseModes } from '../authorization/response_modes.ts';
 import type { ResourcePolicy } from '../tokens/resource_policy.ts';
 import { ROUTES } from '../request/routes.ts';
-import { sessionSeconds } from '../storage/session_store.ts';
+import { sessionSeconds } from '../storage/session_times.ts';
 import { maySee } from '../tokens/jwt_introspection.ts';
 import { acceptJwtsAtUserinfo, type Usernames } from '../tokens/userinfo_tokens.ts';
 import type { UnansweredUses } from '../request/unanswered_uses.ts';

@@ -9,15 +9,18 @@ import { announceLogouts } from '../../accounts/logouts.ts';
 import { addSeconds, epochSeconds, type Clock } from '../../base/clock.ts';
 import { sha256 } from '../../base/secret.ts';
 import type { Database, Tx } from '../../db/connection.ts';
+import type { RoleDirectory } from '../../roles/role_directory.ts';
 import { PreparedStatement } from '../../db/prepared.ts';
 import { payloadJson } from './payload_json.ts';
 import { writeWithRequest } from '../request/request_writes.ts';
 import { sessionOf } from '../provider/library_types.ts';
 import { deviceOf } from './session_device.ts';
+import { isYoungEnough, secondsFor } from './session_times.ts';
 
 export interface SessionSettings {
   readonly database: Database;
   readonly clock: Clock;
+  readonly roles: RoleDirectory;
   /** Reads sessions, and stores new ones. */
   readonly artifacts: Adapter;
   /** A session ends this long after its login, however often it is used. */
@@ -53,9 +56,11 @@ export class SessionStore implements Adapter {
     return payload;
   }
 
-  async upsert(id: string, payload: AdapterPayload, expiresIn: number): Promise<void> {
-    const before = this.#before(payload.uid);
+  async upsert(id: string, given: AdapterPayload, ttl: number): Promise<void> {
+    const before = this.#before(given.uid);
     const now = this.#settings.clock();
+    const expiresIn = await secondsFor(given, ttl, this.#settings, now);
+    const payload = expiresIn === ttl ? given : { ...given, exp: epochSeconds(now) + expiresIn };
     const device = deviceOf(before, payload, now);
     if (!before) return this.#settings.artifacts.upsert(id, { ...payload, ...(device && { device }) }, expiresIn);
     // the id is a bearer value; the row has only its digest
@@ -133,29 +138,6 @@ export class SessionStore implements Adapter {
     const found = Provider.ctx && this.#found.get(Provider.ctx);
     return found?.uid === uid ? found : undefined;
   }
-}
-
-/**
- * The lifetime in seconds of a session that is used now, for `ttl`: the idle time-out, but not beyond the absolute
- * time-out. The absolute one starts at the last login, even one that only confirmed the person's identity (ASVS 5.0,
- * 7.3).
- */
-export function sessionSeconds(
-  { loginTs }: { readonly loginTs?: number | undefined },
-  {
-    sessionTtlSeconds,
-    sessionAbsoluteTtlSeconds,
-  }: { readonly sessionTtlSeconds: number; readonly sessionAbsoluteTtlSeconds: number },
-  now: Date,
-): number {
-  if (loginTs === undefined) return sessionTtlSeconds;
-  const left = loginTs + sessionAbsoluteTtlSeconds - epochSeconds(now);
-  return Math.max(1, Math.min(sessionTtlSeconds, left));
-}
-
-/** True if the session's login was less than `absoluteSeconds` ago. */
-export function isYoungEnough({ loginTs }: AdapterPayload, absoluteSeconds: number, now: Date): boolean {
-  return loginTs === undefined || loginTs + absoluteSeconds > epochSeconds(now);
 }
 
 /**

@@ -18,14 +18,14 @@ const PARAMETERS = (
   '__proto__ constructor a[b] a[] limit cursor q'
 ).split(' ');
 
-export function aim(random: Random, means: Means): Shot {
-  const route = random.pick(means.target.routes);
+/** Makes a request for the route. */
+export function aim(random: Random, route: Route, means: Means): Shot {
   const shot = route.admin ? atAdmin(random, route, means) : atProtocol(random, route, means);
   return random.chance(0.1) ? mangled(random, shot) : shot;
 }
 
 function atProtocol(random: Random, route: Route, means: Means): Shot {
-  const path = fill(random, route.path, means.interaction);
+  const path = fill(random, route.path, { uid: means.interaction });
   const parameters = spoil(random, honestParameters(random, route.path, means));
   const method = random.chance(0.05)
     ? random.pick(['PUT', 'DELETE', 'HEAD', 'TRACE', 'PROPFIND', 'OPTIONS'])
@@ -57,10 +57,10 @@ function atAdmin(random: Random, route: Route, means: Means): Shot {
         ]),
       )}`
     : '';
-  const target = `${fill(random, route.path, 'client_x')}${query}`;
+  const target = `${fill(random, route.path, means.ids)}${query}`;
   const token = random.chance(0.1) ? nastyHeader(random) : means.adminToken;
   const headers: Header[] = [
-    ['host', `127.0.0.1:${means.target.port}`],
+    ['host', means.target.host],
     ['connection', 'close'],
     ['authorization', `Bearer ${token}`],
   ];
@@ -148,9 +148,9 @@ function jsonBody(random: Random, example: unknown): string {
   return JSON.stringify(changed);
 }
 
-function fill(random: Random, path: string, likely: string): string {
-  return path.replaceAll(/\{\w+\}/g, () => {
-    if (random.chance(0.4)) return likely;
+function fill(random: Random, path: string, likely: Readonly<Record<string, string>>): string {
+  return path.replaceAll(/\{(\w+)\}/g, (_, name: string) => {
+    if (random.chance(0.6)) return encodeURIComponent(likely[name] ?? 'client_x');
     const text = nastyText(random).slice(0, 3_000);
     return random.chance(0.8) ? encodeURIComponent(text.toWellFormed()) : oneLine(text).replaceAll(' ', '');
   });

@@ -7,13 +7,13 @@ import { certificateLike, deflateBomb, jwtLike, nastyText, slowKey } from './val
 
 export function commonHeaders(random: Random, { target, cookies }: Means): Header[] {
   const headers: Header[] = [
-    ['host', random.chance(0.03) ? nastyHeader(random) : `127.0.0.1:${target.port}`],
+    ['host', random.chance(0.03) ? nastyHeader(random) : target.host],
     ['connection', 'close'],
     ['accept', random.pick(['text/html', 'application/json', '*/*', nastyHeader(random)])],
   ];
   if (random.chance(0.5)) headers.push(['cookie', random.chance(0.8) ? cookies : oddCookies(random, cookies)]);
   if (random.chance(0.3))
-    headers.push(['origin', random.pick([`http://127.0.0.1:${target.port}`, 'null', nastyHeader(random)])]);
+    headers.push(['origin', random.pick([target.issuer, target.issuer, 'null', nastyHeader(random)])]);
   if (random.chance(0.1))
     headers.push([
       random.pick([
@@ -45,9 +45,7 @@ export function commonHeaders(random: Random, { target, cookies }: Means): Heade
   if (random.chance(0.2))
     headers.push([
       'dpop',
-      random.chance(0.8)
-        ? jwtLike(random, { htm: 'POST', htu: `http://127.0.0.1:${target.port}/token` })
-        : nastyHeader(random),
+      random.chance(0.8) ? jwtLike(random, { htm: 'POST', htu: `${target.issuer}/token` }) : nastyHeader(random),
     ]);
   return headers;
 }

@@ -28,6 +28,13 @@ export class Random {
     return from[this.below(from.length)]!;
   }
 
+  shuffled<T>(from: readonly T[]): T[] {
+    return from
+      .map((one) => ({ one, at: this.next() }))
+      .toSorted((a, b) => a.at - b.at)
+      .map(({ one }) => one);
+  }
+
   bytes(length: number): Buffer {
     return Buffer.from(Array.from({ length }, () => this.below(256)));
   }

@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 import { aim } from './aim.ts';
 import { Random } from './random.ts';
 import { bytesOf, complaintsAbout, send, type Shot } from './shot.ts';
-import { startTarget, type Means, type Target } from './target.ts';
+import { startTarget, type AllMeans, type Target } from './target.ts';
 
 export interface Outcome {
   readonly shots: number;
@@ -31,11 +31,15 @@ export async function fuzz(target: Target, { seed, seconds, shotsAtMost = Infini
   const findings: string[] = [];
   const statuses: Record<string, number> = {};
   const until = performance.now() + seconds * 1000;
-  let means: Means | undefined;
+  // each route as often as each other
+  const routes = random.shuffled(target.routes);
+  let means: AllMeans | undefined;
   let shots = 0;
   while (performance.now() < until && shots < shotsAtMost && findings.length < FINDINGS_AT_MOST) {
-    if (shots % SHOTS_WITH_ONE_LOGIN === 0 || !means) means = await refreshed(target);
-    const salvo = Array.from({ length: AT_ONCE }, () => aim(random, means!));
+    if (shots % SHOTS_WITH_ONE_LOGIN === 0 || !means) means = await target.means();
+    const salvo = Array.from({ length: AT_ONCE }, (_, index) =>
+      aim(random, routes[(shots + index) % routes.length]!, { ...means!, ...random.pick(means!.browsers) }),
+    );
     shots += salvo.length;
     const found = await Promise.all(salvo.map((shot) => judged(target, shot, statuses)));
     findings.push(...found.filter((finding) => finding !== undefined));
@@ -48,10 +52,6 @@ export async function fuzz(target: Target, { seed, seconds, shotsAtMost = Infini
   const unwell = await troubleOf(target);
   if (unwell !== undefined && findings.length === 0) findings.push(unwell);
   return { shots, statuses, findings };
-}
-
-async function refreshed(target: Target): Promise<Means> {
-  return { target, adminToken: await target.adminToken(), ...(await target.person()) };
 }
 
 async function judged(target: Target, shot: Shot, statuses: Record<string, number>): Promise<string | undefined> {

@@ -4,9 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { METHODS } from '../../../src/oidc/request/routes.ts';
 import type { Bootstrap } from '../../../src/bootstrap/development.ts';
+import { Admin } from '../client/admin.ts';
 import { startApplication } from '../client/application.ts';
+import { makeRole, addTo } from '../client/roles.ts';
 import { requestToken, type Gatehouse } from '../node/gatehouse.ts';
-import { Person } from '../person/person.ts';
+import { PAGE_ROUTES } from './page_routes.ts';
+import { demoBrowser, linkBrowser, ownerBrowser, type Browser } from './people.ts';
 import { freeAddresses, Processes, type Environment, type Running } from '../node/process.ts';
 
 export interface Route {
@@ -20,59 +23,87 @@ export interface Route {
 }
 
 export interface Target {
+  readonly issuer: string;
+  /** The issuer's host with its port: a development server redirects requests for another one. */
+  readonly host: string;
   readonly port: number;
   readonly routes: readonly Route[];
   readonly demo: Bootstrap['demo'];
   readonly redirectUri: string;
   /** A public client that people log in to. */
   readonly clientId: string;
-  adminToken(): Promise<string>;
-  /** The cookies of a person who is logged in and in the middle of another login, whose id is `interaction`. */
-  person(): Promise<{ readonly cookies: string; readonly interaction: string }>;
+  /** Everything that requests of the next while need, made anew. */
+  means(): Promise<AllMeans>;
+  /** What no request of a run may change: the account of the demo person, its factors, and that it can log in. */
+  demoState(): Promise<unknown>;
   /** Throws when the process has died, or has said something that it should not have to say. */
   assertWell(): Promise<void>;
   stop(): Promise<void>;
 }
 
 /** What a run has at hand to get further than the front door. */
-export interface Means {
+export interface AllMeans {
   readonly target: Target;
   readonly adminToken: string;
-  readonly cookies: string;
-  readonly interaction: string;
+  readonly browsers: readonly Browser[];
+  /** Values for the parameters of the admin API's paths, of objects that may be changed and deleted. */
+  readonly ids: Readonly<Record<string, string>>;
 }
+
+/** The same for one request, which comes from one browser. */
+export interface Means extends AllMeans, Browser {}
 
 export async function startTarget(environment: Environment = {}): Promise<Target> {
   const processes = new Processes();
   const dataDir = await mkdtemp(join(tmpdir(), 'gatehouse-fuzz-'));
   const addresses = await freeAddresses();
-  const issuer = `http://127.0.0.1:${addresses.port}`;
+  // a name, because passkeys need one
+  const issuer = `http://localhost:${addresses.port}`;
   const running = await processes.start({ ISSUER: issuer, GATEHOUSE_DATA_DIR: dataDir, ...environment }, addresses);
   const bootstrap = JSON.parse(await readFile(join(dataDir, 'bootstrap.json'), 'utf8')) as Bootstrap;
   const adminToken = (): Promise<string> => requestToken(issuer, bootstrap.admin);
   const gatehouse = {
     ...bootstrap,
+    issuer,
+    url: issuer,
+    adminUrl: issuer,
     adminCall: async (method: string, path: string, body: unknown) =>
       fetch(`${issuer}/admin/v1${path}`, {
         method,
         headers: { authorization: `Bearer ${await adminToken()}`, 'content-type': 'application/json' },
         body: JSON.stringify(body),
       }),
-  } as Gatehouse;
+    adminToken,
+  } as unknown as Gatehouse;
   const application = await startApplication(gatehouse);
-  return {
+  const target: Target = {
+    issuer,
+    host: new URL(issuer).host,
     port: addresses.port,
     routes: await readRoutes(issuer),
     demo: bootstrap.demo,
     redirectUri: application.redirectUri,
     clientId: application.clientId,
-    adminToken,
-    async person() {
-      const person = new Person(gatehouse);
-      await person.authorize(application.authorizationUrl());
-      const { url } = await person.open(application.authorizationUrl({ prompt: 'login' }));
-      const cookies = [...person.cookies].map(([name, { value }]) => `${name}=${value}`).join('; ');
-      return { cookies, interaction: new URL(url).pathname.split('/').at(-1)! };
+    async means() {
+      const admin = await Admin.of(gatehouse);
+      const owner = await ownerBrowser(gatehouse, application);
+      const { email, accountId } = owner.account;
+      const browsers = [
+        await demoBrowser(gatehouse, application),
+        await linkBrowser(gatehouse, application, owner.account),
+        owner,
+        // most of the pages are those of this browser
+        owner,
+      ];
+      return { target, adminToken: admin.token, browsers, ids: await makeObjects(admin, accountId, email) };
+    },
+    async demoState() {
+      const admin = await Admin.of(gatehouse);
+      const { email } = bootstrap.account;
+      const [account] = (await admin.get(`/accounts?q=${encodeURIComponent(email)}`)).body.items;
+      const { body } = await admin.get(`/accounts/${account!.account_id}/factors`);
+      await demoBrowser(gatehouse, application);
+      return { account, factors: body };
     },
     assertWell: () => assertWell(running, running.managementUrl),
     async stop() {
@@ -84,6 +115,19 @@ export async function startTarget(environment: Environment = {}): Promise<Target
       await rm(dataDir, { recursive: true, force: true });
     },
   };
+  return target;
+}
+
+/** Objects of the admin API that a request may change or delete. */
+async function makeObjects(admin: Admin, accountId: string, email: string): Promise<Record<string, string>> {
+  const identifier = `https://${accountId.replaceAll('_', '-').toLowerCase()}.example`;
+  await admin.post('/resources', { identifier, scopes: [{ name: 'use', description: 'Use it' }] });
+  const { role, groupId } = await makeRole(admin, identifier, 'use');
+  await addTo(admin, { groupId }, accountId);
+  const { client_id } = (
+    await admin.post('/clients', { client_name: 'For changes', grant_types: ['client_credentials'] })
+  ).body;
+  return { identifier, account_id: accountId, group_id: groupId, name: role, client_id, factor_id: 'totp', q: email };
 }
 
 /** Lines that say that something broke; what a caller did wrong is logged below that level. */
@@ -100,50 +144,6 @@ async function assertWell({ output, ended }: Running, managementUrl: string): Pr
   if (!alive) throw new Error(`The server is gone: ${JSON.stringify(await ended())}`);
 }
 
-/** Paths that no document names. */
-const PAGES = [
-  'GET /approve/{id}',
-  'POST /approve/{id}',
-  'GET /',
-  'GET /interaction/{uid}',
-  'POST /interaction/{uid}/login',
-  'POST /interaction/{uid}/second-step',
-  'POST /interaction/{uid}/passkey',
-  'POST /interaction/{uid}/consent',
-  'POST /interaction/{uid}/cancel',
-  'GET /authorize/{uid}',
-  'GET /device/{uid}',
-  'GET /account',
-  'POST /account/devices/end',
-  'GET /account/authenticator',
-  'POST /account/authenticator',
-  'POST /account/authenticator/remove',
-  'GET /account/passkeys',
-  'POST /account/passkeys',
-  'POST /account/passkeys/rename',
-  'POST /account/passkeys/remove',
-  'GET /account/recovery-codes',
-  'POST /account/recovery-codes',
-  'GET /account/remembered-devices',
-  'POST /account/remembered-devices/forget',
-  'POST /account/applications/take-back',
-  'GET /account/password',
-  'POST /account/password',
-  'GET /account/email',
-  'POST /account/email',
-  'GET /forgot-password',
-  'POST /forgot-password',
-  'GET /link',
-  'POST /link',
-  'GET /link/{value}',
-  'POST /link/{value}',
-  'GET /mails',
-  'POST /logout/confirm',
-  'GET /logout/success',
-  'GET /assets/{file}',
-  'GET /{anything}',
-];
-
 async function readRoutes(issuer: string): Promise<Route[]> {
   const discovery = (await (await fetch(`${issuer}/.well-known/openid-configuration`)).json()) as Record<
     string,
@@ -155,7 +155,7 @@ async function readRoutes(issuer: string): Promise<Route[]> {
   const protocol = [
     ...Object.entries(METHODS).flatMap(([path, methods]) => methods.map((method) => `${method} ${path}`)),
     ...endpoints.flatMap((path) => [`GET ${path}`, `POST ${path}`]),
-    ...PAGES,
+    ...PAGE_ROUTES,
   ].map((line) => {
     const [method = '', path = ''] = line.split(' ');
     return { method, path, admin: false, example: undefined };

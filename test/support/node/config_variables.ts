@@ -264,6 +264,16 @@ export const VARIABLES: readonly Variable[] = [
     beside: TLS,
   },
   {
+    name: 'GATEHOUSE_PASSWORD_WORDS',
+    good: [
+      ['', 'passwordWords', []],
+      [' Example , Project X ,', 'passwordWords', ['Example', 'Project X']],
+      ['Zürich,東京タワー', 'passwordWords', ['Zürich', '東京タワー']],
+    ],
+    bad: ['abc', 'Example,!!!!', 'x'.repeat(65), `Exam${String.fromCodePoint(0)}ple`, 'four,'.repeat(201)],
+    sentence: 'must list at most 200 words of 4 to 64 characters, separated by commas.',
+  },
+  {
     name: 'GATEHOUSE_EGRESS_ALLOW',
     good: [
       ['https://keys.internal.example:8443', 'egressAllow', ['https://keys.internal.example:8443']],
@@ -356,6 +366,15 @@ export const VARIABLES: readonly Variable[] = [
     sentence: 'must be true or false.',
     beside: { NODE_ENV: 'test' },
   })),
+  {
+    name: 'GATEHOUSE_PASSWORDS_BY_LINK_ONLY',
+    good: [
+      ['true', 'passwordsByLinkOnly', true],
+      ['false', 'passwordsByLinkOnly', false],
+    ],
+    bad: ['yes', '1', 'TRUE', 'on'],
+    sentence: 'must be true or false.',
+  },
   {
     name: 'GATEHOUSE_REQUIRE_STRONG_CLIENT_AUTHENTICATION',
     good: [],

@@ -1,0 +1,68 @@
+/** The routes that no document names, as `METHOD /path`. test/conformance/fuzz.test.ts compares them with a node's. */
+
+/** Pages and other addresses that are only read. */
+const READ = [
+  '/',
+  '/try-login',
+  '/try-login/callback',
+  '/interaction/{uid}',
+  '/authorize/{uid}',
+  '/device/{uid}',
+  '/approve/{id}',
+  '/account',
+  '/account/login',
+  '/account/security',
+  '/account/devices',
+  '/account/applications',
+  '/account/activity',
+  '/account/data',
+  '/account/remembered-devices',
+  '/forgot-password/sent',
+  '/link/{value}',
+  '/mails',
+  '/logout/success',
+  '/assets/{file}',
+  '/.well-known/change-password',
+  '/.well-known/oauth-protected-resource/userinfo',
+  '/.well-known/oauth-protected-resource/admin/v1',
+  '/register/{client_id}',
+  '/{anything}',
+];
+
+/** Addresses that take a form. A GET shows the page with the form, or leads to it. */
+const FORMS = [
+  '/interaction/{uid}/login',
+  '/interaction/{uid}/second-step',
+  '/interaction/{uid}/passkey',
+  '/interaction/{uid}/choose',
+  '/interaction/{uid}/consent',
+  '/interaction/{uid}/leave',
+  '/interaction/{uid}/cancel',
+  '/approve/{id}',
+  '/account/devices/end',
+  '/account/devices/end-others',
+  '/account/devices/end-all',
+  '/account/applications/take-back',
+  '/account/data/download',
+  '/account/data/delete',
+  '/account/password',
+  '/account/email',
+  '/account/authenticator',
+  '/account/authenticator/remove',
+  '/account/passkeys',
+  '/account/passkeys/rename',
+  '/account/passkeys/remove',
+  '/account/recovery-codes',
+  '/account/remembered-devices/forget',
+  '/forgot-password',
+  '/link',
+  '/link/{value}',
+  '/logout/confirm',
+];
+
+export const PAGE_ROUTES: readonly string[] = [
+  ...new Set([...READ, ...FORMS].map((path) => `GET ${path}`)),
+  ...FORMS.map((path) => `POST ${path}`),
+  'PUT /register/{client_id}',
+  'DELETE /register/{client_id}',
+];
