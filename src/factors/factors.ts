@@ -3,7 +3,7 @@
  * which a person does not repeat the second step. This folder stores and verifies them; login/ has their pages, and
  * admin/ their routes.
  */
-import type { Database } from '../db/connection.ts';
+import type { Database, Reader } from '../db/connection.ts';
 import type { Feature } from '../lifecycle/feature.ts';
 import type { Logger } from '../log.ts';
 import type { Vault } from '../vault/vault.ts';
@@ -27,8 +27,8 @@ export interface Factors {
   readonly vault: Vault;
   /** `undefined` if this server offers no passkeys. */
   readonly passkeys: PasskeyCeremonies | undefined;
-  /** Reads the factors of an account that count at this server. */
-  read(accountId: string, now: Date): Promise<AccountFactors>;
+  /** Reads the factors of an account that count at this server; `reader` is a transaction that must see them. */
+  read(accountId: string, now: Date, reader?: Reader): Promise<AccountFactors>;
 }
 
 export function createFactors(settings: FactorsSettings): { readonly factors: Factors; readonly feature: Feature } {
@@ -39,7 +39,8 @@ export function createFactors(settings: FactorsSettings): { readonly factors: Fa
     factors: {
       vault,
       passkeys,
-      read: (accountId, now) => readFactors(database, accountId, { passkeys: passkeys !== undefined, now }),
+      read: (accountId, now, reader = database) =>
+        readFactors(reader, accountId, { passkeys: passkeys !== undefined, now }),
     },
     feature: {
       start() {

@@ -121,11 +121,15 @@ export async function digestsOfCode(
   return Promise.all(rows.map(async ({ pepper_id }) => digestOf(await vault.get(pepper_id), code)));
 }
 
-/** Uses a code. Returns false if the account has no such code, or it was used before. */
+/**
+ * Uses a code. Returns false if the account has no such code, or it was used before. `forEnrolment`: the code may be one
+ * that an admin gave.
+ */
 export async function useRecoveryCode(
   work: FactorWork,
   accountId: string,
   digests: readonly Digest[],
+  { forEnrolment }: { readonly forEnrolment: boolean },
 ): Promise<boolean> {
   const { tx, now } = work;
   if (digests.length === 0) return false;
@@ -133,14 +137,15 @@ export async function useRecoveryCode(
     .deleteFrom('recovery_codes')
     .where('account_id', '=', accountId)
     .where('digest', 'in', [...digests])
+    .$if(!forEnrolment, (query) => query.where('for_enrolment', '=', false))
     .where(({ or, eb }) => or([eb('expires_at', 'is', null), eb('expires_at', '>', now)]))
     .executeTakeFirst();
   if (numDeletedRows === 0n) return false;
-  const { own, forEnrolment } = await countRecoveryCodes(tx, accountId, now);
+  const left = await countRecoveryCodes(tx, accountId, now);
   await recordFactorChange(work, accountId, {
     event: 'recovery_code.used',
     outcome: 'success',
-    details: { left: own + forEnrolment },
+    details: { left: left.own + left.forEnrolment },
   });
   return true;
 }

@@ -118,6 +118,8 @@ async function goOn(login: LoginContext, ctx: Context, step: Step, account: Acco
     // a device that was forgotten a moment ago spares nothing
     if (isRemembered && !(await noteRememberedDevice(login, ctx, work, accountId)))
       throw new AccountChanged('The device was forgotten in the meantime.');
+    const current = await login.factors.read(accountId, requestOf(ctx).now, work.tx);
+    if (needsSecondStep(current, demand, isRemembered)) throw new AccountChanged('A factor was added in the meantime.');
   };
   await finishLogin(login, ctx, step, { account, amr: PASSWORD_METHODS, remember, use });
 }

@@ -151,7 +151,10 @@ async function rightCode(
   const code = accepted.recoveryCode ? typedRecoveryCode(form.recovery_code) : undefined;
   if (code === undefined) return undefined;
   const digests = await digestsOfCode(login.database, vault, accountId, code);
-  return { amr: [RECOVERY_CODE_METHOD], use: (work) => useRecoveryCode(work, accountId, digests) };
+  return {
+    amr: [RECOVERY_CODE_METHOD],
+    use: (work) => useRecoveryCode(work, accountId, digests, { forEnrolment: accepted.enrolmentCode }),
+  };
 }
 
 async function refuse(

@@ -42,22 +42,26 @@ export interface AcceptedFactors {
   readonly totp: boolean;
   readonly passkey: boolean;
   readonly recoveryCode: boolean;
+  /** Whether a recovery code may be one that an admin gave to enrol a factor. */
+  readonly enrolmentCode: boolean;
 }
 
 /**
  * A recovery code satisfies no demand of an application. On the server's own pages it always counts, because its owner
- * enrols a new factor there.
+ * enrols a new factor there; an enrolment code counts nowhere else.
  */
 export function acceptedFactors(
   { totp, passkeys, recoveryCodes }: AccountFactors,
   { required }: LoginDemand,
   interaction: Interaction,
 ): AcceptedFactors {
-  const hasCodes = recoveryCodes.own + recoveryCodes.forEnrolment > 0;
+  const isOwn = isOwnPages(interaction);
+  const enrolmentCode = isOwn && recoveryCodes.forEnrolment > 0;
   return {
     totp: totp !== undefined && (required === undefined || satisfies(MFA_ACR, required)),
     passkey: passkeys.length > 0,
-    recoveryCode: hasCodes && (isPasswordEnough(required) || isOwnPages(interaction)),
+    recoveryCode: enrolmentCode || (recoveryCodes.own > 0 && (isPasswordEnough(required) || isOwn)),
+    enrolmentCode,
   };
 }
 

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
+import { sql } from 'kysely';
+import { lockAccount } from '../../src/accounts/account.ts';
 import { MFA_ACR, PASSWORD_ACR } from '../../src/base/acr_values.ts';
+import { Admin } from '../support/client/admin.ts';
+import { authorizationRequest } from '../support/client/authorization_request.ts';
 import { signIn, registerApplication } from '../support/client/code_flow.ts';
 import { moveClock, resetClock } from '../support/node/clock.ts';
 import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
-import type { RegisteredClient } from '../support/node/operator.ts';
+import { eventually, type RegisteredClient } from '../support/node/operator.ts';
 import { newAccount, personWithApp, reachSecondStep } from '../support/person/authenticator.ts';
 import { Person } from '../support/person/person.ts';
 
@@ -33,6 +37,72 @@ describe('the second step of a login', () => {
     const account = await newAccount(gatehouse);
     const { tokens } = await signIn(gatehouse, client, { person: new Person(gatehouse, { account }) });
     assert.deepEqual([tokens.claims()!['amr'], tokens.claims()!['acr']], [['pwd'], PASSWORD_ACR]);
+  });
+
+  it('is asked for after a login that was under way when the first factor was added', async () => {
+    const account = await newAccount(gatehouse);
+    const person = new Person(gatehouse, { account });
+    const { page, url } = await person.open(`${gatehouse.issuer}/account/login`);
+    const action = new URL(/action="([^"]*\/login)"/.exec(page)![1]!, url).href;
+    const { email, password, accountId } = account;
+    const underWay = await gatehouse.database.transaction().execute(async (tx) => {
+      await lockAccount(tx, accountId);
+      const login = person.submit(action, { email, password });
+      await eventually(waits);
+      const { data_key_id } = await tx.selectFrom('data_keys').select('data_key_id').executeTakeFirstOrThrow();
+      const secret = { account_id: accountId, data_key_id, sealed: Buffer.alloc(40), last_step: 0 };
+      await tx
+        .insertInto('totp_secrets')
+        .values({ ...secret, created_at: new Date(), last_used_at: null })
+        .execute();
+      return [login];
+    });
+    const [login] = await Promise.all(underWay);
+    assert.equal(login!.response.status, 401);
+    assert.equal(person.cookies.has('gatehouse_session'), false);
+  });
+
+  async function waits(): Promise<boolean> {
+    const { rows } = await sql`select from pg_stat_activity
+      where wait_event_type = 'Lock' and datname = current_database()`.execute(gatehouse.database);
+    return rows.length > 0;
+  }
+
+  it('takes no enrolment code at an application', async () => {
+    const { account } = await personWithApp(gatehouse);
+    const admin = await Admin.of(gatehouse);
+    const code = String((await admin.post(`/accounts/${account.accountId}/enrolment-code`)).body['code']);
+    const person = new Person(gatehouse, { account });
+    const { arrival, action } = await reachSecondStep(
+      gatehouse,
+      person,
+      `${gatehouse.url}/authorize?${authorizationRequest(client)}`,
+    );
+    assert.equal(arrival.page.includes('recovery_code'), false);
+    assert.equal((await person.submit(action, { recovery_code: code })).response.status, 401);
+    const own = await reachSecondStep(gatehouse, new Person(gatehouse, { account }));
+    assert.equal(own.arrival.page.includes('recovery_code'), true);
+  });
+
+  it('takes no enrolment code in place of a recovery code', async () => {
+    const { account } = await personWithApp(gatehouse);
+    const admin = await Admin.of(gatehouse);
+    await admin.post(`/accounts/${account.accountId}/enrolment-code`);
+    // as if its owner had made it
+    await gatehouse.database
+      .updateTable('recovery_codes')
+      .set({ for_enrolment: false, expires_at: null })
+      .where('account_id', '=', account.accountId)
+      .execute();
+    const code = String((await admin.post(`/accounts/${account.accountId}/enrolment-code`)).body['code']);
+    const person = new Person(gatehouse, { account });
+    const { arrival, action } = await reachSecondStep(
+      gatehouse,
+      person,
+      `${gatehouse.url}/authorize?${authorizationRequest(client)}`,
+    );
+    assert.equal(arrival.page.includes('recovery_code'), true);
+    assert.equal((await person.submit(action, { recovery_code: code })).response.status, 401);
   });
 
   it('does not log the person in before it is done', async () => {
