@@ -6,6 +6,7 @@ import { verifyAuthenticationResponse, verifyRegistrationResponse } from '@simpl
 import { z } from 'zod';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Reader } from '../db/connection.ts';
+import { isWithoutCertificates } from './attestation.ts';
 import { expiryOfChallenge, newChallenge, useChallenge } from './passkey_challenges.ts';
 import { findPasskey, notePasskeyUse, type NewPasskey, type Passkey } from './passkey_rows.ts';
 
@@ -21,6 +22,11 @@ export interface PasskeySettings {
 /** ES256, EdDSA and RS256, which every authenticator has one of. */
 const ALGORITHMS = [-7, -8, -257];
 const CHALLENGE_SECONDS = 1_800;
+/** A key of 4,096 bits, the longest of these algorithms in use, has about 530. */
+const PUBLIC_KEY_BYTES_AT_MOST = 1_024;
+
+/** The ways to reach an authenticator (WebAuthn Level 3, 5.8.4). Browsers ignore others. */
+const TRANSPORTS = new Set(['usb', 'nfc', 'ble', 'smart-card', 'hybrid', 'internal']);
 
 const base64url = (most: number) =>
   z
@@ -48,7 +54,11 @@ const Registration = z.object({
   response: z.object({
     clientDataJSON: base64url(4_096),
     attestationObject: base64url(8_192),
-    transports: z.array(z.string().max(32)).max(10).default([]),
+    transports: z
+      .array(z.string().max(32))
+      .max(10)
+      .default([])
+      .transform((named) => [...TRANSPORTS].filter((transport) => named.includes(transport))),
   }),
 });
 
@@ -162,13 +172,11 @@ export class PasskeyCeremonies {
     const response = parsed(Registration, answer);
     if (!response) return undefined;
     const challenge = new ExpectedChallenge(this.#settings.challengeKey, boundTo, now);
+    const { clientDataJSON, attestationObject, transports } = response.response;
     try {
+      if (!isWithoutCertificates(attestationObject)) return undefined;
       const { verified, registrationInfo } = await verifyRegistrationResponse({
-        response: {
-          ...response,
-          response: { ...response.response, transports: response.response.transports },
-          clientExtensionResults: {},
-        },
+        response: { ...response, response: { clientDataJSON, attestationObject }, clientExtensionResults: {} },
         expectedChallenge: challenge.matches,
         expectedOrigin: this.#settings.origin,
         expectedRPID: this.#settings.rpId,
@@ -177,13 +185,15 @@ export class PasskeyCeremonies {
       });
       if (!verified || !challenge.accepted) return undefined;
       const { credential, aaguid, credentialDeviceType, credentialBackedUp } = registrationInfo;
+      // the schema bounds the id of the answer; the library takes another one from the authenticator's data
+      if (credential.id !== response.id || credential.publicKey.length > PUBLIC_KEY_BYTES_AT_MOST) return undefined;
       const { value, expiresAt } = challenge.accepted;
       return {
         passkey: {
           credentialId: credential.id,
           publicKey: Buffer.from(credential.publicKey),
           counter: credential.counter,
-          transports: response.response.transports,
+          transports,
           aaguid,
           backupEligible: credentialDeviceType === 'multiDevice',
           backedUp: credentialBackedUp,
@@ -216,10 +226,12 @@ export function userHandleOf(accountId: string): string {
 
 class ExpectedChallenge {
   accepted: { readonly value: string; readonly expiresAt: Date } | undefined;
-  readonly matches: (challenge: string) => boolean;
+  /** Takes what the client data has as challenge: any JSON value, although the library says a text. */
+  readonly matches: (challenge: unknown) => boolean;
 
   constructor(key: Buffer, boundTo: string, now: Date) {
     this.matches = (value) => {
+      if (typeof value !== 'string') return false;
       const expiresAt = expiryOfChallenge(key, value, boundTo, now);
       this.accepted = expiresAt && { value, expiresAt };
       return expiresAt !== undefined;

@@ -23,6 +23,8 @@ export function newChallenge(key: Buffer, boundTo: string, now: Date, seconds: n
 export function expiryOfChallenge(key: Buffer, challenge: string, boundTo: string, now: Date): Date | undefined {
   const bytes = Buffer.from(challenge, 'base64url');
   if (bytes.length !== RANDOM_BYTES + EXPIRY_BYTES + TAG_BYTES) return undefined;
+  // another spelling of the same bytes would count a second time
+  if (bytes.toString('base64url') !== challenge) return undefined;
   const head = bytes.subarray(0, RANDOM_BYTES + EXPIRY_BYTES);
   if (!equalInConstantTime(bytes.subarray(head.length), tagOf(key, head, boundTo))) return undefined;
   const expiresAt = new Date(head.readUInt32BE(RANDOM_BYTES) * 1_000);

@@ -12,6 +12,7 @@ import { endOlderLogins, recordFactorChange, type FactorWork } from './factor_ch
 
 /** What every authenticator app supports. */
 const PARAMETERS = { algorithm: 'SHA1', digits: 6, period: 30 } as const;
+const CODE = /^\d{6}$/;
 /** RFC 6238, 5.2: a clock may be one step away, and a person needs time to type. */
 const WINDOW_STEPS = 1;
 /** RFC 4226, 4: 160 bits are recommended. */
@@ -40,6 +41,8 @@ export function totpUri(
 
 /** Returns the time step of the code, or `undefined` if it is not a code of this time. */
 export function stepOfCode(secret: string, code: string, now: Date): number | undefined {
+  // the library throws for six characters that are not ASCII
+  if (!CODE.test(code)) return undefined;
   const timestamp = now.getTime();
   const delta = new TOTP({ ...PARAMETERS, secret }).validate({ token: code, timestamp, window: WINDOW_STEPS });
   return delta === null ? undefined : Math.floor(epochSeconds(now) / PARAMETERS.period) + delta;

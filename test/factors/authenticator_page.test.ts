@@ -32,6 +32,8 @@ describe('the page of the authenticator app', () => {
     const { account, person } = await newPerson();
     const { page } = await person.walk(url);
     const { secret, fields } = readEnrolment(page);
+    for (const code of ['', 'a', 'éééééé', '\u0000'.repeat(6), '0'.repeat(40), '１２３４５６'])
+      assert.equal((await person.submit(url, { ...fields, code })).response.status, 400, JSON.stringify(code));
     const wrong = await person.submit(url, { ...fields, code: '000000' });
     assert.equal(wrong.response.status, 400);
     assert.equal(readEnrolment(wrong.page).secret, secret, 'the person need not scan another code');

@@ -86,7 +86,7 @@ const MODULES: Readonly<Record<string, string>> = {
   roles: 'kysely zod',
   registration: 'node:crypto koa kysely zod',
   oidc: 'node:crypto node:http node:util jose koa koa-compose kysely lru-cache oidc-provider zod',
-  factors: 'node:crypto @simplewebauthn/server otpauth zod',
+  factors: 'node:crypto @simplewebauthn/server @simplewebauthn/server/helpers otpauth zod',
   login: 'node:crypto @koa/router bowser jose koa oidc-provider uqr zod',
   admin: 'node:net node:stream koa zod',
   maintenance: 'node:timers/promises kysely',

@@ -22,11 +22,9 @@ export const OWN_EVENTS: readonly EventName[] = EVENT_NAMES.filter((name) =>
 
 /** The last event of the page before, from the address. It selects only among events of the person's own account. */
 const Position = z.strictObject({
-  exactly: z.iso.datetime({ precision: 6 }),
-  stream: z
-    .string()
-    .max(128)
-    .regex(/^[\w.:-]+$/),
+  // PostgreSQL has no year 0
+  exactly: z.iso.datetime({ precision: 6 }).regex(/^[12]/),
+  stream: z.uuid(),
   sequence: z.coerce.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER),
 });
 

@@ -85,7 +85,21 @@ describe('the activity of an account', () => {
       all.length,
     );
     assert.ok(seen.length > 1, 'more than one page');
-    for (const hostile of ['x', '~~', `2026-01-01T00:00:00.000000Z~a~-1`, '%00', 'a'.repeat(5_000), `1~2~3&after=4`]) {
+    const stream = '01234567-89ab-7def-8123-456789abcdef';
+    const positions = [
+      '2026-01-01T00:00:00.000000Z~a~1',
+      `0000-01-01T00:00:00.000000Z~${stream}~1`,
+      `9999-12-31T23:59:59.999999Z~${stream}~${Number.MAX_SAFE_INTEGER}`,
+    ];
+    for (const hostile of [
+      ...positions,
+      'x',
+      '~~',
+      `2026-01-01T00:00:00.000000Z~a~-1`,
+      '%00',
+      'a'.repeat(5_000),
+      `1~2~3&after=4`,
+    ]) {
       assert.equal((await activityOf(person, `?after=${hostile}`)).status, 200, hostile);
     }
   });

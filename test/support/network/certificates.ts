@@ -10,6 +10,7 @@ import {
   BasicConstraintsExtension,
   cryptoProvider,
   ExtendedKeyUsageExtension,
+  type Extension,
   KeyUsageFlags,
   KeyUsagesExtension,
   SubjectAlternativeNameExtension,
@@ -48,12 +49,14 @@ export interface CertificateParts {
   readonly by?: Certified;
   readonly notBefore?: Date;
   readonly notAfter?: Date;
+  /** Besides those that each certificate has. */
+  readonly extensions?: readonly Extension[];
   /** Made for these keys instead of new ones. */
   readonly keys?: CryptoKeyPair;
 }
 
 export async function certify(parts: CertificateParts = {}): Promise<Certified> {
-  const { by, authority = false, names, usages } = parts;
+  const { by, authority = false, names, usages, extensions = [] } = parts;
   const subject = typeof parts.subject === 'object' ? [...parts.subject] : (parts.subject ?? 'CN=client');
   const keys = parts.keys ?? (await crypto.subtle.generateKey(ECDSA, true, ['sign', 'verify']));
   const made = await X509CertificateGenerator.create({
@@ -71,6 +74,7 @@ export async function certify(parts: CertificateParts = {}): Promise<Certified> 
       ...(by ? [await AuthorityKeyIdentifierExtension.create(by.keys.publicKey)] : []),
       ...(usages ? [new ExtendedKeyUsageExtension([...usages])] : []),
       ...(names ? [new SubjectAlternativeNameExtension(names)] : []),
+      ...extensions,
     ],
   });
   const certificate = new X509Certificate(Buffer.from(made.rawData));
