@@ -3,16 +3,9 @@ import { z } from 'zod';
 import { notFound } from '../base/refusal.ts';
 import { accessBeyond } from '../clients/metadata/access.ts';
 import { NO_CONTENT } from '../http/route.ts';
+import { refuseToOpen } from '../roles/opened_scopes.ts';
 import { NewRole, RolePatch, type Role } from '../roles/role.ts';
-import {
-  createRole,
-  deleteRole,
-  findRole,
-  lockRole,
-  readRoles,
-  refuseToOpen,
-  updateRole,
-} from '../roles/role_store.ts';
+import { createRole, deleteRole, findRole, lockRole, readRoles, updateRole } from '../roles/role_store.ts';
 import { requireRightsOfRole } from './account_rights.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
