@@ -40,7 +40,7 @@ export const PASSWORD_LINKS: readonly LinkKind[] = ['first_password', 'reset'];
  * These end in the same cases. The ways back are not among them: an attacker who changed the address or the password
  * must not be able to end them.
  */
-const ENDED_BY_CHANGES: readonly LinkKind[] = [...PASSWORD_LINKS, 'email_change'];
+export const ENDED_BY_CHANGES: readonly LinkKind[] = [...PASSWORD_LINKS, 'email_change'];
 
 const VALUE_BYTES = 32;
 /** The form of a value, base64url. */

@@ -16,6 +16,7 @@ import { requireRightsOf } from './account_rights.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { groupFacts, groupMembers, GroupParams } from './groups.ts';
+import { endPreparedAccess, givesAdminScopes } from './prepared_access.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 import { AccountParams, Timestamp, timestamp } from './shared_members.ts';
 
@@ -48,7 +49,8 @@ export const groupMemberRoutes: readonly AdminRoute[] = [
     scope: 'groups:write',
     tag: 'groups',
     summary: 'Add an account to a group',
-    description: 'The caller needs every admin scope that the account then has.',
+    description:
+      'The caller needs every admin scope that the account then has. If the group has scopes of the admin API, the unused links to a password and enrolment codes of the account end: invite the person afterwards.',
     params: GroupParams,
     body: AccountParams.meta({ id: 'NewGroupMember', examples: [{ account_id: 'account_7Hq' }] }),
     reply: { status: 201, description: 'The member.', body: MemberView, headers: ['Location'] },
@@ -56,8 +58,10 @@ export const groupMemberRoutes: readonly AdminRoute[] = [
     handle: ({ params, body }, call) =>
       call.write(async (work) => {
         const group = await lockGroup(work.tx, params.group_id);
+        const makesAdmin = await givesAdminScopes(call, work, group.roles);
         const member = await addMember(work, group, body.account_id);
         await requireRightsOf(call, work.tx, member.accountId);
+        if (makesAdmin) await endPreparedAccess(work, member.accountId);
         const path = `/groups/${group.groupId}/members/${member.accountId}`;
         const location = adminResourceIdentifier(call.dependencies.issuer) + path;
         return { status: 201, headers: { Location: location }, body: memberView(member) };

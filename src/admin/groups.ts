@@ -10,6 +10,7 @@ import { requireRightsOfGroup } from './account_rights.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { entityTag } from './entity_tag.ts';
+import { endPreparedAccessOfGroup } from './prepared_access.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 import { search, Timestamp, timestamp } from './shared_members.ts';
 
@@ -86,7 +87,7 @@ export const groupRoutes: readonly AdminRoute[] = [
     tag: 'groups',
     summary: 'Change a group (JSON merge patch)',
     description:
-      'The new list of roles replaces the old one. The change takes effect within a second. To add a role, the caller needs every admin scope of the roles and of the members of the group.',
+      'The new list of roles replaces the old one. The change takes effect within a second. To add a role, the caller needs every admin scope of the roles and of the members of the group. If an added role has scopes of the admin API, the unused links to a password and enrolment codes of the members end.',
     params: GroupParams,
     body: GroupPatch.meta({ id: 'GroupPatch', examples: [{ roles: ['editor', 'reviewer'] }] }),
     reply: { status: 200, description: 'The group after the change.', body: GroupView, headers: ['ETag'] },
@@ -97,7 +98,10 @@ export const groupRoutes: readonly AdminRoute[] = [
         call.refuseOtherVersion(group.version);
         const changed = await updateGroup(work, group, body);
         const added = changed.roles.some((role) => !group.roles.includes(role));
-        if (added) await requireRightsOfGroup(call, work.tx, group.groupId);
+        if (added) {
+          await requireRightsOfGroup(call, work.tx, group.groupId);
+          await endPreparedAccessOfGroup(call, work, { before: group, after: changed });
+        }
         return { status: 200, headers: { ETag: entityTag(changed.version) }, body: groupView(changed) };
       }),
   }),

@@ -29,6 +29,7 @@ import { NO_CONTENT } from '../http/route.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { entityTag } from './entity_tag.ts';
+import { OpenQuery, openScopes } from './removed_scopes.ts';
 import { Timestamp, timestamp } from './shared_members.ts';
 import { refuseAdminResource, refuseLookAlike } from './privilege_check.ts';
 import { adminResourceIdentifier } from './scopes.ts';
@@ -159,17 +160,19 @@ export const resourceRoutes: readonly AdminRoute[] = [
     tag: 'resources',
     summary: 'Change a resource (JSON merge patch)',
     description:
-      'Removing a scope from scopes also removes it from every client that had it, and ends what people granted of it. If that is much, the server continues after the response; a scope of the same name can be added when it is done.',
+      'Removing a scope from scopes also removes it from every client that had it, and ends what people granted of it. If that is much, the server continues after the response; a scope of the same name can be added when it is done. Refused while a role has the scope, unless open_scopes is true.',
     params: ResourceParams,
+    query: OpenQuery,
     body: ResourcePatch.meta({ id: 'ResourcePatch', examples: [{ access_token_ttl_seconds: 300 }] }),
     reply: { status: 200, description: 'The resource after the change.', body: ResourceView, headers: ['ETag'] },
     refuses: [404, 409, 412],
-    handle: async ({ params, body }, call) => {
+    handle: async ({ params, query, body }, call) => {
       refuseAdminResource(call, params.identifier);
       if (body.scopes) await endRightsNow(call, params.identifier);
       const { rotation } = call.dependencies;
       const keys = await rotation.makeMissing(body.signing_alg ? [body.signing_alg] : []);
       const changed = await call.write(async (work) => {
+        if (body.scopes && query.open_scopes === 'true') await openScopes(call, work, params.identifier, body.scopes);
         const locked = await lockResource(work.tx, params.identifier);
         call.refuseOtherVersion(locked.version);
         await rotation.addIn(work, keys);

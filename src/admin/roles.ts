@@ -3,20 +3,14 @@ import { z } from 'zod';
 import { notFound } from '../base/refusal.ts';
 import { accessBeyond } from '../clients/metadata/access.ts';
 import { NO_CONTENT } from '../http/route.ts';
+import { refuseToOpen } from '../roles/opened_scopes.ts';
 import { NewRole, RolePatch, type Role } from '../roles/role.ts';
-import {
-  createRole,
-  deleteRole,
-  findRole,
-  lockRole,
-  readRoles,
-  refuseToOpen,
-  updateRole,
-} from '../roles/role_store.ts';
+import { createRole, deleteRole, findRole, lockRole, readRoles, updateRole } from '../roles/role_store.ts';
 import { requireRightsOfRole } from './account_rights.ts';
 import { adminRoute, type AdminCall, type AdminRoute } from './admin_call.ts';
 import { pageOf, paging, type List } from './cursors.ts';
 import { entityTag } from './entity_tag.ts';
+import { endPreparedAccessOfRole } from './prepared_access.ts';
 import { adminResourceIdentifier } from './scopes.ts';
 import { Timestamp, timestamp } from './shared_members.ts';
 
@@ -92,7 +86,7 @@ export const roleRoutes: readonly AdminRoute[] = [
     tag: 'roles',
     summary: 'Change a role (JSON merge patch)',
     description:
-      'The new list of resources replaces the old one, and takes effect within a second. To add scopes, the caller needs every admin scope of the people who hold the role.',
+      'The new list of resources replaces the old one, and takes effect within a second. To add scopes, the caller needs every admin scope of the people who hold the role. If they are scopes of the admin API, the unused links to a password and enrolment codes of these people end.',
     params: RoleParams,
     query: OpenQuery,
     body: RolePatch.meta({ id: 'RolePatch', examples: [{ description: 'Writes articles' }] }),
@@ -104,8 +98,10 @@ export const roleRoutes: readonly AdminRoute[] = [
         call.refuseOtherVersion(role.version);
         const changed = await updateRole(work, role, body);
         await refuseUnwantedOpening(call, work.tx, { role, remaining: changed.resources, query });
-        if (accessBeyond(changed.resources, role.resources).length > 0)
+        if (accessBeyond(changed.resources, role.resources).length > 0) {
           await requireRightsOfRole(call, work.tx, role.name);
+          await endPreparedAccessOfRole(call, work, { before: role, after: changed });
+        }
         return { status: 200, headers: { ETag: entityTag(changed.version) }, body: roleView(changed) };
       }),
   }),

@@ -136,6 +136,11 @@ const accountLink = {
   kind: text.describe('`first_password`, `reset`, `email_change`, `email_way_back` or `report`.'),
 };
 
+const endedBecause = z
+  .literal('admin_rights')
+  .optional()
+  .describe('`admin_rights`: the account got scopes of the admin API. Absent: an admin ended the link.');
+
 const PEOPLE = {
   'account.created': done('An account is created.', {}),
   'account.updated': done('An account is changed. Personal data is not recorded.', {
@@ -165,7 +170,7 @@ const PEOPLE = {
     expires_at: time,
   }),
   'account.link_used': done('A one-time link is used. No link can be used twice.', accountLink),
-  'account.link_ended': done('An admin ends a one-time link before it is used.', accountLink),
+  'account.link_ended': done('A one-time link ends before it is used.', { ...accountLink, reason: endedBecause }),
   'account.email_change_requested': done('A person asks for another e-mail address, which is not proved yet.', {}),
   'account.mail_throttled': refusal('The server sends no further mail, because too many were requested.', {
     retry_after_seconds: retry_after_seconds.optional(),
@@ -202,6 +207,9 @@ const PEOPLE = {
     left: number.describe('The number of codes that are left.'),
   }),
   'recovery_code.issued': done('An admin gives an account a code with which its owner can add a factor.', {}),
+  'recovery_code.ended': done('A code that an admin gave to an account ends before it is used.', {
+    reason: z.literal('admin_rights').describe('The account got scopes of the admin API.'),
+  }),
   'remembered_device.added': done('A person asks not to repeat the second step on a device.', { device_id: text }),
   'remembered_device.removed': done('A person ends that for a device.', { device_id: text }),
   'account.unlocked': done('An admin ends the limits that wrong attempts to log in to an account have reached.', {}),

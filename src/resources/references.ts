@@ -1,4 +1,4 @@
-/** Finds objects that reference a resource; while they exist, the resource cannot be deleted. */
+/** Finds objects that reference a resource or its scopes; while they exist, the resource or scope cannot be removed. */
 import { sql } from 'kysely';
 import { conflict } from '../base/refusal.ts';
 import type { Tx } from '../db/connection.ts';
@@ -60,4 +60,16 @@ export async function refuseWhileReferenced(tx: Tx, identifier: string): Promise
       limit ${sql.lit(NAMED_AT_MOST)}`.execute(tx);
     if (rows.length > 0) throw conflict(refusal(identifier, rows.map(({ name }) => name).join(', ')));
   }
+}
+
+/** Refuses with `conflict` while a role has one of the scopes. */
+export async function refuseWhileRolesHave(tx: Tx, identifier: string, scopes: readonly string[]): Promise<void> {
+  const { rows } = await sql<{ role: string }>`
+    select role from role_resources where resource = ${identifier} and scopes && ${scopes}::text[]
+    order by role limit ${sql.lit(NAMED_AT_MOST)}`.execute(tx);
+  if (rows.length === 0) return;
+  const names = rows.map(({ role }) => role).join(', ');
+  throw conflict(
+    `Roles still have scopes that would be removed from ${identifier} (${names}): a later scope of the same name would be for everybody. Take them from the roles first, or send open_scopes=true.`,
+  );
 }

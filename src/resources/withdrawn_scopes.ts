@@ -1,22 +1,23 @@
 /**
- * Removes scopes that a resource no longer has from clients, policies and roles, and orders the end of all rights for them.
+ * Removes scopes that a resource no longer has from clients and policies, and orders the end of all rights for them. Refuses
+ * to remove a scope that a role has: a later scope of the same name would be for every person.
  */
 import { sql } from 'kysely';
 import { recordChange } from '../invalidation/log.ts';
 import type { Tx } from '../db/connection.ts';
 import { orderEndOfRights } from './ended_rights.ts';
+import { refuseWhileRolesHave } from './references.ts';
 import type { Resource, Scope } from './resource.ts';
 
 /** Tables whose rows contain a resource and some of its scopes. */
 const SCOPE_TABLES = [
   { table: 'registration_policy_resources', owner: 'policy', topic: 'registration_policy' },
   { table: 'client_resources', owner: 'client_id', topic: 'client' },
-  { table: 'role_resources', owner: 'role', topic: 'role' },
 ] as const;
 
 /**
- * Removes the scopes that are not in `remaining` from every client, policy and role, and deletes rows without scopes. What
- * people granted is ended in batches (ended_rights.ts).
+ * Removes the scopes that are not in `remaining` from every client and policy, and deletes rows without scopes. What people
+ * granted is ended in batches (ended_rights.ts). Throws `conflict` while a role has one of the scopes.
  */
 export async function withdrawScopes(
   tx: Tx,
@@ -27,6 +28,7 @@ export async function withdrawScopes(
   const names = new Set(remaining.map((scope) => scope.name));
   const removed = resource.scopes.map((scope) => scope.name).filter((name) => !names.has(name));
   if (removed.length === 0) return;
+  await refuseWhileRolesHave(tx, resource.identifier, removed);
   for (const { table, owner, topic } of SCOPE_TABLES) {
     for (const key of await withdraw(tx, { table, owner }, resource.identifier, removed)) {
       await recordChange(tx, { topic, key }, now);
@@ -36,7 +38,7 @@ export async function withdrawScopes(
   await orderEndOfRights(tx, resource.identifier, removed, now);
 }
 
-/** Returns the clients, policies or roles that had any of the scopes. */
+/** Returns the clients or policies that had any of the scopes. */
 async function withdraw(
   tx: Tx,
   { table, owner }: Pick<(typeof SCOPE_TABLES)[number], 'table' | 'owner'>,

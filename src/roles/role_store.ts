@@ -3,7 +3,7 @@ import type { z } from 'zod';
 import { changedValues } from '../audit/changed_values.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { conflict, notFound } from '../base/refusal.ts';
-import { accessBeyond, type ResourceAccess } from '../clients/metadata/access.ts';
+import type { ResourceAccess } from '../clients/metadata/access.ts';
 import { requireResources } from '../clients/resource_check.ts';
 import type { Reader, Tx } from '../db/connection.ts';
 import { recordChange } from '../invalidation/log.ts';
@@ -79,39 +79,6 @@ export async function deleteRole({ tx, trail, origin, now }: UnitOfWork, { name,
   await recordChange(tx, { topic: 'role', key: name }, now);
 }
 
-/**
- * Refuses a change after which some scopes of the role are in no role at all: they would be for every person. The scopes of
- * `alwaysTied` are for people with a role in any case.
- */
-export async function refuseToOpen(
-  tx: Tx,
-  role: Role,
-  remaining: readonly ResourceAccess[],
-  alwaysTied: string,
-): Promise<void> {
-  const lost = accessBeyond(role.resources, remaining).filter(({ resource }) => resource !== alwaysTied);
-  if (lost.length === 0) return;
-  const others = await tx
-    .selectFrom('role_resources')
-    .select(['resource', 'scopes'])
-    .where('role', '!=', role.name)
-    .where(
-      'resource',
-      'in',
-      lost.map(({ resource }) => resource),
-    )
-    .execute();
-  const opened = lost.flatMap(({ resource, scopes }) => {
-    const tied = new Set(others.filter((other) => other.resource === resource).flatMap((other) => other.scopes));
-    const open = scopes.filter((scope) => !tied.has(scope));
-    return open.length > 0 ? [`${open.join(' ')} of ${resource}`] : [];
-  });
-  if (opened.length === 0) return;
-  throw conflict(
-    `After this change no role has ${opened.slice(0, NAMED_AT_MOST).join(', ')}: everybody could get it. Add it to another role first, or send open_scopes=true.`,
-  );
-}
-
 /** Returns the role, locked against other changes until the transaction ends. */
 export async function lockRole(tx: Tx, name: string): Promise<Role> {
   const locked = await tx.selectFrom('roles').select('name').where('name', '=', name).forUpdate().executeTakeFirst();
@@ -139,7 +106,8 @@ export async function readRoles(reader: Reader, { limit, after }: RolePage): Pro
   );
 }
 
-async function readNamed(reader: Reader, names: readonly string[]): Promise<Role[]> {
+/** Returns the roles with these names that exist, ordered by name. */
+export async function readNamed(reader: Reader, names: readonly string[]): Promise<Role[]> {
   if (names.length === 0) return [];
   const rows = await reader.selectFrom('roles').selectAll().where('name', 'in', names).orderBy('name').execute();
   const access = await reader

@@ -105,16 +105,6 @@ describe('roles and groups in the admin API', () => {
     await endRole(admin, held);
   });
 
-  it('take a scope that the resource loses from the roles', async () => {
-    const held = await makeRole(admin, API, 'a', 'c');
-    const path = `/resources/${encodeURIComponent(API)}`;
-    const scopes = (names: string[]) => ({ scopes: names.map((name) => ({ name, description: name })) });
-    assert.equal((await admin.patch(path, scopes(['a', 'b']))).status, 200);
-    assert.deepEqual((await admin.get(`/roles/${held.role}`)).body['resources'], [{ resource: API, scopes: ['a'] }]);
-    assert.equal((await admin.patch(path, scopes(['a', 'b', 'c']))).status, 200);
-    await endRole(admin, held);
-  });
-
   it('make, show, find, change and delete a group', async () => {
     await admin.post('/roles', role('writer', 'a'));
     await admin.post('/roles', role('reader', 'b'));

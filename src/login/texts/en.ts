@@ -737,6 +737,7 @@ export const EN = {
         'factor.renamed': 'You renamed a passkey',
         'recovery_code.used': 'You used a recovery code',
         'recovery_code.issued': 'An administrator gave you a code to set up a new factor',
+        'recovery_code.ended': 'A code to set up a new factor was ended',
         'remembered_device.added': 'You chose to skip the second step on a device',
         'remembered_device.removed': 'You ended that a device skips the second step',
         'account.password_removed': 'Your password was ended',
