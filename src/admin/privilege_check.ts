@@ -9,7 +9,7 @@ import { clearerSpelling, isAtOrBelow, isSameUri } from '../base/uri.ts';
 import type { Client } from '../clients/client.ts';
 import type { ClientMetadata } from '../clients/metadata/client_metadata.ts';
 import type { AdminCall } from './admin_call.ts';
-import { adminResourceIdentifier } from './scopes.ts';
+import { ADMIN_SCOPES, adminResourceIdentifier } from './scopes.ts';
 
 /** Throws unless the caller's token carries every admin scope in the metadata. */
 export function requireScopesToAssign(call: AdminCall, metadata: ClientMetadata): void {
@@ -30,10 +30,18 @@ export function refuseSelf(call: AdminCall, client: Client, verb: string): void 
   if (client.clientId === call.caller.clientId) throw conflict(`A client cannot ${verb} itself; use another client.`);
 }
 
-/** Protects the admin resource: if it were deleted or had other scopes, no client could administer the server. */
-export function refuseAdminResource(call: AdminCall, identifier: string): void {
-  if (isSameUri(identifier, adminResourceIdentifier(call.dependencies.issuer)))
-    throw forbidden('The resource of the admin API cannot be changed or deleted.');
+/**
+ * Protects the admin resource: if it were deleted or had other scopes, no client could administer the server. Only the
+ * context that a login for it needs may be changed, by a caller with all admin scopes: nobody with fewer may make the
+ * logins of admins weaker, or keep admins out.
+ */
+export function refuseAdminResource(call: AdminCall, identifier: string, members: readonly string[] = []): void {
+  if (!isSameUri(identifier, adminResourceIdentifier(call.dependencies.issuer))) return;
+  if (members.length === 0 || members.some((member) => member !== 'required_acr'))
+    throw forbidden('The resource of the admin API cannot be deleted, and only its required_acr can be changed.');
+  const missing = ADMIN_SCOPES.map(({ name }) => name).filter((name) => !call.caller.scopes.has(name));
+  if (missing.length > 0)
+    throw forbidden(`Only a token with all admin scopes can change this. Missing: ${missing.join(' ')}.`);
 }
 
 /**

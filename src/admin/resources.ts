@@ -160,14 +160,14 @@ export const resourceRoutes: readonly AdminRoute[] = [
     tag: 'resources',
     summary: 'Change a resource (JSON merge patch)',
     description:
-      'Removing a scope from scopes also removes it from every client that had it, and ends what people granted of it. If that is much, the server continues after the response; a scope of the same name can be added when it is done. Refused while a role has the scope, unless open_scopes is true.',
+      'Removing a scope from scopes also removes it from every client that had it, and ends what people granted of it. If that is much, the server continues after the response; a scope of the same name can be added when it is done. Refused while a role has the scope, unless open_scopes is true. Of the resource of the admin API only required_acr can be changed, by a token with all admin scopes.',
     params: ResourceParams,
     query: OpenQuery,
     body: ResourcePatch.meta({ id: 'ResourcePatch', examples: [{ access_token_ttl_seconds: 300 }] }),
     reply: { status: 200, description: 'The resource after the change.', body: ResourceView, headers: ['ETag'] },
     refuses: [404, 409, 412],
     handle: async ({ params, query, body }, call) => {
-      refuseAdminResource(call, params.identifier);
+      refuseAdminResource(call, params.identifier, Object.keys(body));
       if (body.scopes) await endRightsNow(call, params.identifier);
       const { rotation } = call.dependencies;
       const keys = await rotation.makeMissing(body.signing_alg ? [body.signing_alg] : []);

@@ -12,7 +12,6 @@ import { createClients } from '../clients/clients.ts';
 import { bootstrapFile } from '../config.ts';
 import type { ClockDifference } from '../db/clock_difference.ts';
 import { transact } from '../db/transaction.ts';
-import { hasSecondFactor } from '../factors/account_factors.ts';
 import { FACTOR_DISABLERS } from '../factors/factor_disablers.ts';
 import { createFactors } from '../factors/factors.ts';
 import { acrValues } from '../accounts/authentication_context.ts';
@@ -99,11 +98,7 @@ export async function createNode(settings: AppSettings, metrics: Metrics): Promi
   const { egress } = outgoing;
   const secondFactors = createFactors({ ...basics, ...derivedKeys, explains: isFirst });
   const { factors } = secondFactors;
-  const passwords = createPasswords({
-    ...config,
-    egress,
-    demandsSecondFactor: async (accountId) => hasSecondFactor(await factors.read(accountId, clock())),
-  });
+  const passwords = createPasswords({ ...config, egress });
   const { passwordRules } = passwords;
   const trust = createTrust({ database, egress, log });
   const messages = createOutbox({ ...basics, egress, trail, delivers: isFirst });

@@ -24,6 +24,8 @@ const PER_ACCOUNT_AND_PLACE: readonly AttemptLimit[] = [
  * Few at once, so that strangers at one address do not take all places of people whose passwords wait to be checked.
  */
 const PER_ADDRESS: AttemptLimit = { name: 'login_address', wrong: 60, seconds: 900, atOnce: 10 };
+/** They cost a signature check each, and a line in the audit trail. */
+const PER_ADDRESS_OF_PASSKEYS: AttemptLimit = { name: 'passkey_address', wrong: 60, seconds: 900 };
 const PER_ACCOUNT: AttemptLimit = { name: 'login_account', wrong: 30, seconds: 900 };
 /**
  * A code has a million values, and up to three are right at a time: 30 guesses a day find one with a probability of 1 in
@@ -80,9 +82,17 @@ export class LoginAttempts {
     return this.#limiter.attempt([...countedFor(counted), ...codes], check, isRight);
   }
 
-  /** Checks a passkey. It can't be guessed, so only the number of wrong ones from a network is limited. */
-  attemptPasskey<T>(address: string, check: () => Promise<T>, isRight: (outcome: T) => boolean): Promise<Attempted<T>> {
-    return this.#limiter.attempt([{ limit: PER_ADDRESS, of: `network ${networkOf(address)}` }], check, isRight);
+  /**
+   * Counts a wrong passkey, and refuses its sender if the network has sent too many. A right one can't be guessed, so no
+   * limit is asked for it: otherwise anyone in the same network could keep its owner out.
+   */
+  countWrongPasskey(address: string): Promise<Attempted<undefined>> {
+    const counted = [{ limit: PER_ADDRESS_OF_PASSKEYS, of: `network ${networkOf(address)}` }];
+    return this.#limiter.attempt(
+      counted,
+      async () => undefined,
+      () => false,
+    );
   }
 
   /** Ends the limits that attempts at this account have reached. Those of networks stay. */

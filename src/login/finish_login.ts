@@ -3,6 +3,7 @@ import type { Context } from 'koa';
 import type { Account } from '../accounts/account.ts';
 import { acrOf } from '../accounts/authentication_context.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
+import { epochSeconds } from '../base/clock.ts';
 import { requestOf } from '../http/request_context.ts';
 import { resumeWith, type Step } from './interaction.ts';
 import type { ReportedChange } from '../accounts/links.ts';
@@ -31,13 +32,15 @@ export async function finishLogin(
   const { clientId } = step;
   const { accountId, email } = account;
   const acr = acrOf(amr);
+  // a consent repeats this result, which must not make the login later than it was
+  const ts = epochSeconds(requestOf(ctx).now);
   const notice = await noticeOfLogin(login, ctx, account, proof);
   await resumeWith(login, ctx, originOfLogin(ctx, accountId), async (changes) => {
     changes.add(use);
     if (notice) changes.add(notice);
     changes.record({ event: 'login.succeeded', outcome: 'success', accountId, clientId, details: { amr } });
     // a login is a choice of an account too (`prompt=select_account`)
-    return { login: { accountId, amr: [...amr], ...(acr !== undefined && { acr }), remember }, select_account: {} };
+    return { login: { accountId, ts, amr: [...amr], ...(acr !== undefined && { acr }), remember }, select_account: {} };
   });
   await rememberPlace(login, ctx, email);
 }

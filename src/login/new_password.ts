@@ -34,7 +34,7 @@ export async function newPasswordFields(
   account: Account,
   problem: string | undefined,
 ): Promise<NewPasswordFields> {
-  return { email: account.email, minLength: await passwordRules.minLength(account), problem };
+  return { email: account.email, minLength: passwordRules.minLength, problem };
 }
 
 /** The script that shows what was typed. */

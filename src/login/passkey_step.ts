@@ -44,19 +44,15 @@ export async function submitPasskey(login: LoginContext, ctx: Context, step: Ste
   const { address, now } = requestOf(ctx);
   const firstStep = await findFirstStep(login, step.interaction, now);
   if (!form.success || !login.factors.passkeys) return showLogin(login, ctx, step);
-  const attempted = await login.attempts.attemptPasskey(
-    address,
-    () => tryPasskey(login, ctx, step, firstStep, form.data),
-    (failure) => failure === undefined,
-  );
-  if (!attempted.admitted) {
-    const { retryAfterSeconds } = attempted;
+  const failure = await tryPasskey(login, ctx, step, firstStep, form.data);
+  if (!failure) return;
+  const counted = await login.attempts.countWrongPasskey(address);
+  if (!counted.admitted) {
+    const { retryAfterSeconds } = counted;
     ctx.set('Retry-After', String(retryAfterSeconds));
     const problem = fill(TEXTS.login.throttled, { wait: describeWait(retryAfterSeconds) });
     return showProblem(login, ctx, step, firstStep, { status: 429, problem });
   }
-  const failure = attempted.result;
-  if (!failure) return;
   const { reason, accountId, credentialId } = failure;
   const about = { accountId, clientId: step.clientId, details: { reason } };
   await login.trail.refusals.record(originOfLogin(ctx), { event: 'login.failed', outcome: 'refused', ...about });

@@ -17,20 +17,13 @@ export interface PasswordRulesSettings {
   readonly common: () => Promise<CommonPasswords>;
   /** `undefined`: no service is asked. */
   readonly breached: BreachedPasswords | undefined;
-  /** The minimum where the password alone is a login. */
   readonly minLength: number;
-  /** The minimum where a login also demands a second factor. */
-  readonly minLengthWithSecondFactor: number;
-  /** Whether each login of this account demands a second factor. */
-  readonly demandsSecondFactor: (accountId: string) => Promise<boolean>;
   /** The words of this service and its organization, which each attacker tries. */
   readonly serviceWords: readonly string[];
 }
 
 /** The person whose password it is. */
 export interface PasswordOwner {
-  /** `undefined` for an account that is being created. */
-  readonly accountId?: string;
   readonly email: string;
   readonly name: string | null;
 }
@@ -52,8 +45,8 @@ export class PasswordRules {
   async objection(password: string, owner: PasswordOwner): Promise<string | undefined> {
     const length = lengthOf(password);
     if (length > LONGEST_PASSWORD) return `must not be longer than ${LONGEST_PASSWORD} characters`;
-    const minimum = await this.minLength(owner);
-    if (length < minimum) return `must have at least ${minimum} characters`;
+    const { minLength } = this.#settings;
+    if (length < minLength) return `must have at least ${minLength} characters`;
     const text = inOneForm(password);
     if (isPattern(text)) return 'must not be a repetition or a sequence such as 123456789';
     if (await this.#isCommon(text))
@@ -65,10 +58,8 @@ export class PasswordRules {
     return undefined;
   }
 
-  async minLength({ accountId }: Pick<PasswordOwner, 'accountId'>): Promise<number> {
-    const { minLength, minLengthWithSecondFactor, demandsSecondFactor } = this.#settings;
-    const demandsMore = accountId !== undefined && (await demandsSecondFactor(accountId));
-    return demandsMore ? minLengthWithSecondFactor : minLength;
+  get minLength(): number {
+    return this.#settings.minLength;
   }
 
   /** Compares the whole password, and the word that it is made from by repetition, an ending, or signs in between. */

@@ -2,11 +2,12 @@
  * The rules for new passwords, wherever one is set: in the admin API, at the first start, by a one-time link, and by
  * its owner.
  */
+import type { RequirableAcr } from '../base/acr_values.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { Feature } from '../lifecycle/feature.ts';
 import { BreachedPasswords } from './breached_passwords.ts';
 import { CommonPasswords } from './common_passwords.ts';
-import { PasswordRules, type PasswordRulesSettings } from './password_rules.ts';
+import { PasswordRules } from './password_rules.ts';
 
 export interface PasswordsSettings {
   readonly issuer: string;
@@ -17,22 +18,22 @@ export interface PasswordsSettings {
   readonly breachedPasswordsUrl: string | undefined;
   /** Words of the organization, such as names of products. */
   readonly passwordWords: readonly string[];
-  readonly demandsSecondFactor: PasswordRulesSettings['demandsSecondFactor'];
+  /** The context that each login at this server needs; each context that can be required has a second factor. */
+  readonly requiredAcr: RequirableAcr | undefined;
 }
 
 export function createPasswords(settings: PasswordsSettings): {
   readonly passwordRules: PasswordRules;
   readonly feature: Feature;
 } {
-  const { issuer, egress, breachedPasswordsUrl: url, demandsSecondFactor } = settings;
+  const { issuer, egress, breachedPasswordsUrl: url, requiredAcr } = settings;
   let loading: Promise<CommonPasswords> | undefined;
   const common = (): Promise<CommonPasswords> => (loading ??= CommonPasswords.load());
   const passwordRules = new PasswordRules({
     common,
     breached: url === undefined ? undefined : new BreachedPasswords(egress, url),
-    minLength: settings.passwordMinLength,
-    minLengthWithSecondFactor: settings.passwordMinLengthWithSecondFactor,
-    demandsSecondFactor,
+    // a factor that an account happens to have may be removed, and the password stays
+    minLength: requiredAcr === undefined ? settings.passwordMinLength : settings.passwordMinLengthWithSecondFactor,
     serviceWords: ['gatehouse', ...new URL(issuer).hostname.split('.'), ...settings.passwordWords],
   });
   // a missing file ends the start, and not the first change of a password

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { MFA_ACR } from '../../src/base/acr_values.ts';
 import { Admin } from '../support/client/admin.ts';
 import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { personWithApp } from '../support/person/authenticator.ts';
 import { LoginForm } from '../support/person/login_form.ts';
 
 describe('the rules for passwords', () => {
@@ -98,6 +100,23 @@ describe('the lengths of passwords', () => {
     } finally {
       await strict.stop();
       await lenient.stop();
+    }
+  });
+
+  it('are less only where the server demands a second factor of each login', async () => {
+    const nine = 'nine char';
+    const open = await startGatehouse();
+    const demanding = await startGatehouse({ beside: open, environment: { GATEHOUSE_REQUIRED_ACR: MFA_ACR } });
+    try {
+      const { account } = await personWithApp(open);
+      const path = `/accounts/${account.accountId}`;
+      // the owner may remove the app, and the password alone would be a login then
+      assert.equal((await open.adminCall('PATCH', path, { password: nine })).status, 400);
+      assert.equal((await demanding.adminCall('PATCH', path, { password: 'seven c' })).status, 400);
+      assert.equal((await demanding.adminCall('PATCH', path, { password: nine })).status, 200);
+    } finally {
+      await demanding.stop();
+      await open.stop();
     }
   });
 });

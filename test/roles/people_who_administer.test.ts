@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { MFA_ACR } from '../../src/base/acr_values.ts';
 import { Admin } from '../support/client/admin.ts';
 import { registerPublicApplication, requestCode, signIn } from '../support/client/code_flow.ts';
 import { addTo, demoAccountId, endRole, makeRole, removeFrom } from '../support/client/roles.ts';
@@ -77,6 +78,28 @@ describe('a person with a role of the admin API', () => {
     assert.equal((await token.get('/accounts')).status, 401);
     const { callback } = await requestCode(gatehouse, console_, { scope: 'accounts:read', parameters: parameters() });
     assert.equal(callback.searchParams.get('error'), 'access_denied');
+    await endRole(admin, held);
+  });
+
+  it('needs a second factor if an admin with all admin scopes demands it, and such an admin alone can', async () => {
+    const held = await makeRole(admin, gatehouse.admin.resource, 'accounts:read');
+    await addTo(admin, held, accountId);
+    const path = `/resources/${encodeURIComponent(gatehouse.admin.resource)}`;
+    const lesser = await admin.lesser('resources:read', 'resources:write');
+    for (const [who, change] of [
+      [lesser, { required_acr: MFA_ACR }],
+      [admin, { required_acr: MFA_ACR, access_token_ttl_seconds: 60 }],
+      [admin, { scopes: [{ name: 'x', description: 'X' }] }],
+      [admin, {}],
+    ] as const)
+      assert.equal((await who.patch(path, change)).status, 403, JSON.stringify(change));
+    assert.ok((await administer('accounts:read')).token);
+    const demanded = await admin.patch(path, { required_acr: MFA_ACR });
+    assert.deepEqual([demanded.status, demanded.body['required_acr']], [200, MFA_ACR], demanded.text);
+    await assert.rejects(administer('accounts:read'), /This login needs a second factor/);
+    assert.equal((await lesser.patch(path, { required_acr: null })).status, 403);
+    assert.equal((await admin.patch(path, { required_acr: null })).status, 200);
+    assert.ok((await administer('accounts:read')).token);
     await endRole(admin, held);
   });
 });
