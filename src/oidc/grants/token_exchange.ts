@@ -17,7 +17,7 @@ import { isExternal, type Policy } from '../../grant_policies/policy.ts';
 import { readPoliciesOf } from '../../grant_policies/policy_store.ts';
 import { requestOf } from '../../http/request_context.ts';
 import type { AccessTokenClaims, Act, ParentToken } from '../../keys/token_verifier.ts';
-import type { Memberships } from '../../roles/memberships.ts';
+import { NO_MEMBERSHIPS, type Memberships } from '../../roles/memberships.ts';
 import type { RoleDirectory } from '../../roles/role_directory.ts';
 import { explainRejection } from '../../trust/rejection.ts';
 import type { StatementClaims, StatementVerifier } from '../../trust/statement_verifier.ts';
@@ -178,7 +178,7 @@ interface Subject {
   /** The account id, from which the library makes the client's `sub`, or the name of a subject without an account. */
   readonly sub: string;
   readonly accountId: string | undefined;
-  /** The groups of the account. */
+  /** `undefined` for a client that acts on its own behalf. */
   readonly memberships: Memberships | undefined;
   /** The account to create a grant for; `undefined` if the presented token has a grant already. */
   readonly newGrantFor: string | undefined;
@@ -222,7 +222,7 @@ function ownSubject({ claims, granter }: Extract<Presented, { own: true }>): Sub
   return {
     sub: granter?.accountId ?? claims.sub,
     accountId: granter?.accountId,
-    memberships: granter?.memberships,
+    memberships: granter?.memberships ?? (claims.sub_id && NO_MEMBERSHIPS),
     newGrantFor: undefined,
     scopes: new Set(splitScope(scopeForApi(scope))),
     act,

@@ -11,6 +11,7 @@ import type { AccessTokenClaims, ParentToken, TokenVerifier } from '../../keys/t
 import { OPENID_SCOPES, type Resource } from '../../resources/resource.ts';
 import type { ResourceDirectory } from '../../resources/resource_directory.ts';
 import { isAllowedToUse } from '../../roles/allowed_groups.ts';
+import { NO_MEMBERSHIPS, type Memberships } from '../../roles/memberships.ts';
 import type { RoleDirectory } from '../../roles/role_directory.ts';
 import { splitScope } from '../issuance/scope_values.ts';
 import { readAudience, scopeForApi } from '../issuance/userinfo_audience.ts';
@@ -51,7 +52,9 @@ export class AccessTokenStates {
     if (!valid) return undefined;
     const { granter } = valid;
     const lasting = this.#withLastingScopes(valid.claims);
-    const claims = granter ? await this.#narrow(lasting, granter) : lasting;
+    // a subject of another issuer, without an account here, is in no group
+    const memberships = granter?.memberships ?? (lasting.sub_id && NO_MEMBERSHIPS);
+    const claims = memberships ? await this.#narrow(lasting, memberships) : lasting;
     return claims && { claims, granter };
   }
 
@@ -105,7 +108,7 @@ export class AccessTokenStates {
   }
 
   /** `undefined` if the person may not use the client any more, or has no scope of the API left. */
-  async #narrow(claims: AccessTokenClaims, { memberships }: Granter): Promise<AccessTokenClaims | undefined> {
+  async #narrow(claims: AccessTokenClaims, memberships: Memberships): Promise<AccessTokenClaims | undefined> {
     const { clients, roles, issuer } = this.#settings;
     const client = await clients.find(claims.client_id);
     if (!client || !isAllowedToUse(client.metadata, memberships)) return undefined;
