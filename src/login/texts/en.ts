@@ -164,7 +164,7 @@ export const EN = {
     noFactor:
       'This login needs a second factor, and your account has none that counts here. Set one up on your account page, then start again. If you can’t, ask the people who run this service for a code.',
     noFactorWithoutCode:
-      'This needs a second factor, and your account has none that counts here. To set one up, ask the people who run this service for a code. Your password alone is not enough for that.',
+      'This login needs a second factor, and your account has none that counts here. To set one up, ask the people who run this service for a code. Your password alone is not enough for that.',
     enrol: 'Set up a second factor',
     enrolByCode: 'Set one up with a code',
     incomplete: 'Enter the six digits that your authenticator app shows.',
