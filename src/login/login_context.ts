@@ -45,6 +45,11 @@ export interface LoginDependencies {
   readonly soleAdminScopes: (tx: Tx, accountId: string) => Promise<readonly string[]>;
   /** Returns what the request needs of the login of this account; `params` are empty for the server's own pages. */
   readonly demandOf: (request: LoginRequest, accountId: string) => Promise<LoginDemand>;
+  /**
+   * Returns the context that an admin requires of logins of this account in particular: at this server, for its groups,
+   * or for a resource of its roles. The account needs a code of an admin for its first factor then.
+   */
+  readonly demandOnAccount: (accountId: string) => Promise<string | undefined>;
   readonly mailRequests: MailRequests;
   readonly links: LinkSender;
   readonly notices: Notices;
@@ -82,6 +87,8 @@ export interface LoginDependencies {
 export interface OwnLogin {
   /** Whether the login must be with the strongest factor of the account. */
   readonly strongest: boolean;
+  /** Whether the page adds factors: an account of which a factor is demanded needs more than its password for the first. */
+  readonly enrols?: boolean;
 }
 
 /** What a request needs of the login, as authentication contexts. */

@@ -80,8 +80,13 @@ export interface SecondStepPage {
   /** Whether the person may ask not to repeat the second step on this device. */
   readonly offersToRemember: boolean;
   readonly passkey: PasskeyRequest | undefined;
-  /** Leads to the page on which a person adds a factor, if the login accepts none that the account has. */
-  readonly enrolLink: string;
+  /** Whether the account needs a code of an admin for its first factor. */
+  readonly enrolsByCode: boolean;
+  /**
+   * Leads to the page on which a person adds a factor, if the login accepts none that the account has. `undefined` if the
+   * login is for that page.
+   */
+  readonly enrolLink: string | undefined;
   readonly otherAccountLink: string;
   /** `undefined` if no application expects a response. */
   readonly cancelAction: string | undefined;

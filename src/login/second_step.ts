@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { PASSWORD_METHODS, RECOVERY_CODE_METHOD, TOTP_METHODS } from '../accounts/authentication_context.ts';
 import { AccountChanged, requireUnchangedAccount } from '../accounts/password_check.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
-import type { AccountFactors } from '../factors/account_factors.ts';
+import { hasSecondFactor, type AccountFactors } from '../factors/account_factors.ts';
 import type { FactorWork } from '../factors/factor_changes.ts';
 import { digestsOfCode, typedRecoveryCode, useRecoveryCode } from '../factors/recovery_codes.ts';
 import { stepOfStoredCode, useTotpStep } from '../factors/totp.ts';
@@ -69,7 +69,8 @@ export async function showSecondStep(
     offersToRemember:
       (await mayBeSpared(login, accountId)) && (await mayRememberDevices(login, login.database, accountId)),
     passkey: accepted.passkey ? passkeyRequest(login, ctx, uid, factors.passkeys) : undefined,
-    enrolLink: login.views.path('/account/authenticator'),
+    enrolsByCode: !hasSecondFactor(factors) && (await login.demandOnAccount(accountId)) !== undefined,
+    enrolLink: interaction.prompt.details['enrols'] === true ? undefined : login.views.path('/account/authenticator'),
     otherAccountLink: `${stepPath(login, uid)}?account=${ANOTHER_ACCOUNT}`,
     cancelAction: isOwnPages(interaction) ? undefined : stepPath(login, uid, 'cancel'),
     problem,

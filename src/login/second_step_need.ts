@@ -13,7 +13,12 @@ export async function demandFor(
   factors: AccountFactors,
 ): Promise<LoginDemand> {
   const demand = await login.demandOf(interaction, accountId);
-  if (interaction.prompt.details['strongest'] !== true || !hasSecondFactor(factors)) return demand;
+  const { strongest: isStrongest, enrols } = interaction.prompt.details;
+  if (!hasSecondFactor(factors)) {
+    const required = enrols === true ? await login.demandOnAccount(accountId) : undefined;
+    return required === undefined ? demand : { required, wished: required, isRepeated: true };
+  }
+  if (isStrongest !== true) return demand;
   const strongest = strongestAcr(factors);
   return { required: strongest, wished: strongest, isRepeated: true };
 }

@@ -55,7 +55,7 @@ import { Endpoints } from './provider/endpoints.ts';
 import { publishKeys } from './provider/jwks_endpoint.ts';
 import { describeProtectedResources, USERINFO, type ProtectedEndpoint } from './provider/protected_resources.ts';
 import { loginForOwnPages } from './request/first_party_login.ts';
-import { demandOfLogin } from './request/login_demand.ts';
+import { demandOfLogin, demandOnAccount } from './request/login_demand.ts';
 import { changeTogether } from './request/page_changes.ts';
 import { limitFormBodies } from './request/request_body.ts';
 import { anonymousOrigin } from './request/request_events.ts';
@@ -237,6 +237,7 @@ export function createOidc(settings: OidcSettings) {
       provider,
       approvals: new Approvals({ provider, database, policy, roles, demandedContexts }),
       demandOf: demandOfLogin({ ...settings, provider, demandedContexts }),
+      demandOnAccount: demandOnAccount({ database, roles, demandedContexts }),
       changeTogether: changeTogether({ database, trail }),
       logIn: loginForOwnPages({ issuer, provider }),
       renewSession: sessionRenewals({ issuer, provider }),

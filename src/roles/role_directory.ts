@@ -78,10 +78,17 @@ export class RoleDirectory {
 
   /** Whether the person has any scope of the admin API. */
   administers(memberships: Memberships): boolean {
-    const held = this.#rolesOf(memberships, true);
-    return [...(this.#known.tied.get(this.#adminResource)?.values() ?? [])].some(
-      (roles) => !roles.isDisjointFrom(held),
-    );
+    return this.#hasScopeOf(this.#adminResource, memberships);
+  }
+
+  /** The resources of which the person has a scope through a role. */
+  resourcesOf(memberships: Memberships): string[] {
+    return [...this.#known.tied.keys()].filter((resource) => this.#hasScopeOf(resource, memberships));
+  }
+
+  #hasScopeOf(resource: string, memberships: Memberships): boolean {
+    const held = this.#rolesOf(memberships, resource === this.#adminResource);
+    return [...(this.#known.tied.get(resource)?.values() ?? [])].some((roles) => !roles.isDisjointFrom(held));
   }
 
   /** The names of the person's groups, in order. */

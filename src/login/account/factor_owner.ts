@@ -1,6 +1,7 @@
 /**
  * The person who changes a factor of their account. Adding and removing a factor needs a recent login with the strongest
- * factor that the account has; a login with a recovery code may add one.
+ * factor that the account has; a login with a recovery code may add one. Where an admin demands a factor of the account,
+ * a password alone adds no first one: a thief of the password would meet the demand with a factor of their own.
  */
 import type { Context } from 'koa';
 import type { z } from 'zod';
@@ -8,7 +9,7 @@ import { transact } from '../../db/transaction.ts';
 import { epochSeconds } from '../../base/clock.ts';
 import { Refused } from '../../base/refusal.ts';
 import type { FactorWork } from '../../factors/factor_changes.ts';
-import { mayEnrol, mayRemove, type AccountFactors } from '../../factors/account_factors.ts';
+import { hasSecondFactor, mayEnrol, mayRemove, type AccountFactors } from '../../factors/account_factors.ts';
 import { requestOf } from '../../http/request_context.ts';
 import { originOfLogin, type LoginContext } from '../login_context.ts';
 import { findSessionUser, formToken, readFormFrom, type SessionUser } from '../session_user.ts';
@@ -39,6 +40,7 @@ export async function openFactorPage(
   if (user && ctx.query[AGAIN] !== 'again') return ownerOf(login, ctx, user);
   await login.logIn(ctx, login.views.path(page), user?.session ?? (await login.provider().Session.get(ctx)), {
     strongest: true,
+    enrols: true,
   });
   return undefined;
 }
@@ -114,7 +116,9 @@ async function ownerOf(login: LoginContext, ctx: Context, user: SessionUser): Pr
   const { now } = requestOf(ctx);
   const { session, account } = user;
   const factors = await login.factors.read(account.accountId, now);
-  const { required } = await login.demandOf({ params: {} }, account.accountId);
+  const { required } = hasSecondFactor(factors)
+    ? await login.demandOf({ params: {} }, account.accountId)
+    : { required: await login.demandOnAccount(account.accountId) };
   const isRecent = (session.loginTs ?? 0) + LONGEST_LOGIN_AGE_SECONDS > epochSeconds(now);
   const amr = session.amr ?? [];
   return {

@@ -163,7 +163,10 @@ export const EN = {
     submitRecoveryCode: 'Use the recovery code',
     noFactor:
       'This login needs a second factor, and your account has none that counts here. Set one up on your account page, then start again. If you can’t, ask the people who run this service for a code.',
+    noFactorWithoutCode:
+      'This login needs a second factor, and your account has none that counts here. To set one up, ask the people who run this service for a code. Your password alone is not enough for that.',
     enrol: 'Set up a second factor',
+    enrolByCode: 'Set one up with a code',
     incomplete: 'Enter the six digits that your authenticator app shows.',
     wrongCode: 'The code is not right. Check it and try again.',
     usedCode: 'This code has been used. Wait until your app shows the next one.',

@@ -62,6 +62,15 @@ export class DemandedContexts {
   }
 
   /**
+   * The strongest context that an admin requires of logins of this person in particular: of each login, or for a resource
+   * of which the person has a scope through a role.
+   */
+  requiredOf(memberships: Memberships): RequirableAcr | undefined {
+    const resources = this.#settings.roles.resourcesOf(memberships);
+    return this.required({ client: undefined, memberships, resources });
+  }
+
+  /**
    * Whether a login with these methods (`amr`) is as strong as an admin requires by now. `acr` does not say it: it may
    * name a weaker context that the request asked for.
    */

@@ -14,17 +14,27 @@ export const INTERACTION_SECONDS = 1_800;
 
 /**
  * Sends the browser to the login page, then to `page`. If `session` belongs to a person already, that person must
- * confirm their identity. `strongest`: the login must be with the strongest factor of the account.
+ * confirm their identity. `strongest`: the login must be with the strongest factor of the account. `enrols`: the page adds
+ * factors.
  */
 export function loginForOwnPages({ issuer, provider }: { readonly issuer: string; readonly provider: () => Provider }) {
   const mountPath = new URL(issuer).pathname.replace(/\/$/, '');
-  return async (ctx: Context, page: string, session: Session, { strongest = false } = {}): Promise<void> => {
+  return async (
+    ctx: Context,
+    page: string,
+    session: Session,
+    { strongest = false, enrols = false } = {},
+  ): Promise<void> => {
     const uid = randomBytes(32).toString('base64url');
     const returnPath = provider().pathFor('resume', { uid, mountPath });
     const { Interaction } = internalsOf(provider());
     await new Interaction(uid, {
       returnTo: new URL(returnPath, issuer).href,
-      prompt: { name: 'login', reasons: ['own_page'], details: { page, ...(strongest && { strongest }) } },
+      prompt: {
+        name: 'login',
+        reasons: ['own_page'],
+        details: { page, ...(strongest && { strongest }), ...(enrols && { enrols }) },
+      },
       params: {},
       session,
     }).save(INTERACTION_SECONDS);

@@ -30,6 +30,16 @@ export interface LoginDemandSettings {
   readonly acrValues: readonly string[];
 }
 
+/** Returns the context that an admin requires of logins of this account in particular. */
+export function demandOnAccount({
+  database,
+  roles,
+  demandedContexts,
+}: Pick<LoginDemandSettings, 'database' | 'roles' | 'demandedContexts'>) {
+  return async (accountId: string): Promise<string | undefined> =>
+    demandedContexts.requiredOf(roles.hasGroups ? await readMemberships(database, accountId) : NO_MEMBERSHIPS);
+}
+
 export function demandOfLogin({ provider, database, roles, demandedContexts, acrValues }: LoginDemandSettings) {
   return async ({ params, session }: LoginRequest, accountId: string): Promise<LoginDemand> => {
     const clientId = params['client_id'];
