@@ -4,11 +4,13 @@ import { CannotStart } from '../base/cannot_start.ts';
 import type { Interruption } from '../base/interruption.ts';
 import { readConfig } from '../config.ts';
 import { requireKnownEnvironment } from './development_start.ts';
+import { restrictFetch } from './own_fetch.ts';
 
 export async function run(interruption: Interruption): Promise<void> {
   try {
     const config = readConfig();
     requireKnownEnvironment(config);
+    restrictFetch(config.issuer);
     // each process loads only the code that it needs: the primary of ten workers is small
     if (cluster.isWorker) (await import('./worker.ts')).workForPrimary(config);
     else if (config.workers > 1) await (await import('./primary.ts')).leadWorkers(config, interruption);
