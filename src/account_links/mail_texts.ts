@@ -63,7 +63,7 @@ export function credentialChanged(
     paragraphs: [what, `It was done at ${host} ${describe(circumstances)}. If it was you, there is nothing to do.`],
     action: { text: 'This wasn’t me', href: link },
     closing: [
-      'The link leads to a page that logs your account out everywhere, undoes the change where that is possible, and sends you a mail to choose a new password.',
+      'The link leads to a page that logs your account out everywhere, undoes the change where that is possible, and says how you log in afterwards.',
     ],
   };
 }
@@ -127,7 +127,7 @@ export function emailChanged({ host }: Sender, circumstances: Circumstances, lin
     ...(link !== undefined && {
       action: { text: 'This wasn’t me', href: link },
       closing: [
-        'The link leads to a page that brings this address back, logs your account out everywhere, ends its password, and sends you a mail to choose another one. It works for 7 days.',
+        'The link leads to a page that brings this address back, logs your account out everywhere, removes passkeys, apps and recovery codes that were added since, ends its password, and sends you a mail to choose another one. It works for 7 days.',
       ],
     }),
   };

@@ -3,7 +3,7 @@
  * that they notice what was not theirs. Without mail, no notice is made.
  */
 import type { Account } from '../accounts/account.ts';
-import type { ReportedChange } from '../accounts/links.ts';
+import type { CredentialsBefore, ReportedChange } from '../accounts/links.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { LinkSender } from './link_sender.ts';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
@@ -20,8 +20,11 @@ import {
 /** Stores notices in transactions that begin after `Notices.open`. */
 export interface OpenNotices {
   passwordChanged(work: UnitOfWork, account: Account): Promise<void>;
-  /** Tells the old address, that of `before`. If the person made the change, the mail has a way back. */
-  emailChanged(work: UnitOfWork, before: Account, by: 'owner' | 'admin'): Promise<void>;
+  /**
+   * Tells the old address, that of `account`. If the person made the change, the mail has a way back to what the account
+   * had before.
+   */
+  emailChanged(work: UnitOfWork, account: Account, before: CredentialsBefore | 'by an admin'): Promise<void>;
   /** `what` is a sentence, such as ‘A passkey was added to your account.’ `change` names what a report disables. */
   credentialChanged(work: UnitOfWork, account: Account, what: string, change: ReportedChange): Promise<void>;
   /** `proof` names what a report of the login disables. */
@@ -61,11 +64,13 @@ export class Notices {
           secondStepFailed(sender, circumstances, link),
         );
       },
-      emailChanged: (work, { accountId, email }, by) =>
-        by === 'admin'
+      emailChanged: (work, { accountId, email }, before) =>
+        before === 'by an admin'
           ? links.tell(work, { accountId, to: email, content: emailChanged(sender, circumstancesOf(work), undefined) })
-          : links.send(work, { accountId, kind: 'email_way_back', sentTo: email, email }, (link) =>
-              emailChanged(sender, circumstancesOf(work), link),
+          : links.send(
+              work,
+              { accountId, kind: 'email_way_back', sentTo: email, email, change: { credential: 'email', before } },
+              (link) => emailChanged(sender, circumstancesOf(work), link),
             ),
     };
   }

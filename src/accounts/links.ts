@@ -16,6 +16,15 @@ export interface ReportedChange {
   readonly credential: string;
   /** Which one of them, such as the id of a passkey. */
   readonly reference?: string | undefined;
+  /** For a change of a factor or of the address: what the account had before it. */
+  readonly before?: CredentialsBefore | undefined;
+}
+
+export interface CredentialsBefore {
+  /** The references of its factors besides the password. */
+  readonly factors: readonly string[];
+  /** The digest of its password, if a login needed nothing else; otherwise `null`. */
+  readonly password: string | null;
 }
 
 export interface AccountLink {

@@ -198,7 +198,7 @@ async function update(
     // the admin's decision is the last: no link of the old address takes it back
     if (moved) {
       await endAllLinks(work.tx, accountId);
-      await notices.emailChanged(work, account, 'admin');
+      await notices.emailChanged(work, account, 'by an admin');
     }
     if (password_hash !== undefined) await notices.passwordChanged(work, updated);
     return updated;

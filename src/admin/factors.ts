@@ -59,7 +59,7 @@ export const factorRoutes: readonly AdminRoute[] = [
     tag: 'factors',
     summary: 'Remove all factors of an account besides its password',
     description:
-      'For a person who has lost them. All sessions of the account end. If each login needs a second factor, give the person an enrolment code.',
+      'For a person who has lost them. All sessions of the account end, and the password alone logs in, also after the person has reported a factor as not theirs. If each login needs a second factor, give the person an enrolment code.',
     params: AccountParams,
     reply: { status: 204, description: 'The account has no factor besides its password.' },
     refuses: [404],

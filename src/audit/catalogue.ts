@@ -163,6 +163,11 @@ const PEOPLE = {
   'account.change_reported': done('A person reports, by a link in a mail, that a change was not theirs.', {
     credential: text.describe('What was changed, such as `password` or `email`.'),
     reference: text.optional().describe('Which one of them was changed.'),
+    needs: text
+      .optional()
+      .describe(
+        'What the next login needs because a second factor was removed: `password`, the one from before, or `factor`, another one or a code of an admin.',
+      ),
   }),
   'account.link_created': done('A one-time link for a person is created.', {
     ...accountLink,

@@ -32,6 +32,7 @@ export interface Tables {
   passkeys: Passkeys;
   remembered_devices: RememberedDevices;
   login_unlocks: LoginUnlocks;
+  factor_needs: FactorNeeds;
   account_links: AccountLinks;
   consents: Consents;
   grants: Grants;
@@ -314,6 +315,12 @@ interface RememberedDevices {
   created_at: Date;
   last_used_at: Date;
   expires_at: Date;
+}
+
+interface FactorNeeds {
+  account_id: string;
+  password: string | null;
+  created_at: Date;
 }
 
 interface LoginUnlocks {

@@ -4,6 +4,7 @@ import { acrOf, RECOVERY_CODE_METHOD, satisfies } from '../accounts/authenticati
 import { MFA_ACR, PASSWORD_ACR, PHISHING_RESISTANT_ACR } from '../base/acr_values.ts';
 import type { Reader } from '../db/connection.ts';
 import { endOlderLogins, type FactorWork } from './factor_changes.ts';
+import { endFactorNeed, findFactorNeed, type FactorNeed } from './factor_needs.ts';
 import { listPasskeys, removePasskey, type Passkey } from './passkey_rows.ts';
 import { countRecoveryCodes, removeRecoveryCodes, type RecoveryCodeCount } from './recovery_codes.ts';
 import { findTotp, removeTotp, type StoredTotp } from './totp.ts';
@@ -12,6 +13,8 @@ export interface AccountFactors {
   readonly totp: StoredTotp | undefined;
   readonly passkeys: readonly Passkey[];
   readonly recoveryCodes: RecoveryCodeCount;
+  /** What a login needs although the account may have no second factor. */
+  readonly need: FactorNeed | undefined;
 }
 
 /** `passkeys`: whether this server offers passkeys. Those of an account count only then. */
@@ -24,6 +27,8 @@ export async function readFactors(
     totp: await findTotp(reader, accountId),
     passkeys: passkeys ? await listPasskeys(reader, accountId) : [],
     recoveryCodes: await countRecoveryCodes(reader, accountId, now),
+    // after the factors: the transaction that removes the last one stores the need
+    need: await findFactorNeed(reader, accountId),
   };
 }
 
@@ -52,9 +57,13 @@ export function mayRemove(factors: AccountFactors, amr: readonly string[]): bool
   return satisfies(acrOf(amr), strongestAcr(factors));
 }
 
-/** Removes all factors of the account besides its password, and ends its sessions. Returns how many were removed. */
+/**
+ * Removes all factors of the account besides its password, and what a report left, and ends its sessions. Returns how
+ * many were removed.
+ */
 export async function resetFactors(work: FactorWork, accountId: string): Promise<number> {
   await lockAccount(work.tx, accountId);
+  await endFactorNeed(work.tx, accountId);
   let removed = 0;
   if (await removeTotp(work, accountId)) removed += 1;
   for (const { passkeyId } of await listPasskeys(work.tx, accountId)) {

@@ -5,6 +5,7 @@ import { conflict } from '../base/refusal.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { Reader } from '../db/connection.ts';
 import { endOlderLogins, recordFactorChange, type FactorWork } from './factor_changes.ts';
+import { credentialsBefore } from './factor_references.ts';
 
 const PASSKEYS_OF_AN_ACCOUNT_AT_MOST = 20;
 
@@ -56,7 +57,7 @@ export async function addPasskey(
   session: string,
 ): Promise<string> {
   const { tx, now } = work;
-  await lockAccount(tx, accountId);
+  const before = await credentialsBefore(tx, await lockAccount(tx, accountId));
   const existing = await listPasskeys(tx, accountId);
   if (existing.length >= PASSKEYS_OF_AN_ACCOUNT_AT_MOST)
     throw conflict(`You have ${existing.length} passkeys. Remove one before you add another.`);
@@ -87,7 +88,8 @@ export async function addPasskey(
     aaguid: passkey.aaguid,
     backed_up: passkey.backedUp,
   } as const;
-  await recordFactorChange(work, accountId, { event: 'factor.added', outcome: 'success', details });
+  const which = { reference: passkeyId, before };
+  await recordFactorChange(work, accountId, { event: 'factor.added', outcome: 'success', details }, which);
   await endOlderLogins(work, accountId, session);
   return passkeyId;
 }
@@ -107,7 +109,7 @@ export async function renamePasskey(
     .executeTakeFirst();
   if (numUpdatedRows === 0n) return false;
   const details = { factor: 'passkey', factor_id: passkeyId } as const;
-  await recordFactorChange(work, accountId, { event: 'factor.renamed', outcome: 'success', details });
+  await recordFactorChange(work, accountId, { event: 'factor.renamed', outcome: 'success', details }, {});
   return true;
 }
 
@@ -120,7 +122,8 @@ export async function removePasskey(work: FactorWork, accountId: string, passkey
     .executeTakeFirst();
   if (numDeletedRows === 0n) return false;
   const details = { factor: 'passkey', factor_id: passkeyId } as const;
-  await recordFactorChange(work, accountId, { event: 'factor.removed', outcome: 'success', details });
+  const which = { reference: passkeyId };
+  await recordFactorChange(work, accountId, { event: 'factor.removed', outcome: 'success', details }, which);
   return true;
 }
 

@@ -10,6 +10,7 @@ import type { Digest } from '../base/secret.ts';
 import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
 import type { DataKey, Vault } from '../vault/vault.ts';
 import { endOlderLogins, recordFactorChange, type FactorWork } from './factor_changes.ts';
+import { credentialsBefore, referenceTo } from './factor_references.ts';
 
 const CODES = 10;
 const CODE_CHARACTERS = 24;
@@ -61,7 +62,7 @@ export async function replaceRecoveryCodes(
   { pepper, session }: { readonly pepper: DataKey; readonly session: string },
 ): Promise<void> {
   const { tx, now } = work;
-  await lockAccount(tx, accountId);
+  const before = await credentialsBefore(tx, await lockAccount(tx, accountId));
   await tx.deleteFrom('recovery_codes').where('account_id', '=', accountId).execute();
   const rows = codes.map((code) => ({
     account_id: accountId,
@@ -72,11 +73,12 @@ export async function replaceRecoveryCodes(
     expires_at: null,
   }));
   await tx.insertInto('recovery_codes').values(rows).execute();
-  await recordFactorChange(work, accountId, {
-    event: 'factor.added',
-    outcome: 'success',
-    details: { factor: 'recovery_codes' },
-  });
+  await recordFactorChange(
+    work,
+    accountId,
+    { event: 'factor.added', outcome: 'success', details: { factor: 'recovery_codes' } },
+    { reference: referenceTo('recovery_codes', now), before },
+  );
   await endOlderLogins(work, accountId, session);
 }
 
@@ -101,7 +103,8 @@ export async function storeEnrolmentCode(
       expires_at: expiresAt,
     })
     .execute();
-  await recordFactorChange(work, accountId, { event: 'recovery_code.issued', outcome: 'success' });
+  const which = { reference: referenceTo('recovery_codes', now) };
+  await recordFactorChange(work, accountId, { event: 'recovery_code.issued', outcome: 'success' }, which);
   return expiresAt;
 }
 
@@ -133,35 +136,37 @@ export async function useRecoveryCode(
 ): Promise<boolean> {
   const { tx, now } = work;
   if (digests.length === 0) return false;
-  const { numDeletedRows } = await tx
+  const used = await tx
     .deleteFrom('recovery_codes')
     .where('account_id', '=', accountId)
     .where('digest', 'in', [...digests])
     .$if(!forEnrolment, (query) => query.where('for_enrolment', '=', false))
     .where(({ or, eb }) => or([eb('expires_at', 'is', null), eb('expires_at', '>', now)]))
+    .returning('created_at')
     .executeTakeFirst();
-  if (numDeletedRows === 0n) return false;
+  if (!used) return false;
   const left = await countRecoveryCodes(tx, accountId, now);
-  await recordFactorChange(work, accountId, {
-    event: 'recovery_code.used',
-    outcome: 'success',
-    details: { left: left.own + left.forEnrolment },
-  });
+  await recordFactorChange(
+    work,
+    accountId,
+    { event: 'recovery_code.used', outcome: 'success', details: { left: left.own + left.forEnrolment } },
+    { reference: referenceTo('recovery_codes', used.created_at) },
+  );
   return true;
 }
 
-/** Removes all codes of the account. Returns whether there were any. */
-export async function removeRecoveryCodes(work: FactorWork, accountId: string): Promise<boolean> {
-  const { numDeletedRows } = await work.tx
-    .deleteFrom('recovery_codes')
-    .where('account_id', '=', accountId)
-    .executeTakeFirst();
+/** Removes the codes of the account, or those that were made at that time. Returns whether there were any. */
+export async function removeRecoveryCodes(work: FactorWork, accountId: string, madeAt?: Date): Promise<boolean> {
+  const codes = work.tx.deleteFrom('recovery_codes').where('account_id', '=', accountId);
+  const chosen = madeAt === undefined ? codes : codes.where('created_at', '=', madeAt);
+  const { numDeletedRows } = await chosen.executeTakeFirst();
   if (numDeletedRows === 0n) return false;
-  await recordFactorChange(work, accountId, {
-    event: 'factor.removed',
-    outcome: 'success',
-    details: { factor: 'recovery_codes' },
-  });
+  await recordFactorChange(
+    work,
+    accountId,
+    { event: 'factor.removed', outcome: 'success', details: { factor: 'recovery_codes' } },
+    {},
+  );
   return true;
 }
 

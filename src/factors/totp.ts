@@ -9,6 +9,7 @@ import type { Reader } from '../db/connection.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import type { DataKey, Vault } from '../vault/vault.ts';
 import { endOlderLogins, recordFactorChange, type FactorWork } from './factor_changes.ts';
+import { credentialsBefore, referenceTo } from './factor_references.ts';
 
 /** What every authenticator app supports. */
 const PARAMETERS = { algorithm: 'SHA1', digits: 6, period: 30 } as const;
@@ -102,7 +103,7 @@ export async function addTotp(
   session: string,
 ): Promise<void> {
   const { tx, now } = work;
-  await lockAccount(tx, accountId);
+  const before = await credentialsBefore(tx, await lockAccount(tx, accountId));
   const values = {
     data_key_id: key.id,
     sealed: key.seal(Buffer.from(secret), boundTo(accountId)),
@@ -115,22 +116,29 @@ export async function addTotp(
     .values({ account_id: accountId, ...values })
     .onConflict((clash) => clash.column('account_id').doUpdateSet(values))
     .execute();
-  await recordFactorChange(work, accountId, { event: 'factor.added', outcome: 'success', details: { factor: 'totp' } });
+  await recordFactorChange(
+    work,
+    accountId,
+    { event: 'factor.added', outcome: 'success', details: { factor: 'totp' } },
+    { reference: referenceTo('totp', now), before },
+  );
   await endOlderLogins(work, accountId, session);
 }
 
 /** Removes the app. Returns whether there was one. */
 export async function removeTotp(work: FactorWork, accountId: string): Promise<boolean> {
-  const { numDeletedRows } = await work.tx
+  const removed = await work.tx
     .deleteFrom('totp_secrets')
     .where('account_id', '=', accountId)
+    .returning('created_at')
     .executeTakeFirst();
-  if (numDeletedRows === 0n) return false;
-  await recordFactorChange(work, accountId, {
-    event: 'factor.removed',
-    outcome: 'success',
-    details: { factor: 'totp' },
-  });
+  if (!removed) return false;
+  await recordFactorChange(
+    work,
+    accountId,
+    { event: 'factor.removed', outcome: 'success', details: { factor: 'totp' } },
+    { reference: referenceTo('totp', removed.created_at) },
+  );
   return true;
 }
 

@@ -19,6 +19,8 @@ import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { Refused } from '../base/refusal.ts';
 import { sha256 } from '../base/secret.ts';
 import { transact } from '../db/transaction.ts';
+import { undoLaterFactors } from '../factors/factor_disablers.ts';
+import { credentialsBefore } from '../factors/factor_references.ts';
 import { requestOf } from '../http/request_context.ts';
 import type { LinkConfirmPage } from './credential_pages.ts';
 import { originOfLogin, type LoginContext } from './login_context.ts';
@@ -96,30 +98,34 @@ async function use(login: LoginContext, ctx: Context, open: OpenLink): Promise<s
       if (!(await isOwner(login, ctx, open))) return undefined;
       await readFormFrom(ctx, ConfirmForm, tokenOf(open));
       const notices = await login.notices.open(now);
-      await apply(login, ctx, (work) => changeEmail(work, notices, presented), open.account.accountId);
+      await apply(
+        login,
+        ctx,
+        (work) => changeEmail(work, { notices, read: credentialsBefore }, presented),
+        open.account.accountId,
+      );
       return 'email';
     }
     case 'email_way_back': {
       await readFormFrom(ctx, ConfirmForm, tokenOf(open));
       const links = await login.links.open(now);
-      await apply(login, ctx, (work) => takeEmailBack(work, links, presented));
+      await apply(login, ctx, (work) => takeEmailBack(work, { links, undo: undoLaterFactors }, presented));
       return 'email-back';
     }
     case 'report': {
       await readFormFrom(ctx, ConfirmForm, tokenOf(open));
       const links = await login.links.open(now);
-      await apply(login, ctx, (work) => reportChange(work, { links, disablers: login.disablers }, presented));
-      return open.link.sentTo === open.account.email ? 'report' : 'report-without-reset';
+      return apply(login, ctx, (work) => reportChange(work, { links, disablers: login.disablers }, presented));
     }
   }
 }
 
-function apply(
+function apply<T>(
   { database, trail }: LoginContext,
   ctx: Context,
-  change: (work: UnitOfWork) => Promise<void>,
+  change: (work: UnitOfWork) => Promise<T>,
   accountId?: string,
-): Promise<void> {
+): Promise<T> {
   const { now } = requestOf(ctx);
   return transact(database, (tx) => change({ tx, trail, origin: originOfLogin(ctx, accountId), now }));
 }

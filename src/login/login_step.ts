@@ -11,6 +11,7 @@ import { requireUnchangedAccount, AccountChanged, type PasswordOutcome } from '.
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 import { canonicalEmail, EMAIL_LIMIT } from '../base/email_address.ts';
 import { hasSecondFactor } from '../factors/account_factors.ts';
+import { endSatisfiedNeed } from '../factors/factor_needs.ts';
 import { readForm } from '../http/form_body.ts';
 import { requestOf } from '../http/request_context.ts';
 import { lengthOf, LONGEST_PASSWORD } from '../passwords/password_length.ts';
@@ -108,18 +109,20 @@ async function goOn(login: LoginContext, ctx: Context, step: Step, account: Acco
   const factors = await login.factors.read(accountId, requestOf(ctx).now);
   const demand = await demandFor(login, interaction, accountId, factors);
   const isRemembered = hasSecondFactor(factors) && (await isOnRememberedDevice(login, ctx, accountId));
-  if (needsSecondStep(factors, demand, isRemembered)) {
+  if (needsSecondStep(account, factors, demand, isRemembered)) {
     await keepProvedPassword(login, ctx, step, { account, remember });
     ctx.status = 303;
     return ctx.redirect(stepPath(login, interaction.uid));
   }
   const use = async (work: UnitOfWork): Promise<void> => {
     await requireUnchangedAccount(work.tx, account);
+    if (factors.need) await endSatisfiedNeed(work.tx, account);
     // a device that was forgotten a moment ago spares nothing
     if (isRemembered && !(await noteRememberedDevice(login, ctx, work, accountId)))
       throw new AccountChanged('The device was forgotten in the meantime.');
     const current = await login.factors.read(accountId, requestOf(ctx).now, work.tx);
-    if (needsSecondStep(current, demand, isRemembered)) throw new AccountChanged('A factor was added in the meantime.');
+    if (needsSecondStep(account, current, demand, isRemembered))
+      throw new AccountChanged('A factor was added in the meantime.');
   };
   await finishLogin(login, ctx, step, { account, amr: PASSWORD_METHODS, remember, use });
 }

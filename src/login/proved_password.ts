@@ -5,8 +5,8 @@
 import type { Context } from 'koa';
 import { z } from 'zod';
 import { findAccount, type Account } from '../accounts/account.ts';
+import { passwordDigest } from '../accounts/password_digest.ts';
 import { epochSeconds } from '../base/clock.ts';
-import { sha256 } from '../base/secret.ts';
 import { requestOf } from '../http/request_context.ts';
 import type { Step } from './interaction.ts';
 import { originOfLogin, type Interaction, type LoginContext } from './login_context.ts';
@@ -35,7 +35,7 @@ export async function keepProvedPassword(
 ): Promise<void> {
   const now = epochSeconds(requestOf(ctx).now);
   const { accountId } = account;
-  const proved = { accountId, passwordDigest: digestOf(account), remember, provedAt: now };
+  const proved = { accountId, passwordDigest: passwordDigest(account), remember, provedAt: now };
   Object.assign(interaction.prompt.details, { proved_password: proved });
   await login.changeTogether(ctx, originOfLogin(ctx, accountId), async () => {
     await interaction.save(interaction.exp - now);
@@ -51,11 +51,6 @@ export async function findFirstStep(
   const proved = ProvedPassword.safeParse(prompt.details['proved_password']).data;
   if (!proved || proved.provedAt + LONGEST_SECONDS < epochSeconds(now)) return undefined;
   const account = await findAccount(database, proved.accountId);
-  if (!account || account.disabledAt || digestOf(account) !== proved.passwordDigest) return undefined;
+  if (!account || account.disabledAt || passwordDigest(account) !== proved.passwordDigest) return undefined;
   return { account, remember: proved.remember };
-}
-
-/** The hash has a random salt of 128 bits. */
-function digestOf({ passwordHash }: Account): string {
-  return sha256(`the password hash ${passwordHash}`).toString('base64url');
 }

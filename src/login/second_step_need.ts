@@ -1,7 +1,9 @@
 /** Decides whether a login needs a second step after the right password, and which factors satisfy it. */
+import type { Account } from '../accounts/account.ts';
 import { satisfies } from '../accounts/authentication_context.ts';
 import { MFA_ACR, PASSWORD_ACR } from '../base/acr_values.ts';
 import { hasSecondFactor, strongestAcr, type AccountFactors } from '../factors/account_factors.ts';
+import { isOpen } from '../factors/factor_needs.ts';
 import { isOwnPages } from './interaction.ts';
 import type { Interaction, LoginContext, LoginDemand } from './login_context.ts';
 
@@ -25,14 +27,15 @@ export async function demandFor(
 
 /**
  * Whether the right password is not enough. An account that has a second factor always needs it, except on a remembered
- * device if nothing demands it.
+ * device if nothing demands it. One that lost it by a report needs more than a new password.
  */
 export function needsSecondStep(
+  account: Account,
   factors: AccountFactors,
   { required, wished, isRepeated }: LoginDemand,
   isRemembered: boolean,
 ): boolean {
-  if (!hasSecondFactor(factors)) return !isPasswordEnough(required);
+  if (!hasSecondFactor(factors)) return !isPasswordEnough(required) || isOpen(factors.need, account);
   return !(isRemembered && !isRepeated && isPasswordEnough(required) && isPasswordEnough(wished));
 }
 

@@ -38,7 +38,7 @@ describe('a credential of another folder', () => {
       outbox: { serve() {} },
       mailer,
       disablers: {
-        passkey: (_work, account, reference) => Promise.resolve(void disabled.push([account.email, reference])),
+        passkey: (_work, account, { reference }) => Promise.resolve(void disabled.push([account.email, reference])),
       },
     });
     const admin = await Admin.of(gatehouse);

@@ -101,7 +101,8 @@ export const EN = {
         heading: 'Take back the change of the e-mail address?',
         sentences: [
           'Your account gets the address {email} back.',
-          'It is logged out everywhere, and its password no longer works. You get a mail with a link to choose another one.',
+          'It is logged out everywhere, and its password no longer works. Passkeys, authenticator apps and recovery codes that were added since are removed.',
+          'You get a mail with a link to choose another password.',
         ],
         button: 'Take it back',
       },
@@ -109,7 +110,7 @@ export const EN = {
         heading: 'This wasn’t you?',
         sentences: [
           'If it was not you, your account is logged out everywhere, and what was changed or used to log in no longer works.',
-          'You get a mail with a link to choose a new password.',
+          'The next page says how you log in afterwards.',
         ],
         button: 'This wasn’t me',
       },
@@ -122,7 +123,7 @@ export const EN = {
       'email-back': {
         heading: 'The change was taken back',
         sentences: [
-          'Your account has its address back and is logged out everywhere.',
+          'Your account has its address back and is logged out everywhere. What was added to log in with since the change is removed.',
           'A mail with a link to choose a new password is on its way to that address.',
         ],
       },
@@ -131,6 +132,20 @@ export const EN = {
         sentences: [
           'It is logged out everywhere, and what was changed or used to log in no longer works.',
           'A mail with a link to choose a new password is on its way to you.',
+        ],
+      },
+      'report-first-factor': {
+        heading: 'Your account is safe',
+        sentences: [
+          'It is logged out everywhere, and what was added no longer works.',
+          'Log in with the password that you have, and choose another one at once, on the page of your account. If you set a new password by a mail before that, you also need a code from the people who run this service.',
+        ],
+      },
+      'report-needs-factor': {
+        heading: 'Your account is safe',
+        sentences: [
+          'It is logged out everywhere, and what was changed no longer works. A mail with a link to choose a new password is on its way to you.',
+          'To log in, you also need a recovery code from before the change, or a code from the people who run this service. Then set up a new second factor.',
         ],
       },
       'report-without-reset': {
