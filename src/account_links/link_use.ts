@@ -4,6 +4,7 @@
  */
 import { lockAccountIfAny, updateAccount, type Account } from '../accounts/account.ts';
 import { endAccess } from '../accounts/end_access.ts';
+import { endOtherSessions } from '../accounts/sessions.ts';
 import {
   endLinksOfChange,
   endLaterLinks,
@@ -46,10 +47,16 @@ export async function setPassword(
   await notices.passwordChanged(work, changed);
 }
 
-/** Gives the account the address that the link proves. */
-export async function changeEmail(work: UnitOfWork, notices: OpenNotices, presented: PresentedLink): Promise<void> {
+/** Gives the account the address that the link proves. All sessions end but `keptSession`, the one that proves it. */
+export async function changeEmail(
+  work: UnitOfWork,
+  notices: OpenNotices,
+  presented: PresentedLink,
+  keptSession: string,
+): Promise<void> {
   const { account, link } = await use(work, presented, ['email_change']);
   await updateAccount(work, account, { email: link.email!, email_verified: true });
+  await endOtherSessions(work, account.accountId, keptSession);
   await notices.emailChanged(work, account, 'owner');
 }
 

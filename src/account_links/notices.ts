@@ -44,7 +44,7 @@ export class Notices {
     const links = await this.#links.open(now);
     const report = (work: UnitOfWork, { accountId, email }: Account, change: ReportedChange, content: Written) =>
       links.send(work, { accountId, kind: 'report', sentTo: email, change }, (link) =>
-        content(circumstancesOf(work), link),
+        content(circumstancesOf(work, accountId), link),
       );
     return {
       passwordChanged: (work, account) =>
@@ -63,9 +63,13 @@ export class Notices {
       },
       emailChanged: (work, { accountId, email }, by) =>
         by === 'admin'
-          ? links.tell(work, { accountId, to: email, content: emailChanged(sender, circumstancesOf(work), undefined) })
+          ? links.tell(work, {
+              accountId,
+              to: email,
+              content: emailChanged(sender, circumstancesOf(work, accountId), undefined),
+            })
           : links.send(work, { accountId, kind: 'email_way_back', sentTo: email, email }, (link) =>
-              emailChanged(sender, circumstancesOf(work), link),
+              emailChanged(sender, circumstancesOf(work, accountId), link),
             ),
     };
   }
@@ -96,7 +100,8 @@ async function isFirstOfDay({ tx, now }: UnitOfWork, { accountId }: Account): Pr
   return numInsertedOrUpdatedRows === 1n;
 }
 
-/** Admins call the admin API as clients. */
-function circumstancesOf({ origin, now }: UnitOfWork): Circumstances {
-  return { at: now, address: origin.actor.type === 'client' ? undefined : origin.address };
+/** Admins call the admin API as clients or as other people; a person who uses a link may be logged out. */
+function circumstancesOf({ origin: { actor, address }, now }: UnitOfWork, accountId: string): Circumstances {
+  const isOwner = actor.type === 'anonymous' || (actor.type === 'account' && actor.id === accountId);
+  return { at: now, address: isOwner ? address : undefined };
 }
