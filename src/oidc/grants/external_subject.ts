@@ -53,14 +53,13 @@ export async function findExternalSubject(
   return { sub: account.accountId, accountId: account.accountId, subId: undefined };
 }
 
-/** The groups of the subject's account; `undefined` for a subject without one. */
+/** The groups of the subject's account; a subject without one is in no group. */
 export async function membershipsOfSubject(
   database: Database,
   roles: RoleDirectory,
   accountId: string | undefined,
-): Promise<Memberships | undefined> {
-  if (accountId === undefined) return undefined;
-  return roles.hasGroups ? readMemberships(database, accountId) : NO_MEMBERSHIPS;
+): Promise<Memberships> {
+  return accountId !== undefined && roles.hasGroups ? readMemberships(database, accountId) : NO_MEMBERSHIPS;
 }
 
 /** A `sub` that no account or client can have. It is always the same for a subject of an issuer. */

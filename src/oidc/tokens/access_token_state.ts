@@ -11,6 +11,7 @@ import type { AccessTokenClaims, ParentToken, TokenVerifier } from '../../keys/t
 import { OPENID_SCOPES, type Resource } from '../../resources/resource.ts';
 import type { ResourceDirectory } from '../../resources/resource_directory.ts';
 import { isAllowedToUse } from '../../roles/allowed_groups.ts';
+import { NO_MEMBERSHIPS, type Memberships } from '../../roles/memberships.ts';
 import type { RoleDirectory } from '../../roles/role_directory.ts';
 import { splitScope } from '../issuance/scope_values.ts';
 import { readAudience, scopeForApi } from '../issuance/userinfo_audience.ts';
@@ -51,7 +52,8 @@ export class AccessTokenStates {
     if (!valid) return undefined;
     const { granter } = valid;
     const lasting = this.#withLastingScopes(valid.claims);
-    const claims = granter ? await this.#narrow(lasting, granter) : lasting;
+    const memberships = membershipsBehind(lasting, granter);
+    const claims = memberships ? await this.#narrow(lasting, memberships) : lasting;
     return claims && { claims, granter };
   }
 
@@ -105,18 +107,20 @@ export class AccessTokenStates {
   }
 
   /** `undefined` if the person may not use the client any more, or has no scope of the API left. */
-  async #narrow(claims: AccessTokenClaims, { memberships }: Granter): Promise<AccessTokenClaims | undefined> {
+  async #narrow(claims: AccessTokenClaims, memberships: Memberships): Promise<AccessTokenClaims | undefined> {
     const { clients, roles, issuer } = this.#settings;
     const client = await clients.find(claims.client_id);
     if (!client || !isAllowedToUse(client.metadata, memberships)) return undefined;
     const audience = readAudience(claims.aud, issuer);
     const permits = audience && roles.permits(audience.api, memberships);
     if (!permits) return claims;
+    const isDetailed = claims['authorization_details'] !== undefined;
+    if (isDetailed && !this.#apiOf(claims.aud)?.scopes.some(({ name }) => permits(name))) return undefined;
     const ofApi = splitScope(scopeForApi(claims.scope));
     const withheld = new Set(ofApi.filter((scope) => !permits(scope)));
     if (withheld.size === 0) return claims;
     const left = splitScope(claims.scope).filter((scope) => !withheld.has(scope));
-    if (left.length === 0 && claims['authorization_details'] === undefined) return undefined;
+    if (left.length === 0 && !isDetailed) return undefined;
     const { scope: _, ...others } = claims;
     return left.length > 0 ? { ...others, scope: left.join(' ') } : others;
   }
@@ -129,6 +133,14 @@ export class AccessTokenStates {
     if (aud === undefined || iat === undefined) return true;
     return wasMadeBefore(this.#apiOf(aud)?.tokensValidFrom, iat);
   }
+}
+
+/** The groups of the person that a token is about, none without an account; `undefined` for a program's own token. */
+export function membershipsBehind(
+  { asserted_by: issuer }: Pick<AccessTokenClaims, 'asserted_by'>,
+  granter: Granter | undefined,
+): Memberships | undefined {
+  return granter?.memberships ?? (issuer === undefined ? undefined : NO_MEMBERSHIPS);
 }
 
 const OPENID: ReadonlySet<string> = new Set(OPENID_SCOPES);
