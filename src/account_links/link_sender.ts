@@ -6,7 +6,7 @@ import { addSeconds, DAY_SECONDS } from '../base/clock.ts';
 import type { Secret } from '../base/secret.ts';
 import type { MailContent } from '../mail/mail_layout.ts';
 import type { Mailer, StoreMail } from '../mail/mailer.ts';
-import { invitation, passwordReset, type Sender } from './mail_texts.ts';
+import { invitation, passwordReset, resetAfterReport, type Sender } from './mail_texts.ts';
 
 /** How long a link works, in seconds. */
 export const LINK_SECONDS: Readonly<Record<LinkKind, number>> = {
@@ -16,6 +16,8 @@ export const LINK_SECONDS: Readonly<Record<LinkKind, number>> = {
   email_way_back: 7 * DAY_SECONDS,
   report: 7 * DAY_SECONDS,
 };
+/** A person who reported a change has no password, so nothing is won by a shorter time. */
+const RESET_AFTER_REPORT_SECONDS = 7 * DAY_SECONDS;
 
 /** Links that lead to a password. */
 export type PasswordLinkKind = 'first_password' | 'reset';
@@ -30,15 +32,12 @@ export interface MadeLink {
 }
 
 type Content = (link: string, expiresAt: Date) => MailContent;
+type SentLink = Omit<NewLink, 'expiresAt'> & { readonly sentTo: string };
 
 /** Makes links in transactions that begin after `LinkMaker.open`. */
 export interface OpenLinks {
   /** Makes a link and its mail. */
-  send(
-    work: UnitOfWork,
-    link: Omit<NewLink, 'expiresAt'> & { readonly sentTo: string },
-    content: Content,
-  ): Promise<void>;
+  send(work: UnitOfWork, link: SentLink, content: Content): Promise<void>;
   /** Sends a mail without a link. */
   tell(work: UnitOfWork, mail: { accountId: string; to: string; content: MailContent }): Promise<void>;
   /** Makes a link to a password for an admin; it ends the earlier ones. */
@@ -47,8 +46,10 @@ export interface OpenLinks {
     account: Account,
     wanted: { readonly kind: PasswordLinkKind; readonly seconds?: number | undefined },
   ): Promise<MadeLink>;
-  /** Sends the person a link to a new password. Earlier ones stay, so that a stranger who asks can not end them. */
+  /** Sends a link to a new password to a person whose report, or way back, has ended the account's access. */
   sendReset(work: UnitOfWork, account: Pick<Account, 'accountId' | 'email'>): Promise<void>;
+  /** Sends the link that a person asked for. Earlier ones stay, so that a stranger who asks can not end them. */
+  sendRequestedReset(work: UnitOfWork, account: Pick<Account, 'accountId' | 'email'>): Promise<void>;
 }
 
 export class LinkSender {
@@ -70,16 +71,20 @@ export class LinkSender {
   /** Reads what sealing needs, before the transaction begins. */
   async open(now: Date): Promise<OpenLinks> {
     const storeMail = await this.#mailer.open(now);
-    const send: OpenLinks['send'] = async (work, link, content) => {
-      const expiresAt = addSeconds(work.now, LINK_SECONDS[link.kind]);
+    const sendFor = async (seconds: number, work: UnitOfWork, link: SentLink, content: Content): Promise<void> => {
+      const expiresAt = addSeconds(work.now, seconds);
       const { value } = await createLink(work, { ...link, expiresAt });
       await this.#mail(storeMail, work, { ...link, expiresAt, value }, content);
     };
     return {
-      send,
+      send: (work, link, content) => sendFor(LINK_SECONDS[link.kind], work, link, content),
       tell: (work, mail) => storeMail(work, { ...mail, expiresAt: addSeconds(work.now, DAY_SECONDS) }),
       sendReset: (work, { accountId, email }) =>
-        send(work, { accountId, kind: 'reset', sentTo: email }, (link, until) =>
+        sendFor(RESET_AFTER_REPORT_SECONDS, work, { accountId, kind: 'reset', sentTo: email }, (link, until) =>
+          resetAfterReport(this.sender, link, until),
+        ),
+      sendRequestedReset: (work, { accountId, email }) =>
+        sendFor(LINK_SECONDS.reset, work, { accountId, kind: 'reset', sentTo: email }, (link, until) =>
           passwordReset(this.sender, link, until),
         ),
       makePasswordLink: async (work, { accountId, email }, { kind, seconds = LINK_SECONDS[kind] }) => {

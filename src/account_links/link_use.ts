@@ -4,6 +4,7 @@
  */
 import { lockAccountIfAny, updateAccount, type Account } from '../accounts/account.ts';
 import { endAccess } from '../accounts/end_access.ts';
+import { endOtherSessions } from '../accounts/sessions.ts';
 import {
   endLinksOfChange,
   endLaterLinks,
@@ -61,15 +62,17 @@ export async function setPassword(
 /** Reads what a locked account has. */
 export type ReadCredentials = (reader: Reader, account: Account) => Promise<CredentialsBefore>;
 
-/** Gives the account the address that the link proves. */
+/** Gives the account the address that the link proves. All sessions end but `keptSession`, the one that proves it. */
 export async function changeEmail(
   work: UnitOfWork,
   { notices, read }: { readonly notices: OpenNotices; readonly read: ReadCredentials },
   presented: PresentedLink,
+  keptSession: string,
 ): Promise<void> {
   const { account, link } = await use(work, presented, ['email_change']);
   const before = await read(work.tx, account);
   await updateAccount(work, account, { email: link.email!, email_verified: true });
+  await endOtherSessions(work, account.accountId, keptSession);
   await notices.emailChanged(work, account, before);
 }
 

@@ -37,6 +37,20 @@ export function passwordReset({ host }: Sender, link: string, expiresAt: Date): 
   };
 }
 
+/** `link` works longer than one that a person asked for: they have no password meanwhile. */
+export function resetAfterReport({ host }: Sender, link: string, expiresAt: Date): MailContent {
+  return {
+    subject: `A new password for ${host}`,
+    paragraphs: [
+      `A link in one of our mails was used to report or take back a change of your account at ${host}. The account was logged out everywhere. Choose a new password to use it again.`,
+    ],
+    action: { text: 'Choose a new password', href: link },
+    closing: [
+      `The link works once, until ${moment(expiresAt)}. Until then you can also ask for another one: at the login, follow ‘Forgot password?’.`,
+    ],
+  };
+}
+
 export function passwordChanged({ host }: Sender, circumstances: Circumstances, link: string): MailContent {
   return {
     subject: `Your password for ${host} was changed`,

@@ -47,7 +47,7 @@ export class Notices {
     const links = await this.#links.open(now);
     const report = (work: UnitOfWork, { accountId, email }: Account, change: ReportedChange, content: Written) =>
       links.send(work, { accountId, kind: 'report', sentTo: email, change }, (link) =>
-        content(circumstancesOf(work), link),
+        content(circumstancesOf(work, accountId), link),
       );
     return {
       passwordChanged: (work, account) =>
@@ -66,11 +66,15 @@ export class Notices {
       },
       emailChanged: (work, { accountId, email }, before) =>
         before === 'by an admin'
-          ? links.tell(work, { accountId, to: email, content: emailChanged(sender, circumstancesOf(work), undefined) })
+          ? links.tell(work, {
+              accountId,
+              to: email,
+              content: emailChanged(sender, circumstancesOf(work, accountId), undefined),
+            })
           : links.send(
               work,
               { accountId, kind: 'email_way_back', sentTo: email, email, change: { credential: 'email', before } },
-              (link) => emailChanged(sender, circumstancesOf(work), link),
+              (link) => emailChanged(sender, circumstancesOf(work, accountId), link),
             ),
     };
   }
@@ -101,7 +105,8 @@ async function isFirstOfDay({ tx, now }: UnitOfWork, { accountId }: Account): Pr
   return numInsertedOrUpdatedRows === 1n;
 }
 
-/** Admins call the admin API as clients. */
-function circumstancesOf({ origin, now }: UnitOfWork): Circumstances {
-  return { at: now, address: origin.actor.type === 'client' ? undefined : origin.address };
+/** Admins call the admin API as clients or as other people; a person who uses a link may be logged out. */
+function circumstancesOf({ origin: { actor, address }, now }: UnitOfWork, accountId: string): Circumstances {
+  const isOwner = actor.type === 'anonymous' || (actor.type === 'account' && actor.id === accountId);
+  return { at: now, address: isOwner ? address : undefined };
 }

@@ -2,13 +2,13 @@
  * Requests for a new password by people who forgot theirs. The request only puts a message into the outbox: a node looks
  * for the account afterwards, so neither the answer nor its time tells whether an address has an account.
  */
-import { findAccountByEmail, lockAccountIfAny } from '../accounts/account.ts';
-import { countLinks } from '../accounts/links.ts';
+import { findAccountByEmail, lockAccountIfAny, type Account } from '../accounts/account.ts';
+import { countLinks, listLinks } from '../accounts/links.ts';
 import type { Origin } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import { addSeconds } from '../base/clock.ts';
 import { Secret } from '../base/secret.ts';
-import type { Database, Tx } from '../db/connection.ts';
+import type { Database, Reader, Tx } from '../db/connection.ts';
 import { transact } from '../db/transaction.ts';
 import { enqueue, type Sealer } from '../outbox/message.ts';
 import type { OwnDeliveryType } from '../outbox/message_type.ts';
@@ -55,17 +55,26 @@ export function resetRequests({ database, trail, links }: RequestsSettings): Own
       const open = await links.open(now);
       const isSent = await transact(database, async (tx) => {
         const account = await lockAccountIfAny(tx, found.accountId);
-        // without a password, there is nothing that the person could have forgotten: an admin invites them
-        if (!account?.passwordHash || account.disabledAt || account.email !== found.email) return true;
+        if (!account || account.disabledAt || account.email !== found.email) return true;
+        if (!(await mayChooseAnother(tx, account, now))) return true;
         const since = addSeconds(now, -LINK_SECONDS.reset);
         if ((await countLinks(tx, account.accountId, { kind: 'reset', since })) >= UNUSED_AT_MOST) return false;
-        await open.sendReset({ tx, trail, origin, now }, account);
+        await open.sendRequestedReset({ tx, trail, origin, now }, account);
         return true;
       });
       if (!isSent) await recordThrottled(trail, origin, found.accountId);
       return { result: 'dropped' };
     },
   };
+}
+
+/**
+ * Without a password, there is nothing that the person could have forgotten: an admin invites them. But a person whose
+ * report ended the password, and who has a link to a new one in this mailbox, may have lost its mail.
+ */
+async function mayChooseAnother(reader: Reader, { accountId, email, passwordHash }: Account, now: Date) {
+  if (passwordHash !== null) return true;
+  return (await listLinks(reader, accountId, now)).some(({ kind, sentTo }) => kind === 'reset' && sentTo === email);
 }
 
 /** Records that an account has enough unused links. */

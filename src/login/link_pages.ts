@@ -29,7 +29,7 @@ import { NewPasswordForm, newPasswordFields, readNewPassword, showWithScript } f
 import { noticeOf, type NoticeTexts } from './notice.ts';
 import type { NoticePage } from './pages.ts';
 import { fill, TEXTS } from './texts/texts.ts';
-import { findSessionUser, readFormFrom } from './session_user.ts';
+import { findSessionUser, readFormFrom, type SessionUser } from './session_user.ts';
 
 export const LINK_PATH = '/link';
 /** Long enough to think of a password, or to log in before an address is changed. */
@@ -58,7 +58,7 @@ export async function showLink(login: LoginContext, ctx: Context): Promise<void>
   if (done) return login.views.show(ctx, 200, { ...done, tone: 'done', link: toLogin(login) });
   const open = await findOpenLink(login, ctx);
   if (!open) return showUnusable(login, ctx);
-  if (open.link.kind === 'email_change' && !(await isOwner(login, ctx, open))) return;
+  if (open.link.kind === 'email_change' && !(await findOwner(login, ctx, open))) return;
   await show(login, ctx, 200, open);
 }
 
@@ -95,15 +95,10 @@ async function use(login: LoginContext, ctx: Context, open: OpenLink): Promise<s
       return 'password';
     }
     case 'email_change': {
-      if (!(await isOwner(login, ctx, open))) return undefined;
+      const owner = await findOwner(login, ctx, open);
+      if (!owner) return undefined;
       await readFormFrom(ctx, ConfirmForm, tokenOf(open));
-      const notices = await login.notices.open(now);
-      await apply(
-        login,
-        ctx,
-        (work) => changeEmail(work, { notices, read: credentialsBefore }, presented),
-        open.account.accountId,
-      );
+      await changeEmailIn(login, ctx, owner, presented);
       return 'email';
     }
     case 'email_way_back': {
@@ -118,6 +113,23 @@ async function use(login: LoginContext, ctx: Context, open: OpenLink): Promise<s
       return apply(login, ctx, (work) => reportChange(work, { links, disablers: login.disablers }, presented));
     }
   }
+}
+
+/** The session of this browser gets a new id. */
+async function changeEmailIn(
+  login: LoginContext,
+  ctx: Context,
+  { session }: SessionUser,
+  presented: PresentedLink,
+): Promise<void> {
+  const notices = await login.notices.open(requestOf(ctx).now);
+  const renewal = login.renewSession(session);
+  const change = async (work: UnitOfWork) => {
+    await changeEmail(work, { notices, read: credentialsBefore }, presented, session.uid);
+    if (!(await renewal.store(work.tx))) throw new Refused({ reason: 'forbidden', detail: TEXTS.errors.loggedOut });
+  };
+  await apply(login, ctx, change, presented.accountId);
+  renewal.send(ctx);
 }
 
 function apply<T>(
@@ -142,18 +154,18 @@ async function findOpenLink(login: LoginContext, ctx: Context): Promise<OpenLink
 
 /**
  * A new address is confirmed by the person who asked for it, in their session: a stranger who gets the mail because of a
- * mistyped address must not get the account. Otherwise sends the browser to the login, and returns false.
+ * mistyped address must not get the account. Otherwise sends the browser to the login, and returns `undefined`.
  */
-async function isOwner(login: LoginContext, ctx: Context, { account }: OpenLink): Promise<boolean> {
+async function findOwner(login: LoginContext, ctx: Context, { account }: OpenLink): Promise<SessionUser | undefined> {
   const user = await findSessionUser(login, ctx);
-  if (user?.account.accountId === account.accountId) return true;
+  if (user?.account.accountId === account.accountId) return user;
   if (user)
     throw new Refused({
       reason: 'forbidden',
       detail: TEXTS.accountLinks.otherAccount,
     });
   await login.logIn(ctx, login.views.path(LINK_PATH), await login.provider().Session.get(ctx));
-  return false;
+  return undefined;
 }
 
 async function show(

@@ -5,6 +5,7 @@
  * removed. Nodes may run at the same time. It works in batches, one transaction each; after a failure, run it again.
  */
 import { sql, type RawBuilder } from 'kysely';
+import { PASSWORD_LINKS, type LinkKind } from '../accounts/links.ts';
 import { SYSTEM } from '../audit/events.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import { recordChanges, type Topic } from '../invalidation/log.ts';
@@ -47,6 +48,9 @@ const EVERYTHING: readonly Topic[] = [
   'signing_keys',
 ];
 
+/** The links that let somebody in or move an account. Those that take a change back or report it stay. */
+const ENDED_LINKS: readonly LinkKind[] = [...PASSWORD_LINKS, 'email_change'];
+
 /** Ends everything that was issued until `now`, which should be the present. */
 export async function recover(
   { database, trail, rotation }: RecoverySettings,
@@ -62,7 +66,7 @@ export async function recover(
   const initialAccessTokens = await endInitialAccessTokens(database, now);
   // sessions first, so that a removed session can not create a new grant
   const sessions = keepLogins ? 0 : await remove(database, 'artifacts', sql`kind = 'Session' and created_at <= ${now}`);
-  if (!keepLogins) await remove(database, 'remembered_devices', sql`created_at <= ${now}`);
+  if (!keepLogins) await endOtherWaysIn(database, now);
   const grants = keepLogins ? 0 : await endGrants(database);
   const keys = rotateKeys ? await replaceKeys(database, rotation, reason) : 0;
   const recovered = { clients, grants, sessions, initialAccessTokens, keys };
@@ -101,6 +105,13 @@ async function endInitialAccessTokens(database: Database, now: Date): Promise<nu
     .where('uses_left', '>', 0)
     .executeTakeFirst();
   return Number(numUpdatedRows);
+}
+
+/** Devices that were forgotten since are remembered again, and links and codes that were used since work again. */
+async function endOtherWaysIn(database: Database, now: Date): Promise<void> {
+  await remove(database, 'remembered_devices', sql`created_at <= ${now}`);
+  await remove(database, 'account_links', sql`created_at <= ${now} and kind = any(${ENDED_LINKS})`);
+  await remove(database, 'recovery_codes', sql`created_at <= ${now} and for_enrolment`);
 }
 
 /** Removes grants before the rows that belong to them, in the order of a token exchange; then rows without a grant. */

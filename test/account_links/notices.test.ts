@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { Admin } from '../support/client/admin.ts';
+import { registerPublicApplication, signIn } from '../support/client/code_flow.ts';
+import { addTo, makeRole } from '../support/client/roles.ts';
 import { startMailServer, type MailServer } from '../support/network/mail_server.ts';
 import { moveClock, resetClock } from '../support/node/clock.ts';
 import { startGatehouse, type Gatehouse } from '../support/node/gatehouse.ts';
+import { eventually } from '../support/node/operator.ts';
 import { LinkVisitor, wordsOf } from '../support/person/link_visitor.ts';
 import { LoginForm } from '../support/person/login_form.ts';
 import { Person } from '../support/person/person.ts';
@@ -55,6 +58,34 @@ describe('people are told of changes', () => {
     assert.match((await mailServer.next(email, CHANGED)).text, /was changed on .* by an administrator/);
   });
 
+  it('by an admin who is a person, without the address of that person', async () => {
+    const boss = `boss.${email}`;
+    const { body } = await admin.post('/accounts', { email: boss, password: OLD });
+    const scopes = ['accounts:read', 'accounts:write'];
+    await addTo(admin, await makeRole(admin, gatehouse.admin.resource, ...scopes), body.account_id);
+    const console_ = await registerPublicApplication(gatehouse, {
+      resources: [{ resource: gatehouse.admin.resource, scopes }],
+    });
+    const { tokens } = await signIn(gatehouse, console_, {
+      scope: scopes.join(' '),
+      parameters: { resource: gatehouse.admin.resource },
+      person: new Person(gatehouse, { account: { email: boss, password: OLD } }),
+    });
+    const mine = new Admin(gatehouse, tokens.access_token);
+    assert.equal((await mine.patch(`/accounts/${accountId}`, { password: NEW })).status, 200);
+    const { text } = await mailServer.next(email, CHANGED);
+    assert.match(text, /was changed on .* by an administrator/);
+    assert.doesNotMatch(text, /IP address/);
+    // but the admin is told of a change of their own account as every other person is
+    assert.equal((await mine.patch(`/accounts/${body.account_id}`, { password: NEW })).status, 200);
+    assert.match((await mailServer.next(boss, CHANGED)).text, /from the IP address 127\.0\.0\.1/);
+    const owner = await logIn(NEW);
+    const { page } = await owner.open(`${gatehouse.issuer}/account/activity`);
+    const [, ofChange = ''] = /Your password was changed([\s\S]*?)<\/li>/.exec(page) ?? assert.fail(page);
+    assert.match(ofChange, /by an administrator/);
+    assert.doesNotMatch(ofChange, /127\.0\.0\.1/);
+  });
+
   it('and report a password that was not theirs: all ends, the password too, and a reset begins', async () => {
     const attacker = await logIn(OLD);
     await changePassword(attacker, NEW);
@@ -75,6 +106,51 @@ describe('people are told of changes', () => {
     for (const event of ['account.change_reported', 'account.password_removed'])
       assert.ok(events.includes(event), event);
     assert.equal((await visitor.open(links[0]!)).response.status, 404, 'a report is made once');
+  });
+
+  it('and choose another password for seven days after a report, also with a mail that they ask for again', async () => {
+    await changePassword(await logIn(OLD), NEW);
+    const { links } = await mailServer.next(email, CHANGED);
+    const visitor = new LinkVisitor(gatehouse);
+    await visitor.send(await visitor.open(links[0]!));
+    const reset = await mailServer.next(email, RESET);
+    assert.match(reset.text, /used to report or take back a change/);
+    mailServer.mails.length = 0;
+    moveClock(6.9 * 86_400);
+    await forgetPassword();
+    const again = await mailServer.next(email, RESET);
+    assert.match(again.text, /Somebody asked for a new password/);
+    assert.match(wordsOf(await new LinkVisitor(gatehouse).open(again.links[0]!)), /^Choose a new password/);
+    const done = await new LinkVisitor(gatehouse).setPassword(reset.links[0]!, 'the owner has it again');
+    assert.match(wordsOf(done), /Your password is set/);
+  });
+
+  it('and ask for no password any more when the reset after a report has expired', async () => {
+    await changePassword(await logIn(OLD), NEW);
+    const { links } = await mailServer.next(email, CHANGED);
+    const visitor = new LinkVisitor(gatehouse);
+    await visitor.send(await visitor.open(links[0]!));
+    await mailServer.next(email, RESET);
+    mailServer.mails.length = 0;
+    moveClock(7 * 86_400 + 1);
+    await forgetPassword();
+    await eventually(async () => {
+      const waiting = await gatehouse.database.selectFrom('outbox').select('kind').execute();
+      return !waiting.some(({ kind }) => kind === 'password_reset_request');
+    });
+    assert.ok(!mailServer.mails.some(({ to }) => to === email));
+  });
+
+  it('of another address, which ends their other sessions and gives this one another id', async () => {
+    const [elsewhere, person] = [await logIn(OLD), await logIn(OLD)];
+    const earlier = await sessionIds();
+    assert.equal(earlier.length, 2);
+    await moveTo(person, `moved.${email}`);
+    assert.match(await accountPageOf(elsewhere), /You are not logged in/);
+    assert.match(await accountPageOf(person), /Your account/);
+    const left = await sessionIds();
+    assert.equal(left.length, 1);
+    assert.ok(!earlier.includes(left[0]!), 'a copy of the cookie is worth nothing');
   });
 
   it('of another address, at the old one, when the new one is proved', async () => {
@@ -259,6 +335,22 @@ describe('people are told of changes', () => {
     const { links } = await mailServer.next(address, PROOF);
     const visitor = new LinkVisitor(gatehouse, person);
     assert.match(wordsOf(await visitor.send(await visitor.open(links[0]!))), /new e-mail address/);
+  }
+
+  async function sessionIds(): Promise<string[]> {
+    const rows = await gatehouse.database
+      .selectFrom('artifacts')
+      .select('artifact_id')
+      .where('kind', '=', 'Session')
+      .where('account_id', '=', accountId)
+      .execute();
+    return rows.map(({ artifact_id }) => artifact_id.toString('hex'));
+  }
+
+  async function forgetPassword(): Promise<void> {
+    const body = new URLSearchParams({ email });
+    const { status } = await fetch(`${gatehouse.issuer}/forgot-password`, { method: 'POST', body, redirect: 'manual' });
+    assert.equal(status, 303);
   }
 
   async function emailOf(): Promise<unknown> {

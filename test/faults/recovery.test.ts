@@ -93,8 +93,24 @@ describe('a backup that is restored under a running node', () => {
       select 'device_1', account_id, sha256('x'), 'A device', now(), now(), now() + interval '1 day' from accounts limit 1`.execute(
       database,
     );
+    const kinds = ['first_password', 'reset', 'email_change', 'email_way_back', 'report'];
+    for (const kind of kinds)
+      await sql`insert into account_links (link_id, digest, account_id, kind, created_at, expires_at)
+        select ${`link_${kind}`}, sha256(${kind}::bytea), account_id, ${kind}, now(), now() + interval '1 day'
+        from accounts limit 1`.execute(database);
+    for (const isForEnrolment of [true, false])
+      await sql`insert into recovery_codes (account_id, digest, pepper_id, for_enrolment, created_at)
+        select account_id, sha256(${String(isForEnrolment)}::bytea), data_key_id, ${isForEnrolment}, now()
+        from accounts, data_keys limit 1`.execute(database);
     const done = await run(afterRestore!);
     assert.deepEqual(await database.selectFrom('remembered_devices').select('device_id').execute(), []);
+    const links = await database.selectFrom('account_links').select('kind').orderBy('kind').execute();
+    assert.deepEqual(
+      links.map(({ kind }) => kind),
+      ['email_way_back', 'report'],
+    );
+    const codes = await database.selectFrom('recovery_codes').select('for_enrolment').execute();
+    assert.deepEqual(codes, [{ for_enrolment: false }]);
     assert.equal(done.code, 0, done.stderr);
     assert.match(done.stdout, /^Ended the access tokens of \d+ clients\.\nEnded 1 sessions and \d+ grants with/);
 

@@ -38,7 +38,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   login: 'base db http audit vault limits outbox mail accounts account_links factors password_hashing passwords log',
   admin:
     'base db http audit invalidation vault limits log resources clients accounts factors keys trust grant_policies roles registration password_hashing passwords account_links',
-  maintenance: 'base db audit invalidation keys lifecycle',
+  maintenance: 'base db audit invalidation accounts keys lifecycle',
   bootstrap: 'base db audit vault resources clients accounts password_hashing passwords',
   app: 'base config log db vault invalidation http egress audit limits outbox resources clients accounts factors keys trust roles registration oidc login admin bootstrap maintenance password_hashing passwords lifecycle mail account_links',
   process: 'base config log db vault http bootstrap app',

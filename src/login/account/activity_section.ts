@@ -73,16 +73,23 @@ async function byDay(
 async function describe(login: LoginContext, { account }: SessionUser, event: RecordedEvent): Promise<Activity> {
   const application = event.clientId === null ? TEXTS.theApplication : await nameOf(login, event.clientId);
   const [kind = ''] = event.event.split('.');
-  const byAnother =
-    event.actorType === 'client' || (event.actorType === 'account' && event.actorId !== account.accountId);
+  const byAdmin = isByAdmin(account.accountId, event);
   return {
     icon: ICONS[kind] ?? 'activity',
     sentence: fill(TEXTS.account.activity.events[event.event] ?? event.event, { application, factor: factorOf(event) }),
     isAlarming: ALARMING.has(event.event),
     time: describeTime(event.occurredAt),
-    address: event.address,
-    byAdmin: byAnother && ADMIN_CALLS.has(kind),
+    // the address of an admin is not the person's, and no business of theirs
+    address: byAdmin ? null : event.address,
+    byAdmin,
   };
+}
+
+/** Whether an admin has caused an event of this account, by the admin API. */
+export function isByAdmin(accountId: string, { event, actorType, actorId }: RecordedEvent): boolean {
+  const [kind = ''] = event.split('.');
+  const isByAnother = actorType === 'client' || (actorType === 'account' && actorId !== accountId);
+  return isByAnother && ADMIN_CALLS.has(kind);
 }
 
 /** The kind of factor that an event is about, in words. */

@@ -6,7 +6,7 @@ import { readEvents } from '../../audit/query.ts';
 import { addSeconds, DAY_SECONDS } from '../../base/clock.ts';
 import type { LoginContext } from '../login_context.ts';
 import type { SessionUser } from '../session_user.ts';
-import { ACTIVITY_DAYS, OWN_EVENTS } from './activity_section.ts';
+import { ACTIVITY_DAYS, isByAdmin, OWN_EVENTS } from './activity_section.ts';
 import { nameOf } from './account_shell.ts';
 import { copyOfCredentials } from './copy_of_credentials.ts';
 
@@ -69,11 +69,11 @@ async function permissionsOf(login: LoginContext, accountId: string, now: Date):
 async function activityOf({ database }: LoginContext, accountId: string, now: Date): Promise<object[]> {
   const filter = { accountId, events: OWN_EVENTS, from: addSeconds(now, -ACTIVITY_DAYS * DAY_SECONDS) };
   const events = await readEvents(database, filter, { order: 'desc', limit: EVENTS_AT_MOST });
-  return events.map(({ occurredAt, event, outcome, clientId, address }) => ({
-    at: occurredAt,
-    event,
-    outcome,
-    client_id: clientId,
-    address,
+  return events.map((one) => ({
+    at: one.occurredAt,
+    event: one.event,
+    outcome: one.outcome,
+    client_id: one.clientId,
+    address: isByAdmin(accountId, one) ? null : one.address,
   }));
 }

@@ -57,8 +57,10 @@ function narrowToPerson({ issuer, policy }: PersonRightsSettings, ctx: KoaContex
     server.scope = [...server.scopes].filter((scope) => permits!(scope)).join(' ');
     if (left.length === 0) emptied.push(identifier);
   }
-  if (withheld.size === 0) return;
   const isDetailed = oidc.params!['authorization_details'] !== undefined;
+  const apis = servers.map(([identifier]) => identifier).filter((one) => one !== userinfoIdentifier(issuer));
+  if (isDetailed && !apis.some((api) => policy.admits(api, personIn(ctx).memberships))) throw new NothingPermitted();
+  if (withheld.size === 0) return;
   if (permitted.size === 0 && !asked.includes('openid') && !isDetailed) throw new NothingPermitted();
   oidc.params!['scope'] = asked.filter((scope) => !withheld.has(scope) || permitted.has(scope)).join(' ');
   if (!isDetailed) leaveOut(ctx, emptied, userinfoIdentifier(issuer));

@@ -26,7 +26,7 @@ export interface Exchange {
   /** The scopes that the token may have. A request for another scope is refused. */
   readonly permitted: ReadonlySet<string>;
   readonly sub: string;
-  /** The groups of the subject; `undefined` for a client that acts on its own behalf. */
+  /** The groups of the person that the token is about, none without an account; `undefined` for a program. */
   readonly memberships: Memberships | undefined;
   /** The account to create a grant for, so that the token ends when the account's other grants end. */
   readonly accountId: string | undefined;

@@ -53,7 +53,7 @@ export async function findExternalSubject(
   return { sub: account.accountId, accountId: account.accountId, subId: undefined };
 }
 
-/** The groups of the subject's account. A subject without one is in no group: it has no scope that is in a role. */
+/** The groups of the subject's account; a subject without one is in no group. */
 export async function membershipsOfSubject(
   database: Database,
   roles: RoleDirectory,

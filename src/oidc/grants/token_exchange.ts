@@ -21,7 +21,7 @@ import { NO_MEMBERSHIPS, type Memberships } from '../../roles/memberships.ts';
 import type { RoleDirectory } from '../../roles/role_directory.ts';
 import { explainRejection } from '../../trust/rejection.ts';
 import type { StatementClaims, StatementVerifier } from '../../trust/statement_verifier.ts';
-import type { AccessTokenStates } from '../tokens/access_token_state.ts';
+import { membershipsBehind, type AccessTokenStates } from '../tokens/access_token_state.ts';
 import type { Granter } from '../storage/grant_store.ts';
 import { notesOf } from '../request/request_events.ts';
 import { findExternalSubject, membershipsOfSubject } from './external_subject.ts';
@@ -178,7 +178,7 @@ interface Subject {
   /** The account id, from which the library makes the client's `sub`, or the name of a subject without an account. */
   readonly sub: string;
   readonly accountId: string | undefined;
-  /** `undefined` for a client that acts on its own behalf. */
+  /** The groups of a person; `undefined` for a program. */
   readonly memberships: Memberships | undefined;
   /** The account to create a grant for; `undefined` if the presented token has a grant already. */
   readonly newGrantFor: string | undefined;
@@ -222,7 +222,7 @@ function ownSubject({ claims, granter }: Extract<Presented, { own: true }>): Sub
   return {
     sub: granter?.accountId ?? claims.sub,
     accountId: granter?.accountId,
-    memberships: granter?.memberships ?? (claims.sub_id && NO_MEMBERSHIPS),
+    memberships: membershipsBehind(claims, granter),
     newGrantFor: undefined,
     scopes: new Set(splitScope(scopeForApi(scope))),
     act,

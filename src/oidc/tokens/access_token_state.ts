@@ -52,8 +52,7 @@ export class AccessTokenStates {
     if (!valid) return undefined;
     const { granter } = valid;
     const lasting = this.#withLastingScopes(valid.claims);
-    // a subject of another issuer, without an account here, is in no group
-    const memberships = granter?.memberships ?? (lasting.sub_id && NO_MEMBERSHIPS);
+    const memberships = membershipsBehind(lasting, granter);
     const claims = memberships ? await this.#narrow(lasting, memberships) : lasting;
     return claims && { claims, granter };
   }
@@ -115,11 +114,13 @@ export class AccessTokenStates {
     const audience = readAudience(claims.aud, issuer);
     const permits = audience && roles.permits(audience.api, memberships);
     if (!permits) return claims;
+    const isDetailed = claims['authorization_details'] !== undefined;
+    if (isDetailed && !this.#apiOf(claims.aud)?.scopes.some(({ name }) => permits(name))) return undefined;
     const ofApi = splitScope(scopeForApi(claims.scope));
     const withheld = new Set(ofApi.filter((scope) => !permits(scope)));
     if (withheld.size === 0) return claims;
     const left = splitScope(claims.scope).filter((scope) => !withheld.has(scope));
-    if (left.length === 0 && claims['authorization_details'] === undefined) return undefined;
+    if (left.length === 0 && !isDetailed) return undefined;
     const { scope: _, ...others } = claims;
     return left.length > 0 ? { ...others, scope: left.join(' ') } : others;
   }
@@ -132,6 +133,14 @@ export class AccessTokenStates {
     if (aud === undefined || iat === undefined) return true;
     return wasMadeBefore(this.#apiOf(aud)?.tokensValidFrom, iat);
   }
+}
+
+/** The groups of the person that a token is about, none without an account; `undefined` for a program's own token. */
+export function membershipsBehind(
+  { asserted_by: issuer }: Pick<AccessTokenClaims, 'asserted_by'>,
+  granter: Granter | undefined,
+): Memberships | undefined {
+  return granter?.memberships ?? (issuer === undefined ? undefined : NO_MEMBERSHIPS);
 }
 
 const OPENID: ReadonlySet<string> = new Set(OPENID_SCOPES);

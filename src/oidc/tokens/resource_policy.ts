@@ -164,7 +164,7 @@ export class ResourcePolicy {
     } else if (ctx.oidc.route === 'token') {
       const permits = this.#roles.permits(identifier, personIn(ctx).memberships);
       if (permits) {
-        demandPermitted(ctx, identifier, { allowed, permits });
+        demandPermitted(ctx, identifier, { allowed, permits, isAdmitted: this.#admits(identifier, permits) });
         server.scope = [...allowed].filter(permits).join(' ');
       }
     }
@@ -175,7 +175,9 @@ export class ResourcePolicy {
   demandPermitted(ctx: KoaContextWithOIDC): void {
     const api = readAudience(ctx.oidc.params?.['resource'] ?? sourceOf(ctx)?.resource, this.#issuer)?.api;
     const permits = api === undefined ? undefined : this.#roles.permits(api, personIn(ctx).memberships);
-    if (permits) demandPermitted(ctx, api!, { allowed: this.#allowed(recordOf(ctx.oidc.client!), api!), permits });
+    if (!permits) return;
+    const allowed = this.#allowed(recordOf(ctx.oidc.client!), api!);
+    demandPermitted(ctx, api!, { allowed, permits, isAdmitted: this.#admits(api!, permits) });
   }
 
   /** A resource with these scopes, as far as it still has them: for grants whose own policy says what a client may have. */
@@ -205,6 +207,16 @@ export class ResourcePolicy {
   /** The claims about people that an admin has added to tokens for the resource. */
   claimMappings(identifier: string): readonly ClaimMapping[] {
     return this.#find(identifier)?.claimMappings ?? [];
+  }
+
+  /** Whether the person may have some scope of the resource; without one, they get no token for it. */
+  admits(identifier: string, memberships: Memberships): boolean {
+    const permits = this.#roles.permits(identifier, memberships);
+    return !permits || this.#admits(identifier, permits);
+  }
+
+  #admits(identifier: string, permits: Permits): boolean {
+    return this.#find(identifier)?.scopes.some(({ name }) => permits(name)) ?? false;
   }
 
   /** Which scopes of the resource a person may have; `undefined` for all. */
@@ -274,11 +286,14 @@ function narrowOpenid(ctx: KoaContextWithOIDC, { metadata }: ClientWithSecrets):
   ctx.oidc.params!['scope'] = stillRegistered(metadata, asked).join(' ');
 }
 
-/** Throws `AccessDenied` if the person may have none of the scopes that the code or refresh token is for. */
+/**
+ * Throws `AccessDenied` if the person may have none of the scopes that the code or refresh token is for. With
+ * authorization details, which are in no role, it is enough that the person may have some scope of the API.
+ */
 function demandPermitted(
   ctx: KoaContextWithOIDC,
   identifier: string,
-  { allowed, permits }: { readonly allowed: ReadonlySet<string>; readonly permits: Permits },
+  { allowed, permits, isAdmitted }: PersonsScopes,
 ): void {
   const { oidc } = ctx;
   const source = sourceOf(ctx);
@@ -287,7 +302,14 @@ function demandPermitted(
     allowed.has(scope),
   );
   const isDetailed = source && 'rar' in source && source.rar !== undefined;
-  if (granted.length > 0 && !granted.some(permits) && !isDetailed) throw new NothingPermitted();
+  const isPermitted = isDetailed ? isAdmitted : granted.length === 0 || granted.some(permits);
+  if (!isPermitted) throw new NothingPermitted();
+}
+
+interface PersonsScopes {
+  readonly allowed: ReadonlySet<string>;
+  readonly permits: Permits;
+  readonly isAdmitted: boolean;
 }
 
 /** The API as the library needs it for this client: the scopes, the lifetime and the format of its tokens. */

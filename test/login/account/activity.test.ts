@@ -39,7 +39,7 @@ describe('the activity of an account', () => {
     const { text } = await activityOf(person);
     assert.match(
       text,
-      /Your account was changed \d\d:\d\d UTC · by an administrator .* Notes got access .* You allowed Notes what it asked for .* You logged in .* Somebody tried to log in with a wrong password \d\d:\d\d UTC · 203\.0\.113\.7 Your account was made/,
+      /Your account was changed \d\d:\d\d UTC · by an administrator Notes got access .* You allowed Notes what it asked for .* You logged in .* Somebody tried to log in with a wrong password \d\d:\d\d UTC · 203\.0\.113\.7 Your account was made/,
     );
     assert.doesNotMatch(text, /login\.succeeded|token\.issued/);
   });

@@ -63,7 +63,10 @@ describe('a person’s data', () => {
     const own = copy['account'] as Record<string, unknown>;
     assert.deepEqual([own['sub'], own['email'], own['locale']], [accountId, account.email, 'en-GB']);
     assert.equal((copy['devices'] as unknown[]).length, 1);
-    assert.ok((copy['activity'] as { event: string }[]).some(({ event }) => event === 'login.succeeded'));
+    const activity = copy['activity'] as { event: string; address: string | null }[];
+    const addressOf = (name: string) => activity.find(({ event }) => event === name)?.address;
+    assert.equal(addressOf('login.succeeded'), '127.0.0.1');
+    assert.equal(addressOf('account.created'), null, 'it is the address of an admin');
     for (const secret of [
       'argon2',
       account.password,
