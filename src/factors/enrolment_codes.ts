@@ -1,5 +1,4 @@
 /** Ends enrolment codes that an admin may keep until their account has more rights. */
-import { sql } from 'kysely';
 import { recordMany } from '../audit/many_events.ts';
 import type { UnitOfWork } from '../audit/unit_of_work.ts';
 
@@ -7,7 +6,7 @@ import type { UnitOfWork } from '../audit/unit_of_work.ts';
 export async function endEnrolmentCodes(work: UnitOfWork, accountIds: readonly string[]): Promise<void> {
   const ended = await work.tx
     .deleteFrom('recovery_codes')
-    .where(sql<boolean>`account_id = any(${accountIds}::text[])`)
+    .where('account_id', 'in', accountIds)
     .where('for_enrolment', '=', true)
     .where('expires_at', '>', work.now)
     .returning('account_id')

@@ -70,7 +70,10 @@ describe('scopes that are for people with a role', () => {
         assert.equal((await admin.post('/roles', { name, description: 'A test', resources })).status, 201);
       }
       const answers = await Promise.all(roles.map((name) => admin.delete(`/roles/${name}`)));
-      assert.deepEqual(answers.map(({ status }) => status).sort(), [204, 409]);
+      assert.deepEqual(
+        answers.map(({ status }) => status).toSorted((a, b) => a - b),
+        [204, 409],
+      );
       await Promise.all(roles.map((name) => admin.delete(`/roles/${name}?open_scopes=true`)));
     }
   });
