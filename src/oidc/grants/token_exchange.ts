@@ -17,7 +17,7 @@ import { isExternal, type Policy } from '../../grant_policies/policy.ts';
 import { readPoliciesOf } from '../../grant_policies/policy_store.ts';
 import { requestOf } from '../../http/request_context.ts';
 import type { AccessTokenClaims, Act, ParentToken } from '../../keys/token_verifier.ts';
-import { NO_MEMBERSHIPS, type Memberships } from '../../roles/memberships.ts';
+import type { Memberships } from '../../roles/memberships.ts';
 import type { RoleDirectory } from '../../roles/role_directory.ts';
 import { explainRejection } from '../../trust/rejection.ts';
 import type { StatementClaims, StatementVerifier } from '../../trust/statement_verifier.ts';
