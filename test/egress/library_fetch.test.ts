@@ -30,6 +30,7 @@ async function providerWithWayOutTo(origin: string): Promise<Provider> {
     refreshTtlSeconds: 60,
     refreshAbsoluteTtlSeconds: 60,
     sessionTtlSeconds: 60,
+    acrValues: [],
     clientDemands: { responseModes: ['query'] },
   };
   return createProvider(settings as unknown as ProviderSettings, [

@@ -64,18 +64,16 @@ describe('a change of factors', () => {
     assert.match(arrival.page, /<h1>Second step<\/h1>/);
   });
 
-  it('lets the password be shorter where each login needs a second factor', async () => {
+  it('does not let the password be shorter where no rule demands it, because its owner can remove it', async () => {
     const { person } = await personWithApp(gatehouse);
     const plain = new Person(gatehouse, { account: await newAccount(gatehouse) });
     const url = `${gatehouse.issuer}/account/password`;
-    for (const [one, answer] of [
-      [plain, /must have at least 15 characters/],
-      [person, /Your password has been changed/],
-    ] as const) {
+    for (const one of [plain, person]) {
       await one.walk(`${gatehouse.issuer}/account/login`);
       const { page } = await one.open(url);
       const form_token = hiddenField(page, 'form_token');
-      assert.match((await one.submit(url, { form_token, new_password: 'fern orbit 7' })).page, answer);
+      const { page: answer } = await one.submit(url, { form_token, new_password: 'fern orbit 7' });
+      assert.match(answer, /must have at least 15 characters/);
     }
   });
 

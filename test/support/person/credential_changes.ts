@@ -6,7 +6,7 @@ import { hiddenField } from './authenticator.ts';
 import { LinkVisitor, wordsOf } from './link_visitor.ts';
 import type { Arrival, Person } from './person.ts';
 
-const RECOVERY_CODE = /[0-9A-HJKMNP-TV-Z]{4}(?:-[0-9A-HJKMNP-TV-Z]{4}){3}/g;
+const RECOVERY_CODE = /[0-9A-HJKMNP-TV-Z]{4}(?:-[0-9A-HJKMNP-TV-Z]{4}){5}/g;
 
 /** Changes the address, and proves the new one. */
 export async function moveTo(
