@@ -37,8 +37,8 @@ interface Running extends TimeBudget {
 const budgets = new AsyncLocalStorage<Running | undefined>();
 
 /** Runs the work of a request. */
-export function withTimeBudget<T>(budget: TimeBudget, work: () => T): T {
-  return budgets.run({ ...budget, uncounted: 0 }, work);
+export function withTimeBudget<T>({ began, milliseconds, response }: TimeBudget, work: () => T): T {
+  return budgets.run({ began, milliseconds, response, uncounted: 0 }, work);
 }
 
 export function outsideTimeBudget<T>(work: () => T): T {

@@ -59,6 +59,7 @@ const WAITING_MILLISECONDS = 500;
  */
 export function guard(pool: pg.Pool, breaker: Availability): void {
   const { cutOff } = connectionsOf(pool);
+  const poolLimit = pool.options.connectionTimeoutMillis || Infinity;
   const waiting = new Set<WaitingCaller>();
   const connect = pool.connect.bind(pool) as () => Promise<pg.PoolClient>;
   breaker.onOpen(() => {
@@ -95,8 +96,9 @@ export function guard(pool: pg.Pool, breaker: Availability): void {
       },
     };
     waiting.add(caller);
+    // the pool itself gives up after its own limit, so only a request that began long ago needs a timer
     const timer =
-      longest === undefined || pool.idleCount > 0
+      longest === undefined || pool.idleCount > 0 || longest >= poolLimit
         ? undefined
         : setTimeout(() => caller.giveUp(new Unavailable('No connection to the database was free in time.')), longest);
     connectRetry
